@@ -1,0 +1,55 @@
+//! How long to wait before trying again: exponential, capped, jittered.
+//!
+//! The randomness is passed in, so a run can be repeated from its printed seed. Jitter takes the
+//! upper half of the interval: two gateways that lost the same broker do not return in step.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+/// A growing pause between attempts.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// Starts at `first`, doubles, stays at `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest: longest.max(first), next: first }
+    }
+
+    /// The next pause: between half and all of the current interval, which doubles.
+    pub fn pause(&mut self, rng: &mut impl Rng) -> Duration {
+        let interval = self.next;
+        self.next = (interval * 2).min(self.longest);
+        interval.mul_f64(rng.random_range(0.5..=1.0))
+    }
+
+    /// Begins anew: something went well.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew() {
+        let mut rng = rand::rngs::SmallRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(35));
+        for most in [10, 20, 35, 35] {
+            let pause = backoff.pause(&mut rng);
+            assert!(
+                pause <= Duration::from_millis(most) && pause >= Duration::from_millis(most) / 2
+            );
+        }
+        backoff.reset();
+        assert!(backoff.pause(&mut rng) <= Duration::from_millis(10));
+    }
+}

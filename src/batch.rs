@@ -1,0 +1,194 @@
+//! When a batch is complete.
+//!
+//! Pure: time and sizes are arguments, and what a batch is made of does not matter here. A batch
+//! is never sealed empty, and its first item is never refused, however large: an item that is
+//! larger than a batch must still travel.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Size, Span};
+
+/// `[batch]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Records of a batch.
+    pub records_max: NonZeroU32,
+    /// Bytes of its encoded records.
+    pub bytes_max: Size,
+    /// How long its oldest record may wait for others.
+    pub age_max: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            records_max: NonZeroU32::new(500).expect("500 is not zero"),
+            bytes_max: Size::bytes(256 << 10),
+            age_max: Span::millis(100),
+        }
+    }
+}
+
+impl From<Settings> for Limits {
+    fn from(settings: Settings) -> Self {
+        Self {
+            records_max: settings.records_max.get() as usize,
+            bytes_max: settings.bytes_max.get(),
+            age_max: settings.age_max.0,
+        }
+    }
+}
+
+/// A batch's bounds. Reaching one seals the batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Records of a batch.
+    pub records_max: usize,
+    /// Bytes of its encoded records.
+    pub bytes_max: usize,
+    /// How long its oldest record may wait for others.
+    pub age_max: Duration,
+}
+
+/// Why a batch was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// `records_max` records.
+    Full,
+    /// The next record would exceed `bytes_max`.
+    Heavy,
+    /// The oldest record has waited for `age_max`.
+    Aged,
+    /// Nothing more can come until these records settle.
+    Starved,
+    /// The gateway is draining.
+    Draining,
+}
+
+/// Counts the open batch.
+#[derive(Debug)]
+pub struct Batcher {
+    limits: Limits,
+    records: usize,
+    bytes: usize,
+    opened: Option<Instant>,
+}
+
+impl Batcher {
+    /// With nothing in it.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, records: 0, bytes: 0, opened: None }
+    }
+
+    /// Whether an item of `bytes` more has to wait for the next batch.
+    pub fn must_seal_before(&self, bytes: usize) -> Option<Seal> {
+        (self.records > 0 && self.bytes + bytes > self.limits.bytes_max).then_some(Seal::Heavy)
+    }
+
+    /// Counts an item that has waited since `since`; says whether the batch is now full.
+    pub fn push(&mut self, since: Instant, bytes: usize) -> Option<Seal> {
+        self.records += 1;
+        self.bytes += bytes;
+        self.opened.get_or_insert(since);
+        (self.records >= self.limits.records_max).then_some(Seal::Full)
+    }
+
+    /// Whether the batch's age completes it at `now`.
+    pub fn due(&self, now: Instant) -> Option<Seal> {
+        self.deadline().is_some_and(|deadline| deadline <= now).then_some(Seal::Aged)
+    }
+
+    /// When the batch's age will complete it.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.opened.map(|opened| opened + self.limits.age_max)
+    }
+
+    /// Begins the next batch.
+    pub fn sealed(&mut self) {
+        (self.records, self.bytes, self.opened) = (0, 0, None);
+    }
+
+    /// Whether the open batch holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Records and bytes that still fit.
+    pub fn room(&self) -> (usize, usize) {
+        let Limits { records_max, bytes_max, .. } = self.limits;
+        (records_max - self.records, bytes_max.saturating_sub(self.bytes))
+    }
+
+    /// Lowers the bound on bytes to what the output broker takes.
+    pub fn fit(&mut self, bytes_max: usize) {
+        self.limits.bytes_max = bytes_max;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const AGE: Duration = Duration::from_millis(100);
+
+    fn batcher(records_max: usize, bytes_max: usize) -> Batcher {
+        Batcher::new(Limits { records_max, bytes_max, age_max: AGE })
+    }
+
+    #[test]
+    fn a_batch_is_full_at_its_last_record_and_due_at_its_first_ones_age() {
+        let start = crate::clock::now().instant;
+        let mut batcher = batcher(2, 100);
+        assert_eq!((batcher.due(start + AGE * 9), batcher.deadline()), (None, None));
+        assert_eq!(batcher.push(start, 1), None);
+        assert_eq!(batcher.due(start + AGE / 2), None);
+        assert_eq!(batcher.due(start + AGE), Some(Seal::Aged));
+        assert_eq!(batcher.push(start + AGE / 2, 1), Some(Seal::Full));
+        batcher.sealed();
+        assert!(batcher.is_empty() && batcher.deadline().is_none());
+    }
+
+    #[test]
+    fn the_first_record_is_never_refused() {
+        let mut batcher = batcher(10, 100);
+        assert_eq!(batcher.must_seal_before(1000), None);
+        batcher.push(crate::clock::now().instant, 1000);
+        assert_eq!(batcher.must_seal_before(1), Some(Seal::Heavy));
+    }
+
+    proptest! {
+        #[test]
+        fn batches_respect_their_bounds_and_lose_nothing(
+            sizes in prop::collection::vec(1_usize..200, 1..200),
+            records_max in 1_usize..20,
+            bytes_max in 1_usize..400,
+        ) {
+            let start = crate::clock::now().instant;
+            let mut batcher = batcher(records_max, bytes_max);
+            let (mut open, mut batches) = (Vec::new(), Vec::new());
+            for &size in &sizes {
+                if batcher.must_seal_before(size).is_some() {
+                    batches.push(std::mem::take(&mut open));
+                    batcher.sealed();
+                }
+                open.push(size);
+                if batcher.push(start, size).is_some() {
+                    batches.push(std::mem::take(&mut open));
+                    batcher.sealed();
+                }
+            }
+            batches.push(open);
+            prop_assert_eq!(batches.concat(), sizes);
+            for batch in &batches {
+                let bytes: usize = batch.iter().sum();
+                prop_assert!(batch.len() <= records_max);
+                prop_assert!(bytes <= bytes_max || batch.len() == 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Bytes of a sensor ⇄ reading, records ⇄ bytes of a batch. Pure.
+//!
+//! - A *payload* codec is total: any bytes give a reading or a [`Malformed`], never a panic, and it
+//!   writes into the chunk that carries the record. A value that was JSON is passed on byte for
+//!   byte.
+//! - A *format* gives the same bytes for the same batch, so a batch that is sent again is the same.
+//!
+//! A new payload codec or format is one file here and one line in a list below.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Chunk, Reason, Span, Timestamp};
+
+pub mod text_json;
+
+/// What a payload says.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    /// JSON text of the value.
+    pub value: Span,
+    /// The sensor's time, a JSON string or number; empty when it sent none.
+    pub timestamp: Span,
+    /// The other members, `"name":value` joined by commas.
+    pub extra: Span,
+    /// The sensor's id, if the payload names it.
+    pub sensor: Option<Cow<'a, str>>,
+}
+
+/// Why a payload is no reading.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed {
+    /// The kind of problem.
+    pub reason: Reason,
+    /// Where and what.
+    pub detail: String,
+}
+
+macro_rules! payloads {
+    ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
+        $(pub mod $module;)+
+
+        /// How a payload is read.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case", rename = "payload codec")]
+        pub enum Payload { $($(#[$doc])+ $kind($module::Settings),)+ }
+
+        impl Payload {
+            /// Reads a payload; its texts are written into `chunk`.
+            pub fn decode<'a>(
+                &self,
+                payload: &'a [u8],
+                chunk: &mut Chunk,
+            ) -> Result<Reading<'a>, Malformed> {
+                match self { $(Self::$kind(settings) => settings.decode(payload, chunk),)+ }
+            }
+        }
+    };
+}
+
+payloads! {
+    /// JSON, or a plain number or word.
+    json => Json,
+    /// Text, whatever it looks like.
+    text => Text,
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self::Json(json::Settings::default())
+    }
+}
+
+macro_rules! formats {
+    ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
+        $(pub mod $module;)+
+
+        /// How a batch is written.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case", rename = "format")]
+        pub enum Format { $($(#[$doc])+ $kind,)+ }
+
+        impl Format {
+            /// The payload of a batch.
+            pub fn batch(self, head: &Head<'_>, records: &[u8]) -> Vec<u8> {
+                match self { $(Self::$kind => $module::batch(head, records),)+ }
+            }
+
+            /// Bytes that a batch has beside its records, at most.
+            pub fn overhead_bytes(self, head: &Head<'_>) -> usize {
+                self.batch(head, &[]).len()
+            }
+
+            /// The MIME type of a batch.
+            pub const fn content_type(self) -> &'static str {
+                match self { $(Self::$kind => $module::CONTENT_TYPE,)+ }
+            }
+        }
+    };
+}
+
+formats! {
+    /// One object with the batch's id and its records.
+    json_envelope => Json,
+    /// The bare array of records.
+    json_array => JsonArray,
+}
+
+/// What a batch says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The gateway's id.
+    pub gateway: &'a str,
+    /// The batch's id.
+    pub batch: &'a str,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+    /// Records in it.
+    pub count: usize,
+}
+
+/// A record as it is written.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The sensor's id as a JSON string.
+    pub sensor_json: &'a str,
+    /// The sensor's count.
+    pub sequence: u64,
+    /// JSON text.
+    pub value: &'a [u8],
+    /// JSON text, or empty.
+    pub timestamp: &'a [u8],
+    /// Stands in for an empty `timestamp`.
+    pub received: Timestamp,
+    /// UTF-8, or empty.
+    pub topic: &'a [u8],
+    /// `"name":value` joined by commas, or empty.
+    pub extra: &'a [u8],
+    /// The broker had retained it.
+    pub retained: bool,
+}
+
+/// Writes records as JSON objects joined by commas. Remembers the text of the last millisecond:
+/// records that came together cost one formatting.
+#[derive(Debug, Default)]
+pub struct RecordWriter {
+    millis: Option<Timestamp>,
+    text: String,
+}
+
+impl RecordWriter {
+    /// Appends one record.
+    pub fn write(&mut self, out: &mut Vec<u8>, view: &View<'_>) {
+        if !out.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"sensorId\":");
+        out.extend_from_slice(view.sensor_json.as_bytes());
+        out.extend_from_slice(b",\"sequence\":");
+        out.extend_from_slice(itoa::Buffer::new().format(view.sequence).as_bytes());
+        out.extend_from_slice(b",\"value\":");
+        out.extend_from_slice(view.value);
+        out.extend_from_slice(b",\"timestamp\":");
+        if view.timestamp.is_empty() {
+            out.extend_from_slice(self.stamp(view.received).as_bytes());
+        } else {
+            out.extend_from_slice(view.timestamp);
+        }
+        if !view.topic.is_empty() {
+            out.extend_from_slice(b",\"topic\":");
+            text_json::write_bytes(out, view.topic);
+        }
+        if view.retained {
+            out.extend_from_slice(b",\"retained\":true");
+        }
+        if !view.extra.is_empty() {
+            out.extend_from_slice(b",\"extra\":{");
+            out.extend_from_slice(view.extra);
+            out.push(b'}');
+        }
+        out.push(b'}');
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> &str {
+        if self.millis != Some(at) {
+            self.millis = Some(at);
+            self.text = format!("\"{at}\"");
+        }
+        &self.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_envelope_is_the_contract() {
+        let mut records = Vec::new();
+        let mut writer = RecordWriter::default();
+        let view = View {
+            sensor_json: "\"TEMP_00\"",
+            sequence: 7,
+            value: b"50.12",
+            timestamp: b"",
+            received: Timestamp::from_millis(1_763_796_650_601),
+            topic: b"",
+            extra: b"",
+            retained: false,
+        };
+        writer.write(&mut records, &view);
+        let value = br#"{"temperature":71.5,"unit":"C"}"#;
+        let topic = b"plant/\"boiler\"/temperature";
+        let (timestamp, extra) = (&b"1732250000123"[..], &b"\"n\":1"[..]);
+        writer
+            .write(&mut records, &View { value, topic, timestamp, extra, retained: true, ..view });
+        let sealed_at = Timestamp::from_millis(1_763_796_650_692);
+        let head = Head { gateway: "gw-1", batch: "gw-1-18f3c2a7-42", sealed_at, count: 2 };
+        let expected = concat!(
+            r#"{"gateway":"gw-1","batch":"gw-1-18f3c2a7-42","sealedAt":"2025-11-22T07:30:50.692Z","#,
+            r#""count":2,"records":[{"sensorId":"TEMP_00","sequence":7,"value":50.12,"#,
+            r#""timestamp":"2025-11-22T07:30:50.601Z"},{"sensorId":"TEMP_00","sequence":7,"#,
+            r#""value":{"temperature":71.5,"unit":"C"},"timestamp":1732250000123,"#,
+            r#""topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
+        );
+        let batch = Format::Json.batch(&head, &records);
+        assert_eq!(String::from_utf8(batch).unwrap(), expected);
+        let array = Format::JsonArray.batch(&head, &records);
+        assert!(serde_json::from_slice::<Vec<serde_json::Value>>(&array).unwrap().len() == 2);
+        assert_eq!(Format::JsonArray.overhead_bytes(&head), 2);
+    }
+}

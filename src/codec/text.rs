@@ -1,0 +1,33 @@
+//! `payload = { text = {} }`: the payload is one text value, whatever it looks like.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Malformed, Reading, text_json};
+use crate::record::{Chunk, Reason, Span};
+
+/// Nothing to set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {}
+
+impl Settings {
+    /// Reads a payload.
+    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
+    pub(super) fn decode<'a>(
+        &self,
+        payload: &'a [u8],
+        chunk: &mut Chunk,
+    ) -> Result<Reading<'a>, Malformed> {
+        value(payload, chunk)
+    }
+}
+
+/// The payload as a JSON string.
+pub(super) fn value<'a>(payload: &'a [u8], chunk: &mut Chunk) -> Result<Reading<'a>, Malformed> {
+    let text = std::str::from_utf8(payload).map_err(|error| Malformed {
+        reason: Reason::Malformed,
+        detail: format!("neither JSON nor UTF-8 text: byte {} is wrong", error.valid_up_to() + 1),
+    })?;
+    let (value, ()) = chunk.put_with(|out| text_json::write(out, text));
+    Ok(Reading { value, timestamp: Span::default(), extra: Span::default(), sensor: None })
+}

@@ -1,0 +1,102 @@
+//! Bounds that are not settings, and the sum of all bounds.
+//!
+//! Every constant says what happens when it is reached. Settings with bounds live beside the part
+//! they limit; [`Budget`] adds both up to the one number that is printed at start.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Sources of a gateway: configured MQTT sensors. More are refused by `check`.
+pub const SOURCES_MAX: usize = 4096;
+
+/// Sensors that one simulated entry may count. More are refused by `check`.
+pub const SIMULATED_COUNT_MAX: u32 = 1_000_000;
+
+/// Bytes of a sensor's id. A longer one makes a dead letter (`sensor_id`).
+pub const SENSOR_ID_BYTES_MAX: usize = 256;
+
+/// Bytes of an oversize or unreadable payload that its dead letter shows; the rest is cut, and the
+/// length and SHA-256 of the whole stand beside it.
+pub const DEAD_LETTER_HEAD_BYTES_MAX: usize = 1024;
+
+/// Dead letters in flight. Further ones wait in the queue, in order, with the records behind them.
+pub const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 64;
+
+/// Bytes that an intake's connection reads ahead beside one record of `queue.record_bytes_max`:
+/// room for a topic and properties. A larger packet is read past and dead-lettered.
+pub const READ_AHEAD_BYTES: usize = 128 * 1024;
+
+/// Unacknowledged messages below which reads are never gathered: waiting would bound the rate.
+pub const GATHER_WINDOW_MIN: usize = 512;
+
+/// Bytes of a topic. A message on a longer one becomes a dead letter (`topic`) that shows so much.
+pub const TOPIC_SHOWN_BYTES_MAX: usize = 1024;
+
+/// Topics whose sensor an intake remembers. Further ones are looked up each time.
+pub const TOPICS_REMEMBERED_MAX: usize = 200_000;
+
+/// Bytes waiting to be written on one connection above which nothing more is handed to it; what is
+/// left waits in its channel or ledger.
+pub const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
+
+/// While messages come faster than this, reads are gathered for this long: one system call and one
+/// wake-up for many messages. Nothing is added when idle.
+pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);
+
+/// How long a connection may take from the first packet to CONNACK; then it counts as failed.
+pub const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// A peer that does not take our bytes for this many keep-alives is cut off.
+pub const WRITE_STALL_KEEP_ALIVES: u32 = 3;
+
+/// First and longest pause before a connection is tried again.
+pub const RECONNECT_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long the last acknowledgements of a connection may take to be written when it is closed.
+pub const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// A repeated warning is written at most this often, with the count of those left out.
+pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
+
+/// Readings a simulated sensor without an interval makes for one turn at the queue.
+pub const SIMULATED_RUN_RECORDS: u32 = 64;
+
+/// The sum of all bounds, item by item.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Budget {
+    items: Vec<(&'static str, u64)>,
+}
+
+impl Budget {
+    /// Adds an item of so many bytes.
+    pub fn add(&mut self, what: &'static str, bytes: u64) {
+        self.items.push((what, bytes));
+    }
+
+    /// The bound, in bytes.
+    pub fn total(&self) -> u64 {
+        self.items.iter().map(|item| item.1).fold(0, u64::saturating_add)
+    }
+
+    /// Its parts.
+    pub fn items(&self) -> &[(&'static str, u64)] {
+        &self.items
+    }
+}
+
+/// One line an item, in MiB.
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (what, bytes) in &self.items {
+            writeln!(f, "  {:>9}  {what}", mebibytes(*bytes))?;
+        }
+        write!(f, "  {:>9}  in all", mebibytes(self.total()))
+    }
+}
+
+/// A number of bytes in MiB with one digit, rounded up: a bound must not look smaller than it is.
+pub fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10).div_ceil(1024 * 1024);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,116 @@
+//! The gateway's counters: one field each, its comment is its help text.
+//!
+//! Counters only grow. The balance is built from them: `received = delivered + dead_lettered +
+//! shed + held`, where `held` is counted on its own (places in use and abandoned records), so that
+//! a difference can show.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[doc = $help:literal])+ $name:ident,)+) => {
+        /// Everything that is counted, in total.
+        #[derive(Debug, Default)]
+        pub struct Metrics { $($(#[doc = $help])+ pub $name: Counter,)+ }
+    };
+}
+
+counters! {
+    /// Records taken from sources, each message once.
+    received,
+    /// Records whose batch the output broker acknowledged.
+    delivered,
+    /// Records put on the dead-letter topic, acknowledged.
+    dead_lettered,
+    /// QoS 0 records lost on purpose, by the policy `queue.on_full`.
+    shed,
+    /// Records let go unsettled; their source must offer them again.
+    abandoned,
+    /// Messages that the broker sent again and that were still held: taken once.
+    repeats_matched,
+    /// Messages that the broker marked as sent again and that were taken again.
+    repeats_taken,
+    /// Retained messages skipped by `retained = "skip"`, acknowledged and not taken.
+    retained_skipped,
+    /// Ticks that simulated sensors missed because the queue or the machine was late.
+    ticks_missed,
+    /// Batches sealed because they were full: `batch.records_max`.
+    sealed_full,
+    /// Batches sealed because they were heavy: `batch.bytes_max`.
+    sealed_heavy,
+    /// Batches sealed because of their age: `batch.age_max`.
+    sealed_aged,
+    /// Batches sealed because nothing more could come before they settled.
+    sealed_starved,
+    /// Batches sealed by the drain.
+    sealed_draining,
+    /// Batches acknowledged by the output broker.
+    batches_delivered,
+    /// Batches and dead letters sent again after a reconnect.
+    batches_resent,
+    /// Batches and dead letters that the output broker refused.
+    publishes_refused,
+    /// Batches the output broker took while nobody subscribed to the output topic.
+    batches_without_subscriber,
+    /// Connections made to brokers.
+    connections,
+    /// Connections to brokers lost.
+    disconnections,
+    /// Broker sessions that were gone on return although they should have been kept.
+    sessions_lost,
+    /// Readings that shared one row because `gateway.sensors_max` sensors were known already.
+    sensors_overflowed,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The books of a sensor or of the whole gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Taken.
+    pub received: u64,
+    /// Acknowledged by the output broker.
+    pub delivered: u64,
+    /// Acknowledged by the dead letters' broker.
+    pub dead_lettered: u64,
+    /// Lost on purpose, by policy.
+    pub shed: u64,
+    /// Not settled.
+    pub held: u64,
+}
+
+impl Balance {
+    /// Whether the books close.
+    pub const fn closes(&self) -> bool {
+        self.received == self.delivered + self.dead_lettered + self.shed + self.held
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { received, delivered, dead_lettered, shed, held } = self;
+        write!(
+            f,
+            "received {received} = delivered {delivered} + dead-lettered {dead_lettered} + shed {shed} + held {held}"
+        )
+    }
+}

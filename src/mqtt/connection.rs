@@ -1,0 +1,294 @@
+//! One MQTT connection, from CONNECT to its end.
+//!
+//! A connection is a value: when it breaks it is dropped, and with it everything that was waiting
+//! to be read or written. It waits for its socket and its timers and for nothing else; whoever
+//! drives it calls [`Connection::turn`] in a `select!` beside whatever else may happen.
+//!
+//! Invariants:
+//! - Reading can be switched off for as long as one likes (the queue is full): pings still go out,
+//!   and an answer is only expected while we read, so a connection never starves for backpressure.
+//! - All that is queued is written in one call, all that has come is read in one (`pace` lets it
+//!   gather).
+//! - Both directions have a watchdog: a ping without any answer, and bytes the peer does not take.
+//! - The read buffer has a fixed size (`frame`); the write buffer is bounded by its user, who asks
+//!   [`Connection::backlog`] before handing over more.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use super::Error;
+use super::frame::{Inbound, Incoming};
+use super::options::{Options, Version};
+use super::packet::{self, Greeting, Hello, Outgoing, Packet};
+use super::transport::{self, Stream};
+use crate::clock;
+use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
+
+/// What a turn has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Bytes have come: look at [`Connection::packet`].
+    Received,
+    /// All that was to be written is written.
+    Flushed,
+}
+
+/// An established connection.
+pub struct Connection {
+    stream: Box<dyn Stream>,
+    version: Version,
+    inbound: Inbound,
+    outbound: BytesMut,
+    flushed: bool,
+    keep_alive: Option<Duration>,
+    /// Fires when a ping is due or a watchdog has to look.
+    timer: Pin<Box<Sleep>>,
+    last_ping: Instant,
+    /// A ping is out since then, and nothing has come since.
+    unanswered: Option<Instant>,
+    /// We have been reading without interruption since then.
+    reading: Option<Instant>,
+    /// Since when the peer has taken nothing although there was something.
+    stuck: Option<Instant>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("outbound", &self.outbound.len()).finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Connects, says `hello`, waits for the broker's greeting.
+    pub async fn open(
+        options: &Options,
+        hello: &Hello,
+        buffer_bytes: usize,
+    ) -> Result<(Self, Greeting), Error> {
+        let opening = async {
+            let stream = transport::connect(options).await?;
+            let mut connection = Self::new(stream, options, buffer_bytes);
+            packet::connect(&mut connection.outbound, options, hello)?;
+            let greeting = connection.greeted().await?;
+            Ok((connection, greeting))
+        };
+        timeout(CONNECT_MAX, opening).await.map_err(|_| Error::TimedOut(CONNECT_MAX))?
+    }
+
+    fn new(stream: Box<dyn Stream>, options: &Options, buffer_bytes: usize) -> Self {
+        let now = clock::now().instant;
+        let keep_alive = Some(options.keep_alive).filter(|it| !it.is_zero());
+        Self {
+            stream,
+            version: options.version,
+            inbound: Inbound::new(options.version, buffer_bytes),
+            outbound: BytesMut::new(),
+            flushed: true,
+            keep_alive,
+            timer: Box::pin(sleep_until(now.into())),
+            last_ping: now,
+            unanswered: None,
+            reading: None,
+            stuck: None,
+        }
+    }
+
+    async fn greeted(&mut self) -> Result<Greeting, Error> {
+        loop {
+            let first = match self.inbound.packet()? {
+                None => None,
+                Some(Incoming::Other(bytes)) => Some(bytes.to_vec()),
+                Some(Incoming::Publish(_)) => Some(Vec::new()),
+            };
+            match first {
+                Some(bytes) => return self.greeting(&bytes),
+                None => self.turn(true).await?,
+            };
+        }
+    }
+
+    fn greeting(&mut self, bytes: &[u8]) -> Result<Greeting, Error> {
+        let version = self.version;
+        if bytes.is_empty() {
+            return Err(Error::Protocol("a PUBLISH before CONNACK".into()));
+        }
+        if let Some((reason, permanent)) = packet::refusal(bytes, version)? {
+            return Err(Error::Refused { reason, permanent });
+        }
+        let Packet::ConnAck(greeting) = packet::read(bytes, version)? else {
+            return Err(Error::Protocol("the first answer is no CONNACK".into()));
+        };
+        if let Some(seconds) = greeting.keep_alive {
+            let wanted = Duration::from_secs(u64::from(seconds));
+            self.keep_alive = Some(wanted).filter(|it| !it.is_zero());
+        }
+        Ok(greeting)
+    }
+
+    /// Reads (if `read`) and writes what can be read and written, and keeps the connection alive,
+    /// until there is something to say.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: all progress is kept in the connection.
+    pub async fn turn(&mut self, read: bool) -> Result<Turn, Error> {
+        let now = clock::now().instant;
+        self.reading = if read { self.reading.or(Some(now)) } else { None };
+        self.set_timer(now);
+        poll_fn(|cx| self.poll_turn(cx, read)).await
+    }
+
+    /// The next packet among the bytes that have come.
+    pub fn packet(&mut self) -> Result<Option<Incoming<'_>>, Error> {
+        self.inbound.packet()
+    }
+
+    /// Reads a packet that is no PUBLISH; a DISCONNECT is the connection's end.
+    pub fn read(version: Version, bytes: &[u8]) -> Result<Packet, Error> {
+        match packet::read(bytes, version)? {
+            Packet::Disconnect(reason) => Err(Error::Ended(reason)),
+            packet => Ok(packet),
+        }
+    }
+
+    /// Queues a SUBSCRIBE.
+    pub fn subscribe(&mut self, filter: &str, qos: u8, skip_retained: bool) -> Result<(), Error> {
+        packet::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
+    }
+
+    /// Queues a PUBLISH.
+    pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
+        packet::publish(&mut self.outbound, self.version, packet_id, message)
+    }
+
+    /// Queues a PUBACK.
+    pub fn acknowledge(&mut self, packet_id: u16) {
+        packet::puback(&mut self.outbound, packet_id);
+    }
+
+    /// Bytes queued and not yet written.
+    pub fn backlog(&self) -> usize {
+        self.outbound.len()
+    }
+
+    /// Writes what is queued and DISCONNECT, for at most `within`.
+    pub async fn close(mut self, within: Duration) {
+        packet::disconnect(&mut self.outbound);
+        let flushing = async { while let Ok(Turn::Received) = self.turn(false).await {} };
+        // Out of time: the socket closes all the same, and what was not written counts as unsaid.
+        drop(timeout(within, flushing).await);
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Turn, Error>> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            self.look(clock::now().instant)?;
+        }
+        let mut wrote = false;
+        if (!self.flushed || !self.outbound.is_empty())
+            && let Poll::Ready(written) = self.poll_write(cx)
+        {
+            written?;
+            wrote = true;
+        }
+        if read && let Poll::Ready(received) = self.poll_read(cx) {
+            received?;
+            return Poll::Ready(Ok(Turn::Received));
+        }
+        if wrote { Poll::Ready(Ok(Turn::Flushed)) } else { Poll::Pending }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let mut space = ReadBuf::new(self.inbound.space());
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        let bytes = space.filled().len();
+        if bytes == 0 {
+            return Poll::Ready(Err(Error::Closed));
+        }
+        self.inbound.filled(bytes);
+        self.unanswered = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when all is written and flushed.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        while !self.outbound.is_empty() {
+            self.flushed = false;
+            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, &self.outbound)
+            else {
+                self.stuck_since(cx, clock::now().instant)?;
+                return Poll::Pending;
+            };
+            let written = written?;
+            if written == 0 {
+                return Poll::Ready(Err(Error::Closed));
+            }
+            self.stuck = None;
+            drop(self.outbound.split_to(written));
+        }
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.flushed = true;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Starts the watchdog over bytes that are not taken, if it is not running.
+    fn stuck_since(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Error> {
+        if self.stuck.is_none() {
+            self.stuck = Some(now);
+            self.set_timer(now);
+            while self.timer.as_mut().poll(cx).is_ready() {
+                self.look(now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due: a ping, or the end of a connection that is dead.
+    fn look(&mut self, now: Instant) -> Result<(), Error> {
+        if let Some(keep_alive) = self.keep_alive {
+            let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+            let silent = since(self.unanswered.max(self.reading)).unwrap_or_default();
+            if self.unanswered.is_some() && self.reading.is_some() && silent >= keep_alive {
+                return Err(Error::Silent(keep_alive));
+            }
+            let stall_max = keep_alive * WRITE_STALL_KEEP_ALIVES;
+            if since(self.stuck).is_some_and(|stuck| stuck >= stall_max) {
+                return Err(Error::Stalled(stall_max));
+            }
+            if now >= self.ping_due(keep_alive) {
+                packet::pingreq(&mut self.outbound);
+                self.last_ping = now;
+                self.unanswered = self.unanswered.or(Some(now));
+            }
+        }
+        self.set_timer(now);
+        Ok(())
+    }
+
+    /// Three quarters of the keep-alive: the broker hears us in time even if we are late.
+    fn ping_due(&self, keep_alive: Duration) -> Instant {
+        self.last_ping + keep_alive.mul_f64(0.75)
+    }
+
+    fn set_timer(&mut self, now: Instant) {
+        let Some(keep_alive) = self.keep_alive else {
+            // Far, but not so far that the timer cannot count to it.
+            self.timer.as_mut().reset((now + Duration::from_secs(86_400)).into());
+            return;
+        };
+        let mut due = self.ping_due(keep_alive);
+        if let (Some(unanswered), Some(reading)) = (self.unanswered, self.reading) {
+            due = due.min(unanswered.max(reading) + keep_alive);
+        }
+        if let Some(stuck) = self.stuck {
+            due = due.min(stuck + keep_alive * WRITE_STALL_KEEP_ALIVES);
+        }
+        if self.timer.deadline() != due.into() {
+            self.timer.as_mut().reset(due.into());
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Cutting the byte stream into packets.
+//!
+//! A PUBLISH is read where it lies: no copy, no allocation, some 20 ns. All other packets are rare
+//! and go through rumqttc (`packet`). Formats: MQTT 5 §2.1 (fixed header), §3.3 (PUBLISH); 3.1.1
+//! has the same without the properties.
+//!
+//! The buffer has a fixed size. A packet that is larger is not a reason to end the connection (with
+//! a persistent session it would come again, for ever): it is read past, its head kept and its
+//! payload digested on the way, and handed out as a PUBLISH marked [`Publish::cut`].
+
+use std::ops::Range;
+
+use sha2::{Digest, Sha256};
+
+use super::Error;
+use super::options::Version;
+
+/// Packet type of PUBLISH, in the upper half of the first byte.
+const PUBLISH: u8 = 3;
+
+/// Bytes of a packet that is read past that are kept: its topic, its properties' beginning and the
+/// head of its payload.
+const HEAD_BYTES: usize = 4096;
+
+/// A PUBLISH, read where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// The broker has sent it before.
+    pub dup: bool,
+    /// 0, 1 or 2.
+    pub qos: u8,
+    /// The broker had retained it.
+    pub retain: bool,
+    /// Its topic; not checked to be UTF-8.
+    pub topic: &'a [u8],
+    /// Its packet id; 0 with QoS 0.
+    pub packet_id: u16,
+    /// Its payload, or the head of it.
+    pub payload: &'a [u8],
+    /// Set when the payload was too large to keep.
+    pub cut: Option<Cut>,
+}
+
+/// What is known of a payload that was too large to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+}
+
+/// What came.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// A PUBLISH.
+    Publish(Publish<'a>),
+    /// Any other packet, whole.
+    Other(&'a [u8]),
+}
+
+/// A packet that is being read past.
+#[derive(Debug)]
+struct Skipped {
+    first: u8,
+    head: Vec<u8>,
+    payload_at: usize,
+    left: usize,
+    bytes: u64,
+    digest: Sha256,
+}
+
+/// The bytes that have come and are not yet handled.
+#[derive(Debug)]
+pub struct Inbound {
+    version: Version,
+    buffer: Box<[u8]>,
+    filled: Range<usize>,
+    skipped: Option<Box<Skipped>>,
+    /// The packet last read past, for as long as it is looked at.
+    finished: Option<Box<Skipped>>,
+}
+
+impl Inbound {
+    /// A buffer of `bytes`; larger packets are read past.
+    pub fn new(version: Version, bytes: usize) -> Self {
+        let buffer = vec![0; bytes.max(2 * HEAD_BYTES)].into_boxed_slice();
+        Self { version, buffer, filled: 0..0, skipped: None, finished: None }
+    }
+
+    /// Where the next bytes go. Never empty once [`Inbound::packet`] has returned `None`.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.filled.is_empty() {
+            self.filled = 0..0;
+        } else if self.filled.start > 0 {
+            self.buffer.copy_within(self.filled.clone(), 0);
+            self.filled = 0..self.filled.len();
+        }
+        self.buffer.get_mut(self.filled.end..).unwrap_or_default()
+    }
+
+    /// Notes that `bytes` have come.
+    pub fn filled(&mut self, bytes: usize) {
+        self.filled.end = (self.filled.end + bytes).min(self.buffer.len());
+    }
+
+    /// The next whole packet; `None` when more bytes must come first.
+    pub fn packet(&mut self) -> Result<Option<Incoming<'_>>, Error> {
+        if let Some(skipped) = self.skipped.take() {
+            return self.skip_on(skipped);
+        }
+        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
+        let Some((header, body)) = fixed_header(bytes)? else { return Ok(None) };
+        let length = header + body;
+        if length > self.buffer.len() {
+            self.begin_skip(header, body)?;
+            return Ok(None);
+        }
+        if length > self.filled.len() {
+            return Ok(None);
+        }
+        let start = self.filled.start;
+        self.filled.start += length;
+        let packet = self.buffer.get(start..start + length).unwrap_or_default();
+        if packet.first().is_some_and(|first| first >> 4 == PUBLISH) {
+            return publish(packet, header, self.version).map(|it| Some(Incoming::Publish(it)));
+        }
+        Ok(Some(Incoming::Other(packet)))
+    }
+
+    /// Begins to read past a packet, once its head is here.
+    fn begin_skip(&mut self, header: usize, body: usize) -> Result<(), Error> {
+        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
+        let first = bytes.first().copied().unwrap_or_default();
+        if first >> 4 != PUBLISH {
+            return Err(Error::Protocol(format!("a packet of {body} bytes that is no PUBLISH")));
+        }
+        // The head is taken when it has all come; a full buffer is as much as ever comes at once.
+        let full = self.filled.len() == self.buffer.len();
+        let Some(payload_at) = payload_at(bytes, header, self.version)?
+            .filter(|at| full || at + HEAD_BYTES <= bytes.len())
+        else {
+            return Ok(());
+        };
+        if payload_at > bytes.len() {
+            return Err(Error::Protocol("the properties of a PUBLISH are larger than any".into()));
+        }
+        let keep = bytes.len().min(payload_at + HEAD_BYTES);
+        let payload = bytes.get(payload_at..).unwrap_or_default();
+        let mut digest = Sha256::new();
+        digest.update(payload);
+        self.skipped = Some(Box::new(Skipped {
+            first,
+            head: bytes.get(header..keep).unwrap_or_default().to_vec(),
+            payload_at: payload_at - header,
+            left: header + body - bytes.len(),
+            bytes: (header + body - payload_at) as u64,
+            digest,
+        }));
+        self.filled = 0..0;
+        Ok(())
+    }
+
+    /// Reads on past a packet, and hands out what is known of it when its end has come.
+    fn skip_on(&mut self, mut skipped: Box<Skipped>) -> Result<Option<Incoming<'_>>, Error> {
+        let here = self.filled.len().min(skipped.left);
+        let range = self.filled.start..self.filled.start + here;
+        skipped.digest.update(self.buffer.get(range).unwrap_or_default());
+        skipped.left -= here;
+        self.filled.start += here;
+        if skipped.left > 0 {
+            self.skipped = Some(skipped);
+            return Ok(None);
+        }
+        let sha256 = skipped.digest.clone().finalize().into();
+        let done = self.finished.insert(skipped);
+        let (head, payload) = done.head.split_at_checked(done.payload_at).ok_or_else(malformed)?;
+        let mut parsed = publish_parts(done.first, head, self.version)?;
+        parsed.payload = payload;
+        parsed.cut = Some(Cut { bytes: done.bytes, sha256 });
+        Ok(Some(Incoming::Publish(parsed)))
+    }
+}
+
+/// Length of the fixed header and of what follows it; `None` when it is not all here.
+fn fixed_header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
+    let Some(rest) = bytes.get(1..) else { return Ok(None) };
+    Ok(varint(rest)?.map(|(value, length)| (1 + length, value)))
+}
+
+/// A variable byte integer (MQTT 5 §1.5.5) and its own length.
+fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
+    let mut value = 0;
+    for (at, byte) in bytes.iter().take(4).enumerate() {
+        value |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Ok(Some((value, at + 1)));
+        }
+    }
+    if bytes.len() >= 4 { Err(malformed()) } else { Ok(None) }
+}
+
+/// Where the payload of the PUBLISH that begins `bytes` begins; `None` when that is not here yet.
+fn payload_at(bytes: &[u8], header: usize, version: Version) -> Result<Option<usize>, Error> {
+    let qos = bytes.first().map_or(0, |first| first >> 1 & 3);
+    let Some(length) = bytes.get(header..header + 2) else { return Ok(None) };
+    let mut at = header + 2 + be16(length);
+    if qos > 0 {
+        at += 2;
+    }
+    if version == Version::V5 {
+        let Some((properties, length)) = varint(bytes.get(at..).unwrap_or_default())? else {
+            return Ok(None);
+        };
+        at += length + properties;
+    }
+    Ok(Some(at))
+}
+
+fn publish(packet: &[u8], header: usize, version: Version) -> Result<Publish<'_>, Error> {
+    let first = packet.first().copied().unwrap_or_default();
+    publish_parts(first, packet.get(header..).unwrap_or_default(), version)
+}
+
+/// Reads a PUBLISH without its fixed header.
+fn publish_parts(first: u8, body: &[u8], version: Version) -> Result<Publish<'_>, Error> {
+    let qos = first >> 1 & 3;
+    let (length, rest) = body.split_at_checked(2).ok_or_else(malformed)?;
+    let (topic, mut rest) = rest.split_at_checked(be16(length)).ok_or_else(malformed)?;
+    let mut packet_id = 0;
+    if qos > 0 {
+        let (id, after) = rest.split_at_checked(2).ok_or_else(malformed)?;
+        packet_id = u16::try_from(be16(id)).unwrap_or(0);
+        rest = after;
+    }
+    if version == Version::V5 {
+        let (properties, length) = varint(rest)?.ok_or_else(malformed)?;
+        rest = rest.get(length + properties..).ok_or_else(malformed)?;
+    }
+    if qos > 2 || (qos > 0 && packet_id == 0) || topic.is_empty() {
+        // An empty topic would need a topic alias, which we never offer.
+        return Err(malformed());
+    }
+    let (dup, retain) = (first & 8 != 0, first & 1 != 0);
+    Ok(Publish { dup, qos, retain, topic, packet_id, payload: rest, cut: None })
+}
+
+fn be16(bytes: &[u8]) -> usize {
+    bytes.iter().fold(0, |value, byte| value << 8 | usize::from(*byte))
+}
+
+fn malformed() -> Error {
+    Error::Protocol("a malformed packet".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+    use rumqttc::v5::mqttbytes::QoS;
+    use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, Publish as Wire, PublishProperties};
+
+    fn wire(topic: &str, qos: QoS, payload: Vec<u8>, properties: bool) -> Vec<u8> {
+        let properties = properties.then(|| PublishProperties {
+            user_properties: vec![("key".into(), "value".into())],
+            ..Default::default()
+        });
+        let mut publish = Wire::new(topic, qos, payload, properties);
+        publish.pkid = 7;
+        let mut bytes = BytesMut::new();
+        Packet::Publish(publish).write(&mut bytes, None).unwrap();
+        bytes.to_vec()
+    }
+
+    /// Feeds `stream` in pieces; collects (topic, payload or head, cut length).
+    fn feed(stream: &[u8], buffer: usize, piece: usize) -> Vec<(Vec<u8>, Vec<u8>, Option<u64>)> {
+        let mut inbound = Inbound::new(Version::V5, buffer);
+        let mut came = Vec::new();
+        let mut stream = stream;
+        while !stream.is_empty() {
+            let space = inbound.space();
+            let now = piece.min(space.len()).min(stream.len());
+            assert!(now > 0, "there is always room");
+            space[..now].copy_from_slice(&stream[..now]);
+            stream = &stream[now..];
+            inbound.filled(now);
+            while let Some(incoming) = inbound.packet().unwrap() {
+                if let Incoming::Publish(it) = incoming {
+                    came.push((
+                        it.topic.to_vec(),
+                        it.payload.to_vec(),
+                        it.cut.map(|cut| cut.bytes),
+                    ));
+                } else {
+                    came.push((b"other".to_vec(), Vec::new(), None));
+                }
+            }
+        }
+        came
+    }
+
+    #[test]
+    fn a_packet_that_is_too_large_is_cut_and_its_neighbours_are_whole() {
+        let large: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let mut stream = wire("a", QoS::AtLeastOnce, b"before".to_vec(), true);
+        stream.extend(wire("large", QoS::AtLeastOnce, large.clone(), true));
+        stream.extend(wire("b", QoS::AtMostOnce, b"after".to_vec(), false));
+        for piece in [1, 3, 1000, 1 << 20] {
+            let came = feed(&stream, 10_000, piece);
+            assert_eq!(came.len(), 3, "in pieces of {piece}");
+            assert_eq!(came[0], (b"a".to_vec(), b"before".to_vec(), None));
+            assert_eq!((&came[1].0[..], came[1].2), (&b"large"[..], Some(100_000)));
+            assert!(large.starts_with(&came[1].1), "the head is kept");
+            assert_eq!(came[2], (b"b".to_vec(), b"after".to_vec(), None));
+        }
+        let mut inbound = Inbound::new(Version::V5, 10_000);
+        let mut digest = None;
+        let mut rest = &stream[..];
+        while !rest.is_empty() {
+            let space = inbound.space();
+            let now = space.len().min(rest.len());
+            space[..now].copy_from_slice(&rest[..now]);
+            rest = &rest[now..];
+            inbound.filled(now);
+            while let Some(incoming) = inbound.packet().unwrap() {
+                if let Incoming::Publish(Publish { cut: Some(cut), .. }) = incoming {
+                    digest = Some(cut.sha256);
+                }
+            }
+        }
+        assert_eq!(digest, Some(Sha256::digest(&large).into()));
+    }
+
+    #[test]
+    fn other_packets_come_whole() {
+        let mut bytes = BytesMut::new();
+        Packet::PubAck(PubAck::new(9, None)).write(&mut bytes, None).unwrap();
+        assert_eq!(feed(&bytes, 10_000, 1), [(b"other".to_vec(), Vec::new(), None)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_publish_comes_back_whatever_the_pieces(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20),
+            piece in 1_usize..700,
+        ) {
+            let mut stream = Vec::new();
+            for (at, payload) in payloads.iter().enumerate() {
+                stream.extend(wire("t", QoS::AtLeastOnce, payload.clone(), at % 2 == 0));
+            }
+            let came: Vec<_> = feed(&stream, 8192, piece).into_iter().map(|it| it.1).collect();
+            prop_assert_eq!(came, payloads);
+        }
+
+        #[test]
+        fn rubbish_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
+            let mut inbound = Inbound::new(Version::V5, 8192);
+            let space = inbound.space();
+            space[..bytes.len()].copy_from_slice(&bytes);
+            inbound.filled(bytes.len());
+            while let Ok(Some(_)) = inbound.packet() {}
+        }
+    }
+}

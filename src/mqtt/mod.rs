@@ -1,0 +1,93 @@
+//! MQTT, as far as a gateway needs it: one client connection at a time, both protocol versions.
+//!
+//! The packets are rumqttc's (`rumqttc::mqttbytes`, `rumqttc::v5::mqttbytes`); this folder is the
+//! only place that names it. Its *event loop* is not used, and that is a decision by measurement:
+//! it writes one acknowledgement a system call and reads 8 KiB at a time with no way to gather
+//! (10–30 × the cost of this loop at full rate), its v5 flush has no time limit, and after a
+//! reconnect it can drop, overwrite or repeat publishes of its own accord. Here a connection is a
+//! value that lives and dies with its socket ([`connection::Connection`]); what must outlive it is
+//! owned by others: unacknowledged batches by the engine's window, unacknowledged readings by the
+//! intake's [`ledger::Ledger`]. So a late acknowledgement cannot reach another connection.
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `topic` | topics and filters, checked when made |
+//! | `options` | where the broker is and who we are |
+//! | `transport` | TCP, TLS |
+//! | `frame` | cutting the byte stream into packets; PUBLISH without a copy |
+//! | `packet` | all other packets, by rumqttc |
+//! | `connection` | one connection: polls, pings, never waits for anything else |
+//! | `session` | getting a connection, as often as it takes |
+//! | `ledger` | which reading waits for which PUBACK |
+
+pub mod connection;
+pub mod frame;
+pub mod ledger;
+pub mod options;
+pub mod packet;
+pub mod session;
+pub mod topic;
+pub mod transport;
+
+/// Why there is no connection, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker cannot be reached, or the connection broke.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    TimedOut(std::time::Duration),
+    /// The broker closed the connection without a word.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// The broker said why it closes the connection.
+    #[error("the broker ended the connection: {0}")]
+    Ended(String),
+    /// No PINGRESP, nor anything else.
+    #[error("the broker has not answered a ping for {0:?}")]
+    Silent(std::time::Duration),
+    /// The broker does not take our bytes.
+    #[error("the broker has not read anything for {0:?}")]
+    Stalled(std::time::Duration),
+    /// The broker refused the connection.
+    #[error("the broker refused the connection: {reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+        /// Whether trying again with the same settings is pointless.
+        permanent: bool,
+    },
+    /// The broker refused the subscription.
+    #[error("the broker refused the subscription to {filter}: {reason}")]
+    SubscriptionRefused {
+        /// The filter.
+        filter: String,
+        /// Its reason.
+        reason: String,
+    },
+    /// What came is not MQTT as agreed.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    /// The password file or a certificate cannot be used.
+    #[error("{what} {path}: {problem}")]
+    Credentials {
+        /// Which kind of file.
+        what: &'static str,
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// Whether trying again with the same settings is pointless.
+    pub const fn is_permanent(&self) -> bool {
+        match self {
+            Self::Refused { permanent, .. } => *permanent,
+            Self::SubscriptionRefused { .. } | Self::Credentials { .. } => true,
+            _ => false,
+        }
+    }
+}

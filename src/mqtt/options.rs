@@ -1,0 +1,216 @@
+//! Where a broker is, how to reach it and who we are there.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// MQTT protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Version {
+    /// MQTT 3.1.1.
+    V3,
+    /// MQTT 5.
+    V5,
+}
+
+impl TryFrom<u8> for Version {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        match number {
+            3 => Ok(Self::V3),
+            5 => Ok(Self::V5),
+            _ => Err(format!("{number} is not a version: write 5, or 3 for MQTT 3.1.1")),
+        }
+    }
+}
+
+impl From<Version> for u8 {
+    fn from(version: Version) -> Self {
+        match version {
+            Version::V3 => 3,
+            Version::V5 => 5,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V3 => "3.1.1",
+            Self::V5 => "5",
+        })
+    }
+}
+
+/// A broker's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum BrokerUrl {
+    /// `embedded`: a broker inside this process.
+    Embedded,
+    /// `mqtt://host[:port]` or, over TLS, `mqtts://host[:port]`.
+    Remote {
+        /// Over TLS.
+        tls: bool,
+        /// Name or address; an IPv6 address without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+}
+
+impl TryFrom<String> for BrokerUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| format!("{text:?} is not an address: write \"mqtt://host:1883\""))?;
+        let tls = match scheme {
+            "mqtt" | "tcp" => false,
+            "mqtts" | "ssl" => true,
+            "ws" | "wss" => {
+                return Err(format!("{scheme} is not supported yet: use mqtt or mqtts"));
+            }
+            _ => {
+                return Err(format!(
+                    "{scheme} is not known: write mqtt://, mqtts:// or \"embedded\""
+                ));
+            }
+        };
+        if rest.contains('@') {
+            return Err("holds a user name or password: write username = and password_file = \
+                        instead, so that no log can show them"
+                .into());
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = split_port(rest).ok_or("its port is not a number from 1 to 65535")?;
+        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
+            return Err("has no usable host: write \"mqtt://host:1883\"".into());
+        }
+        Ok(Self::Remote {
+            tls,
+            host: host.to_owned(),
+            port: port.unwrap_or(if tls { 8883 } else { 1883 }),
+        })
+    }
+}
+
+/// Host and port of `host`, `host:port`, `[v6]` or `[v6]:port`.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let port = |text: &str| text.parse().ok().filter(|port| *port != 0);
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return match rest.strip_prefix(':') {
+            None => rest.is_empty().then_some((host, None)),
+            Some(number) => Some((host, Some(port(number)?))),
+        };
+    }
+    match text.split_once(':') {
+        None => Some((text, None)),
+        Some((host, number)) => Some((host, Some(port(number)?))),
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::Remote { tls, host, port } => {
+                let scheme = if *tls { "mqtts" } else { "mqtt" };
+                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+                write!(f, "{scheme}://{open}{host}{close}:{port}")
+            }
+        }
+    }
+}
+
+impl From<BrokerUrl> for String {
+    fn from(url: BrokerUrl) -> Self {
+        url.to_string()
+    }
+}
+
+/// Files for TLS, all PEM. Without `ca_file` the system's certificates are trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// Certificates to trust.
+    pub ca_file: Option<PathBuf>,
+    /// Our certificate, with its chain.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+}
+
+/// One client at one broker.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where. `Embedded` has been replaced by its address.
+    pub url: BrokerUrl,
+    /// Which protocol.
+    pub version: Version,
+    /// As whom the broker knows our session.
+    pub client_id: String,
+    /// User name.
+    pub username: Option<String>,
+    /// Where the password is; read at each connect, so that it can be changed while we run.
+    pub password_file: Option<PathBuf>,
+    /// How often we show that we live, at least.
+    pub keep_alive: Duration,
+    /// Files for TLS.
+    pub tls: Tls,
+}
+
+impl Options {
+    /// User name and password, read now.
+    pub(super) fn login(&self) -> Result<Option<(String, String)>, Error> {
+        let password = match &self.password_file {
+            None => String::new(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| Error::Credentials {
+                    what: "password_file",
+                    path: path.display().to_string(),
+                    problem: error.to_string(),
+                })?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            }
+        };
+        Ok(self.username.clone().map(|username| (username, password)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_parse_and_print() {
+        for (text, printed) in [
+            ("embedded", "embedded"),
+            ("mqtt://localhost", "mqtt://localhost:1883"),
+            ("mqtts://b.example:8884/", "mqtts://b.example:8884"),
+            ("mqtt://[::1]:1884", "mqtt://[::1]:1884"),
+            ("mqtt://[::1]", "mqtt://[::1]:1883"),
+        ] {
+            assert_eq!(BrokerUrl::try_from(text.to_owned()).unwrap().to_string(), printed);
+        }
+        for bad in ["localhost", "http://x", "mqtt://", "mqtt://x:0", "mqtt://x:y", "mqtt://x/y"] {
+            assert!(BrokerUrl::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_shown() {
+        let error = BrokerUrl::try_from("mqtt://user:s3cret@host".to_owned()).unwrap_err();
+        assert!(!error.contains("s3cret") && error.contains("password_file"), "{error}");
+    }
+}

@@ -1,0 +1,386 @@
+//! Every packet but an incoming PUBLISH, by rumqttc's codec, for both protocol versions.
+//!
+//! What differs between the versions ends here: the rest of the program sees one [`Packet`].
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::QoS as QoS5;
+use rumqttc::v5::mqttbytes::v5;
+
+use super::Error;
+use super::options::Version;
+use super::topic::Topic;
+
+/// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
+/// packet id, content type. Rounded up.
+pub const PUBLISH_OVERHEAD_BYTES: usize = 256;
+
+/// What we say in CONNECT.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    /// Begin a new session.
+    pub clean_start: bool,
+    /// How long the broker keeps the session after the connection has ended, in seconds.
+    pub session_expiry: Option<u32>,
+    /// Receive Maximum: unacknowledged messages we take.
+    pub receive_max: Option<u16>,
+    /// Maximum Packet Size: the broker withholds larger ones.
+    pub packet_bytes_max: Option<u32>,
+}
+
+/// What the broker says in CONNACK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greeting {
+    /// It still has our session.
+    pub session_present: bool,
+    /// Unacknowledged publishes it takes.
+    pub receive_max: u16,
+    /// The largest packet it takes.
+    pub packet_bytes_max: Option<u32>,
+    /// The keep-alive it wants instead of ours, in seconds; 0 is none.
+    pub keep_alive: Option<u16>,
+    /// The highest QoS it grants to publishers.
+    pub qos_max: u8,
+}
+
+/// A packet that is no PUBLISH.
+#[derive(Debug)]
+pub enum Packet {
+    /// The connection stands.
+    ConnAck(Greeting),
+    /// A publish of ours is acknowledged, or refused.
+    PubAck {
+        /// Of which publish.
+        packet_id: u16,
+        /// What the broker says.
+        answer: Answer,
+    },
+    /// The subscription is granted with this QoS, or refused.
+    SubAck(Result<u8, String>),
+    /// The broker lives.
+    PingResp,
+    /// The broker ends the connection.
+    Disconnect(String),
+    /// Anything else: of no interest.
+    Other,
+}
+
+/// What a PUBACK says (MQTT 5 §3.4.2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Taken.
+    Taken,
+    /// Taken, but nobody subscribes to the topic.
+    NobodyListens,
+    /// Not taken.
+    Refused(String),
+}
+
+/// A publish of ours.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where to.
+    pub topic: Topic,
+    /// 0 or 1.
+    pub qos: u8,
+    /// The payload.
+    pub payload: Bytes,
+    /// MQTT 5: what it is.
+    pub content_type: &'static str,
+    /// MQTT 5: user properties.
+    pub properties: Vec<(String, String)>,
+}
+
+/// Writes CONNECT.
+pub fn connect(
+    out: &mut BytesMut,
+    options: &super::options::Options,
+    hello: &Hello,
+) -> Result<(), Error> {
+    let keep_alive = u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let login = options.login()?;
+    if options.version == Version::V3 {
+        let mut connect = v4::Connect::new(options.client_id.clone());
+        connect.keep_alive = keep_alive;
+        connect.clean_session = hello.clean_start;
+        connect.login = login.map(|(username, password)| v4::Login::new(username, password));
+        return written(v4::Packet::Connect(connect).write(out, usize::MAX));
+    }
+    let mut properties = v5::ConnectProperties::new();
+    properties.session_expiry_interval = hello.session_expiry;
+    properties.receive_maximum = hello.receive_max;
+    properties.max_packet_size = hello.packet_bytes_max;
+    let connect = v5::Connect {
+        keep_alive,
+        client_id: options.client_id.clone(),
+        clean_start: hello.clean_start,
+        properties: Some(properties),
+    };
+    let login = login.map(|(username, password)| v5::Login::new(username, password));
+    written(v5::Packet::Connect(connect, None, login).write(out, None))
+}
+
+/// Writes SUBSCRIBE for one filter. With `skip_retained` the broker need not send retained
+/// messages.
+pub fn subscribe(
+    out: &mut BytesMut,
+    version: Version,
+    filter: &str,
+    qos: u8,
+    skip_retained: bool,
+) -> Result<(), Error> {
+    if version == Version::V3 {
+        let qos = if qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
+        let mut subscribe = v4::Subscribe::new(filter, qos);
+        subscribe.pkid = SUBSCRIBE_ID;
+        return written(v4::Packet::Subscribe(subscribe).write(out, usize::MAX));
+    }
+    let mut wanted = v5::Filter::new(filter, qos5(qos));
+    // A shared subscription gets no retained messages; asking how is a protocol error there.
+    if skip_retained && !filter.starts_with("$share/") {
+        wanted.retain_forward_rule = v5::RetainForwardRule::Never;
+    }
+    let mut subscribe = v5::Subscribe::new(wanted, None);
+    subscribe.pkid = SUBSCRIBE_ID;
+    written(v5::Packet::Subscribe(subscribe).write(out, None))
+}
+
+/// The packet id of our only SUBSCRIBE on a connection that publishes nothing.
+const SUBSCRIBE_ID: u16 = 1;
+
+/// Writes PUBLISH.
+pub fn publish(
+    out: &mut BytesMut,
+    version: Version,
+    packet_id: u16,
+    message: &Outgoing,
+) -> Result<(), Error> {
+    if version == Version::V3 {
+        let qos =
+            if message.qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
+        let topic = message.topic.as_str();
+        let mut publish = v4::Publish::from_bytes(topic, qos, message.payload.clone());
+        publish.pkid = packet_id;
+        return written(v4::Packet::Publish(publish).write(out, usize::MAX));
+    }
+    let properties = v5::PublishProperties {
+        content_type: Some(message.content_type.to_owned()),
+        user_properties: message.properties.clone(),
+        ..Default::default()
+    };
+    let topic = message.topic.as_str();
+    let qos = qos5(message.qos);
+    let mut publish = v5::Publish::new(topic, qos, message.payload.clone(), Some(properties));
+    publish.pkid = packet_id;
+    written(v5::Packet::Publish(publish).write(out, None))
+}
+
+/// Writes PUBACK. The shortest form, reason "success", is the same in both versions
+/// (MQTT 5 §3.4.2.1).
+pub fn puback(out: &mut BytesMut, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[0x40, 2, high, low]);
+}
+
+/// Writes PINGREQ, the same in both versions.
+pub fn pingreq(out: &mut BytesMut) {
+    out.extend_from_slice(&[0xc0, 0]);
+}
+
+/// Writes DISCONNECT, "normal", the same in both versions (MQTT 5 §3.14.2.1).
+pub fn disconnect(out: &mut BytesMut) {
+    out.extend_from_slice(&[0xe0, 0]);
+}
+
+/// Reads a whole packet that is no PUBLISH.
+pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
+    // rumqttc takes the short forms of DISCONNECT for incomplete ones.
+    match bytes {
+        [0xe0, 0] => return Ok(Packet::Disconnect("without a reason".into())),
+        [0xe0, 1, code] => return Ok(Packet::Disconnect(disconnect_reason(*code))),
+        _ => {}
+    }
+    let mut stream = BytesMut::from(bytes);
+    if version == Version::V3 {
+        let packet = v4::Packet::read(&mut stream, usize::MAX).map_err(protocol)?;
+        return Ok(read_v3(packet));
+    }
+    let packet = v5::Packet::read(&mut stream, None).map_err(protocol)?;
+    Ok(read_v5(packet))
+}
+
+/// Whether a CONNACK refuses, why, and whether for good.
+pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<(String, bool)>, Error> {
+    let mut stream = BytesMut::from(bytes);
+    if version == Version::V3 {
+        return match v4::Packet::read(&mut stream, usize::MAX).map_err(protocol)? {
+            v4::Packet::ConnAck(ack) if ack.code != v4::ConnectReturnCode::Success => {
+                let permanent = ack.code != v4::ConnectReturnCode::ServiceUnavailable;
+                Ok(Some((words(&format!("{:?}", ack.code)), permanent)))
+            }
+            _ => Ok(None),
+        };
+    }
+    match v5::Packet::read(&mut stream, None).map_err(protocol)? {
+        v5::Packet::ConnAck(ack) if ack.code != v5::ConnectReturnCode::Success => {
+            use v5::ConnectReturnCode as Code;
+            let passing = matches!(
+                ack.code,
+                Code::ServerUnavailable
+                    | Code::ServiceUnavailable
+                    | Code::ServerBusy
+                    | Code::ConnectionRateExceeded
+                    | Code::QuotaExceeded
+                    | Code::UnspecifiedError
+                    | Code::ImplementationSpecificError
+            );
+            let said = ack.properties.and_then(|it| it.reason_string);
+            Ok(Some((reason(&format!("{:?}", ack.code), said), !passing)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn read_v3(packet: v4::Packet) -> Packet {
+    match packet {
+        v4::Packet::ConnAck(ack) => Packet::ConnAck(Greeting {
+            session_present: ack.session_present,
+            receive_max: u16::MAX,
+            packet_bytes_max: None,
+            keep_alive: None,
+            qos_max: 2,
+        }),
+        v4::Packet::PubAck(ack) => Packet::PubAck { packet_id: ack.pkid, answer: Answer::Taken },
+        v4::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
+            Some(v4::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
+            _ => Err("not permitted, or the filter is not allowed".into()),
+        }),
+        v4::Packet::PingResp => Packet::PingResp,
+        v4::Packet::Disconnect => Packet::Disconnect("without a reason".into()),
+        _ => Packet::Other,
+    }
+}
+
+fn read_v5(packet: v5::Packet) -> Packet {
+    match packet {
+        v5::Packet::ConnAck(ack) => {
+            let said = ack.properties.as_ref();
+            Packet::ConnAck(Greeting {
+                session_present: ack.session_present,
+                receive_max: said.and_then(|it| it.receive_max).unwrap_or(u16::MAX),
+                packet_bytes_max: said.and_then(|it| it.max_packet_size),
+                keep_alive: said.and_then(|it| it.server_keep_alive),
+                qos_max: said.and_then(|it| it.max_qos).unwrap_or(2),
+            })
+        }
+        v5::Packet::PubAck(ack) => {
+            let answer = match ack.reason {
+                v5::PubAckReason::Success => Answer::Taken,
+                v5::PubAckReason::NoMatchingSubscribers => Answer::NobodyListens,
+                other => {
+                    let said = ack.properties.and_then(|it| it.reason_string);
+                    Answer::Refused(reason(&format!("{other:?}"), said))
+                }
+            };
+            Packet::PubAck { packet_id: ack.pkid, answer }
+        }
+        v5::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
+            Some(v5::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
+            Some(other) => {
+                let said = ack.properties.and_then(|it| it.reason_string);
+                Err(reason(&format!("{other:?}"), said))
+            }
+            None => Err("an answer without a code".into()),
+        }),
+        v5::Packet::PingResp(_) => Packet::PingResp,
+        v5::Packet::Disconnect(it) => {
+            let said = it.properties.and_then(|it| it.reason_string);
+            Packet::Disconnect(reason(&format!("{:?}", it.reason_code), said))
+        }
+        _ => Packet::Other,
+    }
+}
+
+/// Why a broker says it ends a connection (MQTT 5 §3.14.2.1), for the codes that brokers send.
+fn disconnect_reason(code: u8) -> String {
+    let words = match code {
+        0x00 => "normal disconnection",
+        0x81 => "malformed packet",
+        0x82 => "protocol error",
+        0x87 => "not authorized",
+        0x89 => "server busy",
+        0x8b => "server shutting down",
+        0x8d => "keep alive timeout",
+        0x8e => "session taken over: another client uses our client id",
+        0x93 => "receive maximum exceeded",
+        0x95 => "packet too large",
+        0x96 => "message rate too high",
+        0x97 => "quota exceeded",
+        0x98 => "administrative action",
+        _ => return format!("reason code {code:#04x}"),
+    };
+    words.to_owned()
+}
+
+fn reason(code: &str, said: Option<String>) -> String {
+    match said {
+        Some(said) => format!("{} ({said})", words(code)),
+        None => words(code),
+    }
+}
+
+/// `NotAuthorized` as "not authorized".
+fn words(code: &str) -> String {
+    let mut text = String::new();
+    for c in code.chars() {
+        if c.is_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(c.to_lowercase());
+    }
+    text
+}
+
+fn qos5(qos: u8) -> QoS5 {
+    if qos == 0 { QoS5::AtMostOnce } else { QoS5::AtLeastOnce }
+}
+
+fn written<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
+    result.map(|_| ()).map_err(protocol)
+}
+
+fn protocol(error: impl std::fmt::Display) -> Error {
+    Error::Protocol(error.to_string().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_write_by_hand_is_what_the_codec_writes() {
+        let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
+        puback(&mut ours, 0x1234);
+        v5::Packet::PubAck(v5::PubAck::new(0x1234, None)).write(&mut theirs, None).unwrap();
+        pingreq(&mut ours);
+        v5::Packet::PingReq(v5::PingReq).write(&mut theirs, None).unwrap();
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn codes_become_words() {
+        assert_eq!(words("BadUserNamePassword"), "bad user name password");
+        assert_eq!(reason("NotAuthorized", Some("no".into())), "not authorized (no)");
+    }
+
+    #[test]
+    fn a_refused_connect_says_why_and_whether_for_good() {
+        let refused = refusal(&[0x20, 3, 0, 0x86, 0], Version::V5).unwrap();
+        assert_eq!(refused, Some(("bad user name password".into(), true)));
+        let busy = refusal(&[0x20, 3, 0, 0x89, 0], Version::V5).unwrap();
+        assert_eq!(busy, Some(("server busy".into(), false)));
+        assert_eq!(refusal(&[0x20, 3, 0, 0, 0], Version::V5).unwrap(), None);
+        let v3 = refusal(&[0x20, 2, 0, 5], Version::V3).unwrap();
+        assert_eq!(v3, Some(("not authorized".into(), true)));
+    }
+}

@@ -1,0 +1,287 @@
+//! Topic names and filters, checked when made (MQTT 5 §4.7, the same in 3.1.1).
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The level of a filter that names the sensor.
+const PLACEHOLDER: &str = "{sensor}";
+
+/// A topic's longest length in bytes (MQTT 5 §1.5.4).
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+
+/// What is wrong with a topic or filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopicError {
+    /// Nothing there.
+    #[error("is empty; give a topic such as \"plant/boiler/temperature\"")]
+    Empty,
+    /// Too long for the protocol.
+    #[error("has {0} bytes; MQTT allows 65535")]
+    TooLong(usize),
+    /// U+0000 is forbidden.
+    #[error("holds a NUL character, which MQTT forbids")]
+    Nul,
+    /// Wildcards only select.
+    #[error("holds the wildcard {0:?}; batches are published to one exact topic")]
+    Wildcard(char),
+    /// A wildcard that is not a whole level.
+    #[error("has {0:?} inside the level {1:?}; a wildcard stands alone between slashes")]
+    PartialWildcard(char, String),
+    /// `#` before the end.
+    #[error("has \"#\" before its last level; it can only be the last")]
+    HashNotLast,
+    /// Two placeholders.
+    #[error("names {{sensor}} more than once; one level gives the sensor's id")]
+    TwoPlaceholders,
+    /// Unknown placeholder.
+    #[error("has braces in the level {0:?}; the only placeholder is {{sensor}}, as a whole level")]
+    Placeholder(String),
+    /// The group has a key of its own.
+    #[error("begins with \"$share\"; write the filter alone and group = \"…\" beside it")]
+    Share,
+    /// A group that cannot stand in a shared subscription.
+    #[error("is not usable as a group: it is empty or holds one of / + #")]
+    Group,
+}
+
+/// A topic to publish to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The topic's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for Topic {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        check_length(&text)?;
+        match text.chars().find(|c| matches!(c, '+' | '#')) {
+            Some(wildcard) => Err(TopicError::Wildcard(wildcard)),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl From<Topic> for String {
+    fn from(topic: Topic) -> Self {
+        topic.0.to_string()
+    }
+}
+
+/// What to subscribe to, with at most one `{sensor}` level.
+///
+/// ```
+/// use sluicegate::mqtt::topic::Filter;
+/// let filter = Filter::try_from("sensors/{sensor}/reading".to_owned())?;
+/// assert_eq!(filter.subscription(None), "sensors/+/reading");
+/// assert_eq!(filter.subscription(Some("g")), "$share/g/sensors/+/reading");
+/// assert_eq!(filter.sensor(b"sensors/TEMP_07/reading"), Some(&b"TEMP_07"[..]));
+/// # Ok::<(), sluicegate::mqtt::topic::TopicError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Filter {
+    text: Arc<str>,
+    sensor_level: Option<usize>,
+}
+
+impl Filter {
+    /// The filter as the broker is asked for it.
+    pub fn subscription(&self, group: Option<&str>) -> String {
+        let filter = self.text.replace(PLACEHOLDER, "+");
+        match group {
+            Some(group) => format!("$share/{group}/{filter}"),
+            None => filter,
+        }
+    }
+
+    /// The sensor's id in a topic that matches: the level of `{sensor}`. `None` when the filter
+    /// names none.
+    pub fn sensor<'a>(&self, topic: &'a [u8]) -> Option<&'a [u8]> {
+        let level = self.sensor_level?;
+        topic.split(|byte| *byte == b'/').nth(level)
+    }
+
+    /// Whether a topic matches (MQTT 5 §4.7.1, §4.7.2).
+    pub fn matches(&self, topic: &str) -> bool {
+        let mut levels = topic.split('/');
+        if topic.starts_with('$') && self.text.starts_with(['+', '#', '{']) {
+            return false;
+        }
+        for wanted in self.text.split('/') {
+            if wanted == "#" {
+                return true;
+            }
+            match levels.next() {
+                Some(level) if wanted == "+" || wanted == PLACEHOLDER || wanted == level => {}
+                _ => return false,
+            }
+        }
+        levels.next().is_none()
+    }
+
+    /// Whether several sensors can match.
+    pub fn has_placeholder(&self) -> bool {
+        self.sensor_level.is_some()
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl TryFrom<String> for Filter {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        check_length(&text)?;
+        if text.starts_with("$share/") {
+            return Err(TopicError::Share);
+        }
+        let levels = text.split('/').count();
+        let mut sensor_level = None;
+        for (at, level) in text.split('/').enumerate() {
+            match level {
+                "+" => {}
+                "#" if at + 1 == levels => {}
+                "#" => return Err(TopicError::HashNotLast),
+                PLACEHOLDER if sensor_level.is_some() => return Err(TopicError::TwoPlaceholders),
+                PLACEHOLDER => sensor_level = Some(at),
+                _ => check_level(level)?,
+            }
+        }
+        Ok(Self { text: text.into(), sensor_level })
+    }
+}
+
+impl From<Filter> for String {
+    fn from(filter: Filter) -> Self {
+        filter.text.to_string()
+    }
+}
+
+/// The name of a shared subscription's group (MQTT 5 §4.8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Group(Arc<str>);
+
+impl Group {
+    /// The group's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Group {
+    type Error = TopicError;
+
+    fn try_from(text: String) -> Result<Self, TopicError> {
+        let usable = !text.is_empty() && !text.contains(['/', '+', '#', '\0']);
+        if usable { Ok(Self(text.into())) } else { Err(TopicError::Group) }
+    }
+}
+
+impl From<Group> for String {
+    fn from(group: Group) -> Self {
+        group.0.to_string()
+    }
+}
+
+fn check_length(text: &str) -> Result<(), TopicError> {
+    match text.len() {
+        0 => Err(TopicError::Empty),
+        bytes if bytes > TOPIC_BYTES_MAX => Err(TopicError::TooLong(bytes)),
+        _ if text.contains('\0') => Err(TopicError::Nul),
+        _ => Ok(()),
+    }
+}
+
+fn check_level(level: &str) -> Result<(), TopicError> {
+    if let Some(wildcard) = level.chars().find(|c| matches!(c, '+' | '#')) {
+        return Err(TopicError::PartialWildcard(wildcard, level.to_owned()));
+    }
+    if level.contains(['{', '}']) {
+        return Err(TopicError::Placeholder(level.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(text: &str) -> Result<Filter, TopicError> {
+        Filter::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn filters_are_checked_when_made() {
+        for good in ["a", "a/b", "+", "#", "a/+/b/#", "/", "{sensor}", "$SYS/x", "a//b", "é/ü"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for (bad, error) in [
+            ("", TopicError::Empty),
+            ("a/#/b", TopicError::HashNotLast),
+            ("a/b+/c", TopicError::PartialWildcard('+', "b+".into())),
+            ("a/{id}/b", TopicError::Placeholder("{id}".into())),
+            ("{sensor}/{sensor}", TopicError::TwoPlaceholders),
+            ("$share/g/a", TopicError::Share),
+            ("a\0b", TopicError::Nul),
+        ] {
+            assert_eq!(filter(bad), Err(error), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_placeholder_gives_the_sensor_and_nothing_else_does() {
+        let sensors = filter("a/+/{sensor}/#").unwrap();
+        assert_eq!(sensors.sensor(b"a/x/S1/t/u"), Some(&b"S1"[..]));
+        assert_eq!(sensors.sensor(b"a/x"), None);
+        assert_eq!(filter("a/+").unwrap().sensor(b"a/x"), None);
+    }
+
+    #[test]
+    fn filters_match_as_the_standard_says() {
+        for (filter_text, topic, matches) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/b/c", false),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/+", "a", false),
+            ("a/+", "a/", true),
+            ("+/{sensor}/x", "a/b/x", true),
+            ("#", "$SYS/x", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/x", true),
+        ] {
+            assert_eq!(
+                filter(filter_text).unwrap().matches(topic),
+                matches,
+                "{filter_text} {topic}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_topic_has_no_wildcard() {
+        assert!(Topic::try_from("gateway/batches".to_owned()).is_ok());
+        assert_eq!(Topic::try_from("a/+".to_owned()), Err(TopicError::Wildcard('+')));
+        assert_eq!(Group::try_from("a/b".to_owned()), Err(TopicError::Group));
+    }
+}

@@ -1,0 +1,320 @@
+//! A gateway: built from its plan, run until it has drained.
+//!
+//! Started downstream first (worker, sink, sources), stopped upstream first: *draining* (sources
+//! offer no more, the worker empties queue, batch and window), *closing* (sources say their last
+//! acknowledgements, connections are closed). A drain ends by itself when every source is finite;
+//! otherwise the first stop request begins it, and the second, or the end of the grace, turns it
+//! into an abort: what is held stays unacknowledged at the broker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, interval, sleep_until};
+
+#[cfg(not(feature = "embedded-broker"))]
+use std::convert::Infallible as Embedded;
+
+use self::books::Books;
+use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan, lane_max};
+use self::publisher::Failure;
+use self::status::Monitor;
+use self::tasks::{Panicked, Tasks};
+use self::worker::{Ended, Worker};
+#[cfg(feature = "embedded-broker")]
+use crate::broker::Embedded;
+use crate::limits::CLOSE_MAX;
+use crate::metrics::{Balance, Metrics};
+use crate::mqtt;
+use crate::mqtt::session::Session;
+use crate::pace::Pace;
+use crate::phase::{Lead, Phase, Watch};
+use crate::queue::{Limits, Post, Queue};
+use crate::registry::Registry;
+use crate::settlement::SourceIndex;
+use crate::sink::mqtt::MqttSink;
+use crate::source::mqtt::Intake;
+use crate::source::simulated::Sensor;
+use crate::{clock, phase, sink, source};
+
+pub mod books;
+pub mod plan;
+pub mod publisher;
+pub mod status;
+pub mod tasks;
+pub mod worker;
+
+/// Why a gateway ended before it had to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The output never worked.
+    #[error("output: {0}")]
+    Output(#[from] Failure),
+    /// A sensor's subscription never worked.
+    #[error("sensors.{name}.mqtt: {error}")]
+    Intake {
+        /// The entry.
+        name: String,
+        /// Why.
+        error: mqtt::Error,
+    },
+    /// The embedded broker did not start.
+    #[cfg(feature = "embedded-broker")]
+    #[error("embedded broker: {0}")]
+    Embedded(#[from] crate::broker::Error),
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// A mistake in this program.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// The worker's thread is gone.
+    #[error("internal error: the worker's thread ended without a word")]
+    Worker,
+}
+
+impl Error {
+    /// Whether the settings are to blame (or what they name), and not the program.
+    pub const fn is_settings(&self) -> bool {
+        !matches!(self, Self::Thread(_) | Self::Panicked(_) | Self::Worker)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The last balance.
+    pub balance: Balance,
+    /// Which books disagree, if any do.
+    pub difference: Option<String>,
+    /// Why it ended, if not because it had drained.
+    pub error: Option<Error>,
+}
+
+/// A built gateway.
+#[derive(Debug)]
+pub struct Pipeline {
+    plan: Arc<Plan>,
+    books: Arc<Books>,
+    pace: Arc<Pace>,
+    seed: u64,
+    embedded: Option<Embedded>,
+}
+
+/// A running gateway.
+struct Running {
+    books: Arc<Books>,
+    post: Post<sink::Event>,
+    lead: Lead,
+    worker: oneshot::Receiver<Result<Ended, Failure>>,
+    sources: Tasks<Result<(), Error>>,
+    sinks: Tasks<()>,
+}
+
+impl Pipeline {
+    /// Builds the gateway; starts the embedded broker if the plan wants one. All randomness comes
+    /// from `seed`. `pace` is that of the thread that will run it.
+    pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
+        let limits =
+            Limits { records_max: plan.queue.records_max, bytes_max: plan.queue.bytes_max.0 };
+        let books = Books {
+            queue: Queue::new(limits, plan.intakes().count()),
+            registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),
+            metrics: Arc::new(Metrics::default()),
+        };
+        let (plan, embedded) = embed(plan).await?;
+        Ok(Self { plan: Arc::new(plan), books: Arc::new(books), pace, seed, embedded })
+    }
+
+    /// The plan, with the embedded broker's address in place.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The books, to be read while the gateway runs.
+    pub fn books(&self) -> Arc<Books> {
+        Arc::clone(&self.books)
+    }
+
+    /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
+    pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
+        let grace = self.plan.gateway.shutdown_grace.0;
+        let mut running = match self.start() {
+            Ok(running) => running,
+            Err(error) => return self.report(Some(error)),
+        };
+        let mut error = running.until_ended(&mut stops, grace).await;
+        running.lead.enter(Phase::Closing);
+        let left = running.sinks.finish(CLOSE_MAX + CLOSE_MAX / 2).await;
+        let left = left + running.sources.finish(CLOSE_MAX + CLOSE_MAX / 2).await;
+        if left > 0 {
+            tracing::warn!(tasks = left, "connections did not close in time");
+        }
+        let report = self.report(error.take());
+        drop(self.embedded);
+        report
+    }
+
+    fn report(&self, error: Option<Error>) -> Report {
+        let difference = self.books.difference();
+        Report { balance: self.books.balance(), difference, error }
+    }
+
+    fn start(&self) -> Result<Running, Error> {
+        let (lead, watch) = phase::start();
+        let queue = &self.books.queue;
+        let mut sources = Tasks::default();
+        // Inlets exist before the worker does: it would take their absence for the end.
+        self.start_intakes(&mut sources, &watch);
+        self.start_simulated(&mut sources, &watch);
+        let now = clock::now();
+        let worker = Worker::new(Arc::clone(&self.plan), Arc::clone(&self.books), now.wall);
+        let outlet = queue.outlet();
+        let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
+        let mut sinks = Tasks::default();
+        let seed = self.seed ^ 0x5157;
+        let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
+        let sink = MqttSink::new(session, lane_max(&self.plan.output), queue.post());
+        let metrics = Arc::clone(&self.books.metrics);
+        sinks.start(async move { sink.run(&metrics, watch).await });
+        let books = Arc::clone(&self.books);
+        Ok(Running { books, post: queue.post(), lead, worker, sources, sinks })
+    }
+
+    fn context(&self) -> source::Context {
+        source::Context {
+            registry: Arc::clone(&self.books.registry),
+            metrics: Arc::clone(&self.books.metrics),
+            pace: Arc::clone(&self.pace),
+            on_full: self.plan.queue.on_full,
+            record_bytes_max: self.plan.queue.record_bytes_max.get(),
+        }
+    }
+
+    fn start_intakes(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
+        let queue = &self.books.queue;
+        for (index, (name, settings)) in (0..).zip(self.plan.intakes()) {
+            let options = self.plan.intake_options(name);
+            let seed = self.seed.wrapping_add(u64::from(index));
+            let session = Session::new(options, self.plan.read_buffer_bytes(), seed);
+            let source = SourceIndex(index);
+            let ends = (source, queue.inlet(), queue.returned(source));
+            let window = self.plan.window_each();
+            let intake =
+                Intake::new((name, settings.clone()), session, window, ends, self.context());
+            let (name, watch) = (name.to_owned(), watch.clone());
+            sources.start(async move {
+                intake.run(watch).await.map_err(|error| Error::Intake { name, error })
+            });
+        }
+    }
+
+    fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
+        let start = clock::now().instant;
+        for (name, settings) in self.plan.simulated() {
+            for index in 0..settings.sensors() {
+                let sensor = Sensor::new(settings, index, start, self.seed);
+                let id = settings.sensor_id(name, index);
+                let ends = (self.books.queue.inlet(), watch.clone());
+                sources.start(sensor.run(id, ends, self.context()));
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Waits for the end: drained, aborted or failed.
+    async fn until_ended(
+        &mut self,
+        stops: &mut mpsc::Receiver<()>,
+        grace: Duration,
+    ) -> Option<Error> {
+        let mut error = None;
+        let mut deadline: Option<Instant> = None;
+        let mut sources_left = true;
+        let mut looks = interval(Duration::from_secs(1));
+        let mut monitor = Monitor::new(clock::now().instant);
+        loop {
+            let mut drain = false;
+            tokio::select! {
+                ended = &mut self.worker => return error.or(worker_error(ended)),
+                Some(()) = stops.recv() => {
+                    if deadline.is_some() {
+                        tracing::warn!("second stop request: letting go of what is not settled");
+                        self.post.send(sink::Event::Abort);
+                    }
+                    drain = true;
+                }
+                ended = self.sources.next(), if sources_left => match ended {
+                    None => {
+                        sources_left = false;
+                        if deadline.is_none() {
+                            tracing::info!("every source has ended: draining");
+                        }
+                    }
+                    Some(ended) => {
+                        let failed = ended.map_err(Error::from).and_then(|ended| ended).err();
+                        drain = failed.is_some();
+                        error = error.or(failed);
+                    }
+                },
+                () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
+                    tracing::error!(
+                        grace_seconds = grace.as_secs_f64(),
+                        "the grace is over: letting go of what is not settled"
+                    );
+                    self.post.send(sink::Event::Abort);
+                    deadline = Some(far());
+                }
+                _ = looks.tick() => { monitor.look(&self.books, clock::now().instant); }
+            }
+            if drain && deadline.is_none() {
+                tracing::info!(held = self.books.queue.held(), "draining");
+                self.lead.enter(Phase::Draining);
+                deadline = Some((clock::now().instant + grace).into());
+            }
+        }
+    }
+}
+
+fn far() -> Instant {
+    (clock::now().instant + Duration::from_secs(86_400)).into()
+}
+
+fn worker_error(ended: Result<Result<Ended, Failure>, oneshot::error::RecvError>) -> Option<Error> {
+    match ended {
+        Ok(Ok(Ended::Drained | Ended::Aborted)) => None,
+        Ok(Err(failure)) => Some(Error::Output(failure)),
+        Err(_) => Some(Error::Worker),
+    }
+}
+
+/// Without the embedded broker: the plan cannot want it, it would not have been accepted.
+#[cfg(not(feature = "embedded-broker"))]
+async fn embed(plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
+    std::future::ready(Ok((plan, None))).await
+}
+
+/// Starts the embedded broker if the plan wants one, and puts its address into the plan.
+#[cfg(feature = "embedded-broker")]
+async fn embed(mut plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
+    use crate::mqtt::options::BrokerUrl;
+    if plan.broker.url != BrokerUrl::Embedded {
+        return Ok((plan, None));
+    }
+    let packet_bytes_max = u32::try_from(plan.batch.bytes_max.get() * 2).unwrap_or(u32::MAX);
+    let listen = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let wanted = listen(plan.broker.embedded_port);
+    let embedded = match Embedded::start(wanted, packet_bytes_max.max(1 << 20)).await {
+        Ok(embedded) => embedded,
+        Err(error) if plan.broker.embedded_port != 0 => {
+            tracing::warn!(%error, "taking a free port for the embedded broker instead");
+            Embedded::start(listen(0), packet_bytes_max.max(1 << 20)).await?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let address = embedded.address();
+    plan.broker.url =
+        BrokerUrl::Remote { tls: false, host: address.ip().to_string(), port: address.port() };
+    Ok((plan, Some(embedded)))
+}

@@ -1,0 +1,300 @@
+//! What a gateway is made of, and what it adds up to: the settings below the shell, and the numbers
+//! and names that follow from them.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Format, Head};
+use crate::limits::{Budget, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
+use crate::mqtt::topic::Topic;
+use crate::record::{Record, Timestamp};
+use crate::units::{Size, Span};
+use crate::{batch, queue, sink, source};
+
+mod check;
+
+/// `[gateway]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gateway {
+    /// Begins every client id and batch id, and stands in every envelope.
+    pub id: String,
+    /// The computed bound on memory must not be above this.
+    pub memory_max: Size,
+    /// How long a drain may take before what is left stays unsettled.
+    pub shutdown_grace: Span,
+    /// Sensors with books of their own; further ones share a row.
+    pub sensors_max: NonZeroU32,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            id: "gw-1".into(),
+            memory_max: Size::bytes(256 << 20),
+            shutdown_grace: Span::millis(10_000),
+            sensors_max: NonZeroU32::new(100_000).expect("100000 is not zero"),
+        }
+    }
+}
+
+/// `[broker]` and `[output.broker]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Broker {
+    /// Where.
+    pub url: BrokerUrl,
+    /// Where the embedded broker listens on loopback; a port that is taken is replaced by a free
+    /// one, which is said.
+    pub embedded_port: u16,
+    /// Protocol version.
+    pub version: Version,
+    /// Unacknowledged readings asked for (MQTT 5) or allowed by the broker (3.1.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_messages: Option<NonZeroU16>,
+    /// User name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// File that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// How often we show that we live.
+    pub keep_alive: Span,
+    /// Files for TLS.
+    pub tls: Tls,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        let url = BrokerUrl::Remote { tls: false, host: "localhost".into(), port: 1883 };
+        Self {
+            url,
+            embedded_port: 1883,
+            version: Version::V5,
+            window_messages: None,
+            username: None,
+            password_file: None,
+            keep_alive: Span::millis(30_000),
+            tls: Tls::default(),
+        }
+    }
+}
+
+impl Broker {
+    /// Unacknowledged readings asked for or expected.
+    pub fn window(&self) -> u16 {
+        let unset = match self.version {
+            Version::V5 => 4096,
+            Version::V3 => 20,
+        };
+        self.window_messages.map_or(unset, NonZeroU16::get)
+    }
+
+    fn options(&self, client_id: String) -> Options {
+        Options {
+            url: self.url.clone(),
+            version: self.version,
+            client_id,
+            username: self.username.clone(),
+            password_file: self.password_file.clone(),
+            keep_alive: self.keep_alive.0,
+            tls: self.tls.clone(),
+        }
+    }
+}
+
+/// `[output]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Output {
+    /// Where batches go.
+    pub topic: Topic,
+    /// 0 or 1.
+    pub qos: OutputQos,
+    /// How a batch is written.
+    pub format: Format,
+    /// Batches published and not yet acknowledged.
+    pub window_batches: NonZeroU16,
+    /// Where unreadable messages go.
+    pub dead_letter_topic: Topic,
+    /// The output's own broker, if it is not `[broker]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        let topic = |text: &str| Topic::try_from(text.to_owned()).expect("a valid topic");
+        Self {
+            topic: topic("gateway/batches"),
+            qos: OutputQos(1),
+            format: Format::Json,
+            window_batches: NonZeroU16::new(16).expect("16 is not zero"),
+            dead_letter_topic: topic("gateway/dead-letters"),
+            broker: None,
+        }
+    }
+}
+
+/// QoS of what is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct OutputQos(pub u8);
+
+impl TryFrom<u8> for OutputQos {
+    type Error = String;
+
+    fn try_from(qos: u8) -> Result<Self, String> {
+        match qos {
+            0 | 1 => Ok(Self(qos)),
+            _ => Err(format!("{qos} cannot be used: write 1, or 0 to deliver at most once")),
+        }
+    }
+}
+
+impl From<OutputQos> for u8 {
+    fn from(qos: OutputQos) -> Self {
+        qos.0
+    }
+}
+
+/// All settings of a gateway.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    /// `[gateway]`.
+    pub gateway: Gateway,
+    /// `[broker]`.
+    pub broker: Broker,
+    /// `[sensors.*]`, by name.
+    pub sensors: BTreeMap<String, source::Kind>,
+    /// `[queue]`.
+    pub queue: queue::Settings,
+    /// `[batch]`.
+    pub batch: batch::Settings,
+    /// `[output]`.
+    pub output: Output,
+}
+
+impl Plan {
+    /// The broker that batches go to.
+    pub fn output_broker(&self) -> &Broker {
+        self.output.broker.as_ref().unwrap_or(&self.broker)
+    }
+
+    /// Options of the intake of MQTT entry `name`.
+    pub fn intake_options(&self, name: &str) -> Options {
+        self.broker.options(format!("{}-in-{name}", self.gateway.id))
+    }
+
+    /// Options of the output's client.
+    pub fn output_options(&self) -> Options {
+        self.output_broker().options(format!("{}-out", self.gateway.id))
+    }
+
+    /// MQTT entries, in order; a source's index is its place here.
+    pub fn intakes(&self) -> impl Iterator<Item = (&str, &source::mqtt::Settings)> {
+        self.sensors.iter().filter_map(|(name, kind)| match kind {
+            source::Kind::Mqtt(settings) => Some((name.as_str(), settings)),
+            source::Kind::Simulated(_) => None,
+        })
+    }
+
+    /// Simulated entries, in order.
+    pub fn simulated(&self) -> impl Iterator<Item = (&str, &source::simulated::Settings)> {
+        self.sensors.iter().filter_map(|(name, kind)| match kind {
+            source::Kind::Simulated(settings) => Some((name.as_str(), settings)),
+            source::Kind::Mqtt(_) => None,
+        })
+    }
+
+    /// Bytes of a read buffer of an intake.
+    pub fn read_buffer_bytes(&self) -> usize {
+        self.queue.record_bytes_max.get() + READ_AHEAD_BYTES
+    }
+
+    /// Unacknowledged readings each intake asks for: all together no more than the queue's places.
+    pub fn window_each(&self) -> u16 {
+        let intakes = u32::try_from(self.intakes().count().max(1)).unwrap_or(u32::MAX);
+        let share = (self.queue.records_max.get() / intakes).max(1);
+        self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
+    }
+
+    /// Bytes of a batch beside its records.
+    pub fn batch_overhead_bytes(&self) -> usize {
+        let head = Head {
+            gateway: &self.gateway.id,
+            batch: &format!("{}-ffffffffffff-18446744073709551615-4294967295", self.gateway.id),
+            sealed_at: Timestamp::from_millis(u64::MAX),
+            count: usize::MAX,
+        };
+        self.output.format.overhead_bytes(&head)
+    }
+
+    /// The sum of all bounds.
+    pub fn budget(&self) -> Budget {
+        let records = u64::from(self.queue.records_max.get());
+        let record = size_of::<Record>() as u64;
+        let intakes = self.intakes().count() as u64;
+        let batch = (self.batch.bytes_max.get() + self.batch_overhead_bytes()) as u64;
+        let batches = u64::from(self.output.window_batches.get());
+        let receipts = u64::from(self.batch.records_max.get()) * RECEIPT_BYTES;
+        let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
+        let sensors = u64::from(self.gateway.sensors_max.get());
+        let buffer = self.read_buffer_bytes() as u64;
+        let mut budget = Budget::default();
+        // A buffer that grows holds twice its content, and its old self while it moves.
+        budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
+        budget.add("queue: records (queue.records_max)", 3 * records * record);
+        budget.add("queue: what waits for acknowledgement", 2 * records * LEDGER_ENTRY_BYTES);
+        // The open batch twice, as records and as payload.
+        budget.add("window (output.window_batches)", (batches + 3) * (batch + receipts));
+        let letters = DEAD_LETTERS_IN_FLIGHT_MAX as u64;
+        budget.add("dead letters in flight", letters * DEAD_LETTER_BYTES);
+        budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch));
+        // The read buffer, and the records read from it before they are offered.
+        budget.add("intake connections", intakes * (3 * buffer + 3 * buffer / 8 * record / 8));
+        budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
+        budget.add("simulated sensors", simulated * SIMULATED_BYTES);
+        budget.add("the program itself", PROGRAM_BYTES);
+        budget
+    }
+}
+
+/// What a record has in a batch beside its value: ids, times, a topic.
+pub const RECORD_OVERHEAD_BYTES: usize = 2048;
+
+/// A record's part of receipts, at worst a run of its own.
+const RECEIPT_BYTES: u64 = 64;
+
+/// A message's entry in a ledger, with its place in the map of a resumed session.
+const LEDGER_ENTRY_BYTES: u64 = 72;
+
+/// A dead letter in flight, at worst all escapes.
+const DEAD_LETTER_BYTES: u64 = 32 * 1024;
+
+/// A sensor's row, its ids and its topic as remembered by an intake; ids of 32 bytes.
+const SENSOR_BYTES: u64 = 480;
+
+/// A simulated sensor's task.
+const SIMULATED_BYTES: u64 = 1024;
+
+/// Code, stacks, runtime, allocator.
+const PROGRAM_BYTES: u64 = 16 << 20;
+
+/// A publication's bytes on the wire beside its payload, at most, for `sink` to compare with the
+/// broker's Maximum Packet Size.
+pub fn wire_overhead_bytes(topic: &Topic, gateway: &str) -> usize {
+    crate::mqtt::packet::PUBLISH_OVERHEAD_BYTES + topic.as_str().len() + 3 * gateway.len()
+}
+
+/// The sink's lane: everything that may be in flight at once.
+pub fn lane_max(output: &Output) -> usize {
+    usize::from(output.window_batches.get()) + DEAD_LETTERS_IN_FLIGHT_MAX
+}
+
+/// The output's client reads only acknowledgements.
+pub const OUTPUT_READ_BUFFER_BYTES: usize = sink::mqtt::READ_BUFFER_BYTES;

@@ -1,0 +1,281 @@
+//! A sealed batch's way to the sink, and back.
+//!
+//! Owns the window: everything published and not yet acknowledged, in order. Whatever happens to
+//! the connection, what is in the window is published again, in order, on the next one, before
+//! anything new.
+//!
+//! - Room: no more than `window_batches` batches and a fixed number of dead letters between the
+//!   oldest unacknowledged publication and the newest, and never more than the broker takes
+//!   (Receive Maximum). A publication that is settled behind an older one frees no room: so what a
+//!   source must remember is bounded too.
+//! - Nothing is sealed before the first connection: until then the broker's limits are not known,
+//!   and records wait where they are counted, in the queue.
+//! - A publication that the broker refuses is not delivered. Before anything has ever been
+//!   delivered that is a mistake in the settings and ends the gateway; later it is tried again
+//!   after a pause, and nothing new is published meanwhile.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::backoff::Backoff;
+use crate::clock::Now;
+use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, RECONNECT_PAUSE};
+use crate::metrics::Metrics;
+use crate::mqtt::packet::{Answer, Outgoing};
+use crate::repeat::Repeated;
+use crate::settlement::{Outcome, Receipts};
+use crate::sink::{self, Publication};
+use crate::window::Window;
+
+/// What stays until it is acknowledged.
+#[derive(Debug)]
+struct Flight {
+    message: Arc<Outgoing>,
+    receipts: Receipts,
+    outcome: Outcome,
+}
+
+/// Why the gateway cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// There never was a connection, and trying again is pointless.
+    #[error("{0}")]
+    Connect(crate::mqtt::Error),
+    /// The very first publication was refused.
+    #[error("the broker refused to take a message on {topic}: {reason}")]
+    Refused {
+        /// Where it should have gone.
+        topic: String,
+        /// What the broker says.
+        reason: String,
+    },
+}
+
+/// What a connection allows.
+#[derive(Debug)]
+struct Lane {
+    publications: mpsc::Sender<Publication>,
+    in_flight_max: usize,
+}
+
+/// The publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    window: Window<Flight>,
+    window_batches: usize,
+    next: u64,
+    batches: usize,
+    letters: usize,
+    lane: Option<Lane>,
+    packet_bytes_max: Option<usize>,
+    known: bool,
+    proved: bool,
+    /// Refused publications are published again then.
+    retry: Option<Instant>,
+    refused: Vec<u64>,
+    backoff: Backoff,
+    repeated: Repeated,
+    nobody: Repeated,
+    metrics: Arc<Metrics>,
+}
+
+impl Publisher {
+    /// With nothing in flight and no connection.
+    pub fn new(window_batches: usize, metrics: Arc<Metrics>) -> Self {
+        let (first, longest) = RECONNECT_PAUSE;
+        Self {
+            window: Window::default(),
+            window_batches,
+            next: 0,
+            batches: 0,
+            letters: 0,
+            lane: None,
+            packet_bytes_max: None,
+            known: false,
+            proved: false,
+            retry: None,
+            refused: Vec::new(),
+            backoff: Backoff::new(first, longest),
+            repeated: Repeated::default(),
+            nobody: Repeated::default(),
+            metrics,
+        }
+    }
+
+    /// Whether a batch and a dead letter can be published now.
+    pub fn has_room(&self) -> bool {
+        let span = self.window.iter().next().map_or(0, |(oldest, _)| self.next - oldest);
+        let span_max = (self.window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
+        self.known
+            && self.retry.is_none()
+            && self.batches < self.window_batches
+            && self.letters < DEAD_LETTERS_IN_FLIGHT_MAX
+            && span < span_max
+            && self.lane.as_ref().is_none_or(|lane| self.window.len() < lane.in_flight_max)
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.window.is_empty()
+    }
+
+    /// Publications in flight.
+    pub fn in_flight(&self) -> usize {
+        self.window.len()
+    }
+
+    /// The largest packet the broker takes, once that is known.
+    pub fn packet_bytes_max(&self) -> Option<usize> {
+        self.packet_bytes_max
+    }
+
+    /// When the publisher wants to be asked again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// Publishes a batch or a dead letter and keeps it until it is acknowledged. Without a
+    /// connection it waits in the window for the next.
+    pub fn publish(&mut self, message: Outgoing, receipts: Receipts, outcome: Outcome) {
+        let message = Arc::new(message);
+        self.next += 1;
+        self.count(outcome, 1);
+        self.submit(self.next, &message);
+        self.window.open(self.next, Flight { message, receipts, outcome });
+    }
+
+    /// Takes a report of the sink.
+    pub fn apply(&mut self, now: Now, event: sink::Event) -> Result<(), Failure> {
+        match event {
+            sink::Event::Connected { lane, packet_bytes_max, in_flight_max } => {
+                self.packet_bytes_max = packet_bytes_max.map(|bytes| bytes as usize);
+                self.known = true;
+                self.lane = Some(Lane { publications: lane, in_flight_max: in_flight_max.max(1) });
+                (self.retry, self.refused) = (None, Vec::new());
+                self.publish_again();
+            }
+            sink::Event::Disconnected => self.lane = None,
+            sink::Event::Answered { number, answer } => self.answered(now, number, answer)?,
+            sink::Event::Failed(error) => return Err(Failure::Connect(error)),
+            sink::Event::Abort => {}
+        }
+        Ok(())
+    }
+
+    /// Publishes again what was refused, if it is time.
+    pub fn retry(&mut self, now: Instant) {
+        if self.retry.is_none_or(|at| at > now) {
+            return;
+        }
+        self.retry = None;
+        let mut refused = std::mem::take(&mut self.refused);
+        refused.sort_unstable();
+        for number in refused {
+            if let Some(message) = self.window.get(number).map(|it| Arc::clone(&it.message)) {
+                self.metrics.batches_resent.one();
+                self.submit(number, &message);
+            }
+        }
+    }
+
+    /// Lets everything go: what was in flight is abandoned.
+    pub fn abandon(&mut self) {
+        self.window = Window::default();
+        (self.batches, self.letters) = (0, 0);
+    }
+
+    fn publish_again(&mut self) {
+        let again: Vec<_> =
+            self.window.iter().map(|(number, it)| (number, Arc::clone(&it.message))).collect();
+        if !again.is_empty() {
+            tracing::info!(
+                publications = again.len(),
+                "publishing again what was not acknowledged"
+            );
+            self.metrics.batches_resent.add(again.len() as u64);
+        }
+        for (number, message) in again {
+            self.submit(number, &message);
+        }
+    }
+
+    /// Gives a publication to the connection of today, if there is one. A lane that is closed or
+    /// full belongs to a connection that is ending: the next one publishes it again.
+    fn submit(&mut self, number: u64, message: &Arc<Outgoing>) {
+        if let Some(lane) = &self.lane {
+            let publication = Publication { number, message: Arc::clone(message) };
+            if lane.publications.try_send(publication).is_err() {
+                self.lane = None;
+            }
+        }
+    }
+
+    fn answered(&mut self, now: Now, number: u64, answer: Answer) -> Result<(), Failure> {
+        match answer {
+            Answer::Taken => self.settle(number),
+            Answer::NobodyListens => {
+                self.nobody_listens(now, number);
+                self.settle(number);
+            }
+            Answer::Refused(reason) => return self.refused(now, number, reason),
+        }
+        Ok(())
+    }
+
+    fn nobody_listens(&mut self, now: Now, number: u64) {
+        let Some(flight) = self.window.get(number) else { return };
+        self.metrics.batches_without_subscriber.one();
+        if let Some(left_out) = self.nobody.due(now.instant) {
+            let topic = flight.message.topic.as_str();
+            tracing::warn!(topic, left_out, "delivered, but nobody subscribes to the topic");
+        }
+    }
+
+    fn settle(&mut self, number: u64) {
+        let Some(flight) = self.window.settle(number) else { return };
+        self.proved = true;
+        self.count(flight.outcome, -1);
+        if flight.outcome == Outcome::Delivered {
+            self.metrics.batches_delivered.one();
+        }
+        if self.refused.is_empty() {
+            self.backoff.reset();
+        }
+        flight.receipts.settle(flight.outcome);
+    }
+
+    fn refused(&mut self, now: Now, number: u64, reason: String) -> Result<(), Failure> {
+        let Some(flight) = self.window.get(number) else { return Ok(()) };
+        let topic = flight.message.topic.to_string();
+        self.metrics.publishes_refused.one();
+        if !self.proved {
+            return Err(Failure::Refused { topic, reason });
+        }
+        self.refused.push(number);
+        if self.retry.is_none() {
+            let seed = now.wall.millis();
+            let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
+            let pause: Duration = self.backoff.pause(&mut rng);
+            self.retry = Some(now.instant + pause);
+        }
+        if let Some(left_out) = self.repeated.due(now.instant) {
+            tracing::error!(
+                topic,
+                reason,
+                left_out,
+                "the broker refused a message; nothing new is published until it takes it"
+            );
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, outcome: Outcome, by: isize) {
+        let counter = match outcome {
+            Outcome::DeadLettered => &mut self.letters,
+            Outcome::Delivered | Outcome::Abandoned => &mut self.batches,
+        };
+        *counter = counter.saturating_add_signed(by);
+    }
+}

@@ -1,0 +1,72 @@
+//! How the gateway is doing, in one word, and one log line at each change of it.
+//!
+//! Judged by progress, not by a TCP state: a gateway that holds readings and has settled none for a
+//! while is degraded, however well it is connected.
+
+use std::time::{Duration, Instant};
+
+use super::books::Books;
+
+/// Held readings that have seen no settlement for this long mean "degraded".
+pub const PROGRESS_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How the gateway is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing has been delivered yet.
+    Starting,
+    /// Making progress, or nothing to do.
+    Ready,
+    /// Holding readings and not getting rid of them.
+    Degraded,
+}
+
+/// Judges from one look to the next.
+#[derive(Debug)]
+pub struct Monitor {
+    health: Health,
+    settled: u64,
+    progress: Instant,
+    shed: u64,
+}
+
+impl Monitor {
+    /// Begins at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self { health: Health::Starting, settled: 0, progress: now, shed: 0 }
+    }
+
+    /// Looks at the books; says what has changed.
+    pub fn look(&mut self, books: &Books, now: Instant) -> Health {
+        let balance = books.balance();
+        let settled = balance.delivered + balance.dead_lettered + balance.shed;
+        if settled > self.settled || balance.held == 0 {
+            (self.settled, self.progress) = (settled, now);
+        }
+        let pause = now.saturating_duration_since(self.progress);
+        let health = match self.health {
+            _ if pause >= PROGRESS_PAUSE_MAX => Health::Degraded,
+            Health::Starting if settled == 0 => Health::Starting,
+            _ => Health::Ready,
+        };
+        if health != self.health {
+            match health {
+                Health::Degraded => tracing::warn!(
+                    held = balance.held,
+                    seconds = pause.as_secs(),
+                    "degraded: readings are held and none has been delivered for a while; sources wait"
+                ),
+                Health::Ready | Health::Starting => {
+                    tracing::info!("ready: readings are being delivered")
+                }
+            }
+            self.health = health;
+        }
+        let shed = balance.shed - self.shed;
+        if shed > 0 {
+            self.shed = balance.shed;
+            tracing::warn!(shed, total = balance.shed, "QoS 0 readings shed: the queue is full");
+        }
+        health
+    }
+}

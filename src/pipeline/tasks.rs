@@ -1,0 +1,67 @@
+//! Starts tasks and threads, knows them by name, and waits for them to end.
+//!
+//! The only place that starts anything. Ending is by ownership: a task ends when its work does, or
+//! when the phase says so; nothing is counted by hand.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Tasks of one kind, each of which returns a `T`.
+#[derive(Debug)]
+pub struct Tasks<T> {
+    set: JoinSet<T>,
+}
+
+impl<T> Default for Tasks<T> {
+    fn default() -> Self {
+        Self { set: JoinSet::new() }
+    }
+}
+
+impl<T: Send + 'static> Tasks<T> {
+    /// Starts a task.
+    pub fn start(&mut self, task: impl Future<Output = T> + Send + 'static) {
+        self.set.spawn(task);
+    }
+
+    /// Waits for the next task to end: what it returned, or that it panicked. `None` when there is
+    /// none left.
+    ///
+    /// # Cancel safety
+    /// No result is lost.
+    pub async fn next(&mut self) -> Option<Result<T, Panicked>> {
+        let joined = self.set.join_next().await?;
+        Some(joined.map_err(|error| Panicked(error.to_string())))
+    }
+
+    /// Waits for all tasks to end, for at most `within`. Returns how many did not.
+    pub async fn finish(mut self, within: Duration) -> usize {
+        let all = async { while self.set.join_next().await.is_some() {} };
+        match timeout(within, all).await {
+            Ok(()) => 0,
+            Err(_) => self.set.len(),
+        }
+    }
+}
+
+/// A task or thread panicked: a mistake in this program.
+#[derive(Debug, thiserror::Error)]
+#[error("internal error: {0}")]
+pub struct Panicked(String);
+
+/// Starts a thread; what it returns comes through the channel, which closes if it panics.
+pub fn thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<oneshot::Receiver<T>> {
+    let (done, result) = oneshot::channel();
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Nobody listens any more only when the gateway is already ending.
+        drop(done.send(work()));
+    })?;
+    Ok(result)
+}

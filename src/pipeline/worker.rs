@@ -1,0 +1,302 @@
+//! The thread in the middle: records in, batches out, settlements back.
+//!
+//! It waits in one place (`Outlet::next`) and decides in one place ([`Worker::apply`]), which is
+//! not async, reads no clock and touches nothing but memory and the sink's lane. Tests step it with
+//! a clock of their own and a scripted sink.
+//!
+//! Invariants:
+//! - records are encoded in the order they were offered, batches published in the order sealed;
+//! - a record is taken from the queue only when a batch could be published: what cannot move waits
+//!   where it is counted;
+//! - the worker ends only when everything has settled, or is told to let go.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::books::Books;
+use super::plan::{Plan, wire_overhead_bytes};
+use super::publisher::{Failure, Publisher};
+use crate::batch::{self, Batcher, Seal};
+use crate::clock::{self, Now};
+use crate::codec::{Head, RecordWriter, View};
+use crate::mqtt::packet::Outgoing;
+use crate::queue::{Event, Outlet, Want};
+use crate::record::{Body, Chunk, Record, Timestamp};
+use crate::registry::Row;
+use crate::settlement::{Outcome, Receipts, Settle};
+use crate::sink;
+use crate::sink::dead_letter::{self, DeadLetter};
+
+/// What the worker says when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything has settled.
+    Drained,
+    /// It was told to let go.
+    Aborted,
+}
+
+/// The records taken from the queue and not yet in a batch.
+#[derive(Debug)]
+struct Taken {
+    chunk: Chunk,
+    next: usize,
+    since: Instant,
+}
+
+/// The worker.
+#[derive(Debug)]
+pub struct Worker {
+    plan: Arc<Plan>,
+    books: Arc<Books>,
+    /// Rows by index, added to when a new sensor appears.
+    rows: Vec<Arc<Row>>,
+    taken: Option<Taken>,
+    used: Option<Chunk>,
+    batcher: Batcher,
+    body: Vec<u8>,
+    receipts: Receipts,
+    writer: RecordWriter,
+    publisher: Publisher,
+    batch_prefix: String,
+    batches: u64,
+    draining: bool,
+    aborted: bool,
+}
+
+impl Worker {
+    /// A worker of a gateway that started at `started`, which goes into the batches' ids.
+    pub fn new(plan: Arc<Plan>, books: Arc<Books>, started: Timestamp) -> Self {
+        let window = usize::from(plan.output.window_batches.get());
+        let metrics = Arc::clone(&books.metrics);
+        Self {
+            batcher: Batcher::new(plan.batch.into()),
+            receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
+            publisher: Publisher::new(window, metrics),
+            batch_prefix: format!("{}-{:x}", plan.gateway.id, started.millis()),
+            plan,
+            books,
+            rows: Vec::new(),
+            taken: None,
+            used: None,
+            body: Vec::new(),
+            writer: RecordWriter::default(),
+            batches: 0,
+            draining: false,
+            aborted: false,
+        }
+    }
+
+    /// Works until everything has settled or the worker is told to let go.
+    pub fn run(mut self, mut outlet: Outlet<sink::Event>) -> Result<Ended, Failure> {
+        loop {
+            let event = outlet.next(self.want());
+            self.apply(clock::now(), event)?;
+            if let Some(used) = self.used.take() {
+                outlet.recycle(used);
+            }
+            if let Some(ended) = self.ended() {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn ended(&self) -> Option<Ended> {
+        if self.aborted {
+            return Some(Ended::Aborted);
+        }
+        let idle = self.taken.is_none() && self.batcher.is_empty() && self.publisher.is_idle();
+        (self.draining && idle).then_some(Ended::Drained)
+    }
+
+    /// What to wait for.
+    pub fn want(&self) -> Want {
+        let room = self.publisher.has_room();
+        let (fill_records, fill_bytes) = self.batcher.room();
+        let due = if room { self.batcher.deadline() } else { None };
+        Want {
+            records: room && self.taken.is_none(),
+            fill_records,
+            fill_bytes,
+            hold: self.plan.batch.age_max.0,
+            stalled: room && !self.batcher.is_empty() && self.publisher.is_idle(),
+            deadline: [due, self.publisher.deadline()].into_iter().flatten().min(),
+        }
+    }
+
+    /// Takes an event and does everything that follows from it.
+    pub fn apply(&mut self, now: Now, event: Event<sink::Event>) -> Result<(), Failure> {
+        match event {
+            Event::Offered(chunk, since) => self.taken = Some(Taken { chunk, next: 0, since }),
+            Event::Mail(sink::Event::Abort) => {
+                self.aborted = true;
+                self.publisher.abandon();
+                self.receipts = self.new_receipts();
+                return Ok(());
+            }
+            Event::Mail(mail) => {
+                self.publisher.apply(now, mail)?;
+                self.fit();
+            }
+            Event::Stalled => self.seal(now, Seal::Starved),
+            Event::Ended => self.draining = true,
+            Event::Deadline => self.publisher.retry(now.instant),
+        }
+        self.encode(now);
+        if self.publisher.has_room() && self.taken.is_none() {
+            if self.draining {
+                self.seal(now, Seal::Draining);
+            } else if let Some(due) = self.batcher.due(now.instant) {
+                self.seal(now, due);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts taken records into batches for as long as batches can be published.
+    fn encode(&mut self, now: Now) {
+        let Some(mut taken) = self.taken.take() else { return };
+        while let Some(record) = taken.chunk.records.get(taken.next) {
+            if !self.publisher.has_room() {
+                self.taken = Some(taken);
+                return;
+            }
+            match record.body {
+                Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
+                Body::Unreadable { .. } => self.put_aside(&taken.chunk, record),
+            }
+            taken.next += 1;
+        }
+        self.used = Some(taken.chunk);
+    }
+
+    /// Puts a reading into the open batch; seals the batch before or after it, if that is due.
+    fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) {
+        let row = self.row(record);
+        let Body::Reading { value, timestamp, extra } = record.body else { return };
+        let before = self.body.len();
+        let view = View {
+            sensor_json: &row.json,
+            sequence: record.sequence,
+            value: chunk.text(value),
+            timestamp: chunk.text(timestamp),
+            received: record.received,
+            topic: chunk.text(record.topic),
+            extra: chunk.text(extra),
+            retained: record.retained,
+        };
+        self.writer.write(&mut self.body, &view);
+        if let Some(heavy) = self.batcher.must_seal_before(self.body.len() - before) {
+            self.body.truncate(before);
+            self.seal(now, heavy);
+            self.writer.write(&mut self.body, &view);
+        }
+        let bytes = self.body.len() - if self.batcher.is_empty() { 0 } else { before };
+        self.receipts.add(record.token, record.sensor, record.bytes());
+        if let Some(full) = self.batcher.push(since, bytes) {
+            self.seal(now, full);
+        }
+    }
+
+    /// Publishes the open batch, if there is one.
+    fn seal(&mut self, now: Now, reason: Seal) {
+        if self.batcher.is_empty() {
+            return;
+        }
+        self.batches += 1;
+        let id = format!("{}-{}", self.batch_prefix, self.batches);
+        let output = &self.plan.output;
+        let next = self.new_receipts();
+        let receipts = std::mem::replace(&mut self.receipts, next);
+        let head = Head {
+            gateway: &self.plan.gateway.id,
+            batch: &id,
+            sealed_at: now.wall,
+            count: receipts.records(),
+        };
+        let payload = output.format.batch(&head, &self.body);
+        tracing::debug!(batch = id, records = head.count, bytes = payload.len(), ?reason, "sealed");
+        let properties = vec![
+            ("count".to_owned(), head.count.to_string()),
+            ("gateway".to_owned(), head.gateway.to_owned()),
+            ("batch".to_owned(), id),
+        ];
+        let message = Outgoing {
+            topic: output.topic.clone(),
+            qos: output.qos.0,
+            payload: Bytes::from(payload),
+            content_type: output.format.content_type(),
+            properties,
+        };
+        self.body.clear();
+        self.batcher.sealed();
+        self.count(reason);
+        self.publisher.publish(message, receipts, Outcome::Delivered);
+    }
+
+    /// Publishes a dead letter.
+    fn put_aside(&mut self, chunk: &Chunk, record: &Record) {
+        let row = self.row(record);
+        let Body::Unreadable { reason, detail, payload } = record.body else { return };
+        let letter = DeadLetter {
+            gateway: &self.plan.gateway.id,
+            reason,
+            detail: chunk.text(detail),
+            sensor: &row.id,
+            topic: chunk.text(record.topic),
+            received: record.received,
+            payload: chunk.text(payload),
+        };
+        let message = Outgoing {
+            topic: self.plan.output.dead_letter_topic.clone(),
+            qos: self.plan.output.qos.0,
+            payload: Bytes::from(letter.encode()),
+            content_type: dead_letter::CONTENT_TYPE,
+            properties: vec![("gateway".to_owned(), self.plan.gateway.id.clone())],
+        };
+        let mut receipts = self.new_receipts();
+        receipts.add(record.token, record.sensor, record.bytes());
+        self.publisher.publish(message, receipts, Outcome::DeadLettered);
+    }
+
+    /// Adapts the batch's size to what the broker takes.
+    fn fit(&mut self) {
+        let limits: batch::Limits = self.plan.batch.into();
+        let fits = self.publisher.packet_bytes_max().map(|max| {
+            let output = &self.plan.output;
+            let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
+            max.saturating_sub(wire + self.plan.batch_overhead_bytes())
+        });
+        self.batcher.fit(fits.map_or(limits.bytes_max, |fits| fits.min(limits.bytes_max)));
+    }
+
+    fn row(&mut self, record: &Record) -> Arc<Row> {
+        let index = record.sensor.0 as usize;
+        if index >= self.rows.len() {
+            let known = self.rows.len();
+            let rows = &mut self.rows;
+            self.books.registry.with_rows(|all| rows.extend(all.iter().skip(known).cloned()));
+        }
+        // A record's sensor is in the registry before the record is made.
+        Arc::clone(self.rows.get(index).expect("every sensor has a row"))
+    }
+
+    fn new_receipts(&self) -> Receipts {
+        Receipts::new(Arc::clone(&self.books) as Arc<dyn Settle>)
+    }
+
+    fn count(&self, reason: Seal) {
+        let metrics = &self.books.metrics;
+        let counter = match reason {
+            Seal::Full => &metrics.sealed_full,
+            Seal::Heavy => &metrics.sealed_heavy,
+            Seal::Aged => &metrics.sealed_aged,
+            Seal::Starved => &metrics.sealed_starved,
+            Seal::Draining => &metrics.sealed_draining,
+        };
+        counter.one();
+    }
+}

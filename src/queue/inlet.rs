@@ -1,0 +1,205 @@
+//! A source's two ends: one to offer records, one to learn what settled.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{OnFull, Returns, Shared, State, bytes_of, lock};
+use crate::record::{Chunk, Record, SensorIndex};
+use crate::settlement::{Outcome, Run, SourceIndex};
+
+/// A source's end: offers records.
+#[derive(Debug)]
+pub struct Inlet<E> {
+    shared: Arc<Shared<E>>,
+}
+
+/// A source's other end: learns what settled. Outlives the inlet while a source drains.
+#[derive(Debug)]
+pub struct Returned<E> {
+    shared: Arc<Shared<E>>,
+    source: SourceIndex,
+    starved: bool,
+}
+
+impl<E> Inlet<E> {
+    pub(super) fn new(shared: &Arc<Shared<E>>) -> Self {
+        shared.lock().inlets += 1;
+        Self { shared: Arc::clone(shared) }
+    }
+
+    /// Offers all records of `chunk` and waits for room where there is none. `chunk` is empty
+    /// afterwards.
+    ///
+    /// # Cancel safety
+    /// Records not yet taken are still in `chunk`, each either taken or there.
+    pub async fn offer(&self, chunk: &mut Chunk) {
+        let shared = &*self.shared;
+        while !chunk.records.is_empty() {
+            let (count, bytes) = piece(chunk, shared.piece_max());
+            shared.claim_or_wait(count, bytes).await;
+            self.append(chunk, count);
+        }
+        chunk.clear();
+    }
+
+    /// Offers one reading of `value` and waits for room where there is none: the short way for a
+    /// sensor that makes them one at a time.
+    ///
+    /// # Cancel safety
+    /// The record is taken, or it is not.
+    pub async fn offer_value(&self, mut record: Record, value: &[u8]) {
+        let shared = &*self.shared;
+        let bytes = u32::try_from(value.len()).expect("a simulated value is short");
+        shared.claim_or_wait(1, bytes).await;
+        shared.held.fetch_add(1, Ordering::Relaxed);
+        let mut state = shared.lock();
+        let before = state.lane.records();
+        state.lane.push_value(&mut record, value);
+        shared.offered(&mut state, before);
+    }
+
+    /// Offers the records of `chunk` without waiting, shedding sheddable ones by `policy` when the
+    /// queue is full. Returns whether all were taken; the rest, in order, is still in `chunk`.
+    /// The sensors of shed records are added to `shed`.
+    pub fn try_offer(
+        &self,
+        chunk: &mut Chunk,
+        policy: OnFull,
+        shed: &mut Vec<SensorIndex>,
+    ) -> bool {
+        let shared = &*self.shared;
+        let (count, bytes) = piece(chunk, shared.piece_max());
+        if count as usize == chunk.records.len() && shared.claim(count, bytes) {
+            self.append(chunk, count);
+            chunk.clear();
+            return true;
+        }
+        let mut state = shared.lock();
+        let before = state.lane.records();
+        let mut taken = 0;
+        for record in &chunk.records {
+            if state.make_room(shared, record, policy, shed) {
+                shared.held.fetch_add(1, Ordering::Relaxed);
+                state.lane.push(chunk, record, policy);
+            } else if record.sheddable {
+                shed.push(record.sensor);
+            } else {
+                break;
+            }
+            taken += 1;
+        }
+        chunk.records.drain(..taken);
+        if chunk.records.is_empty() {
+            chunk.clear();
+        }
+        shared.offered(&mut state, before);
+        chunk.records.is_empty()
+    }
+
+    fn append(&self, chunk: &mut Chunk, count: u32) {
+        self.shared.held.fetch_add(u64::from(count), Ordering::Relaxed);
+        let mut state = self.shared.lock();
+        let before = state.lane.records();
+        state.lane.append(chunk, count as usize);
+        self.shared.offered(&mut state, before);
+    }
+}
+
+/// As many leading records of `chunk` as one claim may take, and their bytes; at least one.
+fn piece(chunk: &Chunk, (records_max, bytes_max): (u32, u32)) -> (u32, u32) {
+    let (mut count, mut bytes) = (0, 0_u32);
+    for record in &chunk.records {
+        let more = bytes_of(record);
+        if count > 0 && (count >= records_max || bytes + more > bytes_max) {
+            break;
+        }
+        count += 1;
+        bytes += more;
+    }
+    (count, bytes)
+}
+
+impl<E> State<E> {
+    /// Claims a place for `record`, shedding by `policy` where that is allowed.
+    fn make_room(
+        &mut self,
+        shared: &Shared<E>,
+        record: &Record,
+        policy: OnFull,
+        shed: &mut Vec<SensorIndex>,
+    ) -> bool {
+        while !shared.claim(1, bytes_of(record)) {
+            if !record.sheddable {
+                return false;
+            }
+            let Some((sensor, bytes)) = self.lane.shed_for(record.sensor, policy) else {
+                return false;
+            };
+            shed.push(sensor);
+            shared.held.fetch_sub(1, Ordering::Relaxed);
+            shared.places.add_permits(1);
+            shared.bytes.add_permits(bytes);
+        }
+        true
+    }
+}
+
+impl<E> Drop for Inlet<E> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.inlets -= 1;
+        if state.inlets == 0 {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl<E> Returned<E> {
+    pub(super) fn new(shared: &Arc<Shared<E>>, source: SourceIndex) -> Self {
+        Self { shared: Arc::clone(shared), source, starved: false }
+    }
+
+    /// Waits until something has settled.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what settled stays until it is taken.
+    pub async fn some(&self) {
+        if let Some(returns) = self.returns() {
+            returns.some.notified().await;
+        }
+    }
+
+    /// Moves what settled, in the order it did, into `into`.
+    pub fn take(&self, into: &mut Vec<(Run, Outcome)>) {
+        if let Some(returns) = self.returns() {
+            into.append(&mut lock(&returns.settled));
+        }
+    }
+
+    /// Says whether the broker's window for this source is used up: nothing more can come from it
+    /// until something settles.
+    pub fn starved(&mut self, starved: bool) {
+        if self.starved == starved {
+            return;
+        }
+        self.starved = starved;
+        if starved {
+            self.shared.starved.fetch_add(1, Ordering::Relaxed);
+            if self.shared.lock().waits {
+                self.shared.wake.notify_one();
+            }
+        } else {
+            self.shared.starved.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn returns(&self) -> Option<&Returns> {
+        self.shared.returns.get(self.source.0 as usize)
+    }
+}
+
+impl<E> Drop for Returned<E> {
+    fn drop(&mut self) {
+        self.starved(false);
+    }
+}

@@ -1,0 +1,160 @@
+//! The records that wait for the worker, and the choice of what to shed.
+//!
+//! One chunk that producers append to and the worker swaps out. A shed record stays in place as a
+//! tombstone (sequence 0, which no record has) until the lane is taken or more than half of it are
+//! tombstones, so shedding costs a constant time for each record that comes.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::OnFull;
+use crate::record::{Body, Chunk, Record, SensorIndex, Span};
+
+/// Tombstones up to which the lane is not rebuilt.
+const TOMBSTONES_SPARED: usize = 1024;
+
+/// Memory of a used chunk that is kept for the next; more goes back to the system.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    chunk: Chunk,
+    since: Option<Instant>,
+    tombstones: usize,
+    tombstone_bytes: usize,
+    /// No waiting record that may be shed lies before this place.
+    oldest_from: usize,
+    /// Where each sensor's last record that may be shed lies; empty when not known.
+    latest: HashMap<SensorIndex, usize>,
+    spare: Option<Chunk>,
+}
+
+impl Lane {
+    /// Waiting records.
+    pub(super) fn records(&self) -> usize {
+        self.chunk.records.len() - self.tombstones
+    }
+
+    /// Bytes of their text.
+    pub(super) fn bytes(&self) -> usize {
+        self.chunk.bytes() - self.tombstone_bytes
+    }
+
+    /// Since when the oldest has waited.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since
+    }
+
+    /// Notes that records were added; the first ones' time counts.
+    pub(super) fn touched(&mut self, now: impl FnOnce() -> Instant) {
+        if self.since.is_none() && !self.chunk.records.is_empty() {
+            self.since = Some(now());
+        }
+    }
+
+    /// Moves the first `count` records of `chunk` here.
+    pub(super) fn append(&mut self, chunk: &mut Chunk, count: usize) {
+        self.latest.clear();
+        if count == chunk.records.len() {
+            self.chunk.append(chunk);
+            return;
+        }
+        let rest = chunk.records.split_off(count);
+        for record in std::mem::replace(&mut chunk.records, rest) {
+            self.chunk.copy_from(chunk, &record);
+        }
+    }
+
+    /// Copies one record of `from` here.
+    pub(super) fn push(&mut self, from: &Chunk, record: &Record, policy: OnFull) {
+        self.chunk.copy_from(from, record);
+        if policy == OnFull::KeepLatest && record.sheddable {
+            self.latest.insert(record.sensor, self.chunk.records.len() - 1);
+        }
+    }
+
+    /// Puts a reading of `value` here.
+    pub(super) fn push_value(&mut self, record: &mut Record, value: &[u8]) {
+        let value = self.chunk.put(value);
+        record.body = Body::Reading { value, timestamp: Span::default(), extra: Span::default() };
+        self.chunk.records.push(*record);
+    }
+
+    /// Sheds the waiting record that `policy` gives up for one of `sensor`: whose it was, and how
+    /// many bytes. `None` when the policy gives up none.
+    pub(super) fn shed_for(
+        &mut self,
+        sensor: SensorIndex,
+        policy: OnFull,
+    ) -> Option<(SensorIndex, usize)> {
+        let at = match policy {
+            OnFull::Wait | OnFull::ShedNewest => None,
+            OnFull::ShedOldest => self.oldest(),
+            OnFull::KeepLatest => self.latest_of(sensor).or_else(|| self.oldest()),
+        }?;
+        let gone = self.chunk.records.get_mut(at)?;
+        gone.sequence = 0;
+        let shed = (gone.sensor, gone.bytes());
+        self.tombstones += 1;
+        self.tombstone_bytes += shed.1;
+        if self.tombstones > TOMBSTONES_SPARED && self.tombstones > self.records() {
+            self.compact();
+        }
+        Some(shed)
+    }
+
+    /// Takes all waiting records.
+    pub(super) fn take(&mut self) -> Chunk {
+        let spare = self.spare.take().unwrap_or_default();
+        let mut chunk = std::mem::replace(&mut self.chunk, spare);
+        if self.tombstones > 0 {
+            chunk.records.retain(|record| record.sequence != 0);
+        }
+        self.since = None;
+        self.forget_places();
+        chunk
+    }
+
+    /// Takes the memory of a used chunk.
+    pub(super) fn recycle(&mut self, chunk: Chunk) {
+        if chunk.capacity_bytes() <= SPARE_BYTES_MAX {
+            self.spare.get_or_insert(chunk);
+        }
+    }
+
+    fn oldest(&mut self) -> Option<usize> {
+        let ahead = self.chunk.records.iter().skip(self.oldest_from).position(may_be_shed)?;
+        self.oldest_from += ahead;
+        Some(self.oldest_from)
+    }
+
+    fn latest_of(&mut self, sensor: SensorIndex) -> Option<usize> {
+        if self.latest.is_empty() {
+            let records = self.chunk.records.iter().enumerate();
+            let waiting = records.filter(|(_, record)| may_be_shed(record));
+            self.latest = waiting.map(|(at, record)| (record.sensor, at)).collect();
+        }
+        let at = *self.latest.get(&sensor)?;
+        self.chunk.records.get(at).is_some_and(may_be_shed).then_some(at)
+    }
+
+    fn compact(&mut self) {
+        let mut kept = Chunk::default();
+        for record in self.chunk.records.iter().filter(|record| record.sequence != 0) {
+            kept.copy_from(&self.chunk, record);
+        }
+        self.chunk = kept;
+        self.forget_places();
+    }
+
+    fn forget_places(&mut self) {
+        self.tombstones = 0;
+        self.tombstone_bytes = 0;
+        self.oldest_from = 0;
+        self.latest.clear();
+    }
+}
+
+fn may_be_shed(record: &Record) -> bool {
+    record.sheddable && record.sequence != 0
+}

@@ -1,0 +1,147 @@
+//! The worker's end, and the sink's way to report to it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Shared, State};
+use crate::clock;
+use crate::record::Chunk;
+
+/// What the worker is told.
+#[derive(Debug)]
+pub enum Event<E> {
+    /// Records, and since when the oldest of them has been in the lane.
+    Offered(Chunk, Instant),
+    /// A report from the sink.
+    Mail(E),
+    /// No record waits, and none can come until something settles.
+    Stalled,
+    /// Every inlet is gone and the lane is empty. Told once.
+    Ended,
+    /// The deadline has passed.
+    Deadline,
+}
+
+/// What the worker waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// Whether records are welcome; if not, only mail and the deadline end the waiting.
+    pub records: bool,
+    /// As many records as complete a batch: reason not to wait for `hold`.
+    pub fill_records: usize,
+    /// As many bytes as complete a batch: likewise.
+    pub fill_bytes: usize,
+    /// How long the oldest record may wait in the lane for others.
+    pub hold: Duration,
+    /// Whether [`Event::Stalled`] is of interest.
+    pub stalled: bool,
+    /// When to give up waiting, or to take what there is.
+    pub deadline: Option<Instant>,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct Outlet<E> {
+    shared: Arc<Shared<E>>,
+    ended: bool,
+}
+
+/// The sink's end: reports to the worker.
+#[derive(Debug)]
+pub struct Post<E> {
+    shared: Arc<Shared<E>>,
+}
+
+impl<E> Clone for Post<E> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<E> Post<E> {
+    pub(super) fn new(shared: &Arc<Shared<E>>) -> Self {
+        Self { shared: Arc::clone(shared) }
+    }
+
+    /// Reports to the worker.
+    pub fn send(&self, mail: E) {
+        let mut state = self.shared.lock();
+        state.mail.push_back(mail);
+        if state.waits {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+impl<E> Outlet<E> {
+    pub(super) fn new(shared: &Arc<Shared<E>>) -> Self {
+        Self { shared: Arc::clone(shared), ended: false }
+    }
+
+    /// Waits for the next event: the worker's one waiting place.
+    pub fn next(&mut self, want: Want) -> Event<E> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        state.fill = (want.fill_records, want.fill_bytes);
+        loop {
+            let now = clock::now().instant;
+            let until = match self.ready(&mut state, want, now) {
+                Ok(event) => return event,
+                Err(until) => until,
+            };
+            state.waits = true;
+            state = match until {
+                None => shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let pause = until.saturating_duration_since(now);
+                    let woken = shared.wake.wait_timeout(state, pause);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.waits = false;
+        }
+    }
+
+    /// Gives the memory of a chunk back for the lane to use again.
+    pub fn recycle(&self, mut chunk: Chunk) {
+        chunk.clear();
+        self.shared.lock().lane.recycle(chunk);
+    }
+
+    /// The event that is due, or until when to wait for one.
+    fn ready(
+        &mut self,
+        state: &mut State<E>,
+        want: Want,
+        now: Instant,
+    ) -> Result<Event<E>, Option<Instant>> {
+        if let Some(mail) = state.mail.pop_front() {
+            return Ok(Event::Mail(mail));
+        }
+        let mut until = want.deadline;
+        let ended = state.inlets == 0;
+        let waiting = state.lane.records();
+        if waiting > 0 && want.records {
+            let since = state.lane.since().unwrap_or(now);
+            let full = waiting >= want.fill_records || state.lane.bytes() >= want.fill_bytes;
+            let due =
+                want.deadline.is_some_and(|deadline| deadline <= now) || since + want.hold <= now;
+            if full || ended || due || self.shared.stalled() {
+                return Ok(Event::Offered(state.lane.take(), since));
+            }
+            until = Some(until.map_or(since + want.hold, |at| at.min(since + want.hold)));
+        } else if waiting == 0 {
+            if ended && !self.ended {
+                self.ended = true;
+                return Ok(Event::Ended);
+            }
+            if want.stalled && self.shared.stalled() {
+                return Ok(Event::Stalled);
+            }
+        }
+        if want.deadline.is_some_and(|deadline| deadline <= now) {
+            return Ok(Event::Deadline);
+        }
+        Err(until)
+    }
+}

@@ -1,0 +1,295 @@
+//! What travels: records, in chunks.
+//!
+//! A record is small, has no allocation of its own and is moved in bulk. Its texts lie in the byte
+//! buffer of the [`Chunk`] that carries it and are named by [`Span`]s, so that a thousand records
+//! cost two buffers and not four thousand allocations.
+
+use std::fmt;
+
+use crate::settlement::Token;
+
+/// Milliseconds since the Unix epoch, by the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// A moment `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-11-22T07:30:50.692Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The formatter ends with the year 9999; a clock beyond that is wrong, not a reason to stop.
+        let capped = self.0.min(253_402_300_799_999);
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(capped);
+        humantime::format_rfc3339_millis(time).fmt(f)
+    }
+}
+
+/// A sensor's row in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SensorIndex(pub u32);
+
+/// A piece of a chunk's bytes: start and length, in bytes. A length of 0 means "absent".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// Whether there is nothing.
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Length in bytes.
+    pub const fn bytes(self) -> usize {
+        self.len as usize
+    }
+
+    fn shifted(self, by: u32) -> Self {
+        if self.len == 0 { self } else { Self { start: self.start + by, len: self.len } }
+    }
+}
+
+/// Why a message cannot be a reading; the `reason` of its dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The payload is not what the codec reads.
+    Malformed,
+    /// The payload is empty.
+    Empty,
+    /// The payload is larger than `queue.record_bytes_max`.
+    Oversize,
+    /// The sensor's id is not usable: empty, too long, or not printable text.
+    SensorId,
+    /// The topic is not UTF-8, or not one that was subscribed to.
+    Topic,
+}
+
+impl Reason {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Empty => "empty",
+            Self::Oversize => "oversize",
+            Self::SensorId => "sensor_id",
+            Self::Topic => "topic",
+        }
+    }
+}
+
+/// What a record holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// A reading. `value` is any JSON text, as the sensor sent it.
+    Reading {
+        /// The value's JSON text.
+        value: Span,
+        /// The sensor's own time, a JSON string or number; empty: the time of receipt stands.
+        timestamp: Span,
+        /// The payload's other members, `"name":value` joined by commas; may be empty.
+        extra: Span,
+    },
+    /// What can never be a reading: goes to the dead letters.
+    Unreadable {
+        /// Why.
+        reason: Reason,
+        /// Where and what, in words.
+        detail: Span,
+        /// The payload, or its head when it was oversize.
+        payload: Span,
+    },
+}
+
+/// One taken message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Whose.
+    pub sensor: SensorIndex,
+    /// Counts the sensor's records from 1 in this process.
+    pub sequence: u64,
+    /// When it was taken.
+    pub received: Timestamp,
+    /// The way back.
+    pub token: Token,
+    /// The MQTT topic it came on; empty for simulated sensors.
+    pub topic: Span,
+    /// The broker had retained it.
+    pub retained: bool,
+    /// It came with QoS 0 under a shedding policy: the queue may lose it, counted.
+    pub sheddable: bool,
+    /// Its content.
+    pub body: Body,
+}
+
+impl Record {
+    /// Bytes of text this record occupies: what it counts against `queue.bytes_max`.
+    pub const fn bytes(&self) -> usize {
+        self.topic.bytes()
+            + match self.body {
+                Body::Reading { value, timestamp, extra } => {
+                    value.bytes() + timestamp.bytes() + extra.bytes()
+                }
+                Body::Unreadable { detail, payload, .. } => detail.bytes() + payload.bytes(),
+            }
+    }
+
+    fn map_spans(&mut self, mut f: impl FnMut(Span) -> Span) {
+        self.topic = f(self.topic);
+        self.body = match self.body {
+            Body::Reading { value, timestamp, extra } => {
+                Body::Reading { value: f(value), timestamp: f(timestamp), extra: f(extra) }
+            }
+            Body::Unreadable { reason, detail, payload } => {
+                Body::Unreadable { reason, detail: f(detail), payload: f(payload) }
+            }
+        };
+    }
+}
+
+/// Records and the bytes their spans point into.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// In the order they were taken.
+    pub records: Vec<Record>,
+    bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// Appends text and says where it lies.
+    ///
+    /// # Panics
+    /// If a chunk grows beyond 4 GiB, which `queue.bytes_max` rules out.
+    pub fn put(&mut self, text: &[u8]) -> Span {
+        let start = u32::try_from(self.bytes.len()).expect("a chunk is bounded by queue.bytes_max");
+        let len = u32::try_from(text.len()).expect("a chunk is bounded by queue.bytes_max");
+        self.bytes.extend_from_slice(text);
+        Span { start, len }
+    }
+
+    /// Lets `write` append text; says where it lies and what `write` returned.
+    pub fn put_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> (Span, T) {
+        let before = self.bytes.len();
+        let result = write(&mut self.bytes);
+        let start = u32::try_from(before).expect("a chunk is bounded by queue.bytes_max");
+        let len = u32::try_from(self.bytes.len().saturating_sub(before))
+            .expect("a chunk is bounded by queue.bytes_max");
+        (Span { start, len }, result)
+    }
+
+    /// Takes back all text that was put after there were `bytes` of it and that no record uses.
+    pub fn take_back(&mut self, bytes: usize) {
+        self.bytes.truncate(bytes);
+    }
+
+    /// The text of a span of this chunk; empty for a span of another chunk that does not fit here.
+    pub fn text(&self, span: Span) -> &[u8] {
+        let start = span.start as usize;
+        self.bytes.get(start..start + span.len as usize).unwrap_or_default()
+    }
+
+    /// Bytes of text held, including those of records since removed.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Memory that is held, in bytes.
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.bytes.clear();
+    }
+
+    /// Moves all of `other` behind what is here and leaves `other` empty.
+    pub fn append(&mut self, other: &mut Chunk) {
+        if self.records.is_empty() && self.bytes.is_empty() && self.bytes.capacity() == 0 {
+            std::mem::swap(self, other);
+            return;
+        }
+        let by = u32::try_from(self.bytes.len()).expect("a chunk is bounded by queue.bytes_max");
+        self.bytes.extend_from_slice(&other.bytes);
+        self.records.extend(other.records.drain(..).map(|mut record| {
+            record.map_spans(|span| span.shifted(by));
+            record
+        }));
+        other.bytes.clear();
+    }
+
+    /// Copies one record of `other`, text and all, behind what is here.
+    pub fn copy_from(&mut self, other: &Chunk, record: &Record) {
+        let mut record = *record;
+        record.map_spans(|span| {
+            if span.is_empty() { Span::default() } else { self.put(other.text(span)) }
+        });
+        self.records.push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(chunk: &mut Chunk, value: &str) -> Record {
+        let value = chunk.put(value.as_bytes());
+        Record {
+            sensor: SensorIndex(0),
+            sequence: 1,
+            received: Timestamp::default(),
+            token: Token::NONE,
+            topic: Span::default(),
+            retained: false,
+            sheddable: false,
+            body: Body::Reading { value, timestamp: Span::default(), extra: Span::default() },
+        }
+    }
+
+    fn values(chunk: &Chunk) -> Vec<String> {
+        let text = |record: &Record| match record.body {
+            Body::Reading { value, .. } => String::from_utf8(chunk.text(value).to_vec()).unwrap(),
+            Body::Unreadable { .. } => String::new(),
+        };
+        chunk.records.iter().map(text).collect()
+    }
+
+    #[test]
+    fn appended_records_keep_their_text() {
+        let (mut a, mut b) = (Chunk::default(), Chunk::default());
+        let push = |chunk: &mut Chunk, value| {
+            let record = record(chunk, value);
+            chunk.records.push(record);
+        };
+        push(&mut a, "1");
+        push(&mut b, "22");
+        push(&mut b, "333");
+        a.append(&mut b);
+        assert_eq!(values(&a), ["1", "22", "333"]);
+        assert!(b.records.is_empty() && b.bytes() == 0);
+        let mut c = Chunk::default();
+        c.copy_from(&a, &a.records[1]);
+        assert_eq!((values(&c), c.bytes()), (vec!["22".to_owned()], 2));
+    }
+
+    #[test]
+    fn a_timestamp_reads_as_rfc_3339() {
+        assert_eq!(
+            Timestamp::from_millis(1_763_796_650_692).to_string(),
+            "2025-11-22T07:30:50.692Z"
+        );
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+}

@@ -1,0 +1,162 @@
+//! What is known of each sensor: its sequence, its books, when it was last heard.
+//!
+//! Rows are appended and never removed, so an index stays good. A source keeps the rows of its own
+//! sensors at hand; the map is asked once for each sensor and source, and the list once for each
+//! settled batch. When `sensors_max` sensors are known, all further ones share one row named
+//! [`OVERFLOW`]: their readings flow on and the books still close, but their sequence is common.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::metrics::Balance;
+use crate::record::{SensorIndex, Timestamp};
+use crate::settlement::Outcome;
+
+/// The id of the row that sensors beyond `gateway.sensors_max` share.
+pub const OVERFLOW: &str = "(others)";
+
+/// One sensor.
+#[derive(Debug)]
+pub struct Row {
+    /// Its index.
+    pub index: SensorIndex,
+    /// Its id.
+    pub id: Box<str>,
+    /// Its id as a JSON string, as it stands in envelopes.
+    pub json: Box<str>,
+    received: AtomicU64,
+    delivered: AtomicU64,
+    dead_lettered: AtomicU64,
+    shed: AtomicU64,
+    abandoned: AtomicU64,
+    last_received: AtomicU64,
+}
+
+impl Row {
+    fn new(index: u32, id: &str) -> Arc<Self> {
+        Arc::new(Self {
+            index: SensorIndex(index),
+            id: id.into(),
+            json: serde_json::Value::from(id).to_string().into(),
+            received: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            dead_lettered: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
+            last_received: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a record taken at `at` and gives its sequence number, from 1.
+    pub fn receive(&self, at: Timestamp) -> u64 {
+        self.last_received.store(at.millis(), Ordering::Relaxed);
+        self.received.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// When a record was last taken, if ever.
+    pub fn last_received(&self) -> Option<Timestamp> {
+        let millis = self.last_received.load(Ordering::Relaxed);
+        (millis > 0).then_some(Timestamp::from_millis(millis))
+    }
+
+    /// Its books. `held` is what has not settled, so a row cannot show a difference of its own; the
+    /// gateway's balance, where held records are counted apart, can.
+    pub fn balance(&self) -> Balance {
+        let [delivered, dead_lettered, shed, received] =
+            [&self.delivered, &self.dead_lettered, &self.shed, &self.received]
+                .map(|counter| counter.load(Ordering::Relaxed));
+        let settled = delivered + dead_lettered + shed;
+        Balance { received, delivered, dead_lettered, shed, held: received.saturating_sub(settled) }
+    }
+}
+
+/// All sensors.
+#[derive(Debug)]
+pub struct Registry {
+    sensors_max: usize,
+    by_id: Mutex<HashMap<Box<str>, Arc<Row>>>,
+    rows: RwLock<Vec<Arc<Row>>>,
+}
+
+impl Registry {
+    /// For so many sensors.
+    pub fn new(sensors_max: usize) -> Self {
+        Self { sensors_max, by_id: Mutex::default(), rows: RwLock::default() }
+    }
+
+    /// The row of a sensor, made if need be; the second value is whether the registry was full and
+    /// the shared row stands in.
+    pub fn row(&self, id: &str) -> (Arc<Row>, bool) {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = by_id.get(id) {
+            return (Arc::clone(row), false);
+        }
+        let full = by_id.len() >= self.sensors_max;
+        let id = if full { OVERFLOW } else { id };
+        if let Some(row) = by_id.get(id) {
+            return (Arc::clone(row), full);
+        }
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let index = u32::try_from(rows.len()).expect("sensors_max is a u32");
+        let row = Row::new(index, id);
+        rows.push(Arc::clone(&row));
+        by_id.insert(id.into(), Arc::clone(&row));
+        (row, full)
+    }
+
+    /// Enters what became of the records of these sensors.
+    pub fn settle(&self, sensors: &[SensorIndex], outcome: Outcome) {
+        self.count(sensors, |row| match outcome {
+            Outcome::Delivered => &row.delivered,
+            Outcome::DeadLettered => &row.dead_lettered,
+            Outcome::Abandoned => &row.abandoned,
+        });
+    }
+
+    /// Enters records that were shed.
+    pub fn shed(&self, sensors: &[SensorIndex]) {
+        self.count(sensors, |row| &row.shed);
+    }
+
+    fn count(&self, sensors: &[SensorIndex], counter: impl Fn(&Row) -> &AtomicU64) {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        for sensor in sensors {
+            if let Some(row) = rows.get(sensor.0 as usize) {
+                counter(row).fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Runs `read` on all rows, in the order the sensors were first heard.
+    pub fn with_rows<T>(&self, read: impl FnOnce(&[Arc<Row>]) -> T) -> T {
+        read(&self.rows.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_registry_shares_one_row_and_its_books_close() {
+        let registry = Registry::new(2);
+        let mut received = Vec::new();
+        for id in ["a", "b", "c", "d", "a"] {
+            let (row, _) = registry.row(id);
+            row.receive(Timestamp::from_millis(7));
+            received.push((row.id.to_string(), row.index));
+        }
+        let ids: Vec<_> = received.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(ids, ["a", "b", OVERFLOW, OVERFLOW, "a"]);
+        registry.settle(&[received[0].1, received[2].1], Outcome::Delivered);
+        registry.shed(&[received[3].1]);
+        registry.with_rows(|rows| {
+            let sum =
+                |f: fn(&Balance) -> u64| rows.iter().map(|row| f(&row.balance())).sum::<u64>();
+            assert_eq!((sum(|b| b.received), sum(|b| b.delivered), sum(|b| b.shed)), (5, 2, 1));
+            assert_eq!(sum(|b| b.held), 2);
+            assert_eq!(rows[0].last_received(), Some(Timestamp::from_millis(7)));
+        });
+    }
+}

@@ -1,0 +1,206 @@
+//! The way back: what became of each record.
+//!
+//! A record carries a [`Token`]; a batch carries the tokens of its records compressed into runs
+//! ([`Receipts`]). Whoever holds receipts must settle them. Receipts that are dropped settle as
+//! [`Outcome::Abandoned`]: forgetting is impossible, and the default is the safe one (nothing is
+//! acknowledged, the balance shows the records as held).
+//!
+//! Per record this costs a comparison and a four-byte push; allocation, channel and lock are per
+//! batch.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::record::SensorIndex;
+
+/// Which source, as an index given by the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceIndex(pub u32);
+
+/// A record's way back to its source: a small copy, not a channel.
+///
+/// Ordinals count what a source must acknowledge, never start again and are never reused, not even
+/// in a later epoch; the source's ledger knows which of them belong to the connection of today. So
+/// an acknowledgement cannot cross epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// The source that waits.
+    pub source: SourceIndex,
+    /// The source's number for the record.
+    pub ordinal: u64,
+}
+
+impl Token {
+    /// Of a record for which nobody waits: simulated, or QoS 0.
+    pub const NONE: Self = Self { source: SourceIndex(u32::MAX), ordinal: 0 };
+
+    /// Whether nobody waits.
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The output broker acknowledged the batch that carries it.
+    Delivered,
+    /// The dead-letter topic's broker acknowledged it.
+    DeadLettered,
+    /// It was let go unsettled; its source must offer it again.
+    Abandoned,
+}
+
+impl Outcome {
+    /// Whether the source may acknowledge it upstream.
+    pub const fn is_safe(self) -> bool {
+        matches!(self, Self::Delivered | Self::DeadLettered)
+    }
+}
+
+/// Consecutive ordinals of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The source that waits.
+    pub source: SourceIndex,
+    /// The first ordinal.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Takes settled receipts: gives the places back, keeps the books, tells the sources.
+pub trait Settle: Send + Sync {
+    /// Called exactly once for each [`Receipts`].
+    fn settle(&self, settled: &Settled, outcome: Outcome);
+}
+
+/// The content of receipts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// What the sources wait for, in the order it was taken.
+    pub runs: Vec<Run>,
+    /// The sensor of each record, in order; its length is the number of records.
+    pub sensors: Vec<SensorIndex>,
+    /// Bytes of text claimed for the records.
+    pub bytes: usize,
+}
+
+impl Settled {
+    /// Adds one record.
+    pub fn add(&mut self, token: Token, sensor: SensorIndex, bytes: usize) {
+        self.sensors.push(sensor);
+        self.bytes += bytes;
+        if token.is_none() {
+            return;
+        }
+        match self
+            .runs
+            .iter_mut()
+            .rev()
+            .take(RUNS_LOOKED_BACK_MAX)
+            .find(|run| run.source == token.source)
+        {
+            Some(run) if run.first + run.count == token.ordinal => run.count += 1,
+            _ => self.runs.push(Run { source: token.source, first: token.ordinal, count: 1 }),
+        }
+    }
+}
+
+/// How many runs are looked at for one to prolong: sources that take turns still share few runs.
+const RUNS_LOOKED_BACK_MAX: usize = 8;
+
+/// The promise to say what became of some records.
+pub struct Receipts {
+    settled: Settled,
+    to: Option<Arc<dyn Settle>>,
+}
+
+impl Receipts {
+    /// Empty receipts that will settle with `to`.
+    pub fn new(to: Arc<dyn Settle>) -> Self {
+        Self { settled: Settled::default(), to: Some(to) }
+    }
+
+    /// Takes responsibility for one record.
+    pub fn add(&mut self, token: Token, sensor: SensorIndex, bytes: usize) {
+        self.settled.add(token, sensor, bytes);
+    }
+
+    /// How many records.
+    pub fn records(&self) -> usize {
+        self.settled.sensors.len()
+    }
+
+    /// Says what became of them.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if let Some(to) = self.to.take()
+            && !self.settled.sensors.is_empty()
+        {
+            to.settle(&self.settled, outcome);
+        }
+    }
+}
+
+impl Drop for Receipts {
+    fn drop(&mut self) {
+        self.finish(Outcome::Abandoned);
+    }
+}
+
+impl fmt::Debug for Receipts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipts").field("settled", &self.settled).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Book(Mutex<Vec<(Vec<Run>, usize, Outcome)>>);
+
+    impl Settle for Book {
+        fn settle(&self, settled: &Settled, outcome: Outcome) {
+            let entry = (settled.runs.clone(), settled.sensors.len(), outcome);
+            self.0.lock().unwrap().push(entry);
+        }
+    }
+
+    fn token(source: u32, ordinal: u64) -> Token {
+        Token { source: SourceIndex(source), ordinal }
+    }
+
+    #[test]
+    fn neighbours_become_one_run_and_gaps_begin_another() {
+        let mut settled = Settled::default();
+        for (source, ordinal) in [(0, 5), (1, 1), (0, 6), (1, 2), (0, 8)] {
+            settled.add(token(source, ordinal), SensorIndex(0), 1);
+        }
+        settled.add(Token::NONE, SensorIndex(3), 1);
+        let run = |source, first, count| Run { source: SourceIndex(source), first, count };
+        assert_eq!(settled.runs, [run(0, 5, 2), run(1, 1, 2), run(0, 8, 1)]);
+        assert_eq!((settled.sensors.len(), settled.bytes), (6, 6));
+    }
+
+    #[test]
+    fn receipts_settle_once_and_dropped_ones_as_abandoned() {
+        let book = Arc::new(Book::default());
+        let make = || {
+            let mut receipts = Receipts::new(Arc::clone(&book) as Arc<dyn Settle>);
+            receipts.add(token(0, 1), SensorIndex(0), 1);
+            receipts
+        };
+        make().settle(Outcome::Delivered);
+        drop(make());
+        drop(Receipts::new(Arc::clone(&book) as Arc<dyn Settle>));
+        let outcomes: Vec<_> = book.0.lock().unwrap().iter().map(|entry| entry.2).collect();
+        assert_eq!(outcomes, [Outcome::Delivered, Outcome::Abandoned]);
+    }
+}

@@ -1,0 +1,97 @@
+//! What can never be a reading, as a message for people: the reason, and the payload or its head.
+//!
+//! ```json
+//! {"gateway":"gw-1","reason":"malformed","detail":"expected value at line 1 column 5",
+//!  "sensorId":"boiler","topic":"plant/boiler","receivedAt":"2026-11-22T07:30:50.655Z",
+//!  "payload":"{\"a\":"}
+//! ```
+//! A payload that is not UTF-8 stands as `payloadBase64`. One that was cut says so in `detail`,
+//! with its length and SHA-256.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use crate::record::{Reason, Timestamp};
+
+/// The MIME type of a dead letter.
+pub const CONTENT_TYPE: &str = "application/json";
+
+/// A record that is no reading.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetter<'a> {
+    /// The gateway's id.
+    pub gateway: &'a str,
+    /// Why.
+    pub reason: Reason,
+    /// Where and what.
+    pub detail: &'a [u8],
+    /// Whose.
+    pub sensor: &'a str,
+    /// The MQTT topic.
+    pub topic: &'a [u8],
+    /// When it was taken.
+    pub received: Timestamp,
+    /// The payload or its head.
+    pub payload: &'a [u8],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    gateway: &'a str,
+    reason: &'a str,
+    detail: &'a str,
+    sensor_id: &'a str,
+    topic: &'a str,
+    received_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+}
+
+impl DeadLetter<'_> {
+    /// The message.
+    pub fn encode(&self) -> Vec<u8> {
+        let payload = std::str::from_utf8(self.payload).ok();
+        let wire = Wire {
+            gateway: self.gateway,
+            reason: self.reason.as_str(),
+            detail: &String::from_utf8_lossy(self.detail),
+            sensor_id: self.sensor,
+            topic: &String::from_utf8_lossy(self.topic),
+            received_at: self.received.to_string(),
+            payload,
+            payload_base64: payload.is_none().then(|| STANDARD.encode(self.payload)),
+        };
+        serde_json::to_vec(&wire).expect("strings can be written to memory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_is_the_contract() {
+        let letter = DeadLetter {
+            gateway: "gw-1",
+            reason: Reason::Malformed,
+            detail: b"expected value at line 1 column 5",
+            sensor: "boiler",
+            topic: b"plant/boiler",
+            received: Timestamp::from_millis(1_763_796_650_655),
+            payload: b"{\"a\":",
+        };
+        let expected = concat!(
+            r#"{"gateway":"gw-1","reason":"malformed","detail":"expected value at line 1 column 5","#,
+            r#""sensorId":"boiler","topic":"plant/boiler","#,
+            r#""receivedAt":"2025-11-22T07:30:50.655Z","payload":"{\"a\":"}"#
+        );
+        assert_eq!(String::from_utf8(letter.encode()).unwrap(), expected);
+        let binary = DeadLetter { payload: &[0xff, 0], ..letter }.encode();
+        let text = String::from_utf8(binary).unwrap();
+        assert!(text.ends_with(r#""payloadBase64":"/wA="}"#), "{text}");
+    }
+}

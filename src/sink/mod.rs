@@ -1,0 +1,52 @@
+//! Where batches go.
+//!
+//! A sink never decides and never keeps: it takes publications from a lane that lives as long as
+//! one connection, and reports what the other side said. Whatever it was given and has not
+//! reported is the engine's to publish again on the next connection; the lane of a connection that
+//! is gone is closed, so nothing given too late can go astray.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::mqtt::Error;
+use crate::mqtt::packet::{Answer, Outgoing};
+
+pub mod dead_letter;
+pub mod mqtt;
+
+/// One message to publish.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// Its number, by which it is reported.
+    pub number: u64,
+    /// What to publish.
+    pub message: Arc<Outgoing>,
+}
+
+/// What a sink reports.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection stands.
+    Connected {
+        /// Takes publications for as long as this connection lives.
+        lane: mpsc::Sender<Publication>,
+        /// The largest packet the broker takes.
+        packet_bytes_max: Option<u32>,
+        /// Publications the broker takes unacknowledged.
+        in_flight_max: usize,
+    },
+    /// The connection is gone; what it has not answered must be published again.
+    Disconnected,
+    /// The broker's answer to a publication.
+    Answered {
+        /// Which.
+        number: u64,
+        /// What it says.
+        answer: Answer,
+    },
+    /// There will never be a connection.
+    Failed(Error),
+    /// From the engine: let everything go that is not settled.
+    Abort,
+}

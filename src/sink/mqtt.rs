@@ -1,0 +1,173 @@
+//! The output topic: publishes batches and dead letters, reports the broker's answers.
+//!
+//! Its own client, apart from every intake, so that a flood of readings cannot keep a PUBACK from
+//! us. It connects with a clean start: the broker keeps nothing for it, because the engine's window
+//! keeps everything.
+
+use tokio::sync::mpsc;
+
+use super::{Event, Publication};
+use crate::limits::WRITE_BUFFER_BYTES_MAX;
+use crate::metrics::Metrics;
+use crate::mqtt::Error;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::Incoming;
+use crate::mqtt::options::Version;
+use crate::mqtt::packet::{Answer, Greeting, Hello, Packet};
+use crate::mqtt::session::Session;
+use crate::phase::{Phase, Watch};
+use crate::queue::Post;
+
+/// Bytes of the read buffer: only acknowledgements come.
+pub const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+/// The sink of the output topic.
+#[derive(Debug)]
+pub struct MqttSink {
+    session: Session,
+    version: Version,
+    lane_max: usize,
+    post: Post<Event>,
+}
+
+/// What one connection has out: packet ids and the publications they stand for.
+#[derive(Debug, Default)]
+struct InFlight {
+    last_id: u16,
+    waiting: Vec<(u16, u64)>,
+    /// QoS 0: reported when written.
+    unwritten: Vec<u64>,
+}
+
+impl InFlight {
+    /// A packet id that is not in use. There are far fewer publications than ids.
+    fn enter(&mut self, number: u64) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if self.waiting.iter().all(|(id, _)| *id != self.last_id) {
+                self.waiting.push((self.last_id, number));
+                return self.last_id;
+            }
+        }
+    }
+
+    fn strike(&mut self, packet_id: u16) -> Option<u64> {
+        let at = self.waiting.iter().position(|(id, _)| *id == packet_id)?;
+        Some(self.waiting.swap_remove(at).1)
+    }
+}
+
+impl MqttSink {
+    /// A sink that takes `lane_max` publications at a time.
+    pub fn new(session: Session, lane_max: usize, post: Post<Event>) -> Self {
+        let version = session.options().version;
+        Self { session, version, lane_max, post }
+    }
+
+    /// Publishes until the gateway closes.
+    pub async fn run(mut self, metrics: &Metrics, mut phase: Watch) {
+        let hello = Hello {
+            clean_start: true,
+            session_expiry: None,
+            receive_max: None,
+            packet_bytes_max: None,
+        };
+        loop {
+            let connected = tokio::select! {
+                biased;
+                () = phase.reached(Phase::Closing) => return,
+                connected = self.session.connect(&hello) => connected,
+            };
+            let (connection, greeting) = match connected {
+                Ok(connected) => connected,
+                Err(error) => return self.post.send(Event::Failed(error)),
+            };
+            metrics.connections.one();
+            let ended = self.serve(connection, greeting, &mut phase).await;
+            metrics.disconnections.one();
+            self.post.send(Event::Disconnected);
+            let Err(error) = ended else { return };
+            tokio::select! {
+                biased;
+                () = phase.reached(Phase::Closing) => return,
+                () = self.session.lost(&error) => {}
+            }
+        }
+    }
+
+    /// One connection. `Ok` when the gateway closes.
+    async fn serve(
+        &mut self,
+        mut connection: Connection,
+        greeting: Greeting,
+        phase: &mut Watch,
+    ) -> Result<(), Error> {
+        let (lane, mut publications) = mpsc::channel(self.lane_max);
+        self.post.send(Event::Connected {
+            lane,
+            packet_bytes_max: greeting.packet_bytes_max,
+            in_flight_max: usize::from(greeting.receive_max),
+        });
+        let mut in_flight = InFlight::default();
+        loop {
+            let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX;
+            tokio::select! {
+                biased;
+                () = phase.reached(Phase::Closing) => break,
+                turn = connection.turn(true) => { turn?; }
+                Some(publication) = publications.recv(), if room => {
+                    publish(&mut connection, &mut in_flight, &publication)?;
+                }
+            }
+            if connection.backlog() == 0 {
+                self.written(&mut in_flight);
+            }
+            self.read(&mut connection, &mut in_flight)?;
+        }
+        connection.close(crate::limits::CLOSE_MAX).await;
+        Ok(())
+    }
+
+    /// QoS 0: what is written counts as delivered; there is no more to know.
+    fn written(&self, in_flight: &mut InFlight) {
+        for number in in_flight.unwritten.drain(..) {
+            self.post.send(Event::Answered { number, answer: Answer::Taken });
+        }
+    }
+
+    fn read(&mut self, connection: &mut Connection, in_flight: &mut InFlight) -> Result<(), Error> {
+        while let Some(incoming) = connection.packet()? {
+            if let Incoming::Other(bytes) = incoming {
+                self.answered(Connection::read(self.version, bytes)?, in_flight)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, packet: Packet, in_flight: &mut InFlight) -> Result<(), Error> {
+        if let Packet::PubAck { packet_id, answer } = packet {
+            let number = in_flight.strike(packet_id).ok_or_else(|| {
+                Error::Protocol(format!(
+                    "a PUBACK for packet id {packet_id}, which is not in flight"
+                ))
+            })?;
+            self.session.proved();
+            self.post.send(Event::Answered { number, answer });
+        }
+        Ok(())
+    }
+}
+
+fn publish(
+    connection: &mut Connection,
+    in_flight: &mut InFlight,
+    publication: &Publication,
+) -> Result<(), Error> {
+    let Publication { number, message } = publication;
+    if message.qos == 0 {
+        in_flight.unwritten.push(*number);
+        return connection.publish(0, message);
+    }
+    let packet_id = in_flight.enter(*number);
+    connection.publish(packet_id, message)
+}

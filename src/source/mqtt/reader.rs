@@ -1,0 +1,260 @@
+//! Makes records of messages: whose it is, what it says, and what can be no reading.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::{FixedState, RandomState};
+
+use super::Settings;
+use crate::codec::Malformed;
+use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, SENSOR_ID_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX, TOPICS_REMEMBERED_MAX};
+use crate::metrics::Metrics;
+use crate::mqtt::Error;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::Publish;
+use crate::mqtt::ledger::{Entered, Ledger};
+use crate::mqtt::options::Version;
+use crate::mqtt::packet::Packet;
+use crate::mqtt::topic::Group;
+use crate::queue::OnFull;
+use crate::record::{Body, Chunk, Reason, Record, Span, Timestamp};
+use crate::registry::Row;
+use crate::settlement::{SourceIndex, Token};
+use crate::source::Context;
+
+/// Makes records of messages.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) name: String,
+    pub(super) settings: Settings,
+    pub(super) version: Version,
+    source: SourceIndex,
+    own: Arc<Row>,
+    context: Context,
+    /// Rows by topic, for topics that name their sensor.
+    by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
+    /// Rows by id, for payloads that name their sensor.
+    by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
+    digest: FixedState,
+}
+
+impl Reader {
+    pub(super) fn new(
+        name: &str,
+        settings: Settings,
+        version: Version,
+        source: SourceIndex,
+        context: &Context,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            settings,
+            version,
+            source,
+            own: context.registry.row(name).0,
+            context: context.clone(),
+            by_topic: HashMap::default(),
+            by_id: HashMap::default(),
+            digest: FixedState::default(),
+        }
+    }
+
+    pub(super) fn subscription(&self) -> String {
+        self.settings.topic.subscription(self.settings.group.as_ref().map(Group::as_str))
+    }
+
+    /// A packet that is no PUBLISH.
+    pub(super) fn control(&self, bytes: &[u8]) -> Result<(), Error> {
+        match Connection::read(self.version, bytes)? {
+            Packet::SubAck(Ok(qos)) => {
+                tracing::info!(sensor = self.name, filter = self.subscription(), qos, "subscribed");
+                if qos < self.settings.qos.granted() {
+                    tracing::warn!(
+                        sensor = self.name,
+                        qos,
+                        "the broker granted a lower QoS than asked for: readings can be lost there"
+                    );
+                }
+                Ok(())
+            }
+            Packet::SubAck(Err(reason)) => {
+                Err(Error::SubscriptionRefused { filter: self.subscription(), reason })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Enters a message into the ledger; `None` when it is held already.
+    pub(super) fn enter(
+        &self,
+        ledger: &mut Ledger,
+        publish: &Publish<'_>,
+        metrics: &Metrics,
+    ) -> Result<Option<Token>, Error> {
+        match publish.qos {
+            0 => return Ok(Some(Token::NONE)),
+            1 => {}
+            _ => return Err(Error::Protocol("a QoS 2 message; we subscribe with QoS 1".into())),
+        }
+        let mut hasher = self.digest.build_hasher();
+        hasher.write(publish.topic);
+        hasher.write(publish.payload);
+        Ok(match ledger.enter(publish.packet_id, publish.dup, hasher.finish()) {
+            Entered::New(ordinal) => {
+                metrics.repeats_taken.add(u64::from(publish.dup));
+                Some(Token { source: self.source, ordinal })
+            }
+            Entered::Known => {
+                metrics.repeats_matched.one();
+                None
+            }
+        })
+    }
+
+    /// Makes a record of a message; what can be no reading becomes a dead letter.
+    pub(super) fn take(&mut self, publish: &Publish<'_>, token: Token, now: Timestamp, chunk: &mut Chunk) {
+        let before = chunk.bytes();
+        let read = self.read(publish, chunk);
+        let (row, body) = read.unwrap_or_else(|(row, malformed)| {
+            chunk.take_back(before);
+            (row, unreadable(publish, &malformed, chunk))
+        });
+        let shown = publish.topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(publish.topic);
+        let topic = match std::str::from_utf8(shown) {
+            Ok(topic) => chunk.put(topic.as_bytes()),
+            Err(_) => chunk.put(String::from_utf8_lossy(shown).as_bytes()),
+        };
+        chunk.records.push(Record {
+            sensor: row.index,
+            sequence: row.receive(now),
+            received: now,
+            token,
+            topic,
+            retained: publish.retain,
+            sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
+            body,
+        });
+    }
+
+    /// A message's row and content; an error has the row to count it under.
+    fn read(
+        &mut self,
+        publish: &Publish<'_>,
+        chunk: &mut Chunk,
+    ) -> Result<(Arc<Row>, Body), (Arc<Row>, Malformed)> {
+        let row = match self.row_of(publish.topic) {
+            Ok(row) => row,
+            Err(malformed) => return Err((Arc::clone(&self.own), malformed)),
+        };
+        if let Some(malformed) = self.oversize(publish) {
+            return Err((row, malformed));
+        }
+        let reading = match self.settings.payload.decode(publish.payload, chunk) {
+            Ok(reading) => reading,
+            Err(malformed) => return Err((row, malformed)),
+        };
+        let body = Body::Reading {
+            value: reading.value,
+            timestamp: reading.timestamp,
+            extra: reading.extra,
+        };
+        match reading.sensor {
+            Some(id) if !self.settings.topic.has_placeholder() => match self.row_by_id(id) {
+                Ok(row) => Ok((row, body)),
+                Err(malformed) => Err((row, malformed)),
+            },
+            _ => Ok((row, body)),
+        }
+    }
+
+    fn oversize(&self, publish: &Publish<'_>) -> Option<Malformed> {
+        let max = self.context.record_bytes_max;
+        let (bytes, sha256) = match publish.cut {
+            Some(cut) => (cut.bytes, cut.sha256),
+            None if publish.payload.len() > max => {
+                use sha2::Digest;
+                (publish.payload.len() as u64, sha2::Sha256::digest(publish.payload).into())
+            }
+            None => return None,
+        };
+        let hex = sha256.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let detail =
+            format!("{bytes} bytes; queue.record_bytes_max is {max}; cut here; sha256 {hex}");
+        Some(Malformed { reason: Reason::Oversize, detail })
+    }
+
+    /// The row of the sensor that a topic names, or the entry's own.
+    fn row_of(&mut self, topic: &[u8]) -> Result<Arc<Row>, Malformed> {
+        if let Some(row) = self.by_topic.get(topic) {
+            return Ok(Arc::clone(row));
+        }
+        let wrong = |detail: &str| Malformed { reason: Reason::Topic, detail: detail.to_owned() };
+        let text = std::str::from_utf8(topic).map_err(|_| wrong("the topic is not UTF-8"))?;
+        if topic.len() > TOPIC_SHOWN_BYTES_MAX {
+            return Err(wrong(&format!("the topic has {} bytes; cut here", topic.len())));
+        }
+        if !self.settings.topic.matches(text) {
+            return Err(wrong(
+                "not a topic of this entry: an earlier configuration's subscription is still in \
+                 the broker's session",
+            ));
+        }
+        let row = match self.settings.topic.sensor(topic) {
+            None => Arc::clone(&self.own),
+            Some(id) => self.row(usable_id(id)?),
+        };
+        if self.by_topic.len() < TOPICS_REMEMBERED_MAX {
+            self.by_topic.insert(topic.into(), Arc::clone(&row));
+        }
+        Ok(row)
+    }
+
+    fn row_by_id(&mut self, id: Cow<'_, str>) -> Result<Arc<Row>, Malformed> {
+        if let Some(row) = self.by_id.get(id.as_ref()) {
+            return Ok(Arc::clone(row));
+        }
+        let row = self.row(usable_id(id.as_bytes())?);
+        if self.by_id.len() < TOPICS_REMEMBERED_MAX {
+            self.by_id.insert(id.into(), Arc::clone(&row));
+        }
+        Ok(row)
+    }
+
+    fn row(&self, id: &str) -> Arc<Row> {
+        let (row, overflowed) = self.context.registry.row(id);
+        if overflowed {
+            self.context.metrics.sensors_overflowed.one();
+        }
+        row
+    }
+}
+
+/// An id that can stand in logs and envelopes.
+fn usable_id(id: &[u8]) -> Result<&str, Malformed> {
+    let wrong = |detail: String| Malformed { reason: Reason::SensorId, detail };
+    let text = std::str::from_utf8(id).map_err(|_| wrong("the sensor's id is not UTF-8".into()))?;
+    if text.is_empty() {
+        return Err(wrong("the sensor's id is empty".into()));
+    }
+    if text.len() > SENSOR_ID_BYTES_MAX {
+        let bytes = text.len();
+        return Err(wrong(format!("the sensor's id has {bytes} bytes, more than {SENSOR_ID_BYTES_MAX}")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(wrong("the sensor's id holds a control character".into()));
+    }
+    Ok(text)
+}
+
+fn unreadable(publish: &Publish<'_>, malformed: &Malformed, chunk: &mut Chunk) -> Body {
+    let shown = publish.payload.len().min(DEAD_LETTER_HEAD_BYTES_MAX);
+    let mut detail = malformed.detail.clone();
+    if shown < publish.payload.len() && malformed.reason != Reason::Oversize {
+        detail.extend(["; ", &publish.payload.len().to_string(), " bytes, cut here"]);
+    }
+    let payload = chunk.put(publish.payload.get(..shown).unwrap_or_default());
+    let detail: Span = chunk.put(detail.as_bytes());
+    Body::Unreadable { reason: malformed.reason, detail, payload }
+}

@@ -1,0 +1,56 @@
+//! `sluicegate check`: what a run would be, in words.
+
+use std::fmt::Write;
+
+use crate::limits::mebibytes;
+use crate::mqtt::topic::Group;
+use crate::pipeline::plan::Plan;
+
+/// The report: the effective configuration as given, the bound on memory item by item, and every
+/// client id and topic.
+pub fn report(path: &str, effective: &str, plan: &Plan) -> String {
+    let mut out = format!("# {path} is fine. In effect:\n\n{effective}");
+    describe(&mut out, plan).expect("text can be written to memory");
+    out
+}
+
+fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    let budget = plan.budget();
+    let max = mebibytes(plan.gateway.memory_max.get() as u64);
+    writeln!(out, "# Memory: at most {} (gateway.memory_max {max})", mebibytes(budget.total()))?;
+    for line in budget.to_string().lines() {
+        writeln!(out, "# {line}")?;
+    }
+    writeln!(out, "#\n# Clients and topics")?;
+    let broker = &plan.broker;
+    for (name, settings) in plan.intakes() {
+        let group = settings.group.as_ref().map(Group::as_str);
+        let filter = settings.topic.subscription(group);
+        let client = plan.intake_options(name).client_id;
+        let (url, version) = (&broker.url, broker.version);
+        let qos = settings.qos.granted();
+        let window = plan.window_each();
+        writeln!(
+            out,
+            "#   {client} subscribes to {filter} at {url} (MQTT {version}, QoS {qos}, window {window})"
+        )?;
+        if settings.qos.is_lowered() {
+            writeln!(out, "#     sensors.{name}.mqtt.qos = 2 is granted as 1: at least once")?;
+        }
+    }
+    for (name, settings) in plan.simulated() {
+        let last = settings.sensors() - 1;
+        let (first, last) = (settings.sensor_id(name, 0), settings.sensor_id(name, last));
+        let ids = if first == last { first } else { format!("{first} to {last}") };
+        let every = settings.interval;
+        writeln!(out, "#   {ids}: simulated, one reading each every {every}")?;
+    }
+    let options = plan.output_options();
+    let (client, url, version) = (&options.client_id, &options.url, options.version);
+    let (output, qos) = (&plan.output, plan.output.qos.0);
+    writeln!(
+        out,
+        "#   {client} publishes batches to {} and dead letters to {} at {url} (MQTT {version}, QoS {qos})",
+        output.topic, output.dead_letter_topic
+    )
+}

@@ -1,0 +1,3 @@
+//! Commands beside `run`: one file each.
+
+pub mod check;
