@@ -42,6 +42,17 @@ impl<T> Window<T> {
         self.entries.get(at).map(|entry| &entry.1)
     }
 
+    /// An open entry, to change it.
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut T> {
+        let at = self.entries.binary_search_by_key(&number, |entry| entry.0).ok()?;
+        self.entries.get_mut(at).map(|entry| &mut entry.1)
+    }
+
+    /// All entries, oldest first, to change them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().map(|entry| &mut entry.1)
+    }
+
     /// Whether nothing is in flight.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

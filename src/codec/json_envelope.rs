@@ -1,5 +1,8 @@
 //! `format = "json"`: one compact object with the batch's id and its records.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use super::{Head, text_json};
 
 /// The MIME type of a batch.
@@ -17,4 +20,15 @@ pub fn batch(head: &Head<'_>, records: &[u8]) -> Vec<u8> {
     out.extend_from_slice(records);
     out.extend_from_slice(b"]}");
     out
+}
+
+/// The records in such a payload.
+pub fn records(payload: &[u8]) -> Vec<&RawValue> {
+    serde_json::from_slice::<Envelope<'_>>(payload).map(|it| it.records).unwrap_or_default()
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    records: Vec<&'a RawValue>,
 }

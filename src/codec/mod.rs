@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::record::{Chunk, Reason, Span, Timestamp};
 
@@ -85,6 +86,11 @@ macro_rules! formats {
             /// The payload of a batch.
             pub fn batch(self, head: &Head<'_>, records: &[u8]) -> Vec<u8> {
                 match self { $(Self::$kind => $module::batch(head, records),)+ }
+            }
+
+            /// The records in the payload of a batch, as they were written.
+            pub fn records(self, payload: &[u8]) -> Vec<&RawValue> {
+                match self { $(Self::$kind => $module::records(payload),)+ }
             }
 
             /// Bytes that a batch has beside its records, at most.
@@ -224,10 +230,15 @@ mod tests {
             r#""value":{"temperature":71.5,"unit":"C"},"timestamp":1732250000123,"#,
             r#""topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
         );
+        let records_text = records.clone();
         let batch = Format::Json.batch(&head, &records);
-        assert_eq!(String::from_utf8(batch).unwrap(), expected);
+        assert_eq!(String::from_utf8(batch.clone()).unwrap(), expected);
         let array = Format::JsonArray.batch(&head, &records);
         assert!(serde_json::from_slice::<Vec<serde_json::Value>>(&array).unwrap().len() == 2);
         assert_eq!(Format::JsonArray.overhead_bytes(&head), 2);
+        for (format, payload) in [(Format::Json, batch), (Format::JsonArray, array)] {
+            let records: Vec<_> = format.records(&payload).iter().map(|it| it.get()).collect();
+            assert_eq!(records.join(",").as_bytes(), records_text);
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use std::convert::Infallible as Embedded;
 
 use self::books::Books;
-use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan, lane_max};
+use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
 use self::status::Monitor;
 use self::tasks::{Panicked, Tasks};
@@ -38,11 +38,15 @@ use crate::source::simulated::Sensor;
 use crate::{clock, phase, sink, source};
 
 pub mod books;
+pub mod flight;
 pub mod plan;
 pub mod publisher;
 pub mod status;
 pub mod tasks;
 pub mod worker;
+
+#[cfg(test)]
+mod stepped;
 
 /// Why a gateway ended before it had to.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +102,8 @@ pub struct Pipeline {
     books: Arc<Books>,
     pace: Arc<Pace>,
     seed: u64,
-    embedded: Option<Embedded>,
+    /// Serves for as long as the gateway lives.
+    _embedded: Option<Embedded>,
 }
 
 /// A running gateway.
@@ -123,7 +128,7 @@ impl Pipeline {
             metrics: Arc::new(Metrics::default()),
         };
         let (plan, embedded) = embed(plan).await?;
-        Ok(Self { plan: Arc::new(plan), books: Arc::new(books), pace, seed, embedded })
+        Ok(Self { plan: Arc::new(plan), books: Arc::new(books), pace, seed, _embedded: embedded })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -143,16 +148,14 @@ impl Pipeline {
             Ok(running) => running,
             Err(error) => return self.report(Some(error)),
         };
-        let mut error = running.until_ended(&mut stops, grace).await;
+        let error = running.until_ended(&mut stops, grace).await;
         running.lead.enter(Phase::Closing);
         let left = running.sinks.finish(CLOSE_MAX + CLOSE_MAX / 2).await;
         let left = left + running.sources.finish(CLOSE_MAX + CLOSE_MAX / 2).await;
         if left > 0 {
             tracing::warn!(tasks = left, "connections did not close in time");
         }
-        let report = self.report(error.take());
-        drop(self.embedded);
-        report
+        self.report(error)
     }
 
     fn report(&self, error: Option<Error>) -> Report {
@@ -174,7 +177,7 @@ impl Pipeline {
         let mut sinks = Tasks::default();
         let seed = self.seed ^ 0x5157;
         let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
-        let sink = MqttSink::new(session, lane_max(&self.plan.output), queue.post());
+        let sink = MqttSink::new(session, self.plan.lane_max(), queue.post());
         let metrics = Arc::clone(&self.books.metrics);
         sinks.start(async move { sink.run(&metrics, watch).await });
         let books = Arc::clone(&self.books);

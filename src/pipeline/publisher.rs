@@ -19,23 +19,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::flight::Flight;
 use crate::backoff::Backoff;
 use crate::clock::Now;
 use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, RECONNECT_PAUSE};
 use crate::metrics::Metrics;
-use crate::mqtt::packet::{Answer, Outgoing};
+use crate::mqtt::packet::Answer;
 use crate::repeat::Repeated;
-use crate::settlement::{Outcome, Receipts};
-use crate::sink::{self, Publication};
+use crate::settlement::Outcome;
+use crate::sink::{self, Number, Publication};
 use crate::window::Window;
-
-/// What stays until it is acknowledged.
-#[derive(Debug)]
-struct Flight {
-    message: Arc<Outgoing>,
-    receipts: Receipts,
-    outcome: Outcome,
-}
 
 /// Why the gateway cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +58,8 @@ struct Lane {
 pub struct Publisher {
     window: Window<Flight>,
     window_batches: usize,
+    /// Bytes of a packet beside its payload.
+    wire_overhead_bytes: usize,
     next: u64,
     batches: usize,
     letters: usize,
@@ -74,7 +69,7 @@ pub struct Publisher {
     proved: bool,
     /// Refused publications are published again then.
     retry: Option<Instant>,
-    refused: Vec<u64>,
+    refused: Vec<Number>,
     backoff: Backoff,
     repeated: Repeated,
     nobody: Repeated,
@@ -83,11 +78,12 @@ pub struct Publisher {
 
 impl Publisher {
     /// With nothing in flight and no connection.
-    pub fn new(window_batches: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(window_batches: usize, wire_overhead_bytes: usize, metrics: Arc<Metrics>) -> Self {
         let (first, longest) = RECONNECT_PAUSE;
         Self {
             window: Window::default(),
             window_batches,
+            wire_overhead_bytes,
             next: 0,
             batches: 0,
             letters: 0,
@@ -138,12 +134,11 @@ impl Publisher {
 
     /// Publishes a batch or a dead letter and keeps it until it is acknowledged. Without a
     /// connection it waits in the window for the next.
-    pub fn publish(&mut self, message: Outgoing, receipts: Receipts, outcome: Outcome) {
-        let message = Arc::new(message);
+    pub fn publish(&mut self, flight: Flight) {
         self.next += 1;
-        self.count(outcome, 1);
-        self.submit(self.next, &message);
-        self.window.open(self.next, Flight { message, receipts, outcome });
+        self.count(flight.outcome, 1);
+        self.window.open(self.next, flight);
+        self.submit(self.next);
     }
 
     /// Takes a report of the sink.
@@ -154,6 +149,7 @@ impl Publisher {
                 self.known = true;
                 self.lane = Some(Lane { publications: lane, in_flight_max: in_flight_max.max(1) });
                 (self.retry, self.refused) = (None, Vec::new());
+                self.split();
                 self.publish_again();
             }
             sink::Event::Disconnected => self.lane = None,
@@ -171,12 +167,10 @@ impl Publisher {
         }
         self.retry = None;
         let mut refused = std::mem::take(&mut self.refused);
-        refused.sort_unstable();
+        refused.sort_unstable_by_key(|number| (number.count, number.part));
         for number in refused {
-            if let Some(message) = self.window.get(number).map(|it| Arc::clone(&it.message)) {
-                self.metrics.batches_resent.one();
-                self.submit(number, &message);
-            }
+            self.metrics.batches_resent.one();
+            self.submit_part(number);
         }
     }
 
@@ -187,32 +181,52 @@ impl Publisher {
     }
 
     fn publish_again(&mut self) {
-        let again: Vec<_> =
-            self.window.iter().map(|(number, it)| (number, Arc::clone(&it.message))).collect();
-        if !again.is_empty() {
-            tracing::info!(
-                publications = again.len(),
-                "publishing again what was not acknowledged"
-            );
-            self.metrics.batches_resent.add(again.len() as u64);
+        let again: Vec<u64> = self.window.iter().map(|(count, _)| count).collect();
+        if again.is_empty() {
+            return;
         }
-        for (number, message) in again {
-            self.submit(number, &message);
+        tracing::info!(publications = again.len(), "publishing again what was not acknowledged");
+        self.metrics.batches_resent.add(again.len() as u64);
+        for count in again {
+            self.submit(count);
+        }
+    }
+
+    /// Splits the batches in the window that this connection's broker would not take whole.
+    fn split(&mut self) {
+        let Some(bytes_max) = self.packet_bytes_max else { return };
+        let payload_max = bytes_max.saturating_sub(self.wire_overhead_bytes);
+        let split = self.window.iter_mut().filter_map(|it| it.split(payload_max).then_some(()));
+        let split = split.count();
+        if split > 0 {
+            tracing::warn!(
+                batches = split,
+                bytes_max,
+                "split: the broker takes smaller packets now"
+            );
         }
     }
 
     /// Gives a publication to the connection of today, if there is one. A lane that is closed or
     /// full belongs to a connection that is ending: the next one publishes it again.
-    fn submit(&mut self, number: u64, message: &Arc<Outgoing>) {
-        if let Some(lane) = &self.lane {
-            let publication = Publication { number, message: Arc::clone(message) };
-            if lane.publications.try_send(publication).is_err() {
-                self.lane = None;
-            }
+    fn submit(&mut self, count: u64) {
+        let Some(flight) = self.window.get(count) else { return };
+        let parts: Vec<u32> = flight.parts().map(|(part, _)| part).collect();
+        for part in parts {
+            self.submit_part(Number { count, part });
         }
     }
 
-    fn answered(&mut self, now: Now, number: u64, answer: Answer) -> Result<(), Failure> {
+    fn submit_part(&mut self, number: Number) {
+        let Some(flight) = self.window.get(number.count) else { return };
+        let (Some(message), Some(lane)) = (flight.part(number.part), &self.lane) else { return };
+        let publication = Publication { number, message: Arc::clone(message) };
+        if lane.publications.try_send(publication).is_err() {
+            self.lane = None;
+        }
+    }
+
+    fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
         match answer {
             Answer::Taken => self.settle(number),
             Answer::NobodyListens => {
@@ -224,17 +238,20 @@ impl Publisher {
         Ok(())
     }
 
-    fn nobody_listens(&mut self, now: Now, number: u64) {
-        let Some(flight) = self.window.get(number) else { return };
+    fn nobody_listens(&mut self, now: Now, number: Number) {
+        let Some(flight) = self.window.get(number.count) else { return };
+        let Some(message) = flight.part(number.part) else { return };
         self.metrics.batches_without_subscriber.one();
         if let Some(left_out) = self.nobody.due(now.instant) {
-            let topic = flight.message.topic.as_str();
+            let topic = message.topic.as_str();
             tracing::warn!(topic, left_out, "delivered, but nobody subscribes to the topic");
         }
     }
 
-    fn settle(&mut self, number: u64) {
-        let Some(flight) = self.window.settle(number) else { return };
+    fn settle(&mut self, number: Number) {
+        let last = self.window.get_mut(number.count).is_some_and(|it| it.answered(number.part));
+        let flight = if last { self.window.settle(number.count) } else { None };
+        let Some(flight) = flight else { return };
         self.proved = true;
         self.count(flight.outcome, -1);
         if flight.outcome == Outcome::Delivered {
@@ -243,12 +260,13 @@ impl Publisher {
         if self.refused.is_empty() {
             self.backoff.reset();
         }
-        flight.receipts.settle(flight.outcome);
+        flight.settle();
     }
 
-    fn refused(&mut self, now: Now, number: u64, reason: String) -> Result<(), Failure> {
-        let Some(flight) = self.window.get(number) else { return Ok(()) };
-        let topic = flight.message.topic.to_string();
+    fn refused(&mut self, now: Now, number: Number, reason: String) -> Result<(), Failure> {
+        let flight = self.window.get(number.count);
+        let Some(message) = flight.and_then(|it| it.part(number.part)) else { return Ok(()) };
+        let topic = message.topic.to_string();
         self.metrics.publishes_refused.one();
         if !self.proved {
             return Err(Failure::Refused { topic, reason });

@@ -57,7 +57,7 @@ impl Monitor {
                     "degraded: readings are held and none has been delivered for a while; sources wait"
                 ),
                 Health::Ready | Health::Starting => {
-                    tracing::info!("ready: readings are being delivered")
+                    tracing::info!("ready: readings are being delivered");
                 }
             }
             self.health = health;

@@ -16,16 +16,18 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
+use super::flight::{BatchName, Flight, batch_properties};
 use super::plan::{Plan, wire_overhead_bytes};
 use super::publisher::{Failure, Publisher};
 use crate::batch::{self, Batcher, Seal};
 use crate::clock::{self, Now};
 use crate::codec::{Head, RecordWriter, View};
+use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
 use crate::mqtt::packet::Outgoing;
 use crate::queue::{Event, Outlet, Want};
-use crate::record::{Body, Chunk, Record, Timestamp};
+use crate::record::{Body, Chunk, Reason, Record, Timestamp};
 use crate::registry::Row;
-use crate::settlement::{Outcome, Receipts, Settle};
+use crate::settlement::{Receipts, Settle};
 use crate::sink;
 use crate::sink::dead_letter::{self, DeadLetter};
 
@@ -56,6 +58,8 @@ pub struct Worker {
     taken: Option<Taken>,
     used: Option<Chunk>,
     batcher: Batcher,
+    /// Bytes of records that the broker takes in one packet, if it says.
+    fits: Option<usize>,
     body: Vec<u8>,
     receipts: Receipts,
     writer: RecordWriter,
@@ -71,10 +75,11 @@ impl Worker {
     pub fn new(plan: Arc<Plan>, books: Arc<Books>, started: Timestamp) -> Self {
         let window = usize::from(plan.output.window_batches.get());
         let metrics = Arc::clone(&books.metrics);
+        let wire = wire_overhead_bytes(&plan.output.topic, &plan.gateway.id);
         Self {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
-            publisher: Publisher::new(window, metrics),
+            publisher: Publisher::new(window, wire, metrics),
             batch_prefix: format!("{}-{:x}", plan.gateway.id, started.millis()),
             plan,
             books,
@@ -84,6 +89,7 @@ impl Worker {
             body: Vec::new(),
             writer: RecordWriter::default(),
             batches: 0,
+            fits: None,
             draining: false,
             aborted: false,
         }
@@ -189,7 +195,12 @@ impl Worker {
             retained: record.retained,
         };
         self.writer.write(&mut self.body, &view);
-        if let Some(heavy) = self.batcher.must_seal_before(self.body.len() - before) {
+        let bytes = self.body.len() - before;
+        if let Some(max) = self.fits.filter(|max| bytes > *max) {
+            self.body.truncate(before);
+            return self.put_aside_oversize(chunk, record, bytes, max);
+        }
+        if let Some(heavy) = self.batcher.must_seal_before(bytes) {
             self.body.truncate(before);
             self.seal(now, heavy);
             self.writer.write(&mut self.body, &view);
@@ -219,36 +230,51 @@ impl Worker {
         };
         let payload = output.format.batch(&head, &self.body);
         tracing::debug!(batch = id, records = head.count, bytes = payload.len(), ?reason, "sealed");
-        let properties = vec![
-            ("count".to_owned(), head.count.to_string()),
-            ("gateway".to_owned(), head.gateway.to_owned()),
-            ("batch".to_owned(), id),
-        ];
         let message = Outgoing {
             topic: output.topic.clone(),
             qos: output.qos.0,
             payload: Bytes::from(payload),
             content_type: output.format.content_type(),
-            properties,
+            properties: batch_properties(&head),
         };
+        let gateway = self.plan.gateway.id.clone();
+        let name = BatchName { gateway, id, sealed_at: now.wall, format: output.format };
         self.body.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(message, receipts, Outcome::Delivered);
+        self.publisher.publish(Flight::new(message, Some(name), receipts));
     }
 
     /// Publishes a dead letter.
     fn put_aside(&mut self, chunk: &Chunk, record: &Record) {
-        let row = self.row(record);
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
+        self.dead_letter(chunk, record, (reason, chunk.text(detail), chunk.text(payload)));
+    }
+
+    /// Publishes a dead letter of a reading that the broker does not take even alone.
+    fn put_aside_oversize(&mut self, chunk: &Chunk, record: &Record, bytes: usize, max: usize) {
+        let Body::Reading { value, .. } = record.body else { return };
+        let detail = format!("{bytes} bytes as a record; the output broker takes {max}; cut here");
+        let value = chunk.text(value);
+        let head = value.get(..DEAD_LETTER_HEAD_BYTES_MAX).unwrap_or(value);
+        self.dead_letter(chunk, record, (Reason::Oversize, detail.as_bytes(), head));
+    }
+
+    fn dead_letter(
+        &mut self,
+        chunk: &Chunk,
+        record: &Record,
+        (reason, detail, payload): (Reason, &[u8], &[u8]),
+    ) {
+        let row = self.row(record);
         let letter = DeadLetter {
             gateway: &self.plan.gateway.id,
             reason,
-            detail: chunk.text(detail),
+            detail,
             sensor: &row.id,
             topic: chunk.text(record.topic),
             received: record.received,
-            payload: chunk.text(payload),
+            payload,
         };
         let message = Outgoing {
             topic: self.plan.output.dead_letter_topic.clone(),
@@ -259,7 +285,7 @@ impl Worker {
         };
         let mut receipts = self.new_receipts();
         receipts.add(record.token, record.sensor, record.bytes());
-        self.publisher.publish(message, receipts, Outcome::DeadLettered);
+        self.publisher.publish(Flight::new(message, None, receipts));
     }
 
     /// Adapts the batch's size to what the broker takes.
@@ -270,6 +296,7 @@ impl Worker {
             let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
             max.saturating_sub(wire + self.plan.batch_overhead_bytes())
         });
+        self.fits = fits;
         self.batcher.fit(fits.map_or(limits.bytes_max, |fits| fits.min(limits.bytes_max)));
     }
 

@@ -15,11 +15,20 @@ use crate::mqtt::packet::{Answer, Outgoing};
 pub mod dead_letter;
 pub mod mqtt;
 
+/// Names a publication: the engine's count, and which part of it, when it had to be split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// Counts publications in the order they were made.
+    pub count: u64,
+    /// Counts the parts of one, from 0.
+    pub part: u32,
+}
+
 /// One message to publish.
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// Its number, by which it is reported.
-    pub number: u64,
+    pub number: Number,
     /// What to publish.
     pub message: Arc<Outgoing>,
 }
@@ -41,7 +50,7 @@ pub enum Event {
     /// The broker's answer to a publication.
     Answered {
         /// Which.
-        number: u64,
+        number: Number,
         /// What it says.
         answer: Answer,
     },

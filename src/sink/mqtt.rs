@@ -6,7 +6,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Event, Publication};
+use super::{Event, Number, Publication};
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
@@ -34,14 +34,14 @@ pub struct MqttSink {
 #[derive(Debug, Default)]
 struct InFlight {
     last_id: u16,
-    waiting: Vec<(u16, u64)>,
+    waiting: Vec<(u16, Number)>,
     /// QoS 0: reported when written.
-    unwritten: Vec<u64>,
+    unwritten: Vec<Number>,
 }
 
 impl InFlight {
     /// A packet id that is not in use. There are far fewer publications than ids.
-    fn enter(&mut self, number: u64) -> u16 {
+    fn enter(&mut self, number: Number) -> u16 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             if self.waiting.iter().all(|(id, _)| *id != self.last_id) {
@@ -51,7 +51,7 @@ impl InFlight {
         }
     }
 
-    fn strike(&mut self, packet_id: u16) -> Option<u64> {
+    fn strike(&mut self, packet_id: u16) -> Option<Number> {
         let at = self.waiting.iter().position(|(id, _)| *id == packet_id)?;
         Some(self.waiting.swap_remove(at).1)
     }
@@ -110,7 +110,8 @@ impl MqttSink {
         });
         let mut in_flight = InFlight::default();
         loop {
-            let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX;
+            let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX
+                && in_flight.waiting.len() < usize::from(greeting.receive_max.max(1));
             tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => break,

@@ -234,6 +234,13 @@ impl Plan {
         self.output.format.overhead_bytes(&head)
     }
 
+    /// Places in the sink's lane: everything that may be in flight at once, even if every batch had
+    /// to be split into its records.
+    pub fn lane_max(&self) -> usize {
+        let batches = usize::from(self.output.window_batches.get());
+        batches * self.batch.records_max.get() as usize + DEAD_LETTERS_IN_FLIGHT_MAX
+    }
+
     /// The sum of all bounds.
     pub fn budget(&self) -> Budget {
         let records = u64::from(self.queue.records_max.get());
@@ -289,11 +296,6 @@ const PROGRAM_BYTES: u64 = 16 << 20;
 /// broker's Maximum Packet Size.
 pub fn wire_overhead_bytes(topic: &Topic, gateway: &str) -> usize {
     crate::mqtt::packet::PUBLISH_OVERHEAD_BYTES + topic.as_str().len() + 3 * gateway.len()
-}
-
-/// The sink's lane: everything that may be in flight at once.
-pub fn lane_max(output: &Output) -> usize {
-    usize::from(output.window_batches.get()) + DEAD_LETTERS_IN_FLIGHT_MAX
 }
 
 /// The output's client reads only acknowledgements.

@@ -1,0 +1,156 @@
+//! The source keeps its shape: floors, file sizes, one door for each foreign thing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Modules by floor; a module uses only lower floors.
+const FLOORS: [&[&str]; 6] = [
+    &[
+        "record", "settlement", "limits", "clock", "pace", "backoff", "repeat", "phase", "metrics",
+        "units",
+    ],
+    &["codec", "queue", "batch", "window", "registry", "mqtt"],
+    &["source", "sink", "broker"],
+    &["pipeline"],
+    &["tools"],
+    &["main", "lib", "cli", "gateway", "settings", "telemetry", "signals", "exit"],
+];
+
+/// A foreign name, and the only places it may stand in.
+const DOORS: [(&str, &[&str]); 9] = [
+    ("rumqttc::", &["mqtt/"]),
+    ("rmqtt::", &["broker/"]),
+    ("config::{", &["settings.rs"]),
+    ("tokio::signal", &["signals.rs"]),
+    ("tokio_rustls", &["mqtt/transport.rs"]),
+    ("Instant::now", &["clock.rs"]),
+    ("SystemTime::now", &["clock.rs"]),
+    ("clap::", &["cli.rs", "main.rs"]),
+    ("tracing_subscriber", &["telemetry.rs"]),
+];
+
+/// Lines of a file without its unit tests.
+const FILE_LINES_MAX: usize = 400;
+
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).expect("src can be read");
+        for path in entries.map(|entry| entry.expect("src can be read").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                sources.push((relative(&root, &path), std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(sources.len() > 30, "the test looks at the source");
+    sources
+}
+
+fn relative(root: &Path, path: &PathBuf) -> String {
+    path.strip_prefix(root).expect("inside src").to_string_lossy().replace('\\', "/")
+}
+
+/// The first-level module a file belongs to.
+fn module(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+}
+
+fn floors() -> BTreeMap<&'static str, usize> {
+    let floor = |(floor, modules): (usize, &&'static [&'static str])| {
+        modules.iter().map(move |module| (*module, floor))
+    };
+    FLOORS.iter().enumerate().flat_map(floor).collect()
+}
+
+/// The code of a file without its unit tests and comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+    text.get(..end).unwrap_or(text).lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+/// First-level modules that a line of code names through `crate::`.
+fn uses(line: &str) -> Vec<&str> {
+    let mut used = Vec::new();
+    for rest in line.split("crate::").skip(1) {
+        let names: Vec<&str> = match rest.strip_prefix('{') {
+            // The first name of each member of a group.
+            Some(group) => group.split(',').map(str::trim).collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            used.push(name.get(..end.unwrap_or(name.len())).unwrap_or(name));
+        }
+    }
+    used
+}
+
+/// What is wrong with the imports of one file.
+fn wrong_floors(file: &str, text: &str) -> Vec<String> {
+    let floors = floors();
+    let own = module(file);
+    let Some(floor) = floors.get(own) else { return vec![format!("{own} has no floor")] };
+    let mut wrong = Vec::new();
+    for used in code(text).flat_map(uses).filter(|used| *used != own) {
+        if let Some(other) = floors.get(used)
+            && other >= floor
+            // The shell assembles: its files may use each other.
+            && *floor < 5
+        {
+            wrong.push(format!("{file}: `{own}` may not use `{used}`"));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn modules_use_only_lower_floors() {
+    let wrong: Vec<_> =
+        sources().iter().flat_map(|(file, text)| wrong_floors(file, text)).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_floor_test_sees_what_it_should() {
+    let up = wrong_floors("batch.rs", "use crate::pipeline::worker;\n");
+    assert_eq!(up, ["batch.rs: `batch` may not use `pipeline`"]);
+    let sibling = wrong_floors("queue/mod.rs", "use crate::{clock, codec};\n");
+    assert_eq!(sibling, ["queue/mod.rs: `queue` may not use `codec`"]);
+    assert_eq!(wrong_floors("sink/mod.rs", "use crate::mqtt::Error;\n"), [""; 0]);
+    assert_eq!(wrong_floors("new.rs", ""), ["new has no floor"]);
+}
+
+#[test]
+fn every_foreign_thing_has_one_door() {
+    for (file, text) in sources() {
+        for (name, doors) in DOORS {
+            let named = code(&text).any(|line| line.contains(name));
+            let allowed = doors.iter().any(|door| file.starts_with(door));
+            assert!(allowed || !named, "{file} names {name}; its door is {doors:?}");
+        }
+    }
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are() {
+    for (file, text) in sources() {
+        let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+        let lines = text.get(..end).unwrap_or(&text).lines().count();
+        let tests_only = file.ends_with("stepped.rs");
+        assert!(lines <= FILE_LINES_MAX || tests_only, "{file} has {lines} lines: two jobs?");
+        assert!(text.starts_with("//!"), "{file} does not say what it is");
+    }
+}
+
+#[test]
+fn nothing_unfinished_is_left_in_the_source() {
+    for (file, text) in sources() {
+        for banned in ["todo!", "unimplemented!", "FIXME", "XXX", "dbg!", "#[allow"] {
+            assert!(!code(&text).any(|line| line.contains(banned)), "{file} holds {banned}");
+        }
+    }
+}
