@@ -29,7 +29,7 @@ use crate::mqtt;
 use crate::mqtt::session::Session;
 use crate::pace::Pace;
 use crate::phase::{Lead, Phase, Watch};
-use crate::queue::{Limits, Post, Queue};
+use crate::queue::{Post, Queue};
 use crate::registry::Registry;
 use crate::settlement::SourceIndex;
 use crate::sink::mqtt::MqttSink;
@@ -120,8 +120,7 @@ impl Pipeline {
     /// Builds the gateway; starts the embedded broker if the plan wants one. All randomness comes
     /// from `seed`. `pace` is that of the thread that will run it.
     pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
-        let limits =
-            Limits { records_max: plan.queue.records_max, bytes_max: plan.queue.bytes_max.0 };
+        let limits = plan.queue.into();
         let books = Books {
             queue: Queue::new(limits, plan.intakes().count()),
             registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),

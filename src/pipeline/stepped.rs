@@ -13,7 +13,7 @@ use super::worker::{Ended, Worker};
 use crate::clock::{self, Now};
 use crate::metrics::{Balance, Metrics};
 use crate::mqtt::packet::Answer;
-use crate::queue::{Event, Inlet, Limits, OnFull, Outlet, Queue, Returned, Want};
+use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span, Timestamp};
 use crate::registry::Registry;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
@@ -42,8 +42,7 @@ impl Bench {
         plan.output.window_batches = NonZeroU16::new(2).unwrap();
         plan.queue.records_max = NonZeroU32::new(20).unwrap();
         change(&mut plan);
-        let limits =
-            Limits { records_max: plan.queue.records_max, bytes_max: plan.queue.bytes_max.0 };
+        let limits = plan.queue.into();
         let books = Arc::new(Books {
             queue: Queue::new(limits, 1),
             registry: Arc::new(Registry::new(10)),
@@ -133,7 +132,7 @@ impl Bench {
             self.next += 1;
         }
         let inlet = self.inlet.as_ref().unwrap();
-        let all = inlet.try_offer(&mut chunk, OnFull::Wait, &mut Vec::new());
+        let all = inlet.try_offer(&mut chunk, &mut Vec::new());
         let taken = values.len() - chunk.records.len();
         self.books.metrics.received.add(taken as u64);
         all

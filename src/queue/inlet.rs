@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{OnFull, Returns, Shared, State, bytes_of, lock};
+use super::{Returns, Shared, State, bytes_of, lock};
 use crate::record::{Chunk, Record, SensorIndex};
 use crate::settlement::{Outcome, Run, SourceIndex};
 
@@ -58,15 +58,10 @@ impl<E> Inlet<E> {
         shared.offered(&mut state, before);
     }
 
-    /// Offers the records of `chunk` without waiting, shedding sheddable ones by `policy` when the
-    /// queue is full. Returns whether all were taken; the rest, in order, is still in `chunk`.
+    /// Offers the records of `chunk` without waiting, shedding sheddable ones by the queue's policy
+    /// when it is full. Returns whether all were taken; the rest, in order, is still in `chunk`.
     /// The sensors of shed records are added to `shed`.
-    pub fn try_offer(
-        &self,
-        chunk: &mut Chunk,
-        policy: OnFull,
-        shed: &mut Vec<SensorIndex>,
-    ) -> bool {
+    pub fn try_offer(&self, chunk: &mut Chunk, shed: &mut Vec<SensorIndex>) -> bool {
         let shared = &*self.shared;
         let (count, bytes) = piece(chunk, shared.piece_max());
         if count as usize == chunk.records.len() && shared.claim(count, bytes) {
@@ -78,9 +73,9 @@ impl<E> Inlet<E> {
         let before = state.lane.records();
         let mut taken = 0;
         for record in &chunk.records {
-            if state.make_room(shared, record, policy, shed) {
+            if state.make_room(shared, record, shed) {
                 shared.held.fetch_add(1, Ordering::Relaxed);
-                state.lane.push(chunk, record, policy);
+                state.lane.push(chunk, record);
             } else if record.sheddable {
                 shed.push(record.sensor);
             } else {
@@ -120,19 +115,18 @@ fn piece(chunk: &Chunk, (records_max, bytes_max): (u32, u32)) -> (u32, u32) {
 }
 
 impl<E> State<E> {
-    /// Claims a place for `record`, shedding by `policy` where that is allowed.
+    /// Claims a place for `record`, shedding by the policy where that is allowed.
     fn make_room(
         &mut self,
         shared: &Shared<E>,
         record: &Record,
-        policy: OnFull,
         shed: &mut Vec<SensorIndex>,
     ) -> bool {
         while !shared.claim(1, bytes_of(record)) {
             if !record.sheddable {
                 return false;
             }
-            let Some((sensor, bytes)) = self.lane.shed_for(record.sensor, policy) else {
+            let Some((sensor, bytes)) = self.lane.shed_for(record.sensor) else {
                 return false;
             };
             shed.push(sensor);

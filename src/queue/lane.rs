@@ -4,7 +4,7 @@
 //! tombstone (sequence 0, which no record has) until the lane is taken or more than half of it are
 //! tombstones, so shedding costs a constant time for each record that comes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::OnFull;
@@ -16,20 +16,38 @@ const TOMBSTONES_SPARED: usize = 1024;
 /// Memory of a used chunk that is kept for the next; more goes back to the system.
 const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lane {
+    policy: OnFull,
     chunk: Chunk,
     since: Option<Instant>,
     tombstones: usize,
     tombstone_bytes: usize,
     /// No waiting record that may be shed lies before this place.
     oldest_from: usize,
-    /// Where each sensor's last record that may be shed lies; empty when not known.
+    /// `KeepLatest`: where each sensor's last record that may be shed lies, and where those lie that
+    /// have a later one of the same sensor behind them, oldest first.
     latest: HashMap<SensorIndex, usize>,
+    superseded: VecDeque<usize>,
     spare: Option<Chunk>,
 }
 
 impl Lane {
+    /// An empty lane that sheds by `policy`.
+    pub(super) fn new(policy: OnFull) -> Self {
+        Self {
+            policy,
+            chunk: Chunk::default(),
+            since: None,
+            tombstones: 0,
+            tombstone_bytes: 0,
+            oldest_from: 0,
+            latest: HashMap::new(),
+            superseded: VecDeque::new(),
+            spare: None,
+        }
+    }
+
     /// Waiting records.
     pub(super) fn records(&self) -> usize {
         self.chunk.records.len() - self.tombstones
@@ -54,23 +72,22 @@ impl Lane {
 
     /// Moves the first `count` records of `chunk` here.
     pub(super) fn append(&mut self, chunk: &mut Chunk, count: usize) {
-        self.latest.clear();
+        let before = self.chunk.records.len();
         if count == chunk.records.len() {
             self.chunk.append(chunk);
-            return;
+        } else {
+            let rest = chunk.records.split_off(count);
+            for record in std::mem::replace(&mut chunk.records, rest) {
+                self.chunk.copy_from(chunk, &record);
+            }
         }
-        let rest = chunk.records.split_off(count);
-        for record in std::mem::replace(&mut chunk.records, rest) {
-            self.chunk.copy_from(chunk, &record);
-        }
+        self.remember(before);
     }
 
     /// Copies one record of `from` here.
-    pub(super) fn push(&mut self, from: &Chunk, record: &Record, policy: OnFull) {
+    pub(super) fn push(&mut self, from: &Chunk, record: &Record) {
         self.chunk.copy_from(from, record);
-        if policy == OnFull::KeepLatest && record.sheddable {
-            self.latest.insert(record.sensor, self.chunk.records.len() - 1);
-        }
+        self.remember(self.chunk.records.len() - 1);
     }
 
     /// Puts a reading of `value` here.
@@ -80,17 +97,15 @@ impl Lane {
         self.chunk.records.push(*record);
     }
 
-    /// Sheds the waiting record that `policy` gives up for one of `sensor`: whose it was, and how
+    /// Sheds the waiting record that the policy gives up for one of `sensor`: whose it was, and how
     /// many bytes. `None` when the policy gives up none.
-    pub(super) fn shed_for(
-        &mut self,
-        sensor: SensorIndex,
-        policy: OnFull,
-    ) -> Option<(SensorIndex, usize)> {
-        let at = match policy {
+    pub(super) fn shed_for(&mut self, sensor: SensorIndex) -> Option<(SensorIndex, usize)> {
+        let at = match self.policy {
             OnFull::Wait | OnFull::ShedNewest => None,
             OnFull::ShedOldest => self.oldest(),
-            OnFull::KeepLatest => self.latest_of(sensor).or_else(|| self.oldest()),
+            OnFull::KeepLatest => {
+                self.superseded().or_else(|| self.latest_of(sensor)).or_else(|| self.oldest())
+            }
         }?;
         let gone = self.chunk.records.get_mut(at)?;
         gone.sequence = 0;
@@ -128,14 +143,32 @@ impl Lane {
         Some(self.oldest_from)
     }
 
-    fn latest_of(&mut self, sensor: SensorIndex) -> Option<usize> {
-        if self.latest.is_empty() {
-            let records = self.chunk.records.iter().enumerate();
-            let waiting = records.filter(|(_, record)| may_be_shed(record));
-            self.latest = waiting.map(|(at, record)| (record.sensor, at)).collect();
+    fn superseded(&mut self) -> Option<usize> {
+        loop {
+            let at = self.superseded.pop_front()?;
+            if self.chunk.records.get(at).is_some_and(may_be_shed) {
+                return Some(at);
+            }
         }
+    }
+
+    fn latest_of(&self, sensor: SensorIndex) -> Option<usize> {
         let at = *self.latest.get(&sensor)?;
         self.chunk.records.get(at).is_some_and(may_be_shed).then_some(at)
+    }
+
+    /// Notes the records from `from` on, for the policy that wants to know.
+    fn remember(&mut self, from: usize) {
+        if self.policy != OnFull::KeepLatest {
+            return;
+        }
+        for (at, record) in self.chunk.records.iter().enumerate().skip(from) {
+            if may_be_shed(record)
+                && let Some(older) = self.latest.insert(record.sensor, at)
+            {
+                self.superseded.push_back(older);
+            }
+        }
     }
 
     fn compact(&mut self) {
@@ -145,6 +178,7 @@ impl Lane {
         }
         self.chunk = kept;
         self.forget_places();
+        self.remember(0);
     }
 
     fn forget_places(&mut self) {
@@ -152,6 +186,7 @@ impl Lane {
         self.tombstone_bytes = 0;
         self.oldest_from = 0;
         self.latest.clear();
+        self.superseded.clear();
     }
 }
 

@@ -248,7 +248,7 @@ impl<E> Intake<E> {
         if before == 0 {
             return Ok(());
         }
-        let all = inlet.try_offer(&mut self.chunk, self.context.on_full, &mut self.shed);
+        let all = inlet.try_offer(&mut self.chunk, &mut self.shed);
         self.context.metrics.received.add((before - self.chunk.records.len()) as u64);
         if !self.shed.is_empty() {
             self.context.metrics.shed.add(self.shed.len() as u64);
