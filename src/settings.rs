@@ -294,6 +294,7 @@ impl Sections<'_> {
 
     /// Reads a value; what cannot be read is noted and left out, and the rest is read again.
     fn parse<T: DeserializeOwned>(&mut self, key: &str, mut value: Value) -> Option<T> {
+        let mut removed = Vec::new();
         loop {
             let error = match serde_path_to_error::deserialize::<_, T>(&value) {
                 Ok(read) => return Some(read),
@@ -302,17 +303,27 @@ impl Sections<'_> {
             let path = error.path().to_string();
             let path = if path == "." { "" } else { &path };
             let (path, text) = explain(path, &error.inner().to_string());
+            if removed.contains(&path) {
+                // It is only missing because it was wrong.
+                return None;
+            }
             let full = [key, &path].into_iter().filter(|it| !it.is_empty());
             self.note(&full.collect::<Vec<_>>().join("."), text);
             if path.is_empty() || !remove(&mut value, &path) {
                 return None;
             }
+            removed.push(path);
         }
     }
 }
 
-/// Turns serde's words into ours. An unknown key is named itself, not only its table.
+/// Turns serde's words into ours. A key that is unknown or missing is named itself, not only its
+/// table.
 fn explain(path: &str, text: &str) -> (String, String) {
+    if let Some(name) = text.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`')) {
+        let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        return (key, "is missing".to_owned());
+    }
     let unknown = text
         .strip_prefix("unknown field `")
         .or_else(|| text.strip_prefix("unknown variant `"))
@@ -388,5 +399,105 @@ fn write_table(out: &mut String, name: &str, table: &Map<String, Value>) {
     }
     for (key, inner) in tables {
         write_table(out, &format!("{name}.{key}"), inner);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+        let tree = tree.build().unwrap().try_deserialize().unwrap();
+        read(tree).1.iter().map(|it| it.to_string().trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_once_with_its_key_and_remedy() {
+        let problems = problems(
+            r#"
+            oops = 1
+            [batch]
+            age_maxx = "1s"
+            records_max = 0
+            [queue]
+            bytes_max = "lots"
+            on_full = "drop"
+            [broker]
+            keep_alive = 30
+            [sensors.boiler.mqtt]
+            topic = "a/\#/b"
+            [sensors.x.mqtt]
+            qos = 1
+            [sensors.y.modbus]
+            [log]
+            level = "loud,="
+            "#
+            .replace("\\#", "#")
+            .as_str(),
+        );
+        for expected in [
+            "batch.age_maxx: is not known; did you mean \"age_max\"?",
+            "queue.bytes_max: \"lots\" is not a size: write \"64MiB\"",
+            "queue.on_full: \"drop\" is not known; known are: wait, shed_newest, shed_oldest, keep_latest",
+            "broker.keep_alive: 30 has no unit: write \"30ms\" or \"30s\"",
+            "sensors.boiler.mqtt.topic: has \"#\" before its last level; it can only be the last",
+            "sensors.x.mqtt.topic: is missing",
+            "sensors.y: \"modbus\" is not known; known are: simulated, mqtt",
+        ] {
+            assert_eq!(problems.iter().filter(|it| *it == expected).count(), 1, "{problems:#?}");
+        }
+        assert!(problems.iter().any(|it| it.starts_with("batch.records_max: ")), "{problems:#?}");
+        assert!(problems.iter().any(|it| it.starts_with("oops: is not known")), "{problems:#?}");
+        assert!(problems.iter().any(|it| it.starts_with("log.level: ")), "{problems:#?}");
+        assert_eq!(problems.len(), 10, "{problems:#?}");
+    }
+
+    #[test]
+    fn relations_between_sections_are_checked() {
+        let problems = problems(
+            r#"
+            [gateway]
+            memory_max = "1MiB"
+            id = "a b"
+            [batch]
+            records_max = 9000
+            [sensors.all.mqtt]
+            topic = "gateway/+"
+            "#,
+        );
+        for key in
+            ["gateway.memory_max", "gateway.id", "batch.records_max", "sensors.all.mqtt.topic"]
+        {
+            assert!(problems.iter().any(|it| it.starts_with(key)), "{key}: {problems:#?}");
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides_and_finds_names_whatever_their_case() {
+        let file = serde_json::json!({"sensors": {"TEMP": {"simulated": {"count": 1}}}});
+        let variables = [
+            ("SLUICEGATE__SENSORS__TEMP__SIMULATED__COUNT", "7"),
+            ("SLUICEGATE__BATCH__AGE_MAX", "1s"),
+            ("OTHER", "x"),
+        ];
+        let found = overrides(variables.iter().map(|(k, v)| (k.into(), v.into())), &file);
+        let found: Vec<_> =
+            found.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+        let expected = [("batch.age_max", "1s"), ("sensors.TEMP.simulated.count", "7")];
+        assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn what_is_in_effect_reads_back_the_same() {
+        let text = "[sensors.T.simulated]\ncount = 3\n[sensors.m.mqtt]\ntopic = \"a/{sensor}\"\n\
+                    payload = { text = {} }\n[broker]\ntls = { ca_file = \"x\" }\nurl = \"mqtts://h\"";
+        let parse = |text: &str| {
+            let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+            read(tree.build().unwrap().try_deserialize().unwrap())
+        };
+        let (settings, problems) = parse(text);
+        assert_eq!(problems, []);
+        assert_eq!(parse(&settings.to_toml()), (settings, vec![]));
     }
 }

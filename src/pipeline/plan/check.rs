@@ -29,8 +29,8 @@ impl Plan {
             wrong("sensors", text.into());
         }
         for name in self.sensors.keys() {
-            if name.is_empty() || name.len() > 64 || !name.chars().all(usable) {
-                let text = "the name is not usable: 1 to 64 letters, digits, \"-\", \"_\", \".\"";
+            if name.is_empty() || name.len() > 64 || !name.chars().all(|c| usable(c) && c != '.') {
+                let text = "the name is not usable: 1 to 64 letters, digits, \"-\" or \"_\"";
                 wrong(&format!("sensors.{name}"), text.into());
             }
         }
