@@ -22,6 +22,8 @@ use rmqtt::inflight::{MomentStatus, OutInflightMessage};
 use rmqtt::session::Session;
 use rmqtt::types::{ClientId, ConnectInfo, From, Publish, QoS};
 
+use crate::clock;
+
 /// The longest that publishers wait for the handover of one session.
 const HANDOVER_MAX: Duration = Duration::from_secs(1);
 /// How often a waiting publisher looks again.
@@ -81,7 +83,7 @@ impl Hooks {
     async fn begin_handover(&self, client: &ConnectInfo) {
         let entry = self.context.extends.shared().await.entry(client.id().clone());
         let Some(earlier) = entry.session() else { return };
-        self.handovers().insert(client.client_id().clone(), Instant::now());
+        self.handovers().insert(client.client_id().clone(), clock::now().instant);
         let mut unacknowledged = earlier.out_inflight().write().await;
         for message in unacknowledged.to_inflight_messages().into_iter().rev() {
             unacknowledged.push_back(message);

@@ -151,7 +151,8 @@ async fn open(listen: SocketAddr, packet_bytes_max: u32) -> Result<SocketAddr, E
     parts::install(&context).await;
     hooks::install(&context).await;
     let server = MqttServer::new(context).listener(listener).build();
-    tokio::spawn(server.run());
+    // On the broker's own runtime, which ends it.
+    tokio::runtime::Handle::current().spawn(server.run());
     Ok(address)
 }
 

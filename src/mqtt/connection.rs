@@ -277,7 +277,7 @@ impl Connection {
     fn set_timer(&mut self, now: Instant) {
         let Some(keep_alive) = self.keep_alive else {
             // Far, but not so far that the timer cannot count to it.
-            self.timer.as_mut().reset((now + Duration::from_secs(86_400)).into());
+            self.timer.as_mut().reset((now + Duration::from_hours(24)).into());
             return;
         };
         let mut due = self.ping_due(keep_alive);

@@ -280,7 +280,7 @@ impl Running {
 }
 
 fn far() -> Instant {
-    (clock::now().instant + Duration::from_secs(86_400)).into()
+    (clock::now().instant + Duration::from_hours(24)).into()
 }
 
 fn worker_error(ended: Result<Result<Ended, Failure>, oneshot::error::RecvError>) -> Option<Error> {
