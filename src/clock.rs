@@ -4,9 +4,34 @@
 //! so tests step it by hand; only the shell, the tasks and the worker's one waiting place call
 //! [`now`].
 
+use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::record::Timestamp;
+/// Milliseconds since the Unix epoch, by the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// A moment `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2026-11-22T07:30:50.692Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The formatter ends with the year 9999; a clock beyond that is wrong, not a reason to stop.
+        let capped = self.0.min(253_402_300_799_999);
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(capped);
+        humantime::format_rfc3339_millis(time).fmt(f)
+    }
+}
 
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,5 +61,19 @@ pub fn now() -> Now {
     Now {
         instant: Instant::now(),
         wall: Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_reads_as_rfc_3339() {
+        assert_eq!(
+            Timestamp::from_millis(1_763_796_650_692).to_string(),
+            "2025-11-22T07:30:50.692Z"
+        );
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -39,12 +39,13 @@
 //!
 //! | floor | | modules |
 //! | --- | --- | --- |
-//! | 5 | shell | `main` `cli` `gateway` `settings` `telemetry` `signals` `exit` |
-//! | 4 | operations | `tools` |
-//! | 3 | engine | `pipeline` |
-//! | 2 | edges | `source` `sink` `broker` |
-//! | 1 | parts | `codec` `queue` `batch` `window` `registry` `mqtt` |
-//! | 0 | ground | `record` `settlement` `limits` `clock` `pace` `backoff` `repeat` `phase` `metrics` `units` |
+//! | 6 | shell | `main` `cli` `gateway` `settings` `telemetry` `signals` `exit` |
+//! | 5 | operations | `tools` |
+//! | 4 | engine | `pipeline` |
+//! | 3 | edges | `source` `sink` `broker` |
+//! | 2 | parts | `codec` `queue` `batch` `window` `registry` `mqtt` |
+//! | 1 | values | `record` `pace` `repeat` |
+//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` |
 
 pub mod cli;
 pub mod exit;
@@ -69,13 +70,14 @@ pub mod queue;
 pub mod registry;
 pub mod window;
 
+pub mod pace;
+pub mod record;
+pub mod repeat;
+
 pub mod backoff;
 pub mod clock;
 pub mod limits;
 pub mod metrics;
-pub mod pace;
 pub mod phase;
-pub mod record;
-pub mod repeat;
 pub mod settlement;
 pub mod units;

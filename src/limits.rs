@@ -56,6 +56,10 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 /// How long the last acknowledgements of a connection may take to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// With MQTT 3.1.1, a broker that has been silent for so long with a window's worth unacknowledged
+/// allows no more.
+pub const WINDOW_SILENCE: Duration = Duration::from_millis(20);
+
 /// A repeated warning is written at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
 

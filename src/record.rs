@@ -4,39 +4,8 @@
 //! buffer of the [`Chunk`] that carries it and are named by [`Span`]s, so that a thousand records
 //! cost two buffers and not four thousand allocations.
 
-use std::fmt;
-
-use crate::settlement::Token;
-
-/// Milliseconds since the Unix epoch, by the wall clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Timestamp(u64);
-
-impl Timestamp {
-    /// A moment `millis` milliseconds after the Unix epoch.
-    pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
-    }
-
-    /// Milliseconds since the Unix epoch.
-    pub const fn millis(self) -> u64 {
-        self.0
-    }
-}
-
-/// RFC 3339 in UTC with milliseconds: `2026-11-22T07:30:50.692Z`.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The formatter ends with the year 9999; a clock beyond that is wrong, not a reason to stop.
-        let capped = self.0.min(253_402_300_799_999);
-        let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(capped);
-        humantime::format_rfc3339_millis(time).fmt(f)
-    }
-}
-
-/// A sensor's row in the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SensorIndex(pub u32);
+use crate::clock::Timestamp;
+use crate::settlement::{SensorIndex, Token};
 
 /// A piece of a chunk's bytes: start and length, in bytes. A length of 0 means "absent".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -282,14 +251,5 @@ mod tests {
         let mut c = Chunk::default();
         c.copy_from(&a, &a.records[1]);
         assert_eq!((values(&c), c.bytes()), (vec!["22".to_owned()], 2));
-    }
-
-    #[test]
-    fn a_timestamp_reads_as_rfc_3339() {
-        assert_eq!(
-            Timestamp::from_millis(1_763_796_650_692).to_string(),
-            "2025-11-22T07:30:50.692Z"
-        );
-        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::clock::Timestamp;
 use crate::metrics::Balance;
-use crate::record::{SensorIndex, Timestamp};
-use crate::settlement::Outcome;
+use crate::settlement::{Outcome, SensorIndex};
 
 /// The id of the row that sensors beyond `gateway.sensors_max` share.
 pub const OVERFLOW: &str = "(others)";

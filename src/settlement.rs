@@ -11,7 +11,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::record::SensorIndex;
+/// A sensor's row in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SensorIndex(pub u32);
 
 /// Which source, as an index given by the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

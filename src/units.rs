@@ -20,7 +20,10 @@ pub struct Size(pub NonZeroU32);
 
 /// Text, or the number that an environment variable looks like.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "is neither a duration such as \"100ms\" nor a size such as \"64MiB\""
+)]
 enum Text {
     Number(u64),
     Text(String),

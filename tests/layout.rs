@@ -1,14 +1,12 @@
 //! The source keeps its shape: floors, file sizes, one door for each foreign thing.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
-const FLOORS: [&[&str]; 6] = [
-    &[
-        "record", "settlement", "limits", "clock", "pace", "backoff", "repeat", "phase", "metrics",
-        "units",
-    ],
+const FLOORS: [&[&str]; 7] = [
+    &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units"],
+    &["record", "pace", "repeat"],
     &["codec", "queue", "batch", "window", "registry", "mqtt"],
     &["source", "sink", "broker"],
     &["pipeline"],
@@ -20,7 +18,7 @@ const FLOORS: [&[&str]; 6] = [
 const DOORS: [(&str, &[&str]); 9] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
-    ("config::{", &["settings.rs"]),
+    ("config::{", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio_rustls", &["mqtt/transport.rs"]),
     ("Instant::now", &["clock.rs"]),
@@ -50,7 +48,7 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-fn relative(root: &Path, path: &PathBuf) -> String {
+fn relative(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).expect("inside src").to_string_lossy().replace('\\', "/")
 }
 
@@ -99,7 +97,7 @@ fn wrong_floors(file: &str, text: &str) -> Vec<String> {
         if let Some(other) = floors.get(used)
             && other >= floor
             // The shell assembles: its files may use each other.
-            && *floor < 5
+            && *floor < 6
         {
             wrong.push(format!("{file}: `{own}` may not use `{used}`"));
         }

@@ -12,7 +12,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::record::{Chunk, Reason, Span, Timestamp};
+use crate::clock::Timestamp;
+use crate::record::{Chunk, Reason, Span};
 
 pub mod text_json;
 

@@ -99,6 +99,11 @@ impl Inbound {
         self.buffer.get_mut(self.filled.end..).unwrap_or_default()
     }
 
+    /// Forgets what has come.
+    pub fn discard(&mut self) {
+        self.filled = 0..0;
+    }
+
     /// Notes that `bytes` have come.
     pub fn filled(&mut self, bytes: usize) {
         self.filled.end = (self.filled.end + bytes).min(self.buffer.len());
@@ -273,6 +278,20 @@ mod tests {
         bytes.to_vec()
     }
 
+    fn cut_digest(incoming: &Incoming<'_>) -> Option<[u8; 32]> {
+        let Incoming::Publish(Publish { cut, .. }) = incoming else { return None };
+        cut.map(|cut| cut.sha256)
+    }
+
+    fn seen(incoming: &Incoming<'_>) -> (Vec<u8>, Vec<u8>, Option<u64>) {
+        match incoming {
+            Incoming::Publish(it) => {
+                (it.topic.into(), it.payload.into(), it.cut.map(|it| it.bytes))
+            }
+            Incoming::Other(_) => (b"other".to_vec(), Vec::new(), None),
+        }
+    }
+
     /// Feeds `stream` in pieces; collects (topic, payload or head, cut length).
     fn feed(stream: &[u8], buffer: usize, piece: usize) -> Vec<(Vec<u8>, Vec<u8>, Option<u64>)> {
         let mut inbound = Inbound::new(Version::V5, buffer);
@@ -286,15 +305,7 @@ mod tests {
             stream = &stream[now..];
             inbound.filled(now);
             while let Some(incoming) = inbound.packet().unwrap() {
-                if let Incoming::Publish(it) = incoming {
-                    came.push((
-                        it.topic.to_vec(),
-                        it.payload.to_vec(),
-                        it.cut.map(|cut| cut.bytes),
-                    ));
-                } else {
-                    came.push((b"other".to_vec(), Vec::new(), None));
-                }
+                came.push(seen(&incoming));
             }
         }
         came
@@ -316,17 +327,11 @@ mod tests {
         }
         let mut inbound = Inbound::new(Version::V5, 10_000);
         let mut digest = None;
-        let mut rest = &stream[..];
-        while !rest.is_empty() {
-            let space = inbound.space();
-            let now = space.len().min(rest.len());
-            space[..now].copy_from_slice(&rest[..now]);
-            rest = &rest[now..];
-            inbound.filled(now);
+        for piece in stream.chunks(5000) {
+            inbound.space()[..piece.len()].copy_from_slice(piece);
+            inbound.filled(piece.len());
             while let Some(incoming) = inbound.packet().unwrap() {
-                if let Incoming::Publish(Publish { cut: Some(cut), .. }) = incoming {
-                    digest = Some(cut.sha256);
-                }
+                digest = cut_digest(&incoming).or(digest);
             }
         }
         assert_eq!(digest, Some(Sha256::digest(&large).into()));

@@ -14,6 +14,7 @@
 //!
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
+//! - only what came on the connection of today is acknowledged on it, in the order it came;
 //! - a settlement for an ordinal that has left is ignored;
 //! - the number of entries is bounded by the queue's places and the window, because each entry is a
 //!   held record or waits behind one.
@@ -36,9 +37,7 @@ struct Entry {
     packet_id: u16,
     digest: u64,
     safe: bool,
-    /// The connection of today has sent it.
-    bound: bool,
-    /// Will not be acknowledged: the broker has given it up.
+    /// Acknowledged, or given up by the broker.
     gone: bool,
 }
 
@@ -50,25 +49,25 @@ pub struct Ledger {
     entries: VecDeque<Entry>,
     /// Entries of earlier connections that may come again, by packet id.
     unbound: HashMap<u16, u64>,
-    /// Entries bound and not acknowledged: what the broker counts against its window.
-    open: usize,
+    /// What came on the connection of today and is not acknowledged, in the order it came: what the
+    /// broker counts against its window.
+    arrived: VecDeque<u64>,
 }
 
 impl Ledger {
     /// Begins an epoch. Returns how many messages were held for a session that is lost.
     pub fn connect(&mut self, session_present: bool) -> usize {
         self.unbound.clear();
-        self.open = 0;
+        self.arrived.clear();
+        let open = self.entries.iter().filter(|entry| !entry.gone).count();
         if !session_present {
-            let lost = self.entries.len();
-            self.first += lost as u64;
+            self.first += self.entries.len() as u64;
             self.entries.clear();
-            return lost;
+            return open;
         }
-        for (at, entry) in self.entries.iter_mut().enumerate() {
-            entry.bound = false;
+        for (ordinal, entry) in (self.first..).zip(&self.entries) {
             if !entry.gone {
-                self.unbound.insert(entry.packet_id, self.first + at as u64);
+                self.unbound.insert(entry.packet_id, ordinal);
             }
         }
         0
@@ -76,23 +75,24 @@ impl Ledger {
 
     /// Enters a QoS 1 message.
     pub fn enter(&mut self, packet_id: u16, dup: bool, digest: u64) -> Entered {
-        self.open += 1;
-        if dup && let Some(ordinal) = self.unbound.remove(&packet_id) {
-            let at = self.place(ordinal);
-            if let Some(entry) = at.and_then(|at| self.entries.get_mut(at))
-                && entry.digest == digest
-            {
-                entry.bound = true;
-                self.give_up_before(ordinal);
+        if let Some(ordinal) = self.unbound.remove(&packet_id) {
+            if dup && self.entry(ordinal).is_some_and(|entry| entry.digest == digest) {
+                self.arrived.push_back(ordinal);
                 return Entered::Known;
             }
+            self.give_up(ordinal);
         }
-        if !self.unbound.is_empty() {
+        if !dup && !self.unbound.is_empty() {
             // New messages come after all that is sent again: the rest does not come any more.
-            self.give_up_before(u64::MAX);
+            let rest: Vec<u64> = self.unbound.drain().map(|(_, ordinal)| ordinal).collect();
+            for ordinal in rest {
+                self.give_up(ordinal);
+            }
         }
-        self.entries.push_back(Entry { packet_id, digest, safe: false, bound: true, gone: false });
-        Entered::New(self.first + self.entries.len() as u64 - 1)
+        let ordinal = self.first + self.entries.len() as u64;
+        self.entries.push_back(Entry { packet_id, digest, safe: false, gone: false });
+        self.arrived.push_back(ordinal);
+        Entered::New(ordinal)
     }
 
     /// Notes what became of records.
@@ -101,7 +101,7 @@ impl Ledger {
             return;
         }
         for ordinal in run.first..run.first + run.count {
-            if let Some(entry) = self.place(ordinal).and_then(|at| self.entries.get_mut(at)) {
+            if let Some(entry) = self.entry(ordinal) {
                 entry.safe = true;
             }
         }
@@ -110,14 +110,14 @@ impl Ledger {
     /// Calls `write` with each packet id that can now be acknowledged, in order. Returns how many.
     pub fn acknowledge(&mut self, mut write: impl FnMut(u16)) -> usize {
         let mut count = 0;
-        while let Some(entry) = self.entries.front() {
-            if entry.bound && entry.safe && !entry.gone {
-                write(entry.packet_id);
-                self.open -= 1;
-                count += 1;
-            } else if !entry.gone {
-                break;
-            }
+        while let Some(&ordinal) = self.arrived.front() {
+            let Some(entry) = self.entry(ordinal).filter(|entry| entry.safe) else { break };
+            entry.gone = true;
+            write(entry.packet_id);
+            self.arrived.pop_front();
+            count += 1;
+        }
+        while self.entries.front().is_some_and(|entry| entry.gone) {
             self.entries.pop_front();
             self.first += 1;
         }
@@ -126,26 +126,17 @@ impl Ledger {
 
     /// Messages of this connection that are not acknowledged.
     pub fn open(&self) -> usize {
-        self.open
+        self.arrived.len()
     }
 
-    fn place(&self, ordinal: u64) -> Option<usize> {
-        usize::try_from(ordinal.checked_sub(self.first)?).ok()
+    fn entry(&mut self, ordinal: u64) -> Option<&mut Entry> {
+        let at = usize::try_from(ordinal.checked_sub(self.first)?).ok()?;
+        self.entries.get_mut(at)
     }
 
-    /// Gives up the unbound entries before `ordinal`: the broker sends in order, so they are gone.
-    fn give_up_before(&mut self, ordinal: u64) {
-        let mut gone = Vec::new();
-        self.unbound.retain(|_, at| {
-            if *at < ordinal {
-                gone.push(*at);
-            }
-            *at >= ordinal
-        });
-        for ordinal in gone {
-            if let Some(entry) = self.place(ordinal).and_then(|at| self.entries.get_mut(at)) {
-                entry.gone = true;
-            }
+    fn give_up(&mut self, ordinal: u64) {
+        if let Some(entry) = self.entry(ordinal) {
+            entry.gone = true;
         }
     }
 }
@@ -222,6 +213,30 @@ mod tests {
         let mut ledger = ledger_with(&[5]);
         ledger.connect(true);
         assert_eq!(ledger.enter(5, true, 1234), Entered::New(1));
+    }
+
+    #[test]
+    fn a_message_whose_acknowledgement_may_be_lost_does_not_unbind_what_is_held() {
+        let mut ledger = ledger_with(&[1, 2, 3]);
+        ledger.settle(run(0, 1), Outcome::Delivered);
+        assert_eq!(acknowledged(&mut ledger), [1], "written, and lost with the link");
+        ledger.connect(true);
+        assert_eq!(ledger.enter(1, true, 1), Entered::New(3));
+        assert_eq!(ledger.enter(2, true, 2), Entered::Known);
+        assert_eq!(ledger.enter(3, true, 3), Entered::Known);
+        ledger.settle(run(1, 3), Outcome::Delivered);
+        assert_eq!(acknowledged(&mut ledger), [1, 2, 3], "as they came");
+    }
+
+    #[test]
+    fn a_session_restored_from_the_past_is_served() {
+        let mut ledger = ledger_with(&[1, 2, 3]);
+        ledger.connect(true);
+        for id in [1, 2, 3] {
+            assert!(matches!(ledger.enter(id, true, 77), Entered::New(_)));
+        }
+        ledger.settle(run(0, 6), Outcome::Delivered);
+        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![1, 2, 3], 0));
     }
 
     #[test]

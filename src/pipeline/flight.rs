@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::mqtt::packet::Outgoing;
-use crate::record::Timestamp;
 use crate::settlement::{Outcome, Receipts};
 
 /// What a batch is called, to call its parts after it.

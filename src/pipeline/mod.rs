@@ -149,11 +149,16 @@ impl Pipeline {
         };
         let error = running.until_ended(&mut stops, grace).await;
         running.lead.enter(Phase::Closing);
-        let left = running.sinks.finish(CLOSE_MAX + CLOSE_MAX / 2).await;
-        let left = left + running.sources.finish(CLOSE_MAX + CLOSE_MAX / 2).await;
-        if left > 0 {
-            tracing::warn!(tasks = left, "connections did not close in time");
+        let within = CLOSE_MAX + CLOSE_MAX / 2;
+        let (_, sinks_left) = running.sinks.finish(within).await;
+        let (ended, sources_left) = running.sources.finish(within).await;
+        if sinks_left + sources_left > 0 {
+            tracing::warn!(tasks = sinks_left + sources_left, "connections did not close in time");
         }
+        // A source that failed may have ended the worker before its own end was seen.
+        let failed =
+            ended.into_iter().find_map(|it| it.map_err(Error::from).and_then(|it| it).err());
+        let error = error.or(failed);
         self.report(error)
     }
 

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::books::Books;
+use crate::repeat::Repeated;
 
 /// Held readings that have seen no settlement for this long mean "degraded".
 pub const PROGRESS_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -28,12 +29,19 @@ pub struct Monitor {
     settled: u64,
     progress: Instant,
     shed: u64,
+    repeated: Repeated,
 }
 
 impl Monitor {
     /// Begins at `now`.
     pub fn new(now: Instant) -> Self {
-        Self { health: Health::Starting, settled: 0, progress: now, shed: 0 }
+        Self {
+            health: Health::Starting,
+            settled: 0,
+            progress: now,
+            shed: 0,
+            repeated: Repeated::default(),
+        }
     }
 
     /// Looks at the books; says what has changed.
@@ -63,7 +71,7 @@ impl Monitor {
             self.health = health;
         }
         let shed = balance.shed - self.shed;
-        if shed > 0 {
+        if shed > 0 && self.repeated.due(now).is_some() {
             self.shed = balance.shed;
             tracing::warn!(shed, total = balance.shed, "QoS 0 readings shed: the queue is full");
         }

@@ -38,13 +38,18 @@ impl<T: Send + 'static> Tasks<T> {
         Some(joined.map_err(|error| Panicked(error.to_string())))
     }
 
-    /// Waits for all tasks to end, for at most `within`. Returns how many did not.
-    pub async fn finish(mut self, within: Duration) -> usize {
-        let all = async { while self.set.join_next().await.is_some() {} };
-        match timeout(within, all).await {
-            Ok(()) => 0,
-            Err(_) => self.set.len(),
-        }
+    /// Waits for all tasks to end, for at most `within`. Returns what they returned, and how many
+    /// did not end.
+    pub async fn finish(mut self, within: Duration) -> (Vec<Result<T, Panicked>>, usize) {
+        let mut ended = Vec::new();
+        let all = async {
+            while let Some(result) = self.next().await {
+                ended.push(result);
+            }
+        };
+        // Out of time: what is left is counted.
+        drop(timeout(within, all).await);
+        (ended, self.set.len())
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Returns, Shared, State, bytes_of, lock};
-use crate::record::{Chunk, Record, SensorIndex};
-use crate::settlement::{Outcome, Run, SourceIndex};
+use crate::record::{Chunk, Record};
+use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 /// A source's end: offers records.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::OnFull;
-use crate::record::{Body, Chunk, Record, SensorIndex, Span};
+use crate::record::{Body, Chunk, Record, Span};
+use crate::settlement::SensorIndex;
 
 /// Tombstones up to which the lane is not rebuilt.
 const TOMBSTONES_SPARED: usize = 1024;

@@ -283,8 +283,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Body, Chunk, SensorIndex, Span, Timestamp};
-    use crate::settlement::Token;
+    use crate::clock::Timestamp;
+    use crate::record::{Body, Chunk, Span};
+    use crate::settlement::{SensorIndex, Token};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -316,7 +317,9 @@ mod tests {
 
     fn settled(records: &[Record]) -> Settled {
         let mut settled = Settled::default();
-        records.iter().for_each(|it| settled.add(it.token, it.sensor, it.bytes()));
+        for it in records {
+            settled.add(it.token, it.sensor, it.bytes());
+        }
         settled
     }
 

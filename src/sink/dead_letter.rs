@@ -12,7 +12,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::record::{Reason, Timestamp};
+use crate::clock::Timestamp;
+use crate::record::Reason;
 
 /// The MIME type of a dead letter.
 pub const CONTENT_TYPE: &str = "application/json";

@@ -284,7 +284,16 @@ impl Sensor {
                 };
                 context.metrics.received.one();
                 let mut text = ryu::Buffer::new();
-                inlet.offer_value(record, text.format_finite(self.values.next()).as_bytes()).await;
+                let value = text.format_finite(self.values.next()).as_bytes();
+                tokio::select! {
+                    biased;
+                    () = inlet.offer_value(record, value) => {}
+                    () = phase.reached(Phase::Closing) => {
+                        // The worker is gone: there will be no room.
+                        context.metrics.abandoned.one();
+                        return Ok(());
+                    }
+                }
             }
             let missed = self.schedule(clock::now().instant);
             context.metrics.ticks_missed.add(missed);

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{Budget, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
-use crate::record::{Record, Timestamp};
+use crate::record::Record;
 use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source};
 

@@ -6,20 +6,21 @@
 //!
 //! - The session is persistent (`clean_start = false`, a stable client id), so what is not
 //!   acknowledged comes again after a cut or a restart.
-//! - It is subscribed to on the first connection of the process, in case the filter has changed,
-//!   and whenever the broker has lost the session.
+//! - It subscribes until it has been answered once in this run, in case the filter has changed, and
+//!   whenever the broker has lost the session.
 //! - QoS 2 is granted as 1: a persistent session that is cut between PUBREC and PUBREL can wedge,
 //!   and at-least-once is what a batch can promise anyway.
 
 use std::pin::pin;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use self::reader::Reader;
 use super::Context;
 use crate::clock;
 use crate::codec::Payload;
-use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN};
+use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN, WINDOW_SILENCE};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
@@ -31,8 +32,8 @@ use crate::mqtt::topic::{Filter, Group};
 use crate::pace::Hurry;
 use crate::phase::{Phase, Watch};
 use crate::queue::{Inlet, Returned};
-use crate::record::{Chunk, SensorIndex};
-use crate::settlement::{Outcome, Run, SourceIndex};
+use crate::record::{Chunk};
+use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 mod reader;
 
@@ -110,7 +111,9 @@ pub struct Intake<E> {
     reader: Reader,
     session: Session,
     ledger: Ledger,
+    /// Unacknowledged messages that the broker is taken to allow, and what was set.
     window: usize,
+    window_set: usize,
     inlet: Option<Inlet<E>>,
     returned: Returned<E>,
     settled: Vec<(Run, Outcome)>,
@@ -133,6 +136,7 @@ impl<E> Intake<E> {
             session,
             ledger: Ledger::default(),
             window: usize::from(window),
+            window_set: usize::from(window),
             inlet: Some(inlet),
             returned,
             settled: Vec::new(),
@@ -167,7 +171,7 @@ impl<E> Intake<E> {
             self.context.metrics.disconnections.one();
             match served {
                 Ok(()) => break Ok(()),
-                Err(error @ Error::SubscriptionRefused { .. }) if self.session.epoch() == 1 => {
+                Err(error @ Error::SubscriptionRefused { .. }) if !self.reader.ever_subscribed => {
                     break Err(error);
                 }
                 Err(_) if phase.is(Phase::Draining) => break Ok(()),
@@ -196,7 +200,7 @@ impl<E> Intake<E> {
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {
-            self.offer(&mut connection).await?;
+            self.offer(&mut connection, phase).await?;
             let draining = self.inlet.is_none();
             tokio::select! {
                 biased;
@@ -207,6 +211,10 @@ impl<E> Intake<E> {
                     }
                     self.inlet = None;
                     self.returned.starved(false);
+                }
+                () = sleep(WINDOW_SILENCE), if !draining && self.is_assumed_too_much() => {
+                    self.window = self.ledger.open();
+                    self.returned.starved(true);
                 }
                 turn = connection.turn(!draining) => {
                     turn?;
@@ -232,7 +240,12 @@ impl<E> Intake<E> {
                 "the broker has lost our session: readings it held for us may be lost there"
             );
         }
-        if first || !greeting.session_present {
+        // Until the broker has answered once: the filter may have changed since an earlier run, or a
+        // cut may have come between CONNACK and SUBSCRIBE.
+        if !greeting.session_present {
+            self.reader.subscribed = false;
+        }
+        if !self.reader.subscribed {
             let settings = &self.reader.settings;
             let skip = settings.retained == Retained::Skip;
             let filter = self.reader.subscription();
@@ -242,7 +255,11 @@ impl<E> Intake<E> {
     }
 
     /// Offers what has been read; while there is no room, does everything but read.
-    async fn offer(&mut self, connection: &mut Connection) -> Result<(), Error> {
+    async fn offer(
+        &mut self,
+        connection: &mut Connection,
+        phase: &mut Watch,
+    ) -> Result<(), Error> {
         let Some(inlet) = &self.inlet else { return Ok(()) };
         let before = self.chunk.records.len();
         if before == 0 {
@@ -262,7 +279,7 @@ impl<E> Intake<E> {
         let ended = wait_for_room(
             inlet,
             &mut self.chunk,
-            connection,
+            (connection, phase),
             Acknowledging {
                 ledger: &mut self.ledger,
                 returned: &mut self.returned,
@@ -273,6 +290,12 @@ impl<E> Intake<E> {
         let ended = ended.await;
         self.context.metrics.received.add((waiting - self.chunk.records.len()) as u64);
         ended
+    }
+
+    /// MQTT 3.1.1 does not say what the broker allows. It once sent more than was set; if now it is
+    /// silent with no less than that unacknowledged, this is what it allows.
+    fn is_assumed_too_much(&self) -> bool {
+        (self.window_set..self.window).contains(&self.ledger.open())
     }
 
     fn acknowledge(&mut self, connection: &mut Connection) {
@@ -293,7 +316,6 @@ impl<E> Intake<E> {
             let publish = match incoming {
                 Incoming::Publish(publish) => publish,
                 Incoming::Other(bytes) => {
-                    self.session.proved();
                     self.reader.control(bytes)?;
                     continue;
                 }
@@ -320,6 +342,7 @@ impl<E> Intake<E> {
         if skipped {
             self.acknowledge(connection);
         }
+        self.session.proved();
         Ok(())
     }
 }
@@ -349,7 +372,7 @@ impl<E> Acknowledging<'_, E> {
 async fn wait_for_room<E>(
     inlet: &Inlet<E>,
     chunk: &mut Chunk,
-    connection: &mut Connection,
+    (connection, phase): (&mut Connection, &mut Watch),
     mut acknowledging: Acknowledging<'_, E>,
 ) -> Result<(), Error> {
     let mut offer = pin!(inlet.offer(chunk));
@@ -357,6 +380,8 @@ async fn wait_for_room<E>(
         tokio::select! {
             biased;
             () = &mut offer => return Ok(()),
+            // The worker is gone: there will be no room.
+            () = phase.reached(Phase::Closing) => return Ok(()),
             () = acknowledging.returned.some() => acknowledging.acknowledge(connection),
             turn = connection.turn(false) => { turn?; }
         }

@@ -19,7 +19,8 @@ use crate::mqtt::options::Version;
 use crate::mqtt::packet::Packet;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
-use crate::record::{Body, Chunk, Reason, Record, Span, Timestamp};
+use crate::clock::Timestamp;
+use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::settlement::{SourceIndex, Token};
 use crate::source::Context;
@@ -30,6 +31,9 @@ pub(super) struct Reader {
     pub(super) name: String,
     pub(super) settings: Settings,
     pub(super) version: Version,
+    /// The broker has granted the subscription in the session of today; in any session of this run.
+    pub(super) subscribed: bool,
+    pub(super) ever_subscribed: bool,
     source: SourceIndex,
     own: Arc<Row>,
     context: Context,
@@ -52,6 +56,8 @@ impl Reader {
             name: name.to_owned(),
             settings,
             version,
+            subscribed: false,
+            ever_subscribed: false,
             source,
             own: context.registry.row(name).0,
             context: context.clone(),
@@ -66,9 +72,10 @@ impl Reader {
     }
 
     /// A packet that is no PUBLISH.
-    pub(super) fn control(&self, bytes: &[u8]) -> Result<(), Error> {
+    pub(super) fn control(&mut self, bytes: &[u8]) -> Result<(), Error> {
         match Connection::read(self.version, bytes)? {
             Packet::SubAck(Ok(qos)) => {
+                (self.subscribed, self.ever_subscribed) = (true, true);
                 tracing::info!(sensor = self.name, filter = self.subscription(), qos, "subscribed");
                 if qos < self.settings.qos.granted() {
                     tracing::warn!(

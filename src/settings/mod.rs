@@ -12,12 +12,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::pipeline::plan::Plan;
-use crate::source;
+
+use self::sections::{Sections, nearest};
+
+mod sections;
 
 /// Where the file is looked for, in this order, when none is given.
 pub const FILES: [&str; 2] = ["config/sluicegate.toml", "/etc/sluicegate/sluicegate.toml"];
@@ -147,7 +149,7 @@ pub fn load(
         .map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
     let syntax = |error: config::ConfigError| Error::Syntax {
         path: path.to_owned(),
-        text: error.to_string(),
+        text: without_excerpt(&error.to_string()),
     };
     let format = match path.extension().and_then(|it| it.to_str()) {
         Some("json") => FileFormat::Json,
@@ -158,15 +160,25 @@ pub fn load(
     let file =
         builder.clone().build().and_then(Config::try_deserialize::<Value>).map_err(syntax)?;
     let mut builder = builder;
-    for (key, value) in overrides(environment, &file) {
-        builder = builder.set_override(key, value).map_err(syntax)?;
+    let overridden = overrides(environment, &file);
+    for (key, text) in &overridden {
+        builder = builder.set_override(key, typed(text)).map_err(syntax)?;
     }
     let tree = builder.build().and_then(Config::try_deserialize::<Value>).map_err(syntax)?;
-    let (settings, problems) = read(tree);
+    let (settings, problems) = read(tree, &overridden);
     if problems.is_empty() {
         return Ok(settings);
     }
     Err(Error::Problems { path: path.to_owned(), problems })
+}
+
+/// A parser's message without the line of the file that it quotes: there may be a password on it.
+fn without_excerpt(text: &str) -> String {
+    let quoted = |line: &&str| {
+        let start = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        !start.trim_start().starts_with('|')
+    };
+    text.lines().filter(quoted).map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 /// `SLUICEGATE__BATCH__AGE_MAX=1s` as `batch.age_max`. Names are compared with those of the file
@@ -174,8 +186,8 @@ pub fn load(
 fn overrides(
     environment: impl Iterator<Item = (OsString, OsString)>,
     file: &Value,
-) -> Vec<(String, config::Value)> {
-    let mut overrides = Vec::new();
+) -> BTreeMap<String, String> {
+    let mut overrides = BTreeMap::new();
     for (name, value) in environment {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
         let Some(keys) = name.strip_prefix(PREFIX) else { continue };
@@ -188,9 +200,8 @@ fn overrides(
             at = known.and_then(|it| it.get(&key));
             path.push(key);
         }
-        overrides.push((path.join("."), typed(value)));
+        overrides.insert(path.join("."), value.to_owned());
     }
-    overrides.sort_by(|a, b| a.0.cmp(&b.0));
     overrides
 }
 
@@ -209,10 +220,10 @@ fn typed(text: &str) -> config::Value {
 }
 
 /// Reads all sections; notes every mistake.
-fn read(tree: Value) -> (Settings, Vec<Problem>) {
+fn read(tree: Value, overridden: &BTreeMap<String, String>) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
     let Value::Object(mut tree) = tree else { return (Settings::default(), problems) };
-    let mut sections = Sections { tree: &mut tree, problems: &mut problems };
+    let mut sections = Sections { tree: &mut tree, overridden, problems: &mut problems };
     let mut settings = Settings {
         log: sections.take("log"),
         http: sections.take("http"),
@@ -249,118 +260,6 @@ fn read(tree: Value) -> (Settings, Vec<Problem>) {
 /// The sections of a file.
 const SECTIONS: [&str; 8] =
     ["gateway", "broker", "sensors", "queue", "batch", "output", "http", "log"];
-
-struct Sections<'a> {
-    tree: &'a mut Map<String, Value>,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Sections<'_> {
-    fn note(&mut self, key: &str, text: String) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { key: key.to_owned(), text });
-        }
-    }
-
-    /// A section, or its defaults where it is absent or wrong.
-    fn take<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
-        let value = self.tree.remove(name).unwrap_or_else(|| Value::Object(Map::new()));
-        self.parse(name, value).unwrap_or_default()
-    }
-
-    fn sensors(&mut self) -> BTreeMap<String, source::Kind> {
-        let entries = match self.tree.remove("sensors") {
-            None => return BTreeMap::new(),
-            Some(Value::Object(entries)) => entries,
-            Some(_) => {
-                self.note("sensors", "is no table: write [sensors.<name>.<kind>]".into());
-                return BTreeMap::new();
-            }
-        };
-        let mut sensors = BTreeMap::new();
-        for (name, value) in entries {
-            let key = format!("sensors.{name}");
-            let kinds = value.as_object().map_or(0, Map::len);
-            if kinds != 1 {
-                let text =
-                    "needs exactly one kind: [sensors.<name>.simulated] or [sensors.<name>.mqtt]";
-                self.note(&key, text.into());
-            } else if let Some(kind) = self.parse(&key, value) {
-                sensors.insert(name, kind);
-            }
-        }
-        sensors
-    }
-
-    /// Reads a value; what cannot be read is noted and left out, and the rest is read again.
-    fn parse<T: DeserializeOwned>(&mut self, key: &str, mut value: Value) -> Option<T> {
-        let mut removed = Vec::new();
-        loop {
-            let error = match serde_path_to_error::deserialize::<_, T>(&value) {
-                Ok(read) => return Some(read),
-                Err(error) => error,
-            };
-            let path = error.path().to_string();
-            let path = if path == "." { "" } else { &path };
-            let (path, text) = explain(path, &error.inner().to_string());
-            if removed.contains(&path) {
-                // It is only missing because it was wrong.
-                return None;
-            }
-            let full = [key, &path].into_iter().filter(|it| !it.is_empty());
-            self.note(&full.collect::<Vec<_>>().join("."), text);
-            if path.is_empty() || !remove(&mut value, &path) {
-                return None;
-            }
-            removed.push(path);
-        }
-    }
-}
-
-/// Turns serde's words into ours. A key that is unknown or missing is named itself, not only its
-/// table.
-fn explain(path: &str, text: &str) -> (String, String) {
-    if let Some(name) = text.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`')) {
-        let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-        return (key, "is missing".to_owned());
-    }
-    let unknown = text
-        .strip_prefix("unknown field `")
-        .or_else(|| text.strip_prefix("unknown variant `"))
-        .and_then(|rest| rest.split_once('`'));
-    let Some((name, rest)) = unknown else { return (path.to_owned(), text.to_owned()) };
-    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
-    if text.starts_with("unknown variant") {
-        return (path.to_owned(), format!("{name:?} is not known; {}", nearest(name, &known)));
-    }
-    // serde_path_to_error ends the path with the unknown key itself in most cases.
-    let ends = path == name || path.ends_with(&format!(".{name}"));
-    let path = match path {
-        "" => name.to_owned(),
-        _ if ends => path.to_owned(),
-        _ => format!("{path}.{name}"),
-    };
-    (path, format!("is not known; {}", nearest(name, &known)))
-}
-
-/// The known name that is most like `name`, or all of them.
-fn nearest(name: &str, known: &[&str]) -> String {
-    let likeness = |it: &&&str| (strsim::jaro_winkler(name, it) * 1000.0).round();
-    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match best {
-        Some(best) if likeness(&best) >= 800.0 => format!("did you mean \"{best}\"?"),
-        Some(_) => format!("known are: {}", known.join(", ")),
-        None => "nothing is known there".into(),
-    }
-}
-
-/// Removes the value at a dotted path. False if there is none.
-fn remove(value: &mut Value, path: &str) -> bool {
-    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut parents = parents.split('.').filter(|it| !it.is_empty());
-    let parent = parents.try_fold(value, |at, key| at.get_mut(key));
-    parent.and_then(Value::as_object_mut).is_some_and(|it| it.remove(last).is_some())
-}
 
 impl Settings {
     /// The effective configuration as TOML, without any secret: a password is only ever named by
@@ -409,7 +308,7 @@ mod tests {
     fn problems(text: &str) -> Vec<String> {
         let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
         let tree = tree.build().unwrap().try_deserialize().unwrap();
-        read(tree).1.iter().map(|it| it.to_string().trim().to_owned()).collect()
+        read(tree, &BTreeMap::new()).1.iter().map(|it| it.to_string().trim().to_owned()).collect()
     }
 
     #[test]
@@ -482,8 +381,7 @@ mod tests {
             ("OTHER", "x"),
         ];
         let found = overrides(variables.iter().map(|(k, v)| (k.into(), v.into())), &file);
-        let found: Vec<_> =
-            found.into_iter().map(|(key, value)| (key, value.to_string())).collect();
+        let found: Vec<_> = found.into_iter().collect();
         let expected = [("batch.age_max", "1s"), ("sensors.TEMP.simulated.count", "7")];
         assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
@@ -494,7 +392,7 @@ mod tests {
                     payload = { text = {} }\n[broker]\ntls = { ca_file = \"x\" }\nurl = \"mqtts://h\"";
         let parse = |text: &str| {
             let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-            read(tree.build().unwrap().try_deserialize().unwrap())
+            read(tree.build().unwrap().try_deserialize().unwrap(), &BTreeMap::new())
         };
         let (settings, problems) = parse(text);
         assert_eq!(problems, []);
