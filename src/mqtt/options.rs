@@ -72,6 +72,11 @@ impl TryFrom<String> for BrokerUrl {
         if text == "embedded" {
             return Ok(Self::Embedded);
         }
+        if text.contains('@') {
+            return Err("holds a user name or password: write username = and password_file = \
+                        instead, so that no log can show them"
+                .into());
+        }
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| format!("{text:?} is not an address: write \"mqtt://host:1883\""))?;
@@ -87,11 +92,6 @@ impl TryFrom<String> for BrokerUrl {
                 ));
             }
         };
-        if rest.contains('@') {
-            return Err("holds a user name or password: write username = and password_file = \
-                        instead, so that no log can show them"
-                .into());
-        }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = split_port(rest).ok_or("its port is not a number from 1 to 65535")?;
         if host.is_empty() || host.contains(['/', '?', '#', ' ']) {

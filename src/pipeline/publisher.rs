@@ -12,7 +12,8 @@
 //!   and records wait where they are counted, in the queue.
 //! - A publication that the broker refuses is not delivered. Before anything has ever been
 //!   delivered that is a mistake in the settings and ends the gateway; later it is tried again
-//!   after a pause, and nothing new is published meanwhile.
+//!   after a pause, and nothing new is published meanwhile. What was already in flight behind it
+//!   may be taken before it: only there can a sensor's batches change places.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,9 +68,9 @@ pub struct Publisher {
     packet_bytes_max: Option<usize>,
     known: bool,
     proved: bool,
-    /// Refused publications are published again then.
-    retry: Option<Instant>,
+    /// Publications that were refused and have not been taken since; published again then.
     refused: Vec<Number>,
+    retry: Option<Instant>,
     backoff: Backoff,
     repeated: Repeated,
     nobody: Repeated,
@@ -105,7 +106,7 @@ impl Publisher {
         let span = self.window.iter().next().map_or(0, |(oldest, _)| self.next - oldest);
         let span_max = (self.window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
         self.known
-            && self.retry.is_none()
+            && self.refused.is_empty()
             && self.batches < self.window_batches
             && self.letters < DEAD_LETTERS_IN_FLIGHT_MAX
             && span < span_max
@@ -166,9 +167,9 @@ impl Publisher {
             return;
         }
         self.retry = None;
-        let mut refused = std::mem::take(&mut self.refused);
-        refused.sort_unstable_by_key(|number| (number.count, number.part));
-        for number in refused {
+        self.refused.sort_unstable_by_key(|number| (number.count, number.part));
+        self.refused.dedup();
+        for number in self.refused.clone() {
             self.metrics.batches_resent.one();
             self.submit_part(number);
         }
@@ -252,6 +253,7 @@ impl Publisher {
         let last = self.window.get_mut(number.count).is_some_and(|it| it.answered(number.part));
         let flight = if last { self.window.settle(number.count) } else { None };
         let Some(flight) = flight else { return };
+        self.refused.retain(|refused| refused.count != number.count);
         self.proved = true;
         self.count(flight.outcome, -1);
         if flight.outcome == Outcome::Delivered {

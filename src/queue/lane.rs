@@ -24,7 +24,8 @@ pub(super) struct Lane {
     since: Option<Instant>,
     tombstones: usize,
     tombstone_bytes: usize,
-    /// No waiting record that may be shed lies before this place.
+    /// No waiting record lies before this place; none that may be shed before that one.
+    waiting_from: usize,
     oldest_from: usize,
     /// `KeepLatest`: where each sensor's last record that may be shed lies, and where those lie that
     /// have a later one of the same sensor behind them, oldest first.
@@ -42,6 +43,7 @@ impl Lane {
             since: None,
             tombstones: 0,
             tombstone_bytes: 0,
+            waiting_from: 0,
             oldest_from: 0,
             latest: HashMap::new(),
             superseded: VecDeque::new(),
@@ -73,6 +75,7 @@ impl Lane {
 
     /// Moves the first `count` records of `chunk` here.
     pub(super) fn append(&mut self, chunk: &mut Chunk, count: usize) {
+        self.tidy();
         let before = self.chunk.records.len();
         if count == chunk.records.len() {
             self.chunk.append(chunk);
@@ -87,6 +90,7 @@ impl Lane {
 
     /// Copies one record of `from` here.
     pub(super) fn push(&mut self, from: &Chunk, record: &Record) {
+        self.tidy();
         self.chunk.copy_from(from, record);
         self.remember(self.chunk.records.len() - 1);
     }
@@ -108,19 +112,47 @@ impl Lane {
                 self.superseded().or_else(|| self.latest_of(sensor)).or_else(|| self.oldest())
             }
         }?;
-        let gone = self.chunk.records.get_mut(at)?;
-        gone.sequence = 0;
-        let shed = (gone.sensor, gone.bytes());
-        self.tombstones += 1;
-        self.tombstone_bytes += shed.1;
-        if self.tombstones > TOMBSTONES_SPARED && self.tombstones > self.records() {
-            self.compact();
-        }
-        Some(shed)
+        self.bury(at)
     }
 
-    /// Takes all waiting records.
-    pub(super) fn take(&mut self) -> Chunk {
+    /// Makes a tombstone of a record: whose it was, and how many bytes.
+    fn bury(&mut self, at: usize) -> Option<(SensorIndex, usize)> {
+        let gone = self.chunk.records.get_mut(at)?;
+        gone.sequence = 0;
+        let gone = (gone.sensor, gone.bytes());
+        self.tombstones += 1;
+        self.tombstone_bytes += gone.1;
+        Some(gone)
+    }
+
+    /// Takes the waiting records: all of them, or, where a policy may yet choose which to shed, only
+    /// the first `records_max`.
+    pub(super) fn take(&mut self, records_max: usize) -> Chunk {
+        let chooses = matches!(self.policy, OnFull::ShedOldest | OnFull::KeepLatest);
+        if chooses && self.records() > records_max {
+            self.take_first(records_max)
+        } else {
+            self.take_all()
+        }
+    }
+
+    /// Copies the first ones and leaves tombstones in their places.
+    fn take_first(&mut self, records_max: usize) -> Chunk {
+        let mut taken = self.spare.take().unwrap_or_default();
+        let waiting = |(_, record): &(usize, &Record)| record.sequence != 0;
+        let places = self.chunk.records.iter().enumerate().skip(self.waiting_from);
+        let places: Vec<usize> =
+            places.filter(waiting).map(|(at, _)| at).take(records_max).collect();
+        self.waiting_from = places.last().map_or(self.waiting_from, |last| last + 1);
+        for at in places {
+            let Some(record) = self.chunk.records.get(at).copied() else { continue };
+            taken.copy_from(&self.chunk, &record);
+            self.bury(at);
+        }
+        taken
+    }
+
+    fn take_all(&mut self) -> Chunk {
         let spare = self.spare.take().unwrap_or_default();
         let mut chunk = std::mem::replace(&mut self.chunk, spare);
         if self.tombstones > 0 {
@@ -172,7 +204,11 @@ impl Lane {
         }
     }
 
-    fn compact(&mut self) {
+    /// Rebuilds the lane when more than half of it are tombstones.
+    fn tidy(&mut self) {
+        if self.tombstones <= TOMBSTONES_SPARED || self.tombstones <= self.records() {
+            return;
+        }
         let mut kept = Chunk::default();
         for record in self.chunk.records.iter().filter(|record| record.sequence != 0) {
             kept.copy_from(&self.chunk, record);
@@ -185,6 +221,7 @@ impl Lane {
     fn forget_places(&mut self) {
         self.tombstones = 0;
         self.tombstone_bytes = 0;
+        self.waiting_from = 0;
         self.oldest_from = 0;
         self.latest.clear();
         self.superseded.clear();

@@ -311,7 +311,7 @@ mod tests {
 
     fn now_or_never(records: bool) -> Want {
         let deadline = Some(clock::now().instant);
-        let (fill_records, fill_bytes) = (1, 1);
+        let (fill_records, fill_bytes) = (1000, 1);
         Want { records, fill_records, fill_bytes, hold: Duration::ZERO, stalled: true, deadline }
     }
 
@@ -421,7 +421,7 @@ mod tests {
                         }
                         offered += usize::from(all);
                     }
-                    Step::Take => if let Event::Offered(chunk, _) = outlet.next(now_or_never(true)) {
+                    Step::Take => if let Event::Offered(chunk, _) = outlet.next(Want { fill_records: 3, ..now_or_never(true) }) {
                         unreleased.extend(chunk.records.iter().copied());
                         out.extend(chunk.records.iter().copied());
                         outlet.recycle(chunk);

@@ -127,7 +127,7 @@ impl<E> Outlet<E> {
             let due =
                 want.deadline.is_some_and(|deadline| deadline <= now) || since + want.hold <= now;
             if full || ended || due || self.shared.stalled() {
-                return Ok(Event::Offered(state.lane.take(), since));
+                return Ok(Event::Offered(state.lane.take(want.fill_records.max(1)), since));
             }
             until = Some(until.map_or(since + want.hold, |at| at.min(since + want.hold)));
         } else if waiting == 0 {

@@ -102,6 +102,13 @@ fn explain(path: &str, text: &str) -> (String, String) {
         let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         return (key, "is missing".to_owned());
     }
+    // The value itself is not repeated: it may be a password in the wrong place.
+    if let Some((kind, wanted)) =
+        text.strip_prefix("invalid type: ").and_then(|it| it.rsplit_once(", expected "))
+    {
+        let kind = kind.split([' ', '`']).next().unwrap_or(kind);
+        return (path.to_owned(), format!("is of type {kind}, expected {wanted}"));
+    }
     let unknown = text
         .strip_prefix("unknown field `")
         .or_else(|| text.strip_prefix("unknown variant `"))

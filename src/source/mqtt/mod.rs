@@ -197,6 +197,8 @@ impl<E> Intake<E> {
         phase: &mut Watch,
     ) -> Result<(), Error> {
         self.begin(&mut connection, greeting)?;
+        // What came together with CONNACK.
+        self.read(&mut connection)?;
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {

@@ -1,0 +1,287 @@
+//! What a consumer sees: whose reading it is, what it says byte for byte, and what the batch says
+//! of itself.
+
+use serde_json::{Value, json};
+
+use crate::scene::{BATCHES, drained, gateway, message, records, subscribed, violations};
+use crate::support::SOON;
+use crate::support::broker::{Broker, Published};
+use crate::support::client::{Audit, Collector, Options, Session};
+use crate::support::mosquitto::{Mosquitto, STOCK};
+use crate::support::wire::{Packet, Publish, QoS, Version};
+
+/// Publishes these messages through a gateway with these sensors: the batches.
+fn batches(sensors: &[&str], messages: &[(&str, &str)]) -> Vec<Published> {
+    let broker = Broker::start();
+    let mut gateway = subscribed(&gateway(&broker.url(), sensors));
+    let entries = sensors.iter().filter(|line| line.contains(".topic =")).count();
+    broker.wait_until("subscriptions", SOON, |log| log.subscribes("gw-in") == entries);
+    broker.publish_all(
+        messages.iter().map(|(topic, payload)| message(topic, payload.as_bytes().to_vec(), 1)),
+    );
+    broker.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == messages.len());
+    drained(&mut gateway);
+    assert_eq!(violations(&broker), [] as [String; 0]);
+    broker.published(BATCHES)
+}
+
+/// The records in the order in which they came.
+fn all_records(batches: &[Published]) -> Vec<Value> {
+    batches.iter().flat_map(records).collect()
+}
+
+fn texts(batches: &[Published]) -> String {
+    batches.iter().map(|batch| String::from_utf8_lossy(&batch.payload).into_owned()).collect()
+}
+
+const ONE: &str = "sensors.boiler.mqtt.topic = \"plant/boiler\"";
+
+#[test]
+fn a_value_is_passed_on_byte_for_byte() {
+    let values = [
+        "21.50",
+        "1e3",
+        "-0.0",
+        "12345678901234567890.1234567890123456789",
+        "null",
+        "true",
+        r#"" spaced \u00e9 \/ ""#,
+        r#"[1,  2,{"a" : null}]"#,
+        r#"{ "deep" : {"x":[ ]} }"#,
+    ];
+    for value in values {
+        let plain = batches(&[ONE], &[("plant/boiler", value)]);
+        let wrapped = batches(&[ONE], &[("plant/boiler", &format!(r#"{{"value": {value} }}"#))]);
+        let expected = format!(r#""value":{value},"#);
+        assert!(texts(&plain).contains(&expected), "{value}: {}", texts(&plain));
+        assert!(texts(&wrapped).contains(&expected), "{value}: {}", texts(&wrapped));
+    }
+}
+
+#[test]
+fn words_and_numbers_in_words_become_text() {
+    let out = batches(&[ONE], &[("plant/boiler", "open"), ("plant/boiler", "21,5 °C")]);
+    let values: Vec<Value> = all_records(&out).iter().map(|it| it["value"].clone()).collect();
+    assert_eq!(values, [json!("open"), json!("21,5 °C")]);
+}
+
+#[test]
+fn a_sensors_own_time_id_and_other_members_are_kept() {
+    let sent = r#"{"unit":"C","value":1.50,"timestamp":"2026-11-22T07:30:50+01:00","sensorId":"T7","raw":1.00}"#;
+    let out = batches(
+        &[ONE],
+        &[("plant/boiler", sent), ("plant/boiler", r#"{"value":2,"timestamp":1732250000123}"#)],
+    );
+    let all = all_records(&out);
+    assert_eq!((&all[0]["sensorId"], &all[0]["value"]), (&json!("T7"), &json!(1.5)));
+    assert_eq!(all[0]["timestamp"], "2026-11-22T07:30:50+01:00");
+    assert_eq!(all[0]["topic"], "plant/boiler");
+    assert!(texts(&out).contains(r#""extra":{"unit":"C","raw":1.00}"#), "{}", texts(&out));
+    assert_eq!(
+        (&all[1]["sensorId"], &all[1]["timestamp"]),
+        (&json!("boiler"), &json!(1_732_250_000_123_u64))
+    );
+    assert_eq!((&all[0]["sequence"], &all[1]["sequence"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn a_reading_without_a_time_gets_that_of_its_receipt() {
+    let out = batches(&[ONE], &[("plant/boiler", "1")]);
+    let (sealed, batch) = (out[0].json()["sealedAt"].clone(), all_records(&out));
+    let (sealed, received) = (sealed.as_str().unwrap(), batch[0]["timestamp"].as_str().unwrap());
+    assert_eq!((sealed.len(), received.len()), (24, 24), "{sealed} {received}");
+    assert!(received <= sealed && received.starts_with("20") && received.ends_with('Z'));
+}
+
+#[test]
+fn an_object_without_a_value_is_the_value() {
+    let out = batches(&[ONE], &[("plant/boiler", r#"{"temperature":71.5,"unit":"C"}"#)]);
+    assert!(texts(&out).contains(r#""value":{"temperature":71.5,"unit":"C"},"#));
+}
+
+#[test]
+fn pointers_say_where_the_parts_of_a_payload_are() {
+    let sensor = r#"sensors.x.mqtt = { topic = "x", payload = { json = { value = "/data/t", timestamp = "/at", sensor = "/dev/id" } } }"#;
+    let broker = Broker::start();
+    let mut gateway = subscribed(&gateway(&broker.url(), &[sensor]));
+    broker.publish("x", r#"{"data":{"t":3.10},"at":9,"dev":{"id":"D"}}"#, 1, false);
+    broker.wait_until("the batch", SOON, |log| log.count(BATCHES) == 1);
+    drained(&mut gateway);
+    let record = &records(&broker.published(BATCHES)[0])[0];
+    assert_eq!((&record["sensorId"], &record["timestamp"]), (&json!("D"), &json!(9)));
+    assert!(texts(&broker.published(BATCHES)).contains("\"value\":3.10,"));
+}
+
+#[test]
+fn the_payload_codec_text_takes_json_for_text() {
+    let sensor = r#"sensors.x.mqtt = { topic = "x", payload = { text = {} } }"#;
+    let broker = Broker::start();
+    let mut gateway = subscribed(&gateway(&broker.url(), &[sensor]));
+    broker.publish("x", r#"{"value":1}"#, 1, false);
+    broker.wait_until("the batch", SOON, |log| log.count(BATCHES) == 1);
+    drained(&mut gateway);
+    let record = &records(&broker.published(BATCHES)[0])[0];
+    assert_eq!(record["value"], r#"{"value":1}"#);
+}
+
+#[test]
+fn a_topic_level_names_the_sensor_and_filters_match_as_in_mqtt() {
+    let sensors = [
+        "sensors.fleet.mqtt.topic = \"site/{sensor}/t\"",
+        "sensors.plus.mqtt.topic = \"plant/+/temp\"",
+        "sensors.hash.mqtt.topic = \"hall/#\"",
+    ];
+    let messages = [
+        ("site/a b/t", "1"),
+        ("site/é/t", r#"{"value":2,"sensorId":"other"}"#),
+        ("plant/1/temp", "3"),
+        ("plant/2/temp", r#"{"value":4,"sensorId":"p2"}"#),
+        ("hall", "5"),
+        ("hall/x/y", "6"),
+    ];
+    let mut got: Vec<(i64, String, String)> = all_records(&batches(&sensors, &messages))
+        .iter()
+        .map(|it| {
+            let text = |name: &str| it[name].as_str().unwrap().to_owned();
+            (it["value"].as_i64().unwrap(), text("sensorId"), text("topic"))
+        })
+        .collect();
+    got.sort();
+    let ids = ["a b", "é", "plus", "p2", "hash", "hash"];
+    let expected: Vec<_> = (1..)
+        .zip(ids.iter().zip(&messages))
+        .map(|(n, (id, (topic, _)))| (n, (*id).to_owned(), (*topic).to_owned()))
+        .collect();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn sequences_count_every_sensor_from_one() {
+    let sensors = ["sensors.fleet.mqtt.topic = \"site/{sensor}/t\""];
+    let messages = [("site/a/t", "1"), ("site/b/t", "2"), ("site/a/t", "3"), ("site/a/t", "4")];
+    let all = all_records(&batches(&sensors, &messages));
+    let got: Vec<_> = all
+        .iter()
+        .map(|it| (it["sensorId"].as_str().unwrap(), it["sequence"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(got, [("a", 1), ("b", 1), ("a", 2), ("a", 3)]);
+}
+
+#[test]
+fn a_batch_says_who_sealed_it_and_how_much_is_in_it() {
+    let out = batches(&[ONE], &[("plant/boiler", "1"), ("plant/boiler", "2")]);
+    let mut ids = Vec::new();
+    for batch in &out {
+        let json = batch.json();
+        let count = json["count"].as_u64().unwrap();
+        let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 5, "{keys:?}");
+        assert_eq!((json["gateway"].as_str(), batch.property("gateway")), (Some("gw"), Some("gw")));
+        assert_eq!(json["batch"].as_str(), batch.property("batch"));
+        assert_eq!(batch.property("count"), Some(count.to_string().as_str()));
+        assert_eq!(records(batch).len() as u64, count);
+        let properties = batch.properties.as_ref().unwrap();
+        assert_eq!(properties.content_type.as_deref(), Some("application/json"));
+        assert!(json["batch"].as_str().unwrap().starts_with("gw-"));
+        assert_eq!((batch.qos, batch.retain, batch.dup), (1, false, false));
+        ids.push(json["batch"].to_string());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), out.len());
+}
+
+#[test]
+fn the_format_json_array_is_the_bare_array() {
+    let out = batches(&[ONE, "output.format = \"json_array\""], &[("plant/boiler", "1")]);
+    let array = out[0].json();
+    assert_eq!((array[0]["value"].as_i64(), array.as_array().unwrap().len()), (Some(1), 1));
+    assert_eq!(out[0].property("count"), Some("1"));
+    assert!(out[0].property("batch").unwrap().starts_with("gw-"));
+}
+
+#[test]
+fn a_batch_with_mqtt_3_has_no_properties_and_the_same_content() {
+    let out = batches(&[ONE, "broker.version = 3"], &[("plant/boiler", "1")]);
+    assert!(out[0].properties.is_none());
+    assert_eq!(out[0].json()["count"], 1);
+}
+
+#[test]
+fn a_qos_2_subscription_asks_for_qos_1_and_says_so() {
+    let broker = Broker::start();
+    let config = gateway(&broker.url(), &[ONE, "sensors.boiler.mqtt.qos = 2"]);
+    let mut gateway = subscribed(&config);
+    assert_eq!(broker.client("gw-in").subscribes[0].filters[0].qos, QoS::AtLeastOnce);
+    assert_eq!(gateway.count("qos = 2 is granted as 1"), 1);
+    broker.publish("plant/boiler", "1", 1, false);
+    broker.wait_until("the acknowledgement", SOON, |log| log.acks("gw-in") == 1);
+    assert_eq!(drained(&mut gateway).delivered, 1);
+}
+
+#[test]
+fn a_lower_quality_of_service_than_asked_for_is_said() {
+    let broker = Broker::start();
+    broker.grant_at_most("plant", 0);
+    let gateway = subscribed(&gateway(&broker.url(), &[ONE]));
+    gateway.wait_for_line("granted a lower QoS", SOON);
+}
+
+#[test]
+fn retained_messages_are_marked_or_skipped() {
+    for version in [3, 5] {
+        for (retained, expected) in [("accept", vec![true, false]), ("skip", vec![false])] {
+            let mosquitto = Mosquitto::start(STOCK);
+            let mut session = Session::open(&Options::new(mosquitto.port(), "device")).unwrap();
+            let id = session.fresh_id();
+            session.write(&retained_publish(id));
+            session.flush().unwrap();
+            assert!(matches!(session.receive(SOON).unwrap(), Some(Packet::PubAck(_))));
+            let collector = Collector::start(mosquitto.port());
+            let lines = [
+                ONE.to_owned(),
+                format!("sensors.boiler.mqtt.retained = \"{retained}\""),
+                format!("broker.version = {version}"),
+            ];
+            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+            let mut gateway = subscribed(&gateway(&mosquitto.url(), &lines));
+            session.write_publish("plant/boiler", b"2".to_vec(), 1);
+            session.flush().unwrap();
+            let sum = |all: &Audit| all.sizes.iter().sum::<usize>();
+            collector.wait_until("the readings", SOON, |all| sum(&all.audit) >= expected.len());
+            let balance = drained(&mut gateway);
+            let records: Vec<Value> = collector
+                .batches()
+                .iter()
+                .flat_map(|batch| batch.json()["records"].as_array().unwrap().clone())
+                .collect();
+            let marked: Vec<bool> = records.iter().map(|it| it["retained"] == true).collect();
+            assert_eq!(marked, expected, "{retained} with version {version}");
+            assert_eq!(balance.delivered, expected.len() as u64);
+        }
+    }
+}
+
+fn retained_publish(id: u16) -> Packet {
+    Packet::Publish(Publish {
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        topic: "plant/boiler".into(),
+        pkid: id,
+        payload: "1".into(),
+        ..Publish::default()
+    })
+}
+
+#[test]
+fn the_protocol_version_is_the_configured_one() {
+    for (number, version) in [(3, Version::V3), (5, Version::V5)] {
+        let broker = Broker::start();
+        let line = format!("broker.version = {number}");
+        let mut gateway = subscribed(&gateway(&broker.url(), &[ONE, &line]));
+        for who in ["gw-in-boiler", "gw-out"] {
+            broker.wait_until("both clients", SOON, |log| log.connected(who));
+            assert_eq!(broker.client(who).connects[0].version, version);
+        }
+        drained(&mut gateway);
+    }
+}

@@ -1,0 +1,23 @@
+//! What Sluicegate promises, tested from outside: the built program beside real and scripted
+//! brokers. One file for each promise; what the tests stand on is in `support`.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on stops"
+)]
+
+mod backpressure;
+mod dead_letters;
+mod delivery;
+mod formats;
+mod layout;
+mod outage;
+mod quiet;
+mod scene;
+mod sessions;
+mod settings;
+mod shedding;
+mod stopping;
+mod support;

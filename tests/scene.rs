@@ -1,0 +1,131 @@
+//! What the tests of the promises have in common: configurations, readings, ends.
+//!
+//! A configuration is a list of lines with dotted keys, so each test names only what it is about.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::support::SOON;
+use crate::support::broker::{Broker, Log, Message, Published};
+use crate::support::client::{Audit, Counter};
+use crate::support::gateway::{Balance, Gateway};
+
+/// Long enough for a load of 100,000 readings on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_mins(2);
+
+/// The topic of the batches.
+pub(crate) const BATCHES: &str = "gateway/batches";
+
+/// The topic of the dead letters.
+pub(crate) const LETTERS: &str = "gateway/dead-letters";
+
+/// A gateway called "gw" that takes `sensors/<id>/reading` from the broker at `url`.
+pub(crate) fn fleet(url: &str, more: &[&str]) -> String {
+    let topic = "sensors.fleet.mqtt.topic = \"sensors/{sensor}/reading\"";
+    gateway(url, &[&[topic], more].concat())
+}
+
+/// A gateway called "gw" at the broker at `url`.
+pub(crate) fn gateway(url: &str, more: &[&str]) -> String {
+    let own = ["gateway.id = \"gw\"".to_owned(), format!("broker.url = \"{url}\"")];
+    own.iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// The line that sends the batches to a broker of their own.
+pub(crate) fn output(url: &str) -> String {
+    format!("output.broker.url = \"{url}\"")
+}
+
+/// Starts a gateway with this configuration and waits until it is subscribed.
+#[track_caller]
+pub(crate) fn subscribed(config: &str) -> Gateway {
+    let gateway = Gateway::start(config);
+    gateway.wait_for_line("subscribed", SOON);
+    gateway
+}
+
+/// Stops the gateway with SIGTERM: it must have drained, with books that close.
+#[track_caller]
+pub(crate) fn drained(gateway: &mut Gateway) -> Balance {
+    gateway.signal("TERM");
+    ended(gateway)
+}
+
+/// Waits for the end of a gateway that drains: exit code 0, nothing held, books that close.
+#[track_caller]
+pub(crate) fn ended(gateway: &mut Gateway) -> Balance {
+    let (code, balance) = gateway.wait_balance(SOON * 2);
+    let text = gateway.text();
+    assert!(code == 0 && balance.held == 0 && balance.closes(), "{code}, {balance:?}:\n{text}");
+    balance
+}
+
+/// Readings `numbers` of `sensors` sensors, in turn, as the load publisher makes them.
+pub(crate) fn readings(
+    sensors: usize,
+    numbers: std::ops::RangeInclusive<u64>,
+    qos: u8,
+) -> Vec<Message> {
+    let of = move |n| (0..sensors).map(move |index| reading(&format!("s{index:05}"), n, qos));
+    numbers.flat_map(of).collect()
+}
+
+/// One reading.
+pub(crate) fn reading(sensor: &str, n: u64, qos: u8) -> Message {
+    let payload = Bytes::from(format!(r#"{{"value":{n},"n":{n}}}"#));
+    message(&format!("sensors/{sensor}/reading"), payload, qos)
+}
+
+/// Any message.
+pub(crate) fn message(topic: &str, payload: impl Into<Bytes>, qos: u8) -> Message {
+    let payload = payload.into();
+    Message { topic: topic.to_owned(), payload, qos, retain: false, properties: None }
+}
+
+/// An audit of the batches that a scripted broker was sent.
+pub(crate) fn audit(output: &Broker) -> Audit {
+    let payloads = output.published(BATCHES).into_iter().map(|batch| batch.payload);
+    Audit::of(Counter::Member("n"), payloads)
+}
+
+/// Waits until a scripted broker was sent so many different readings.
+#[track_caller]
+pub(crate) fn wait_readings(output: &Broker, count: u64, deadline: Duration) {
+    let mut audit = Audit::new(Counter::Member("n"));
+    let mut seen = 0;
+    output.wait_until(&format!("{count} readings"), deadline, |log| {
+        for published in log.published.iter().skip(seen) {
+            if published.topic == BATCHES {
+                audit.add(&published.payload);
+            }
+        }
+        seen = log.published.len();
+        audit.distinct() >= count
+    });
+}
+
+/// What the clients of a scripted broker did against the protocol.
+pub(crate) fn violations(broker: &Broker) -> Vec<String> {
+    broker.look(Log::violations)
+}
+
+/// The records of a batch.
+pub(crate) fn records(batch: &Published) -> Vec<serde_json::Value> {
+    batch.json()["records"].as_array().unwrap().clone()
+}
+
+/// Prints a figure beside a test's result (`cargo test -- --nocapture`).
+#[expect(clippy::print_stdout, reason = "shown by the test harness")]
+pub(crate) fn report(text: &str) {
+    println!("{text}");
+}
+
+/// The mean of the sizes of batches.
+#[expect(clippy::cast_precision_loss, reason = "batches are small and not that many")]
+pub(crate) fn mean(sizes: &[usize]) -> f64 {
+    sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64
+}

@@ -1,0 +1,206 @@
+//! The intake's session at the broker: resumed, lost, restored, and never acknowledged across.
+
+use crate::scene::{
+    audit, drained, fleet, output, reading, readings, report, subscribed, violations, wait_readings,
+};
+use crate::support::broker::Broker;
+use crate::support::client::{Options, Session};
+use crate::support::gateway::Gateway;
+use crate::support::proxy::{Cut, Proxy, Way};
+use crate::support::wire::ConnectReturnCode;
+use crate::support::{SOON, eventually};
+
+const NONE: [String; 0] = [];
+
+#[test]
+fn a_resumed_session_repeats_nothing_that_is_still_held() {
+    for version in [3, 5] {
+        let (input, sink) = (Broker::start(), Broker::start());
+        input.set_window(300);
+        sink.hold_acks("");
+        let version = format!("broker.version = {version}");
+        let more = [output(&sink.url()), version, "broker.window_messages = 300".to_owned()];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let mut gateway = subscribed(&fleet(&input.url(), &more));
+        input.publish_all(readings(5, 1..=100, 1));
+        input.wait_until("the window is full", SOON, |log| log.unacked("gw-in") == 300);
+        for cuts in 2..=5 {
+            input.drop_connections("gw-in");
+            input.wait_until("it comes back", SOON, |log| {
+                log.connects("gw-in") == cuts && log.unacked("gw-in") == 300
+            });
+        }
+        sink.resume_acks("");
+        input.wait_until("nothing is left", SOON, |log| {
+            log.unacked("gw-in") + log.queued("gw-in") == 0
+        });
+        let balance = drained(&mut gateway);
+        assert_eq!((balance.received, balance.delivered), (500, 500));
+        audit(&sink).assert_exactly(5, 100);
+        let log = input.client("gw-in");
+        assert_eq!((log.violations.as_slice(), log.acks_out_of_order), (&NONE[..], 0));
+        let resumed = log.connects.iter().filter(|it| it.session_present).count();
+        assert_eq!((resumed, log.subscribes.len()), (4, 1));
+    }
+}
+
+/// The broker sends again what is held, and before that what was acknowledged to deaf ears.
+#[test]
+fn lost_acknowledgements_do_not_make_held_readings_come_twice() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let proxy = Proxy::to(input.port());
+    sink.hold_acks("");
+    let small = ["batch.records_max = 50", "broker.window_messages = 300"];
+    let output = output(&sink.url());
+    let mut gateway = subscribed(&fleet(&proxy.url(), &[&small[..], &[&output]].concat()));
+    input.publish_all(readings(5, 1..=60, 1));
+    wait_readings(&sink, 300, SOON);
+    // 50 acknowledgements are written, and lie unread when the connection breaks.
+    input.stall_reads("gw-in");
+    let before = proxy.bytes(Way::ToBroker);
+    sink.release_some_acks("", 1);
+    proxy.wait_until("acknowledgements", SOON, |now| now.bytes_to_broker >= before + 50 * 4);
+    input.drop_connections("gw-in");
+    input.resume_reads("gw-in");
+    input.wait_until("all is sent again", SOON, |log| log.delivered("gw-in") == 600);
+    sink.resume_acks("");
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 300);
+    assert_eq!(drained(&mut gateway).received, 350, "only the 50 may be taken again");
+    let verdict = audit(&sink).judge_load(5, 60);
+    assert_eq!((verdict.lost, verdict.reordered, verdict.duplicated), (0, 0, 50));
+}
+
+#[test]
+fn a_lost_session_is_subscribed_again_and_acknowledged_only_for_what_it_sent() {
+    for version in [3, 5] {
+        let (input, sink) = (Broker::start(), Broker::start());
+        input.set_window(300);
+        sink.hold_acks("");
+        let version = format!("broker.version = {version}");
+        let more = [output(&sink.url()), version, "broker.window_messages = 300".to_owned()];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let mut gateway = subscribed(&fleet(&input.url(), &more));
+        input.publish_all(readings(5, 1..=40, 1));
+        input.wait_until("all is sent", SOON, |log| log.unacked("gw-in") == 200);
+        eventually("all is held", SOON, || audit(&sink).distinct() == 200);
+        input.forget_sessions("gw-in");
+        gateway.wait_for_line("lost our session", SOON);
+        input.wait_until("subscribed again", SOON, |log| log.subscribes("gw-in") == 2);
+        input.publish_all(readings(5, 41..=100, 1));
+        sink.resume_acks("");
+        input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 300);
+        let balance = drained(&mut gateway);
+        assert_eq!((balance.received, balance.delivered), (500, 500));
+        audit(&sink).assert_exactly(5, 100);
+        assert_eq!(violations(&input), NONE);
+        assert!(input.client("gw-in").acks.iter().all(|ack| ack.connection > 1));
+    }
+}
+
+#[test]
+fn a_session_lost_while_the_queue_is_full_fills_it_no_further() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    sink.hold_acks("");
+    // A gateway that has stopped reading notices a lost link by its next ping.
+    let small = ["queue.records_max = 200", "batch.records_max = 50", "broker.keep_alive = \"2s\""];
+    let output = output(&sink.url());
+    let mut gateway = subscribed(&fleet(&input.url(), &[&small[..], &[&output]].concat()));
+    input.publish_all(readings(5, 1..=40, 1));
+    eventually("all is held", SOON, || audit(&sink).distinct() == 200);
+    for round in 1..=3 {
+        input.forget_sessions("gw-in");
+        input.wait_until("subscribed again", SOON, |log| log.subscribes("gw-in") == round + 1);
+        let from = 40 * round as u64 + 1;
+        input.publish_all(readings(5, from..=from + 39, 1));
+        input.wait_until("the window is full", SOON, |log| log.unacked("gw-in") == 200);
+    }
+    sink.resume_acks("");
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 200);
+    let balance = drained(&mut gateway);
+    // What the lost sessions had sent and we had not read went with them.
+    assert!(balance.received >= 400 && balance.received == balance.delivered, "{balance:?}");
+    let audit = audit(&sink);
+    let duplicated: u64 =
+        audit.sensors.values().map(|sensor| sensor.records_before - sensor.distinct()).sum();
+    let reordered: u64 = audit.sensors.values().map(|sensor| sensor.reordered).sum();
+    assert_eq!((duplicated, reordered), (0, 0));
+    let last_round =
+        (121..=160).all(|n| audit.sensors.values().all(|sensor| !sensor.lost(160).contains(&n)));
+    assert!(last_round, "{}", audit.faults(160));
+}
+
+#[test]
+fn a_link_cut_before_the_subscription_leaves_no_gateway_that_hears_nothing() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let proxy = Proxy::to(input.port());
+    // How long is CONNECT? The broker refuses once; then the gateway is kept out.
+    input.refuse_connects("gw-in", ConnectReturnCode::ServerBusy);
+    let mut gateway = Gateway::start(&fleet(&proxy.url(), &[&output(&sink.url())]));
+    input.wait_until("a refused attempt", SOON, |log| log.refused("gw-in") > 0);
+    proxy.refuse();
+    eventually("the proxy is quiet", SOON, || proxy.traffic().open == 0);
+    let traffic = proxy.traffic();
+    let connect = traffic.bytes_to_broker / input.look(|log| log.refused("gw-in")) as u64;
+    input.accept_connects("gw-in");
+    proxy.cut_after(Way::ToBroker, connect + 1);
+    proxy.accept();
+    proxy.wait_until("the cut inside SUBSCRIBE", SOON, |now| now.cuts == traffic.cuts + 1);
+    input.wait_until("it comes back", SOON, |log| log.connects("gw-in") == 2);
+    assert!(input.client("gw-in").connects.last().unwrap().session_present);
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(1, 1..=10, 1));
+    wait_readings(&sink, 10, SOON);
+    assert_eq!(drained(&mut gateway).delivered, 10);
+}
+
+/// A broker whose disk was restored: our session is there, with other messages under ids we hold.
+#[test]
+fn a_restored_session_with_other_messages_under_known_ids_is_served() {
+    let (old, new, sink) = (Broker::start(), Broker::start(), Broker::start());
+    let options = Options::new(new.port(), "gw-in-fleet").persistent();
+    let mut session = Session::open(&options).unwrap();
+    session.subscribe(&["sensors/+/reading"]).unwrap();
+    new.publish_all((1..=5).map(|n| reading("other", n, 1)));
+    new.wait_until("five in flight", SOON, |log| log.unacked("gw-in") == 5);
+    drop(session);
+    new.wait_until("the client is gone", SOON, |log| !log.connected("gw-in"));
+
+    sink.hold_acks("");
+    let proxy = Proxy::to(old.port());
+    let mut gateway = subscribed(&fleet(&proxy.url(), &[&output(&sink.url())]));
+    old.publish_all(readings(1, 1..=5, 1));
+    eventually("five are held", SOON, || audit(&sink).distinct() == 5);
+    proxy.retarget(new.port());
+    proxy.cut(Cut::Reset);
+    new.wait_until("five are sent again", SOON, |log| log.delivered("gw-in") == 10);
+    new.publish_all((6..=10).map(|n| reading("other", n, 1)));
+    sink.resume_acks("");
+    new.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 10);
+    assert_eq!(drained(&mut gateway).delivered, 15);
+    assert_eq!(violations(&new), NONE);
+    let all = audit(&sink).judge([("s00000", 5), ("other", 10)]);
+    assert!(all.is_clean(), "{all:?}");
+}
+
+#[test]
+fn what_is_left_unacknowledged_comes_again_to_the_next_run() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    sink.hold_acks("");
+    let out = output(&sink.url());
+    let config = fleet(&input.url(), &[&out]);
+    let gateway = subscribed(&config);
+    input.publish_all(readings(5, 1..=40, 1));
+    eventually("all is held", SOON, || audit(&sink).distinct() == 200);
+    gateway.signal("KILL");
+    input.wait_until("the end is noticed", SOON, |log| !log.connected("gw-in"));
+    assert_eq!(input.look(|log| (log.acks("gw-in"), log.queued("gw-in"))), (0, 200));
+    sink.resume_acks("");
+    let mut next = subscribed(&config);
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 200);
+    let balance = drained(&mut next);
+    assert_eq!((balance.received, balance.delivered), (200, 200));
+    let verdict = audit(&sink).judge_load(5, 40);
+    report(&format!("killed with 200 held: {verdict:?}"));
+    assert_eq!((verdict.lost, verdict.reordered), (0, 0));
+    assert_eq!(verdict.duplicated, 200, "what the first run published and nobody acknowledged");
+}

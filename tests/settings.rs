@@ -1,0 +1,337 @@
+//! Mistakes in the settings, or in what they name: a message that says what to do, exit code 64,
+//! and never a password.
+
+use std::fs;
+use std::path::Path;
+
+use crate::scene::{drained, ended, fleet, gateway, output, readings, subscribed};
+use crate::support::SOON;
+use crate::support::broker::Broker;
+use crate::support::gateway::{Gateway, Launch};
+use crate::support::mosquitto::{Mosquitto, STOCK};
+
+const SECRET: &str = "s3cr3t-Pa55word";
+
+/// Must end with exit code 64 and say all of this, and never the secret.
+#[track_caller]
+fn refused(launch: Launch, words: &[&str]) -> Gateway {
+    let mut gateway = launch.start();
+    let code = gateway.wait_exit(SOON);
+    let text = gateway.text();
+    assert_eq!(code, 64, "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in:\n{text}");
+    }
+    assert!(!text.contains(SECRET), "{text}");
+    gateway
+}
+
+#[test]
+fn a_wrong_password_is_said_by_both_clients_and_not_shown() {
+    for version in [3, 5] {
+        let mosquitto = Mosquitto::with(STOCK).user("gateway", "right").start();
+        let more = [
+            format!("broker.version = {version}"),
+            "broker.username = \"gateway\"".to_owned(),
+            "broker.password_file = \"password\"".to_owned(),
+        ];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let config = fleet(&mosquitto.url(), &more);
+        // Both clients are refused at the same moment: whoever is first, the end is the same.
+        for _ in 0..10 {
+            let launch = Gateway::with_config(&config).file("password", SECRET);
+            refused(launch, &["refused the connection", "not authorized"]);
+        }
+    }
+}
+
+#[test]
+fn the_right_password_is_read_from_its_file_and_sent() {
+    let mosquitto = Mosquitto::with(STOCK).user("gateway", SECRET).start();
+    let more = ["broker.username = \"gateway\"", "broker.password_file = \"password\""];
+    let config = fleet(&mosquitto.url(), &[&more[..], &["log.level = \"trace\""]].concat());
+    let launch = Gateway::with_config(&config).file("password", &format!("{SECRET}\n"));
+    let mut gateway = launch.start();
+    gateway.wait_for_line("subscribed", SOON);
+    drained(&mut gateway);
+    assert!(!gateway.text().contains(SECRET), "{}", gateway.text());
+}
+
+#[test]
+fn a_password_is_never_shown_whatever_is_wrong_with_it() {
+    let base = fleet("mqtt://127.0.0.1:1", &[]);
+    let wrong = [
+        format!("{base}broker.password = \"{SECRET}\"\n"),
+        format!("{base}broker.passwort = \"{SECRET}\"\n"),
+        format!("{base}broker.password = \"{SECRET}\nqueue.records_max = 5\n"),
+        format!("{base}output.broker.url = \"mqtt://user:{SECRET}@host\"\n"),
+        format!("{base}output.broker = {{ password = \"{SECRET}\" }}\n"),
+        format!("{base}broker.tls = \"{SECRET}\"\n"),
+    ];
+    for config in &wrong {
+        for launch in [Gateway::with_config(config), Gateway::command("check", config)] {
+            refused(launch, &[]);
+        }
+    }
+    for name in ["SLUICEGATE__BROKER__PASSWORD", "SLUICEGATE__PASSWORD"] {
+        let launch = Gateway::command("check", &base).env(name, SECRET);
+        refused(launch, &["password", "not known"]);
+    }
+}
+
+#[test]
+fn a_missing_password_file_is_named() {
+    let more = ["broker.username = \"gateway\"", "broker.password_file = \"nowhere/password\""];
+    let broker = Broker::start();
+    refused(
+        Gateway::with_config(&fleet(&broker.url(), &more)),
+        &["password_file", "nowhere/password"],
+    );
+}
+
+#[test]
+fn a_refused_subscription_names_the_filter() {
+    for version in [3, 5] {
+        let broker = Broker::start();
+        broker.refuse_subscribes("sensors", 0x87);
+        let version = format!("broker.version = {version}");
+        let launch = Gateway::with_config(&fleet(&broker.url(), &[&version]));
+        refused(launch, &["sensors.fleet.mqtt", "refused the subscription", "sensors/+/reading"]);
+    }
+}
+
+#[test]
+fn a_topic_that_must_not_be_written_is_named() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    sink.answer_publishes("gateway/batches", 0x87, usize::MAX);
+    let launch = Gateway::with_config(&fleet(&input.url(), &[&output(&sink.url())]));
+    let mut gateway = launch.start();
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(1, 1..=3, 1));
+    let code = gateway.wait_exit(SOON);
+    let text = gateway.text();
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("gateway/batches") && text.contains("not authorized"), "{text}");
+    assert_eq!(input.look(|log| log.acks("gw-in")), 0);
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_in_one_report() {
+    let config = r#"
+[gateway]
+idd = "gw"
+memory_max = "lots"
+[broker]
+url = "http://localhost"
+version = 4
+keep_alive = 30
+[sensors.A.simulated]
+count = 0
+interval = "100"
+[sensors.B.mqqt]
+topic = "x"
+[sensors.C.mqtt]
+topic = "a/#/b"
+qos = 3
+[queue]
+records_max = 0
+on_full = "shed_newset"
+[batch]
+age_max = true
+[output]
+topic = "out/+"
+qos = 2
+format = "xml"
+[loging]
+level = "info"
+"#;
+    let keys = [
+        "gateway.idd",
+        "did you mean \"id\"",
+        "gateway.memory_max",
+        "broker.url",
+        "mqtt://",
+        "broker.version",
+        "3.1.1",
+        "broker.keep_alive",
+        "30s",
+        "sensors.A.simulated.count",
+        "sensors.A.simulated.interval",
+        "sensors.B",
+        "did you mean \"mqtt\"",
+        "sensors.C.mqtt.topic",
+        "sensors.C.mqtt.qos",
+        "queue.records_max",
+        "queue.on_full",
+        "did you mean \"shed_newest\"",
+        "batch.age_max",
+        "output.topic",
+        "output.qos",
+        "output.format",
+        "json_array",
+        "loging",
+        "did you mean \"log\"",
+    ];
+    for launch in [Gateway::with_config(config), Gateway::command("check", config)] {
+        let gateway = refused(launch, &keys);
+        let text = gateway.text();
+        assert!(text.contains("17 mistakes") && !text.contains("untagged enum"), "{text}");
+        assert!(gateway.stdout().is_empty(), "mistakes go to standard error");
+    }
+}
+
+#[test]
+fn mistakes_between_sections_are_in_one_report() {
+    let more = [
+        "queue.records_max = 100",
+        "batch.records_max = 200",
+        "output.topic = \"sensors/x/reading\"",
+        "broker.password_file = \"p\"",
+        "broker.keep_alive = \"1s\"",
+        "gateway.memory_max = \"1MiB\"",
+    ];
+    let words = [
+        "batch.records_max",
+        "queue.records_max = 100",
+        "sensors.fleet.mqtt.topic",
+        "come back as readings",
+        "broker.username",
+        "broker.keep_alive",
+        "gateway.memory_max",
+    ];
+    refused(Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &more)), &words);
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_toml_is_named() {
+    refused(Gateway::bare().arg("--config").arg("nowhere.toml"), &["nowhere.toml", "cannot read"]);
+    refused(Gateway::bare(), &["no configuration", "--config FILE"]);
+    refused(Gateway::with_config("[broker\nurl = 1"), &["sluicegate.toml", "line 1"]);
+    refused(Gateway::with_config(""), &["there is no sensor"]);
+}
+
+#[test]
+fn wrong_arguments_show_the_usage() {
+    refused(Gateway::bare().arg("--confg").arg("x"), &["--confg", "--config", "Usage"]);
+    refused(Gateway::bare().arg("chekc"), &["chekc", "check"]);
+    for flag in ["--help", "--version"] {
+        let mut gateway = Gateway::bare().arg(flag).start();
+        assert_eq!(gateway.wait_exit(SOON), 0);
+        assert!(gateway.stdout().contains("sluicegate") || gateway.stdout().contains("Usage"));
+    }
+}
+
+#[test]
+fn every_key_can_be_overridden_by_the_environment() {
+    let broker = Broker::start();
+    let launch = Gateway::with_config(&fleet("mqtt://127.0.0.1:1", &["batch.records_max = 7"]));
+    let mut gateway = launch
+        .env("SLUICEGATE__BROKER__URL", &broker.url())
+        .env("SLUICEGATE__GATEWAY__ID", "42")
+        .env("SLUICEGATE__BATCH__RECORDS_MAX", "3")
+        .env("SLUICEGATE__BATCH__AGE_MAX", "10s")
+        .env("SLUICEGATE__SENSORS__FLEET__MQTT__QOS", "0")
+        .env("SLUICEGATE__OUTPUT__TOPIC", "elsewhere")
+        .start();
+    gateway.wait_for_line("subscribed", SOON);
+    broker.publish_all(readings(1, 1..=9, 1));
+    broker.wait_until("three batches of three", SOON, |log| log.count("elsewhere") == 3);
+    drained(&mut gateway);
+    assert_eq!(broker.client("42-in-fleet").subscribes[0].codes, [0]);
+}
+
+#[test]
+fn an_unknown_environment_variable_is_a_mistake() {
+    let launch = Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &[]));
+    refused(launch.env("SLUICEGATE__BATCH__AGE_MAXX", "1s"), &["batch.age_maxx", "age_max"]);
+}
+
+#[test]
+fn check_prints_what_is_in_effect_the_bound_and_every_client_and_topic() {
+    let more = [
+        "sensors.TEMP.simulated.count = 3",
+        "sensors.fleet.mqtt.group = \"g\"",
+        "sensors.fleet.mqtt.qos = 2",
+        "output.dead_letter_topic = \"bad/ones\"",
+        "broker.username = \"u\"",
+        "broker.password_file = \"password\"",
+    ];
+    let launch = Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &more));
+    let mut gateway = launch.file("password", SECRET).start();
+    assert_eq!(gateway.wait_exit(SOON), 0, "{}", gateway.text());
+    let text = gateway.stdout();
+    for word in [
+        "gw-in-fleet",
+        "gw-out",
+        "$share/g/sensors/+/reading",
+        "gateway/batches",
+        "bad/ones",
+        "TEMP_00 to TEMP_02",
+        "MiB",
+        "Memory: at most",
+        "records_max = 500",
+        "age_max = \"100ms\"",
+        "granted as 1",
+        "password_file = \"password\"",
+    ] {
+        assert!(text.contains(word), "{word:?} is missing in:\n{text}");
+    }
+    assert!(!gateway.text().contains(SECRET));
+    // What it prints is a configuration itself.
+    let mut again = Gateway::command("check", &text).file("password", SECRET).start();
+    assert_eq!(again.wait_exit(SOON), 0, "{}", again.text());
+}
+
+#[test]
+fn every_file_in_config_is_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
+    assert!(!files.is_empty());
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let embedded = text.lines().any(|line| line.trim() == "url = \"embedded\"");
+        let mut gateway = Gateway::bare().arg("check").arg("--config").arg(&path).start();
+        let code = gateway.wait_exit(SOON);
+        let text = gateway.text();
+        if embedded && !cfg!(feature = "embedded-broker") {
+            assert!(code == 64 && text.contains("without the embedded broker"), "{text}");
+        } else {
+            assert_eq!(code, 0, "{}: {text}", path.display());
+        }
+    }
+}
+
+#[test]
+fn log_lines_are_json_when_asked_for() {
+    let broker = Broker::start();
+    let sensor = "sensors.S.simulated = { readings = 1 }";
+    let more = [sensor, "log.format = \"json\"", "log.level = \"debug\""];
+    let mut gateway = Gateway::start(&gateway(&broker.url(), &more));
+    ended(&mut gateway);
+    for line in gateway.stderr().lines() {
+        let json: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(json["message"].is_string() && json["level"].is_string(), "{line}");
+    }
+    assert!(gateway.stderr().contains("sealed"), "debug lines are there");
+}
+
+#[test]
+fn an_output_broker_of_its_own_has_its_own_login() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    sink.require_login("writer", SECRET);
+    let out = format!(
+        "output.broker = {{ url = \"{}\", username = \"writer\", password_file = \"password\" }}",
+        sink.url()
+    );
+    let config = fleet(&input.url(), &[&out]);
+    let mut gateway = Gateway::with_config(&config).file("password", SECRET).start();
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(1, 1..=3, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 3);
+    drained(&mut gateway);
+    let wrong = Gateway::with_config(&config).file("password", "wrong");
+    refused(wrong, &["refused the connection", "bad user name password"]);
+    drop(subscribed(&fleet(&input.url(), &[])));
+}

@@ -1,0 +1,12 @@
+//! The world around the gateway: sensors that send numbered readings, a consumer that takes the
+//! batches, and the audit that compares the two.
+
+mod audit;
+mod collector;
+mod publisher;
+mod session;
+
+pub(crate) use audit::{Audit, Counter, Verdict};
+pub(crate) use collector::Collector;
+pub(crate) use publisher::{Publisher, Report, sensor_id};
+pub(crate) use session::{Options, Session};
