@@ -21,3 +21,6 @@ mod settings;
 mod shedding;
 mod stopping;
 mod support;
+mod tls;
+#[cfg(feature = "embedded-broker")]
+mod zero_setup;
