@@ -1,0 +1,74 @@
+//! A private Mosquitto that drops nothing.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::{Process, until};
+
+const ATTEMPTS: usize = 10;
+
+/// A running broker.
+pub(crate) struct Mosquitto {
+    /// Its process.
+    pub(crate) process: Process,
+    /// Its port on 127.0.0.1.
+    pub(crate) port: u16,
+    folder: TempDir,
+}
+
+impl Mosquitto {
+    /// Starts one and waits until it listens.
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let started = (0..ATTEMPTS).find_map(|_| spawn(&folder));
+        let (process, port) = started.expect("mosquitto is installed and starts");
+        Self { process, port, folder }
+    }
+
+    /// The setting that names it.
+    pub(crate) fn url(&self) -> String {
+        format!("url = \"mqtt://127.0.0.1:{}\"", self.port)
+    }
+
+    /// Waits until someone has subscribed to `filter`.
+    pub(crate) fn until_subscribed(&self, filter: &str) {
+        let log = self.folder.path().join("log");
+        let subscribed = || fs::read_to_string(&log).is_ok_and(|log| log.contains(filter));
+        assert!(until(Duration::from_secs(10), subscribed), "nobody subscribed to {filter}");
+    }
+}
+
+fn spawn(folder: &TempDir) -> Option<(Process, u16)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let config = folder.path().join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n\
+         max_queued_messages 0\nmax_inflight_messages 1000\n\
+         log_dest stderr\nlog_type error\nlog_type subscribe\n"
+    );
+    fs::write(&config, text).unwrap();
+    let log = File::create(folder.path().join("log")).unwrap();
+    let mut process = Process::start(
+        Command::new(program()).arg("-c").arg(config).stdout(Stdio::null()).stderr(log),
+    );
+    let listens = until(Duration::from_secs(5), || {
+        process.ended().is_some() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    });
+    // If another process has taken the port, ours has ended, or is about to.
+    (listens && !until(Duration::from_millis(20), || process.ended().is_some()))
+        .then_some((process, port))
+}
+
+fn program() -> &'static str {
+    let candidates = ["mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
+    let runs = |name: &&str| {
+        Command::new(name).arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
+    candidates.into_iter().find(runs).expect("this benchmark needs mosquitto")
+}
