@@ -13,11 +13,15 @@ pub const SOURCES_MAX: usize = 4096;
 pub const SIMULATED_COUNT_MAX: u32 = 1_000_000;
 
 /// Bytes of a sensor's id. A longer one makes a dead letter (`sensor_id`).
-pub const SENSOR_ID_BYTES_MAX: usize = 256;
+pub const SENSOR_ID_BYTES_MAX: usize = 128;
 
 /// Bytes of an oversize or unreadable payload that its dead letter shows; the rest is cut, and the
 /// length and SHA-256 of the whole stand beside it.
 pub const DEAD_LETTER_HEAD_BYTES_MAX: usize = 1024;
+
+/// What a record has in a batch beside its value: ids, times, a topic. A reading whose JSON is longer
+/// than `queue.record_bytes_max` by more than this becomes a dead letter.
+pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 
 /// Dead letters in flight. Further ones wait in the queue, in order, with the records behind them.
 pub const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 64;
@@ -32,8 +36,9 @@ pub const GATHER_WINDOW_MIN: usize = 512;
 /// Bytes of a topic. A message on a longer one becomes a dead letter (`topic`) that shows so much.
 pub const TOPIC_SHOWN_BYTES_MAX: usize = 1024;
 
-/// Topics whose sensor an intake remembers. Further ones are looked up each time.
-pub const TOPICS_REMEMBERED_MAX: usize = 200_000;
+/// Bytes of a topic whose sensor an intake remembers. A longer one is looked up each time, as are
+/// those beyond `gateway.sensors_max` in all intakes together.
+pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 256;
 
 /// Bytes waiting to be written on one connection above which nothing more is handed to it; what is
 /// left waits in its channel or ledger.
@@ -43,7 +48,8 @@ pub const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// wake-up for many messages. Nothing is added when idle.
 pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);
 
-/// How long a connection may take from the first packet to CONNACK; then it counts as failed.
+/// How long a connection may take to CONNACK, and a subscription to SUBACK; then it counts as
+/// failed.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// A peer that does not take our bytes for this many keep-alives is cut off.
@@ -56,9 +62,15 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 /// How long the last acknowledgements of a connection may take to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// With MQTT 3.1.1, a broker that has been silent for so long with a window's worth unacknowledged
-/// allows no more.
+/// Records that an intake makes before it offers them; what else has come is read after that.
+pub const CHUNK_RECORDS_MAX: usize = 4096;
+
+/// A broker that has been silent for so long with at least [`WINDOW_LEAST`] messages unacknowledged
+/// is taken to allow no more.
 pub const WINDOW_SILENCE: Duration = Duration::from_millis(20);
+
+/// The smallest bound on unacknowledged messages that brokers are known to have by default.
+pub const WINDOW_LEAST: usize = 20;
 
 /// A repeated warning is written at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);

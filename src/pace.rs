@@ -11,8 +11,9 @@
 //! broker allows so few unacknowledged messages that a rest would bound its rate asks for
 //! [`Hurry`], and nobody rests while one does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
 use std::time::Instant;
 
 use crate::clock;
@@ -25,12 +26,14 @@ pub struct Pace {
     /// When the thread last stopped resting or looked, in nanoseconds since `start`.
     last: AtomicU64,
     hurried: AtomicUsize,
+    /// The thread, once it has been here.
+    thread: OnceLock<Thread>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         let (last, hurried) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { start: clock::now().instant, last, hurried }
+        Self { start: clock::now().instant, last, hurried, thread: OnceLock::new() }
     }
 }
 
@@ -39,9 +42,17 @@ impl Pace {
     /// within the last [`READ_GATHER_MAX`].
     pub fn rest(&self) {
         if self.is_fast(self.nanos()) && self.hurried.load(Ordering::Relaxed) == 0 {
+            self.thread.get_or_init(std::thread::current);
             std::thread::park_timeout(READ_GATHER_MAX);
         }
         self.last.store(self.nanos(), Ordering::Relaxed);
+    }
+
+    /// Ends a rest: there is something to send.
+    pub fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
     }
 
     fn is_fast(&self, nanos: u64) -> bool {

@@ -204,3 +204,29 @@ fn what_is_left_unacknowledged_comes_again_to_the_next_run() {
     assert_eq!((verdict.lost, verdict.reordered), (0, 0));
     assert_eq!(verdict.duplicated, 200, "what the first run published and nobody acknowledged");
 }
+
+#[test]
+fn what_settled_while_the_link_was_down_is_acknowledged_when_it_is_asked_for_again() {
+    for version in [3, 5] {
+        let (input, sink) = (Broker::start(), Broker::start());
+        input.set_window(20);
+        sink.hold_acks("");
+        let version = format!("broker.version = {version}");
+        let more = [output(&sink.url()), version, "broker.window_messages = 20".to_owned()];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let mut gateway = subscribed(&fleet(&input.url(), &more));
+        input.publish_all(readings(5, 1..=20, 1));
+        input.wait_until("the window is full", SOON, |log| log.unacked("gw-in") == 20);
+        eventually("all is held", SOON, || audit(&sink).distinct() == 20);
+        input.go_away();
+        gateway.wait_for_line("connection lost", SOON);
+        sink.resume_acks("");
+        sink.wait_until("all is settled", SOON, |log| log.held_acks("") == 0);
+        input.come_back();
+        input.wait_until("nothing is left", SOON, |log| {
+            log.connected("gw-in") && log.unacked("gw-in") + log.queued("gw-in") == 0
+        });
+        let balance = drained(&mut gateway);
+        assert_eq!((balance.received, balance.delivered), (100, 100));
+    }
+}

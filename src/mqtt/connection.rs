@@ -125,8 +125,9 @@ impl Connection {
             return Err(Error::Protocol("the first answer is no CONNACK".into()));
         };
         if let Some(seconds) = greeting.keep_alive {
-            let wanted = Duration::from_secs(u64::from(seconds));
-            self.keep_alive = Some(wanted).filter(|it| !it.is_zero());
+            // 0: the broker does not care. We do, or a dead link would never be noticed.
+            let wanted = Some(Duration::from_secs(u64::from(seconds)));
+            self.keep_alive = wanted.filter(|it| !it.is_zero()).or(self.keep_alive);
         }
         Ok(greeting)
     }

@@ -148,7 +148,7 @@ impl Inbound {
             return Ok(());
         };
         if payload_at > bytes.len() {
-            return Err(Error::Protocol("the properties of a PUBLISH are larger than any".into()));
+            return self.begin_skip_in_properties(header, body);
         }
         let keep = bytes.len().min(payload_at + HEAD_BYTES);
         let payload = bytes.get(payload_at..).unwrap_or_default();
@@ -160,6 +160,28 @@ impl Inbound {
             payload_at: payload_at - header,
             left: header + body - bytes.len(),
             bytes: (header + body - payload_at) as u64,
+            digest,
+        }));
+        self.filled = 0..0;
+        Ok(())
+    }
+
+    /// The same for a packet whose properties alone are larger than the buffer: its head is topic and
+    /// packet id, with properties and payload of no length.
+    fn begin_skip_in_properties(&mut self, header: usize, body: usize) -> Result<(), Error> {
+        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
+        let first = bytes.first().copied().unwrap_or_default();
+        let at = payload_at(bytes, header, Version::V3)?.unwrap_or(header);
+        let mut head = bytes.get(header..at).unwrap_or_default().to_vec();
+        head.push(0);
+        let mut digest = Sha256::new();
+        digest.update(bytes.get(at..).unwrap_or_default());
+        self.skipped = Some(Box::new(Skipped {
+            first,
+            payload_at: head.len(),
+            head,
+            left: header + body - bytes.len(),
+            bytes: (header + body - at) as u64,
             digest,
         }));
         self.filled = 0..0;
@@ -335,6 +357,23 @@ mod tests {
             }
         }
         assert_eq!(digest, Some(Sha256::digest(&large).into()));
+    }
+
+    #[test]
+    fn properties_that_are_larger_than_the_buffer_are_read_past() {
+        let properties = PublishProperties {
+            user_properties: vec![("k".repeat(60_000), "v".repeat(60_000))],
+            ..Default::default()
+        };
+        let mut publish = Wire::new("t", QoS::AtLeastOnce, b"1".to_vec(), Some(properties));
+        publish.pkid = 9;
+        let mut bytes = BytesMut::new();
+        Packet::Publish(publish).write(&mut bytes, None).unwrap();
+        bytes.extend_from_slice(&wire("b", QoS::AtMostOnce, b"after".to_vec(), false));
+        let came = feed(&bytes, 10_000, 999);
+        assert_eq!((&came[0].0[..], &came[0].1[..]), (&b"t"[..], &b""[..]));
+        assert!(came[0].2.is_some_and(|bytes| bytes > 120_000));
+        assert_eq!(came[1], (b"b".to_vec(), b"after".to_vec(), None));
     }
 
     #[test]

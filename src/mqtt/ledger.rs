@@ -75,6 +75,10 @@ impl Ledger {
 
     /// Enters a QoS 1 message.
     pub fn enter(&mut self, packet_id: u16, dup: bool, digest: u64) -> Entered {
+        if dup && self.has_arrived(packet_id, digest) {
+            // Some brokers send again on a timer what they still wait for.
+            return Entered::Known;
+        }
         if let Some(ordinal) = self.unbound.remove(&packet_id) {
             if dup && self.entry(ordinal).is_some_and(|entry| entry.digest == digest) {
                 self.arrived.push_back(ordinal);
@@ -127,6 +131,14 @@ impl Ledger {
     /// Messages of this connection that are not acknowledged.
     pub fn open(&self) -> usize {
         self.arrived.len()
+    }
+
+    fn has_arrived(&self, packet_id: u16, digest: u64) -> bool {
+        self.arrived.iter().any(|ordinal| {
+            let at = usize::try_from(ordinal - self.first).ok();
+            let entry = at.and_then(|at| self.entries.get(at));
+            entry.is_some_and(|it| it.packet_id == packet_id && it.digest == digest)
+        })
     }
 
     fn entry(&mut self, ordinal: u64) -> Option<&mut Entry> {
@@ -226,6 +238,14 @@ mod tests {
         assert_eq!(ledger.enter(3, true, 3), Entered::Known);
         ledger.settle(run(1, 3), Outcome::Delivered);
         assert_eq!(acknowledged(&mut ledger), [1, 2, 3], "as they came");
+    }
+
+    #[test]
+    fn what_a_broker_sends_again_on_a_timer_is_known() {
+        let mut ledger = ledger_with(&[1, 2]);
+        assert_eq!(ledger.enter(1, true, 1), Entered::Known);
+        ledger.settle(run(0, 2), Outcome::Delivered);
+        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![1, 2], 0));
     }
 
     #[test]

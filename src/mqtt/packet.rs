@@ -211,6 +211,11 @@ pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
 
 /// Whether a CONNACK refuses, why, and whether for good.
 pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<(String, bool)>, Error> {
+    if version == Version::V5 && matches!(bytes, [0x20, 2, _, code] if *code > 0) {
+        // A broker that only knows 3.1.1 answers in its own way.
+        let reason = "it does not know MQTT 5: set version = 3";
+        return Ok(Some((reason.to_owned(), true)));
+    }
     let mut stream = BytesMut::from(bytes);
     if version == Version::V3 {
         return match v4::Packet::read(&mut stream, usize::MAX).map_err(protocol)? {
@@ -382,5 +387,7 @@ mod tests {
         assert_eq!(refusal(&[0x20, 3, 0, 0, 0], Version::V5).unwrap(), None);
         let v3 = refusal(&[0x20, 2, 0, 5], Version::V3).unwrap();
         assert_eq!(v3, Some(("not authorized".into(), true)));
+        let old = refusal(&[0x20, 2, 0, 1], Version::V5).unwrap();
+        assert!(old.is_some_and(|(reason, permanent)| reason.contains("version = 3") && permanent));
     }
 }

@@ -63,7 +63,6 @@ impl Session {
             match Connection::open(&self.options, hello, self.buffer_bytes).await {
                 Ok((connection, greeting)) => {
                     self.connected += 1;
-                    self.repeated.reset();
                     tracing::info!(
                         broker = %self.options.url,
                         client = self.options.client_id,
@@ -82,6 +81,7 @@ impl Session {
     /// The connection is worth counting as good: the next pause is a short one.
     pub fn proved(&mut self) {
         self.backoff.reset();
+        self.repeated.reset();
     }
 
     /// Says that the connection broke and waits before the next.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::metrics::{Balance, Metrics};
+use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::settlement::{Outcome, Settle, Settled};
@@ -20,6 +21,8 @@ pub struct Books {
     pub registry: Arc<Registry>,
     /// The totals.
     pub metrics: Arc<Metrics>,
+    /// The pace of the thread that runs the sink.
+    pub pace: Arc<Pace>,
 }
 
 impl Settle for Books {

@@ -27,11 +27,18 @@ pub struct BatchName {
     pub format: Format,
 }
 
+/// A message, and the batch id it carries.
+#[derive(Debug, Clone)]
+struct Part {
+    id: String,
+    message: Arc<Outgoing>,
+}
+
 /// What stays until it is acknowledged.
 #[derive(Debug)]
 pub struct Flight {
     /// One message, or the parts of a batch; `None` for a part that has been answered.
-    parts: Vec<Option<Arc<Outgoing>>>,
+    parts: Vec<Option<Part>>,
     batch: Option<BatchName>,
     receipts: Receipts,
     /// What its records settle as.
@@ -42,17 +49,19 @@ impl Flight {
     /// A batch in flight, or (without a name) a dead letter.
     pub fn new(message: Outgoing, batch: Option<BatchName>, receipts: Receipts) -> Self {
         let outcome = if batch.is_some() { Outcome::Delivered } else { Outcome::DeadLettered };
-        Self { parts: vec![Some(Arc::new(message))], batch, receipts, outcome }
+        let id = batch.as_ref().map_or(String::new(), |name| name.id.clone());
+        let parts = vec![Some(Part { id, message: Arc::new(message) })];
+        Self { parts, batch, receipts, outcome }
     }
 
     /// Parts that have not been answered, with their places.
     pub fn parts(&self) -> impl Iterator<Item = (u32, &Arc<Outgoing>)> {
-        (0..).zip(&self.parts).filter_map(|(at, part)| Some((at, part.as_ref()?)))
+        (0..).zip(&self.parts).filter_map(|(at, part)| Some((at, &part.as_ref()?.message)))
     }
 
     /// One part that has not been answered.
     pub fn part(&self, at: u32) -> Option<&Arc<Outgoing>> {
-        self.parts.get(at as usize)?.as_ref()
+        Some(&self.parts.get(at as usize)?.as_ref()?.message)
     }
 
     /// Notes that a part has been answered; true when that was the last.
@@ -72,23 +81,29 @@ impl Flight {
     /// Returns whether it did.
     pub fn split(&mut self, bytes_max: usize) -> bool {
         let Some(name) = &self.batch else { return false };
-        let [Some(whole)] = self.parts.as_slice() else { return false };
-        if whole.payload.len() <= bytes_max {
-            return false;
-        }
-        let records = name.format.records(&whole.payload);
-        let parts = group(&records, bytes_max.saturating_sub(overhead(name)));
-        let parts = (1..).zip(parts).map(|(at, records)| part(name, whole, at, records));
-        let parts: Vec<_> = parts.map(|message| Some(Arc::new(message))).collect();
-        if parts.len() > 1 {
-            self.parts = parts;
-        }
-        self.parts.len() > 1
+        let before = self.parts.len();
+        let parts = self.parts.iter().flat_map(|part| match part {
+            Some(part) if part.message.payload.len() > bytes_max => pieces(name, part, bytes_max),
+            other => vec![other.clone()],
+        });
+        self.parts = parts.collect();
+        self.parts.len() > before
     }
 }
 
-fn overhead(name: &BatchName) -> usize {
-    let id = format!("{}.4294967295", name.id);
+/// A part in pieces; itself, when it is a single record.
+fn pieces(name: &BatchName, whole: &Part, bytes_max: usize) -> Vec<Option<Part>> {
+    let records = name.format.records(&whole.message.payload);
+    let groups = group(&records, bytes_max.saturating_sub(overhead(name, &whole.id)));
+    if groups.len() < 2 {
+        return vec![Some(whole.clone())];
+    }
+    let piece = |(at, records): (u32, _)| Some(piece(name, whole, at, records));
+    (1..).zip(groups).map(piece).collect()
+}
+
+fn overhead(name: &BatchName, id: &str) -> usize {
+    let id = format!("{id}.4294967295");
     let (gateway, sealed_at) = (&name.gateway, name.sealed_at);
     name.format.overhead_bytes(&Head { gateway, batch: &id, sealed_at, count: usize::MAX })
 }
@@ -112,19 +127,20 @@ fn group<'a>(
     groups
 }
 
-fn part(
+fn piece(
     name: &BatchName,
-    whole: &Outgoing,
+    whole: &Part,
     at: u32,
     records: &[&serde_json::value::RawValue],
-) -> Outgoing {
-    let id = format!("{}.{at}", name.id);
+) -> Part {
+    let id = format!("{}.{at}", whole.id);
     let text = records.iter().map(|it| it.get()).collect::<Vec<_>>().join(",");
     let count = records.len();
     let head = Head { gateway: &name.gateway, batch: &id, sealed_at: name.sealed_at, count };
     let payload = Bytes::from(name.format.batch(&head, text.as_bytes()));
     let properties = batch_properties(&head);
-    Outgoing { payload, properties, ..whole.clone() }
+    let message = Outgoing { payload, properties, ..Outgoing::clone(&whole.message) };
+    Part { message: Arc::new(message), id }
 }
 
 /// The MQTT 5 user properties of a batch.

@@ -125,6 +125,7 @@ impl Pipeline {
             queue: Queue::new(limits, plan.intakes().count()),
             registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),
             metrics: Arc::new(Metrics::default()),
+            pace: Arc::clone(&pace),
         };
         let (plan, embedded) = embed(plan).await?;
         Ok(Self { plan: Arc::new(plan), books: Arc::new(books), pace, seed, _embedded: embedded })
@@ -181,7 +182,8 @@ impl Pipeline {
         let mut sinks = Tasks::default();
         let seed = self.seed ^ 0x5157;
         let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
-        let sink = MqttSink::new(session, self.plan.lane_max(), queue.post());
+        let sink =
+            MqttSink::new(session, self.plan.lane_max(), self.plan.output.qos.0, queue.post());
         let metrics = Arc::clone(&self.books.metrics);
         sinks.start(async move { sink.run(&metrics, watch).await });
         let books = Arc::clone(&self.books);
@@ -194,6 +196,7 @@ impl Pipeline {
             metrics: Arc::clone(&self.books.metrics),
             pace: Arc::clone(&self.pace),
             on_full: self.plan.queue.on_full,
+            remembered_max: self.plan.remembered_max(),
             record_bytes_max: self.plan.queue.record_bytes_max.get(),
         }
     }
@@ -265,6 +268,13 @@ impl Running {
                         error = error.or(failed);
                     }
                 },
+                Some(ended) = self.sinks.next() => {
+                    // It only ends when it failed for good, which the worker is told, or panicked.
+                    if let Err(panicked) = ended {
+                        error = error.or(Some(panicked.into()));
+                        self.post.send(sink::Event::Abort);
+                    }
+                }
                 () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
                     tracing::error!(
                         grace_seconds = grace.as_secs_f64(),

@@ -26,6 +26,7 @@ use crate::clock::Now;
 use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, RECONNECT_PAUSE};
 use crate::metrics::Metrics;
 use crate::mqtt::packet::Answer;
+use crate::pace::Pace;
 use crate::repeat::Repeated;
 use crate::settlement::Outcome;
 use crate::sink::{self, Number, Publication};
@@ -75,11 +76,17 @@ pub struct Publisher {
     repeated: Repeated,
     nobody: Repeated,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
 }
 
 impl Publisher {
     /// With nothing in flight and no connection.
-    pub fn new(window_batches: usize, wire_overhead_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        window_batches: usize,
+        wire_overhead_bytes: usize,
+        metrics: Arc<Metrics>,
+        pace: Arc<Pace>,
+    ) -> Self {
         let (first, longest) = RECONNECT_PAUSE;
         Self {
             window: Window::default(),
@@ -98,6 +105,7 @@ impl Publisher {
             repeated: Repeated::default(),
             nobody: Repeated::default(),
             metrics,
+            pace,
         }
     }
 
@@ -225,6 +233,7 @@ impl Publisher {
         if lane.publications.try_send(publication).is_err() {
             self.lane = None;
         }
+        self.pace.wake();
     }
 
     fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {

@@ -47,6 +47,7 @@ impl Bench {
             queue: Queue::new(limits, 1),
             registry: Arc::new(Registry::new(10)),
             metrics: Arc::new(Metrics::default()),
+            pace: Arc::default(),
         });
         let started = Timestamp::from_millis(0xabc);
         Self {
@@ -295,6 +296,11 @@ fn a_batch_that_no_longer_fits_is_split_and_settles_when_all_parts_are_answered(
         assert!(part.message.payload.len() + 256 <= 1200);
         assert_eq!(part.message.properties[0].1, format!("{id}.{at}"));
     }
+    let first = bench.came.len();
+    bench.disconnect();
+    bench.connect(Some(800), usize::MAX);
+    assert!(bench.came.len() > first, "and in smaller ones");
+    assert_eq!(bench.records().concat(), values);
     while let Some(part) = bench.came.first() {
         assert_eq!(bench.balance().delivered, 0);
         bench.answer(part.number, Answer::Taken);

@@ -79,7 +79,7 @@ impl Worker {
         Self {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
-            publisher: Publisher::new(window, wire, metrics),
+            publisher: Publisher::new(window, wire, metrics, Arc::clone(&books.pace)),
             batch_prefix: format!("{}-{:x}", plan.gateway.id, started.millis()),
             plan,
             books,
@@ -267,7 +267,7 @@ impl Worker {
         (reason, detail, payload): (Reason, &[u8], &[u8]),
     ) {
         let row = self.row(record);
-        let letter = DeadLetter {
+        let mut letter = DeadLetter {
             gateway: &self.plan.gateway.id,
             reason,
             detail,
@@ -276,10 +276,15 @@ impl Worker {
             received: record.received,
             payload,
         };
+        let mut encoded = letter.encode();
+        if self.fits.is_some_and(|max| encoded.len() > max) {
+            letter.payload = &[];
+            encoded = letter.encode();
+        }
         let message = Outgoing {
             topic: self.plan.output.dead_letter_topic.clone(),
             qos: self.plan.output.qos.0,
-            payload: Bytes::from(letter.encode()),
+            payload: Bytes::from(encoded),
             content_type: dead_letter::CONTENT_TYPE,
             properties: vec![("gateway".to_owned(), self.plan.gateway.id.clone())],
         };

@@ -122,19 +122,31 @@ impl<E> State<E> {
         record: &Record,
         shed: &mut Vec<SensorIndex>,
     ) -> bool {
-        while !shared.claim(1, bytes_of(record)) {
-            if !record.sheddable {
-                return false;
-            }
-            let Some((sensor, bytes)) = self.lane.shed_for(record.sensor) else {
-                return false;
-            };
+        let wanted = bytes_of(record);
+        if shared.claim(1, wanted) {
+            return true;
+        }
+        if !record.sheddable {
+            return false;
+        }
+        // What is freed is for this record and not for whoever waits.
+        let (mut places, mut freed) = (0, 0);
+        while let Some((sensor, bytes)) = self.lane.shed_for(record.sensor) {
             shed.push(sensor);
             shared.held.fetch_sub(1, Ordering::Relaxed);
-            shared.places.add_permits(1);
-            shared.bytes.add_permits(bytes);
+            places += 1;
+            freed += bytes;
+            let missing = wanted.saturating_sub(u32::try_from(freed).unwrap_or(u32::MAX));
+            if let Ok(rest) = shared.bytes.try_acquire_many(missing) {
+                rest.forget();
+                shared.places.add_permits(places - 1);
+                shared.bytes.add_permits(freed.saturating_sub(wanted as usize));
+                return true;
+            }
         }
-        true
+        shared.places.add_permits(places);
+        shared.bytes.add_permits(freed);
+        false
     }
 }
 

@@ -11,8 +11,9 @@ use super::OnFull;
 use crate::record::{Body, Chunk, Record, Span};
 use crate::settlement::SensorIndex;
 
-/// Tombstones up to which the lane is not rebuilt.
+/// Tombstones, and bytes of them, up to which the lane is not rebuilt.
 const TOMBSTONES_SPARED: usize = 1024;
+const TOMBSTONE_BYTES_SPARED: usize = 64 * 1024;
 
 /// Memory of a used chunk that is kept for the next; more goes back to the system.
 const SPARE_BYTES_MAX: usize = 1024 * 1024;
@@ -97,6 +98,7 @@ impl Lane {
 
     /// Puts a reading of `value` here.
     pub(super) fn push_value(&mut self, record: &mut Record, value: &[u8]) {
+        self.tidy();
         let value = self.chunk.put(value);
         record.body = Body::Reading { value, timestamp: Span::default(), extra: Span::default() };
         self.chunk.records.push(*record);
@@ -138,6 +140,7 @@ impl Lane {
 
     /// Copies the first ones and leaves tombstones in their places.
     fn take_first(&mut self, records_max: usize) -> Chunk {
+        self.tidy();
         let mut taken = self.spare.take().unwrap_or_default();
         let waiting = |(_, record): &(usize, &Record)| record.sequence != 0;
         let places = self.chunk.records.iter().enumerate().skip(self.waiting_from);
@@ -206,7 +209,9 @@ impl Lane {
 
     /// Rebuilds the lane when more than half of it are tombstones.
     fn tidy(&mut self) {
-        if self.tombstones <= TOMBSTONES_SPARED || self.tombstones <= self.records() {
+        let many = self.tombstones > TOMBSTONES_SPARED.max(self.records());
+        let heavy = self.tombstone_bytes > TOMBSTONE_BYTES_SPARED.max(self.bytes());
+        if !many && !heavy {
             return;
         }
         let mut kept = Chunk::default();

@@ -27,6 +27,7 @@ pub struct MqttSink {
     session: Session,
     version: Version,
     lane_max: usize,
+    qos: u8,
     post: Post<Event>,
 }
 
@@ -58,10 +59,10 @@ impl InFlight {
 }
 
 impl MqttSink {
-    /// A sink that takes `lane_max` publications at a time.
-    pub fn new(session: Session, lane_max: usize, post: Post<Event>) -> Self {
+    /// A sink that takes `lane_max` publications at a time, of `qos` at most.
+    pub fn new(session: Session, lane_max: usize, qos: u8, post: Post<Event>) -> Self {
         let version = session.options().version;
-        Self { session, version, lane_max, post }
+        Self { session, version, lane_max, qos, post }
     }
 
     /// Publishes until the gateway closes.
@@ -87,6 +88,9 @@ impl MqttSink {
             metrics.disconnections.one();
             self.post.send(Event::Disconnected);
             let Err(error) = ended else { return };
+            if error.is_permanent() && self.session.epoch() == 1 {
+                return self.post.send(Event::Failed(error));
+            }
             tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => return,
@@ -102,6 +106,10 @@ impl MqttSink {
         greeting: Greeting,
         phase: &mut Watch,
     ) -> Result<(), Error> {
+        if greeting.qos_max < self.qos {
+            let reason = format!("it takes no QoS above {}: set output.qos", greeting.qos_max);
+            return Err(Error::Refused { reason, permanent: true });
+        }
         let (lane, mut publications) = mpsc::channel(self.lane_max);
         self.post.send(Event::Connected {
             lane,

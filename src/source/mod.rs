@@ -46,6 +46,8 @@ pub struct Context {
     pub pace: Arc<Pace>,
     /// What happens to QoS 0 when the queue is full.
     pub on_full: OnFull,
+    /// Topics and ids that one intake remembers.
+    pub remembered_max: usize,
     /// A payload above this is dead-lettered with its head.
     pub record_bytes_max: usize,
 }

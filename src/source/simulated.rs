@@ -256,6 +256,9 @@ impl Sensor {
         }
         drop(id);
         loop {
+            if self.left == Some(0) {
+                return Ok(());
+            }
             let readings = if self.interval.is_zero() { SIMULATED_RUN_RECORDS } else { 1 };
             tokio::select! {
                 biased;

@@ -1,8 +1,11 @@
 //! What can only be judged when all settings are known: relations between sections.
 
-use super::{Plan, RECORD_OVERHEAD_BYTES};
-use crate::limits::{SOURCES_MAX, mebibytes};
+use super::Plan;
+use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
 use crate::mqtt::options::{BrokerUrl, Tls};
+
+/// MQTT 5 §1.5.5: a packet has at most 268,435,455 bytes; the rest is for what is no record.
+const BATCH_BYTES_MOST: usize = 268_000_000;
 
 impl Plan {
     /// What is wrong with the settings taken together: key and remedy.
@@ -107,6 +110,10 @@ impl Plan {
                 "is too small for a record of up to {record} bytes (queue.record_bytes_max and its \
                  envelope)"
             );
+            wrong("batch.bytes_max", text);
+        }
+        if self.batch.bytes_max.get() > BATCH_BYTES_MOST {
+            let text = format!("is above {BATCH_BYTES_MOST} bytes, more than an MQTT packet holds");
             wrong("batch.bytes_max", text);
         }
         if self.batch.records_max > self.queue.records_max {

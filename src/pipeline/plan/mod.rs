@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
-use crate::limits::{Budget, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::limits::{
+    Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX,
+    TOPIC_REMEMBERED_BYTES_MAX, WRITE_BUFFER_BYTES_MAX,
+};
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
@@ -212,6 +215,11 @@ impl Plan {
         })
     }
 
+    /// Topics and ids that one intake remembers: all together no more than sensors.
+    pub fn remembered_max(&self) -> usize {
+        self.gateway.sensors_max.get() as usize / self.intakes().count().max(1)
+    }
+
     /// Bytes of a read buffer of an intake.
     pub fn read_buffer_bytes(&self) -> usize {
         self.queue.record_bytes_max.get() + READ_AHEAD_BYTES
@@ -264,16 +272,16 @@ impl Plan {
         budget.add("dead letters in flight", letters * DEAD_LETTER_BYTES);
         budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch));
         // The read buffer, and the records read from it before they are offered.
-        budget.add("intake connections", intakes * (3 * buffer + 3 * buffer / 8 * record / 8));
+        budget.add(
+            "intake connections",
+            intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record),
+        );
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
         budget.add("the program itself", PROGRAM_BYTES);
         budget
     }
 }
-
-/// What a record has in a batch beside its value: ids, times, a topic.
-pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 
 /// A record's part of receipts, at worst a run of its own.
 const RECEIPT_BYTES: u64 = 64;
@@ -284,11 +292,12 @@ const LEDGER_ENTRY_BYTES: u64 = 72;
 /// A dead letter in flight, at worst all escapes.
 const DEAD_LETTER_BYTES: u64 = 32 * 1024;
 
-/// A sensor's row, its ids and its topic as remembered by an intake; ids of 32 bytes.
-const SENSOR_BYTES: u64 = 480;
+/// A sensor's row with its id thrice, and an intake's memory of its topic or id: at their longest.
+const SENSOR_BYTES: u64 =
+    (200 + 4 * SENSOR_ID_BYTES_MAX + 2 * 64 + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
 /// A simulated sensor's task.
-const SIMULATED_BYTES: u64 = 1024;
+const SIMULATED_BYTES: u64 = 2048;
 
 /// Code, stacks, runtime, allocator.
 const PROGRAM_BYTES: u64 = 16 << 20;

@@ -13,22 +13,21 @@
 
 use std::pin::pin;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use self::reader::Reader;
+pub use self::settings::{Qos, Retained, Settings};
 use super::Context;
 use crate::clock;
-use crate::codec::Payload;
-use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN, WINDOW_SILENCE};
+use crate::limits::{
+    CHUNK_RECORDS_MAX, CLOSE_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, WINDOW_LEAST, WINDOW_SILENCE,
+};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::ledger::Ledger;
-use crate::mqtt::options::Version;
 use crate::mqtt::packet::{Greeting, Hello};
 use crate::mqtt::session::Session;
-use crate::mqtt::topic::{Filter, Group};
 use crate::pace::Hurry;
 use crate::phase::{Phase, Watch};
 use crate::queue::{Inlet, Returned};
@@ -36,74 +35,7 @@ use crate::record::{Chunk};
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 mod reader;
-
-/// `[sensors.<name>.mqtt]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// What to subscribe to.
-    pub topic: Filter,
-    /// 0, 1 or 2; 2 is granted as 1.
-    #[serde(default)]
-    pub qos: Qos,
-    /// Shares the subscription with all gateways of the group.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<Group>,
-    /// What to do with messages that the broker had retained.
-    #[serde(default)]
-    pub retained: Retained,
-    /// How payloads are read.
-    #[serde(default)]
-    pub payload: Payload,
-}
-
-/// A subscription's quality of service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-pub struct Qos(u8);
-
-impl Default for Qos {
-    fn default() -> Self {
-        Self(1)
-    }
-}
-
-impl TryFrom<u8> for Qos {
-    type Error = String;
-
-    fn try_from(qos: u8) -> Result<Self, String> {
-        if qos <= 2 { Ok(Self(qos)) } else { Err(format!("{qos} is no QoS: write 0, 1 or 2")) }
-    }
-}
-
-impl From<Qos> for u8 {
-    fn from(qos: Qos) -> Self {
-        qos.0
-    }
-}
-
-impl Qos {
-    /// What we ask for.
-    pub fn granted(self) -> u8 {
-        self.0.min(1)
-    }
-
-    /// Whether more was wished than we ask for.
-    pub fn is_lowered(self) -> bool {
-        self.0 > 1
-    }
-}
-
-/// What to do with retained messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Retained {
-    /// Take them, marked `"retained":true`.
-    #[default]
-    Accept,
-    /// Leave them: acknowledge and count.
-    Skip,
-}
+mod settings;
 
 /// An entry's intake.
 #[derive(Debug)]
@@ -111,9 +43,10 @@ pub struct Intake<E> {
     reader: Reader,
     session: Session,
     ledger: Ledger,
-    /// Unacknowledged messages that the broker is taken to allow, and what was set.
+    /// Unacknowledged messages that the broker is taken to allow.
     window: usize,
-    window_set: usize,
+    /// Packets may be left in the connection's buffer: the chunk was full.
+    unread: bool,
     inlet: Option<Inlet<E>>,
     returned: Returned<E>,
     settled: Vec<(Run, Outcome)>,
@@ -136,7 +69,7 @@ impl<E> Intake<E> {
             session,
             ledger: Ledger::default(),
             window: usize::from(window),
-            window_set: usize::from(window),
+            unread: false,
             inlet: Some(inlet),
             returned,
             settled: Vec::new(),
@@ -168,6 +101,7 @@ impl<E> Intake<E> {
             };
             self.context.metrics.connections.one();
             let served = self.serve(connection, greeting, &mut phase).await;
+            self.returned.starved(false);
             self.context.metrics.disconnections.one();
             match served {
                 Ok(()) => break Ok(()),
@@ -182,7 +116,12 @@ impl<E> Intake<E> {
                 },
             }
         };
-        // Taken from the connection, but never offered: the broker still has them.
+        if let Some(inlet) = &self.inlet {
+            let before = self.chunk.records.len();
+            inlet.try_offer(&mut self.chunk, &mut self.shed);
+            self.count_offered(before);
+        }
+        // Taken from the connection, but never offered: the broker still has those of QoS 1.
         let left = self.chunk.records.len() as u64;
         self.context.metrics.received.add(left);
         self.context.metrics.abandoned.add(left);
@@ -197,13 +136,18 @@ impl<E> Intake<E> {
         phase: &mut Watch,
     ) -> Result<(), Error> {
         self.begin(&mut connection, greeting)?;
-        // What came together with CONNACK.
+        // What is left from the connection before goes first, then what came with CONNACK.
+        self.offer(&mut connection, phase).await?;
         self.read(&mut connection)?;
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
             let draining = self.inlet.is_none();
+            if self.unread && !draining {
+                self.read(&mut connection)?;
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = self.returned.some() => self.acknowledge(&mut connection),
@@ -214,15 +158,18 @@ impl<E> Intake<E> {
                     self.inlet = None;
                     self.returned.starved(false);
                 }
-                () = sleep(WINDOW_SILENCE), if !draining && self.is_assumed_too_much() => {
-                    self.window = self.ledger.open();
-                    self.returned.starved(true);
-                }
                 turn = connection.turn(!draining) => {
                     turn?;
                     if !draining {
                         self.read(&mut connection)?;
                     }
+                }
+                () = sleep(WINDOW_SILENCE), if !draining && self.is_assumed_too_much() => {
+                    self.window = self.ledger.open();
+                    self.returned.starved(true);
+                }
+                () = sleep(CONNECT_MAX), if !draining && !self.reader.subscribed => {
+                    return Err(Error::TimedOut(CONNECT_MAX));
                 }
             }
         }
@@ -268,15 +215,8 @@ impl<E> Intake<E> {
             return Ok(());
         }
         let all = inlet.try_offer(&mut self.chunk, &mut self.shed);
-        self.context.metrics.received.add((before - self.chunk.records.len()) as u64);
-        if !self.shed.is_empty() {
-            self.context.metrics.shed.add(self.shed.len() as u64);
-            self.context.registry.shed(&self.shed);
-            self.shed.clear();
-        }
-        if all {
-            return Ok(());
-        }
+        self.count_offered(before);
+        let Some(inlet) = self.inlet.as_ref().filter(|_| !all) else { return Ok(()) };
         let waiting = self.chunk.records.len();
         let ended = wait_for_room(
             inlet,
@@ -294,10 +234,21 @@ impl<E> Intake<E> {
         ended
     }
 
-    /// MQTT 3.1.1 does not say what the broker allows. It once sent more than was set; if now it is
-    /// silent with no less than that unacknowledged, this is what it allows.
+    /// What the broker allows is never said: MQTT 3.1.1 has no word for it, and with MQTT 5 a broker
+    /// may have a bound of its own below ours. If it is silent with a good number unacknowledged,
+    /// this is what it allows; when more come, it allows more.
     fn is_assumed_too_much(&self) -> bool {
-        (self.window_set..self.window).contains(&self.ledger.open())
+        (WINDOW_LEAST..self.window).contains(&self.ledger.open())
+    }
+
+    /// Enters what the queue took or shed of the chunk's `before` records.
+    fn count_offered(&mut self, before: usize) {
+        self.context.metrics.received.add((before - self.chunk.records.len()) as u64);
+        if !self.shed.is_empty() {
+            self.context.metrics.shed.add(self.shed.len() as u64);
+            self.context.registry.shed(&self.shed);
+            self.shed.clear();
+        }
     }
 
     fn acknowledge(&mut self, connection: &mut Connection) {
@@ -313,38 +264,48 @@ impl<E> Intake<E> {
     /// Reads all packets that have come into the chunk.
     fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
         let now = clock::now().wall;
-        let mut skipped = false;
-        while let Some(incoming) = connection.packet()? {
+        let mut known = false;
+        self.unread = true;
+        while self.chunk.records.len() < CHUNK_RECORDS_MAX {
+            let Some(incoming) = connection.packet()? else {
+                self.unread = false;
+                break;
+            };
             let publish = match incoming {
                 Incoming::Publish(publish) => publish,
                 Incoming::Other(bytes) => {
                     self.reader.control(bytes)?;
+                    self.session.proved();
                     continue;
                 }
             };
             let metrics = &self.context.metrics;
             let entered = self.reader.enter(&mut self.ledger, &publish, metrics)?;
-            let Some(token) = entered else { continue };
+            self.session.proved();
+            let Some(token) = entered else {
+                known = true;
+                continue;
+            };
             if publish.retain && self.reader.settings.retained == Retained::Skip {
                 self.context.metrics.retained_skipped.one();
                 let run = Run { source: token.source, first: token.ordinal, count: 1 };
                 if !token.is_none() {
                     self.ledger.settle(run, Outcome::Delivered);
-                    skipped = true;
+                    known = true;
                 }
                 continue;
             }
             self.reader.take(&publish, token, now, &mut self.chunk);
         }
-        if self.ledger.open() > self.window && self.reader.version == Version::V3 {
+        if self.ledger.open() > self.window {
             // The broker allows more than was assumed.
             self.window = self.ledger.open();
         }
         self.returned.starved(self.ledger.open() >= self.window);
-        if skipped {
+        if known {
+            // Some may have settled already, and nothing else would say so again.
             self.acknowledge(connection);
         }
-        self.session.proved();
         Ok(())
     }
 }

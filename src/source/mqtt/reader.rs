@@ -9,7 +9,10 @@ use foldhash::fast::{FixedState, RandomState};
 
 use super::Settings;
 use crate::codec::Malformed;
-use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, SENSOR_ID_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX, TOPICS_REMEMBERED_MAX};
+use crate::limits::{
+    DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
+    TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
+};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -162,6 +165,12 @@ impl Reader {
             Ok(reading) => reading,
             Err(malformed) => return Err((row, malformed)),
         };
+        let text = reading.value.bytes() + reading.timestamp.bytes() + reading.extra.bytes();
+        let text_max = self.context.record_bytes_max + RECORD_OVERHEAD_BYTES;
+        if text > text_max {
+            let detail = format!("{text} bytes as JSON; at most {text_max}");
+            return Err((row, Malformed { reason: Reason::Oversize, detail }));
+        }
         let body = Body::Reading {
             value: reading.value,
             timestamp: reading.timestamp,
@@ -212,7 +221,8 @@ impl Reader {
             None => Arc::clone(&self.own),
             Some(id) => self.row(usable_id(id)?),
         };
-        if self.by_topic.len() < TOPICS_REMEMBERED_MAX {
+        let worth = self.settings.topic.has_placeholder() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
+        if worth && self.by_topic.len() < self.context.remembered_max {
             self.by_topic.insert(topic.into(), Arc::clone(&row));
         }
         Ok(row)
@@ -223,7 +233,7 @@ impl Reader {
             return Ok(Arc::clone(row));
         }
         let row = self.row(usable_id(id.as_bytes())?);
-        if self.by_id.len() < TOPICS_REMEMBERED_MAX {
+        if self.by_id.len() < self.context.remembered_max {
             self.by_id.insert(id.into(), Arc::clone(&row));
         }
         Ok(row)

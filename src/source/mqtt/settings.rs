@@ -1,0 +1,74 @@
+//! What can be set for a subscription.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::Payload;
+use crate::mqtt::topic::{Filter, Group};
+
+/// `[sensors.<name>.mqtt]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What to subscribe to.
+    pub topic: Filter,
+    /// 0, 1 or 2; 2 is granted as 1.
+    #[serde(default)]
+    pub qos: Qos,
+    /// Shares the subscription with all gateways of the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+    /// What to do with messages that the broker had retained.
+    #[serde(default)]
+    pub retained: Retained,
+    /// How payloads are read.
+    #[serde(default)]
+    pub payload: Payload,
+}
+
+/// A subscription's quality of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Qos(u8);
+
+impl Default for Qos {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl TryFrom<u8> for Qos {
+    type Error = String;
+
+    fn try_from(qos: u8) -> Result<Self, String> {
+        if qos <= 2 { Ok(Self(qos)) } else { Err(format!("{qos} is no QoS: write 0, 1 or 2")) }
+    }
+}
+
+impl From<Qos> for u8 {
+    fn from(qos: Qos) -> Self {
+        qos.0
+    }
+}
+
+impl Qos {
+    /// What we ask for.
+    pub fn granted(self) -> u8 {
+        self.0.min(1)
+    }
+
+    /// Whether more was wished than we ask for.
+    pub fn is_lowered(self) -> bool {
+        self.0 > 1
+    }
+}
+
+/// What to do with retained messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retained {
+    /// Take them, marked `"retained":true`.
+    #[default]
+    Accept,
+    /// Leave them: acknowledge and count.
+    Skip,
+}
