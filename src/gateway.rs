@@ -80,6 +80,12 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
     if let Some(listen) = settings.http.listen {
         tracing::warn!(%listen, "http.listen is set, but this version serves no HTTP");
     }
+    if settings.plan.broker.url == BrokerUrl::Embedded {
+        tracing::info!(
+            "the embedded broker is for trying out: it forgets everything at the end, and its own \
+             memory is not in the bound"
+        );
+    }
     for (name, entry) in settings.plan.intakes() {
         if entry.qos.is_lowered() {
             tracing::info!(sensor = name, "qos = 2 is granted as 1: readings come at least once");

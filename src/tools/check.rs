@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::limits::mebibytes;
+use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::topic::Group;
 use crate::pipeline::plan::Plan;
 
@@ -21,8 +22,11 @@ fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
     for line in budget.to_string().lines() {
         writeln!(out, "# {line}")?;
     }
-    writeln!(out, "#\n# Clients and topics")?;
     let broker = &plan.broker;
+    if broker.url == BrokerUrl::Embedded {
+        writeln!(out, "#   the embedded broker comes on top: it is for trying out, and not bounded")?;
+    }
+    writeln!(out, "#\n# Clients and topics")?;
     for (name, settings) in plan.intakes() {
         let group = settings.group.as_ref().map(Group::as_str);
         let filter = settings.topic.subscription(group);
