@@ -24,7 +24,10 @@ fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     let broker = &plan.broker;
     if broker.url == BrokerUrl::Embedded {
-        writeln!(out, "#   the embedded broker comes on top: it is for trying out, and not bounded")?;
+        writeln!(
+            out,
+            "#   the embedded broker comes on top: it is for trying out, and not bounded"
+        )?;
     }
     writeln!(out, "#\n# Clients and topics")?;
     for (name, settings) in plan.intakes() {
