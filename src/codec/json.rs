@@ -35,7 +35,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let pointer = |name: &str| Pointer { path: vec![name.to_owned()] };
-        Self { value: pointer("value"), timestamp: pointer("timestamp"), sensor: pointer("sensorId") }
+        Self {
+            value: pointer("value"),
+            timestamp: pointer("timestamp"),
+            sensor: pointer("sensorId"),
+        }
     }
 }
 
@@ -52,7 +56,9 @@ impl TryFrom<String> for Pointer {
     fn try_from(text: String) -> Result<Self, String> {
         let rest = text.strip_prefix('/').filter(|rest| !rest.is_empty());
         let rest = rest.ok_or_else(|| format!("{text:?} is no JSON pointer: write \"/value\""))?;
-        Ok(Self { path: rest.split('/').map(|it| it.replace("~1", "/").replace("~0", "~")).collect() })
+        Ok(Self {
+            path: rest.split('/').map(|it| it.replace("~1", "/").replace("~0", "~")).collect(),
+        })
     }
 }
 
@@ -106,7 +112,8 @@ impl Settings {
             chunk.take_back(before);
             (chunk.put(json.as_bytes()), Span::default())
         };
-        let timestamp = parts.timestamp.map_or(Span::default(), |raw| chunk.put(raw.get().as_bytes()));
+        let timestamp =
+            parts.timestamp.map_or(Span::default(), |raw| chunk.put(raw.get().as_bytes()));
         Ok(Reading { value, timestamp, extra, sensor: parts.sensor.map(id).transpose()? })
     }
 }

@@ -31,7 +31,7 @@ use crate::mqtt::session::Session;
 use crate::pace::Hurry;
 use crate::phase::{Phase, Watch};
 use crate::queue::{Inlet, Returned};
-use crate::record::{Chunk};
+use crate::record::Chunk;
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 mod reader;
@@ -204,11 +204,7 @@ impl<E> Intake<E> {
     }
 
     /// Offers what has been read; while there is no room, does everything but read.
-    async fn offer(
-        &mut self,
-        connection: &mut Connection,
-        phase: &mut Watch,
-    ) -> Result<(), Error> {
+    async fn offer(&mut self, connection: &mut Connection, phase: &mut Watch) -> Result<(), Error> {
         let Some(inlet) = &self.inlet else { return Ok(()) };
         let before = self.chunk.records.len();
         if before == 0 {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::{FixedState, RandomState};
 
 use super::Settings;
+use crate::clock::Timestamp;
 use crate::codec::Malformed;
 use crate::limits::{
     DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
@@ -22,7 +23,6 @@ use crate::mqtt::options::Version;
 use crate::mqtt::packet::Packet;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
-use crate::clock::Timestamp;
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::settlement::{SourceIndex, Token};
@@ -124,7 +124,13 @@ impl Reader {
     }
 
     /// Makes a record of a message; what can be no reading becomes a dead letter.
-    pub(super) fn take(&mut self, publish: &Publish<'_>, token: Token, now: Timestamp, chunk: &mut Chunk) {
+    pub(super) fn take(
+        &mut self,
+        publish: &Publish<'_>,
+        token: Token,
+        now: Timestamp,
+        chunk: &mut Chunk,
+    ) {
         let before = chunk.bytes();
         let read = self.read(publish, chunk);
         let (row, body) = read.unwrap_or_else(|(row, malformed)| {
@@ -221,7 +227,8 @@ impl Reader {
             None => Arc::clone(&self.own),
             Some(id) => self.row(usable_id(id)?),
         };
-        let worth = self.settings.topic.has_placeholder() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
+        let worth =
+            self.settings.topic.has_placeholder() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
         if worth && self.by_topic.len() < self.context.remembered_max {
             self.by_topic.insert(topic.into(), Arc::clone(&row));
         }
@@ -257,7 +264,9 @@ fn usable_id(id: &[u8]) -> Result<&str, Malformed> {
     }
     if text.len() > SENSOR_ID_BYTES_MAX {
         let bytes = text.len();
-        return Err(wrong(format!("the sensor's id has {bytes} bytes, more than {SENSOR_ID_BYTES_MAX}")));
+        return Err(wrong(format!(
+            "the sensor's id has {bytes} bytes, more than {SENSOR_ID_BYTES_MAX}"
+        )));
     }
     if text.chars().any(char::is_control) {
         return Err(wrong("the sensor's id holds a control character".into()));
