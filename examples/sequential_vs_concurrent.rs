@@ -137,7 +137,7 @@ impl Classroom {
         let settings = Settings { readings: Some(1), ..Settings::default() };
         let sensor = Sensor::new(&settings, 0, clock::now().instant + READ, u64::from(index));
         let ends = (self.queue.inlet(), self.watch.clone());
-        self.sensors.start(sensor.run(format!("TEMP_{index:02}"), ends, self.context.clone()));
+        self.sensors.start(sensor.run(&format!("TEMP_{index:02}"), ends, &self.context));
     }
 }
 

@@ -155,7 +155,7 @@ fn fast_in_process(figures: &mut Figures) {
         for index in 0..FAST {
             let ends = (queue.inlet(), watch.clone());
             let sensor = Sensor::new(&sensor, 0, start, u64::from(index));
-            tasks.start(sensor.run::<_, Infallible>(format!("S_{index}"), ends, context.clone()));
+            tasks.start(sensor.run::<_, Infallible>(&format!("S_{index}"), ends, &context));
         }
         let (outlet, places) = (queue.outlet(), queue.clone());
         let consumer = tasks::thread("consumer", move || consume(outlet, &places)).unwrap();

@@ -220,13 +220,13 @@ impl Pipeline {
     }
 
     fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
-        let start = clock::now().instant;
+        let (start, context) = (clock::now().instant, self.context());
         for (name, settings) in self.plan.simulated() {
             for index in 0..settings.sensors() {
                 let sensor = Sensor::new(settings, index, start, self.seed);
                 let id = settings.sensor_id(name, index);
                 let ends = (self.books.queue.inlet(), watch.clone());
-                sources.start(sensor.run(id, ends, self.context()));
+                sources.start(sensor.run(&id, ends, &context));
             }
         }
     }

@@ -42,15 +42,20 @@ impl<E> Inlet<E> {
         chunk.clear();
     }
 
-    /// Offers one reading of `value` and waits for room where there is none: the short way for a
-    /// sensor that makes them one at a time.
+    /// Waits for a place for one record of `bytes` of text. Whoever has it must
+    /// [put](Inlet::put_value) a record there at once: the short way for a sensor that makes them one
+    /// at a time.
     ///
     /// # Cancel safety
-    /// The record is taken, or it is not.
-    pub async fn offer_value(&self, mut record: Record, value: &[u8]) {
+    /// The place is claimed, or it is not.
+    pub async fn place(&self, bytes: usize) {
+        let bytes = u32::try_from(bytes).expect("a simulated value is short");
+        self.shared.claim_or_wait(1, bytes).await;
+    }
+
+    /// Puts a reading of `value` into a [place](Inlet::place).
+    pub fn put_value(&self, mut record: Record, value: &[u8]) {
         let shared = &*self.shared;
-        let bytes = u32::try_from(value.len()).expect("a simulated value is short");
-        shared.claim_or_wait(1, bytes).await;
         shared.held.fetch_add(1, Ordering::Relaxed);
         let mut state = shared.lock();
         let before = state.lane.records();

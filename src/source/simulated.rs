@@ -9,6 +9,7 @@
 //! Values come from a model and a seed; the same seed gives the same values.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -22,6 +23,7 @@ use crate::limits::{SIMULATED_COUNT_MAX, SIMULATED_RUN_RECORDS};
 use crate::phase::{Phase, Watch};
 use crate::queue::Inlet;
 use crate::record::{Body, Record, Span};
+use crate::registry::Row;
 use crate::settlement::Token;
 use crate::units;
 
@@ -243,63 +245,46 @@ impl Sensor {
         }
     }
 
-    /// Makes readings until there are enough or the gateway drains.
-    pub async fn run<E, X>(
+    /// Makes readings until there are enough or the gateway drains. There may be a hundred thousand
+    /// of these, so the task keeps nothing that it needs only once.
+    pub fn run<E, X>(
         mut self,
-        id: String,
+        id: &str,
         (inlet, mut phase): (Inlet<E>, Watch),
-        context: Context,
-    ) -> Result<(), X> {
-        let (row, overflowed) = context.registry.row(&id);
+        context: &Context,
+    ) -> impl Future<Output = Result<(), X>> + use<E, X> {
+        let (row, overflowed) = context.registry.row(id);
+        let metrics = Arc::clone(&context.metrics);
         if overflowed {
-            context.metrics.sensors_overflowed.one();
+            metrics.sensors_overflowed.one();
         }
-        drop(id);
-        loop {
-            if self.left == Some(0) {
-                return Ok(());
-            }
-            let readings = if self.interval.is_zero() { SIMULATED_RUN_RECORDS } else { 1 };
-            tokio::select! {
-                biased;
-                () = phase.reached(Phase::Draining) => return Ok(()),
-                () = self.tick() => {}
-            }
-            for _ in 0..readings {
-                if self.left == Some(0) {
-                    return Ok(());
-                }
-                self.left = self.left.map(|left| left - 1);
-                let received = clock::now().wall;
-                let record = Record {
-                    sensor: row.index,
-                    sequence: row.receive(received),
-                    received,
-                    token: Token::NONE,
-                    topic: Span::default(),
-                    retained: false,
-                    sheddable: false,
-                    body: Body::Reading {
-                        value: Span::default(),
-                        timestamp: Span::default(),
-                        extra: Span::default(),
-                    },
-                };
-                context.metrics.received.one();
-                let mut text = ryu::Buffer::new();
-                let value = text.format_finite(self.values.next()).as_bytes();
+        let run = if self.interval.is_zero() { SIMULATED_RUN_RECORDS } else { 1 };
+        async move {
+            while self.left != Some(0) {
                 tokio::select! {
                     biased;
-                    () = inlet.offer_value(record, value) => {}
-                    () = phase.reached(Phase::Closing) => {
-                        // The worker is gone: there will be no room.
-                        context.metrics.abandoned.one();
-                        return Ok(());
-                    }
+                    () = phase.reached(Phase::Draining) => break,
+                    () = self.tick() => {}
                 }
+                for _ in 0..run {
+                    if self.left == Some(0) {
+                        break;
+                    }
+                    let mut text = ryu::Buffer::new();
+                    let value = text.format_finite(self.values.next()).as_bytes();
+                    tokio::select! {
+                        biased;
+                        () = inlet.place(value.len()) => {}
+                        () = phase.reached(Phase::Draining) => return Ok(()),
+                    }
+                    metrics.received.one();
+                    inlet.put_value(record(&row), value);
+                    self.left = self.left.map(|left| left - 1);
+                }
+                let missed = self.schedule(clock::now().instant);
+                metrics.ticks_missed.add(missed);
             }
-            let missed = self.schedule(clock::now().instant);
-            context.metrics.ticks_missed.add(missed);
+            Ok(())
         }
     }
 
@@ -321,6 +306,22 @@ impl Sensor {
         let missed = u64::try_from(late.as_nanos() / self.interval.as_nanos()).unwrap_or(0);
         self.due += self.interval.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX));
         missed
+    }
+}
+
+/// A record of the sensor, taken now; its value is still to come.
+fn record(row: &Row) -> Record {
+    let received = clock::now().wall;
+    let (value, timestamp, extra) = (Span::default(), Span::default(), Span::default());
+    Record {
+        sensor: row.index,
+        sequence: row.receive(received),
+        received,
+        token: Token::NONE,
+        topic: Span::default(),
+        retained: false,
+        sheddable: false,
+        body: Body::Reading { value, timestamp, extra },
     }
 }
 
