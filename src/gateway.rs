@@ -94,10 +94,13 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
 }
 
 fn say_where_to_look(plan: &Plan) {
-    let broker = plan.output_broker();
-    let BrokerUrl::Remote { host, port, .. } = &broker.url else { return };
-    let look = format!("mosquitto_sub -h {host} -p {port} -t {}", plan.output.topic);
-    tracing::info!(broker = %broker.url, topic = %plan.output.topic, "batches: {look}");
+    let (broker, topic) = (plan.output_broker(), &plan.output.topic);
+    if let BrokerUrl::Remote { tls: false, websocket: None, host, port } = &broker.url {
+        let look = format!("mosquitto_sub -h {host} -p {port} -t {topic}");
+        tracing::info!(broker = %broker.url, %topic, "batches: {look}");
+    } else {
+        tracing::info!(broker = %broker.url, %topic, "batches go there");
+    }
 }
 
 fn conclude(report: &Report) -> Exit {

@@ -44,6 +44,14 @@ pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 256;
 /// left waits in its channel or ledger.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes that a connection inside WebSocket reads ahead, and the longest frame it sends; what is more
+/// waits where it is. Frames of any length are read.
+pub const WEBSOCKET_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Bytes that a connection over TLS holds: rustls' bound of 64 KiB for what is not yet written, and
+/// a record of 16 KiB in each direction, with room to grow. What is more waits where it is.
+pub const TLS_BYTES: usize = 192 * 1024;
+
 /// While messages come faster than this, reads are gathered for this long: one system call and one
 /// wake-up for many messages. Nothing is added when idle.
 pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);

@@ -15,12 +15,13 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 10] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("config::{", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio_rustls", &["mqtt/transport.rs"]),
+    ("tungstenite", &["mqtt/websocket.rs"]),
     ("Instant::now", &["clock.rs"]),
     ("SystemTime::now", &["clock.rs"]),
     ("clap::", &["cli.rs", "main.rs"]),

@@ -22,5 +22,6 @@ mod shedding;
 mod stopping;
 mod support;
 mod tls;
+mod websocket;
 #[cfg(feature = "embedded-broker")]
 mod zero_setup;

@@ -19,7 +19,7 @@ fn openssl(folder: &Path, arguments: &str) {
 }
 
 /// A CA, and for `localhost` and the gateway a key and a certificate by it.
-fn certificates(folder: &Path) {
+pub(crate) fn certificates(folder: &Path) {
     let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     let ca = format!("req -x509 {new_key} -days 2 -keyout ca.key -out ca.pem -subj /CN=test-ca");
     openssl(folder, &ca);

@@ -14,6 +14,7 @@
 //! | `topic` | topics and filters, checked when made |
 //! | `options` | where the broker is and who we are |
 //! | `transport` | TCP, TLS |
+//! | `websocket` | WebSocket above them |
 //! | `frame` | cutting the byte stream into packets; PUBLISH without a copy |
 //! | `packet` | all other packets, by rumqttc |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
@@ -28,6 +29,7 @@ pub mod packet;
 pub mod session;
 pub mod topic;
 pub mod transport;
+mod websocket;
 
 /// Why there is no connection, or no longer.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use crate::limits::{TLS_BYTES, WEBSOCKET_BUFFER_BYTES};
 
 /// MQTT protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,10 +55,13 @@ impl fmt::Display for Version {
 pub enum BrokerUrl {
     /// `embedded`: a broker inside this process.
     Embedded,
-    /// `mqtt://host[:port]` or, over TLS, `mqtts://host[:port]`.
+    /// `mqtt://host[:port]` or, over TLS, `mqtts://host[:port]`; `ws://host[:port][/path]` and
+    /// `wss://…` inside WebSocket.
     Remote {
         /// Over TLS.
         tls: bool,
+        /// Inside WebSocket: the path, with its slash.
+        websocket: Option<String>,
         /// Name or address; an IPv6 address without brackets.
         host: String,
         /// TCP port.
@@ -80,28 +84,47 @@ impl TryFrom<String> for BrokerUrl {
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| format!("{text:?} is not an address: write \"mqtt://host:1883\""))?;
-        let tls = match scheme {
-            "mqtt" | "tcp" => false,
-            "mqtts" | "ssl" => true,
-            "ws" | "wss" => {
-                return Err(format!("{scheme} is not supported yet: use mqtt or mqtts"));
-            }
+        let (tls, is_websocket, port_unset) = match scheme {
+            "mqtt" | "tcp" => (false, false, 1883),
+            "mqtts" | "ssl" => (true, false, 8883),
+            "ws" => (false, true, 80),
+            "wss" => (true, true, 443),
             _ => {
                 return Err(format!(
-                    "{scheme} is not known: write mqtt://, mqtts:// or \"embedded\""
+                    "{scheme} is not known: write mqtt://, mqtts://, ws://, wss:// or \"embedded\""
                 ));
             }
         };
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (rest, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let websocket = is_websocket.then(|| websocket_path(path)).transpose()?;
+        if !is_websocket && !matches!(path, "" | "/") {
+            return Err(format!("has the path {path:?}: only ws:// and wss:// have one"));
+        }
         let (host, port) = split_port(rest).ok_or("its port is not a number from 1 to 65535")?;
         if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
             return Err("has no usable host: write \"mqtt://host:1883\"".into());
         }
-        Ok(Self::Remote {
-            tls,
-            host: host.to_owned(),
-            port: port.unwrap_or(if tls { 8883 } else { 1883 }),
-        })
+        let (host, port) = (host.to_owned(), port.unwrap_or(port_unset));
+        Ok(Self::Remote { tls, websocket, host, port })
+    }
+}
+
+impl BrokerUrl {
+    /// Bytes that a connection holds beneath MQTT, at most.
+    pub const fn stream_bytes(&self) -> usize {
+        let Self::Remote { tls, websocket, .. } = self else { return 0 };
+        (if *tls { TLS_BYTES } else { 0 })
+            + if websocket.is_some() { 2 * WEBSOCKET_BUFFER_BYTES } else { 0 }
+    }
+}
+
+/// The path of a WebSocket; what brokers listen on where none is given.
+fn websocket_path(path: &str) -> Result<String, String> {
+    let usable = |c: char| c.is_ascii_graphic() && c != '#';
+    match path {
+        "" => Ok("/mqtt".into()),
+        path if path.chars().all(usable) => Ok(path.to_owned()),
+        path => Err(format!("has the path {path:?}, which is not usable: write \"/mqtt\"")),
     }
 }
 
@@ -124,10 +147,16 @@ impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Embedded => f.write_str("embedded"),
-            Self::Remote { tls, host, port } => {
-                let scheme = if *tls { "mqtts" } else { "mqtt" };
+            Self::Remote { tls, websocket, host, port } => {
+                let scheme = match (websocket, tls) {
+                    (None, false) => "mqtt",
+                    (None, true) => "mqtts",
+                    (Some(_), false) => "ws",
+                    (Some(_), true) => "wss",
+                };
                 let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-                write!(f, "{scheme}://{open}{host}{close}:{port}")
+                let path = websocket.as_deref().unwrap_or_default();
+                write!(f, "{scheme}://{open}{host}{close}:{port}{path}")
             }
         }
     }
@@ -200,10 +229,21 @@ mod tests {
             ("mqtts://b.example:8884/", "mqtts://b.example:8884"),
             ("mqtt://[::1]:1884", "mqtt://[::1]:1884"),
             ("mqtt://[::1]", "mqtt://[::1]:1883"),
+            ("ws://b", "ws://b:80/mqtt"),
+            ("wss://b:8443/x/y?z=1", "wss://b:8443/x/y?z=1"),
+            ("ws://[::1]:9001/", "ws://[::1]:9001/"),
         ] {
             assert_eq!(BrokerUrl::try_from(text.to_owned()).unwrap().to_string(), printed);
         }
-        for bad in ["localhost", "http://x", "mqtt://", "mqtt://x:0", "mqtt://x:y", "mqtt://x/y"] {
+        for bad in [
+            "localhost",
+            "http://x",
+            "mqtt://",
+            "mqtt://x:0",
+            "mqtt://x:y",
+            "mqtt://x/y",
+            "ws://x/a b",
+        ] {
             assert!(BrokerUrl::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

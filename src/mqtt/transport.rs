@@ -1,4 +1,4 @@
-//! The byte stream beneath MQTT: TCP, with TLS where the address says so.
+//! The byte stream beneath MQTT: TCP, with TLS and WebSocket where the address says so.
 //!
 //! Small packets must not wait for others (`TCP_NODELAY`); gathering is the connection's business.
 //! Names are resolved at each attempt, certificates read at each attempt, so both can change while
@@ -15,8 +15,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-use super::Error;
 use super::options::{BrokerUrl, Options, Tls};
+use super::{Error, websocket};
 
 /// A connected byte stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,19 +24,23 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to the broker.
 pub(super) async fn connect(options: &Options) -> Result<Box<dyn Stream>, Error> {
-    let BrokerUrl::Remote { tls, host, port } = &options.url else {
+    let BrokerUrl::Remote { tls, websocket: inside, host, port } = &options.url else {
         return Err(Error::Protocol("the embedded broker has no address of its own".into()));
     };
     let tcp = TcpStream::connect((host.as_str(), *port)).await?;
     tcp.set_nodelay(true)?;
-    if !tls {
-        return Ok(Box::new(tcp));
+    let stream: Box<dyn Stream> = if *tls {
+        let config = Arc::new(tls_config(&options.tls)?);
+        let name = ServerName::try_from(host.clone())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        Box::new(TlsConnector::from(config).connect(name, tcp).await?)
+    } else {
+        Box::new(tcp)
+    };
+    if inside.is_none() {
+        return Ok(stream);
     }
-    let config = tls_config(&options.tls)?;
-    let name = ServerName::try_from(host.clone())
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
-    Ok(Box::new(stream))
+    Ok(Box::new(websocket::connect(stream, &options.url.to_string()).await?))
 }
 
 fn tls_config(tls: &Tls) -> Result<ClientConfig, Error> {

@@ -331,7 +331,7 @@ async fn embed(mut plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
         Err(error) => return Err(error.into()),
     };
     let address = embedded.address();
-    plan.broker.url =
-        BrokerUrl::Remote { tls: false, host: address.ip().to_string(), port: address.port() };
+    let (host, port) = (address.ip().to_string(), address.port());
+    plan.broker.url = BrokerUrl::Remote { tls: false, websocket: None, host, port };
     Ok((plan, Some(embedded)))
 }

@@ -18,6 +18,7 @@ pub(crate) mod gateway;
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
 mod selftest;
+pub(crate) mod websocket;
 pub(crate) mod wire;
 
 use std::future::Future;

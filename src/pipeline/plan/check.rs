@@ -83,7 +83,8 @@ impl Plan {
             }
             let is_tls = matches!(broker.url, BrokerUrl::Remote { tls: true, .. });
             if *tls != Tls::default() && !is_tls {
-                let text = format!("is set, but the address is {}: write mqtts://", broker.url);
+                let text =
+                    format!("is set, but the address is {}: write mqtts:// or wss://", broker.url);
                 wrong(&format!("{key}.tls"), text);
             }
             if broker.url == BrokerUrl::Embedded && key != "broker" {

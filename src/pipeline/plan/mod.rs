@@ -74,7 +74,8 @@ pub struct Broker {
 
 impl Default for Broker {
     fn default() -> Self {
-        let url = BrokerUrl::Remote { tls: false, host: "localhost".into(), port: 1883 };
+        let (host, port) = ("localhost".to_owned(), 1883);
+        let url = BrokerUrl::Remote { tls: false, websocket: None, host, port };
         Self {
             url,
             embedded_port: 1883,
@@ -270,11 +271,13 @@ impl Plan {
         budget.add("window (output.window_batches)", (batches + 3) * (batch + receipts));
         let letters = DEAD_LETTERS_IN_FLIGHT_MAX as u64;
         budget.add("dead letters in flight", letters * DEAD_LETTER_BYTES);
-        budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch));
+        let stream = self.output_broker().url.stream_bytes() as u64;
+        budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
+        let stream = self.broker.url.stream_bytes() as u64;
         // The read buffer, and the records read from it before they are offered.
         budget.add(
             "intake connections",
-            intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record),
+            intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record + stream),
         );
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);

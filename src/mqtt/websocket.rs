@@ -1,0 +1,343 @@
+//! MQTT inside WebSocket (MQTT 5 §6, RFC 6455): a byte stream in binary frames.
+//!
+//! Handshake and frame headers are tungstenite's. What is inside a frame is handed on as it comes:
+//! the library would collect whole frames first, and how much memory that takes is the peer's
+//! choice. Here it is [`WEBSOCKET_BUFFER_BYTES`] for each direction, whatever comes.
+//!
+//! - Frame borders mean nothing: MQTT packets may share a frame or be cut by one (MQTT 5 §6).
+//! - A ping is answered with the next bytes that are read or written; only the latest of several
+//!   waits (RFC 6455 §5.5.3). Close and anything but binary frames is the end.
+
+use std::io::{self, Cursor};
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::http::Uri;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use crate::limits::WEBSOCKET_BUFFER_BYTES;
+
+/// The longest payload of a ping or close (RFC 6455 §5.5).
+const CONTROL_BYTES_MAX: u64 = 125;
+
+/// Shakes hands over `stream` and gives the byte stream inside.
+pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    address: &str,
+) -> io::Result<WebSocket<S>> {
+    let uri: Uri = address.parse().map_err(io::Error::other)?;
+    let request = ClientRequestBuilder::new(uri).with_sub_protocol("mqtt");
+    let (socket, _) = client_async(request, stream)
+        .await
+        .map_err(|error| io::Error::other(format!("no MQTT over WebSocket there: {error}")))?;
+    // Nothing has come yet that the library could have read ahead: the broker speaks after CONNECT.
+    Ok(WebSocket::new(socket.into_inner()))
+}
+
+/// What the bytes that come next belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Header,
+    /// So much of a binary frame is left.
+    Payload(u64),
+    /// A control frame of so many bytes.
+    Control(Control, usize),
+}
+
+/// The byte stream inside a WebSocket.
+#[derive(Debug)]
+pub(super) struct WebSocket<S> {
+    stream: S,
+    inbound: Box<[u8]>,
+    /// Where in `inbound` lies what has come and is not handed out.
+    filled: Range<usize>,
+    part: Part,
+    outbound: BytesMut,
+    closed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
+    fn new(stream: S) -> Self {
+        let (inbound, outbound) =
+            (vec![0; WEBSOCKET_BUFFER_BYTES].into_boxed_slice(), BytesMut::new());
+        Self { stream, inbound, filled: 0..0, part: Part::Header, outbound, closed: false }
+    }
+
+    /// Hands out what has come of binary frames, as far as it fits.
+    fn unpack(&mut self, to: &mut ReadBuf<'_>) -> io::Result<()> {
+        while !self.closed && self.step(to)? {}
+        Ok(())
+    }
+
+    /// Handles one part, or a piece of it; false when more must come first, or more must fit.
+    fn step(&mut self, to: &mut ReadBuf<'_>) -> io::Result<bool> {
+        let came = self.inbound.get(self.filled.clone()).unwrap_or_default();
+        let (used, part) = match self.part {
+            Part::Header => {
+                let Some((part, length)) = header(came)? else { return Ok(false) };
+                (length, part)
+            }
+            Part::Payload(0) => (0, Part::Header),
+            Part::Payload(left) => {
+                let fits = came.len().min(to.remaining());
+                let now = usize::try_from(left).map_or(fits, |left| left.min(fits));
+                if now == 0 {
+                    return Ok(false);
+                }
+                to.put_slice(came.get(..now).unwrap_or_default());
+                (now, Part::Payload(left - now as u64))
+            }
+            Part::Control(control, bytes) => {
+                let Some(payload) = came.get(..bytes) else { return Ok(false) };
+                let payload = payload.to_vec();
+                self.control(control, &payload)?;
+                (bytes, Part::Header)
+            }
+        };
+        self.filled.start += used;
+        self.part = part;
+        Ok(true)
+    }
+
+    fn control(&mut self, control: Control, payload: &[u8]) -> io::Result<()> {
+        match control {
+            // An answer that still waits is answer enough to the ping before.
+            Control::Ping if self.outbound.is_empty() => {
+                self.frame(OpCode::Control(Control::Pong), payload)
+            }
+            Control::Close => {
+                self.closed = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a frame behind what waits to be written.
+    fn frame(&mut self, opcode: OpCode, payload: &[u8]) -> io::Result<()> {
+        // So that nobody can make a client write bytes that mean something to a cache on the way
+        // (RFC 6455 §10.3), it must not follow from a seed.
+        let mask: [u8; 4] = rand::random();
+        let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
+        let writer = &mut (&mut self.outbound).writer();
+        header.format(payload.len() as u64, writer).map_err(io::Error::other)?;
+        self.outbound.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+        Ok(())
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outbound.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.outbound))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outbound.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The frame header that begins `bytes`, and its length, once it is all here.
+fn header(bytes: &[u8]) -> io::Result<Option<(Part, usize)>> {
+    let mut cursor = Cursor::new(bytes);
+    let Some((header, payload)) = FrameHeader::parse(&mut cursor).map_err(io::Error::other)? else {
+        return Ok(None);
+    };
+    let length = usize::try_from(cursor.position()).map_err(io::Error::other)?;
+    if header.mask.is_some() || header.rsv1 || header.rsv2 || header.rsv3 {
+        return Err(broken("a WebSocket frame that is masked or of an unknown extension"));
+    }
+    let part = match header.opcode {
+        OpCode::Data(Data::Binary | Data::Continue) => Part::Payload(payload),
+        OpCode::Control(control) if payload <= CONTROL_BYTES_MAX => {
+            Part::Control(control, usize::try_from(payload).map_err(io::Error::other)?)
+        }
+        other => return Err(broken(&format!("a WebSocket frame of type {other}"))),
+    };
+    Ok(Some((part, length)))
+}
+
+fn broken(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = to.filled().len();
+        loop {
+            this.unpack(to)?;
+            if let Poll::Ready(answered) = this.poll_write_out(cx) {
+                answered?;
+            }
+            if this.closed || to.filled().len() > before || to.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            // What is left is a piece of a header or of a control frame: there is room behind it.
+            let left = this.filled.len();
+            this.inbound.copy_within(this.filled.clone(), 0);
+            this.filled = 0..left;
+            let mut space = ReadBuf::new(this.inbound.get_mut(left..).unwrap_or_default());
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space))?;
+            let came = space.filled().len();
+            this.filled = 0..left + came;
+            if came == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        let now = bytes.get(..WEBSOCKET_BUFFER_BYTES).unwrap_or(bytes);
+        this.frame(OpCode::Data(Data::Binary), now)?;
+        if let Poll::Ready(written) = this.poll_write_out(cx) {
+            written?;
+        }
+        Poll::Ready(Ok(now.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio_tungstenite::tungstenite::{Message, WebSocket as Library};
+
+    /// Frames as a server sends them.
+    fn frames(frames: &[(OpCode, &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (opcode, payload) in frames {
+            let header = FrameHeader { opcode: *opcode, ..FrameHeader::default() };
+            header.format(payload.len() as u64, &mut bytes).unwrap();
+            bytes.extend_from_slice(payload);
+        }
+        bytes
+    }
+
+    /// All that comes out of `bytes`, sent in pieces, and what was answered.
+    async fn unpacked(bytes: Vec<u8>, piece: usize, read: usize) -> (io::Result<Vec<u8>>, Vec<u8>) {
+        let (ours, mut theirs) = duplex(1 << 20);
+        let mut socket = WebSocket::new(ours);
+        let sending = async {
+            for piece in bytes.chunks(piece) {
+                theirs.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            theirs.shutdown().await.unwrap();
+        };
+        let reading = async {
+            let (mut all, mut space) = (Vec::new(), vec![0; read]);
+            loop {
+                match socket.read(&mut space).await {
+                    Ok(0) => return Ok(all),
+                    Ok(came) => all.extend_from_slice(&space[..came]),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let ((), all) = tokio::join!(sending, reading);
+        drop(socket);
+        let mut answered = Vec::new();
+        theirs.read_to_end(&mut answered).await.unwrap();
+        (all, answered)
+    }
+
+    const BINARY: OpCode = OpCode::Data(Data::Binary);
+
+    #[tokio::test]
+    async fn a_ping_is_answered_and_a_close_is_the_end() {
+        let control = OpCode::Control;
+        let bytes = frames(&[
+            (BINARY, b"ab"),
+            (control(Control::Ping), b"are you there?"),
+            (BINARY, b""),
+            (control(Control::Pong), b"x"),
+            (BINARY, b"cd"),
+            (control(Control::Close), b""),
+            (BINARY, b"unheard"),
+        ]);
+        let (all, answered) = unpacked(bytes, 3, 100).await;
+        assert_eq!(all.unwrap(), b"abcd");
+        let mut library = Library::from_raw_socket(Cursor::new(answered), Role::Server, None);
+        assert_eq!(library.read().unwrap(), Message::Pong("are you there?".into()));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_binary_stream_is_an_error() {
+        for (opcode, payload) in [
+            (OpCode::Data(Data::Text), &b"text"[..]),
+            (OpCode::Control(Control::Ping), &[0; 126]),
+            (OpCode::Data(Data::Reserved(3)), b""),
+        ] {
+            let (all, _) = unpacked(frames(&[(opcode, payload)]), 1000, 100).await;
+            assert!(all.is_err(), "{opcode}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_bytes_inside_come_out_whatever_the_frames_and_pieces(
+            payloads in prop::collection::vec((0_usize..70_000, any::<u8>()), 1..6),
+            piece in 1_usize..40_000,
+            read in 1_usize..40_000,
+        ) {
+            let payloads: Vec<Vec<u8>> =
+                payloads.iter().map(|(length, byte)| vec![*byte; *length]).collect();
+            let sent: Vec<_> = payloads.iter().map(|it| (BINARY, it.as_slice())).collect();
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (all, _) = runtime.block_on(unpacked(frames(&sent), piece, read));
+            prop_assert_eq!(all.unwrap(), payloads.concat());
+        }
+
+        #[test]
+        fn a_server_reads_what_we_write(bytes in prop::collection::vec(any::<u8>(), 1..70_000)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let wire = runtime.block_on(async {
+                let (ours, mut theirs) = duplex(1 << 20);
+                let mut socket = WebSocket::new(ours);
+                socket.write_all(&bytes).await.unwrap();
+                socket.flush().await.unwrap();
+                drop(socket);
+                let mut wire = Vec::new();
+                theirs.read_to_end(&mut wire).await.unwrap();
+                wire
+            });
+            let mut library = Library::from_raw_socket(Cursor::new(wire), Role::Server, None);
+            let mut read = Vec::new();
+            while let Ok(message) = library.read() {
+                read.extend_from_slice(&message.into_data());
+            }
+            prop_assert_eq!(read, bytes);
+        }
+    }
+}
