@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use sluicegate::cli::{Cli, Command};
+use sluicegate::cli::{Cli, Command, Doctor};
 use sluicegate::exit::Exit;
-use sluicegate::{gateway, settings, tools};
+use sluicegate::signals::Signals;
+use sluicegate::tools::doctor::verdict::{Conclusion, Verdict};
+use sluicegate::{clock, gateway, settings, tools};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -24,14 +26,43 @@ fn main() -> ExitCode {
         None => (false, cli.config),
         Some(Command::Run(config)) => (false, config),
         Some(Command::Check(config)) => (true, config),
+        Some(Command::Doctor(doctor)) => return ended(doctored(&doctor)),
     };
-    match prepared(check, config.config.as_deref()) {
+    ended(prepared(check, config.config.as_deref()))
+}
+
+fn ended(exit: Result<Exit, impl std::fmt::Display>) -> ExitCode {
+    match exit {
         Ok(exit) => exit.into(),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("sluicegate: {error}"));
             Exit::Settings.into()
         }
     }
+}
+
+/// Audits the brokers; a signal ends it, cleanly.
+fn doctored(doctor: &Doctor) -> Result<Exit, Box<dyn std::error::Error>> {
+    let path = settings::find(doctor.config.config.as_deref())?;
+    let settings = settings::load(&path, std::env::vars_os())?;
+    let stop = async {
+        match Signals::listen() {
+            Ok(signals) => signals.first().await,
+            // Then a signal ends the program at once, as it does any other.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let seed = clock::now().wall.millis();
+    let report = tools::doctor::run(&settings.plan, &doctor.probe(), seed, stop)?;
+    let text = if doctor.json { report.to_json().to_string() } else { report.to_string() };
+    say(&mut std::io::stdout(), &text);
+    Ok(match report.conclusion() {
+        Conclusion::Judged(Verdict::Fit) => Exit::Drained,
+        Conclusion::Judged(Verdict::Risky) => Exit::Risky,
+        Conclusion::Judged(Verdict::Unfit) => Exit::Unfit,
+        Conclusion::Refused => Exit::Settings,
+        Conclusion::Open => Exit::Unsettled,
+    })
 }
 
 fn prepared(check: bool, given: Option<&Path>) -> Result<Exit, settings::Error> {

@@ -19,6 +19,14 @@ impl Signals {
         })
     }
 
+    /// Waits for the first signal.
+    pub async fn first(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
     /// Sends a stop request for each signal, until nobody takes them any more.
     pub async fn forward(mut self, stops: mpsc::Sender<()>) {
         loop {

@@ -11,6 +11,7 @@
 mod backpressure;
 mod dead_letters;
 mod delivery;
+mod doctor;
 mod formats;
 mod layout;
 mod outage;

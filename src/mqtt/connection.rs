@@ -167,6 +167,16 @@ impl Connection {
         packet::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
+    /// Queues a PUBLISH that the broker is to retain.
+    pub fn publish_retained(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
+        packet::publish_retained(&mut self.outbound, self.version, packet_id, message)
+    }
+
+    /// Queues a PINGREQ beside those that keep the connection alive.
+    pub fn ping(&mut self) {
+        packet::pingreq(&mut self.outbound);
+    }
+
     /// Queues a PUBACK.
     pub fn acknowledge(&mut self, packet_id: u16) {
         packet::puback(&mut self.outbound, packet_id);

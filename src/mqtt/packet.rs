@@ -41,6 +41,21 @@ pub struct Greeting {
     pub keep_alive: Option<u16>,
     /// The highest QoS it grants to publishers.
     pub qos_max: u8,
+    /// How long it keeps the session, in seconds, where that is not what was asked for.
+    pub session_expiry: Option<u32>,
+    /// What it can do.
+    pub features: Features,
+    /// It gave us another client id than ours.
+    pub renames: bool,
+}
+
+/// What a broker can do, as far as it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Features {
+    /// It keeps retained messages.
+    pub retained: bool,
+    /// It knows shared subscriptions.
+    pub shared: bool,
 }
 
 /// A packet that is no PUBLISH.
@@ -175,6 +190,23 @@ pub fn publish(
     written(v5::Packet::Publish(publish).write(out, None))
 }
 
+/// Writes PUBLISH of a message that the broker is to keep for who subscribes later; with an empty
+/// payload it forgets the one it has.
+pub fn publish_retained(
+    out: &mut BytesMut,
+    version: Version,
+    packet_id: u16,
+    message: &Outgoing,
+) -> Result<(), Error> {
+    let start = out.len();
+    publish(out, version, packet_id, message)?;
+    if let Some(first) = out.get_mut(start) {
+        // RETAIN is the lowest bit of the first byte (MQTT 5 §3.3.1.3).
+        *first |= 1;
+    }
+    Ok(())
+}
+
 /// Writes PUBACK. The shortest form, reason "success", is the same in both versions
 /// (MQTT 5 §3.4.2.1).
 pub fn puback(out: &mut BytesMut, packet_id: u16) {
@@ -254,6 +286,9 @@ fn read_v3(packet: v4::Packet) -> Packet {
             packet_bytes_max: None,
             keep_alive: None,
             qos_max: 2,
+            session_expiry: None,
+            features: Features { retained: true, shared: true },
+            renames: false,
         }),
         v4::Packet::PubAck(ack) => Packet::PubAck { packet_id: ack.pkid, answer: Answer::Taken },
         v4::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
@@ -276,6 +311,12 @@ fn read_v5(packet: v5::Packet) -> Packet {
                 packet_bytes_max: said.and_then(|it| it.max_packet_size),
                 keep_alive: said.and_then(|it| it.server_keep_alive),
                 qos_max: said.and_then(|it| it.max_qos).unwrap_or(2),
+                session_expiry: said.and_then(|it| it.session_expiry_interval),
+                features: Features {
+                    retained: said.and_then(|it| it.retain_available) != Some(0),
+                    shared: said.and_then(|it| it.shared_subscription_available) != Some(0),
+                },
+                renames: said.is_some_and(|it| it.assigned_client_identifier.is_some()),
             })
         }
         v5::Packet::PubAck(ack) => {
@@ -370,6 +411,33 @@ mod tests {
         pingreq(&mut ours);
         v5::Packet::PingReq(v5::PingReq).write(&mut theirs, None).unwrap();
         assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn a_retained_publish_differs_in_its_flag() {
+        let topic = Topic::try_from("a".to_owned()).unwrap();
+        let payload = Bytes::from_static(b"x");
+        let message =
+            Outgoing { topic, qos: 1, payload, content_type: "text/plain", properties: Vec::new() };
+        for version in [Version::V3, Version::V5] {
+            let (mut plain, mut kept) = (BytesMut::from(&b"before"[..]), BytesMut::from("before"));
+            publish(&mut plain, version, 7, &message).unwrap();
+            publish_retained(&mut kept, version, 7, &message).unwrap();
+            assert_eq!((plain[6], kept[6]), (0x32, 0x33));
+            assert_eq!((&plain[..6], &plain[7..]), (&kept[..6], &kept[7..]));
+        }
+    }
+
+    #[test]
+    fn a_greeting_says_what_the_broker_does_not_have() {
+        let said = [0x20, 11, 0, 0, 8, 0x11, 0, 0, 0, 9, 0x25, 0, 0x2a];
+        // Session Expiry Interval 9, Retain Available 0, and a cut-off property is an error.
+        assert!(read(&said, Version::V5).is_err());
+        let said = [0x20, 12, 0, 0, 9, 0x11, 0, 0, 0, 9, 0x25, 0, 0x2a, 0];
+        let Packet::ConnAck(greeting) = read(&said, Version::V5).unwrap() else { panic!() };
+        assert_eq!(greeting.session_expiry, Some(9));
+        let Features { retained, shared } = greeting.features;
+        assert!(!retained && !shared && !greeting.renames);
     }
 
     #[test]

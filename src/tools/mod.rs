@@ -1,3 +1,4 @@
-//! Commands beside `run`: one file each.
+//! Commands beside `run`: one file each, or one folder.
 
 pub mod check;
+pub mod doctor;

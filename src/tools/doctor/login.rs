@@ -1,0 +1,166 @@
+//! Whether we get in, by which protocol versions, and what the broker says of itself in CONNACK.
+
+use serde::Serialize;
+
+use super::client::Client;
+use super::scene::Scene;
+use super::verdict::{Finding, grouped};
+use crate::mqtt::Error;
+use crate::mqtt::options::{Options, Version};
+use crate::mqtt::packet::Greeting;
+use crate::source::mqtt::SESSION_EXPIRY_SECONDS;
+
+/// The client whose greeting is looked at; its session is ended at the end.
+pub(super) const WHO: &str = "login";
+
+/// Connects as an intake would, with both versions.
+pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Option<Greeting> {
+    let wanted = scene.broker.version;
+    let other = if wanted == Version::V5 { Version::V3 } else { Version::V5 };
+    let asked = scene.role.input.then_some(SESSION_EXPIRY_SECONDS);
+    let first = open(scene, wanted, asked).await;
+    let second = open(scene, other, None).await.is_ok();
+    match first {
+        Ok(greeting) => {
+            findings.push(accepted(wanted, other, second));
+            findings.push(judge_greeting(scene, &greeting));
+            Some(greeting)
+        }
+        Err(error) => {
+            findings.push(rejected(scene, other, second, &error));
+            None
+        }
+    }
+}
+
+async fn open(scene: &Scene<'_>, version: Version, expiry: Option<u32>) -> Result<Greeting, Error> {
+    let options = Options { version, ..scene.options(WHO) };
+    let mut hello = scene.intake_hello(true, 0);
+    hello.session_expiry = expiry;
+    // Version 3 ends such a session with the connection; of version 5 we come back and end it.
+    let client = Client::open(&options, &hello).await?;
+    let greeting = client.greeting;
+    client.close().await;
+    Ok(greeting)
+}
+
+fn accepted(wanted: Version, other: Version, both: bool) -> Finding {
+    let rest = if both { "is accepted too" } else { "is not" };
+    let finding =
+        Finding::fit("login", format!("accepted with MQTT {wanted}; MQTT {other} {rest}"));
+    if both && other == Version::V5 {
+        let better = "version = 5 would let the gateway ask for its own window, and learn why \
+                      something is refused";
+        return finding.change(better);
+    }
+    finding
+}
+
+fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Finding {
+    let wanted = scene.broker.version;
+    if both {
+        let text = format!("MQTT {wanted} is not accepted ({error}); MQTT {other} is");
+        let change = format!("{} = {}", scene.key("version"), u8::from(other));
+        return Finding::unfit("login", text).change(change);
+    }
+    if error.is_permanent() {
+        let keys = ["username", "password_file", "tls"].map(|name| scene.key(name)).join(", ");
+        let change = format!("{keys}; or the broker's list of users");
+        return Finding::refused("login", error.to_string()).change(change);
+    }
+    let change = format!("start the broker, or another {}", scene.key("url"));
+    Finding::failed("login", error.to_string()).change(change)
+}
+
+/// What CONNACK said, for machines.
+#[derive(Debug, Serialize)]
+struct Said {
+    receive_maximum: u16,
+    maximum_qos: u8,
+    maximum_packet_size: Option<u32>,
+    retain_available: bool,
+    shared_subscription_available: bool,
+    session_expiry_interval: Option<u32>,
+    server_keep_alive: Option<u16>,
+    assigned_client_identifier: bool,
+}
+
+/// Compares what the broker says with what the gateway needs.
+fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
+    const CHECK: &str = "greeting";
+    let said = Said {
+        receive_maximum: greeting.receive_max,
+        maximum_qos: greeting.qos_max,
+        maximum_packet_size: greeting.packet_bytes_max,
+        retain_available: greeting.features.retained,
+        shared_subscription_available: greeting.features.shared,
+        session_expiry_interval: greeting.session_expiry,
+        server_keep_alive: greeting.keep_alive,
+        assigned_client_identifier: greeting.renames,
+    };
+    if !scene.is_v5() {
+        return Finding::skipped(CHECK, "MQTT 3.1.1: the broker says nothing of its limits");
+    }
+    let output = &scene.plan.output;
+    let window = output.window_batches.get();
+    let finding = if scene.role.output && greeting.qos_max < output.qos.0 {
+        let text =
+            format!("it takes QoS {} at most; output.qos is {}", said.maximum_qos, output.qos.0);
+        let change = scene.software.change("let it take QoS 1", "max_qos 2");
+        Finding::unfit(CHECK, text).change(format!("{change}; or output.qos"))
+    } else if scene.role.input && greeting.renames {
+        let text = "it gives clients other ids than theirs: no session can be resumed";
+        Finding::unfit(CHECK, text).change("let the broker keep client ids")
+    } else if let Some(seconds) =
+        greeting.session_expiry.filter(|it| scene.role.input && *it < SESSION_EXPIRY_SECONDS)
+    {
+        let text = format!(
+            "it keeps a session for {} s without its client, where {} are asked for: a gateway that \
+             is away longer loses what waits",
+            grouped(seconds),
+            grouped(SESSION_EXPIRY_SECONDS)
+        );
+        let change =
+            scene.software.change("keep sessions longer", "persistent_client_expiration 14d");
+        Finding::risky(CHECK, text).change(change)
+    } else if scene.role.output && greeting.receive_max < window {
+        let most = greeting.receive_max;
+        let text = format!(
+            "it takes {most} unacknowledged publishes at a time; output.window_batches is {window}: \
+             batches wait for each other"
+        );
+        let change =
+            scene.software.change("let it take more", &format!("max_inflight_messages {window}"));
+        Finding::risky(CHECK, text).change(format!("{change}; or output.window_batches = {most}"))
+    } else {
+        Finding::fit(CHECK, described(greeting))
+    };
+    finding.with(&said)
+}
+
+fn described(greeting: &Greeting) -> String {
+    let mut said = vec![format!(
+        "takes {} unacknowledged publishes of QoS {} at most",
+        grouped(greeting.receive_max),
+        greeting.qos_max
+    )];
+    said.push(match greeting.packet_bytes_max {
+        Some(bytes) => format!("packets up to {} bytes", grouped(bytes)),
+        None => "no limit on packets said".into(),
+    });
+    said.push(match greeting.session_expiry {
+        Some(seconds) => format!("sessions kept for {} s", grouped(seconds)),
+        None => "sessions kept as asked".into(),
+    });
+    if let Some(seconds) = greeting.keep_alive {
+        said.push(format!("wants a keep-alive of {seconds} s"));
+    }
+    for (is_there, what) in
+        [(greeting.features.retained, "retained messages"), (greeting.features.shared, "sharing")]
+    {
+        if !is_there {
+            said.push(format!("has no {what}"));
+        }
+    }
+    said.join(", ")
+}

@@ -1,0 +1,272 @@
+//! `sluicegate doctor`: audits the brokers of a configuration before anyone trusts them.
+//!
+//! Each check measures first and judges after: what it counts is a value, and the verdict a pure
+//! function of that value and the settings. What the broker says of itself is compared, and tried.
+//!
+//! Invariants:
+//! - The probe uses topics below its own prefix and clients of its own; the gateway's sessions and
+//!   topics are left alone, but for one empty message to each output topic if it is asked for.
+//! - Everything is bounded: messages, bytes, each wait, and the whole by [`Probe::within`].
+//! - However it ends, the probe's sessions are ended and its retained message is deleted
+//!   ([`cleaned`]).
+//!
+//! | file | job |
+//! | --- | --- |
+//! | `verdict` | verdicts, findings, what they come to |
+//! | `scene` | one broker under audit: settings, names, sizes |
+//! | `client` | the probe's client |
+//! | `login` | logging in, versions, CONNACK |
+//! | `system` | `$SYS`: version, drops |
+//! | `echo` | a subscription, its QoS, one message |
+//! | `resume` | a session that lives on |
+//! | `capacity` | window, queue, drops, pings |
+//! | `features` | retained messages, shared subscriptions |
+//! | `size` | the largest packet |
+//! | `output` | permission to publish, and whether anyone listens |
+//! | `report` | the audit on paper |
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::runtime::Builder;
+use tokio::time::{timeout, timeout_at};
+
+use self::report::{Broker, Report};
+use self::scene::{PROBE_BYTES_MAX, Probe, Role, Scene};
+use self::system::System;
+use self::verdict::{Finding, Software, grouped};
+use crate::clock;
+use crate::mqtt;
+use crate::mqtt::options::BrokerUrl;
+use crate::mqtt::packet::Greeting;
+use crate::mqtt::topic::Topic;
+use crate::pipeline::plan::Plan;
+
+mod capacity;
+mod client;
+mod echo;
+mod features;
+mod login;
+mod output;
+pub mod report;
+mod resume;
+pub mod scene;
+mod size;
+mod system;
+pub mod verdict;
+
+/// How long the end may take, out of [`Probe::within`]: sessions to end, a message to delete.
+const CLEAN_MAX: Duration = Duration::from_secs(3);
+
+/// Why there is no audit.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no broker to ask.
+    #[error(
+        "broker.url is \"embedded\": that broker lives only inside a gateway, and forgets everything \
+         with it; doctor asks a broker that runs by itself: set broker.url, or \
+         SLUICEGATE__BROKER__URL=mqtt://host:1883"
+    )]
+    Embedded,
+    /// The probe would be too large.
+    #[error(
+        "the capacity probe would send {} bytes; its bound is {}: lower --messages or --message-bytes",
+        grouped(*.0), grouped(PROBE_BYTES_MAX)
+    )]
+    TooLarge(u64),
+    /// The runtime does not start.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+}
+
+/// Audits the brokers of `plan`. Random names follow from `seed`. `stop` ends it early, cleanly.
+pub fn run(
+    plan: &Plan,
+    probe: &Probe,
+    seed: u64,
+    stop: impl Future<Output = ()>,
+) -> Result<Report, Error> {
+    let tag = SmallRng::seed_from_u64(seed).random::<u32>();
+    let random = || Topic::try_from(format!("sluicegate-doctor/{tag:08x}")).expect("a plain topic");
+    let prefix = probe.topic_prefix.clone().unwrap_or_else(random);
+    let scenes = scenes(plan, probe, &prefix, tag);
+    if scenes.iter().any(|scene| scene.broker.url == BrokerUrl::Embedded) {
+        return Err(Error::Embedded);
+    }
+    let messages = u64::from(probe.messages) + u64::from(plan.window_each());
+    let bytes = messages * u64::from(probe.message_bytes);
+    if bytes > PROBE_BYTES_MAX {
+        return Err(Error::TooLarge(bytes));
+    }
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let brokers = runtime.block_on(audit(scenes, probe.within, stop));
+    // A look-up of a name that hangs is left behind.
+    runtime.shutdown_background();
+    Ok(Report { prefix: prefix.to_string(), brokers })
+}
+
+/// The brokers that the gateway would use.
+fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec<Scene<'a>> {
+    let scene = |key, broker, role| Scene {
+        plan,
+        key,
+        broker,
+        role,
+        probe,
+        prefix: prefix.clone(),
+        id: format!("{}-doctor-{tag:08x}", plan.gateway.id),
+        software: Software::Other,
+        entered: true,
+    };
+    let input = plan.intakes().next().is_some();
+    let Some(output) = &plan.output.broker else {
+        return vec![scene("broker", &plan.broker, Role { input, output: true })];
+    };
+    let takes = input.then(|| scene("broker", &plan.broker, Role { input: true, output: false }));
+    let gives = scene("output.broker", output, Role { input: false, output: true });
+    takes.into_iter().chain([gives]).collect()
+}
+
+/// Audits one broker after the other.
+async fn audit(
+    scenes: Vec<Scene<'_>>,
+    within: Duration,
+    stop: impl Future<Output = ()>,
+) -> Vec<Broker> {
+    let cleaning = CLEAN_MAX * u32::try_from(scenes.len()).unwrap_or(1);
+    let end = clock::now().instant + within.saturating_sub(cleaning);
+    let mut stop = pin!(stop);
+    let mut stopped = false;
+    let mut brokers = Vec::new();
+    for mut scene in scenes {
+        let mut findings = Vec::new();
+        if !stopped {
+            tokio::select! {
+                biased;
+                () = &mut stop => stopped = true,
+                () = bounded(&mut scene, &mut findings, end) => {}
+            }
+            if scene.entered {
+                findings.extend(cleaned(&scene).await);
+            }
+        }
+        if stopped {
+            findings.push(Finding::failed("all checks", "stopped by a signal"));
+        }
+        let (url, version) = (scene.broker.url.to_string(), scene.broker.version.to_string());
+        brokers.push(Broker { key: scene.key, url, version, findings });
+    }
+    brokers
+}
+
+/// All checks, as far as there is time.
+async fn bounded(scene: &mut Scene<'_>, findings: &mut Vec<Finding>, end: Instant) {
+    let seconds = scene.probe.within.as_secs();
+    if timeout_at(end.into(), checks(scene, findings)).await.is_err() {
+        let text = format!("not all were made within {seconds} s");
+        let change = "a larger --seconds, or a smaller probe: --messages";
+        findings.push(Finding::failed("all checks", text).change(change));
+    }
+}
+
+/// All checks, one after the other. A check that fails does not keep the others from being made:
+/// what ended one connection says nothing of the next.
+async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
+    let Some(greeting) = login::check(scene, findings).await else {
+        scene.entered = false;
+        return;
+    };
+    let before = match system::read(scene).await {
+        Ok(system) => system,
+        Err(error) => {
+            findings.push(broken("software", &error));
+            System::default()
+        }
+    };
+    scene.software = before.software();
+    findings.push(system::judge_version(&before));
+    match echo::check(scene, findings).await {
+        Ok(true) => held(scene, &greeting, &before, findings).await,
+        Ok(false) => {
+            let text = "not tried: QoS 1 does not work below the probe's topics";
+            let names = ["session", "capacity", "keep-alive", "retained", "sharing", "packet size"];
+            findings.extend(names.map(|check| Finding::skipped(check, text)));
+        }
+        Err(error) => findings.push(broken("subscription", &error)),
+    }
+    if let Err(error) = output::check(scene, findings).await {
+        findings.push(broken("output topic", &error));
+    }
+}
+
+/// The checks of what the broker holds, which need messages to come below the probe's prefix.
+async fn held(
+    scene: &Scene<'_>,
+    greeting: &Greeting,
+    before: &System,
+    findings: &mut Vec<Finding>,
+) {
+    if let Err(error) = resume::check(scene, findings).await {
+        findings.push(broken("session", &error));
+    }
+    let own = match capacity::check(scene, findings).await {
+        Ok(capacity) => capacity.lost(),
+        Err(error) => {
+            findings.push(broken("capacity", &error));
+            0
+        }
+    };
+    if let Err(error) = features::check_retained(scene, greeting, findings).await {
+        findings.push(broken("retained", &error));
+    }
+    if let Err(error) = features::check_shared(scene, greeting, findings).await {
+        findings.push(broken("sharing", &error));
+    }
+    if let Err(error) = size::check(scene, greeting, findings).await {
+        findings.push(broken("packet size", &error));
+    }
+    let after = match before.version {
+        None => Ok(System::default()),
+        // Who says its version writes the other values too, sooner or later.
+        Some(_) => system::read_next(scene).await,
+    };
+    findings.push(match after {
+        Ok(after) => system::judge_dropped(before, &after, own),
+        Err(error) => broken("dropped", &error),
+    });
+}
+
+/// A check that the connection did not live to see the end of.
+fn broken(check: &'static str, error: &mqtt::Error) -> Finding {
+    let change = "try again; if it stays so, look into the broker's log";
+    Finding::failed(check, format!("could not be tried: {error}")).change(change)
+}
+
+/// Ends the probe's sessions and deletes its retained message; a finding if that fails.
+async fn cleaned(scene: &Scene<'_>) -> Option<Finding> {
+    let cleaning = async {
+        for who in [login::WHO, resume::WHO] {
+            // A clean start without an expiry ends the session that was there, and this one too.
+            scene.client(who).await?.close().await;
+        }
+        let mut client = scene.client("clean").await?;
+        // A broker without retained messages may end the connection: then there is nothing to delete.
+        drop(client.publish_retained(&scene.topic(features::RETAINED), Bytes::new()).await);
+        client.close().await;
+        Ok::<(), mqtt::Error>(())
+    };
+    let problem = match timeout(CLEAN_MAX, cleaning).await {
+        Ok(Ok(())) => return None,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("not within {CLEAN_MAX:?}"),
+    };
+    let text = format!(
+        "sessions of {}-… and a message below {} may be left: {problem}",
+        scene.id, scene.prefix
+    );
+    Some(Finding::skipped("cleaning up", text))
+}

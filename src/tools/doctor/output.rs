@@ -1,0 +1,106 @@
+//! Whether batches and dead letters may be published, and whether anyone listens: one empty message
+//! to each topic, if it is wished. Nothing else of the probe leaves its own topics.
+//!
+//! Only MQTT 5 tells: its PUBACK has a reason. With 3.1.1 a broker has no way to refuse a publish;
+//! Mosquitto 2.0 acknowledges and drops it. Permission belongs to the account, not to the version,
+//! so the question is asked with MQTT 5 where the broker knows it.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::client::{Client, passing};
+use super::scene::{Scene, permission};
+use super::verdict::{Finding, Software};
+use crate::mqtt::Error;
+use crate::mqtt::options::{Options, Version};
+use crate::mqtt::packet::Answer;
+use crate::mqtt::topic::Topic;
+
+const OUTPUT: &str = "output topic";
+const DEAD_LETTERS: &str = "dead letters";
+
+/// Asks, if it is wished.
+pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<(), Error> {
+    if !scene.role.output {
+        return Ok(());
+    }
+    let output = &scene.plan.output;
+    let topics = [(OUTPUT, &output.topic), (DEAD_LETTERS, &output.dead_letter_topic)];
+    if !scene.probe.output {
+        for (check, topic) in topics {
+            let text =
+                format!("{topic} not checked: --probe-output publishes one empty message there");
+            findings.push(Finding::skipped(check, text));
+        }
+        return Ok(());
+    }
+    let options = Options { version: Version::V5, ..scene.options("output") };
+    let opened = match Client::open(&options, &passing()).await {
+        Err(error) if error.is_permanent() => None,
+        opened => Some(opened?),
+    };
+    let Some(mut client) = opened else {
+        for (check, topic) in topics {
+            let text = format!(
+                "{topic} cannot be checked: with MQTT 3.1.1 a broker acknowledges and drops what is \
+                 not permitted"
+            );
+            findings.push(Finding::skipped(check, text));
+        }
+        return Ok(());
+    };
+    for (check, topic) in topics {
+        let answer = client.publish(topic, Bytes::new()).await?;
+        findings.push(judge(&scene.software, check, topic, &answer));
+    }
+    client.close().await;
+    Ok(())
+}
+
+fn judge(software: &Software, check: &'static str, topic: &Topic, answer: &Answer) -> Finding {
+    let finding = match answer {
+        Answer::Taken => {
+            Finding::fit(check, format!("{topic} may be written, and somebody listens"))
+        }
+        Answer::NobodyListens if check == OUTPUT => {
+            let text = format!(
+                "{topic} may be written, and nobody subscribes to it: batches would be acknowledged \
+                 and gone"
+            );
+            let change = "start its consumer, with a session that is kept, before the gateway";
+            Finding::risky(check, text).change(change)
+        }
+        Answer::NobodyListens => {
+            let text = format!("{topic} may be written; nobody subscribes to it now");
+            Finding::fit(check, text).change("subscribe to it to learn of unreadable messages")
+        }
+        Answer::Refused(reason) => {
+            let text = format!("{topic} must not be written: {reason}");
+            let permit = permission(software, "write", topic.as_str());
+            Finding::unfit(check, text).change(format!("{permit}; or another topic in [output]"))
+        }
+    };
+    let (listened, permitted) = (*answer == Answer::Taken, !matches!(answer, Answer::Refused(_)));
+    finding.with(&json!({ "permitted": permitted, "somebody_listens": listened }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::{Outcome, Verdict};
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_unfit_and_names_the_line_that_permits() {
+        let topic = Topic::try_from("gateway/batches".to_owned()).unwrap();
+        let software = Software::Mosquitto(2, 0, 11);
+        let judged = |check, answer| judge(&software, check, &topic, &answer);
+        let refused = judged(OUTPUT, Answer::Refused("not authorized".into()));
+        assert_eq!(refused.outcome, Outcome::Judged(Verdict::Unfit));
+        assert!(refused.change.unwrap().contains("\"topic write gateway/batches\""));
+        let nobody = judged(OUTPUT, Answer::NobodyListens).outcome;
+        assert_eq!(nobody, Outcome::Judged(Verdict::Risky));
+        let nobody = judged(DEAD_LETTERS, Answer::NobodyListens).outcome;
+        assert_eq!(nobody, Outcome::Judged(Verdict::Fit));
+        assert_eq!(judged(OUTPUT, Answer::Taken).outcome, Outcome::Judged(Verdict::Fit));
+    }
+}

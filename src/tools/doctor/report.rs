@@ -1,0 +1,149 @@
+//! The audit on paper: lines for people, one JSON object for machines.
+
+use std::fmt::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::verdict::{Conclusion, Finding, Outcome};
+
+/// Columns of a line for people.
+const COLUMNS: usize = 100;
+
+/// Where the words of a finding begin.
+const INDENT: usize = 22;
+
+/// What was found at one broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    /// Where its settings are: `broker` or `output.broker`.
+    pub key: &'static str,
+    /// Its address.
+    pub url: String,
+    /// The protocol version of the settings.
+    pub version: String,
+    /// All findings, in the order of the checks.
+    pub findings: Vec<Finding>,
+}
+
+/// What was found at all brokers of a configuration.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What began every topic of the probe.
+    pub prefix: String,
+    /// The brokers.
+    pub brokers: Vec<Broker>,
+}
+
+impl Broker {
+    fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+        self.findings.iter().map(|it| it.outcome)
+    }
+}
+
+impl Report {
+    /// What it comes to.
+    pub fn conclusion(&self) -> Conclusion {
+        Conclusion::of(self.brokers.iter().flat_map(Broker::outcomes))
+    }
+
+    /// For machines.
+    pub fn to_json(&self) -> Value {
+        let finding = |it: &Finding| {
+            json!({
+                "check": it.check,
+                "outcome": if it.outcome == Outcome::Skipped { "skipped" } else { it.outcome.word() },
+                "measured": it.measured,
+                "change": it.change,
+                "numbers": it.numbers,
+            })
+        };
+        let broker = |it: &Broker| {
+            json!({
+                "key": it.key,
+                "url": it.url,
+                "version": it.version,
+                "verdict": Conclusion::of(it.outcomes()).word(),
+                "findings": it.findings.iter().map(finding).collect::<Vec<_>>(),
+            })
+        };
+        json!({
+            "topic_prefix": self.prefix,
+            "brokers": self.brokers.iter().map(broker).collect::<Vec<_>>(),
+            "verdict": self.conclusion().word(),
+        })
+    }
+}
+
+/// For people; the overall verdict is the last line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for broker in &self.brokers {
+            let Broker { key, url, version, .. } = broker;
+            writeln!(f, "{key}: {url} (MQTT {version}); probe below {}\n", self.prefix)?;
+            for finding in &broker.findings {
+                finding.fmt(f)?;
+            }
+            writeln!(f)?;
+        }
+        write!(f, "verdict: {}", self.conclusion().word())
+    }
+}
+
+/// For people: what was found, and below it what to change.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<8}{:<14}", self.outcome.word(), self.check)?;
+        wrapped(f, &self.measured)?;
+        let Some(change) = &self.change else { return Ok(()) };
+        write!(f, "{:INDENT$}", "")?;
+        wrapped(f, &format!("-> {change}"))
+    }
+}
+
+/// Writes text that begins at [`INDENT`], in lines of at most [`COLUMNS`] where words allow.
+fn wrapped(f: &mut impl Write, text: &str) -> fmt::Result {
+    let mut column = INDENT;
+    for (at, word) in text.split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && column + 1 + length > COLUMNS {
+            write!(f, "\n{:INDENT$}", "")?;
+            column = INDENT;
+        } else if at > 0 {
+            f.write_char(' ')?;
+            column += 1;
+        }
+        f.write_str(word)?;
+        column += length;
+    }
+    f.write_char('\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(findings: Vec<Finding>) -> Report {
+        let (url, version) = ("mqtt://h:1883".to_owned(), "5".to_owned());
+        let brokers = vec![Broker { key: "broker", url, version, findings }];
+        Report { prefix: "p".into(), brokers }
+    }
+
+    #[test]
+    fn the_verdict_is_the_last_line_and_lines_are_short() {
+        let long = "word ".repeat(60);
+        let text = report(vec![Finding::risky("capacity", long.trim()).change("x 1")]).to_string();
+        assert_eq!(text.lines().last(), Some("verdict: risky"));
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert!(text.contains("\nrisky   capacity      word word"), "{text}");
+        assert!(text.contains("\n                      -> x 1\n"), "{text}");
+    }
+
+    #[test]
+    fn machines_get_numbers() {
+        let finding = Finding::fit("login", "in").with(&json!({ "n": 20 }));
+        let json = report(vec![finding, Finding::skipped("x", "why")]).to_json();
+        assert_eq!(json["verdict"], "fit");
+        assert_eq!(json["brokers"][0]["findings"][0]["numbers"]["n"], 20);
+        assert_eq!(json["brokers"][0]["findings"][1]["outcome"], "skipped");
+    }
+}

@@ -1,0 +1,132 @@
+//! What every check stands on: which broker, what the settings want of it, how large the probe is,
+//! and the names it uses.
+
+use std::time::Duration;
+
+use super::client::Client;
+use super::verdict::Software;
+use crate::mqtt::Error;
+use crate::mqtt::options::{Options, Version};
+use crate::mqtt::packet::Hello;
+use crate::mqtt::topic::Topic;
+use crate::pipeline::plan::{Broker, Plan};
+
+/// Messages of the capacity probe beyond the window, at most.
+pub const MESSAGES_MAX: u32 = 100_000;
+
+/// Bytes of a message of the capacity probe, at most.
+pub const MESSAGE_BYTES_MAX: u32 = 64 * 1024;
+
+/// Bytes of all messages of a capacity probe together, at most: the probe is refused above.
+pub const PROBE_BYTES_MAX: u64 = 256 << 20;
+
+/// Seconds of a whole run, at most.
+pub const SECONDS_MAX: u64 = 3600;
+
+/// A client that gets nothing for so long is taken to get nothing more.
+pub const QUIET: Duration = Duration::from_secs(1);
+
+/// How large the probe is.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// Topics below this, instead of a random one below `sluicegate-doctor/`.
+    pub topic_prefix: Option<Topic>,
+    /// QoS 1 messages beyond the window in the capacity probe.
+    pub messages: u32,
+    /// Bytes of each.
+    pub message_bytes: u32,
+    /// The largest packet that is tried.
+    pub packet_bytes_max: u32,
+    /// A bound on the whole run.
+    pub within: Duration,
+    /// Publish an empty message to each output topic.
+    pub output: bool,
+}
+
+/// What the gateway does at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Role {
+    /// Readings come from there.
+    pub(super) input: bool,
+    /// Batches go there.
+    pub(super) output: bool,
+}
+
+/// One broker under audit.
+#[derive(Debug)]
+pub(super) struct Scene<'a> {
+    /// The gateway's settings.
+    pub(super) plan: &'a Plan,
+    /// Where the broker's settings are: `broker` or `output.broker`.
+    pub(super) key: &'static str,
+    /// The broker's settings.
+    pub(super) broker: &'a Broker,
+    /// What the gateway does there.
+    pub(super) role: Role,
+    /// How large the probe is.
+    pub(super) probe: &'a Probe,
+    /// What begins every topic of the probe.
+    pub(super) prefix: Topic,
+    /// What begins every client id of the probe.
+    pub(super) id: String,
+    /// Which program the broker is, once that is known.
+    pub(super) software: Software,
+    /// A client of ours may have got in; false once it is known that none did.
+    pub(super) entered: bool,
+}
+
+impl Scene<'_> {
+    /// The options of the probe's client `who`.
+    pub(super) fn options(&self, who: &str) -> Options {
+        let options = match self.key {
+            "broker" => self.plan.intake_options(""),
+            _ => self.plan.output_options(),
+        };
+        Options { client_id: format!("{}-{who}", self.id), ..options }
+    }
+
+    /// Connects the probe's client `who` for this connection only.
+    pub(super) async fn client(&self, who: &str) -> Result<Client, Error> {
+        Client::open(&self.options(who), &super::client::passing()).await
+    }
+
+    /// A topic of the probe.
+    pub(super) fn topic(&self, leaf: &str) -> Topic {
+        Topic::try_from(format!("{}/{leaf}", self.prefix)).expect("a level below a checked topic")
+    }
+
+    /// The unacknowledged messages an intake asks for; none asked for where nothing is taken in:
+    /// the consumers of the batches get what the broker gives unasked.
+    pub(super) fn window(&self) -> Option<u16> {
+        self.role.input.then(|| self.plan.window_each())
+    }
+
+    /// A greeting as an intake's, with a session that lasts so long.
+    pub(super) fn intake_hello(&self, clean_start: bool, session_seconds: u32) -> Hello {
+        Hello {
+            clean_start,
+            session_expiry: Some(session_seconds),
+            receive_max: self.window(),
+            packet_bytes_max: None,
+        }
+    }
+
+    /// Whether the connection is MQTT 5.
+    pub(super) fn is_v5(&self) -> bool {
+        self.broker.version == Version::V5
+    }
+
+    /// A key of this broker's settings.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.key)
+    }
+}
+
+/// How an account gets the permission it lacks at these topics.
+pub(super) fn permission(software: &Software, access: &str, topic: &str) -> String {
+    let (general, key) = (format!("permit this account to use {topic}"), "acl_file");
+    software.change(
+        &general,
+        &format!("{key}, with the line \"topic {access} {topic}\" below the user"),
+    )
+}

@@ -1,0 +1,160 @@
+//! What the broker says of itself below `$SYS`: its version, and how many messages it has dropped.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::scene::Scene;
+use super::verdict::{Finding, Software, grouped};
+use crate::clock;
+use crate::mqtt::Error;
+
+const VERSION: &str = "$SYS/broker/version";
+const DROPPED: &str = "$SYS/broker/publish/messages/dropped";
+const UPTIME: &str = "$SYS/broker/uptime";
+
+/// How long the values may take to come: they are retained where there are any.
+const RETAINED_MAX: Duration = Duration::from_secs(2);
+
+/// How long to wait for the next turn of the values: Mosquitto writes them every ten seconds unless
+/// `sys_interval` says otherwise, and the counter only when it has changed.
+const TURN_MAX: Duration = Duration::from_secs(11);
+
+/// How long the counter may come after the uptime in the same turn.
+const TURN_LASTS: Duration = Duration::from_millis(500);
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(super) struct System {
+    /// Its name and version.
+    pub(super) version: Option<String>,
+    /// Messages dropped since it started, for all clients. Mosquitto keeps the number for a minute
+    /// after it has changed.
+    pub(super) dropped: Option<u64>,
+    /// A turn of the values came by.
+    pub(super) turned: bool,
+}
+
+impl System {
+    /// Which program it is.
+    pub(super) fn software(&self) -> Software {
+        self.version.as_deref().map_or(Software::Other, Software::of)
+    }
+}
+
+/// Reads the values that are there.
+pub(super) async fn read(scene: &Scene<'_>) -> Result<System, Error> {
+    watch(scene, "sys-before", RETAINED_MAX, false).await
+}
+
+/// Waits for the next turn of the values.
+pub(super) async fn read_next(scene: &Scene<'_>) -> Result<System, Error> {
+    watch(scene, "sys-after", TURN_MAX, true).await
+}
+
+async fn watch(
+    scene: &Scene<'_>,
+    who: &str,
+    within: Duration,
+    next_turn: bool,
+) -> Result<System, Error> {
+    let mut client = scene.client(who).await?;
+    let mut system = System::default();
+    for topic in [VERSION, DROPPED, UPTIME] {
+        if client.subscribe(topic, 0).await?.is_err() {
+            client.close().await;
+            return Ok(system);
+        }
+    }
+    let mut end = clock::now().instant + within;
+    loop {
+        let complete = system.version.is_some() && system.dropped.is_some() && !next_turn;
+        let left = end.saturating_duration_since(clock::now().instant);
+        if complete || left.is_zero() {
+            break;
+        }
+        let Some(message) = client.message(left).await? else { break };
+        match message.topic.as_slice() {
+            topic if topic == VERSION.as_bytes() => system.version = Some(message.text()),
+            topic if topic == DROPPED.as_bytes() => system.dropped = message.text().parse().ok(),
+            topic if topic == UPTIME.as_bytes() && !message.retain && !system.turned => {
+                system.turned = true;
+                end = clock::now().instant + TURN_LASTS;
+            }
+            _ => {}
+        }
+    }
+    client.close().await;
+    Ok(system)
+}
+
+/// Says which program it is.
+pub(super) fn judge_version(system: &System) -> Finding {
+    const CHECK: &str = "software";
+    let Some(version) = &system.version else {
+        return Finding::skipped(CHECK, format!("{VERSION} is not readable"));
+    };
+    let finding = Finding::fit(CHECK, version.clone()).with(system);
+    if system.software().overruns_windows() {
+        return finding
+            .change("Mosquitto 2.0.13 or later keeps to the window that a client asks for");
+    }
+    finding
+}
+
+/// What the counter of dropped messages says.
+#[derive(Debug, Serialize)]
+struct Dropped {
+    before: Option<u64>,
+    after: u64,
+    own: u32,
+}
+
+/// Judges the counter of dropped messages, of which `own` are the probe's.
+pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Finding {
+    const CHECK: &str = "dropped";
+    let Some(last) = after.dropped.or(before.dropped) else {
+        if !after.turned {
+            return Finding::skipped(CHECK, format!("{DROPPED} is not readable"));
+        }
+        let text =
+            "the broker counts no message dropped during the probe, nor in the minute before";
+        return Finding::fit(CHECK, text);
+    };
+    let dropped = Dropped { before: before.dropped, after: last, own };
+    if last == 0 {
+        return Finding::fit(CHECK, "the broker counts 0 dropped messages").with(&dropped);
+    }
+    let text = format!(
+        "the broker counts {} dropped messages since it started, for all clients; {} are the probe's",
+        grouped(last),
+        grouped(own)
+    );
+    let change = "look for clients that are away or slow: its limits have been reached";
+    let change =
+        before.software().change(change, "max_queued_messages 0, max_queued_bytes 1073741824");
+    Finding::risky(CHECK, text).change(change).with(&dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::{Outcome, Verdict};
+    use super::*;
+
+    #[test]
+    fn any_drop_is_risky_and_no_counter_is_no_finding() {
+        let outcome = |before, after, turned| {
+            let before = System { dropped: before, ..System::default() };
+            let after = System { dropped: after, turned, version: None };
+            judge_dropped(&before, &after, 0).outcome
+        };
+        let (fit, risky) = (Outcome::Judged(Verdict::Fit), Outcome::Judged(Verdict::Risky));
+        assert_eq!(outcome(Some(0), Some(0), true), fit);
+        assert_eq!(outcome(Some(0), None, true), fit);
+        assert_eq!(outcome(None, None, true), fit);
+        assert_eq!(outcome(None, None, false), Outcome::Skipped);
+        assert_eq!(outcome(None, Some(7), true), risky);
+        assert_eq!(outcome(Some(7), Some(7), true), risky);
+        assert_eq!(outcome(Some(7), None, false), risky);
+    }
+}

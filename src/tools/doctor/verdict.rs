@@ -1,0 +1,244 @@
+//! What a check found: numbers, a verdict, and the setting to change.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// How far a broker can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// As the settings ask for.
+    Fit,
+    /// Works, and can lose or delay something.
+    Risky,
+    /// Cannot do what the settings ask for.
+    Unfit,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fit => "fit",
+            Self::Risky => "risky",
+            Self::Unfit => "unfit",
+        }
+    }
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a verdict.
+    Judged(Verdict),
+    /// It was not wanted, or the broker does not show this. It does not count.
+    Skipped,
+    /// It could not be made: nothing is known.
+    Failed,
+    /// The broker refuses the login that the settings ask for.
+    Refused,
+}
+
+impl Outcome {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Judged(verdict) => verdict.word(),
+            Self::Skipped => "-",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What all findings come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conclusion {
+    /// The worst of the verdicts.
+    Judged(Verdict),
+    /// Something could not be tried, and what could be is not unfit.
+    Open,
+    /// A login was refused.
+    Refused,
+}
+
+impl Conclusion {
+    /// Of these outcomes. A broker that is unfit in one point is unfit, whatever else was not tried.
+    pub fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
+        let (mut worst, mut open, mut refused) = (Verdict::Fit, false, false);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Judged(verdict) => worst = worst.max(verdict),
+                Outcome::Failed => open = true,
+                Outcome::Refused => refused = true,
+                Outcome::Skipped => {}
+            }
+        }
+        if refused {
+            Self::Refused
+        } else if open && worst < Verdict::Unfit {
+            Self::Open
+        } else {
+            Self::Judged(worst)
+        }
+    }
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Judged(verdict) => verdict.word(),
+            Self::Open => "could not judge",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// Which check.
+    pub check: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was measured, in words and numbers.
+    pub measured: String,
+    /// What to change, or what else to know.
+    pub change: Option<String>,
+    /// The numbers, for machines; null when there are none.
+    pub numbers: Value,
+}
+
+impl Finding {
+    fn new(check: &'static str, outcome: Outcome, measured: impl Into<String>) -> Self {
+        let (measured, change, numbers) = (measured.into(), None, Value::Null);
+        Self { check, outcome, measured, change, numbers }
+    }
+
+    /// As the settings ask for.
+    pub fn fit(check: &'static str, measured: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Judged(Verdict::Fit), measured)
+    }
+
+    /// Works, and can lose or delay something.
+    pub fn risky(check: &'static str, measured: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Judged(Verdict::Risky), measured)
+    }
+
+    /// Cannot do what the settings ask for.
+    pub fn unfit(check: &'static str, measured: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Judged(Verdict::Unfit), measured)
+    }
+
+    /// Not looked at, and why.
+    pub fn skipped(check: &'static str, why: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Skipped, why)
+    }
+
+    /// Could not be tried, and why.
+    pub fn failed(check: &'static str, why: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Failed, why)
+    }
+
+    /// The broker refuses the login, and why.
+    pub fn refused(check: &'static str, why: impl Into<String>) -> Self {
+        Self::new(check, Outcome::Refused, why)
+    }
+
+    /// With what to change.
+    #[must_use]
+    pub fn change(mut self, change: impl Into<String>) -> Self {
+        self.change = Some(change.into());
+        self
+    }
+
+    /// With the numbers it follows from.
+    #[must_use]
+    pub fn with(mut self, numbers: &impl Serialize) -> Self {
+        self.numbers = serde_json::to_value(numbers).unwrap_or(Value::Null);
+        self
+    }
+}
+
+/// Which program the broker is, as far as it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Software {
+    /// Mosquitto, of this version.
+    Mosquitto(u32, u32, u32),
+    /// Something else, or it does not say.
+    Other,
+}
+
+impl Software {
+    /// From the text of `$SYS/broker/version`: `mosquitto version 2.0.11`.
+    pub fn of(text: &str) -> Self {
+        let Some(version) = text.strip_prefix("mosquitto version ") else { return Self::Other };
+        let mut numbers = version.split(['.', '-', ' ']).map(|part| part.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        Self::Mosquitto(next(), next(), next())
+    }
+
+    /// What to change: in general words, and as keys of mosquitto.conf.
+    pub fn change(&self, general: &str, keys: &str) -> String {
+        match self {
+            Self::Mosquitto(..) => format!("in mosquitto.conf: {keys}"),
+            Self::Other => format!("{general} (Mosquitto: {keys})"),
+        }
+    }
+
+    /// Whether it is a Mosquitto that releases several messages for one acknowledgement.
+    pub fn overruns_windows(&self) -> bool {
+        matches!(self, Self::Mosquitto(major, minor, patch) if (*major, *minor, *patch) < (2, 0, 13))
+    }
+}
+
+/// `7096` as `7,096`.
+pub fn grouped(number: impl Into<u64>) -> String {
+    let digits = number.into().to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_counts_and_what_could_not_be_tried_leaves_it_open() {
+        use Outcome::{Failed, Judged, Refused, Skipped};
+        use Verdict::{Fit, Risky, Unfit};
+        for (outcomes, conclusion) in [
+            (vec![], Conclusion::Judged(Fit)),
+            (vec![Judged(Fit), Skipped], Conclusion::Judged(Fit)),
+            (vec![Judged(Risky), Judged(Fit)], Conclusion::Judged(Risky)),
+            (vec![Judged(Risky), Failed], Conclusion::Open),
+            (vec![Judged(Unfit), Failed], Conclusion::Judged(Unfit)),
+            (vec![Judged(Unfit), Refused], Conclusion::Refused),
+        ] {
+            assert_eq!(Conclusion::of(outcomes.iter().copied()), conclusion, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_read_and_the_remedy_names_its_keys() {
+        let old = Software::of("mosquitto version 2.0.11");
+        assert_eq!(old, Software::Mosquitto(2, 0, 11));
+        assert!(old.overruns_windows());
+        assert!(!Software::of("mosquitto version 2.0.13").overruns_windows());
+        assert!(!Software::of("mosquitto version 2.1.0-rc1").overruns_windows());
+        assert_eq!(Software::of("RMQTT/0.24"), Software::Other);
+        assert_eq!(old.change("raise x", "x 1"), "in mosquitto.conf: x 1");
+        assert_eq!(Software::Other.change("raise x", "x 1"), "raise x (Mosquitto: x 1)");
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        let text = [0_u64, 999, 1000, 7096, 1_234_567].map(grouped);
+        assert_eq!(text, ["0", "999", "1,000", "7,096", "1,234,567"]);
+    }
+}
