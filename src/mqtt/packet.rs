@@ -9,6 +9,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::Error;
 use super::options::Version;
+use super::reason::{disconnect_reason, reason, words};
 use super::topic::Topic;
 
 /// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
@@ -347,46 +348,6 @@ fn read_v5(packet: v5::Packet) -> Packet {
     }
 }
 
-/// Why a broker says it ends a connection (MQTT 5 §3.14.2.1), for the codes that brokers send.
-fn disconnect_reason(code: u8) -> String {
-    let words = match code {
-        0x00 => "normal disconnection",
-        0x81 => "malformed packet",
-        0x82 => "protocol error",
-        0x87 => "not authorized",
-        0x89 => "server busy",
-        0x8b => "server shutting down",
-        0x8d => "keep alive timeout",
-        0x8e => "session taken over: another client uses our client id",
-        0x93 => "receive maximum exceeded",
-        0x95 => "packet too large",
-        0x96 => "message rate too high",
-        0x97 => "quota exceeded",
-        0x98 => "administrative action",
-        _ => return format!("reason code {code:#04x}"),
-    };
-    words.to_owned()
-}
-
-fn reason(code: &str, said: Option<String>) -> String {
-    match said {
-        Some(said) => format!("{} ({said})", words(code)),
-        None => words(code),
-    }
-}
-
-/// `NotAuthorized` as "not authorized".
-fn words(code: &str) -> String {
-    let mut text = String::new();
-    for c in code.chars() {
-        if c.is_uppercase() && !text.is_empty() {
-            text.push(' ');
-        }
-        text.extend(c.to_lowercase());
-    }
-    text
-}
-
 fn qos5(qos: u8) -> QoS5 {
     if qos == 0 { QoS5::AtMostOnce } else { QoS5::AtLeastOnce }
 }
@@ -438,12 +399,6 @@ mod tests {
         assert_eq!(greeting.session_expiry, Some(9));
         let Features { retained, shared } = greeting.features;
         assert!(!retained && !shared && !greeting.renames);
-    }
-
-    #[test]
-    fn codes_become_words() {
-        assert_eq!(words("BadUserNamePassword"), "bad user name password");
-        assert_eq!(reason("NotAuthorized", Some("no".into())), "not authorized (no)");
     }
 
     #[test]

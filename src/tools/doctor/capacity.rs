@@ -253,7 +253,7 @@ fn judge_window(scene: &Scene<'_>, asked: Asked, capacity: &Capacity) -> Finding
     if !overrun {
         return finding;
     }
-    let released = capacity.released.unwrap_or_default();
+    let released = grouped(capacity.released.unwrap_or_default());
     let text = format!(
         "{}; one acknowledgement released {released} more, whatever else was unacknowledged: the \
          gateway bears it",
@@ -292,8 +292,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn capacity(taken: u32, in_flight: u32, received: u32) -> Capacity {
-        let (pings, message_bytes) = (PINGS, 64);
-        Capacity { taken, in_flight, received, pings, message_bytes, ..Capacity::default() }
+        let (message_bytes, pings) = (64, PINGS);
+        Capacity { taken, in_flight, received, message_bytes, pings, ..Capacity::default() }
     }
 
     #[test]

@@ -24,11 +24,14 @@ struct Echo {
 /// nothing.
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<bool, Error> {
     let topic = scene.topic("echo");
-    let mut client = scene.client("echo").await?;
+    let mut client = scene.client("echo-sub").await?;
     let granted = client.subscribe(topic.as_str(), 1).await?;
     let (mut answer, mut came) = (Answer::Taken, false);
     if granted.is_ok() {
-        answer = client.publish(&topic, Bytes::from_static(b"echo")).await?;
+        // On a connection of its own: a broker may end it with a publish that is not permitted.
+        let mut publisher = scene.client("echo-pub").await?;
+        answer = publisher.publish(&topic, Bytes::from_static(b"echo")).await?;
+        publisher.close().await;
         // Nothing refuses openly what an ACL denies with 3.1.1: it does not come.
         let wait = if answer == Answer::Taken { ANSWER_MAX / 2 } else { QUIET };
         came = client.message(wait).await?.is_some();

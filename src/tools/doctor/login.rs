@@ -164,3 +164,74 @@ fn described(greeting: &Greeting) -> String {
     }
     said.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scene::{Probe, Role};
+    use super::super::verdict::{Outcome, Software, Verdict};
+    use super::*;
+    use crate::mqtt::packet::Features;
+    use crate::mqtt::topic::Topic;
+    use crate::pipeline::plan::Plan;
+
+    const GREETING: Greeting = Greeting {
+        session_present: false,
+        receive_max: 20,
+        packet_bytes_max: None,
+        keep_alive: None,
+        qos_max: 2,
+        session_expiry: None,
+        features: Features { retained: true, shared: true },
+        renames: false,
+    };
+
+    fn with_scene<T>(role: Role, look: impl FnOnce(&Scene<'_>) -> T) -> T {
+        let plan = Plan::default();
+        let probe = Probe {
+            topic_prefix: None,
+            messages: 1,
+            message_bytes: 16,
+            packet_bytes_max: 1024,
+            within: std::time::Duration::from_secs(15),
+            output: false,
+        };
+        let prefix = Topic::try_from("p".to_owned()).unwrap();
+        let (id, software) = ("gw".to_owned(), Software::Mosquitto(2, 0, 11));
+        let (key, broker, probe) = ("broker", &plan.broker, &probe);
+        let scene =
+            Scene { plan: &plan, key, broker, role, probe, prefix, id, software, entered: true };
+        look(&scene)
+    }
+
+    #[test]
+    fn a_greeting_is_compared_with_what_the_gateway_does_there() {
+        let outcome = |greeting: Greeting, input, output| {
+            let finding = with_scene(Role { input, output }, |it| judge_greeting(it, &greeting));
+            let Outcome::Judged(verdict) = finding.outcome else { panic!("{finding:?}") };
+            verdict
+        };
+        assert_eq!(outcome(GREETING, true, true), Verdict::Fit);
+        let qos_0 = Greeting { qos_max: 0, ..GREETING };
+        assert_eq!(outcome(qos_0, true, true), Verdict::Unfit);
+        assert_eq!(outcome(qos_0, true, false), Verdict::Fit);
+        let renames = Greeting { renames: true, ..GREETING };
+        assert_eq!(outcome(renames, true, false), Verdict::Unfit);
+        let forgets = Greeting { session_expiry: Some(60), ..GREETING };
+        assert_eq!(outcome(forgets, true, false), Verdict::Risky);
+        assert_eq!(outcome(forgets, false, true), Verdict::Fit);
+        let narrow = Greeting { receive_max: 15, ..GREETING };
+        assert_eq!(outcome(narrow, false, true), Verdict::Risky);
+    }
+
+    #[test]
+    fn another_version_is_unfit_a_wrong_login_refused_and_no_broker_leaves_it_open() {
+        let outcome = |both, error: Error| {
+            let role = Role { input: true, output: true };
+            with_scene(role, |it| rejected(it, Version::V3, both, &error)).outcome
+        };
+        let refused = || Error::Refused { reason: "no".into(), permanent: true };
+        assert_eq!(outcome(true, refused()), Outcome::Judged(Verdict::Unfit));
+        assert_eq!(outcome(false, refused()), Outcome::Refused);
+        assert_eq!(outcome(false, Error::Closed), Outcome::Failed);
+    }
+}

@@ -7,8 +7,8 @@
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
-use super::client::{ANSWER_MAX, Client, message};
-use super::scene::Scene;
+use super::client::{Client, message};
+use super::scene::{QUIET, Scene};
 use super::verdict::{Finding, Software, grouped};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::Error;
@@ -99,7 +99,7 @@ async fn passes(scene: &Scene<'_>, bytes: u32) -> Result<bool, Error> {
     let passed = match published(publisher, &topic, payload).await {
         // The broker has ended the connection, as it may; it must still be there for the next.
         Err(_) | Ok(Answer::Refused(_)) => false,
-        Ok(_) => subscriber.message(ANSWER_MAX).await?.is_some_and(|it| it.bytes == length),
+        Ok(_) => subscriber.message(QUIET * 3).await?.is_some_and(|it| it.bytes == length),
     };
     subscriber.close().await;
     Ok(passed)

@@ -94,12 +94,7 @@ pub(super) fn judge_version(system: &System) -> Finding {
     let Some(version) = &system.version else {
         return Finding::skipped(CHECK, format!("{VERSION} is not readable"));
     };
-    let finding = Finding::fit(CHECK, version.clone()).with(system);
-    if system.software().overruns_windows() {
-        return finding
-            .change("Mosquitto 2.0.13 or later keeps to the window that a client asks for");
-    }
-    finding
+    Finding::fit(CHECK, version.clone()).with(system)
 }
 
 /// What the counter of dropped messages says.
