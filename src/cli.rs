@@ -60,7 +60,7 @@ pub struct Doctor {
     /// whether that is permitted and whether anyone listens. Their consumers get it.
     #[arg(long)]
     pub probe_output: bool,
-    /// What begins the topics of the probe. Default: sluicegate-doctor/<random>.
+    /// What begins the topics of the probe. Default: a random one below sluicegate-doctor/.
     #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub topic_prefix: Option<Topic>,
     /// A bound on the whole run.

@@ -8,7 +8,7 @@
 //!   topics are left alone, but for one empty message to each output topic if it is asked for.
 //! - Everything is bounded: messages, bytes, each wait, and the whole by [`Probe::within`].
 //! - However it ends, the probe's sessions are ended and its retained message is deleted
-//!   ([`cleaned`]).
+//!   (`cleaned`).
 //!
 //! | file | job |
 //! | --- | --- |
