@@ -19,6 +19,8 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
 pub fn start(log: &Log) {
     let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written must not end what it tells of.
+    let builder = builder.log_internal_errors(false);
     let started = match log.format {
         LogFormat::Text => {
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();

@@ -48,6 +48,9 @@ impl Size {
     }
 }
 
+/// The longest duration; a longer one is refused, so that no deadline leaves the clock's range.
+const SPAN_MAX: Duration = Duration::from_hours(365 * 24);
+
 impl TryFrom<Text> for Span {
     type Error = String;
 
@@ -55,9 +58,15 @@ impl TryFrom<Text> for Span {
         match text {
             Text::Number(0) => Ok(Self(Duration::ZERO)),
             Text::Number(n) => Err(format!("{n} has no unit: write \"{n}ms\" or \"{n}s\"")),
-            Text::Text(text) => humantime::parse_duration(&text).map(Self).map_err(|error| {
-                format!("{text:?} is not a duration ({error}): write \"100ms\" or \"10s\"")
-            }),
+            Text::Text(text) => match humantime::parse_duration(&text) {
+                Ok(span) if span > SPAN_MAX => {
+                    Err(format!("{text:?} is more than a year: write \"365d\" at most"))
+                }
+                Ok(span) => Ok(Self(span)),
+                Err(error) => {
+                    Err(format!("{text:?} is not a duration ({error}): write \"100ms\" or \"10s\""))
+                }
+            },
         }
     }
 }
@@ -129,6 +138,7 @@ mod tests {
         for bad in ["\"0\"", "0", "\"8GiB\"", "\"many\""] {
             assert!(read::<Size>(bad).is_err(), "{bad}");
         }
+        assert!(read::<Span>("\"500000000000y\"").unwrap_err().contains("365d"));
         let error = read::<Span>("100").unwrap_err();
         assert!(error.contains("write \"100ms\" or \"100s\""), "{error}");
     }

@@ -172,11 +172,13 @@ fn what_was_let_go_is_delivered_by_the_next_run() {
 #[test]
 fn a_gateway_without_its_output_broker_stops_when_told_and_keeps_nothing_acknowledged() {
     let (input, sink) = (Broker::start(), Broker::start());
-    sink.go_away();
+    sink.hold_acks("");
     let more = [output(&sink.url()), "gateway.shutdown_grace = \"300ms\"".to_owned()];
     let gateway = subscribed(&fleet(&input.url(), &[&more[0], &more[1]]));
     input.publish_all(readings(5, 1..=10, 1));
-    input.wait_until("all is sent", SOON, |log| log.unacked("gw-in") == 50);
+    eventually("all is held", SOON, || audit(&sink).distinct() == 50);
+    sink.go_away();
+    gateway.wait_for_line("connection lost", SOON);
     gateway.signal("TERM");
     assert_unsettled(gateway, "no output broker");
     assert_eq!(input.look(|log| log.acks("gw-in")), 0);

@@ -127,7 +127,10 @@ impl Connection {
         if let Some(seconds) = greeting.keep_alive {
             // 0: the broker does not care. We do, or a dead link would never be noticed.
             let wanted = Some(Duration::from_secs(u64::from(seconds)));
-            self.keep_alive = wanted.filter(|it| !it.is_zero()).or(self.keep_alive);
+            // A longer one is no reason to notice a dead link later.
+            let ours = self.keep_alive.unwrap_or(Duration::MAX);
+            self.keep_alive =
+                wanted.filter(|it| !it.is_zero()).map(|it| it.min(ours)).or(self.keep_alive);
         }
         Ok(greeting)
     }
@@ -180,6 +183,16 @@ impl Connection {
     /// Queues a PUBACK.
     pub fn acknowledge(&mut self, packet_id: u16) {
         packet::puback(&mut self.outbound, packet_id);
+    }
+
+    /// Queues a PUBREC.
+    pub fn receive(&mut self, packet_id: u16) {
+        packet::pubrec(&mut self.outbound, packet_id);
+    }
+
+    /// Queues a PUBCOMP.
+    pub fn complete(&mut self, packet_id: u16) {
+        packet::pubcomp(&mut self.outbound, packet_id);
     }
 
     /// Bytes queued and not yet written.

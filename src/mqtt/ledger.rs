@@ -5,21 +5,27 @@
 //! the order the messages came on the connection of today, each when its record has settled safely.
 //!
 //! An *epoch* is one connection. When a session resumes, the broker sends everything again that it
-//! has no PUBACK for, with its packet id and DUP (MQTT 5 §4.4). As long as we have written no
-//! PUBACK for a packet id, the broker cannot have used it for another message, so such a message is
-//! the one we hold: it is bound to the new epoch instead of being taken twice, and one whose record
-//! has settled meanwhile is acknowledged at once. The digest guards against a broker that has
-//! forgotten more than it says. A message whose PUBACK was written before the cut is taken again:
-//! whether it arrived is not known, and losing is worse than repeating.
+//! has had no PUBACK for, with its packet id and DUP (MQTT 5 §4.4), before anything new:
+//!
+//! - A message that is *held*: as long as we have written no PUBACK for a packet id, the broker
+//!   cannot have used it for another message, so this is the one we hold. It is bound to the new
+//!   epoch instead of being taken twice, and acknowledged at once if its record has settled
+//!   meanwhile. The digest guards against a broker that has forgotten more than it says.
+//! - A message whose PUBACK was *written before the cut* and lost with it: the ledger remembers as
+//!   many as a window holds. Such a packet id could stand for a new message that happens to say the
+//!   same, had the broker received the PUBACK and given the id away again. A broker that counts its
+//!   packet ids up, as Mosquitto does, gives none away within 65,535 messages; so where that has
+//!   been seen ([`Ids`]), the message is known and only acknowledged again. Where it has not, the
+//!   message is taken again: losing is worse than repeating.
 //!
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
 //! - only what came on the connection of today is acknowledged on it, in the order it came;
 //! - a settlement for an ordinal that has left is ignored;
 //! - the number of entries is bounded by the queue's places and the window, because each entry is a
-//!   held record or waits behind one.
+//!   held record or waits behind one; what is remembered beside them is bounded by the window.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::settlement::{Outcome, Run};
 
@@ -42,7 +48,7 @@ struct Entry {
 }
 
 /// The intake's ledger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// Ordinal of the first entry.
     first: u64,
@@ -52,51 +58,94 @@ pub struct Ledger {
     /// What came on the connection of today and is not acknowledged, in the order it came: what the
     /// broker counts against its window.
     arrived: VecDeque<u64>,
+    /// The last acknowledgements written in this session, by packet id and digest, oldest first.
+    acknowledged: VecDeque<(u16, u64)>,
+    /// As many as the broker may have unacknowledged.
+    acknowledged_max: usize,
+    /// Those of earlier connections, which may have been lost with them, by packet id.
+    unheard: HashMap<u16, u64>,
+    ids: Ids,
+    /// Those of QoS 2 among what arrived: answered with PUBREC.
+    twofold: HashSet<u16>,
+}
+
+/// How a message is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// QoS 1.
+    PubAck,
+    /// QoS 2, from a subscription that somebody else made in our session: the broker answers with
+    /// PUBREL, which is answered at once.
+    PubRec,
 }
 
 impl Ledger {
+    /// For a broker that is asked to have no more than `window` messages unacknowledged.
+    pub fn new(window: usize) -> Self {
+        Self {
+            first: 0,
+            entries: VecDeque::new(),
+            unbound: HashMap::new(),
+            arrived: VecDeque::new(),
+            acknowledged: VecDeque::new(),
+            acknowledged_max: window,
+            unheard: HashMap::new(),
+            ids: Ids::default(),
+            twofold: HashSet::new(),
+        }
+    }
+
     /// Begins an epoch. Returns how many messages were held for a session that is lost.
     pub fn connect(&mut self, session_present: bool) -> usize {
         self.unbound.clear();
+        self.unheard.clear();
         self.arrived.clear();
+        self.twofold.clear();
         let open = self.entries.iter().filter(|entry| !entry.gone).count();
         if !session_present {
             self.first += self.entries.len() as u64;
             self.entries.clear();
+            self.acknowledged.clear();
+            self.ids = Ids::default();
             return open;
         }
-        for (ordinal, entry) in (self.first..).zip(&self.entries) {
-            if !entry.gone {
-                self.unbound.insert(entry.packet_id, ordinal);
+        let held = (self.first..).zip(&self.entries).filter(|(_, entry)| !entry.gone);
+        let held: Vec<_> = held.map(|(ordinal, entry)| (entry.packet_id, ordinal)).collect();
+        for (packet_id, ordinal) in held {
+            // Two under one id: the broker had given the older one up.
+            if let Some(older) = self.unbound.insert(packet_id, ordinal) {
+                self.give_up(older);
             }
+        }
+        if self.ids.are_counted_up(self.acknowledged_max) {
+            self.unheard.extend(self.acknowledged.iter().copied());
         }
         0
     }
 
-    /// Enters a QoS 1 message.
+    /// Notes that the message that is entered next under this id has QoS 2.
+    pub fn expect_qos_2(&mut self, packet_id: u16) {
+        self.twofold.insert(packet_id);
+    }
+
+    /// Enters a message that wants to be acknowledged.
     pub fn enter(&mut self, packet_id: u16, dup: bool, digest: u64) -> Entered {
-        if dup && self.has_arrived(packet_id, digest) {
-            // Some brokers send again on a timer what they still wait for.
-            return Entered::Known;
-        }
-        if let Some(ordinal) = self.unbound.remove(&packet_id) {
-            if dup && self.entry(ordinal).is_some_and(|entry| entry.digest == digest) {
-                self.arrived.push_back(ordinal);
+        if dup {
+            // Some brokers also send again, on a timer, what they still wait for.
+            if self.is_held(packet_id, digest)
+                || self.was_unheard(packet_id, digest)
+                || self.has_arrived(packet_id, digest)
+            {
                 return Entered::Known;
             }
+        } else {
+            self.end_of_repeats();
+            self.ids.fresh(packet_id);
+        }
+        if let Some(ordinal) = self.unbound.remove(&packet_id) {
             self.give_up(ordinal);
         }
-        if !dup && !self.unbound.is_empty() {
-            // New messages come after all that is sent again: the rest does not come any more.
-            let rest: Vec<u64> = self.unbound.drain().map(|(_, ordinal)| ordinal).collect();
-            for ordinal in rest {
-                self.give_up(ordinal);
-            }
-        }
-        let ordinal = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry { packet_id, digest, safe: false, gone: false });
-        self.arrived.push_back(ordinal);
-        Entered::New(ordinal)
+        Entered::New(self.arrive(packet_id, digest, false))
     }
 
     /// Notes what became of records.
@@ -112,12 +161,18 @@ impl Ledger {
     }
 
     /// Calls `write` with each packet id that can now be acknowledged, in order. Returns how many.
-    pub fn acknowledge(&mut self, mut write: impl FnMut(u16)) -> usize {
+    pub fn acknowledge(&mut self, mut write: impl FnMut(u16, Answer)) -> usize {
         let mut count = 0;
         while let Some(&ordinal) = self.arrived.front() {
             let Some(entry) = self.entry(ordinal).filter(|entry| entry.safe) else { break };
             entry.gone = true;
-            write(entry.packet_id);
+            let (packet_id, digest) = (entry.packet_id, entry.digest);
+            let twofold = !self.twofold.is_empty() && self.twofold.remove(&packet_id);
+            write(packet_id, if twofold { Answer::PubRec } else { Answer::PubAck });
+            if self.acknowledged.len() >= self.acknowledged_max {
+                self.acknowledged.pop_front();
+            }
+            self.acknowledged.push_back((packet_id, digest));
             self.arrived.pop_front();
             count += 1;
         }
@@ -128,9 +183,28 @@ impl Ledger {
         count
     }
 
+    /// Whether a message of any connection waits for its acknowledgement.
+    pub fn waits(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.gone)
+    }
+
     /// Messages of this connection that are not acknowledged.
     pub fn open(&self) -> usize {
         self.arrived.len()
+    }
+
+    /// Puts a message behind all that came on this connection; its ordinal.
+    fn arrive(&mut self, packet_id: u16, digest: u64, safe: bool) -> u64 {
+        let ordinal = self.first + self.entries.len() as u64;
+        self.entries.push_back(Entry { packet_id, digest, safe, gone: false });
+        self.bind(ordinal);
+        ordinal
+    }
+
+    fn bind(&mut self, ordinal: u64) {
+        self.arrived.push_back(ordinal);
+        // MQTT 3.1.1 has no word for a window: this is what the broker allows at least.
+        self.acknowledged_max = self.acknowledged_max.max(self.arrived.len());
     }
 
     fn has_arrived(&self, packet_id: u16, digest: u64) -> bool {
@@ -139,6 +213,39 @@ impl Ledger {
             let entry = at.and_then(|at| self.entries.get(at));
             entry.is_some_and(|it| it.packet_id == packet_id && it.digest == digest)
         })
+    }
+
+    /// Binds a message that is held to this connection.
+    fn is_held(&mut self, packet_id: u16, digest: u64) -> bool {
+        let Some(&ordinal) = self.unbound.get(&packet_id) else { return false };
+        if self.entry(ordinal).is_none_or(|entry| entry.digest != digest) {
+            return false;
+        }
+        self.unbound.remove(&packet_id);
+        self.bind(ordinal);
+        true
+    }
+
+    /// Notes that a message whose acknowledgement was lost must be acknowledged again.
+    fn was_unheard(&mut self, packet_id: u16, digest: u64) -> bool {
+        if self.unbound.contains_key(&packet_id) || self.unheard.get(&packet_id) != Some(&digest) {
+            return false;
+        }
+        self.unheard.remove(&packet_id);
+        self.arrive(packet_id, digest, true);
+        true
+    }
+
+    /// New messages come after all that is sent again: the rest does not come any more.
+    fn end_of_repeats(&mut self) {
+        if self.unbound.is_empty() && self.unheard.is_empty() {
+            return;
+        }
+        self.unheard.clear();
+        let rest: Vec<u64> = self.unbound.drain().map(|(_, ordinal)| ordinal).collect();
+        for ordinal in rest {
+            self.give_up(ordinal);
+        }
     }
 
     fn entry(&mut self, ordinal: u64) -> Option<&mut Entry> {
@@ -150,6 +257,43 @@ impl Ledger {
         if let Some(entry) = self.entry(ordinal) {
             entry.gone = true;
         }
+    }
+}
+
+/// How a broker chooses packet ids, as far as it can be told from those of new messages.
+///
+/// One that takes the lowest free id, or the one freed last, shows it as soon as it has received an
+/// acknowledgement: its next id is one of those before. A run of rising ids that is several windows
+/// long cannot come from it, because no more than a window of them was ever in use.
+#[derive(Debug, Default)]
+struct Ids {
+    last: Option<u16>,
+    run: usize,
+    fell: bool,
+}
+
+/// Windows that a run of rising ids must be long.
+const RISING_WINDOWS: usize = 4;
+
+/// Most that may be unacknowledged and remembered together: half of all ids.
+const IDS_TRUSTED_MAX: usize = 1 << 15;
+
+impl Ids {
+    /// Notes the id of a message that was not sent before.
+    fn fresh(&mut self, packet_id: u16) {
+        // 65,535 is followed by 1.
+        let rose = self.last.is_none_or(|last| {
+            let step = (u32::from(packet_id) + 65_535 - u32::from(last)) % 65_535;
+            (1..65_535 / 2).contains(&step)
+        });
+        self.last = Some(packet_id);
+        self.run += 1;
+        self.fell |= !rose;
+    }
+
+    /// Whether the broker counts up, so that it gives no id away that was in use of late.
+    fn are_counted_up(&self, window: usize) -> bool {
+        !self.fell && self.run > RISING_WINDOWS * window && 2 * window <= IDS_TRUSTED_MAX
     }
 }
 
@@ -165,12 +309,12 @@ mod tests {
 
     fn acknowledged(ledger: &mut Ledger) -> Vec<u16> {
         let mut ids = Vec::new();
-        ledger.acknowledge(|id| ids.push(id));
+        ledger.acknowledge(|id, _| ids.push(id));
         ids
     }
 
     fn ledger_with(ids: &[u16]) -> Ledger {
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(20);
         ledger.connect(false);
         for &id in ids {
             assert!(matches!(ledger.enter(id, false, u64::from(id)), Entered::New(_)));
@@ -269,6 +413,166 @@ mod tests {
         assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![2, 8], 0));
     }
 
+    #[test]
+    fn lost_acknowledgements_are_known_where_ids_count_up_and_taken_again_where_they_do_not() {
+        for (counts_up, expected) in [(true, Entered::Known), (false, Entered::New(100))] {
+            let mut ledger = Ledger::new(10);
+            ledger.connect(false);
+            let id = |n: u16| if counts_up { n + 1 } else { n % 10 + 1 };
+            for (n, id) in (0..100_u16).map(|n| (n, id(n))) {
+                assert_eq!(ledger.enter(id, false, 7), Entered::New(u64::from(n)));
+                ledger.settle(run(u64::from(n), 1), Outcome::Delivered);
+                assert_eq!(acknowledged(&mut ledger), [id]);
+            }
+            ledger.connect(true);
+            let last = if counts_up { 100 } else { 10 };
+            assert_eq!(ledger.enter(last, true, 7), expected);
+            let again = if counts_up { vec![100] } else { vec![] };
+            assert_eq!(acknowledged(&mut ledger), again);
+        }
+    }
+
+    /// How a model broker gives out packet ids.
+    #[derive(Debug, Clone, Copy)]
+    enum Giving {
+        CountsUp,
+        LowestFree,
+        LastFreed,
+    }
+
+    #[derive(Debug)]
+    struct Model {
+        giving: Giving,
+        window: usize,
+        /// (packet id, which message), in the order they were sent first.
+        unacked: Vec<(u16, u64)>,
+        freed: Vec<u16>,
+        counter: u16,
+        messages: u64,
+    }
+
+    impl Model {
+        fn send(&mut self) -> Option<(u16, u64)> {
+            if self.unacked.len() >= self.window {
+                return None;
+            }
+            let used = |id: &u16| self.unacked.iter().any(|it| it.0 == *id);
+            let id = match self.giving {
+                Giving::CountsUp => {
+                    self.counter = self.counter % 65_535 + 1;
+                    self.counter
+                }
+                Giving::LowestFree => (1..=u16::MAX).find(|id| !used(id)).unwrap(),
+                Giving::LastFreed => self.freed.pop().unwrap_or_else(|| {
+                    self.counter += 1;
+                    self.counter
+                }),
+            };
+            self.messages += 1;
+            self.unacked.push((id, self.messages));
+            Some((id, self.messages))
+        }
+
+        fn acknowledged(&mut self, id: u16) {
+            let at = self.unacked.iter().position(|it| it.0 == id);
+            self.unacked.remove(at.expect("only what is unacknowledged is acknowledged"));
+            self.freed.push(id);
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Fate {
+        Send(usize),
+        Settle(usize),
+        /// The broker hears so many of the last acknowledgements, then sends on, and the link is cut
+        /// before we have read any of that.
+        Cut {
+            heard: usize,
+            unread: usize,
+        },
+    }
+
+    fn fates() -> impl Strategy<Value = Vec<Fate>> {
+        let fate = prop_oneof![
+            5 => (1_usize..8).prop_map(Fate::Send),
+            5 => (1_usize..8).prop_map(Fate::Settle),
+            1 => (0_usize..8, 0_usize..8).prop_map(|(heard, unread)| Fate::Cut { heard, unread }),
+        ];
+        prop::collection::vec(fate, 1..200)
+    }
+
+    fn givings() -> impl Strategy<Value = Giving> {
+        prop_oneof![Just(Giving::CountsUp), Just(Giving::LowestFree), Just(Giving::LastFreed)]
+    }
+
+    proptest! {
+        /// Every message says the same, so only the ids tell. Whatever the broker, a message is
+        /// only known if it was taken: nothing is lost. Once a broker is seen to count up, nothing
+        /// is taken twice.
+        #[test]
+        fn no_message_is_mistaken_for_another(fates in fates(), giving in givings(), window in 2_usize..8) {
+            let mut broker = Model { giving, window, unacked: Vec::new(), freed: Vec::new(), counter: 0, messages: 0 };
+            let mut ledger = Ledger::new(window);
+            ledger.connect(false);
+            let mut taken = HashSet::new();
+            let mut unsettled = VecDeque::new();
+            // Acknowledgements on their way to the broker.
+            let mut under_way = VecDeque::new();
+            for fate in fates {
+                match fate {
+                    Fate::Send(count) => for _ in 0..count {
+                        while let Some(id) = under_way.pop_front() {
+                            broker.acknowledged(id);
+                        }
+                        let Some((id, message)) = broker.send() else { break };
+                        let Entered::New(ordinal) = ledger.enter(id, false, 7) else { panic!("new messages are taken") };
+                        taken.insert(message);
+                        unsettled.push_back(ordinal);
+                    },
+                    Fate::Settle(count) => for _ in 0..count {
+                        let Some(ordinal) = unsettled.pop_front() else { break };
+                        ledger.settle(run(ordinal, 1), Outcome::Delivered);
+                    },
+                    Fate::Cut { heard, unread } => {
+                        for id in under_way.drain(..).take(heard) {
+                            broker.acknowledged(id);
+                        }
+                        for _ in 0..unread {
+                            broker.send();
+                        }
+                        let sure = ledger.ids.are_counted_up(ledger.acknowledged_max);
+                        ledger.connect(true);
+                        for (id, message) in broker.unacked.clone() {
+                            match ledger.enter(id, true, 7) {
+                                Entered::Known => prop_assert!(taken.contains(&message), "lost"),
+                                Entered::New(ordinal) => {
+                                    let first = taken.insert(message);
+                                    prop_assert!(first || !sure, "taken twice");
+                                    unsettled.push_back(ordinal);
+                                }
+                            }
+                        }
+                    }
+                }
+                ledger.acknowledge(|id, _| under_way.push_back(id));
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_qos_2_are_answered_with_pubrec() {
+        let mut ledger = Ledger::new(20);
+        ledger.connect(true);
+        ledger.expect_qos_2(4);
+        assert_eq!(ledger.enter(4, true, 4), Entered::New(0));
+        assert_eq!(ledger.enter(5, false, 5), Entered::New(1));
+        ledger.settle(run(0, 2), Outcome::Delivered);
+        let mut answers = Vec::new();
+        ledger.acknowledge(|id, answer| answers.push((id, answer)));
+        assert_eq!(answers, [(4, Answer::PubRec), (5, Answer::PubAck)]);
+        assert!(!ledger.waits());
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Send,
@@ -291,10 +595,10 @@ mod tests {
         /// record settled, nothing acknowledged out of order, nothing held is taken twice.
         #[test]
         fn no_message_is_acknowledged_before_it_is_safe(steps in steps()) {
-            let mut ledger = Ledger::default();
+            let mut ledger = Ledger::new(20);
             ledger.connect(false);
             let (mut unacked, mut taken) = (Vec::<(u16, u64)>::new(), Vec::new());
-            let (mut ordinals, mut safe) = (HashMap::new(), std::collections::HashSet::new());
+            let (mut ordinals, mut safe) = (HashMap::new(), HashSet::new());
             let mut next = 0_u16;
             for step in steps {
                 match step {

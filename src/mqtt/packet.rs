@@ -73,6 +73,11 @@ pub enum Packet {
     },
     /// The subscription is granted with this QoS, or refused.
     SubAck(Result<u8, String>),
+    /// The broker has our PUBREC for a QoS 2 message.
+    PubRel {
+        /// Of which message.
+        packet_id: u16,
+    },
     /// The broker lives.
     PingResp,
     /// The broker ends the connection.
@@ -215,6 +220,18 @@ pub fn puback(out: &mut BytesMut, packet_id: u16) {
     out.extend_from_slice(&[0x40, 2, high, low]);
 }
 
+/// Writes PUBREC, "success" (MQTT 5 §3.5.2.1).
+pub fn pubrec(out: &mut BytesMut, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[0x50, 2, high, low]);
+}
+
+/// Writes PUBCOMP, "success" (MQTT 5 §3.7.2.1).
+pub fn pubcomp(out: &mut BytesMut, packet_id: u16) {
+    let [high, low] = packet_id.to_be_bytes();
+    out.extend_from_slice(&[0x70, 2, high, low]);
+}
+
 /// Writes PINGREQ, the same in both versions.
 pub fn pingreq(out: &mut BytesMut) {
     out.extend_from_slice(&[0xc0, 0]);
@@ -227,8 +244,21 @@ pub fn disconnect(out: &mut BytesMut) {
 
 /// Reads a whole packet that is no PUBLISH.
 pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
-    // rumqttc takes the short forms of DISCONNECT for incomplete ones.
+    // rumqttc takes a PUBACK code that it does not know, and the short forms of DISCONNECT, for errors.
     match bytes {
+        [0x40, _, high, low, rest @ ..]
+            if !matches!(rest.first(), Some(0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)) =>
+        {
+            let answer = match rest.first() {
+                None | Some(0x00) => Answer::Taken,
+                Some(0x10) => Answer::NobodyListens,
+                Some(code) => Answer::Refused(disconnect_reason(*code)),
+            };
+            return Ok(Packet::PubAck { packet_id: u16::from_be_bytes([*high, *low]), answer });
+        }
+        [0x62, _, high, low, ..] => {
+            return Ok(Packet::PubRel { packet_id: u16::from_be_bytes([*high, *low]) });
+        }
         [0xe0, 0] => return Ok(Packet::Disconnect("without a reason".into())),
         [0xe0, 1, code] => return Ok(Packet::Disconnect(disconnect_reason(*code))),
         _ => {}

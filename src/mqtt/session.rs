@@ -5,7 +5,7 @@
 //! attempts only if there never was a connection: a gateway that has worked goes on trying, since
 //! someone may be changing the broker's files right now.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -28,7 +28,12 @@ pub struct Session {
     rng: SmallRng,
     repeated: Repeated,
     connected: u64,
+    /// Since when the connection of today has stood.
+    since: Option<Instant>,
 }
+
+/// A connection that has stood for so long was a good one.
+const LASTING: Duration = Duration::from_millis(500);
 
 impl Session {
     /// For a client with a read buffer of `buffer_bytes`.
@@ -41,6 +46,7 @@ impl Session {
             rng: SmallRng::seed_from_u64(seed),
             repeated: Repeated::default(),
             connected: 0,
+            since: None,
         }
     }
 
@@ -63,6 +69,7 @@ impl Session {
             match Connection::open(&self.options, hello, self.buffer_bytes).await {
                 Ok((connection, greeting)) => {
                     self.connected += 1;
+                    self.since = Some(clock::now().instant);
                     tracing::info!(
                         broker = %self.options.url,
                         client = self.options.client_id,
@@ -78,10 +85,13 @@ impl Session {
         }
     }
 
-    /// The connection is worth counting as good: the next pause is a short one.
+    /// The connection has been of use. If it has also lasted, the next pause is a short one: another
+    /// client with our id, or a broker that ends the connection at each publish, would otherwise have
+    /// us connect ten times a second.
     pub fn proved(&mut self) {
-        self.backoff.reset();
-        self.repeated.reset();
+        if self.since.is_some_and(|since| since.elapsed() >= LASTING) {
+            self.backoff.reset();
+        }
     }
 
     /// Says that the connection broke and waits before the next.

@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
-use crate::mqtt::ledger::Ledger;
+use crate::mqtt::ledger::{Answer, Ledger};
 use crate::mqtt::packet::{Greeting, Hello};
 use crate::mqtt::session::Session;
 use crate::pace::Hurry;
@@ -67,7 +67,7 @@ impl<E> Intake<E> {
         Self {
             reader: Reader::new(name, settings, session.options().version, source, &context),
             session,
-            ledger: Ledger::default(),
+            ledger: Ledger::new(usize::from(window)),
             window: usize::from(window),
             unread: false,
             inlet: Some(inlet),
@@ -144,7 +144,7 @@ impl<E> Intake<E> {
         loop {
             self.offer(&mut connection, phase).await?;
             let draining = self.inlet.is_none();
-            if self.unread && !draining {
+            if self.unread && !draining && !phase.is(Phase::Closing) {
                 self.read(&mut connection)?;
                 continue;
             }
@@ -270,13 +270,15 @@ impl<E> Intake<E> {
             let publish = match incoming {
                 Incoming::Publish(publish) => publish,
                 Incoming::Other(bytes) => {
-                    self.reader.control(bytes)?;
+                    if let Some(packet_id) = self.reader.control(bytes)? {
+                        connection.complete(packet_id);
+                    }
                     self.session.proved();
                     continue;
                 }
             };
             let metrics = &self.context.metrics;
-            let entered = self.reader.enter(&mut self.ledger, &publish, metrics)?;
+            let entered = self.reader.enter(&mut self.ledger, &publish, metrics);
             self.session.proved();
             let Some(token) = entered else {
                 known = true;
@@ -323,7 +325,10 @@ impl<E> Acknowledging<'_, E> {
         for (run, outcome) in self.settled.drain(..) {
             self.ledger.settle(run, outcome);
         }
-        self.ledger.acknowledge(|packet_id| connection.acknowledge(packet_id));
+        self.ledger.acknowledge(|packet_id, answer| match answer {
+            Answer::PubAck => connection.acknowledge(packet_id),
+            Answer::PubRec => connection.receive(packet_id),
+        });
         self.returned.starved(self.ledger.open() >= self.window);
     }
 }

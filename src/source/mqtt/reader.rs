@@ -75,7 +75,9 @@ impl Reader {
     }
 
     /// A packet that is no PUBLISH.
-    pub(super) fn control(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    ///
+    /// Returns the packet id of a PUBREL, which is to be answered.
+    pub(super) fn control(&mut self, bytes: &[u8]) -> Result<Option<u16>, Error> {
         match Connection::read(self.version, bytes)? {
             Packet::SubAck(Ok(qos)) => {
                 (self.subscribed, self.ever_subscribed) = (true, true);
@@ -87,12 +89,13 @@ impl Reader {
                         "the broker granted a lower QoS than asked for: readings can be lost there"
                     );
                 }
-                Ok(())
+                Ok(None)
             }
+            Packet::PubRel { packet_id } => Ok(Some(packet_id)),
             Packet::SubAck(Err(reason)) => {
                 Err(Error::SubscriptionRefused { filter: self.subscription(), reason })
             }
-            _ => Ok(()),
+            _ => Ok(None),
         }
     }
 
@@ -102,16 +105,17 @@ impl Reader {
         ledger: &mut Ledger,
         publish: &Publish<'_>,
         metrics: &Metrics,
-    ) -> Result<Option<Token>, Error> {
+    ) -> Option<Token> {
         match publish.qos {
-            0 => return Ok(Some(Token::NONE)),
+            0 => return Some(Token::NONE),
             1 => {}
-            _ => return Err(Error::Protocol("a QoS 2 message; we subscribe with QoS 1".into())),
+            // From a subscription that somebody else made in our session.
+            _ => ledger.expect_qos_2(publish.packet_id),
         }
         let mut hasher = self.digest.build_hasher();
         hasher.write(publish.topic);
         hasher.write(publish.payload);
-        Ok(match ledger.enter(publish.packet_id, publish.dup, hasher.finish()) {
+        match ledger.enter(publish.packet_id, publish.dup, hasher.finish()) {
             Entered::New(ordinal) => {
                 metrics.repeats_taken.add(u64::from(publish.dup));
                 Some(Token { source: self.source, ordinal })
@@ -120,7 +124,7 @@ impl Reader {
                 metrics.repeats_matched.one();
                 None
             }
-        })
+        }
     }
 
     /// Makes a record of a message; what can be no reading becomes a dead letter.
