@@ -25,7 +25,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 use super::Error;
 use super::frame::{Inbound, Incoming};
 use super::options::{Options, Version};
-use super::packet::{self, Greeting, Hello, Outgoing, Packet};
+use super::packet::{self, Greeting, Hello, Outgoing, Packet, Plain};
 use super::transport::{self, Stream};
 use crate::clock;
 use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
@@ -165,6 +165,11 @@ impl Connection {
     /// Queues a PUBLISH.
     pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
         packet::publish(&mut self.outbound, self.version, packet_id, message)
+    }
+
+    /// Queues a PUBLISH without properties, and without an allocation.
+    pub fn publish_plain(&mut self, packet_id: u16, message: &Plain<'_>) -> Result<(), Error> {
+        packet::publish_plain(&mut self.outbound, self.version, packet_id, message)
     }
 
     /// Queues a PUBACK.
