@@ -7,6 +7,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything settled, and the books close.
     Drained = 0,
+    /// `verify` found what should not be.
+    Faults = 1,
     /// Wrong arguments or settings, or a broker refuses what they ask for.
     Settings = 64,
     /// A mistake in this program, or the books do not close.

@@ -1,6 +1,5 @@
 //! Arguments → settings → logging → run → exit code.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,7 +7,7 @@ use clap::error::ErrorKind;
 
 use sluicegate::cli::{Cli, Command};
 use sluicegate::exit::Exit;
-use sluicegate::{gateway, settings, tools};
+use sluicegate::{commands, gateway, settings, tools};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -20,12 +19,8 @@ fn main() -> ExitCode {
             return if shown { Exit::Drained } else { Exit::Settings }.into();
         }
     };
-    let (check, config) = match cli.command {
-        None => (false, cli.config),
-        Some(Command::Run(config)) => (false, config),
-        Some(Command::Check(config)) => (true, config),
-    };
-    match prepared(check, config.config.as_deref()) {
+    let command = cli.command.unwrap_or(Command::Run(cli.config));
+    match prepared(command) {
         Ok(exit) => exit.into(),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("sluicegate: {error}"));
@@ -34,18 +29,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn prepared(check: bool, given: Option<&Path>) -> Result<Exit, settings::Error> {
-    let path = settings::find(given)?;
+fn prepared(command: Command) -> Result<Exit, settings::Error> {
+    let path = settings::find(command.config().config.as_deref())?;
     let settings = settings::load(&path, std::env::vars_os())?;
-    if check {
-        let path = path.display().to_string();
-        let report = tools::check::report(&path, &settings.to_toml(), &settings.plan);
-        say(&mut std::io::stdout(), report.trim_end());
-        return Ok(Exit::Drained);
-    }
-    let (exit, balance) = gateway::run(&path, settings);
-    if let Some(balance) = balance {
-        say(&mut std::io::stdout(), &balance.to_string());
+    let (exit, said) = match command {
+        Command::Run(_) => {
+            let (exit, balance) = gateway::run(&path, settings);
+            (exit, balance.map(|balance| balance.to_string()))
+        }
+        Command::Check(_) => {
+            let path = path.display().to_string();
+            let report = tools::check::report(&path, &settings.to_toml(), &settings.plan);
+            (Exit::Drained, Some(report))
+        }
+        Command::Simulate(args) => commands::simulate(&path, &settings, args),
+        Command::Verify(args) => commands::verify(&settings, args),
+    };
+    if let Some(said) = said {
+        say(&mut std::io::stdout(), said.trim_end());
     }
     Ok(exit)
 }

@@ -1,3 +1,5 @@
-//! Commands beside `run`: one file each.
+//! Commands beside `run`: one file or folder each.
 
 pub mod check;
+pub mod simulate;
+pub mod verify;
