@@ -113,7 +113,9 @@ fn what_a_lost_connection_left_goes_again_first_and_in_order() {
         assert_eq!(simulation.wait_exit(SOON), 0, "{}", simulation.text());
         let topics = by_topic(&broker);
         assert_eq!(topics.len(), 5);
-        topics.values().for_each(|it| assert_in_order(it, 40));
+        for published in topics.values() {
+            assert_in_order(published, 40);
+        }
         let [sent, acknowledged, again] = sums(&report(&simulation));
         assert_eq!((sent, acknowledged), (200, 200));
         let repeats = topics.values().flatten().filter(|it| it.dup).count() as u64;
@@ -259,7 +261,7 @@ fn what_cannot_work_is_said_at_once() {
         refused(simulation("embedded", &[FIVE]), "name a broker");
     }
     for bad in [["--connections", "257"], ["--window", "0"], ["--rate", "lots"], ["--qos", "2"]] {
-        refused(bad.iter().fold(simulation(&url, &[FIVE]), |launch, arg| launch.arg(arg)), bad[0]);
+        refused(bad.iter().fold(simulation(&url, &[FIVE]), Launch::arg), bad[0]);
     }
     assert_eq!(broker.look(|log| log.clients.len()), 0, "nobody has connected");
     broker.refuse_connects("", ConnectReturnCode::NotAuthorized);

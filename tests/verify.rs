@@ -61,7 +61,7 @@ impl Manner {
 fn verification(url: &str, version: u8, args: &[&str]) -> Launch {
     let version = format!("broker.version = {version}");
     let launch = Gateway::command("verify", &gateway(url, &[SENSOR, &version])).arg("--json");
-    args.iter().fold(launch, |launch, arg| launch.arg(arg))
+    args.iter().fold(launch, Launch::arg)
 }
 
 fn listening(launch: Launch) -> Gateway {
@@ -120,17 +120,16 @@ fn each_planted_fault_is_found_and_nothing_else() {
         (|all| all.insert(2, all[0].clone()), 0, [0, 0, 0, 0, 0, 1]),
         (|all| all[2].1.push(("a", 0)), 1, [0, 0, 0, 1, 0, 0]),
     ];
-    for manner in MANNERS {
+    let judges = [(&["--expect", "report.json"][..], Some(REPORT)), (&[], None)];
+    for (manner, (args, report)) in MANNERS.iter().flat_map(|it| judges.map(|judge| (*it, judge))) {
         for (spoil, code, expected) in faults {
             let mut batches = whole();
             spoil(&mut batches);
-            for (args, report) in [(&["--expect", "report.json"][..], Some(REPORT)), (&[], None)] {
-                let (exit, verdict) = judged(manner, args, report, &batches);
-                let context = format!("{manner:?}, {args:?}: {verdict}");
-                assert_eq!((exit, found(&verdict)), (code, expected), "{context}");
-                let word = if code == 0 { "clean" } else { "faulty" };
-                assert_eq!((&verdict["verdict"], &verdict["sensors"]), (&word.into(), &2.into()));
-            }
+            let (exit, verdict) = judged(manner, args, report, &batches);
+            let context = format!("{manner:?}, {args:?}: {verdict}");
+            assert_eq!((exit, found(&verdict)), (code, expected), "{context}");
+            let word = ["clean", "faulty"][usize::from(code == 1)];
+            assert_eq!((&verdict["verdict"], &verdict["sensors"]), (&word.into(), &2.into()));
         }
     }
 }

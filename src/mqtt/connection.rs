@@ -25,7 +25,8 @@ use tokio::time::{Sleep, sleep_until, timeout};
 use super::Error;
 use super::frame::{Inbound, Incoming};
 use super::options::{Options, Version};
-use super::packet::{self, Greeting, Hello, Outgoing, Packet, Plain};
+use super::packet::{self, Greeting, Hello, Outgoing, Packet};
+use super::plain::{self, Plain};
 use super::transport::{self, Stream};
 use crate::clock;
 use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
@@ -169,7 +170,7 @@ impl Connection {
 
     /// Queues a PUBLISH without properties, and without an allocation.
     pub fn publish_plain(&mut self, packet_id: u16, message: &Plain<'_>) -> Result<(), Error> {
-        packet::publish_plain(&mut self.outbound, self.version, packet_id, message)
+        plain::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
     /// Queues a PUBACK.

@@ -17,6 +17,7 @@
 //! | `websocket` | WebSocket above them |
 //! | `frame` | cutting the byte stream into packets; PUBLISH without a copy |
 //! | `packet` | all other packets, by rumqttc |
+//! | `plain` | small messages without properties |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
 //! | `ledger` | which reading waits for which PUBACK |
@@ -26,6 +27,7 @@ pub mod frame;
 pub mod ledger;
 pub mod options;
 pub mod packet;
+pub mod plain;
 pub mod session;
 pub mod topic;
 pub mod transport;

@@ -2,7 +2,7 @@
 //!
 //! What differs between the versions ends here: the rest of the program sees one [`Packet`].
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5;
@@ -174,56 +174,6 @@ pub fn publish(
     publish.pkid = packet_id;
     written(v5::Packet::Publish(publish).write(out, None))
 }
-
-/// A small message of ours, read where it lies; without properties.
-#[derive(Debug, Clone, Copy)]
-pub struct Plain<'a> {
-    /// Where to; a [`Topic`]'s text.
-    pub topic: &'a str,
-    /// 0 or 1.
-    pub qos: u8,
-    /// It has been sent before.
-    pub dup: bool,
-    /// The payload.
-    pub payload: &'a [u8],
-}
-
-/// Writes PUBLISH without an allocation, for many small messages.
-pub fn publish_plain(
-    out: &mut BytesMut,
-    version: Version,
-    packet_id: u16,
-    message: &Plain<'_>,
-) -> Result<(), Error> {
-    let Plain { topic, qos, dup, payload } = *message;
-    let topic_bytes = u16::try_from(topic.len()).map_err(protocol)?;
-    let (id, properties) = (2 * usize::from(qos > 0), usize::from(version == Version::V5));
-    let mut left = 2 + topic.len() + id + properties + payload.len();
-    if left > BODY_BYTES_MAX {
-        return Err(Error::Protocol(format!("{left} bytes are more than a packet can hold")));
-    }
-    out.put_u8(0x30 | u8::from(dup && qos > 0) << 3 | u8::from(qos > 0) << 1);
-    while left > 0x7f {
-        let [low, ..] = left.to_le_bytes();
-        out.put_u8(low | 0x80);
-        left >>= 7;
-    }
-    let [low, ..] = left.to_le_bytes();
-    out.put_u8(low);
-    out.put_u16(topic_bytes);
-    out.extend_from_slice(topic.as_bytes());
-    if qos > 0 {
-        out.put_u16(packet_id);
-    }
-    if version == Version::V5 {
-        out.put_u8(0);
-    }
-    out.extend_from_slice(payload);
-    Ok(())
-}
-
-/// Bytes of a packet after its fixed header, at most (MQTT 5 §1.5.5).
-const BODY_BYTES_MAX: usize = 268_435_455;
 
 /// Writes PUBACK. The shortest form, reason "success", is the same in both versions
 /// (MQTT 5 §3.4.2.1).
@@ -425,34 +375,6 @@ mod tests {
         pingreq(&mut ours);
         v5::Packet::PingReq(v5::PingReq).write(&mut theirs, None).unwrap();
         assert_eq!(ours, theirs);
-    }
-
-    #[test]
-    fn a_plain_publish_is_what_the_codec_writes() {
-        for (payload, qos, dup) in [(3, 1, true), (120, 1, false), (70_000, 0, false), (0, 0, true)]
-        {
-            let payload = vec![b'x'; payload];
-            for version in [Version::V3, Version::V5] {
-                let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
-                let plain = Plain { topic: "sensors/é/reading", qos, dup, payload: &payload };
-                let id = if qos > 0 { 0x1234 } else { 0 };
-                publish_plain(&mut ours, version, id, &plain).unwrap();
-                if version == Version::V3 {
-                    let qos =
-                        if qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
-                    let mut publish = v4::Publish::new(plain.topic, qos, payload.clone());
-                    (publish.pkid, publish.dup) = (id, dup && id > 0);
-                    v4::Packet::Publish(publish).write(&mut theirs, usize::MAX).unwrap();
-                } else {
-                    let properties = Some(v5::PublishProperties::default());
-                    let payload = payload.clone();
-                    let mut publish = v5::Publish::new(plain.topic, qos5(qos), payload, properties);
-                    (publish.pkid, publish.dup) = (id, dup && id > 0);
-                    v5::Packet::Publish(publish).write(&mut theirs, None).unwrap();
-                }
-                assert_eq!(ours, theirs);
-            }
-        }
     }
 
     #[test]

@@ -174,12 +174,12 @@ impl Listener {
             };
             self.last = Some(now.instant);
             let topic = String::from_utf8_lossy(publish.topic);
-            // A batch is one wherever else it might belong.
-            let [batches, _] = &self.filters;
-            if batches.matches(&topic) {
-                self.audit.take_batch(&publish, now.wall);
-            } else {
+            // Letters first: "gateway/#" for batches matches them too.
+            let [_, letters] = &self.filters;
+            if letters.matches(&topic) {
                 self.audit.take_letter(&publish);
+            } else {
+                self.audit.take_batch(&publish, now.wall);
             }
             let (qos, packet_id) = (publish.qos, publish.packet_id);
             if qos > 0 {
