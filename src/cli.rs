@@ -64,7 +64,7 @@ pub struct Configuration {
 /// `sluicegate simulate`.
 #[derive(Debug, Clone, Args)]
 pub struct Simulate {
-    /// The configuration: [broker] says where to publish, [sensors.*.simulated] what.
+    /// The configuration; its broker says where to publish, its simulated sensors what.
     #[command(flatten)]
     pub config: Configuration,
     /// The topic of a sensor's readings; {sensor} stands for its id.
@@ -104,7 +104,7 @@ pub struct Simulate {
 /// `sluicegate verify`.
 #[derive(Debug, Clone, Args)]
 pub struct Verify {
-    /// The gateway's configuration: [output] says where to listen.
+    /// The gateway's configuration; its output says where to listen.
     #[command(flatten)]
     pub config: Configuration,
     /// The report of simulate: judge by what was acknowledged to it. Read at the end; it may appear

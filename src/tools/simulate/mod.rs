@@ -1,7 +1,7 @@
 //! `sluicegate simulate`: the simulated sensors of a file as publishers.
 //!
 //! Each reading is a message of its own, on its sensor's topic, numbered per sensor from 1 without
-//! gaps. A few connections share the sensors ([`lane`]); [`schedule`] says which reading is due,
+//! gaps. A few connections share the sensors (`lane`); [`schedule`] says which reading is due,
 //! [`flight`] what is unacknowledged, [`report`] what became of it. A reading's time is when it was
 //! due: a broker that stalls shows as latency, not as a pause in the load.
 
