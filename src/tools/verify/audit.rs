@@ -70,6 +70,8 @@ pub struct Audit {
     pub unnumbered: u64,
     /// Records without a time that can be read.
     pub untimed: u64,
+    /// The earliest time of a record.
+    pub oldest: Option<Timestamp>,
     /// Records of sensors beyond `sensors_max`: not judged.
     pub unjudged: u64,
     /// Messages that the broker had retained: from before, not judged.
@@ -99,6 +101,7 @@ impl Audit {
             unreadable: 0,
             unnumbered: 0,
             untimed: 0,
+            oldest: None,
             unjudged: 0,
             retained: 0,
             dead_letters: BTreeMap::new(),
@@ -151,6 +154,7 @@ impl Audit {
     fn take(&mut self, record: &Record<'_>, arrived: Timestamp) {
         let latency = record.timestamp.map(|taken| self.latency.take(taken, arrived));
         self.untimed += u64::from(latency.is_none());
+        self.oldest = [self.oldest, record.timestamp].into_iter().flatten().min();
         if record.number.is_some() && !self.is_numbered {
             self.is_numbered = true;
             self.unnumbered += self.sensors.values().map(|it| it.records).sum::<u64>();

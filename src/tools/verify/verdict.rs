@@ -268,6 +268,12 @@ fn notes(audit: &Audit, member: &str, expectation: &Expectation) -> Vec<String> 
         if unknown > 0 {
             notes.push(format!("{unknown} sensors are not in the report: judged by their gaps"));
         }
+        if let Some((oldest, start)) = audit.oldest.zip(report.started()).filter(|it| it.0 < it.1) {
+            notes.push(format!(
+                "the oldest record is of {oldest}, but the simulation started at {start}: readings \
+                 of an earlier one were still on their way, and have the same numbers"
+            ));
+        }
     }
     if audit.untimed > 0 {
         notes.push(format!("{} records had no time that can be read", audit.untimed));

@@ -71,10 +71,12 @@ impl Stream {
 
 /// A hundred milliseconds after the readings.
 const AT: Timestamp = Timestamp::from_millis(1_763_796_650_701);
+/// When the readings were taken.
+const TAKEN: Timestamp = Timestamp::from_millis(1_763_796_650_601);
 const EARLY: Hearing = Hearing { since: Some(Timestamp::from_millis(1)), losses: 0 };
 
 fn report(acknowledged: u64) -> Expectation {
-    let mut report = Report::begin(AT, 1);
+    let mut report = Report::begin(TAKEN, 1);
     let tally = Tally { sent: acknowledged, acknowledged, ..Tally::default() };
     for name in ["a", "b", "c"] {
         report.sensors.insert(name.into(), tally);
@@ -291,6 +293,16 @@ fn sensors_beyond_the_bound_are_not_judged_and_it_shows() {
     let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
     assert_eq!((verdict.sensors, verdict.unjudged), (2, 40));
     assert_eq!((verdict.verdict, verdict.lost), (Outcome::Inconclusive, None));
+}
+
+#[test]
+fn readings_of_an_earlier_simulation_are_pointed_out() {
+    let stream = Stream::new(Format::Json, true);
+    let Expectation::Report(mut report) = report(READINGS) else { panic!("it is one") };
+    report.started = Some(AT.to_string());
+    let verdict = judge(&stream.audit(), "number", &Expectation::Report(report), EARLY);
+    assert_eq!(verdict.verdict, Outcome::Clean);
+    assert!(verdict.notes[0].contains("of an earlier one"), "{:?}", verdict.notes);
 }
 
 #[test]
