@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::mqtt::topic::Topic;
+use crate::mqtt::topic::{Filter, Topic};
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
+use crate::tools::{simulate, verify};
 
 /// An MQTT ingestion gateway that can prove it lost nothing.
 ///
@@ -35,6 +36,26 @@ pub enum Command {
     /// Audit the configuration's brokers before trusting them: what they accept, keep, hold and
     /// drop, with a verdict and the setting to change for each.
     Doctor(Doctor),
+    /// Publish the readings of the file's simulated sensors, each as a message of its own, to try or
+    /// to load a gateway that subscribes to them.
+    #[command(after_help = AFTER_SIMULATE)]
+    Simulate(Simulate),
+    /// Subscribe to the gateway's output and judge it: lost, duplicated and reordered readings, dead
+    /// letters, latency.
+    #[command(after_help = AFTER_VERIFY)]
+    Verify(Verify),
+}
+
+impl Command {
+    /// Where the command's configuration is.
+    pub fn config(&self) -> &Configuration {
+        match self {
+            Self::Run(config) | Self::Check(config) => config,
+            Self::Simulate(args) => &args.config,
+            Self::Verify(args) => &args.config,
+            Self::Doctor(args) => &args.config,
+        }
+    }
 }
 
 /// Where the configuration is.
@@ -119,6 +140,136 @@ Exit codes:
   64  wrong arguments or settings, or the broker refuses the login
   75  could not judge: no broker there, connection lost, not permitted on the topics of the probe, out
       of time, or stopped";
+/// `sluicegate simulate`.
+#[derive(Debug, Clone, Args)]
+pub struct Simulate {
+    /// The configuration; its broker says where to publish, its simulated sensors what.
+    #[command(flatten)]
+    pub config: Configuration,
+    /// The topic of a sensor's readings; {sensor} stands for its id.
+    #[arg(long, value_name = "TEMPLATE", default_value = "sensors/{sensor}/reading")]
+    pub topic: String,
+    /// Connections, 1 to 256, that share the sensors; no more are made than there are sensors.
+    #[arg(long, value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(simulate::CONNECTIONS_MAX)))]
+    pub connections: u16,
+    /// 1: a reading counts when the broker has acknowledged it. 0: when it is written.
+    #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub qos: u8,
+    /// Readings per second of all sensors together, the sensors in turn; 0: as fast as they are
+    /// acknowledged. Default: each sensor by the interval of its entry. What could not be sent in time
+    /// is caught up with.
+    #[arg(long, value_name = "R", value_parser = rate)]
+    pub rate: Option<f64>,
+    /// Unacknowledged readings of each connection, 1 to 16384; the broker's own limit (Receive
+    /// Maximum) goes before it. When it is used up, sending waits.
+    #[arg(long, value_name = "N", default_value_t = 1000,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(simulate::WINDOW_MESSAGES_MAX)))]
+    pub window: u16,
+    /// Readings of each sensor, instead of what its entry says. Default: the entry's "readings"; if
+    /// it has none, no end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub readings: Option<u64>,
+    /// Nothing new is sent after so many seconds, up to a year.
+    #[arg(long, value_name = "S",
+        value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
+    pub seconds: Option<u64>,
+    /// Write what was acknowledged, by sensor, as JSON; for verify --expect. Written at the start
+    /// (with "ended":null) and at the end, each time as a whole.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// `sluicegate verify`.
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    /// The gateway's configuration; its output says where to listen.
+    #[command(flatten)]
+    pub config: Configuration,
+    /// The report of simulate: judge by what was acknowledged to it. Read at the end; it may appear
+    /// later. Start verify before simulate.
+    #[arg(long, value_name = "REPORT")]
+    pub expect: Option<PathBuf>,
+    /// The member with the sensor's own number, which counts from 1: in a record's "extra", or in its
+    /// "value" if that is an object. If no record has it, the gateway's "sequence" is used, and said.
+    #[arg(long, value_name = "MEMBER", default_value = "number")]
+    pub number: String,
+    /// End after so many seconds, up to a year.
+    #[arg(long, value_name = "S",
+        value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
+    pub seconds: Option<u64>,
+    /// End when nothing has come for so many seconds after the first record. Default: 5 with
+    /// --expect (while the report says that the simulation has not ended, silence does not count),
+    /// never without.
+    #[arg(long, value_name = "S",
+        value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
+    pub idle: Option<u64>,
+    /// Listen to these batches instead of output.topic; + and # as usual.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub topic: Option<Filter>,
+    /// Listen to these dead letters instead of the output's.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub dead_letter_topic: Option<Filter>,
+    /// Sensors that are told apart, 1 to 1000000: 300 bytes each, up to 2 KiB with many gaps. Records
+    /// of further ones are not judged, and the verdict is not clean.
+    #[arg(long, value_name = "N", default_value_t = 100_000,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(verify::SENSORS_MAX)))]
+    pub sensors_max: u32,
+    /// Count readings that take longer than so many milliseconds from their timestamp to here. Not a
+    /// fault.
+    #[arg(long, value_name = "MS")]
+    pub late_ms: Option<u64>,
+    /// Print the verdict as one line of JSON instead of the table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=simulate::RATE_MAX).contains(rate));
+    rate.ok_or_else(|| format!("write 0 to {} readings per second", simulate::RATE_MAX))
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    Filter::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+const AFTER_SIMULATE: &str = "\
+A reading is {\"value\":50.12,\"timestamp\":\"2026-11-22T07:30:50.601Z\",\"number\":7}: \"number\" counts
+per sensor from 1 without gaps, \"timestamp\" is when it was due. After a lost connection all that is
+unacknowledged is sent again, in order, before anything new.
+
+The end: all readings acknowledged, --seconds over, or SIGINT or SIGTERM: then nothing new is sent, and
+acknowledgements are waited for, for gateway.shutdown_grace; a second signal ends at once.
+
+Exit codes:
+  0   everything that was sent was acknowledged
+  64  wrong arguments or settings, or the broker refuses them
+  70  internal error
+  75  something was not acknowledged, or nothing was sent";
+
+const AFTER_VERIFY: &str = "\
+lost        numbers 1 to \"acknowledged\" that did not come; without --expect: gaps between the lowest and
+            the highest number of a sensor. A reading that became a dead letter is lost here
+duplicated  records whose number had come before, after batches that came again (same id) were set
+            aside; the last 65536 batches are remembered
+reordered   numbers that came for the first time after a higher one
+unnumbered  records without a sensor or a number
+unreadable  messages on the output topic that are no batch
+
+Each sensor's numbers are kept as up to 128 ranges. One with more gaps at a time has its lowest closed:
+it stays missing, and a late arrival in it counts as duplicated.
+
+The broker must not drop what it has for this listener: Mosquitto's default queue of 1000 batches does.
+
+Exit codes:
+  0   clean: something came, and all of the above are 0; repeated batches, dead letters and late readings
+      are no fault
+  1   faulty: one of the above is not 0
+  64  wrong arguments or settings, or the broker refuses them
+  70  internal error
+  75  inconclusive: nothing came; or the own connection was lost, the report cannot be read, there are
+      more sensors than --sensors-max; or something is missing, and the simulation had not ended or had
+      started before verify listened. It never calls lost what it may not have heard";
 
 const AFTER: &str = "\
 Every key of the file can be overridden by an environment variable: SLUICEGATE__BATCH__AGE_MAX=1s

@@ -17,6 +17,24 @@ impl Timestamp {
         Self(millis)
     }
 
+    /// Reads RFC 3339: a date and time with `Z` or an offset. `None` for anything else, and for
+    /// times before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (local, ahead) =
+            match text.len().checked_sub(6).and_then(|at| text.split_at_checked(at)) {
+                Some((local, offset)) if offset.starts_with(['+', '-']) => {
+                    let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+                    let (hours, minutes): (i64, i64) = (hours.parse().ok()?, minutes.parse().ok()?);
+                    let ahead = (hours * 60 + minutes) * 60_000;
+                    (format!("{local}Z"), if offset.starts_with('-') { -ahead } else { ahead })
+                }
+                _ => (text.to_owned(), 0),
+            };
+        let time = humantime::parse_rfc3339(&local).ok()?;
+        let millis = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis();
+        u64::try_from(millis).ok()?.checked_add_signed(-ahead).map(Self)
+    }
+
     /// Milliseconds since the Unix epoch.
     pub const fn millis(self) -> u64 {
         self.0
@@ -67,6 +85,22 @@ pub fn now() -> Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc_3339_is_read_with_any_offset() {
+        let at = Timestamp::from_millis(1_763_796_650_692);
+        for text in [
+            "2025-11-22T07:30:50.692Z",
+            "2025-11-22T08:30:50.692+01:00",
+            "2025-11-22T02:00:50.692-05:30",
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(at), "{text}");
+        }
+        for bad in ["", "Z", "yesterday", "2025-11-22", "2025-11-22T07:30:50", "é+01:00", "+01:00"]
+        {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_timestamp_reads_as_rfc_3339() {

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything settled, and the books close.
     Drained = 0,
-    /// A broker is not up to the settings: something can get lost.
-    Risky = 1,
-    /// A broker cannot do what the settings ask for.
+    /// `verify` found what should not be, or `doctor` a broker at which something can get lost.
+    Faults = 1,
+    /// `doctor` found a broker that cannot do what the settings ask for.
     Unfit = 2,
     /// Wrong arguments or settings, or a broker refuses what they ask for.
     Settings = 64,

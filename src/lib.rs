@@ -39,7 +39,7 @@
 //!
 //! | floor | | modules |
 //! | --- | --- | --- |
-//! | 6 | shell | `main` `cli` `gateway` `settings` `telemetry` `signals` `exit` |
+//! | 6 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
 //! | 5 | operations | `tools` |
 //! | 4 | engine | `pipeline` |
 //! | 3 | edges | `source` `sink` `broker` |
@@ -48,6 +48,7 @@
 //! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` |
 
 pub mod cli;
+pub mod commands;
 pub mod exit;
 pub mod gateway;
 pub mod settings;

@@ -1,6 +1,5 @@
 //! Arguments → settings → logging → run → exit code.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,7 +9,7 @@ use sluicegate::cli::{Cli, Command, Doctor};
 use sluicegate::exit::Exit;
 use sluicegate::signals::Signals;
 use sluicegate::tools::doctor::verdict::{Conclusion, Verdict};
-use sluicegate::{clock, gateway, settings, tools};
+use sluicegate::{clock, commands, gateway, settings, tools};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -22,17 +21,11 @@ fn main() -> ExitCode {
             return if shown { Exit::Drained } else { Exit::Settings }.into();
         }
     };
-    let (check, config) = match cli.command {
-        None => (false, cli.config),
-        Some(Command::Run(config)) => (false, config),
-        Some(Command::Check(config)) => (true, config),
-        Some(Command::Doctor(doctor)) => return ended(doctored(&doctor)),
+    let ended = match cli.command.unwrap_or(Command::Run(cli.config)) {
+        Command::Doctor(doctor) => doctored(&doctor),
+        command => prepared(command).map_err(Into::into),
     };
-    ended(prepared(check, config.config.as_deref()))
-}
-
-fn ended(exit: Result<Exit, impl std::fmt::Display>) -> ExitCode {
-    match exit {
+    match ended {
         Ok(exit) => exit.into(),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("sluicegate: {error}"));
@@ -58,25 +51,32 @@ fn doctored(doctor: &Doctor) -> Result<Exit, Box<dyn std::error::Error>> {
     say(&mut std::io::stdout(), &text);
     Ok(match report.conclusion() {
         Conclusion::Judged(Verdict::Fit) => Exit::Drained,
-        Conclusion::Judged(Verdict::Risky) => Exit::Risky,
+        Conclusion::Judged(Verdict::Risky) => Exit::Faults,
         Conclusion::Judged(Verdict::Unfit) => Exit::Unfit,
         Conclusion::Refused => Exit::Settings,
         Conclusion::Open => Exit::Unsettled,
     })
 }
 
-fn prepared(check: bool, given: Option<&Path>) -> Result<Exit, settings::Error> {
-    let path = settings::find(given)?;
+fn prepared(command: Command) -> Result<Exit, settings::Error> {
+    let path = settings::find(command.config().config.as_deref())?;
     let settings = settings::load(&path, std::env::vars_os())?;
-    if check {
-        let path = path.display().to_string();
-        let report = tools::check::report(&path, &settings.to_toml(), &settings.plan);
-        say(&mut std::io::stdout(), report.trim_end());
-        return Ok(Exit::Drained);
-    }
-    let (exit, balance) = gateway::run(&path, settings);
-    if let Some(balance) = balance {
-        say(&mut std::io::stdout(), &balance.to_string());
+    let (exit, said) = match command {
+        Command::Run(_) => {
+            let (exit, balance) = gateway::run(&path, settings);
+            (exit, balance.map(|balance| balance.to_string()))
+        }
+        Command::Check(_) => {
+            let path = path.display().to_string();
+            let report = tools::check::report(&path, &settings.to_toml(), &settings.plan);
+            (Exit::Drained, Some(report))
+        }
+        Command::Simulate(args) => commands::simulate(&path, &settings, args),
+        Command::Verify(args) => commands::verify(&settings, args),
+        Command::Doctor(_) => return Ok(Exit::Internal),
+    };
+    if let Some(said) = said {
+        say(&mut std::io::stdout(), said.trim_end());
     }
     Ok(exit)
 }

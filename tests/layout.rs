@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 7] = [
     &["source", "sink", "broker"],
     &["pipeline"],
     &["tools"],
-    &["main", "lib", "cli", "gateway", "settings", "telemetry", "signals", "exit"],
+    &["main", "lib", "cli", "commands", "gateway", "settings", "telemetry", "signals", "exit"],
 ];
 
 /// A foreign name, and the only places it may stand in.

@@ -20,9 +20,11 @@ mod scene;
 mod sessions;
 mod settings;
 mod shedding;
+mod simulate;
 mod stopping;
 mod support;
 mod tls;
+mod verify;
 mod websocket;
 #[cfg(feature = "embedded-broker")]
 mod zero_setup;

@@ -84,6 +84,9 @@ macro_rules! formats {
         pub enum Format { $($(#[$doc])+ $kind,)+ }
 
         impl Format {
+            /// All formats.
+            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+
             /// The payload of a batch.
             pub fn batch(self, head: &Head<'_>, records: &[u8]) -> Vec<u8> {
                 match self { $(Self::$kind => $module::batch(head, records),)+ }

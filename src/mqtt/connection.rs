@@ -26,6 +26,7 @@ use super::Error;
 use super::frame::{Inbound, Incoming};
 use super::options::{Options, Version};
 use super::packet::{self, Greeting, Hello, Outgoing, Packet};
+use super::plain::{self, Plain};
 use super::transport::{self, Stream};
 use crate::clock;
 use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
@@ -178,6 +179,11 @@ impl Connection {
     /// Queues a PINGREQ beside those that keep the connection alive.
     pub fn ping(&mut self) {
         packet::pingreq(&mut self.outbound);
+    }
+
+    /// Queues a PUBLISH without properties, and without an allocation.
+    pub fn publish_plain(&mut self, packet_id: u16, message: &Plain<'_>) -> Result<(), Error> {
+        plain::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
     /// Queues a PUBACK.

@@ -35,6 +35,8 @@ pub struct Publish<'a> {
     pub topic: &'a [u8],
     /// Its packet id; 0 with QoS 0.
     pub packet_id: u16,
+    /// MQTT 5: its properties as they came, for [`user_property`].
+    pub properties: &'a [u8],
     /// Its payload, or the head of it.
     pub payload: &'a [u8],
     /// Set when the payload was too large to keep.
@@ -254,22 +256,54 @@ fn publish_parts(first: u8, body: &[u8], version: Version) -> Result<Publish<'_>
     let qos = first >> 1 & 3;
     let (length, rest) = body.split_at_checked(2).ok_or_else(malformed)?;
     let (topic, mut rest) = rest.split_at_checked(be16(length)).ok_or_else(malformed)?;
-    let mut packet_id = 0;
+    let (mut packet_id, mut properties) = (0, &[][..]);
     if qos > 0 {
         let (id, after) = rest.split_at_checked(2).ok_or_else(malformed)?;
         packet_id = u16::try_from(be16(id)).unwrap_or(0);
         rest = after;
     }
     if version == Version::V5 {
-        let (properties, length) = varint(rest)?.ok_or_else(malformed)?;
-        rest = rest.get(length + properties..).ok_or_else(malformed)?;
+        let (bytes, length) = varint(rest)?.ok_or_else(malformed)?;
+        properties = rest.get(length..length + bytes).ok_or_else(malformed)?;
+        rest = rest.get(length + bytes..).ok_or_else(malformed)?;
     }
     if qos > 2 || (qos > 0 && packet_id == 0) || topic.is_empty() {
         // An empty topic would need a topic alias, which we never offer.
         return Err(malformed());
     }
     let (dup, retain) = (first & 8 != 0, first & 1 != 0);
-    Ok(Publish { dup, qos, retain, topic, packet_id, payload: rest, cut: None })
+    Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: rest, cut: None })
+}
+
+/// The first user property of that name among the properties of a PUBLISH (MQTT 5 §3.3.2.3).
+/// `None` also when they cannot be read.
+pub fn user_property<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut rest = properties;
+    while let Some((id, after)) = rest.split_first() {
+        rest = match id {
+            0x01 => after.get(1..)?,
+            0x23 => after.get(2..)?,
+            0x02 => after.get(4..)?,
+            0x0b => after.get(varint(after).ok()??.1..)?,
+            0x03 | 0x08 | 0x09 => prefixed(after)?.1,
+            0x26 => {
+                let (key, after) = prefixed(after)?;
+                let (value, after) = prefixed(after)?;
+                if key == name.as_bytes() {
+                    return Some(value);
+                }
+                after
+            }
+            _ => return None,
+        };
+    }
+    None
+}
+
+/// A text or binary value with its length before it, and what follows.
+fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_at_checked(2)?;
+    rest.split_at_checked(be16(length))
 }
 
 fn be16(bytes: &[u8]) -> usize {
@@ -374,6 +408,32 @@ mod tests {
         assert_eq!((&came[0].0[..], &came[0].1[..]), (&b"t"[..], &b""[..]));
         assert!(came[0].2.is_some_and(|bytes| bytes > 120_000));
         assert_eq!(came[1], (b"b".to_vec(), b"after".to_vec(), None));
+    }
+
+    #[test]
+    fn a_user_property_is_found_among_all_others() {
+        let properties = PublishProperties {
+            payload_format_indicator: Some(1),
+            message_expiry_interval: Some(9),
+            response_topic: Some("r".into()),
+            correlation_data: Some(b"c".to_vec().into()),
+            content_type: Some("application/json".into()),
+            subscription_identifiers: vec![300],
+            user_properties: vec![("gateway".into(), "gw".into()), ("batch".into(), "b-1".into())],
+            ..Default::default()
+        };
+        let mut publish = Wire::new("t", QoS::AtLeastOnce, b"1".to_vec(), Some(properties));
+        publish.pkid = 9;
+        let mut bytes = BytesMut::new();
+        Packet::Publish(publish).write(&mut bytes, None).unwrap();
+        let header = fixed_header(&bytes).unwrap().unwrap().0;
+        let publish = super::publish(&bytes, header, Version::V5).unwrap();
+        assert_eq!(user_property(publish.properties, "batch"), Some(&b"b-1"[..]));
+        assert_eq!(user_property(publish.properties, "none"), None);
+        for end in 0..publish.properties.len() {
+            let found = user_property(&publish.properties[..end], "batch");
+            assert!(found.is_none_or(|it| it == b"b-1"), "{found:?}");
+        }
     }
 
     #[test]

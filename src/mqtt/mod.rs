@@ -18,6 +18,7 @@
 //! | `frame` | cutting the byte stream into packets; PUBLISH without a copy |
 //! | `packet` | all other packets, by rumqttc |
 //! | `reason` | reason codes in words |
+//! | `plain` | small messages without properties |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
 //! | `ledger` | which reading waits for which PUBACK |
@@ -27,6 +28,7 @@ pub mod frame;
 pub mod ledger;
 pub mod options;
 pub mod packet;
+pub mod plain;
 mod reason;
 pub mod session;
 pub mod topic;

@@ -260,6 +260,11 @@ pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
             return Ok(Packet::PubRel { packet_id: u16::from_be_bytes([*high, *low]) });
         }
         [0xe0, 0] => return Ok(Packet::Disconnect("without a reason".into())),
+        // The short form of "success", the same in both versions: many of them come.
+        [0x40, 2, high, low] => {
+            let packet_id = u16::from_be_bytes([*high, *low]);
+            return Ok(Packet::PubAck { packet_id, answer: Answer::Taken });
+        }
         [0xe0, 1, code] => return Ok(Packet::Disconnect(disconnect_reason(*code))),
         _ => {}
     }

@@ -169,9 +169,9 @@ impl Default for Model {
     }
 }
 
-/// A model at work.
+/// A model at work: the values of one sensor.
 #[derive(Debug)]
-struct Values {
+pub struct Values {
     model: Model,
     rng: SmallRng,
     last: f64,
@@ -179,13 +179,15 @@ struct Values {
 }
 
 impl Values {
-    fn new(model: Model, seed: u64) -> Self {
+    /// Begins; the same seed gives the same values.
+    pub fn new(model: Model, seed: u64) -> Self {
         let last = if let Model::RandomWalk { start, .. } = model { start } else { 0.0 };
         Self { model, rng: SmallRng::seed_from_u64(seed), last, made: 0 }
     }
 
+    /// The next value, with two digits after the point; always finite.
     #[expect(clippy::cast_precision_loss, reason = "a phase past 2^53 readings may be rough")]
-    fn next(&mut self) -> f64 {
+    pub fn value(&mut self) -> f64 {
         let value = match self.model {
             Model::Gaussian { mean, std_dev } => mean + std_dev.0.sample(&mut self.rng),
             Model::Sine { mean, amplitude, period } => {
@@ -220,6 +222,17 @@ impl Settings {
         let digits = (self.count.0 - 1).to_string().len().max(2);
         format!("{name}_{index:0digits$}")
     }
+
+    /// When sensor `index` of an entry begins, after the entry: spread over the interval.
+    pub fn phase(&self, index: u32) -> Duration {
+        self.interval.0.mul_f64(f64::from(index) / f64::from(self.count.0))
+    }
+
+    /// The values of sensor `index`; `seed` counts if the entry has none.
+    pub fn values(&self, index: u32, seed: u64) -> Values {
+        let seed = self.seed.unwrap_or(seed).wrapping_add(u64::from(index));
+        Values::new(self.model, seed)
+    }
 }
 
 /// One simulated sensor.
@@ -234,14 +247,11 @@ pub struct Sensor {
 impl Sensor {
     /// Sensor `index` of an entry that begins at `start`; `seed` counts if the entry has none.
     pub fn new(settings: &Settings, index: u32, start: Instant, seed: u64) -> Self {
-        let interval = settings.interval.0;
-        let phase = interval.mul_f64(f64::from(index) / f64::from(settings.count.0));
-        let seed = settings.seed.unwrap_or(seed).wrapping_add(u64::from(index));
         Self {
-            interval,
+            interval: settings.interval.0,
             left: settings.readings,
-            values: Values::new(settings.model, seed),
-            due: start + phase,
+            values: settings.values(index, seed),
+            due: start + settings.phase(index),
         }
     }
 
@@ -271,7 +281,7 @@ impl Sensor {
                         break;
                     }
                     let mut text = ryu::Buffer::new();
-                    let value = text.format_finite(self.values.next()).as_bytes();
+                    let value = text.format_finite(self.values.value()).as_bytes();
                     tokio::select! {
                         biased;
                         () = inlet.place(value.len()) => {}
@@ -355,13 +365,13 @@ mod tests {
             let model: Model = serde_json::from_str(model).unwrap();
             let values = |seed| {
                 let mut values = Values::new(model, seed);
-                std::iter::repeat_with(|| values.next()).take(20).collect::<Vec<_>>()
+                std::iter::repeat_with(|| values.value()).take(20).collect::<Vec<_>>()
             };
             assert_eq!(values(7), values(7), "{model:?}");
         }
         let gaussian = Model::default();
         let mut values = Values::new(gaussian, 1);
-        let mean = std::iter::repeat_with(|| values.next()).take(10_000).sum::<f64>() / 10_000.0;
+        let mean = std::iter::repeat_with(|| values.value()).take(10_000).sum::<f64>() / 10_000.0;
         assert!((mean - 50.0).abs() < 1.0, "{mean}");
     }
 

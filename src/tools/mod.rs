@@ -1,4 +1,6 @@
-//! Commands beside `run`: one file each, or one folder.
+//! Commands beside `run`: one file or folder each.
 
 pub mod check;
 pub mod doctor;
+pub mod simulate;
+pub mod verify;

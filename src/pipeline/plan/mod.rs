@@ -200,6 +200,16 @@ impl Plan {
         self.output_broker().options(format!("{}-out", self.gateway.id))
     }
 
+    /// Options of another client than the gateway's own, at the readings' broker.
+    pub fn input_client(&self, name: &str) -> Options {
+        self.broker.options(format!("{}-{name}", self.gateway.id))
+    }
+
+    /// The same at the output's broker.
+    pub fn output_client(&self, name: &str) -> Options {
+        self.output_broker().options(format!("{}-{name}", self.gateway.id))
+    }
+
     /// MQTT entries, in order; a source's index is its place here.
     pub fn intakes(&self) -> impl Iterator<Item = (&str, &source::mqtt::Settings)> {
         self.sensors.iter().filter_map(|(name, kind)| match kind {

@@ -287,7 +287,10 @@ impl Client {
                 }
                 Packet::SubAck(granted) => return Ok(Some(Heard::SubAck(granted))),
                 Packet::PingResp => return Ok(Some(Heard::Pong)),
-                Packet::ConnAck(_) | Packet::Disconnect(_) | Packet::PubRel { .. } | Packet::Other => {}
+                Packet::ConnAck(_)
+                | Packet::Disconnect(_)
+                | Packet::PubRel { .. }
+                | Packet::Other => {}
             }
         }
     }

@@ -1,0 +1,113 @@
+//! `sluicegate simulate` and `sluicegate verify`: assembles, runs, says how it ended.
+//!
+//! The log goes to standard error; what is returned beside the exit code is for standard output.
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+
+use crate::cli::{Simulate, Verify};
+use crate::exit::Exit;
+use crate::pace::Pace;
+use crate::settings::Settings;
+use crate::signals::Signals;
+use crate::telemetry;
+use crate::tools::verify::verdict::Outcome;
+use crate::tools::{simulate, verify};
+
+/// Silence that ends a verification with an expectation.
+const IDLE_WITH_EXPECTATION: Duration = Duration::from_secs(5);
+
+/// Runs a simulation to its end.
+pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Option<String>) {
+    let file = path.display().to_string();
+    let options = simulate::Options {
+        topic: args.topic,
+        connections: args.connections,
+        qos: args.qos,
+        rate: args.rate,
+        window: args.window,
+        readings: args.readings,
+        seconds: args.seconds.map(Duration::from_secs),
+        report: args.report,
+    };
+    started(settings, async |pace, stops| {
+        match simulate::run(&settings.plan, &file, &options, pace, stops).await {
+            Ok(ended) => {
+                let exit = if ended.complete { Exit::Drained } else { Exit::Unsettled };
+                (exit, Some(ended.table))
+            }
+            Err(error @ simulate::Error::Panicked(_)) => failed(Exit::Internal, &error),
+            Err(error) => failed(Exit::Settings, &error),
+        }
+    })
+}
+
+/// Runs a verification to its verdict.
+pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
+    let idle = args.idle.map(Duration::from_secs);
+    let options = verify::Options {
+        idle: idle.or(args.expect.as_ref().map(|_| IDLE_WITH_EXPECTATION)),
+        expect: args.expect,
+        number: args.number,
+        seconds: args.seconds.map(Duration::from_secs),
+        topic: args.topic,
+        dead_letter_topic: args.dead_letter_topic,
+        sensors_max: args.sensors_max,
+        late_ms: args.late_ms,
+    };
+    started(settings, async |_, stops| match verify::run(&settings.plan, &options, stops).await {
+        Ok(verdict) => {
+            let exit = match verdict.verdict {
+                Outcome::Clean => Exit::Drained,
+                Outcome::Faulty => Exit::Faults,
+                Outcome::Inconclusive => Exit::Unsettled,
+            };
+            let json = || serde_json::to_string(&verdict).expect("a verdict is plain data");
+            (exit, Some(if args.json { json() } else { verdict.to_string() }))
+        }
+        Err(error) => failed(Exit::Settings, &error),
+    })
+}
+
+fn failed(exit: Exit, error: &dyn std::fmt::Display) -> (Exit, Option<String>) {
+    tracing::error!("{error}");
+    (exit, None)
+}
+
+/// Logging, a runtime whose thread rests when messages come fast, and signals as stops.
+fn started<W, F>(settings: &Settings, work: W) -> (Exit, Option<String>)
+where
+    W: FnOnce(Arc<Pace>, mpsc::Receiver<()>) -> F,
+    F: Future<Output = (Exit, Option<String>)>,
+{
+    telemetry::start(&settings.log);
+    let pace = Arc::new(Pace::default());
+    let resting = Arc::clone(&pace);
+    let runtime =
+        Builder::new_current_thread().enable_all().on_thread_park(move || resting.rest()).build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(Exit::Internal, &error),
+    };
+    let ended = runtime.block_on(async {
+        let signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return failed(Exit::Internal, &error),
+        };
+        let (stop, stops) = mpsc::channel(4);
+        tokio::select! {
+            ended = work(pace, stops) => ended,
+            () = async { signals.forward(stop).await; std::future::pending().await } => {
+                (Exit::Internal, None)
+            }
+        }
+    });
+    // What has not ended by now has been told to; a task that will not is left behind.
+    runtime.shutdown_background();
+    ended
+}

@@ -1,0 +1,104 @@
+//! The course of a simulation: its lanes, its progress, its end.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::sleep_until;
+
+use super::lane::{Ended, Sensor};
+use super::report::rate;
+use super::{Error, PROGRESS_PAUSE, Totals};
+use crate::clock;
+use crate::phase::{Lead, Phase};
+use crate::pipeline::tasks::Tasks;
+
+/// When progress is due, and how far it was.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) due: Instant,
+    pub(super) acknowledged: u64,
+}
+
+/// Leads the lanes to their end.
+#[derive(Debug)]
+pub(super) struct Course<'a> {
+    pub(super) stops: mpsc::Receiver<()>,
+    pub(super) lead: Lead,
+    pub(super) totals: &'a Totals,
+    /// When nothing new is sent any more.
+    pub(super) ends: Option<Instant>,
+    /// When what is unacknowledged is given up.
+    pub(super) closes: Option<Instant>,
+    /// How long it is waited for.
+    pub(super) grace: Duration,
+    pub(super) progress: Progress,
+}
+
+impl Course<'_> {
+    /// Waits for all lanes; their sensors. The error of a lane ends all of them.
+    pub(super) async fn follow(
+        &mut self,
+        mut tasks: Tasks<Ended>,
+        broker: &str,
+    ) -> Result<Vec<Sensor>, Error> {
+        let mut sensors = Vec::new();
+        loop {
+            let wake = [self.ends, self.closes, Some(self.progress.due)];
+            let wake = wake.into_iter().flatten().min().unwrap_or(self.progress.due);
+            tokio::select! {
+                biased;
+                Some(()) = self.stops.recv() => self.stop("a signal"),
+                ended = tasks.next() => match ended {
+                    None => return Ok(sensors),
+                    Some(ended) => {
+                        let ended = ended?;
+                        if let Some(error) = ended.error {
+                            return Err(Error::Broker { broker: broker.to_owned(), error });
+                        }
+                        sensors.extend(ended.sensors);
+                    }
+                },
+                () = sleep_until(wake.into()) => self.look(clock::now().instant),
+            }
+        }
+    }
+
+    /// Does what is due.
+    fn look(&mut self, now: Instant) {
+        if self.ends.is_some_and(|ends| now >= ends) {
+            self.ends = None;
+            self.stop("--seconds");
+        }
+        if self.closes.is_some_and(|closes| now >= closes) {
+            self.closes = None;
+            tracing::warn!("the rest was not acknowledged within gateway.shutdown_grace");
+            self.lead.enter(Phase::Closing);
+        }
+        if now >= self.progress.due {
+            let acknowledged = self.totals.acknowledged.get();
+            let per_second = rate(acknowledged - self.progress.acknowledged, PROGRESS_PAUSE);
+            self.progress = Progress { due: now + PROGRESS_PAUSE, acknowledged };
+            tracing::info!(
+                sent = self.totals.sent.get(),
+                acknowledged,
+                per_second,
+                again = self.totals.again.get(),
+                refused = self.totals.refused.get(),
+                reconnects = self.totals.reconnects.get(),
+                "progress"
+            );
+        }
+    }
+
+    /// The first time: nothing new is sent. Again: the end.
+    fn stop(&mut self, why: &str) {
+        if self.closes.is_some() {
+            self.closes = None;
+            return self.lead.enter(Phase::Closing);
+        }
+        tracing::info!(why, "sending ends; what is unacknowledged is waited for");
+        self.ends = None;
+        self.closes = Some(clock::now().instant + self.grace);
+        self.lead.enter(Phase::Draining);
+    }
+}

@@ -1,0 +1,325 @@
+//! One connection and the sensors that send over it.
+//!
+//! Invariants:
+//! - A sensor stays on its lane, so its readings are sent in order; what a lost connection left
+//!   unacknowledged goes again first ([`super::flight`]).
+//! - Memory does not grow with time: at most `window` readings are unacknowledged, and a reading is
+//!   only made when there is room for it.
+//! - The task waits for its connection, its schedule and the phase, and for nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep_until;
+
+use super::flight::{Flight, Reading};
+use super::report::Tally;
+use super::schedule::{Next, Schedule};
+use super::{FILL_BYTES_MAX, Totals};
+use crate::clock::{self, Now, Timestamp};
+use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN};
+use crate::mqtt::Error;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::Incoming;
+use crate::mqtt::packet::{Answer, Greeting, Hello, Packet};
+use crate::mqtt::plain::Plain;
+use crate::mqtt::session::Session;
+use crate::pace::{Hurry, Pace};
+use crate::phase::{Phase, Watch};
+use crate::repeat::Repeated;
+use crate::source::simulated::Values;
+
+/// Only acknowledgements come.
+pub(super) const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// A sensor of the lane.
+#[derive(Debug)]
+pub(super) struct Sensor {
+    pub(super) id: Box<str>,
+    pub(super) topic: Box<str>,
+    /// Which entry of the configuration it belongs to.
+    pub(super) entry: usize,
+    pub(super) values: Values,
+    pub(super) tally: Tally,
+}
+
+/// What all lanes are told.
+#[derive(Debug, Clone)]
+pub(super) struct Common {
+    pub(super) qos: u8,
+    pub(super) window: usize,
+    pub(super) totals: Arc<Totals>,
+    pub(super) pace: Arc<Pace>,
+}
+
+/// One connection at work.
+#[derive(Debug)]
+pub(super) struct Lane {
+    session: Session,
+    sensors: Vec<Sensor>,
+    schedule: Schedule,
+    common: Common,
+    flight: Flight,
+    /// QoS 0: sensors whose reading is not written yet; bounded by [`FILL_BYTES_MAX`].
+    unwritten: Vec<usize>,
+    /// The schedule's zero: the first connection.
+    start: Option<Now>,
+    /// All readings have been made.
+    made_all: bool,
+    refused: Repeated,
+    payload: Vec<u8>,
+    stamp: (Timestamp, String),
+}
+
+/// How a lane ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) sensors: Vec<Sensor>,
+    /// Set when it could not go on.
+    pub(super) error: Option<Error>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        session: Session,
+        sensors: Vec<Sensor>,
+        schedule: Schedule,
+        common: Common,
+    ) -> Self {
+        Self {
+            session,
+            sensors,
+            schedule,
+            common,
+            flight: Flight::default(),
+            unwritten: Vec::new(),
+            start: None,
+            made_all: false,
+            refused: Repeated::default(),
+            payload: Vec::new(),
+            stamp: (Timestamp::default(), Timestamp::default().to_string()),
+        }
+    }
+
+    /// Sends until all is acknowledged; from `Draining` on nothing new, until `Closing` at most.
+    pub(super) async fn run(mut self, mut phase: Watch) -> Ended {
+        // The broker keeps nothing for a publisher: what is unacknowledged is ours, in the flight.
+        let hello = Hello {
+            clean_start: true,
+            session_expiry: None,
+            receive_max: None,
+            packet_bytes_max: None,
+        };
+        let mut error = None;
+        while !self.is_over(&phase) {
+            let end = self.end();
+            let connected = tokio::select! {
+                biased;
+                () = phase.reached(end) => continue,
+                connected = self.session.connect(&hello) => connected,
+            };
+            let served = match connected {
+                Ok((connection, greeting)) => self.serve(connection, greeting, &mut phase).await,
+                Err(permanent) => {
+                    error = Some(permanent);
+                    break;
+                }
+            };
+            self.let_go();
+            let Err(lost) = served else { break };
+            if lost.is_permanent() && self.session.epoch() == 1 {
+                error = Some(lost);
+                break;
+            }
+            self.common.totals.reconnects.one();
+            let end = self.end();
+            tokio::select! {
+                biased;
+                () = phase.reached(end) => {}
+                () = self.session.lost(&lost) => {}
+            }
+        }
+        Ended { sensors: self.sensors, error }
+    }
+
+    /// The phase that ends the lane even without a connection.
+    fn end(&self) -> Phase {
+        if self.flight.is_empty() { Phase::Draining } else { Phase::Closing }
+    }
+
+    fn is_over(&self, phase: &Watch) -> bool {
+        let idle = self.flight.is_empty() && self.unwritten.is_empty();
+        idle && (self.made_all || phase.is(Phase::Draining)) || phase.is(Phase::Closing)
+    }
+
+    /// One connection. `Ok` when there is nothing left to do.
+    async fn serve(
+        &mut self,
+        mut connection: Connection,
+        greeting: Greeting,
+        phase: &mut Watch,
+    ) -> Result<(), Error> {
+        if greeting.qos_max < self.common.qos {
+            let reason = format!("it takes no QoS above {}: set --qos", greeting.qos_max);
+            return Err(Error::Refused { reason, permanent: true });
+        }
+        let start = *self.start.get_or_insert_with(clock::now);
+        self.flight.reconnected();
+        let window = self.common.window.min(usize::from(greeting.receive_max.max(1)));
+        let small = self.common.qos > 0 && window < GATHER_WINDOW_MIN;
+        let _hurry = small.then(|| Hurry::new(&self.common.pace));
+        loop {
+            let draining = phase.is(Phase::Draining);
+            let due = self.fill(&mut connection, window, (start, draining))?;
+            if self.is_over(phase) {
+                break;
+            }
+            let until = due.map(|due| start.instant + due);
+            tokio::select! {
+                biased;
+                () = phase.reached(if draining { Phase::Closing } else { Phase::Draining }) => {}
+                turn = connection.turn(true) => {
+                    turn?;
+                    self.read(&mut connection)?;
+                }
+                () = sleep_until(until.unwrap_or(start.instant).into()), if until.is_some() => {}
+            }
+            if connection.backlog() == 0 {
+                self.written();
+            }
+        }
+        connection.close(CLOSE_MAX).await;
+        Ok(())
+    }
+
+    /// Hands what is due and allowed to the connection; when the next reading is due, if it is time
+    /// that is waited for.
+    fn fill(
+        &mut self,
+        connection: &mut Connection,
+        window: usize,
+        (start, draining): (Now, bool),
+    ) -> Result<Option<Duration>, Error> {
+        let elapsed = clock::now().instant.saturating_duration_since(start.instant);
+        while connection.backlog() < FILL_BYTES_MAX {
+            if let Some((id, reading)) = self.flight.again(window) {
+                self.count(reading.sensor, |tally| tally.again += 1);
+                self.common.totals.again.one();
+                self.publish(connection, (id, true), reading)?;
+                continue;
+            }
+            if draining || self.common.qos > 0 && !self.flight.has_room(window) {
+                return Ok(None);
+            }
+            let due = match self.schedule.next(elapsed) {
+                Next::Reading(due) => due,
+                Next::Wait(until) => return Ok(Some(until)),
+                Next::Over => {
+                    self.made_all = true;
+                    return Ok(None);
+                }
+            };
+            let Some(sensor) = self.sensors.get_mut(due.sensor) else { continue };
+            let reading = Reading {
+                sensor: due.sensor,
+                number: due.number,
+                value: sensor.values.value(),
+                at: start.later(due.at).wall,
+            };
+            sensor.tally.sent += 1;
+            self.common.totals.sent.one();
+            let id = if self.common.qos == 0 {
+                self.unwritten.push(due.sensor);
+                0
+            } else {
+                self.flight.enter(reading)
+            };
+            self.publish(connection, (id, false), reading)?;
+        }
+        Ok(None)
+    }
+
+    fn publish(
+        &mut self,
+        connection: &mut Connection,
+        (id, dup): (u16, bool),
+        reading: Reading,
+    ) -> Result<(), Error> {
+        if self.stamp.0 != reading.at {
+            self.stamp = (reading.at, reading.at.to_string());
+        }
+        let payload = &mut self.payload;
+        payload.clear();
+        payload.extend_from_slice(b"{\"value\":");
+        payload.extend_from_slice(ryu::Buffer::new().format_finite(reading.value).as_bytes());
+        payload.extend_from_slice(b",\"timestamp\":\"");
+        payload.extend_from_slice(self.stamp.1.as_bytes());
+        payload.extend_from_slice(b"\",\"number\":");
+        payload.extend_from_slice(itoa::Buffer::new().format(reading.number).as_bytes());
+        payload.push(b'}');
+        let topic = self.sensors.get(reading.sensor).map(|it| &*it.topic).unwrap_or_default();
+        connection.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
+    }
+
+    fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Tally)) {
+        if let Some(sensor) = self.sensors.get_mut(sensor) {
+            count(&mut sensor.tally);
+        }
+    }
+
+    /// QoS 0: what is written counts as acknowledged; there is no more to know.
+    fn written(&mut self) {
+        let written = std::mem::take(&mut self.unwritten);
+        if !written.is_empty() {
+            self.session.proved();
+        }
+        for sensor in &written {
+            self.count(*sensor, |tally| tally.acknowledged += 1);
+        }
+        self.common.totals.acknowledged.add(written.len() as u64);
+    }
+
+    /// QoS 0: what was not written when the connection broke may or may not have gone out; it is not
+    /// sent again.
+    fn let_go(&mut self) {
+        for sensor in std::mem::take(&mut self.unwritten) {
+            self.count(sensor, |tally| tally.refused += 1);
+            self.common.totals.refused.one();
+        }
+    }
+
+    fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let version = self.session.options().version;
+        while let Some(incoming) = connection.packet()? {
+            if let Incoming::Other(bytes) = incoming
+                && let Packet::PubAck { packet_id, answer } = Connection::read(version, bytes)?
+            {
+                self.answered(packet_id, answer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, packet_id: u16, answer: Answer) -> Result<(), Error> {
+        let reading = self.flight.strike(packet_id).ok_or_else(|| {
+            Error::Protocol(format!("a PUBACK for packet id {packet_id}, which is not in flight"))
+        })?;
+        self.session.proved();
+        if let Answer::Refused(reason) = answer {
+            self.common.totals.refused.one();
+            self.count(reading.sensor, |tally| tally.refused += 1);
+            if let Some(left_out) = self.refused.due(clock::now().instant) {
+                let sensor = self.sensors.get(reading.sensor);
+                let topic = sensor.map(|it| &*it.topic).unwrap_or_default();
+                tracing::warn!(topic, reason, left_out, "the broker refuses a reading");
+            }
+            return Ok(());
+        }
+        if answer == Answer::NobodyListens {
+            self.common.totals.unheard.one();
+        }
+        self.common.totals.acknowledged.one();
+        self.count(reading.sensor, |tally| tally.acknowledged += 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! `sluicegate simulate`: the simulated sensors of a file as publishers.
+//!
+//! Each reading is a message of its own, on its sensor's topic, numbered per sensor from 1 without
+//! gaps. A few connections share the sensors (`lane`); [`schedule`] says which reading is due,
+//! [`flight`] what is unacknowledged, [`report`] what became of it. A reading's time is when it was
+//! due: a broker that stalls shows as latency, not as a pause in the load.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::metrics::Counter;
+use crate::mqtt;
+use crate::pace::Pace;
+use crate::phase;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::tasks::{Panicked, Tasks};
+
+use self::course::{Course, Progress};
+use self::lane::Common;
+use self::report::{Report, Tally};
+
+mod course;
+mod deal;
+pub mod flight;
+mod lane;
+pub mod report;
+pub mod schedule;
+
+/// Connections, at most. More are refused.
+pub const CONNECTIONS_MAX: u16 = 256;
+
+/// Unacknowledged messages of a connection, at most. More are refused.
+pub const WINDOW_MESSAGES_MAX: u16 = 16_384;
+
+/// Readings per second, at most. More are refused: write 0 for as fast as it goes.
+pub const RATE_MAX: f64 = 10_000_000.0;
+
+/// The longest run.
+pub const SECONDS_MAX: u64 = 31_536_000;
+
+/// Bytes handed to a connection before it is let write.
+const FILL_BYTES_MAX: usize = 64 * 1024;
+
+/// How often progress is logged.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The topic of a sensor, with `{sensor}`.
+    pub topic: String,
+    /// 1 to [`CONNECTIONS_MAX`]; no more are made than there are sensors.
+    pub connections: u16,
+    /// 0 or 1.
+    pub qos: u8,
+    /// Readings per second of all sensors together; 0: as fast as they are acknowledged; `None`:
+    /// each sensor by its own interval.
+    pub rate: Option<f64>,
+    /// Unacknowledged messages of each connection, 1 to [`WINDOW_MESSAGES_MAX`]; the broker's Receive
+    /// Maximum goes before it.
+    pub window: u16,
+    /// Readings of each sensor, instead of what its entry says.
+    pub readings: Option<u64>,
+    /// Nothing new is sent after this time.
+    pub seconds: Option<Duration>,
+    /// Where the report goes.
+    pub report: Option<PathBuf>,
+}
+
+/// Why there is no simulation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing to simulate.
+    #[error(
+        "{0} has no simulated sensor: add [sensors.<name>.simulated], or name another file with --config"
+    )]
+    NoSensor(String),
+    /// Nobody to send to.
+    #[error(
+        "broker.url is \"embedded\", a broker inside the gateway's process: name a broker to send \
+         to, such as \"mqtt://localhost:1883\", or the port where that gateway's broker listens"
+    )]
+    Embedded,
+    /// The topic cannot be used.
+    #[error("--topic {topic:?} {problem}")]
+    Topic {
+        /// The template.
+        topic: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// The report cannot be written.
+    #[error(transparent)]
+    Report(#[from] report::Error),
+    /// A connection can never be made.
+    #[error("{broker}: {error}")]
+    Broker {
+        /// Its address.
+        broker: String,
+        /// Why.
+        error: mqtt::Error,
+    },
+    /// A mistake in this program.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+}
+
+/// How a simulation ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was acknowledged, for people.
+    pub table: String,
+    /// Everything that was sent was acknowledged, and the report is written.
+    pub complete: bool,
+}
+
+/// What all lanes count together.
+#[derive(Debug, Default)]
+struct Totals {
+    sent: Counter,
+    acknowledged: Counter,
+    again: Counter,
+    refused: Counter,
+    /// Acknowledged, but nobody subscribes to the topic.
+    unheard: Counter,
+    reconnects: Counter,
+}
+
+/// Runs to the end: everything acknowledged, `--seconds` over, or a stop. The first stop ends the
+/// sending, and what is unacknowledged is waited for, for `gateway.shutdown_grace`; a second one
+/// ends at once.
+pub async fn run(
+    plan: &Plan,
+    file: &str,
+    options: &Options,
+    pace: Arc<Pace>,
+    stops: mpsc::Receiver<()>,
+) -> Result<Ended, Error> {
+    let now = clock::now();
+    let seed = now.wall.millis();
+    let mut report = Report::begin(now.wall, options.qos);
+    let totals = Arc::new(Totals::default());
+    let common = Common {
+        qos: options.qos,
+        window: usize::from(options.window),
+        totals: Arc::clone(&totals),
+        pace,
+    };
+    let lanes = deal::lanes(plan, (file, seed), options, &common)?;
+    if let Some(path) = &options.report {
+        report.write(path)?;
+    }
+    tracing::info!(
+        broker = %plan.broker.url,
+        connections = lanes.len(),
+        qos = options.qos,
+        seed,
+        "simulation starts"
+    );
+    let (lead, watch) = phase::start();
+    let mut tasks = Tasks::default();
+    for lane in lanes {
+        tasks.start(lane.run(watch.clone()));
+    }
+    let mut course = Course {
+        stops,
+        lead,
+        totals: &totals,
+        ends: options.seconds.map(|after| now.instant + after),
+        closes: None,
+        grace: plan.gateway.shutdown_grace.0,
+        progress: Progress { due: now.instant + PROGRESS_PAUSE, acknowledged: 0 },
+    };
+    let sensors = course.follow(tasks, &plan.broker.url.to_string()).await?;
+    let took = clock::now().instant.saturating_duration_since(now.instant);
+    let mut entries: Vec<(String, Tally)> =
+        plan.simulated().map(|(name, _)| (name.to_owned(), Tally::default())).collect();
+    for sensor in sensors {
+        if let Some((_, tally)) = entries.get_mut(sensor.entry) {
+            tally.add(sensor.tally);
+        }
+        report.sensors.insert(sensor.id.into(), sensor.tally);
+    }
+    report.ended = Some(clock::now().wall.to_string());
+    if let Some(path) = &options.report {
+        report.write(path)?;
+    }
+    let mut table = report.table(&entries, took);
+    let unheard = totals.unheard.get();
+    if unheard > 0 {
+        table.extend([
+            &unheard.to_string(),
+            " of them reached nobody: no client subscribes there\n",
+        ]);
+    }
+    Ok(Ended { table, complete: report.is_complete() })
+}

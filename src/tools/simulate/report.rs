@@ -1,0 +1,245 @@
+//! What was acknowledged: the report of a simulation, as a file and as a table.
+//!
+//! ```json
+//! {"started":"2026-11-22T07:30:50.601Z","ended":"2026-11-22T07:31:40.112Z","qos":1,
+//!  "sensors":{"TEMP_00":{"sent":500,"acknowledged":500,"again":0}}}
+//! ```
+//! The file is written at the start (with `"ended":null`: a report of an earlier run must not be
+//! taken for this one's) and at the end; each time beside its place, made safe, and renamed.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// Bytes of a report that is read. A larger file is refused.
+pub const REPORT_BYTES_MAX: u64 = 256 << 20;
+
+/// Lines of sensors that a table shows.
+const SHOWN_MAX: usize = 10;
+
+/// What became of the readings of a sensor, or of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tally {
+    /// Readings sent, each once.
+    pub sent: u64,
+    /// Readings the broker has acknowledged; with QoS 0 those that were written.
+    pub acknowledged: u64,
+    /// How often a reading was sent again after a reconnect.
+    pub again: u64,
+    /// Readings the broker refused; with QoS 0 those whose connection broke while they were written.
+    /// They are not sent again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub refused: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Tally {
+    /// Adds another's.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.again += other.again;
+        self.refused += other.refused;
+    }
+}
+
+/// A simulation's report.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// When it started, RFC 3339.
+    #[serde(default)]
+    pub started: Option<String>,
+    /// When it ended; `None` while it runs.
+    #[serde(default)]
+    pub ended: Option<String>,
+    /// The QoS of the readings.
+    #[serde(default)]
+    pub qos: u8,
+    /// By sensor.
+    pub sensors: BTreeMap<String, Tally>,
+}
+
+/// Why a report cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be written.
+    #[error("cannot write the report {}: {error}; choose another place with --report", path.display())]
+    Unwritable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It cannot be read.
+    #[error("cannot read the report {}: {problem}", path.display())]
+    Unreadable {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
+}
+
+impl Report {
+    /// A report that begins.
+    pub fn begin(started: Timestamp, qos: u8) -> Self {
+        Self { started: Some(started.to_string()), ended: None, qos, sensors: BTreeMap::new() }
+    }
+
+    /// When it started.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.started.as_deref().and_then(Timestamp::parse)
+    }
+
+    /// All sensors together.
+    pub fn total(&self) -> Tally {
+        let mut total = Tally::default();
+        self.sensors.values().for_each(|tally| total.add(*tally));
+        total
+    }
+
+    /// Whether something was sent, and all of it has been acknowledged.
+    pub fn is_complete(&self) -> bool {
+        let total = self.total();
+        total.sent > 0 && total.sent == total.acknowledged
+    }
+
+    /// Writes it to `path`: there is always a whole report there, the old one or this.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".tmp");
+        let beside = PathBuf::from(beside);
+        let written = || -> std::io::Result<()> {
+            let mut file = BufWriter::new(File::create(&beside)?);
+            serde_json::to_writer(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.flush()?;
+            file.get_ref().sync_all()?;
+            std::fs::rename(&beside, path)
+        };
+        written().map_err(|error| Error::Unwritable { path: path.to_owned(), error })
+    }
+
+    /// Reads a report.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let unreadable = |problem: String| Error::Unreadable { path: path.to_owned(), problem };
+        let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;
+        let bytes = file.metadata().map_err(|error| unreadable(error.to_string()))?.len();
+        if bytes > REPORT_BYTES_MAX {
+            return Err(unreadable(format!("{bytes} bytes, more than {REPORT_BYTES_MAX}")));
+        }
+        serde_json::from_reader(BufReader::new(file)).map_err(|error| unreadable(error.to_string()))
+    }
+
+    /// The table for people: entries, the total, and sensors with something unacknowledged.
+    pub fn table(&self, entries: &[(String, Tally)], took: Duration) -> String {
+        let mut out = String::new();
+        self.describe(&mut out, entries, took).expect("text can be written to memory");
+        out
+    }
+
+    fn describe(
+        &self,
+        out: &mut String,
+        entries: &[(String, Tally)],
+        took: Duration,
+    ) -> fmt::Result {
+        let total = self.total();
+        let per_second = rate(total.acknowledged, took);
+        writeln!(
+            out,
+            "simulate: {} of {} readings of {} sensors acknowledged in {:.1} s ({per_second}/s), QoS {}",
+            total.acknowledged,
+            total.sent,
+            self.sensors.len(),
+            took.as_secs_f64(),
+            self.qos
+        )?;
+        writeln!(
+            out,
+            "{:<16} {:>12} {:>12} {:>9} {:>9}",
+            "entry", "sent", "acknowledged", "again", "refused"
+        )?;
+        let mut line = |name: &str, it: &Tally| {
+            let Tally { sent, acknowledged, again, refused } = it;
+            writeln!(out, "{name:<16} {sent:>12} {acknowledged:>12} {again:>9} {refused:>9}")
+        };
+        for (name, tally) in entries.iter().take(SHOWN_MAX) {
+            line(name, tally)?;
+        }
+        if entries.len() > 1 {
+            line("in all", &total)?;
+        }
+        let open = self.sensors.iter().filter(|(_, it)| it.sent > it.acknowledged);
+        for (name, tally) in open.clone().take(SHOWN_MAX) {
+            line(&format!("  {name}"), tally)?;
+        }
+        match open.count().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => writeln!(out, "  and {more} more sensors with something unacknowledged"),
+        }
+    }
+}
+
+/// Readings per second, rounded.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a rate for people"
+)]
+pub(crate) fn rate(readings: u64, took: Duration) -> u64 {
+    (readings as f64 / took.as_secs_f64().max(0.001)).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_the_contract_and_reads_back() {
+        let mut report = Report::begin(Timestamp::from_millis(1_763_796_650_601), 1);
+        let tally = Tally { sent: 500, acknowledged: 500, ..Tally::default() };
+        report.sensors.insert("TEMP_00".into(), tally);
+        let text = serde_json::to_string(&report).unwrap();
+        let expected = concat!(
+            r#"{"started":"2025-11-22T07:30:50.601Z","ended":null,"qos":1,"#,
+            r#""sensors":{"TEMP_00":{"sent":500,"acknowledged":500,"again":0}}}"#
+        );
+        assert_eq!(text, expected);
+        assert!(report.is_complete());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        assert!(Report::read(&path).unwrap_err().to_string().contains("report.json"));
+        report.write(&path).unwrap();
+        let more = Tally { sent: 3, acknowledged: 1, again: 2, refused: 1 };
+        report.sensors.insert("TEMP_01".into(), more);
+        report.ended = report.started.clone();
+        report.write(&path).unwrap();
+        assert_eq!(Report::read(&path).unwrap(), report);
+        assert!(!report.is_complete());
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
+        let nowhere = report.write(&folder.path().join("no/report.json")).unwrap_err().to_string();
+        assert!(nowhere.contains("choose another place with --report"), "{nowhere}");
+        let entries = [("TEMP".to_owned(), report.total())];
+        let table = report.table(&entries, Duration::from_secs(2));
+        assert!(table.contains("501 of 503 readings of 2 sensors acknowledged in 2.0 s (251/s)"));
+        assert!(table.contains("TEMP_01") && !table.contains("TEMP_00"), "{table}");
+    }
+}

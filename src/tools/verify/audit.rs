@@ -1,0 +1,194 @@
+//! What came: number by number for each sensor, in bounded memory. Pure.
+//!
+//! A batch that came before is set aside first, as a consumer is told to do; what is repeated then
+//! is duplicated in truth. Numbers are the sensor's own, if a record carries them. As long as none
+//! did, the gateway's `sequence` stands in; when the first number comes, what was counted by
+//! sequence is unnumbered.
+
+use std::collections::{BTreeMap, HashMap};
+
+use foldhash::fast::RandomState;
+use serde::Deserialize;
+
+use super::batch::{self, Record, Seen};
+use super::latency::Latency;
+use super::numbers::Numbers;
+use crate::clock::Timestamp;
+use crate::codec::Format;
+use crate::limits::SENSOR_ID_BYTES_MAX;
+use crate::mqtt::frame::Publish;
+
+/// Reasons of dead letters that are told apart; letters with further ones count as `(others)`.
+const REASONS_MAX: usize = 64;
+
+/// What there is to know about a sensor.
+#[derive(Debug, Clone, Default)]
+pub struct Sensor {
+    /// The numbers that came.
+    pub numbers: Numbers,
+    /// Records, without those of repeated batches.
+    pub records: u64,
+    /// Records whose number had come before.
+    pub duplicated: u64,
+    /// Numbers that came first after a higher one.
+    pub reordered: u64,
+    /// Records later than they may be.
+    pub late: u64,
+}
+
+/// How to judge.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The member that has the sensor's own number.
+    pub member: String,
+    /// How batches should be written; others are read too.
+    pub format: Format,
+    /// Sensors that are told apart, at most.
+    pub sensors_max: usize,
+    /// A latency above this is late, in milliseconds.
+    pub late_ms: Option<u64>,
+}
+
+/// Everything that came.
+#[derive(Debug)]
+pub struct Audit {
+    rules: Rules,
+    seen: Seen,
+    /// By id.
+    pub sensors: HashMap<Box<str>, Sensor, RandomState>,
+    /// A record had a number of its own.
+    pub is_numbered: bool,
+    /// Batches, without repeated ones.
+    pub batches: u64,
+    /// Batches that came again.
+    pub repeated_batches: u64,
+    /// Records, without those of repeated batches.
+    pub records: u64,
+    /// Payloads on the output topic that are no batch.
+    pub unreadable: u64,
+    /// Records without a sensor or a number.
+    pub unnumbered: u64,
+    /// Records without a time that can be read.
+    pub untimed: u64,
+    /// The earliest time of a record.
+    pub oldest: Option<Timestamp>,
+    /// Records of sensors beyond `sensors_max`: not judged.
+    pub unjudged: u64,
+    /// Messages that the broker had retained: from before, not judged.
+    pub retained: u64,
+    /// Dead letters, by reason.
+    pub dead_letters: BTreeMap<String, u64>,
+    /// From a record's time to its arrival.
+    pub latency: Latency,
+}
+
+#[derive(Deserialize)]
+struct Letter {
+    reason: String,
+}
+
+impl Audit {
+    /// An audit by these rules; nothing has come.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            seen: Seen::default(),
+            sensors: HashMap::default(),
+            is_numbered: false,
+            batches: 0,
+            repeated_batches: 0,
+            records: 0,
+            unreadable: 0,
+            unnumbered: 0,
+            untimed: 0,
+            oldest: None,
+            unjudged: 0,
+            retained: 0,
+            dead_letters: BTreeMap::new(),
+            latency: Latency::default(),
+        }
+    }
+
+    /// Takes a message of the output topic.
+    pub fn take_batch(&mut self, publish: &Publish<'_>, arrived: Timestamp) {
+        if publish.retain {
+            self.retained += 1;
+            return;
+        }
+        let records = match publish.cut {
+            Some(_) => Vec::new(),
+            None => batch::records(publish.payload, self.rules.format),
+        };
+        if records.is_empty() {
+            self.unreadable += 1;
+            return;
+        }
+        if self.seen.is_repeated(publish) {
+            self.repeated_batches += 1;
+            return;
+        }
+        self.batches += 1;
+        for raw in records {
+            self.records += 1;
+            match batch::record(raw, &self.rules.member) {
+                Some(record) => self.take(&record, arrived),
+                None => self.unnumbered += 1,
+            }
+        }
+    }
+
+    /// Takes a message of the dead-letter topic.
+    pub fn take_letter(&mut self, publish: &Publish<'_>) {
+        if publish.retain {
+            self.retained += 1;
+            return;
+        }
+        let letter = serde_json::from_slice::<Letter>(publish.payload);
+        let mut reason = letter.map_or_else(|_| "(unreadable)".to_owned(), |it| it.reason);
+        if self.dead_letters.len() >= REASONS_MAX && !self.dead_letters.contains_key(&reason) {
+            "(others)".clone_into(&mut reason);
+        }
+        *self.dead_letters.entry(reason).or_default() += 1;
+    }
+
+    fn take(&mut self, record: &Record<'_>, arrived: Timestamp) {
+        let latency = record.timestamp.map(|taken| self.latency.take(taken, arrived));
+        self.untimed += u64::from(latency.is_none());
+        self.oldest = [self.oldest, record.timestamp].into_iter().flatten().min();
+        if record.number.is_some() && !self.is_numbered {
+            self.is_numbered = true;
+            self.unnumbered += self.sensors.values().map(|it| it.records).sum::<u64>();
+            self.sensors.clear();
+        }
+        let number = if self.is_numbered { record.number } else { record.sequence };
+        let usable = record.sensor.len() <= SENSOR_ID_BYTES_MAX;
+        let Some(number) = number.filter(|number| *number > 0 && usable) else {
+            self.unnumbered += 1;
+            return;
+        };
+        if !self.sensors.contains_key(record.sensor.as_ref()) {
+            if self.sensors.len() >= self.rules.sensors_max {
+                self.unjudged += 1;
+                return;
+            }
+            self.sensors.insert(record.sensor.as_ref().into(), Sensor::default());
+        }
+        if let Some(sensor) = self.sensors.get_mut(record.sensor.as_ref()) {
+            let is_late = latency.zip(self.rules.late_ms).is_some_and(|(it, most)| it > most);
+            sensor.take(number, is_late);
+        }
+    }
+}
+
+impl Sensor {
+    fn take(&mut self, number: u64, is_late: bool) {
+        let highest = self.numbers.highest();
+        self.records += 1;
+        self.late += u64::from(is_late);
+        if !self.numbers.insert(number) {
+            self.duplicated += 1;
+        } else if number < highest {
+            self.reordered += 1;
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Batches as a consumer reads them: which batch it is, and the records in it.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+use crate::codec::Format;
+use crate::mqtt::frame::{Publish, user_property};
+
+/// Batches that are remembered. A batch that comes again after as many others is not recognised: its
+/// records count as duplicated.
+pub const BATCHES_REMEMBERED_MAX: usize = 65_536;
+
+/// One record.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Whose.
+    pub sensor: Cow<'a, str>,
+    /// The gateway's count of the sensor.
+    pub sequence: Option<u64>,
+    /// The sensor's own count, if the record has it.
+    pub number: Option<u64>,
+    /// When it was taken.
+    pub timestamp: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(borrow)]
+    sensor_id: Cow<'a, str>,
+    #[serde(borrow)]
+    sequence: Option<&'a RawValue>,
+    #[serde(borrow)]
+    value: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    extra: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    batch: Cow<'a, str>,
+}
+
+/// The records of a payload in any format, the expected one first; empty when it is no batch.
+pub fn records(payload: &[u8], expected: Format) -> Vec<&RawValue> {
+    let others = Format::ALL.iter().copied().filter(|it| *it != expected);
+    let mut read = [expected].into_iter().chain(others).map(|format| format.records(payload));
+    read.find(|records| !records.is_empty()).unwrap_or_default()
+}
+
+/// Reads a record; the sensor's own count is `member` of its `extra`, or of its `value`.
+pub fn record<'a>(raw: &'a RawValue, member: &str) -> Option<Record<'a>> {
+    let wire: Wire<'a> = serde_json::from_str(raw.get()).ok()?;
+    let own = |of: Option<&RawValue>| {
+        let of = of.filter(|it| it.get().starts_with('{'))?;
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(of.get()).ok()?;
+        members.get(member)?.get().parse().ok()
+    };
+    Some(Record {
+        sequence: wire.sequence.and_then(|it| it.get().parse().ok()),
+        number: own(wire.extra).or_else(|| own(wire.value)),
+        timestamp: wire.timestamp.and_then(|it| timestamp(it.get())),
+        sensor: wire.sensor_id,
+    })
+}
+
+/// RFC 3339, or milliseconds since the epoch.
+fn timestamp(json: &str) -> Option<Timestamp> {
+    if let Ok(millis) = json.parse() {
+        return Some(Timestamp::from_millis(millis));
+    }
+    let text: Cow<'_, str> = serde_json::from_str::<&str>(json)
+        .map(Cow::Borrowed)
+        .or_else(|_| serde_json::from_str::<String>(json).map(Cow::Owned))
+        .ok()?;
+    Timestamp::parse(&text)
+}
+
+/// The batches that have come.
+#[derive(Debug, Default)]
+pub struct Seen {
+    known: HashSet<u64>,
+    order: VecDeque<u64>,
+    hasher: FixedState,
+}
+
+impl Seen {
+    /// Whether this batch has come before, whole or, for a part (`….1`) of it, as the whole. It goes
+    /// by the id in the MQTT 5 properties or in the payload; a payload without any (3.1.1 and
+    /// `json_array`) goes by its bytes, which are the same each time.
+    pub fn is_repeated(&mut self, publish: &Publish<'_>) -> bool {
+        if let Some(id) = user_property(publish.properties, "batch") {
+            return self.enter_id(id);
+        }
+        match serde_json::from_slice::<Named<'_>>(publish.payload) {
+            Ok(named) => self.enter_id(named.batch.as_bytes()),
+            Err(_) => self.enter(self.hasher.hash_one(publish.payload)),
+        }
+    }
+
+    fn enter_id(&mut self, id: &[u8]) -> bool {
+        let dot = id.iter().rposition(|byte| *byte == b'.');
+        let part = dot.and_then(|at| Some((id.get(..at)?, id.get(at + 1..)?)));
+        let whole = part.filter(|it| !it.1.is_empty() && it.1.iter().all(u8::is_ascii_digit));
+        let known = whole.is_some_and(|it| self.known.contains(&self.hasher.hash_one(it.0)));
+        self.enter(self.hasher.hash_one(id)) || known
+    }
+
+    fn enter(&mut self, batch: u64) -> bool {
+        if !self.known.insert(batch) {
+            return true;
+        }
+        if self.order.len() == BATCHES_REMEMBERED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        self.order.push_back(batch);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Option<Record<'_>> {
+        record(serde_json::from_str(json).unwrap(), "number")
+    }
+
+    #[test]
+    fn a_number_is_found_in_extra_or_in_the_value() {
+        let at = Some(Timestamp::from_millis(1_763_796_650_601));
+        let cases = [
+            (
+                r#"{"sensorId":"a","sequence":3,"value":1,"timestamp":"2025-11-22T07:30:50.601Z","extra":{"unit":"C","number":7}}"#,
+                Some(7),
+                at,
+            ),
+            (
+                r#"{"sensorId":"a","sequence":3,"value":{"number":8},"timestamp":1763796650601}"#,
+                Some(8),
+                at,
+            ),
+            (
+                r#"{"sensorId":"a","sequence":3,"value":{"number":"8"},"timestamp":"soon"}"#,
+                None,
+                None,
+            ),
+            (r#"{"sensorId":"a","sequence":3,"value":7}"#, None, None),
+        ];
+        for (json, number, timestamp) in cases {
+            let sensor = Cow::Borrowed("a");
+            let expected = Record { sensor, sequence: Some(3), number, timestamp };
+            assert_eq!(read(json), Some(expected), "{json}");
+        }
+        assert_eq!(read(r#"{"value":1}"#), None);
+    }
+
+    #[test]
+    fn records_are_found_in_any_format() {
+        let array = br#"[{"sensorId":"a"},{"sensorId":"b"}]"#;
+        let envelope = br#"{"batch":"x","records":[{"sensorId":"a"}]}"#;
+        for format in Format::ALL {
+            assert_eq!(records(array, *format).len(), 2);
+            assert_eq!(records(envelope, *format).len(), 1);
+            for bad in [&b""[..], b"x", b"{}", b"[]", b"{\"records\":1}", b"[1", b"\xff"] {
+                assert!(records(bad, *format).is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_known_by_its_id_or_its_bytes() {
+        let publish = |payload| Publish {
+            dup: false,
+            qos: 1,
+            retain: false,
+            topic: b"t",
+            packet_id: 1,
+            properties: &[],
+            payload,
+            cut: None,
+        };
+        let property = b"\x26\x00\x05batch\x00\x01p";
+        let mut seen = Seen::default();
+        for (payload, repeated) in [
+            (&br#"{"batch":"gw.1-1","records":[]}"#[..], false),
+            (br#"{"records":[1],"batch":"gw.1-1"}"#, true),
+            (br#"{"batch":"gw.1-2"}"#, false),
+            (br#"{"batch":"gw.1-2.1"}"#, true),
+            (br#"{"batch":"gw.1-3.1"}"#, false),
+            (br#"{"batch":"gw.1-3.2"}"#, false),
+            (b"[1]", false),
+            (b"[2]", false),
+            (b"[1]", true),
+        ] {
+            assert_eq!(seen.is_repeated(&publish(payload)), repeated, "{payload:?}");
+        }
+        let by_property = Publish { properties: property, ..publish(b"[1]") };
+        assert!(!seen.is_repeated(&by_property) && seen.is_repeated(&by_property));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut seen = Seen::default();
+        let most = BATCHES_REMEMBERED_MAX as u64;
+        assert!((0..=most).all(|batch| !seen.enter(batch)));
+        assert!(seen.enter(most) && seen.enter(1), "the youngest ones");
+        assert!(!seen.enter(0), "forgotten");
+        assert_eq!((seen.known.len(), seen.order.len()), (65_536, 65_536));
+    }
+}

@@ -1,0 +1,282 @@
+//! The connection of a verifier: subscribes, acknowledges, feeds the audit.
+
+use std::time::Instant;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::sleep_until;
+
+use super::audit::{Audit, Rules};
+use super::verdict::Hearing;
+use super::{End, Error, Options, PROGRESS_PAUSE};
+use crate::clock;
+use crate::limits::{CLOSE_MAX, CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::mqtt;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::Incoming;
+use crate::mqtt::options::BrokerUrl;
+use crate::mqtt::packet::{Hello, Packet};
+use crate::mqtt::session::Session;
+use crate::mqtt::topic::Filter;
+use crate::pipeline::plan::Plan;
+use crate::tools::simulate::report::Report;
+
+/// Messages the broker may send unacknowledged.
+const WINDOW_MESSAGES: u16 = 1000;
+
+/// The least read buffer: batches of another gateway may be larger than this configuration's. A
+/// larger payload counts as unreadable.
+const READ_BUFFER_BYTES_MIN: usize = 1024 * 1024;
+
+/// A client that listens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    session: Session,
+    /// Batches, dead letters.
+    filters: [Filter; 2],
+    /// How many of them the broker has granted on this connection.
+    granted: usize,
+    pub(super) audit: Audit,
+    pub(super) hearing: Hearing,
+    /// When a message came last.
+    last: Option<Instant>,
+    progress_due: Instant,
+    progress_records: u64,
+}
+
+impl Listener {
+    pub(super) fn new(plan: &Plan, options: &Options, rules: Rules) -> Result<Self, Error> {
+        let now = clock::now();
+        let seed = now.wall.millis() ^ u64::from(std::process::id()) << 40;
+        let suffix: u32 = SmallRng::seed_from_u64(seed).random();
+        let client = plan.output_client(&format!("verify-{suffix:08x}"));
+        if client.url == BrokerUrl::Embedded {
+            return Err(Error::Embedded);
+        }
+        let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
+        let session = Session::new(client, batch.max(READ_BUFFER_BYTES_MIN), seed);
+        let filter = |text: &str| {
+            Filter::try_from(text.to_owned()).map_err(|error| Error::Broker {
+                broker: session.options().url.to_string(),
+                error: mqtt::Error::Protocol(format!("{text:?} {error}")),
+            })
+        };
+        let own =
+            |given: &Option<Filter>, topic: &str| given.clone().map_or_else(|| filter(topic), Ok);
+        let filters = [
+            own(&options.topic, plan.output.topic.as_str())?,
+            own(&options.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
+        ];
+        tracing::info!(broker = %session.options().url, seed, "verification starts");
+        Ok(Self {
+            session,
+            filters,
+            granted: 0,
+            audit: Audit::new(rules),
+            hearing: Hearing::default(),
+            last: None,
+            progress_due: now.instant + PROGRESS_PAUSE,
+            progress_records: 0,
+        })
+    }
+
+    /// Listens to the end.
+    pub(super) async fn listen(&mut self, mut end: End) -> Result<(), Error> {
+        let hello = Hello {
+            clean_start: true,
+            session_expiry: None,
+            receive_max: Some(WINDOW_MESSAGES),
+            packet_bytes_max: None,
+        };
+        loop {
+            let ended = tokio::select! {
+                biased;
+                Some(()) = end.stops.recv() => return Ok(()),
+                () = at(end.until) => return Ok(()),
+                connected = self.session.connect(&hello) => match connected {
+                    Ok((connection, _)) => self.serve(connection, &mut end).await,
+                    Err(permanent) => Err(permanent),
+                },
+            };
+            let Err(error) = ended else { return Ok(()) };
+            let never_heard = self.hearing.since.is_none();
+            if error.is_permanent() && never_heard {
+                let broker = self.session.options().url.to_string();
+                return Err(Error::Broker { broker, error });
+            }
+            if !never_heard {
+                self.hearing.losses += 1;
+                tracing::warn!(
+                    "deaf until the connection stands again: nothing can be called lost"
+                );
+            }
+            tokio::select! {
+                biased;
+                Some(()) = end.stops.recv() => return Ok(()),
+                () = at(end.until) => return Ok(()),
+                () = self.session.lost(&error) => {}
+            }
+        }
+    }
+
+    /// One connection. `Ok` at the end.
+    async fn serve(
+        &mut self,
+        mut connection: Connection,
+        end: &mut End,
+    ) -> Result<(), mqtt::Error> {
+        self.granted = 0;
+        let opened = clock::now().instant;
+        self.subscribe(&mut connection)?;
+        loop {
+            let wake = self.wake(opened, end);
+            tokio::select! {
+                biased;
+                Some(()) = end.stops.recv() => break,
+                turn = connection.turn(connection.backlog() < WRITE_BUFFER_BYTES_MAX) => {
+                    turn?;
+                    self.read(&mut connection)?;
+                }
+                () = sleep_until(wake.into()) => {}
+            }
+            let now = clock::now().instant;
+            if self.granted < self.filters.len() && now >= opened + CONNECT_MAX {
+                return Err(mqtt::Error::TimedOut(CONNECT_MAX));
+            }
+            self.progress(now);
+            if end.until.is_some_and(|until| now >= until) || self.is_idle(now, end) {
+                break;
+            }
+        }
+        connection.close(CLOSE_MAX).await;
+        Ok(())
+    }
+
+    /// Asks for the next topic; one at a time, for an answer does not say to which it belongs.
+    fn subscribe(&self, connection: &mut Connection) -> Result<(), mqtt::Error> {
+        match self.filters.get(self.granted) {
+            Some(filter) => connection.subscribe(&filter.subscription(None), 1, true),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&mut self, connection: &mut Connection) -> Result<(), mqtt::Error> {
+        let now = clock::now();
+        let version = self.session.options().version;
+        while let Some(incoming) = connection.packet()? {
+            let publish = match incoming {
+                Incoming::Publish(publish) => publish,
+                Incoming::Other(bytes) => {
+                    let packet = Connection::read(version, bytes)?;
+                    self.control(connection, packet)?;
+                    continue;
+                }
+            };
+            self.last = Some(now.instant);
+            let topic = String::from_utf8_lossy(publish.topic);
+            // Letters first: "gateway/#" for batches matches them too.
+            let [_, letters] = &self.filters;
+            if letters.matches(&topic) {
+                self.audit.take_letter(&publish);
+            } else {
+                self.audit.take_batch(&publish, now.wall);
+            }
+            let (qos, packet_id) = (publish.qos, publish.packet_id);
+            if qos > 0 {
+                connection.acknowledge(packet_id);
+            }
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), mqtt::Error> {
+        let Packet::SubAck(answer) = packet else { return Ok(()) };
+        let Some(filter) = self.filters.get(self.granted) else { return Ok(()) };
+        let filter = filter.to_string();
+        let qos = answer.map_err(|reason| mqtt::Error::SubscriptionRefused {
+            filter: filter.clone(),
+            reason,
+        })?;
+        if qos == 0 {
+            tracing::warn!(filter, "the broker granted QoS 0: it may drop what it should show us");
+        }
+        self.granted += 1;
+        self.subscribe(connection)?;
+        if self.granted == self.filters.len() {
+            self.session.proved();
+            let now = clock::now();
+            self.hearing.since = self.hearing.since.or(Some(now.wall));
+            // Silence only counts while we can hear.
+            self.last = self.last.map(|_| now.instant);
+            let [batches, letters] = &self.filters;
+            tracing::info!(%batches, dead_letters = %letters, "listening");
+        }
+        Ok(())
+    }
+
+    /// When there is something to look at.
+    fn wake(&self, opened: Instant, end: &End) -> Instant {
+        let subscribed_by = (self.granted < self.filters.len()).then(|| opened + CONNECT_MAX);
+        let idle = self.silence(end).map(|(last, idle)| last + idle);
+        let due = [subscribed_by, idle, end.until];
+        due.into_iter().flatten().fold(self.progress_due, Instant::min)
+    }
+
+    /// When something came last, and how long silence may last; after the first record.
+    fn silence(&self, end: &End) -> Option<(Instant, std::time::Duration)> {
+        self.last.zip(end.idle).filter(|_| self.audit.records > 0)
+    }
+
+    /// Whether nothing has come for `--idle`. While the simulation whose report is awaited has not
+    /// ended, silence is no end.
+    fn is_idle(&mut self, now: Instant, end: &End) -> bool {
+        let Some((last, idle)) = self.silence(end) else { return false };
+        if now < last + idle {
+            return false;
+        }
+        let report = end.expect.as_deref().and_then(|path| Report::read(path).ok());
+        if report.is_some_and(|report| report.ended.is_none()) {
+            tracing::info!("nothing comes, but the simulation has not ended");
+            self.last = Some(now);
+            return false;
+        }
+        true
+    }
+
+    fn progress(&mut self, now: Instant) {
+        if now < self.progress_due {
+            return;
+        }
+        let audit = &self.audit;
+        let gaps = |it: &super::audit::Sensor| {
+            it.numbers.missing(it.numbers.lowest().max(1), it.numbers.highest())
+        };
+        let sum = |of: &dyn Fn(&super::audit::Sensor) -> u64| {
+            audit.sensors.values().map(of).fold(0, u64::saturating_add)
+        };
+        tracing::info!(
+            records = audit.records,
+            per_second = crate::tools::simulate::report::rate(
+                audit.records - self.progress_records,
+                PROGRESS_PAUSE
+            ),
+            sensors = audit.sensors.len(),
+            repeated_batches = audit.repeated_batches,
+            gaps = sum(&gaps),
+            duplicated = sum(&|it| it.duplicated),
+            reordered = sum(&|it| it.reordered),
+            dead_letters = audit.dead_letters.values().sum::<u64>(),
+            "progress"
+        );
+        self.progress_records = audit.records;
+        self.progress_due = now + PROGRESS_PAUSE;
+    }
+}
+
+/// Waits until then; for ever, if there is no then.
+async fn at(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until.into()).await,
+        None => std::future::pending::<()>().await,
+    }
+}
