@@ -15,7 +15,7 @@
 //!   many as a window holds. Such a packet id could stand for a new message that happens to say the
 //!   same, had the broker received the PUBACK and given the id away again. A broker that counts its
 //!   packet ids up, as Mosquitto does, gives none away within 65,535 messages; so where that has
-//!   been seen ([`Ids`]), the message is known and only acknowledged again. Where it has not, the
+//!   been seen (`Ids`), the message is known and only acknowledged again. Where it has not, the
 //!   message is taken again: losing is worse than repeating.
 //!
 //! Invariants:
