@@ -28,6 +28,11 @@ impl Backoff {
         interval.mul_f64(rng.random_range(0.5..=1.0))
     }
 
+    /// Lets the next pause be no longer than `pause`: something went well, but not for long.
+    pub fn at_most(&mut self, pause: Duration) {
+        self.next = self.next.min(pause);
+    }
+
     /// Begins anew: something went well.
     pub fn reset(&mut self) {
         self.next = self.first;

@@ -30,10 +30,15 @@ pub struct Session {
     connected: u64,
     /// Since when the connection of today has stood.
     since: Option<Instant>,
+    /// It has brought something.
+    of_use: bool,
 }
 
 /// A connection that has stood for so long was a good one.
 const LASTING: Duration = Duration::from_millis(500);
+
+/// The longest pause after a connection that was of use and did not last.
+const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
 
 impl Session {
     /// For a client with a read buffer of `buffer_bytes`.
@@ -47,6 +52,7 @@ impl Session {
             repeated: Repeated::default(),
             connected: 0,
             since: None,
+            of_use: false,
         }
     }
 
@@ -85,13 +91,9 @@ impl Session {
         }
     }
 
-    /// The connection has been of use. If it has also lasted, the next pause is a short one: another
-    /// client with our id, or a broker that ends the connection at each publish, would otherwise have
-    /// us connect ten times a second.
+    /// The connection has been of use.
     pub fn proved(&mut self) {
-        if self.since.is_some_and(|since| since.elapsed() >= LASTING) {
-            self.backoff.reset();
-        }
+        self.of_use = true;
     }
 
     /// Says that the connection broke and waits before the next.
@@ -99,7 +101,22 @@ impl Session {
     /// # Cancel safety
     /// The pause begins again.
     pub async fn lost(&mut self, error: &Error) {
+        self.judge(clock::now().instant);
         self.failed("connection lost", error).await;
+    }
+
+    /// After a connection that was of use and lasted, the pause is short again. Another client with our
+    /// id, or a broker that ends the connection at each publish, would have us connect ten times a
+    /// second if being of use were enough.
+    fn judge(&mut self, now: Instant) {
+        let lasted = self.since.map(|since| now.saturating_duration_since(since));
+        if std::mem::take(&mut self.of_use) {
+            if lasted.is_some_and(|lasted| lasted >= LASTING) {
+                self.backoff.reset();
+            } else {
+                self.backoff.at_most(PAUSE_OF_USE_MAX);
+            }
+        }
     }
 
     async fn failed(&mut self, what: &'static str, error: &Error) {
