@@ -156,6 +156,24 @@ fn a_topic_level_names_the_sensor_and_filters_match_as_in_mqtt() {
 }
 
 #[test]
+fn a_sensor_beyond_sensors_max_keeps_its_id() {
+    let sensors = ["sensors.m.mqtt.topic = \"many/#\"", "gateway.sensors_max = 2"];
+    let messages = [
+        ("many/x", r#"{"value":1,"sensorId":"first"}"#),
+        ("many/x", r#"{"value":2,"sensorId":"second","unit":"C"}"#),
+        ("many/x", r#"{"value":3,"sensorId":"third"}"#),
+    ];
+    let out = batches(&sensors, &messages);
+    let all = all_records(&out);
+    assert_eq!((&all[0]["sensorId"], &all[1]["sensorId"]), (&json!("first"), &json!("(others)")));
+    let extras = [&all[1]["extra"], &all[2]["extra"]];
+    assert_eq!(
+        extras,
+        [&json!({"unit": "C", "sensorId": "second"}), &json!({"sensorId": "third"})]
+    );
+}
+
+#[test]
 fn sequences_count_every_sensor_from_one() {
     let sensors = ["sensors.fleet.mqtt.topic = \"site/{sensor}/t\""];
     let messages = [("site/a/t", "1"), ("site/b/t", "2"), ("site/a/t", "3"), ("site/a/t", "4")];

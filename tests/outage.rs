@@ -261,6 +261,25 @@ fn batches_that_nobody_subscribes_to_count_as_delivered_and_are_said() {
     assert!(gateway.said("nobody subscribes"), "{}", gateway.text());
 }
 
+/// The broker answers pings and later publications, and has forgotten one.
+#[test]
+fn a_publication_that_is_never_answered_ends_the_connection_and_not_the_flow() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    sink.hold_acks("");
+    let more = [output(&sink.url()), "output.answer_max = \"1s\"".to_owned()];
+    let small = "batch.records_max = 10";
+    let mut gateway = subscribed(&fleet(&input.url(), &[&more[0], &more[1], small]));
+    input.publish_all(readings(5, 1..=2, 1));
+    sink.wait_until("a batch", SOON, |log| log.held_acks("gw-out") == 1);
+    gateway.wait_for_line("left a publication unanswered for 1s", SOON);
+    sink.resume_acks("");
+    input.publish_all(readings(5, 3..=100, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
+    assert_eq!(drained(&mut gateway).delivered, 500);
+    let verdict = audit(&sink).judge_load(5, 100);
+    assert!(verdict.is_clean(), "only whole batches are repeated: {verdict:?}");
+}
+
 #[test]
 fn a_smaller_receive_maximum_after_a_reconnect_is_respected() {
     let (input, sink) = (Broker::start(), Broker::start());

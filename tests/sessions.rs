@@ -4,8 +4,9 @@ use crate::scene::{
     audit, drained, fleet, output, reading, readings, report, subscribed, violations, wait_readings,
 };
 use crate::support::broker::Broker;
-use crate::support::client::{Options, Session};
+use crate::support::client::{Collector, Options, Publisher, Session};
 use crate::support::gateway::Gateway;
+use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy, Way};
 use crate::support::wire::ConnectReturnCode;
 use crate::support::{SOON, eventually};
@@ -203,6 +204,52 @@ fn what_is_left_unacknowledged_comes_again_to_the_next_run() {
     report(&format!("killed with 200 held: {verdict:?}"));
     assert_eq!((verdict.lost, verdict.reordered), (0, 0));
     assert_eq!(verdict.duplicated, 200, "what the first run published and nobody acknowledged");
+}
+
+#[test]
+fn a_group_that_is_added_later_does_not_bring_every_reading_twice() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let collector = Collector::start(mosquitto.port());
+    let plain = fleet(&mosquitto.url(), &[]);
+    drained(&mut subscribed(&plain));
+    let shared = fleet(&mosquitto.url(), &["sensors.fleet.mqtt.group = \"g\""]);
+    let mut gateway = subscribed(&shared);
+    Publisher::to(mosquitto.port()).sensors(5).readings(100).run(SOON);
+    collector.wait_readings(500, SOON);
+    assert_eq!(drained(&mut gateway).received, 500);
+    collector.audit().assert_exactly(5, 100);
+}
+
+/// Runs one of Mosquitto's clients to its end.
+fn client(program: &str, port: u16, arguments: &str) {
+    let mut command = std::process::Command::new(program);
+    command.args(["-p", &port.to_string(), "-V", "5"]).args(arguments.split_whitespace());
+    let done = command.output();
+    let done = done.expect("Mosquitto's clients are missing: apt-get install mosquitto-clients");
+    // mosquitto_sub -W ends with 27 when its time is up.
+    assert!(matches!(done.status.code(), Some(0 | 27)), "{program}: {done:?}");
+}
+
+/// Another program has subscribed with QoS 2 in what is our session.
+#[test]
+fn messages_of_qos_2_in_our_session_are_taken_and_do_not_wedge_it() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let port = mosquitto.port();
+    client("mosquitto_sub", port, "-i gw-in-fleet -c -x 600 -q 2 -t sensors/+/reading -W 1");
+    client("mosquitto_pub", port, "-t sensors/a/reading -q 2 -m {\"value\":1,\"n\":1}");
+    client("mosquitto_pub", port, "-t sensors/a/reading -q 1 -m {\"value\":2,\"n\":2}");
+    let collector = Collector::start(port);
+    let mut gateway = subscribed(&fleet(&mosquitto.url(), &[]));
+    collector.wait_readings(2, SOON);
+    client("mosquitto_pub", port, "-t sensors/a/reading -q 2 -m {\"value\":3,\"n\":3}");
+    collector.wait_readings(3, SOON);
+    assert_eq!(drained(&mut gateway).delivered, 3);
+    assert_eq!(gateway.count("connection lost"), 0, "{}", gateway.text());
+    // Nothing is left in the session.
+    let mut next = subscribed(&fleet(&mosquitto.url(), &[]));
+    client("mosquitto_pub", port, "-t sensors/a/reading -q 1 -m {\"value\":4,\"n\":4}");
+    collector.wait_readings(4, SOON);
+    assert_eq!(drained(&mut next).received, 1);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Malformed, Reading, text, text_json};
+use super::{Malformed, Reading, strict, text, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 /// Which members are read.
@@ -86,12 +86,15 @@ impl Settings {
             return self.object(json, chunk);
         }
         match serde_json::from_str::<&RawValue>(json) {
-            Ok(value) => Ok(Reading {
-                value: chunk.put(value.get().as_bytes()),
-                timestamp: Span::default(),
-                extra: Span::default(),
-                sensor: None,
-            }),
+            Ok(value) => {
+                strict::check(json)?;
+                Ok(Reading {
+                    value: chunk.put(value.get().as_bytes()),
+                    timestamp: Span::default(),
+                    extra: Span::default(),
+                    sensor: None,
+                })
+            }
             Err(error) if matches!(first, b'[' | b'"') => Err(malformed(&error)),
             Err(_) => text::value(trimmed, chunk),
         }
@@ -106,6 +109,7 @@ impl Settings {
             deserializer.deserialize_map(members).and_then(|()| deserializer.end())
         });
         sorted.map_err(|error| malformed(&error))?;
+        strict::check(json)?;
         let (value, extra) = if let Some(raw) = parts.value {
             (chunk.put(raw.get().as_bytes()), extra)
         } else {
@@ -308,6 +312,8 @@ mod tests {
             (b"\"open", Reason::Malformed, "EOF"),
             (b"[1,", Reason::Malformed, "line 1"),
             (b"\xff\xfe", Reason::Malformed, "byte 1"),
+            (br#"{"value":"\ud800"}"#, Reason::Malformed, "refused by most readers"),
+            (b"1e999999", Reason::Malformed, "refused by most readers"),
             (br#"{"a":x}"#, Reason::Malformed, "expected value at line 1 column 6"),
         ] {
             let malformed = decode(payload).unwrap_err();

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::record::{Chunk, Reason, Span};
 
+pub mod strict;
 pub mod text_json;
 
 /// What a payload says.

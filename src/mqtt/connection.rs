@@ -22,12 +22,12 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until, timeout};
 
-use super::Error;
 use super::frame::{Inbound, Incoming};
 use super::options::{Options, Version};
 use super::packet::{self, Greeting, Hello, Outgoing, Packet};
 use super::plain::{self, Plain};
 use super::transport::{self, Stream};
+use super::{Error, short};
 use crate::clock;
 use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
 
@@ -166,6 +166,11 @@ impl Connection {
         packet::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
     }
 
+    /// Queues an UNSUBSCRIBE.
+    pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
+        packet::unsubscribe(&mut self.outbound, self.version, filter)
+    }
+
     /// Queues a PUBLISH.
     pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
         packet::publish(&mut self.outbound, self.version, packet_id, message)
@@ -178,7 +183,7 @@ impl Connection {
 
     /// Queues a PINGREQ beside those that keep the connection alive.
     pub fn ping(&mut self) {
-        packet::pingreq(&mut self.outbound);
+        short::pingreq(&mut self.outbound);
     }
 
     /// Queues a PUBLISH without properties, and without an allocation.
@@ -188,17 +193,17 @@ impl Connection {
 
     /// Queues a PUBACK.
     pub fn acknowledge(&mut self, packet_id: u16) {
-        packet::puback(&mut self.outbound, packet_id);
+        short::puback(&mut self.outbound, packet_id);
     }
 
     /// Queues a PUBREC.
     pub fn receive(&mut self, packet_id: u16) {
-        packet::pubrec(&mut self.outbound, packet_id);
+        short::pubrec(&mut self.outbound, packet_id);
     }
 
     /// Queues a PUBCOMP.
     pub fn complete(&mut self, packet_id: u16) {
-        packet::pubcomp(&mut self.outbound, packet_id);
+        short::pubcomp(&mut self.outbound, packet_id);
     }
 
     /// Bytes queued and not yet written.
@@ -210,7 +215,7 @@ impl Connection {
     /// most `within`. A socket that is closed with something unread is reset, and a reset can take
     /// from the broker what we wrote last: acknowledgements.
     pub async fn close(mut self, within: Duration) {
-        packet::disconnect(&mut self.outbound);
+        short::disconnect(&mut self.outbound);
         self.inbound.discard();
         let closing = async {
             while self.turn(true).await.is_ok() {
@@ -297,7 +302,7 @@ impl Connection {
                 return Err(Error::Stalled(stall_max));
             }
             if now >= self.ping_due(keep_alive) {
-                packet::pingreq(&mut self.outbound);
+                short::pingreq(&mut self.outbound);
                 self.last_ping = now;
                 self.unanswered = self.unanswered.or(Some(now));
             }

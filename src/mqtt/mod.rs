@@ -19,6 +19,7 @@
 //! | `packet` | all other packets, by rumqttc |
 //! | `reason` | reason codes in words |
 //! | `plain` | small messages without properties |
+//! | `short` | packets of a few bytes |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
 //! | `ledger` | which reading waits for which PUBACK |
@@ -31,6 +32,7 @@ pub mod packet;
 pub mod plain;
 mod reason;
 pub mod session;
+mod short;
 pub mod topic;
 pub mod transport;
 mod websocket;
@@ -56,6 +58,9 @@ pub enum Error {
     /// The broker does not take our bytes.
     #[error("the broker has not read anything for {0:?}")]
     Stalled(std::time::Duration),
+    /// It lives, and leaves a publication without an answer.
+    #[error("the broker has left a publication unanswered for {0:?}")]
+    Unanswered(std::time::Duration),
     /// The broker refused the connection.
     #[error("the broker refused the connection: {reason}")]
     Refused {

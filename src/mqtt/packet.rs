@@ -160,11 +160,29 @@ pub fn subscribe(
     // A shared subscription gets no retained messages; asking how is a protocol error there.
     if skip_retained && !filter.starts_with("$share/") {
         wanted.retain_forward_rule = v5::RetainForwardRule::Never;
+    } else if !filter.starts_with("$share/") {
+        // A session that is resumed has had them.
+        wanted.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
     }
     let mut subscribe = v5::Subscribe::new(wanted, None);
     subscribe.pkid = SUBSCRIBE_ID;
     written(v5::Packet::Subscribe(subscribe).write(out, None))
 }
+
+/// Writes UNSUBSCRIBE for one filter.
+pub fn unsubscribe(out: &mut BytesMut, version: Version, filter: &str) -> Result<(), Error> {
+    if version == Version::V3 {
+        let mut unsubscribe = v4::Unsubscribe::new(filter);
+        unsubscribe.pkid = UNSUBSCRIBE_ID;
+        return written(v4::Packet::Unsubscribe(unsubscribe).write(out, usize::MAX));
+    }
+    let mut unsubscribe = v5::Unsubscribe::new(filter, None);
+    unsubscribe.pkid = UNSUBSCRIBE_ID;
+    written(v5::Packet::Unsubscribe(unsubscribe).write(out, None))
+}
+
+/// The packet id of our only UNSUBSCRIBE on a connection.
+const UNSUBSCRIBE_ID: u16 = 2;
 
 /// The packet id of our only SUBSCRIBE on a connection that publishes nothing.
 const SUBSCRIBE_ID: u16 = 1;
@@ -211,35 +229,6 @@ pub fn publish_retained(
         *first |= 1;
     }
     Ok(())
-}
-
-/// Writes PUBACK. The shortest form, reason "success", is the same in both versions
-/// (MQTT 5 §3.4.2.1).
-pub fn puback(out: &mut BytesMut, packet_id: u16) {
-    let [high, low] = packet_id.to_be_bytes();
-    out.extend_from_slice(&[0x40, 2, high, low]);
-}
-
-/// Writes PUBREC, "success" (MQTT 5 §3.5.2.1).
-pub fn pubrec(out: &mut BytesMut, packet_id: u16) {
-    let [high, low] = packet_id.to_be_bytes();
-    out.extend_from_slice(&[0x50, 2, high, low]);
-}
-
-/// Writes PUBCOMP, "success" (MQTT 5 §3.7.2.1).
-pub fn pubcomp(out: &mut BytesMut, packet_id: u16) {
-    let [high, low] = packet_id.to_be_bytes();
-    out.extend_from_slice(&[0x70, 2, high, low]);
-}
-
-/// Writes PINGREQ, the same in both versions.
-pub fn pingreq(out: &mut BytesMut) {
-    out.extend_from_slice(&[0xc0, 0]);
-}
-
-/// Writes DISCONNECT, "normal", the same in both versions (MQTT 5 §3.14.2.1).
-pub fn disconnect(out: &mut BytesMut) {
-    out.extend_from_slice(&[0xe0, 0]);
 }
 
 /// Reads a whole packet that is no PUBLISH.
@@ -400,13 +389,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_we_write_by_hand_is_what_the_codec_writes() {
-        let (mut ours, mut theirs) = (BytesMut::new(), BytesMut::new());
-        puback(&mut ours, 0x1234);
-        v5::Packet::PubAck(v5::PubAck::new(0x1234, None)).write(&mut theirs, None).unwrap();
-        pingreq(&mut ours);
-        v5::Packet::PingReq(v5::PingReq).write(&mut theirs, None).unwrap();
-        assert_eq!(ours, theirs);
+    fn a_puback_code_that_the_library_does_not_know_is_a_refusal() {
+        for (bytes, expected) in [
+            (&[0x40, 2, 1, 2][..], Answer::Taken),
+            (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
+            (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused("packet too large".into())),
+            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused("reason code 0xee".into())),
+        ] {
+            let Packet::PubAck { packet_id, answer } = read(bytes, Version::V5).unwrap() else {
+                panic!("{bytes:?}")
+            };
+            assert_eq!((packet_id, answer), (0x0102, expected));
+        }
     }
 
     #[test]

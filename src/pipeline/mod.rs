@@ -181,9 +181,15 @@ impl Pipeline {
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let mut sinks = Tasks::default();
         let seed = self.seed ^ 0x5157;
+        let output = &self.plan.output;
         let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
-        let sink =
-            MqttSink::new(session, self.plan.lane_max(), self.plan.output.qos.0, queue.post());
+        let sink = MqttSink::new(
+            session,
+            self.plan.lane_max(),
+            output.qos.0,
+            output.answer_max.0,
+            queue.post(),
+        );
         let metrics = Arc::clone(&self.books.metrics);
         sinks.start(async move { sink.run(&metrics, watch).await });
         let books = Arc::clone(&self.books);

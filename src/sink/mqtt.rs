@@ -4,9 +4,13 @@
 //! us. It connects with a clean start: the broker keeps nothing for it, because the engine's window
 //! keeps everything.
 
+use std::time::{Duration, Instant};
+
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::{Event, Number, Publication};
+use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
@@ -28,6 +32,7 @@ pub struct MqttSink {
     version: Version,
     lane_max: usize,
     qos: u8,
+    answer_max: Duration,
     post: Post<Event>,
 }
 
@@ -35,34 +40,48 @@ pub struct MqttSink {
 #[derive(Debug, Default)]
 struct InFlight {
     last_id: u16,
-    waiting: Vec<(u16, Number)>,
+    waiting: Vec<(u16, Number, Instant)>,
     /// QoS 0: reported when written.
     unwritten: Vec<Number>,
 }
 
 impl InFlight {
     /// A packet id that is not in use. There are far fewer publications than ids.
-    fn enter(&mut self, number: Number) -> u16 {
+    fn enter(&mut self, number: Number, now: Instant) -> u16 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.waiting.iter().all(|(id, _)| *id != self.last_id) {
-                self.waiting.push((self.last_id, number));
+            if self.waiting.iter().all(|(id, ..)| *id != self.last_id) {
+                self.waiting.push((self.last_id, number, now));
                 return self.last_id;
             }
         }
     }
 
     fn strike(&mut self, packet_id: u16) -> Option<Number> {
-        let at = self.waiting.iter().position(|(id, _)| *id == packet_id)?;
+        let at = self.waiting.iter().position(|(id, ..)| *id == packet_id)?;
         Some(self.waiting.swap_remove(at).1)
     }
 }
 
+impl InFlight {
+    /// Since when the oldest has waited.
+    fn oldest(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.2).min()
+    }
+}
+
 impl MqttSink {
-    /// A sink that takes `lane_max` publications at a time, of `qos` at most.
-    pub fn new(session: Session, lane_max: usize, qos: u8, post: Post<Event>) -> Self {
+    /// A sink that takes `lane_max` publications at a time, of `qos` at most, and gives a connection
+    /// up that leaves one unanswered for `answer_max`.
+    pub fn new(
+        session: Session,
+        lane_max: usize,
+        qos: u8,
+        answer_max: Duration,
+        post: Post<Event>,
+    ) -> Self {
         let version = session.options().version;
-        Self { session, version, lane_max, qos, post }
+        Self { session, version, lane_max, qos, answer_max, post }
     }
 
     /// Publishes until the gateway closes.
@@ -120,12 +139,20 @@ impl MqttSink {
         loop {
             let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX
                 && in_flight.waiting.len() < usize::from(greeting.receive_max.max(1));
+            let patience = in_flight.oldest().map(|oldest| {
+                self.answer_max
+                    .saturating_sub(clock::now().instant.saturating_duration_since(oldest))
+            });
             tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => break,
                 turn = connection.turn(true) => { turn?; }
                 Some(publication) = publications.recv(), if room => {
                     publish(&mut connection, &mut in_flight, &publication)?;
+                }
+                () = sleep(patience.unwrap_or_default()), if patience.is_some() => {
+                    // The broker may answer pings and still have forgotten a publication.
+                    return Err(Error::Unanswered(self.answer_max));
                 }
             }
             if connection.backlog() == 0 {
@@ -177,6 +204,6 @@ fn publish(
         in_flight.unwritten.push(*number);
         return connection.publish(0, message);
     }
-    let packet_id = in_flight.enter(*number);
+    let packet_id = in_flight.enter(*number, clock::now().instant);
     connection.publish(packet_id, message)
 }

@@ -106,6 +106,9 @@ impl Plan {
                 format!("is too small for records of up to {record} bytes: at least 4 of them");
             wrong("queue.bytes_max", text);
         }
+        if self.output.answer_max.0.as_secs() < 1 {
+            wrong("output.answer_max", "must be at least 1s".into());
+        }
         if self.batch.bytes_max.get() < record {
             let text = format!(
                 "is too small for a record of up to {record} bytes (queue.record_bytes_max and its \

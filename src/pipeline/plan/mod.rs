@@ -124,6 +124,9 @@ pub struct Output {
     pub format: Format,
     /// Batches published and not yet acknowledged.
     pub window_batches: NonZeroU16,
+    /// How long a publication may stay unanswered; then the connection is given up, and what it has
+    /// not answered is published again on the next.
+    pub answer_max: Span,
     /// Where unreadable messages go.
     pub dead_letter_topic: Topic,
     /// The output's own broker, if it is not `[broker]`.
@@ -139,6 +142,7 @@ impl Default for Output {
             qos: OutputQos(1),
             format: Format::Json,
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
+            answer_max: Span::millis(60_000),
             dead_letter_topic: topic("gateway/dead-letters"),
             broker: None,
         }

@@ -198,6 +198,11 @@ impl<E> Intake<E> {
             let settings = &self.reader.settings;
             let skip = settings.retained == Retained::Skip;
             let filter = self.reader.subscription();
+            if settings.group.is_some() && greeting.session_present {
+                // The session may be older than the group: a plain subscription beside the shared one
+                // would bring every reading twice.
+                connection.unsubscribe(&settings.topic.subscription(None))?;
+            }
             connection.subscribe(&filter, settings.qos.granted(), skip)?;
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! Makes records of messages: whose it is, what it says, and what can be no reading.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -8,8 +7,8 @@ use std::sync::Arc;
 use foldhash::fast::{FixedState, RandomState};
 
 use super::Settings;
-use crate::clock::Timestamp;
-use crate::codec::Malformed;
+use crate::clock::{self, Timestamp};
+use crate::codec::{Malformed, text_json};
 use crate::limits::{
     DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
     TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
@@ -24,7 +23,8 @@ use crate::mqtt::packet::Packet;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
 use crate::record::{Body, Chunk, Reason, Record, Span};
-use crate::registry::Row;
+use crate::registry::{OVERFLOW, Row};
+use crate::repeat::Repeated;
 use crate::settlement::{SourceIndex, Token};
 use crate::source::Context;
 
@@ -45,6 +45,7 @@ pub(super) struct Reader {
     /// Rows by id, for payloads that name their sensor.
     by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
     digest: FixedState,
+    overflow: Repeated,
 }
 
 impl Reader {
@@ -67,6 +68,7 @@ impl Reader {
             by_topic: HashMap::default(),
             by_id: HashMap::default(),
             digest: FixedState::default(),
+            overflow: Repeated::default(),
         }
     }
 
@@ -187,7 +189,8 @@ impl Reader {
             extra: reading.extra,
         };
         match reading.sensor {
-            Some(id) if !self.settings.topic.has_placeholder() => match self.row_by_id(id) {
+            Some(id) if !self.settings.topic.has_placeholder() => match self.row_by_id(&id) {
+                Ok(row) if &*row.id == OVERFLOW => Ok((row, with_id(body, &id, chunk))),
                 Ok(row) => Ok((row, body)),
                 Err(malformed) => Err((row, malformed)),
             },
@@ -239,8 +242,8 @@ impl Reader {
         Ok(row)
     }
 
-    fn row_by_id(&mut self, id: Cow<'_, str>) -> Result<Arc<Row>, Malformed> {
-        if let Some(row) = self.by_id.get(id.as_ref()) {
+    fn row_by_id(&mut self, id: &str) -> Result<Arc<Row>, Malformed> {
+        if let Some(row) = self.by_id.get(id) {
             return Ok(Arc::clone(row));
         }
         let row = self.row(usable_id(id.as_bytes())?);
@@ -250,13 +253,41 @@ impl Reader {
         Ok(row)
     }
 
-    fn row(&self, id: &str) -> Arc<Row> {
+    fn row(&mut self, id: &str) -> Arc<Row> {
         let (row, overflowed) = self.context.registry.row(id);
         if overflowed {
             self.context.metrics.sensors_overflowed.one();
+            self.say_overflow(id);
         }
         row
     }
+
+    fn say_overflow(&mut self, id: &str) {
+        if let Some(left_out) = self.overflow.due(clock::now().instant) {
+            tracing::warn!(
+                sensor = id,
+                entry = self.name,
+                left_out,
+                "more sensors than gateway.sensors_max: further ones share the books and the sequence \
+                 of \"(others)\"; raise it, or find out who invents ids"
+            );
+        }
+    }
+}
+
+/// A reading whose sensor has no row of its own keeps its id beside its other members.
+fn with_id(body: Body, id: &str, chunk: &mut Chunk) -> Body {
+    let Body::Reading { value, timestamp, extra } = body else { return body };
+    let before = chunk.text(extra).to_vec();
+    let (extra, ()) = chunk.put_with(|out| {
+        out.extend_from_slice(&before);
+        if !before.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"sensorId\":");
+        text_json::write(out, id);
+    });
+    Body::Reading { value, timestamp, extra }
 }
 
 /// An id that can stand in logs and envelopes.

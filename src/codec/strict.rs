@@ -1,0 +1,72 @@
+//! What strict readers of JSON refuse although its grammar allows it (RFC 8259 §8.2, §6, §9): half a
+//! surrogate pair, numbers beyond any range, nesting without end.
+//!
+//! One such value would make a whole batch unreadable to them, and with it the good readings beside.
+//! Ordinary payloads hold neither escapes nor exponents and cost three passes over their bytes.
+
+use super::Malformed;
+use crate::record::Reason;
+
+/// Arrays and objects inside one another. A deeper payload becomes a dead letter; parsers give up at
+/// 100 and more, and an envelope adds three.
+pub const DEPTH_MAX: usize = 64;
+
+/// Whether any reader will take `json`, which is valid by the grammar.
+pub(super) fn check(json: &str) -> Result<(), Malformed> {
+    let wrong = |detail: String| Malformed { reason: Reason::Malformed, detail };
+    let bytes = json.as_bytes();
+    let opened = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if opened > DEPTH_MAX && depth(bytes) > DEPTH_MAX {
+        return Err(wrong(format!("nested more than {DEPTH_MAX} deep")));
+    }
+    let exponent = |pair: &[u8]| matches!(pair, [b'0'..=b'9', b'e' | b'E']);
+    if !bytes.contains(&b'\\') && !bytes.windows(2).any(exponent) {
+        return Ok(());
+    }
+    match serde_json::from_str::<serde_json::Value>(json) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(wrong(format!("valid, but refused by most readers: {error}"))),
+    }
+}
+
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut text, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            b'[' | b'{' if !text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_some_readers_refuse_is_refused() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let brackets_in_text = format!("\"{}\"", "[".repeat(1000));
+        for good in [
+            r#"{"a":"\u00e9\ud83d\ude00\n","b":[1e3,-2.5E-7]}"#,
+            "true",
+            &nested(DEPTH_MAX),
+            &brackets_in_text,
+            &format!("[{}]", vec!["[]"; 1000].join(",")),
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in [r#""\ud800""#, r#"{"a":"\udc00x"}"#, "1e999999", &nested(DEPTH_MAX + 1)] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}
