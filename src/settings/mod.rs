@@ -249,12 +249,17 @@ fn read(tree: Value, overridden: &BTreeMap<String, String>) -> (Settings, Vec<Pr
     if let Err(error) = crate::telemetry::filter(&settings.log.level) {
         sections.note("log.level", error);
     }
-    // Relations only make sense between values that are there.
-    if problems.is_empty() {
-        let relations = settings.plan.problems();
-        problems.extend(relations.into_iter().map(|(key, text)| Problem { key, text }));
-    }
+    // What could not be read is at its default here; what is said of a key above it is hearsay.
+    let read_well = |key: &str| !problems.iter().any(|it| is_within(&it.key, key));
+    let relations = settings.plan.problems().into_iter().filter(|(key, _)| read_well(key));
+    let relations: Vec<_> = relations.map(|(key, text)| Problem { key, text }).collect();
+    problems.extend(relations);
     (settings, problems)
+}
+
+/// Whether `key` is `of` or lies within it.
+fn is_within(key: &str, of: &str) -> bool {
+    key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// The sections of a file.
@@ -350,6 +355,24 @@ mod tests {
         assert!(problems.iter().any(|it| it.starts_with("oops: is not known")), "{problems:#?}");
         assert!(problems.iter().any(|it| it.starts_with("log.level: ")), "{problems:#?}");
         assert_eq!(problems.len(), 10, "{problems:#?}");
+    }
+
+    #[test]
+    fn mistakes_between_sections_and_within_them_are_in_one_report() {
+        let text = "[gateway]\nid = \"a b\"\n[broker]\nkeep_alive = \"1s\"\n[batch]\nage_maxx = 1\n\
+                    [sensors.T.simulated]\ncount = 0\n[output]\ntopic = \"x\"\n\
+                    dead_letter_topic = \"x\"\n";
+        let problems = problems(text);
+        let keys =
+            ["gateway.id", "broker.keep_alive", "batch.age_maxx", "sensors.T", "output.dead"];
+        for key in keys {
+            assert_eq!(
+                problems.iter().filter(|it| it.starts_with(key)).count(),
+                1,
+                "{problems:#?}"
+            );
+        }
+        assert_eq!(problems.len(), keys.len(), "{problems:#?}");
     }
 
     #[test]
