@@ -1,4 +1,4 @@
-//! `sluicegate simulate` and `sluicegate verify`: assembles, runs, says how it ended.
+//! `sluicegate simulate`, `sluicegate verify` and `sluicegate doctor`: assembles, runs, says how it ended.
 //!
 //! The log goes to standard error; what is returned beside the exit code is for standard output.
 
@@ -10,14 +10,15 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::cli::{Simulate, Verify};
+use crate::cli::{Doctor, Simulate, Verify};
 use crate::exit::Exit;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::telemetry;
+use crate::tools::doctor::verdict::{Conclusion, Verdict};
 use crate::tools::verify::verdict::Outcome;
-use crate::tools::{simulate, verify};
+use crate::tools::{doctor, simulate, verify};
+use crate::{clock, telemetry};
 
 /// Silence that ends a verification with an expectation.
 const IDLE_WITH_EXPECTATION: Duration = Duration::from_secs(5);
@@ -72,6 +73,28 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         }
         Err(error) => failed(Exit::Settings, &error),
     })
+}
+
+/// Audits the brokers; a signal ends it, cleanly. It writes no log: its report says it all.
+pub fn doctor(settings: &Settings, args: &Doctor) -> Result<(Exit, Option<String>), doctor::Error> {
+    let stop = async {
+        match Signals::listen() {
+            Ok(signals) => signals.first().await,
+            // Then a signal ends the program at once, as it does any other.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let seed = clock::now().wall.millis();
+    let report = doctor::run(&settings.plan, &args.probe(), seed, stop)?;
+    let exit = match report.conclusion() {
+        Conclusion::Judged(Verdict::Fit) => Exit::Drained,
+        Conclusion::Judged(Verdict::Risky) => Exit::Faults,
+        Conclusion::Judged(Verdict::Unfit) => Exit::Unfit,
+        Conclusion::Refused => Exit::Settings,
+        Conclusion::Open => Exit::Unsettled,
+    };
+    let said = if args.json { report.to_json().to_string() } else { report.to_string() };
+    Ok((exit, Some(said)))
 }
 
 fn failed(exit: Exit, error: &dyn std::fmt::Display) -> (Exit, Option<String>) {

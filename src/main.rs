@@ -5,11 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use sluicegate::cli::{Cli, Command, Doctor};
+use sluicegate::cli::{Cli, Command};
 use sluicegate::exit::Exit;
-use sluicegate::signals::Signals;
-use sluicegate::tools::doctor::verdict::{Conclusion, Verdict};
-use sluicegate::{clock, commands, gateway, settings, tools};
+use sluicegate::{commands, gateway, settings, tools};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -21,11 +19,7 @@ fn main() -> ExitCode {
             return if shown { Exit::Drained } else { Exit::Settings }.into();
         }
     };
-    let ended = match cli.command.unwrap_or(Command::Run(cli.config)) {
-        Command::Doctor(doctor) => doctored(&doctor),
-        command => prepared(command).map_err(Into::into),
-    };
-    match ended {
+    match prepared(cli.command.unwrap_or(Command::Run(cli.config))) {
         Ok(exit) => exit.into(),
         Err(error) => {
             say(&mut std::io::stderr(), &format!("sluicegate: {error}"));
@@ -34,31 +28,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Audits the brokers; a signal ends it, cleanly.
-fn doctored(doctor: &Doctor) -> Result<Exit, Box<dyn std::error::Error>> {
-    let path = settings::find(doctor.config.config.as_deref())?;
-    let settings = settings::load(&path, std::env::vars_os())?;
-    let stop = async {
-        match Signals::listen() {
-            Ok(signals) => signals.first().await,
-            // Then a signal ends the program at once, as it does any other.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    let seed = clock::now().wall.millis();
-    let report = tools::doctor::run(&settings.plan, &doctor.probe(), seed, stop)?;
-    let text = if doctor.json { report.to_json().to_string() } else { report.to_string() };
-    say(&mut std::io::stdout(), &text);
-    Ok(match report.conclusion() {
-        Conclusion::Judged(Verdict::Fit) => Exit::Drained,
-        Conclusion::Judged(Verdict::Risky) => Exit::Faults,
-        Conclusion::Judged(Verdict::Unfit) => Exit::Unfit,
-        Conclusion::Refused => Exit::Settings,
-        Conclusion::Open => Exit::Unsettled,
-    })
-}
-
-fn prepared(command: Command) -> Result<Exit, settings::Error> {
+fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let path = settings::find(command.config().config.as_deref())?;
     let settings = settings::load(&path, std::env::vars_os())?;
     let (exit, said) = match command {
@@ -73,7 +43,7 @@ fn prepared(command: Command) -> Result<Exit, settings::Error> {
         }
         Command::Simulate(args) => commands::simulate(&path, &settings, args),
         Command::Verify(args) => commands::verify(&settings, args),
-        Command::Doctor(_) => return Ok(Exit::Internal),
+        Command::Doctor(args) => commands::doctor(&settings, &args)?,
     };
     if let Some(said) = said {
         say(&mut std::io::stdout(), said.trim_end());

@@ -147,6 +147,7 @@ fn nothing_but_rubbish_flows_through_and_is_bounded() {
     let mut gateway = subscribed(&fleet(&input.url(), &[&small[..], &[&output]].concat()));
     input.publish_all((0..5000).map(|n| message(TOPIC, format!("{{{n}"), 1)));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 5000);
+    gateway.wait_for_line("messages that can be no reading", SOON);
     let balance = drained(&mut gateway);
     assert_eq!((balance.received, balance.dead_lettered), (5000, 5000));
     let unacked = input.look(|log| log.unacked_max("gw-in"));

@@ -174,6 +174,14 @@ fn a_sensor_beyond_sensors_max_keeps_its_id() {
 }
 
 #[test]
+fn an_entry_whose_topics_name_the_sensors_takes_no_place_of_sensors_max() {
+    let sensors = ["sensors.fleet.mqtt.topic = \"site/{sensor}/t\"", "gateway.sensors_max = 2"];
+    let all = all_records(&batches(&sensors, &[("site/a/t", "1"), ("site/b/t", "2")]));
+    let ids: Vec<&Value> = all.iter().map(|it| &it["sensorId"]).collect();
+    assert_eq!(ids, [&json!("a"), &json!("b")]);
+}
+
+#[test]
 fn sequences_count_every_sensor_from_one() {
     let sensors = ["sensors.fleet.mqtt.topic = \"site/{sensor}/t\""];
     let messages = [("site/a/t", "1"), ("site/b/t", "2"), ("site/a/t", "3"), ("site/a/t", "4")];

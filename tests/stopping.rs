@@ -2,8 +2,8 @@
 //! exit code says which.
 
 use crate::scene::{
-    BATCHES, LONG, audit, drained, ended, fleet, gateway, output, readings, report, subscribed,
-    violations,
+    BATCHES, LONG, audit, drained, ended, fleet, gateway, output, readings, records, report,
+    subscribed, violations,
 };
 use crate::support::broker::Broker;
 use crate::support::client::{Collector, Publisher};
@@ -229,6 +229,23 @@ fn finite_sensors_end_the_run_when_the_last_batch_is_confirmed() {
     sink.resume_acks("");
     let balance = ended(&mut gateway);
     assert_eq!(balance, Balance { received: 21, delivered: 21, ..Balance::default() });
+}
+
+#[test]
+fn two_simulated_entries_do_not_make_the_same_values() {
+    let sink = Broker::start();
+    let more = ["sensors.A.simulated.readings = 5", "sensors.B.simulated.readings = 5"];
+    let more =
+        [&more[..], &["sensors.A.simulated.interval = 0", "sensors.B.simulated.interval = 0"]];
+    let mut gateway = Gateway::start(&gateway(&sink.url(), &more.concat()));
+    assert_eq!(ended(&mut gateway).delivered, 10);
+    let records: Vec<_> = sink.published(BATCHES).iter().flat_map(records).collect();
+    let values = |sensor: &str| {
+        let of = records.iter().filter(|it| it["sensorId"] == sensor);
+        of.map(|it| it["value"].to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!((values("A").len(), values("B").len()), (5, 5));
+    assert_ne!(values("A"), values("B"));
 }
 
 #[test]

@@ -15,7 +15,7 @@
 //!   many as a window holds. Such a packet id could stand for a new message that happens to say the
 //!   same, had the broker received the PUBACK and given the id away again. A broker that counts its
 //!   packet ids up, as Mosquitto does, gives none away within 65,535 messages; so where that has
-//!   been seen (`Ids`), the message is known and only acknowledged again. Where it has not, the
+//!   been seen (`ids`), the message is known and only acknowledged again. Where it has not, the
 //!   message is taken again: losing is worse than repeating.
 //!
 //! Invariants:
@@ -27,6 +27,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::ids::Ids;
 use crate::settlement::{Outcome, Run};
 
 /// What an entering message is.
@@ -257,43 +258,6 @@ impl Ledger {
         if let Some(entry) = self.entry(ordinal) {
             entry.gone = true;
         }
-    }
-}
-
-/// How a broker chooses packet ids, as far as it can be told from those of new messages.
-///
-/// One that takes the lowest free id, or the one freed last, shows it as soon as it has received an
-/// acknowledgement: its next id is one of those before. A run of rising ids that is several windows
-/// long cannot come from it, because no more than a window of them was ever in use.
-#[derive(Debug, Default)]
-struct Ids {
-    last: Option<u16>,
-    run: usize,
-    fell: bool,
-}
-
-/// Windows that a run of rising ids must be long.
-const RISING_WINDOWS: usize = 4;
-
-/// Most that may be unacknowledged and remembered together: half of all ids.
-const IDS_TRUSTED_MAX: usize = 1 << 15;
-
-impl Ids {
-    /// Notes the id of a message that was not sent before.
-    fn fresh(&mut self, packet_id: u16) {
-        // 65,535 is followed by 1.
-        let rose = self.last.is_none_or(|last| {
-            let step = (u32::from(packet_id) + 65_535 - u32::from(last)) % 65_535;
-            (1..65_535 / 2).contains(&step)
-        });
-        self.last = Some(packet_id);
-        self.run += 1;
-        self.fell |= !rose;
-    }
-
-    /// Whether the broker counts up, so that it gives no id away that was in use of late.
-    fn are_counted_up(&self, window: usize) -> bool {
-        !self.fell && self.run > RISING_WINDOWS * window && 2 * window <= IDS_TRUSTED_MAX
     }
 }
 

@@ -22,10 +22,12 @@
 //! | `short` | packets of a few bytes |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
+//! | `ids` | how a broker chooses packet ids |
 //! | `ledger` | which reading waits for which PUBACK |
 
 pub mod connection;
 pub mod frame;
+mod ids;
 pub mod ledger;
 pub mod options;
 pub mod packet;

@@ -9,7 +9,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::Error;
 use super::options::Version;
-use super::reason::{disconnect_reason, reason, words};
+use super::reason::{code_in_words, reason, refused, words};
 use super::topic::Topic;
 
 /// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
@@ -233,28 +233,18 @@ pub fn publish_retained(
 
 /// Reads a whole packet that is no PUBLISH.
 pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
-    // rumqttc takes a PUBACK code that it does not know, and the short forms of DISCONNECT, for errors.
+    // Read here: what comes often (PUBACK), and what rumqttc takes for an error: reason codes that it
+    // does not know, and the short forms of DISCONNECT.
     match bytes {
-        [0x40, _, high, low, rest @ ..]
-            if !matches!(rest.first(), Some(0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)) =>
-        {
-            let answer = match rest.first() {
-                None | Some(0x00) => Answer::Taken,
-                Some(0x10) => Answer::NobodyListens,
-                Some(code) => Answer::Refused(disconnect_reason(*code)),
-            };
-            return Ok(Packet::PubAck { packet_id: u16::from_be_bytes([*high, *low]), answer });
+        [0x40, _, high, low, rest @ ..] => {
+            let packet_id = u16::from_be_bytes([*high, *low]);
+            return Ok(Packet::PubAck { packet_id, answer: answer(rest) });
         }
         [0x62, _, high, low, ..] => {
             return Ok(Packet::PubRel { packet_id: u16::from_be_bytes([*high, *low]) });
         }
         [0xe0, 0] => return Ok(Packet::Disconnect("without a reason".into())),
-        // The short form of "success", the same in both versions: many of them come.
-        [0x40, 2, high, low] => {
-            let packet_id = u16::from_be_bytes([*high, *low]);
-            return Ok(Packet::PubAck { packet_id, answer: Answer::Taken });
-        }
-        [0xe0, 1, code] => return Ok(Packet::Disconnect(disconnect_reason(*code))),
+        [0xe0, 1, code] => return Ok(Packet::Disconnect(code_in_words(*code))),
         _ => {}
     }
     let mut stream = BytesMut::from(bytes);
@@ -264,6 +254,16 @@ pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
     }
     let packet = v5::Packet::read(&mut stream, None).map_err(protocol)?;
     Ok(read_v5(packet))
+}
+
+/// What a PUBACK says behind its packet id: a reason code and properties, or nothing, which is success
+/// (MQTT 5 §3.4.2; always nothing with 3.1.1).
+fn answer(rest: &[u8]) -> Answer {
+    match rest {
+        [] | [0x00, ..] => Answer::Taken,
+        [0x10, ..] => Answer::NobodyListens,
+        [code, properties @ ..] => Answer::Refused(refused(*code, properties)),
+    }
 }
 
 /// Whether a CONNACK refuses, why, and whether for good.
@@ -315,7 +315,6 @@ fn read_v3(packet: v4::Packet) -> Packet {
             features: Features { retained: true, shared: true },
             renames: false,
         }),
-        v4::Packet::PubAck(ack) => Packet::PubAck { packet_id: ack.pkid, answer: Answer::Taken },
         v4::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
             Some(v4::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
             _ => Err("not permitted, or the filter is not allowed".into()),
@@ -343,17 +342,6 @@ fn read_v5(packet: v5::Packet) -> Packet {
                 },
                 renames: said.is_some_and(|it| it.assigned_client_identifier.is_some()),
             })
-        }
-        v5::Packet::PubAck(ack) => {
-            let answer = match ack.reason {
-                v5::PubAckReason::Success => Answer::Taken,
-                v5::PubAckReason::NoMatchingSubscribers => Answer::NobodyListens,
-                other => {
-                    let said = ack.properties.and_then(|it| it.reason_string);
-                    Answer::Refused(reason(&format!("{other:?}"), said))
-                }
-            };
-            Packet::PubAck { packet_id: ack.pkid, answer }
         }
         v5::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
             Some(v5::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
@@ -395,6 +383,10 @@ mod tests {
             (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
             (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused("packet too large".into())),
             (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused("reason code 0xee".into())),
+            (
+                &[0x40, 9, 1, 2, 0x97, 5, 0x1f, 0, 2, b'n', b'o'],
+                Answer::Refused("quota exceeded (no)".into()),
+            ),
         ] {
             let Packet::PubAck { packet_id, answer } = read(bytes, Version::V5).unwrap() else {
                 panic!("{bytes:?}")

@@ -227,9 +227,11 @@ impl Pipeline {
 
     fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
         let (start, context) = (clock::now().instant, self.context());
-        for (name, settings) in self.plan.simulated() {
+        for (entry, (name, settings)) in (0_u64..).zip(self.plan.simulated()) {
+            // Entries without a seed of their own must not all make the same values.
+            let seed = self.seed ^ entry << 40;
             for index in 0..settings.sensors() {
-                let sensor = Sensor::new(settings, index, start, self.seed);
+                let sensor = Sensor::new(settings, index, start, seed);
                 let id = settings.sensor_id(name, index);
                 let ends = (self.books.queue.inlet(), watch.clone());
                 sources.start(sensor.run(&id, ends, &context));
@@ -247,7 +249,7 @@ impl Running {
     ) -> Option<Error> {
         let mut error = None;
         let mut deadline: Option<Instant> = None;
-        let mut sources_left = true;
+        let (mut sources_left, mut asked) = (true, false);
         let mut looks = interval(Duration::from_secs(1));
         let mut monitor = Monitor::new(clock::now().instant);
         loop {
@@ -255,7 +257,7 @@ impl Running {
             tokio::select! {
                 ended = &mut self.worker => return error.or(worker_error(ended)),
                 Some(()) = stops.recv() => {
-                    if deadline.is_some() {
+                    if std::mem::replace(&mut asked, true) {
                         tracing::warn!("second stop request: letting go of what is not settled");
                         self.post.send(sink::Event::Abort);
                     }

@@ -29,7 +29,9 @@ pub struct Monitor {
     settled: u64,
     progress: Instant,
     shed: u64,
-    repeated: Repeated,
+    shed_said: Repeated,
+    dead_lettered: u64,
+    letters_said: Repeated,
 }
 
 impl Monitor {
@@ -40,7 +42,9 @@ impl Monitor {
             settled: 0,
             progress: now,
             shed: 0,
-            repeated: Repeated::default(),
+            shed_said: Repeated::default(),
+            dead_lettered: 0,
+            letters_said: Repeated::default(),
         }
     }
 
@@ -71,9 +75,18 @@ impl Monitor {
             self.health = health;
         }
         let shed = balance.shed - self.shed;
-        if shed > 0 && self.repeated.due(now).is_some() {
+        if shed > 0 && self.shed_said.due(now).is_some() {
             self.shed = balance.shed;
             tracing::warn!(shed, total = balance.shed, "QoS 0 readings shed: the queue is full");
+        }
+        let letters = balance.dead_lettered - self.dead_lettered;
+        if letters > 0 && self.letters_said.due(now).is_some() {
+            self.dead_lettered = balance.dead_lettered;
+            tracing::warn!(
+                letters,
+                total = balance.dead_lettered,
+                "messages that can be no reading: the reasons are on the dead-letter topic"
+            );
         }
         health
     }

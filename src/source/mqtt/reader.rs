@@ -38,7 +38,6 @@ pub(super) struct Reader {
     pub(super) subscribed: bool,
     pub(super) ever_subscribed: bool,
     source: SourceIndex,
-    own: Arc<Row>,
     context: Context,
     /// Rows by topic, for topics that name their sensor.
     by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
@@ -46,6 +45,7 @@ pub(super) struct Reader {
     by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
     digest: FixedState,
     overflow: Repeated,
+    own: Option<Arc<Row>>,
 }
 
 impl Reader {
@@ -63,12 +63,12 @@ impl Reader {
             subscribed: false,
             ever_subscribed: false,
             source,
-            own: context.registry.row(name).0,
             context: context.clone(),
             by_topic: HashMap::default(),
             by_id: HashMap::default(),
             digest: FixedState::default(),
             overflow: Repeated::default(),
+            own: None,
         }
     }
 
@@ -168,7 +168,7 @@ impl Reader {
     ) -> Result<(Arc<Row>, Body), (Arc<Row>, Malformed)> {
         let row = match self.row_of(publish.topic) {
             Ok(row) => row,
-            Err(malformed) => return Err((Arc::clone(&self.own), malformed)),
+            Err(malformed) => return Err((self.own(), malformed)),
         };
         if let Some(malformed) = self.oversize(publish) {
             return Err((row, malformed));
@@ -231,7 +231,7 @@ impl Reader {
             ));
         }
         let row = match self.settings.topic.sensor(topic) {
-            None => Arc::clone(&self.own),
+            None => self.own(),
             Some(id) => self.row(usable_id(id)?),
         };
         let worth =
@@ -240,6 +240,18 @@ impl Reader {
             self.by_topic.insert(topic.into(), Arc::clone(&row));
         }
         Ok(row)
+    }
+
+    /// The entry's own row, made when it is needed: an entry whose sensors are all named by their topic
+    /// takes none of `gateway.sensors_max`.
+    fn own(&mut self) -> Arc<Row> {
+        if let Some(own) = &self.own {
+            return Arc::clone(own);
+        }
+        let name = self.name.clone();
+        let own = self.row(&name);
+        self.own = Some(Arc::clone(&own));
+        own
     }
 
     fn row_by_id(&mut self, id: &str) -> Result<Arc<Row>, Malformed> {
