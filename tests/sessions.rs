@@ -236,19 +236,23 @@ fn messages_of_qos_2_in_our_session_are_taken_and_do_not_wedge_it() {
     let mosquitto = Mosquitto::start(NO_DROP);
     let port = mosquitto.port();
     client("mosquitto_sub", port, "-i gw-in-fleet -c -x 600 -q 2 -t sensors/+/reading -W 1");
-    client("mosquitto_pub", port, "-t sensors/a/reading -q 2 -m {\"value\":1,\"n\":1}");
-    client("mosquitto_pub", port, "-t sensors/a/reading -q 1 -m {\"value\":2,\"n\":2}");
+    let publish = |qos: u8, n: u64| {
+        let payload = format!(r#"{{"value":{n},"n":{n}}}"#);
+        client("mosquitto_pub", port, &format!("-t sensors/a/reading -q {qos} -m {payload}"));
+    };
+    // More than the window: each must be completed to make room for the next.
+    (1..=12).for_each(|n| publish(2, n));
+    publish(1, 13);
     let collector = Collector::start(port);
-    let mut gateway = subscribed(&fleet(&mosquitto.url(), &[]));
-    collector.wait_readings(2, SOON);
-    client("mosquitto_pub", port, "-t sensors/a/reading -q 2 -m {\"value\":3,\"n\":3}");
-    collector.wait_readings(3, SOON);
-    assert_eq!(drained(&mut gateway).delivered, 3);
+    let config = fleet(&mosquitto.url(), &["broker.window_messages = 5"]);
+    let mut gateway = subscribed(&config);
+    collector.wait_readings(13, SOON);
+    assert_eq!(drained(&mut gateway).delivered, 13);
     assert_eq!(gateway.count("connection lost"), 0, "{}", gateway.text());
     // Nothing is left in the session.
-    let mut next = subscribed(&fleet(&mosquitto.url(), &[]));
-    client("mosquitto_pub", port, "-t sensors/a/reading -q 1 -m {\"value\":4,\"n\":4}");
-    collector.wait_readings(4, SOON);
+    let mut next = subscribed(&config);
+    publish(1, 14);
+    collector.wait_readings(14, SOON);
     assert_eq!(drained(&mut next).received, 1);
 }
 
