@@ -43,7 +43,7 @@
 //! | 5 | operations | `tools` |
 //! | 4 | engine | `pipeline` |
 //! | 3 | edges | `source` `sink` `broker` |
-//! | 2 | parts | `codec` `queue` `batch` `window` `registry` `mqtt` |
+//! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
 //! | 1 | values | `record` `pace` `repeat` |
 //! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` |
 
@@ -69,6 +69,7 @@ pub mod codec;
 pub mod mqtt;
 pub mod queue;
 pub mod registry;
+pub mod spool;
 pub mod window;
 
 pub mod pace;

@@ -7,7 +7,7 @@ use std::path::Path;
 const FLOORS: [&[&str]; 7] = [
     &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units"],
     &["record", "pace", "repeat"],
-    &["codec", "queue", "batch", "window", "registry", "mqtt"],
+    &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
     &["source", "sink", "broker"],
     &["pipeline"],
     &["tools"],
@@ -15,9 +15,10 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 10] = [
+const DOORS: [(&str, &[&str]); 11] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
+    ("redb::", &["spool/"]),
     ("config::{", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio_rustls", &["mqtt/transport.rs"]),

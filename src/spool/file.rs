@@ -1,0 +1,121 @@
+//! The file: its folder, its lock, and what becomes of one that cannot be used.
+
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Builder, Database, StorageBackend};
+
+use super::Error;
+use super::store;
+use crate::clock::Timestamp;
+
+/// The file in the folder.
+const FILE: &str = "spool.redb";
+
+/// Memory that the storage engine may use for pages.
+pub(super) const CACHE_BYTES: usize = 4 << 20;
+
+/// Where a spool's database is, to open it again after an error.
+pub(super) trait Place: Debug + Send {
+    /// Opens the database or makes a new one.
+    fn open(&self) -> store::Result<Database>;
+    /// The name for messages.
+    fn path(&self) -> &Path;
+}
+
+/// A file in a folder.
+#[derive(Debug)]
+pub(super) struct InFolder {
+    folder: PathBuf,
+    file: PathBuf,
+}
+
+impl InFolder {
+    /// The spool's file in `folder`, which is made if it is missing.
+    pub(super) fn new(folder: &Path) -> Result<Self, Error> {
+        let unusable = |source| Error::Unusable { path: folder.to_owned(), source };
+        match folder.metadata() {
+            Ok(found) if !found.is_dir() => {
+                return Err(Error::NotAFolder { path: folder.to_owned() });
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_folder(folder).map_err(unusable)?;
+            }
+            Err(error) => return Err(unusable(error)),
+        }
+        Ok(Self { folder: folder.to_owned(), file: folder.join(FILE) })
+    }
+
+    /// Gives the file a new name that no file has, and says which.
+    pub(super) fn set_aside(&self, now: Timestamp) -> io::Result<PathBuf> {
+        // Colons are not allowed in names everywhere.
+        let stamp = now.to_string().replace(':', "-");
+        let mut name = self.folder.join(format!("spool.corrupt-{stamp}.redb"));
+        let mut again = 1;
+        while name.try_exists()? {
+            again += 1;
+            name = self.folder.join(format!("spool.corrupt-{stamp}-{again}.redb"));
+        }
+        std::fs::rename(&self.file, &name)?;
+        self.sync_folder()?;
+        Ok(name)
+    }
+
+    #[cfg(unix)]
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    #[cfg(not(unix))]
+    fn sync_folder(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn file(&self) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&self.file)?;
+        // The name must be on the disk before what is written under it counts as kept.
+        self.sync_folder()?;
+        Ok(file)
+    }
+}
+
+impl Place for InFolder {
+    fn open(&self) -> store::Result<Database> {
+        database(FileBackend::new(self.file()?)?)
+    }
+
+    fn path(&self) -> &Path {
+        &self.file
+    }
+}
+
+/// Opens a database after checking all of it.
+pub(super) fn database(backend: impl StorageBackend) -> store::Result<Database> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    Ok(builder.create_with_backend(backend)?)
+}
+
+/// Runs what touches the database. A page that changed under the engine may make it panic, which
+/// then reads as damage.
+pub(super) fn guarded<T>(act: impl FnOnce() -> store::Result<T>) -> store::Result<T> {
+    catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|_| Err(redb::Error::Corrupted("the storage engine gave up".to_owned())))
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}

@@ -1,0 +1,178 @@
+//! The tables and transactions: entries in a redb database.
+//!
+//! | table | key | value |
+//! | --- | --- | --- |
+//! | `meta` | `format`, `next` | the format's version, the next entry's key |
+//! | `heads` | key | [`Row`](super::row::Row) |
+//! | `bodies` | key | the body |
+//!
+//! Every change is one transaction that is synced before it returns. Errors are redb's; what it calls
+//! corrupted and what we do is one thing.
+
+use redb::{Database, ReadableDatabase, TableDefinition, TableError, TableHandle};
+
+use super::row::Row;
+use super::{Entry, Held};
+
+/// The version of the format that this program writes, and the newest it reads.
+pub(super) const FORMAT: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const HEADS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("heads");
+const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
+const META_FORMAT: &str = "format";
+const META_NEXT: &str = "next";
+
+/// With redb's errors.
+pub(super) type Result<T> = std::result::Result<T, redb::Error>;
+
+/// What is read of one entry.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// As it was appended.
+    Whole(Entry),
+    /// Not as it was appended: how many readings it had.
+    Corrupt(u32),
+}
+
+/// What a database that was just opened is.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// Ours, with the next key.
+    Store(Store, u64),
+    /// Not ours.
+    Foreign(String),
+    /// Of a newer format.
+    Newer(u64),
+}
+
+/// An open database with our tables.
+#[derive(Debug)]
+pub(super) struct Store {
+    db: Database,
+}
+
+impl Store {
+    /// Looks at a database; makes the tables in one that has none.
+    pub(super) fn new(db: Database) -> Result<Opened> {
+        let read = db.begin_read()?;
+        let meta = match read.open_table(META) {
+            Ok(meta) => meta,
+            Err(TableError::TableDoesNotExist(_)) => {
+                if let Some(table) = read.list_tables()?.next() {
+                    return Ok(Opened::Foreign(format!("it has a table {:?}", table.name())));
+                }
+                drop(read);
+                let store = Self { db };
+                store.begin()?;
+                return Ok(Opened::Store(store, 1));
+            }
+            Err(error @ TableError::Storage(_)) => return Err(error.into()),
+            Err(error) => return Ok(Opened::Foreign(error.to_string())),
+        };
+        let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|it| it.value()));
+        match (number(META_FORMAT)?, number(META_NEXT)?) {
+            (Some(FORMAT), Some(next)) => Ok(Opened::Store(Self { db }, next)),
+            (Some(found), _) if found > FORMAT => Ok(Opened::Newer(found)),
+            _ => Ok(Opened::Foreign("its table \"meta\" is of another program".to_owned())),
+        }
+    }
+
+    fn begin(&self) -> Result<()> {
+        let write = self.db.begin_write()?;
+        {
+            let mut meta = write.open_table(META)?;
+            meta.insert(META_FORMAT, FORMAT)?;
+            meta.insert(META_NEXT, 1)?;
+            write.open_table(HEADS)?;
+            write.open_table(BODIES)?;
+        }
+        Ok(write.commit()?)
+    }
+
+    /// Shows every row, oldest first; says what they are together.
+    pub(super) fn scan(&self, visit: &mut dyn FnMut(u64, Row<'_>)) -> Result<Held> {
+        let heads = self.db.begin_read()?.open_table(HEADS)?;
+        let mut held = Held::default();
+        for item in heads.range::<u64>(..)? {
+            let (key, row) = item?;
+            let (key, row) = (key.value(), row.value());
+            let row = Row::decode(key, row).ok_or_else(|| broken(key))?;
+            held.add(&row);
+            visit(key, row);
+        }
+        Ok(held)
+    }
+
+    /// Appends entries under `first` and the keys behind it.
+    pub(super) fn append(&self, first: u64, entries: &[Entry]) -> Result<Held> {
+        let write = self.db.begin_write()?;
+        let mut held = Held::default();
+        {
+            let mut heads = write.open_table(HEADS)?;
+            let mut bodies = write.open_table(BODIES)?;
+            let mut key = first;
+            for entry in entries {
+                let row = Row::new(entry.records, &entry.head, &entry.body);
+                heads.insert(key, row.encode(key).as_slice())?;
+                bodies.insert(key, &*entry.body)?;
+                held.add(&row);
+                key += 1;
+            }
+            write.open_table(META)?.insert(META_NEXT, key)?;
+        }
+        write.commit()?;
+        Ok(held)
+    }
+
+    /// The oldest entry behind `after`.
+    pub(super) fn next(&self, after: u64) -> Result<Option<(u64, Read)>> {
+        let read = self.db.begin_read()?;
+        let heads = read.open_table(HEADS)?;
+        let Some(item) = heads.range(after.saturating_add(1)..)?.next() else { return Ok(None) };
+        let (key, row) = item?;
+        let (key, row) = (key.value(), row.value());
+        let row = Row::decode(key, row).ok_or_else(|| broken(key))?;
+        let body = read.open_table(BODIES)?.get(key)?;
+        let whole = body.filter(|body| row.owns(body.value()));
+        let read = whole.map_or(Read::Corrupt(row.records), |body| {
+            let body = bytes::Bytes::copy_from_slice(body.value());
+            Read::Whole(Entry { records: row.records, head: row.head.to_vec(), body })
+        });
+        Ok(Some((key, read)))
+    }
+
+    /// Removes entries; says what they were together.
+    pub(super) fn remove(&self, keys: &mut dyn Iterator<Item = u64>) -> Result<Held> {
+        let write = self.db.begin_write()?;
+        let mut held = Held::default();
+        {
+            let mut heads = write.open_table(HEADS)?;
+            let mut bodies = write.open_table(BODIES)?;
+            for key in keys {
+                if let Some(row) = heads.remove(key)? {
+                    let row = Row::decode(key, row.value()).ok_or_else(|| broken(key))?;
+                    held.add(&row);
+                }
+                bodies.remove(key)?;
+            }
+        }
+        write.commit()?;
+        Ok(held)
+    }
+
+    /// Removes what may have been written under `next` and the keys behind it.
+    pub(super) fn forget(&self, next: u64) -> Result<()> {
+        let write = self.db.begin_write()?;
+        {
+            write.open_table(HEADS)?.retain_in(next.., |_, _| false)?;
+            write.open_table(BODIES)?.retain_in(next.., |_, _| false)?;
+            write.open_table(META)?.insert(META_NEXT, next)?;
+        }
+        Ok(write.commit()?)
+    }
+}
+
+fn broken(key: u64) -> redb::Error {
+    redb::Error::Corrupted(format!("the row of entry {key}"))
+}
