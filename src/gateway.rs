@@ -112,13 +112,14 @@ fn conclude(report: &Report) -> Exit {
     }
     let exit = match (&report.error, &report.difference) {
         (Some(error), None) if error.is_settings() => Exit::Settings,
+        (Some(error), None) if error.is_spool() => Exit::Spool,
         (_, Some(_)) | (Some(_), None) => Exit::Internal,
-        (None, None) if report.balance.held > 0 => Exit::Unsettled,
+        (None, None) if report.balance.held > report.balance.spooled => Exit::Unsettled,
         (None, None) => Exit::Drained,
     };
     if exit == Exit::Unsettled {
         tracing::warn!(
-            held = report.balance.held,
+            held = report.balance.held - report.balance.spooled,
             "stopped before everything was settled: MQTT readings stay unacknowledged at the broker"
         );
     }

@@ -26,6 +26,17 @@ pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 /// Dead letters in flight. Further ones wait in the queue, in order, with the records behind them.
 pub const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 64;
 
+/// Batches and dead letters that wait for the spool's disk. When there are so many, nothing more is
+/// sealed until they are written, or the output takes them.
+pub const WAITING_MAX: usize = 8;
+
+/// Batches that have arrived are taken from the spool together, so many at a time at least, or after
+/// [`REMOVE_DELAY_MAX`]. A crash before that repeats them, with their ids.
+pub const REMOVE_GROUP_MAX: usize = 16;
+
+/// How long what has arrived may stay in the spool.
+pub const REMOVE_DELAY_MAX: Duration = Duration::from_secs(1);
+
 /// Bytes that an intake's connection reads ahead beside one record of `queue.record_bytes_max`:
 /// room for a topic and properties. A larger packet is read past and dead-lettered.
 pub const READ_AHEAD_BYTES: usize = 128 * 1024;

@@ -18,12 +18,22 @@ macro_rules! counters {
 counters! {
     /// Records taken from sources, each message once.
     received,
+    /// Records of earlier runs found in the spool at start.
+    recovered,
     /// Records whose batch the output broker acknowledged.
     delivered,
     /// Records put on the dead-letter topic, acknowledged.
     dead_lettered,
     /// QoS 0 records lost on purpose, by the policy `queue.on_full`.
     shed,
+    /// Records written to the spool, in batches or as dead letters.
+    spooled,
+    /// Records of the spool that were delivered or dead-lettered from there.
+    replayed,
+    /// Records whose batch in the spool could not be read again; they stay in the balance as held.
+    spool_unreadable,
+    /// Times that the spool's disk failed.
+    spool_failures,
     /// Records let go unsettled; their source must offer them again.
     abandoned,
     /// Messages that the broker sent again and that were still held: taken once.
@@ -94,8 +104,11 @@ pub struct Balance {
     pub dead_lettered: u64,
     /// Lost on purpose, by policy.
     pub shed: u64,
-    /// Not settled.
+    /// Not settled, or settled by the spool and still to be delivered.
     pub held: u64,
+    /// How many of those held are in the spool, safe from the end of this process. Zero for a sensor:
+    /// it is counted in total only.
+    pub spooled: u64,
 }
 
 impl Balance {
@@ -107,10 +120,14 @@ impl Balance {
 
 impl fmt::Display for Balance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { received, delivered, dead_lettered, shed, held } = self;
+        let Self { received, delivered, dead_lettered, shed, held, spooled } = self;
         write!(
             f,
             "received {received} = delivered {delivered} + dead-lettered {dead_lettered} + shed {shed} + held {held}"
-        )
+        )?;
+        if *spooled > 0 {
+            write!(f, " ({spooled} in the spool)")?;
+        }
+        Ok(())
     }
 }

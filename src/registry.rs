@@ -26,6 +26,8 @@ pub struct Row {
     /// Its id as a JSON string, as it stands in envelopes.
     pub json: Box<str>,
     received: AtomicU64,
+    recovered: AtomicU64,
+    spooled: AtomicU64,
     delivered: AtomicU64,
     dead_lettered: AtomicU64,
     shed: AtomicU64,
@@ -40,6 +42,8 @@ impl Row {
             id: id.into(),
             json: serde_json::Value::from(id).to_string().into(),
             received: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
+            spooled: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             shed: AtomicU64::new(0),
@@ -54,6 +58,11 @@ impl Row {
         self.received.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Counts records of an earlier run that were found in the spool. Their numbers were given then.
+    pub fn recover(&self, records: u64) {
+        self.recovered.fetch_add(records, Ordering::Relaxed);
+    }
+
     /// When a record was last taken, if ever.
     pub fn last_received(&self) -> Option<Timestamp> {
         let millis = self.last_received.load(Ordering::Relaxed);
@@ -63,11 +72,13 @@ impl Row {
     /// Its books. `held` is what has not settled, so a row cannot show a difference of its own; the
     /// gateway's balance, where held records are counted apart, can.
     pub fn balance(&self) -> Balance {
-        let [delivered, dead_lettered, shed, received] =
-            [&self.delivered, &self.dead_lettered, &self.shed, &self.received]
-                .map(|counter| counter.load(Ordering::Relaxed));
-        let settled = delivered + dead_lettered + shed;
-        Balance { received, delivered, dead_lettered, shed, held: received.saturating_sub(settled) }
+        let counters =
+            [&self.delivered, &self.dead_lettered, &self.shed, &self.received, &self.recovered];
+        let [delivered, dead_lettered, shed, taken, recovered] =
+            counters.map(|counter| counter.load(Ordering::Relaxed));
+        let received = taken + recovered;
+        let held = received.saturating_sub(delivered + dead_lettered + shed);
+        Balance { received, delivered, dead_lettered, shed, held, spooled: 0 }
     }
 }
 
@@ -110,6 +121,8 @@ impl Registry {
         self.count(sensors, |row| match outcome {
             Outcome::Delivered => &row.delivered,
             Outcome::DeadLettered => &row.dead_lettered,
+            // On its way: still held.
+            Outcome::Spooled => &row.spooled,
             Outcome::Abandoned => &row.abandoned,
         });
     }

@@ -47,6 +47,8 @@ impl Token {
 pub enum Outcome {
     /// The output broker acknowledged the batch that carries it.
     Delivered,
+    /// The batch that carries it is on disk, synced; it is still to be delivered from there.
+    Spooled,
     /// The dead-letter topic's broker acknowledged it.
     DeadLettered,
     /// It was let go unsettled; its source must offer it again.
@@ -56,7 +58,7 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the source may acknowledge it upstream.
     pub const fn is_safe(self) -> bool {
-        matches!(self, Self::Delivered | Self::DeadLettered)
+        matches!(self, Self::Delivered | Self::Spooled | Self::DeadLettered)
     }
 }
 
@@ -71,10 +73,20 @@ pub struct Run {
     pub count: u64,
 }
 
+/// What became of the next so many records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// How many.
+    pub records: usize,
+    /// What became of them.
+    pub outcome: Outcome,
+}
+
 /// Takes settled receipts: gives the places back, keeps the books, tells the sources.
 pub trait Settle: Send + Sync {
-    /// Called exactly once for each [`Receipts`].
-    fn settle(&self, settled: &Settled, outcome: Outcome);
+    /// Called exactly once for each [`Receipts`]. The shares cover all records, in order; either all
+    /// of them are safe or none is.
+    fn settle(&self, settled: &Settled, shares: &[Share]);
 }
 
 /// The content of receipts.
@@ -134,23 +146,33 @@ impl Receipts {
         self.settled.sensors.len()
     }
 
-    /// Says what became of them.
-    pub fn settle(mut self, outcome: Outcome) {
-        self.finish(outcome);
+    /// The sensor of each, in order.
+    pub fn sensors(&self) -> &[SensorIndex] {
+        &self.settled.sensors
     }
 
-    fn finish(&mut self, outcome: Outcome) {
+    /// Says what became of them all.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.finish(&[Share { records: self.records(), outcome }]);
+    }
+
+    /// Says what became of each share of them.
+    pub fn settle_shares(mut self, shares: &[Share]) {
+        self.finish(shares);
+    }
+
+    fn finish(&mut self, shares: &[Share]) {
         if let Some(to) = self.to.take()
             && !self.settled.sensors.is_empty()
         {
-            to.settle(&self.settled, outcome);
+            to.settle(&self.settled, shares);
         }
     }
 }
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        self.finish(Outcome::Abandoned);
+        self.finish(&[Share { records: self.records(), outcome: Outcome::Abandoned }]);
     }
 }
 
@@ -169,9 +191,10 @@ mod tests {
     struct Book(Mutex<Vec<(Vec<Run>, usize, Outcome)>>);
 
     impl Settle for Book {
-        fn settle(&self, settled: &Settled, outcome: Outcome) {
-            let entry = (settled.runs.clone(), settled.sensors.len(), outcome);
-            self.0.lock().unwrap().push(entry);
+        fn settle(&self, settled: &Settled, shares: &[Share]) {
+            let entries =
+                shares.iter().map(|share| (settled.runs.clone(), share.records, share.outcome));
+            self.0.lock().unwrap().extend(entries);
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! What differs between the versions ends here: the rest of the program sees one [`Packet`].
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
@@ -94,7 +96,37 @@ pub enum Answer {
     /// Taken, but nobody subscribes to the topic.
     NobodyListens,
     /// Not taken.
-    Refused(String),
+    Refused(Refusal),
+}
+
+/// Why a publish was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: u8,
+    said: String,
+}
+
+impl Refusal {
+    /// Of a reason code, and the properties behind it.
+    pub fn new(code: u8, properties: &[u8]) -> Self {
+        Self { code, said: refused(code, properties) }
+    }
+
+    /// Whether a smaller message may be taken (0x95).
+    pub fn is_too_large(&self) -> bool {
+        self.code == 0x95
+    }
+
+    /// Whether it will be the same tomorrow: not authorized, or no such topic name (0x87, 0x90).
+    pub fn is_permanent(&self) -> bool {
+        matches!(self.code, 0x87 | 0x90)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
 }
 
 /// A publish of ours.
@@ -262,7 +294,7 @@ fn answer(rest: &[u8]) -> Answer {
     match rest {
         [] | [0x00, ..] => Answer::Taken,
         [0x10, ..] => Answer::NobodyListens,
-        [code, properties @ ..] => Answer::Refused(refused(*code, properties)),
+        [code, properties @ ..] => Answer::Refused(Refusal::new(*code, properties)),
     }
 }
 
@@ -364,11 +396,11 @@ fn qos5(qos: u8) -> QoS5 {
     if qos == 0 { QoS5::AtMostOnce } else { QoS5::AtLeastOnce }
 }
 
-fn written<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
+fn written<T, E: fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
     result.map(|_| ()).map_err(protocol)
 }
 
-fn protocol(error: impl std::fmt::Display) -> Error {
+fn protocol(error: impl fmt::Display) -> Error {
     Error::Protocol(error.to_string().to_lowercase())
 }
 
@@ -381,11 +413,11 @@ mod tests {
         for (bytes, expected) in [
             (&[0x40, 2, 1, 2][..], Answer::Taken),
             (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
-            (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused("packet too large".into())),
-            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused("reason code 0xee".into())),
+            (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused(Refusal::new(0x95, &[]))),
+            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(Refusal::new(0xee, &[]))),
             (
                 &[0x40, 9, 1, 2, 0x97, 5, 0x1f, 0, 2, b'n', b'o'],
-                Answer::Refused("quota exceeded (no)".into()),
+                Answer::Refused(Refusal { code: 0x97, said: "quota exceeded (no)".into() }),
             ),
         ] {
             let Packet::PubAck { packet_id, answer } = read(bytes, Version::V5).unwrap() else {

@@ -9,7 +9,7 @@ use crate::metrics::{Balance, Metrics};
 use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::registry::Registry;
-use crate::settlement::{Outcome, Settle, Settled};
+use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
 use crate::sink;
 
 /// The books of a gateway.
@@ -26,29 +26,61 @@ pub struct Books {
 }
 
 impl Settle for Books {
-    fn settle(&self, settled: &Settled, outcome: Outcome) {
-        let total = match outcome {
-            Outcome::Delivered => &self.metrics.delivered,
-            Outcome::DeadLettered => &self.metrics.dead_lettered,
-            Outcome::Abandoned => &self.metrics.abandoned,
-        };
-        total.add(settled.sensors.len() as u64);
-        self.registry.settle(&settled.sensors, outcome);
+    fn settle(&self, settled: &Settled, shares: &[Share]) {
+        self.enter(&settled.sensors, shares);
+        // All are safe or none is: the first speaks for all.
+        let outcome = shares.first().map_or(Outcome::Abandoned, |share| share.outcome);
         self.queue.release(settled, outcome);
     }
 }
 
 impl Books {
+    /// Enters what became of records that had settled as spooled: their places are long free.
+    pub fn replayed(&self, sensors: &[SensorIndex], shares: &[Share]) {
+        self.enter(sensors, shares);
+        self.metrics.replayed.add(sensors.len() as u64);
+    }
+
+    /// Enters records of an earlier run that were found in the spool.
+    pub fn recovered(&self, sensor: &str, records: u64) {
+        if records == 0 {
+            return;
+        }
+        self.registry.row(sensor).0.recover(records);
+        self.metrics.recovered.add(records);
+    }
+
+    fn enter(&self, mut sensors: &[SensorIndex], shares: &[Share]) {
+        for share in shares {
+            let (these, others) = sensors.split_at(share.records.min(sensors.len()));
+            sensors = others;
+            let total = match share.outcome {
+                Outcome::Delivered => &self.metrics.delivered,
+                Outcome::Spooled => &self.metrics.spooled,
+                Outcome::DeadLettered => &self.metrics.dead_lettered,
+                Outcome::Abandoned => &self.metrics.abandoned,
+            };
+            total.add(these.len() as u64);
+            self.registry.settle(these, share.outcome);
+        }
+    }
+
     /// The balance. Exact once the sources have stopped; while they run, a record can be between
     /// two columns.
     pub fn balance(&self) -> Balance {
         let metrics = &self.metrics;
+        // In this order: while the gateway runs, none may seem to have left before it came.
+        let replayed = metrics.replayed.get();
+        let unreadable = metrics.spool_unreadable.get();
+        let spooled =
+            (metrics.recovered.get() + metrics.spooled.get()).saturating_sub(replayed + unreadable);
         Balance {
-            received: metrics.received.get(),
+            received: metrics.received.get() + metrics.recovered.get(),
             delivered: metrics.delivered.get(),
             dead_lettered: metrics.dead_lettered.get(),
             shed: metrics.shed.get(),
-            held: self.queue.held() + metrics.abandoned.get(),
+            held: self.queue.held() + metrics.abandoned.get() + unreadable + spooled,
+            spooled,
         }
     }
 
@@ -59,13 +91,17 @@ impl Books {
             return Some(format!("the books do not close: {total}"));
         }
         let rows = self.registry.with_rows(|rows| {
-            rows.iter().map(|row| row.balance()).fold(Balance::default(), |sum, row| Balance {
-                received: sum.received + row.received,
-                delivered: sum.delivered + row.delivered,
-                dead_lettered: sum.dead_lettered + row.dead_lettered,
-                shed: sum.shed + row.shed,
-                held: sum.held + row.held,
-            })
+            rows.iter().map(|row| row.balance()).fold(
+                Balance { spooled: total.spooled, ..Balance::default() },
+                |sum, row| Balance {
+                    received: sum.received + row.received,
+                    delivered: sum.delivered + row.delivered,
+                    dead_lettered: sum.dead_lettered + row.dead_lettered,
+                    shed: sum.shed + row.shed,
+                    held: sum.held + row.held,
+                    spooled: total.spooled,
+                },
+            )
         });
         (rows != total).then(|| format!("the sensors' books say {rows}; the totals say {total}"))
     }

@@ -19,10 +19,12 @@ use self::books::Books;
 use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
 use self::status::Monitor;
+use self::store::Store;
 use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
 #[cfg(feature = "embedded-broker")]
 use crate::broker::Embedded;
+use crate::clock::Now;
 use crate::limits::CLOSE_MAX;
 use crate::metrics::{Balance, Metrics};
 use crate::mqtt;
@@ -35,13 +37,19 @@ use crate::settlement::SourceIndex;
 use crate::sink::mqtt::MqttSink;
 use crate::source::mqtt::Intake;
 use crate::source::simulated::Sensor;
+use crate::spool::{self, Spool};
 use crate::{clock, phase, sink, source};
 
 pub mod books;
 pub mod flight;
+pub mod label;
+pub mod outbox;
+pub mod parts;
 pub mod plan;
 pub mod publisher;
+pub mod said;
 pub mod status;
+pub mod store;
 pub mod tasks;
 pub mod worker;
 
@@ -66,6 +74,9 @@ pub enum Error {
     #[cfg(feature = "embedded-broker")]
     #[error("embedded broker: {0}")]
     Embedded(#[from] crate::broker::Error),
+    /// The spool cannot be used.
+    #[error("spool: {0}")]
+    Spool(#[from] spool::Error),
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
@@ -80,7 +91,12 @@ pub enum Error {
 impl Error {
     /// Whether the settings are to blame (or what they name), and not the program.
     pub const fn is_settings(&self) -> bool {
-        !matches!(self, Self::Thread(_) | Self::Panicked(_) | Self::Worker)
+        !matches!(self, Self::Spool(_) | Self::Thread(_) | Self::Panicked(_) | Self::Worker)
+    }
+
+    /// Whether the spool's disk or file is.
+    pub const fn is_spool(&self) -> bool {
+        matches!(self, Self::Spool(_))
     }
 }
 
@@ -176,7 +192,9 @@ impl Pipeline {
         self.start_intakes(&mut sources, &watch);
         self.start_simulated(&mut sources, &watch);
         let now = clock::now();
-        let worker = Worker::new(Arc::clone(&self.plan), Arc::clone(&self.books), now.wall);
+        let store = self.open_store(now)?;
+        let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
+        let worker = Worker::new(plan, books, store, (now, rand::random()));
         let outlet = queue.outlet();
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let mut sinks = Tasks::default();
@@ -194,6 +212,21 @@ impl Pipeline {
         sinks.start(async move { sink.run(&metrics, watch).await });
         let books = Arc::clone(&self.books);
         Ok(Running { books, post: queue.post(), lead, worker, sources, sinks })
+    }
+
+    /// Opens the spool, if there is to be one.
+    fn open_store(&self, now: Now) -> Result<Option<Store>, Error> {
+        let settings = &self.plan.spool;
+        let Some(folder) = &settings.path else { return Ok(None) };
+        let (spool, opened) = Spool::open(folder, settings.bytes_max, now.wall)?;
+        if let Some(aside) = opened.set_aside {
+            self.books.metrics.spool_failures.one();
+            tracing::error!(
+                aside = %aside.display(),
+                "the spool was damaged and has been set aside: what it held is not delivered"
+            );
+        }
+        Ok(Some(Store::new(spool, Arc::clone(&self.plan), Arc::clone(&self.books))?))
     }
 
     fn context(&self) -> source::Context {
@@ -261,6 +294,7 @@ impl Running {
                         tracing::warn!("second stop request: letting go of what is not settled");
                         self.post.send(sink::Event::Abort);
                     }
+                    self.post.send(sink::Event::Stop);
                     drain = true;
                 }
                 ended = self.sources.next(), if sources_left => match ended {

@@ -9,27 +9,31 @@
 //!   (Receive Maximum). A publication that is settled behind an older one frees no room: so what a
 //!   source must remember is bounded too.
 //! - Nothing is sealed before the first connection: until then the broker's limits are not known,
-//!   and records wait where they are counted, in the queue.
-//! - A publication that the broker refuses is not delivered. Before anything has ever been
-//!   delivered that is a mistake in the settings and ends the gateway; later it is tried again
+//!   and records wait where they are counted, in the queue; or, with a spool, for `spool.after`.
+//! - With a spool the output is *stuck* when there is no connection, or no answer to the oldest
+//!   publication, for `spool.after`. Then what is in the window is written, and what is sealed
+//!   behind it ([`super::store`]). One rule of age serves an output that is away, one that is silent
+//!   and one that is too slow; a queue that fills and empties fast is no reason to write.
+//! - A batch that the broker refuses is not delivered. Before anything has ever been delivered a
+//!   refusal for good is a mistake in the settings and ends the gateway; any other is tried again
 //!   after a pause, and nothing new is published meanwhile. What was already in flight behind it
-//!   may be taken before it: only there can a sensor's batches change places.
+//!   may be taken before it: only there can a sensor's batches change places. A refused dead letter
+//!   holds back nothing but its place.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::sync::mpsc;
-
+use super::books::Books;
 use super::flight::Flight;
-use crate::backoff::Backoff;
+use super::outbox::Outbox;
+use super::parts::Fit;
+use super::plan::{Plan, wire_overhead_bytes};
+use super::store::Store;
 use crate::clock::Now;
-use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, RECONNECT_PAUSE};
-use crate::metrics::Metrics;
-use crate::mqtt::packet::Answer;
-use crate::pace::Pace;
+use crate::limits::DEAD_LETTERS_IN_FLIGHT_MAX;
+use crate::mqtt::packet::{Answer, Refusal};
 use crate::repeat::Repeated;
-use crate::settlement::Outcome;
-use crate::sink::{self, Number, Publication};
+use crate::sink::{self, Number};
 use crate::window::Window;
 
 /// Why the gateway cannot go on.
@@ -48,87 +52,67 @@ pub enum Failure {
     },
 }
 
-/// What a connection allows.
-#[derive(Debug)]
-struct Lane {
-    publications: mpsc::Sender<Publication>,
-    in_flight_max: usize,
-}
-
 /// The publisher.
 #[derive(Debug)]
 pub struct Publisher {
+    plan: Arc<Plan>,
+    books: Arc<Books>,
     window: Window<Flight>,
-    window_batches: usize,
     /// Bytes of a packet beside its payload.
     wire_overhead_bytes: usize,
     next: u64,
     batches: usize,
     letters: usize,
-    lane: Option<Lane>,
+    outbox: Outbox,
+    /// Since when there is no connection.
+    away: Option<Instant>,
+    store: Option<Store>,
     packet_bytes_max: Option<usize>,
     known: bool,
     proved: bool,
-    /// Publications that were refused and have not been taken since; published again then.
-    refused: Vec<Number>,
-    retry: Option<Instant>,
-    backoff: Backoff,
     repeated: Repeated,
     nobody: Repeated,
-    metrics: Arc<Metrics>,
-    pace: Arc<Pace>,
 }
 
 impl Publisher {
     /// With nothing in flight and no connection.
-    pub fn new(
-        window_batches: usize,
-        wire_overhead_bytes: usize,
-        metrics: Arc<Metrics>,
-        pace: Arc<Pace>,
-    ) -> Self {
-        let (first, longest) = RECONNECT_PAUSE;
+    pub fn new(plan: Arc<Plan>, books: Arc<Books>, store: Option<Store>, now: Instant) -> Self {
         Self {
             window: Window::default(),
-            window_batches,
-            wire_overhead_bytes,
+            wire_overhead_bytes: wire_overhead_bytes(&plan.output.topic, &plan.gateway.id),
+            plan,
+            books,
             next: 0,
             batches: 0,
             letters: 0,
-            lane: None,
+            outbox: Outbox::default(),
+            away: Some(now),
+            store,
             packet_bytes_max: None,
             known: false,
             proved: false,
-            retry: None,
-            refused: Vec::new(),
-            backoff: Backoff::new(first, longest),
             repeated: Repeated::default(),
             nobody: Repeated::default(),
-            metrics,
-            pace,
         }
     }
 
     /// Whether a batch and a dead letter can be published now.
     pub fn has_room(&self) -> bool {
-        let span = self.window.iter().next().map_or(0, |(oldest, _)| self.next - oldest);
-        let span_max = (self.window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
-        self.known
-            && self.refused.is_empty()
-            && self.batches < self.window_batches
-            && self.letters < DEAD_LETTERS_IN_FLIGHT_MAX
-            && span < span_max
-            && self.lane.as_ref().is_none_or(|lane| self.window.len() < lane.in_flight_max)
+        let ahead = self.store.as_ref().is_some_and(Store::is_ahead);
+        let direct = !ahead && self.window_has_room();
+        direct || self.store.as_ref().is_some_and(|it| it.is_used() && it.has_room())
     }
 
-    /// Whether nothing is in flight.
-    pub fn is_idle(&self) -> bool {
-        self.window.is_empty()
+    /// Whether records wait for an answer: more can come from their sources then.
+    pub fn will_settle(&self) -> bool {
+        self.window.iter().any(|(_, flight)| flight.is_held())
+            || self.store.as_ref().is_some_and(|store| !store.is_settled())
     }
 
-    /// Publications in flight.
-    pub fn in_flight(&self) -> usize {
-        self.window.len()
+    /// Whether nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        let empty = self.window.is_empty();
+        self.store.as_ref().map_or(empty, |it| it.is_done((empty, self.will_settle())))
     }
 
     /// The largest packet the broker takes, once that is known.
@@ -138,16 +122,20 @@ impl Publisher {
 
     /// When the publisher wants to be asked again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.retry
+        let retry = self.outbox.deadline();
+        let Some(store) = &self.store else { return retry };
+        let room = self.outbox.is_connected() && self.window_has_room();
+        [retry, store.stuck_at(self.silent()), store.deadline(room)].into_iter().flatten().min()
     }
 
     /// Publishes a batch or a dead letter and keeps it until it is acknowledged. Without a
-    /// connection it waits in the window for the next.
+    /// connection it waits in the window for the next; behind the spool, for its turn.
     pub fn publish(&mut self, flight: Flight) {
-        self.next += 1;
-        self.count(flight.outcome, 1);
-        self.window.open(self.next, flight);
-        self.submit(self.next);
+        let room = self.window_has_room();
+        match &mut self.store {
+            Some(store) if store.is_ahead() || !room => store.push(flight),
+            _ => self.enter(flight),
+        }
     }
 
     /// Takes a report of the sink.
@@ -156,30 +144,48 @@ impl Publisher {
             sink::Event::Connected { lane, packet_bytes_max, in_flight_max } => {
                 self.packet_bytes_max = packet_bytes_max.map(|bytes| bytes as usize);
                 self.known = true;
-                self.lane = Some(Lane { publications: lane, in_flight_max: in_flight_max.max(1) });
-                (self.retry, self.refused) = (None, Vec::new());
-                self.split();
+                self.outbox.connected(lane, in_flight_max);
+                self.away = None;
+                self.fit();
                 self.publish_again();
             }
-            sink::Event::Disconnected => self.lane = None,
-            sink::Event::Answered { number, answer } => self.answered(now, number, answer)?,
+            sink::Event::Disconnected => {
+                self.outbox.disconnected();
+                self.away.get_or_insert(now.instant);
+            }
+            sink::Event::Answered { number, answer } => {
+                self.answered(now, number, answer)?;
+                self.outbox.pump(&self.window);
+                self.books.pace.wake();
+            }
+            sink::Event::Stop => self.store.iter_mut().for_each(Store::stop),
             sink::Event::Failed(error) => return Err(Failure::Connect(error)),
             sink::Event::Abort => {}
         }
         Ok(())
     }
 
-    /// Publishes again what was refused, if it is time.
-    pub fn retry(&mut self, now: Instant) {
-        if self.retry.is_none_or(|at| at > now) {
-            return;
+    /// Does what time brings: publishes again what was refused, writes to the spool and reads from
+    /// it. Returns whether there is room now that there was not.
+    pub fn tend(&mut self, now: Now) -> bool {
+        self.retry(now.instant);
+        let (room, silent) = (self.has_room(), self.silent());
+        let Some(store) = &mut self.store else { return false };
+        store.judge(silent, now.instant);
+        if store.is_used() {
+            store.write(now, &mut self.window);
         }
-        self.retry = None;
-        self.refused.sort_unstable_by_key(|number| (number.count, number.part));
-        self.refused.dedup();
-        for number in self.refused.clone() {
-            self.metrics.batches_resent.one();
-            self.submit_part(number);
+        self.read(now);
+        if let Some(store) = &mut self.store {
+            store.tidy(now, false);
+        }
+        !room && self.has_room()
+    }
+
+    /// Takes from the disk what has arrived.
+    pub fn finish(&mut self, now: Now) {
+        if let Some(store) = &mut self.store {
+            store.tidy(now, true);
         }
     }
 
@@ -187,6 +193,57 @@ impl Publisher {
     pub fn abandon(&mut self) {
         self.window = Window::default();
         (self.batches, self.letters) = (0, 0);
+        if let Some(store) = &mut self.store {
+            store.abandon();
+        }
+    }
+
+    fn window_has_room(&self) -> bool {
+        let window_batches = usize::from(self.plan.output.window_batches.get());
+        let span = self.window.iter().next().map_or(0, |(oldest, _)| self.next - oldest);
+        let span_max = (window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
+        self.known
+            && !self.outbox.holds_back()
+            && self.batches < window_batches
+            && self.letters < DEAD_LETTERS_IN_FLIGHT_MAX
+            && span < span_max
+            && self.window.len() < self.outbox.in_flight_max()
+    }
+
+    /// Since when the output has been away, or the oldest flight waits.
+    fn silent(&self) -> Option<Instant> {
+        let oldest = self.window.iter().next().map(|(_, flight)| flight.since());
+        [oldest, self.away].into_iter().flatten().min()
+    }
+
+    /// Fills the window from the spool.
+    fn read(&mut self, now: Now) {
+        while self.window_has_room()
+            && let Some(store) = &mut self.store
+            && store.can_read(now.instant, self.outbox.is_connected())
+        {
+            let Some(mut flight) = store.read(now) else { continue };
+            if let Some(fit) = fit(&self.plan, self.packet_bytes_max, self.wire_overhead_bytes) {
+                flight.fit(fit);
+            }
+            self.enter(flight);
+        }
+    }
+
+    fn enter(&mut self, flight: Flight) {
+        self.next += 1;
+        self.count(flight.is_letter(), 1);
+        self.window.open(self.next, flight);
+        self.submit(self.next);
+    }
+
+    fn retry(&mut self, now: Instant) {
+        let again = self.outbox.retry(now);
+        if again > 0 {
+            self.books.metrics.batches_resent.add(again);
+            self.outbox.pump(&self.window);
+            self.books.pace.wake();
+        }
     }
 
     fn publish_again(&mut self) {
@@ -195,116 +252,128 @@ impl Publisher {
             return;
         }
         tracing::info!(publications = again.len(), "publishing again what was not acknowledged");
-        self.metrics.batches_resent.add(again.len() as u64);
+        self.books.metrics.batches_resent.add(again.len() as u64);
         for count in again {
             self.submit(count);
         }
     }
 
-    /// Splits the batches in the window that this connection's broker would not take whole.
-    fn split(&mut self) {
-        let Some(bytes_max) = self.packet_bytes_max else { return };
-        let payload_max = bytes_max.saturating_sub(self.wire_overhead_bytes);
-        let split = self.window.iter_mut().filter_map(|it| it.split(payload_max).then_some(()));
-        let split = split.count();
-        if split > 0 {
+    /// Parts the batches in the window that this connection's broker would not take whole.
+    fn fit(&mut self) {
+        let Some(fit) = fit(&self.plan, self.packet_bytes_max, self.wire_overhead_bytes) else {
+            return;
+        };
+        let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
+        if parted > 0 {
+            let bytes_max = self.packet_bytes_max;
             tracing::warn!(
-                batches = split,
+                batches = parted,
                 bytes_max,
                 "split: the broker takes smaller packets now"
             );
         }
     }
 
-    /// Gives a publication to the connection of today, if there is one. A lane that is closed or
-    /// full belongs to a connection that is ending: the next one publishes it again.
     fn submit(&mut self, count: u64) {
         let Some(flight) = self.window.get(count) else { return };
-        let parts: Vec<u32> = flight.parts().map(|(part, _)| part).collect();
-        for part in parts {
-            self.submit_part(Number { count, part });
-        }
-    }
-
-    fn submit_part(&mut self, number: Number) {
-        let Some(flight) = self.window.get(number.count) else { return };
-        let (Some(message), Some(lane)) = (flight.part(number.part), &self.lane) else { return };
-        let publication = Publication { number, message: Arc::clone(message) };
-        if lane.publications.try_send(publication).is_err() {
-            self.lane = None;
-        }
-        self.pace.wake();
+        self.outbox.push(count, flight.parts().open());
+        self.outbox.pump(&self.window);
+        self.books.pace.wake();
     }
 
     fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
         match answer {
-            Answer::Taken => self.settle(number),
+            Answer::Taken => self.settle(now.instant, number),
             Answer::NobodyListens => {
                 self.nobody_listens(now, number);
-                self.settle(number);
+                self.settle(now.instant, number);
             }
-            Answer::Refused(reason) => return self.refused(now, number, reason),
+            Answer::Refused(refusal) if refusal.is_too_large() && self.reduce(number) => {}
+            Answer::Refused(refusal) => return self.refused(now, number, &refusal),
         }
         Ok(())
     }
 
+    /// Replaces what was too large by smaller parts, at most half as large. False if it cannot be.
+    fn reduce(&mut self, number: Number) -> bool {
+        let Some(flight) = self.window.get_mut(number.count) else { return true };
+        let Some(message) = flight.parts().get(number.part) else { return true };
+        let payload_bytes_max = message.payload.len() / 2;
+        let fit = Fit { payload_bytes_max, dead_letter_topic: &self.plan.output.dead_letter_topic };
+        let is_letter = flight.is_letter();
+        let places = flight.reduce(number.part, fit);
+        if places.is_empty() {
+            return false;
+        }
+        if !is_letter {
+            let bytes_max = payload_bytes_max + self.wire_overhead_bytes;
+            let known = self.packet_bytes_max.unwrap_or(usize::MAX);
+            self.packet_bytes_max = Some(known.min(bytes_max));
+            tracing::warn!(bytes_max, "split: the broker refused a batch as too large");
+        }
+        self.outbox.push(number.count, places);
+        true
+    }
+
     fn nobody_listens(&mut self, now: Now, number: Number) {
         let Some(flight) = self.window.get(number.count) else { return };
-        let Some(message) = flight.part(number.part) else { return };
-        self.metrics.batches_without_subscriber.one();
+        let Some(message) = flight.parts().get(number.part) else { return };
+        self.books.metrics.batches_without_subscriber.one();
         if let Some(left_out) = self.nobody.due(now.instant) {
             let topic = message.topic.as_str();
             tracing::warn!(topic, left_out, "delivered, but nobody subscribes to the topic");
         }
     }
 
-    fn settle(&mut self, number: Number) {
+    fn settle(&mut self, now: Instant, number: Number) {
+        self.outbox.taken(number);
         let last = self.window.get_mut(number.count).is_some_and(|it| it.answered(number.part));
         let flight = if last { self.window.settle(number.count) } else { None };
         let Some(flight) = flight else { return };
-        self.refused.retain(|refused| refused.count != number.count);
         self.proved = true;
-        self.count(flight.outcome, -1);
-        if flight.outcome == Outcome::Delivered {
-            self.metrics.batches_delivered.one();
+        self.count(flight.is_letter(), -1);
+        if !flight.is_letter() {
+            self.books.metrics.batches_delivered.one();
         }
-        if self.refused.is_empty() {
-            self.backoff.reset();
+        if let Some(key) = flight.settle(&self.books)
+            && let Some(store) = &mut self.store
+        {
+            store.arrived(now, key);
         }
-        flight.settle();
     }
 
-    fn refused(&mut self, now: Now, number: Number, reason: String) -> Result<(), Failure> {
-        let flight = self.window.get(number.count);
-        let Some(message) = flight.and_then(|it| it.part(number.part)) else { return Ok(()) };
-        let topic = message.topic.to_string();
-        self.metrics.publishes_refused.one();
-        if !self.proved {
-            return Err(Failure::Refused { topic, reason });
+    fn refused(&mut self, now: Now, number: Number, refusal: &Refusal) -> Result<(), Failure> {
+        let Some(flight) = self.window.get(number.count) else { return Ok(()) };
+        let Some(message) = flight.parts().get(number.part) else { return Ok(()) };
+        let (topic, is_letter) = (message.topic.to_string(), flight.is_letter());
+        self.books.metrics.publishes_refused.one();
+        if !self.proved && refusal.is_permanent() {
+            return Err(Failure::Refused { topic, reason: refusal.to_string() });
         }
-        self.refused.push(number);
-        if self.retry.is_none() {
-            let seed = now.wall.millis();
-            let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
-            let pause: Duration = self.backoff.pause(&mut rng);
-            self.retry = Some(now.instant + pause);
-        }
+        self.outbox.refused(now, number, is_letter);
         if let Some(left_out) = self.repeated.due(now.instant) {
-            tracing::error!(
-                topic,
-                reason,
-                left_out,
-                "the broker refused a message; nothing new is published until it takes it"
-            );
+            let what = if is_letter {
+                "the broker refused a dead letter; it is tried again"
+            } else {
+                "the broker refused a batch; nothing new is published until it takes it"
+            };
+            tracing::error!(topic, reason = %refusal, left_out, "{what}");
         }
         Ok(())
     }
 
-    fn count(&mut self, outcome: Outcome, by: isize) {
-        let counter = match outcome {
-            Outcome::DeadLettered => &mut self.letters,
-            Outcome::Delivered | Outcome::Abandoned => &mut self.batches,
-        };
+    fn count(&mut self, is_letter: bool, by: isize) {
+        let counter = if is_letter { &mut self.letters } else { &mut self.batches };
         *counter = counter.saturating_add_signed(by);
     }
+}
+
+/// What payloads must respect, if the broker's bound is known.
+fn fit(
+    plan: &Plan,
+    packet_bytes_max: Option<usize>,
+    wire_overhead_bytes: usize,
+) -> Option<Fit<'_>> {
+    let payload_bytes_max = packet_bytes_max?.saturating_sub(wire_overhead_bytes);
+    Some(Fit { payload_bytes_max, dead_letter_topic: &plan.output.dead_letter_topic })
 }

@@ -16,11 +16,13 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
-use super::flight::{BatchName, Flight, batch_properties};
+use super::flight::Flight;
+use super::parts::{BatchName, batch_properties};
 use super::plan::{Plan, wire_overhead_bytes};
 use super::publisher::{Failure, Publisher};
+use super::store::Store;
 use crate::batch::{self, Batcher, Seal};
-use crate::clock::{self, Now, Timestamp};
+use crate::clock::{self, Now};
 use crate::codec::{Head, RecordWriter, View};
 use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
 use crate::mqtt::packet::Outgoing;
@@ -71,16 +73,20 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A worker of a gateway that started at `started`, which goes into the batches' ids.
-    pub fn new(plan: Arc<Plan>, books: Arc<Books>, started: Timestamp) -> Self {
-        let window = usize::from(plan.output.window_batches.get());
-        let metrics = Arc::clone(&books.metrics);
-        let wire = wire_overhead_bytes(&plan.output.topic, &plan.gateway.id);
+    /// A worker of a gateway that starts now. The time and `salt` go into the batches' ids: a
+    /// machine without a clock of its own must not give the same ids after each start.
+    pub fn new(
+        plan: Arc<Plan>,
+        books: Arc<Books>,
+        store: Option<Store>,
+        (now, salt): (Now, u16),
+    ) -> Self {
+        let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
         Self {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
-            publisher: Publisher::new(window, wire, metrics, Arc::clone(&books.pace)),
-            batch_prefix: format!("{}-{:x}", plan.gateway.id, started.millis()),
+            publisher,
+            batch_prefix: format!("{}-{:x}{salt:04x}", plan.gateway.id, now.wall.millis()),
             plan,
             books,
             rows: Vec::new(),
@@ -104,6 +110,7 @@ impl Worker {
                 outlet.recycle(used);
             }
             if let Some(ended) = self.ended() {
+                self.publisher.finish(clock::now());
                 return Ok(ended);
             }
         }
@@ -114,7 +121,7 @@ impl Worker {
         if self.aborted {
             return Some(Ended::Aborted);
         }
-        let idle = self.taken.is_none() && self.batcher.is_empty() && self.publisher.is_idle();
+        let idle = self.taken.is_none() && self.batcher.is_empty() && self.publisher.is_done();
         (self.draining && idle).then_some(Ended::Drained)
     }
 
@@ -128,7 +135,7 @@ impl Worker {
             fill_records,
             fill_bytes,
             hold: self.plan.batch.age_max.0,
-            stalled: room && !self.batcher.is_empty() && self.publisher.is_idle(),
+            stalled: room && !self.batcher.is_empty() && !self.publisher.will_settle(),
             deadline: [due, self.publisher.deadline()].into_iter().flatten().min(),
         }
     }
@@ -149,8 +156,17 @@ impl Worker {
             }
             Event::Stalled => self.seal(now, Seal::Starved),
             Event::Ended => self.draining = true,
-            Event::Deadline => self.publisher.retry(now.instant),
+            Event::Deadline => {}
         }
+        self.advance(now);
+        while self.publisher.tend(now) {
+            self.advance(now);
+        }
+        Ok(())
+    }
+
+    /// Moves records on as far as there is room.
+    fn advance(&mut self, now: Now) {
         self.encode(now);
         if self.publisher.has_room() && self.taken.is_none() {
             if self.draining {
@@ -159,7 +175,6 @@ impl Worker {
                 self.seal(now, due);
             }
         }
-        Ok(())
     }
 
     /// Puts taken records into batches for as long as batches can be published.
@@ -172,7 +187,7 @@ impl Worker {
             }
             match record.body {
                 Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
-                Body::Unreadable { .. } => self.put_aside(&taken.chunk, record),
+                Body::Unreadable { .. } => self.put_aside(now, &taken.chunk, record),
             }
             taken.next += 1;
         }
@@ -198,7 +213,7 @@ impl Worker {
         let bytes = self.body.len() - before;
         if let Some(max) = self.fits.filter(|max| bytes > *max) {
             self.body.truncate(before);
-            return self.put_aside_oversize(chunk, record, bytes, max);
+            return self.put_aside_oversize(now, chunk, record, (bytes, max));
         }
         if let Some(heavy) = self.batcher.must_seal_before(bytes) {
             self.body.truncate(before);
@@ -242,26 +257,33 @@ impl Worker {
         self.body.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(Flight::new(message, Some(name), receipts));
+        self.publisher.publish(Flight::new(message, Some(name), receipts, now.instant));
     }
 
     /// Publishes a dead letter.
-    fn put_aside(&mut self, chunk: &Chunk, record: &Record) {
+    fn put_aside(&mut self, now: Now, chunk: &Chunk, record: &Record) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
-        self.dead_letter(chunk, record, (reason, chunk.text(detail), chunk.text(payload)));
+        self.dead_letter(now, chunk, record, (reason, chunk.text(detail), chunk.text(payload)));
     }
 
     /// Publishes a dead letter of a reading that the broker does not take even alone.
-    fn put_aside_oversize(&mut self, chunk: &Chunk, record: &Record, bytes: usize, max: usize) {
+    fn put_aside_oversize(
+        &mut self,
+        now: Now,
+        chunk: &Chunk,
+        record: &Record,
+        (bytes, max): (usize, usize),
+    ) {
         let Body::Reading { value, .. } = record.body else { return };
         let detail = format!("{bytes} bytes as a record; the output broker takes {max}; cut here");
         let value = chunk.text(value);
         let head = value.get(..DEAD_LETTER_HEAD_BYTES_MAX).unwrap_or(value);
-        self.dead_letter(chunk, record, (Reason::Oversize, detail.as_bytes(), head));
+        self.dead_letter(now, chunk, record, (Reason::Oversize, detail.as_bytes(), head));
     }
 
     fn dead_letter(
         &mut self,
+        now: Now,
         chunk: &Chunk,
         record: &Record,
         (reason, detail, payload): (Reason, &[u8], &[u8]),
@@ -290,7 +312,7 @@ impl Worker {
         };
         let mut receipts = self.new_receipts();
         receipts.add(record.token, record.sensor, record.bytes());
-        self.publisher.publish(Flight::new(message, None, receipts));
+        self.publisher.publish(Flight::new(message, None, receipts, now.instant));
     }
 
     /// Adapts the batch's size to what the broker takes.

@@ -234,14 +234,10 @@ fn read(tree: Value, overridden: &BTreeMap<String, String>) -> (Settings, Vec<Pr
             queue: sections.take("queue"),
             batch: sections.take("batch"),
             output: sections.take("output"),
+            spool: sections.take("spool"),
         },
     };
     settings.plan.sensors = sections.sensors();
-    if sections.tree.remove("spool").is_some() {
-        let text = "this version has no disk spool: remove the section; what is not settled stays \
-                    unacknowledged in the broker's session";
-        sections.note("spool", text.into());
-    }
     let unknown: Vec<String> = sections.tree.keys().cloned().collect();
     for key in unknown {
         sections.note(&key, format!("is not known; {}", nearest(&key, &SECTIONS)));
@@ -263,8 +259,8 @@ fn is_within(key: &str, of: &str) -> bool {
 }
 
 /// The sections of a file.
-const SECTIONS: [&str; 8] =
-    ["gateway", "broker", "sensors", "queue", "batch", "output", "http", "log"];
+const SECTIONS: [&str; 9] =
+    ["gateway", "broker", "sensors", "queue", "batch", "output", "spool", "http", "log"];
 
 impl Settings {
     /// The effective configuration as TOML, without any secret: a password is only ever named by
@@ -280,6 +276,7 @@ impl Settings {
             section("queue", json(serde_json::to_value(plan.queue))),
             section("batch", json(serde_json::to_value(plan.batch))),
             section("output", json(serde_json::to_value(&plan.output))),
+            section("spool", json(serde_json::to_value(&plan.spool))),
             section("http", json(serde_json::to_value(&self.http))),
             section("log", json(serde_json::to_value(&self.log))),
         ]);

@@ -56,6 +56,8 @@ pub enum Event {
     },
     /// There will never be a connection.
     Failed(Error),
+    /// From the engine: a stop was asked for; what is safe on disk may stay there.
+    Stop,
     /// From the engine: let everything go that is not settled.
     Abort,
 }

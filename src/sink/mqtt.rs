@@ -17,10 +17,11 @@ use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::options::Version;
-use crate::mqtt::packet::{Answer, Greeting, Hello, Packet};
+use crate::mqtt::packet::{Answer, Greeting, Hello, Outgoing, Packet, Refusal};
 use crate::mqtt::session::Session;
 use crate::phase::{Phase, Watch};
 use crate::queue::Post;
+use crate::repeat::Repeated;
 
 /// Bytes of the read buffer: only acknowledgements come.
 pub const READ_BUFFER_BYTES: usize = 8 * 1024;
@@ -34,6 +35,7 @@ pub struct MqttSink {
     qos: u8,
     answer_max: Duration,
     post: Post<Event>,
+    unknown: Repeated,
 }
 
 /// What one connection has out: packet ids and the publications they stand for.
@@ -81,7 +83,7 @@ impl MqttSink {
         post: Post<Event>,
     ) -> Self {
         let version = session.options().version;
-        Self { session, version, lane_max, qos, answer_max, post }
+        Self { session, version, lane_max, qos, answer_max, post, unknown: Repeated::default() }
     }
 
     /// Publishes until the gateway closes.
@@ -133,7 +135,8 @@ impl MqttSink {
         self.post.send(Event::Connected {
             lane,
             packet_bytes_max: greeting.packet_bytes_max,
-            in_flight_max: usize::from(greeting.receive_max),
+            // What is not acknowledged is not bounded by it (MQTT 5 §3.2.2.3.3).
+            in_flight_max: if self.qos == 0 { usize::MAX } else { greeting.receive_max.into() },
         });
         let mut in_flight = InFlight::default();
         loop {
@@ -148,7 +151,11 @@ impl MqttSink {
                 () = phase.reached(Phase::Closing) => break,
                 turn = connection.turn(true) => { turn?; }
                 Some(publication) = publications.recv(), if room => {
-                    publish(&mut connection, &mut in_flight, &publication)?;
+                    if is_too_large(&publication.message, greeting.packet_bytes_max) {
+                        self.too_large(publication.number);
+                    } else {
+                        publish(&mut connection, &mut in_flight, &publication)?;
+                    }
                 }
                 () = sleep(patience.unwrap_or_default()), if patience.is_some() => {
                     // The broker may answer pings and still have forgotten a publication.
@@ -174,24 +181,43 @@ impl MqttSink {
     fn read(&mut self, connection: &mut Connection, in_flight: &mut InFlight) -> Result<(), Error> {
         while let Some(incoming) = connection.packet()? {
             if let Incoming::Other(bytes) = incoming {
-                self.answered(Connection::read(self.version, bytes)?, in_flight)?;
+                self.answered(Connection::read(self.version, bytes)?, in_flight);
             }
         }
         Ok(())
     }
 
-    fn answered(&mut self, packet: Packet, in_flight: &mut InFlight) -> Result<(), Error> {
-        if let Packet::PubAck { packet_id, answer } = packet {
-            let number = in_flight.strike(packet_id).ok_or_else(|| {
-                Error::Protocol(format!(
-                    "a PUBACK for packet id {packet_id}, which is not in flight"
-                ))
-            })?;
-            self.session.proved();
-            self.post.send(Event::Answered { number, answer });
-        }
-        Ok(())
+    fn answered(&mut self, packet: Packet, in_flight: &mut InFlight) {
+        let Packet::PubAck { packet_id, answer } = packet else { return };
+        let Some(number) = in_flight.strike(packet_id) else {
+            // Answered twice, or never asked: it settles nothing, and harms nothing.
+            if let Some(left_out) = self.unknown.due(clock::now().instant) {
+                tracing::warn!(
+                    packet_id,
+                    left_out,
+                    "the output broker acknowledged what is not in flight; ignored"
+                );
+            }
+            return;
+        };
+        self.session.proved();
+        self.post.send(Event::Answered { number, answer });
     }
+
+    /// A broker would end the connection, time and again: it is asked for no more than it takes.
+    fn too_large(&self, number: Number) {
+        let answer = Answer::Refused(Refusal::new(PACKET_TOO_LARGE, &[]));
+        self.post.send(Event::Answered { number, answer });
+    }
+}
+
+/// The reason code of a packet that is larger than the receiver takes (MQTT 5 §2.4).
+const PACKET_TOO_LARGE: u8 = 0x95;
+
+/// Whether a message is certainly larger than the broker takes; the engine keeps a margin.
+fn is_too_large(message: &Outgoing, packet_bytes_max: Option<u32>) -> bool {
+    let bytes = message.payload.len() + message.topic.as_str().len();
+    packet_bytes_max.is_some_and(|max| bytes > max as usize)
 }
 
 fn publish(

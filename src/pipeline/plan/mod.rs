@@ -11,13 +11,13 @@ use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
     Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX,
-    TOPIC_REMEMBERED_BYTES_MAX, WRITE_BUFFER_BYTES_MAX,
+    TOPIC_REMEMBERED_BYTES_MAX, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::units::{Size, Span};
-use crate::{batch, queue, sink, source};
+use crate::{batch, queue, sink, source, spool};
 
 mod check;
 
@@ -186,6 +186,8 @@ pub struct Plan {
     pub batch: batch::Settings,
     /// `[output]`.
     pub output: Output,
+    /// `[spool]`.
+    pub spool: spool::Settings,
 }
 
 impl Plan {
@@ -251,18 +253,17 @@ impl Plan {
     pub fn batch_overhead_bytes(&self) -> usize {
         let head = Head {
             gateway: &self.gateway.id,
-            batch: &format!("{}-ffffffffffff-18446744073709551615-4294967295", self.gateway.id),
+            batch: &format!("{}-ffffffffffffffff-18446744073709551615-4294967295", self.gateway.id),
             sealed_at: Timestamp::from_millis(u64::MAX),
             count: usize::MAX,
         };
         self.output.format.overhead_bytes(&head)
     }
 
-    /// Places in the sink's lane: everything that may be in flight at once, even if every batch had
-    /// to be split into its records.
+    /// Places in the sink's lane: everything that may be in flight at once. Of a batch in parts some
+    /// may have to wait for others to be answered.
     pub fn lane_max(&self) -> usize {
-        let batches = usize::from(self.output.window_batches.get());
-        batches * self.batch.records_max.get() as usize + DEAD_LETTERS_IN_FLIGHT_MAX
+        usize::from(self.output.window_batches.get()) + DEAD_LETTERS_IN_FLIGHT_MAX
     }
 
     /// The sum of all bounds.
@@ -281,8 +282,13 @@ impl Plan {
         budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
         budget.add("queue: records (queue.records_max)", 3 * records * record);
         budget.add("queue: what waits for acknowledgement", 2 * records * LEDGER_ENTRY_BYTES);
-        // The open batch twice, as records and as payload.
-        budget.add("window (output.window_batches)", (batches + 3) * (batch + receipts));
+        // Each whole and in parts; the open batch twice, as records and as payload.
+        budget.add("window (output.window_batches)", (2 * batches + 3) * (batch + receipts));
+        if self.spool.path.is_some() {
+            // What waits for the disk, and the pages of one write before they are synced.
+            let written = WAITING_MAX as u64 + 2 * (batches + WAITING_MAX as u64);
+            budget.add("spool", written * (batch + receipts) + SPOOL_BYTES);
+        }
         let letters = DEAD_LETTERS_IN_FLIGHT_MAX as u64;
         budget.add("dead letters in flight", letters * DEAD_LETTER_BYTES);
         let stream = self.output_broker().url.stream_bytes() as u64;
@@ -315,6 +321,9 @@ const SENSOR_BYTES: u64 =
 
 /// A simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;
+
+/// The spool's cache and tables.
+const SPOOL_BYTES: u64 = 16 << 20;
 
 /// Code, stacks, runtime, allocator.
 const PROGRAM_BYTES: u64 = 16 << 20;

@@ -195,7 +195,7 @@ impl Client {
             match self.answer().await? {
                 Heard::PubAck(id, Answer::Refused(reason)) if out.remove(&id).is_some() => {
                     published.refused += 1;
-                    published.reason.get_or_insert(reason);
+                    published.reason.get_or_insert(reason.to_string());
                 }
                 Heard::PubAck(id, _) if out.remove(&id).is_some() => published.taken += 1,
                 other => self.keep(other)?,

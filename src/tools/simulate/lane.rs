@@ -311,7 +311,7 @@ impl Lane {
             if let Some(left_out) = self.refused.due(clock::now().instant) {
                 let sensor = self.sensors.get(reading.sensor);
                 let topic = sensor.map(|it| &*it.topic).unwrap_or_default();
-                tracing::warn!(topic, reason, left_out, "the broker refuses a reading");
+                tracing::warn!(topic, %reason, left_out, "the broker refuses a reading");
             }
             return Ok(());
         }

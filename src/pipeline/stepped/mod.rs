@@ -9,10 +9,11 @@ use tokio::sync::mpsc;
 
 use super::books::Books;
 use super::plan::Plan;
+use super::store::Store;
 use super::worker::{Ended, Worker};
-use crate::clock::{self, Now, Timestamp};
+use crate::clock::{self, Now};
 use crate::metrics::{Balance, Metrics};
-use crate::mqtt::packet::Answer;
+use crate::mqtt::packet::{Answer, Refusal};
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Registry;
@@ -35,6 +36,8 @@ struct Bench {
 
 const SENSORS: [&str; 3] = ["a", "b", "c"];
 
+mod spool;
+
 impl Bench {
     fn new(change: impl FnOnce(&mut Plan)) -> Self {
         let mut plan = Plan::default();
@@ -42,6 +45,13 @@ impl Bench {
         plan.output.window_batches = NonZeroU16::new(2).unwrap();
         plan.queue.records_max = NonZeroU32::new(20).unwrap();
         change(&mut plan);
+        Self::with_store(plan, |_, _| None)
+    }
+
+    fn with_store(
+        plan: Plan,
+        store: impl FnOnce(&Arc<Plan>, &Arc<Books>) -> Option<Store>,
+    ) -> Self {
         let limits = plan.queue.into();
         let books = Arc::new(Books {
             queue: Queue::new(limits, 1),
@@ -49,10 +59,12 @@ impl Bench {
             metrics: Arc::new(Metrics::default()),
             pace: Arc::default(),
         });
-        let started = Timestamp::from_millis(0xabc);
+        let now = clock::now();
+        let plan = Arc::new(plan);
+        let store = store(&plan, &books);
         Self {
-            now: clock::now(),
-            worker: Worker::new(Arc::new(plan), Arc::clone(&books), started),
+            now,
+            worker: Worker::new(plan, Arc::clone(&books), store, (now, 7)),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),
@@ -330,7 +342,7 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
     bench.offer(&some(3..9));
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
-    bench.answer(first, Answer::Refused("quota exceeded".into()));
+    bench.answer(first, Answer::Refused(Refusal::new(0x97, &[])));
     bench.answer(second, Answer::Taken);
     assert!(!bench.worker.want().records, "nothing new while one is refused");
     assert_eq!(bench.balance().held, 3);
@@ -347,7 +359,7 @@ fn a_refusal_of_the_very_first_publication_is_a_failure() {
     bench.offer(&some(0..3));
     bench.take();
     let number = bench.came[0].number;
-    let answer = Answer::Refused("not authorized".into());
+    let answer = Answer::Refused(Refusal::new(0x87, &[]));
     let event = Event::Mail(sink::Event::Answered { number, answer });
     let failure = bench.worker.apply(bench.now, event).unwrap_err();
     assert!(failure.to_string().contains("gateway/batches: not authorized"), "{failure}");
@@ -429,7 +441,7 @@ proptest! {
                 Step::Take => bench.take(),
                 Step::Answer { pick, refused } => {
                     if let Some(it) = bench.came.get(pick % bench.came.len().max(1)) {
-                        let refusal = Answer::Refused("quota exceeded".into());
+                        let refusal = Answer::Refused(Refusal::new(0x97, &[]));
                         bench.answer(it.number, if refused { refusal } else { Answer::Taken });
                     }
                 }

@@ -1,0 +1,163 @@
+//! What is written beside a message in the spool, and a flight made of it again.
+//!
+//! Format, version 1: a JSON object. `batch` names the batch (absent for a dead letter), `sensors`
+//! lists ids, `runs` says whose the records are, in order: pairs of a place in `sensors` and a count.
+//! The message itself is the entry's body, byte for byte: it is published again as it was, to the
+//! topic that the settings name then.
+
+use std::collections::HashMap;
+use std::iter::repeat_n;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::books::Books;
+use super::flight::Flight;
+use super::parts::{BatchName, batch_properties};
+use super::plan::Plan;
+use crate::clock::Timestamp;
+use crate::codec::{Format, Head};
+use crate::mqtt::packet::Outgoing;
+use crate::registry::Row;
+use crate::settlement::SensorIndex;
+use crate::sink::dead_letter;
+use crate::spool::{Entry, Key};
+
+/// The head of an entry.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Label {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<Batch>,
+    sensors: Vec<String>,
+    runs: Vec<(u32, u32)>,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+struct Batch {
+    gateway: String,
+    id: String,
+    /// Milliseconds since 1970.
+    sealed_at: u64,
+    format: Format,
+}
+
+impl Label {
+    /// The entry of a flight.
+    pub fn entry(flight: &Flight, books: &Books) -> Entry {
+        let sensors = flight.sensors();
+        let label = Self::new(flight.name(), sensors, books);
+        Entry {
+            records: u32::try_from(sensors.len()).expect("batch.records_max is a u32"),
+            head: serde_json::to_vec(&label).expect("text and numbers can be written"),
+            body: flight.message().payload.clone(),
+        }
+    }
+
+    /// The flight of an entry; `None` for a head that this program did not write.
+    pub fn flight(
+        entry: Entry,
+        key: Key,
+        (plan, books): (&Plan, &Books),
+        since: Instant,
+    ) -> Option<Flight> {
+        let label: Self = serde_json::from_slice(&entry.head).ok()?;
+        let sensors = label.indexes(entry.records, books)?;
+        let count = sensors.len();
+        let name = label.batch.map(BatchName::from);
+        let message = message(plan, name.as_ref(), count, entry.body);
+        Some(Flight::stored(message, name, (key, sensors), since))
+    }
+
+    /// Enters the records of an earlier run's entry in the books, as `books` says.
+    pub fn recover(head: &[u8], records: u32, books: &Books) {
+        let Ok(label) = serde_json::from_slice::<Self>(head) else {
+            return books.recovered(UNKNOWN, u64::from(records));
+        };
+        let mut left = records;
+        for (sensor, count) in label.runs {
+            let id = label.sensors.get(sensor as usize).map_or(UNKNOWN, String::as_str);
+            let count = count.min(left);
+            left -= count;
+            books.recovered(id, u64::from(count));
+        }
+        books.recovered(UNKNOWN, u64::from(left));
+    }
+
+    fn new(name: Option<&BatchName>, sensors: &[SensorIndex], books: &Books) -> Self {
+        let mut places: HashMap<SensorIndex, u32> = HashMap::new();
+        let mut label =
+            Self { batch: name.map(Batch::from), sensors: Vec::new(), runs: Vec::new() };
+        let id = |row: Option<&Arc<Row>>| row.map_or(UNKNOWN, |row| &row.id).to_owned();
+        books.registry.with_rows(|rows| {
+            for sensor in sensors {
+                let known = u32::try_from(places.len()).expect("as many as records");
+                let place = *places.entry(*sensor).or_insert(known);
+                label.sensors.extend((place == known).then(|| id(rows.get(sensor.0 as usize))));
+                match label.runs.last_mut() {
+                    Some((last, count)) if *last == place => *count += 1,
+                    _ => label.runs.push((place, 1)),
+                }
+            }
+        });
+        label
+    }
+
+    /// The sensor of each of so many records, by its index of today.
+    fn indexes(&self, records: u32, books: &Books) -> Option<Box<[SensorIndex]>> {
+        let count = self.runs.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
+        if count != u64::from(records) {
+            return None;
+        }
+        let known: Vec<SensorIndex> =
+            self.sensors.iter().map(|id| books.registry.row(id).0.index).collect();
+        let mut indexes = Vec::new();
+        for (place, count) in &self.runs {
+            indexes.extend(repeat_n(*known.get(*place as usize)?, *count as usize));
+        }
+        Some(indexes.into())
+    }
+}
+
+/// The sensor of records whose label says none.
+const UNKNOWN: &str = "(unknown)";
+
+/// The message as it was; where it goes is for today's settings to say.
+fn message(plan: &Plan, name: Option<&BatchName>, count: usize, payload: Bytes) -> Outgoing {
+    let output = &plan.output;
+    let qos = output.qos.0;
+    let Some(name) = name else {
+        return Outgoing {
+            topic: output.dead_letter_topic.clone(),
+            qos,
+            payload,
+            content_type: dead_letter::CONTENT_TYPE,
+            properties: vec![("gateway".to_owned(), plan.gateway.id.clone())],
+        };
+    };
+    let (gateway, sealed_at) = (&name.gateway, name.sealed_at);
+    let head = Head { gateway, batch: &name.id, sealed_at, count };
+    Outgoing {
+        topic: output.topic.clone(),
+        qos,
+        payload,
+        content_type: name.format.content_type(),
+        properties: batch_properties(&head),
+    }
+}
+
+impl From<&BatchName> for Batch {
+    fn from(name: &BatchName) -> Self {
+        let BatchName { gateway, id, sealed_at, format } = name.clone();
+        Self { gateway, id, sealed_at: sealed_at.millis(), format }
+    }
+}
+
+impl From<Batch> for BatchName {
+    fn from(batch: Batch) -> Self {
+        let Batch { gateway, id, sealed_at, format } = batch;
+        Self { gateway, id, sealed_at: Timestamp::from_millis(sealed_at), format }
+    }
+}

@@ -1,0 +1,149 @@
+//! What is given to the connection of today, in order, and again after a refusal.
+//!
+//! Holds numbers, not messages: those stay in the window. A connection's lane is bounded; what does
+//! not fit waits here and follows when something has been answered. A lane that is closed belongs to
+//! a connection that has ended: what was given to it is published again on the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::flight::Flight;
+use crate::backoff::Backoff;
+use crate::clock::Now;
+use crate::limits::RECONNECT_PAUSE;
+use crate::sink::{Number, Publication};
+use crate::window::Window;
+
+/// What a connection allows.
+#[derive(Debug)]
+struct Lane {
+    publications: mpsc::Sender<Publication>,
+    in_flight_max: usize,
+}
+
+/// A publication that was refused and has not been taken since.
+#[derive(Debug)]
+struct Refused {
+    number: Number,
+    is_letter: bool,
+    /// To be published again at the next retry; if not, it already was.
+    due: bool,
+}
+
+/// The outbox.
+#[derive(Debug)]
+pub struct Outbox {
+    lane: Option<Lane>,
+    pending: VecDeque<Number>,
+    refused: Vec<Refused>,
+    retry: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        let (first, longest) = RECONNECT_PAUSE;
+        Self {
+            lane: None,
+            pending: VecDeque::new(),
+            refused: Vec::new(),
+            retry: None,
+            backoff: Backoff::new(first, longest),
+        }
+    }
+}
+
+impl Outbox {
+    /// Begins with a new connection: nothing was given to it, nothing refused by it.
+    pub fn connected(&mut self, publications: mpsc::Sender<Publication>, in_flight_max: usize) {
+        self.lane = Some(Lane { publications, in_flight_max: in_flight_max.max(1) });
+        self.pending.clear();
+        self.refused.clear();
+        self.retry = None;
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self) {
+        self.lane = None;
+        self.pending.clear();
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.lane.is_some()
+    }
+
+    /// Publications the broker takes unacknowledged; more than any without a connection.
+    pub fn in_flight_max(&self) -> usize {
+        self.lane.as_ref().map_or(usize::MAX, |lane| lane.in_flight_max)
+    }
+
+    /// Whether a batch was refused, behind which nothing new may go.
+    pub fn holds_back(&self) -> bool {
+        self.refused.iter().any(|refused| !refused.is_letter)
+    }
+
+    /// When it wants to be asked again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.retry
+    }
+
+    /// Publishes what of it has not been answered, behind what waits.
+    pub fn push(&mut self, count: u64, parts: impl IntoIterator<Item = u32>) {
+        if self.lane.is_some() {
+            self.pending.extend(parts.into_iter().map(|part| Number { count, part }));
+        }
+    }
+
+    /// Gives to the lane what it takes.
+    pub fn pump(&mut self, window: &Window<Flight>) {
+        let Some(lane) = &self.lane else { return };
+        while let Some(number) = self.pending.front().copied() {
+            let message = window.get(number.count).and_then(|it| it.parts().get(number.part));
+            let publication = message.map(|it| Publication { number, message: Arc::clone(it) });
+            let given = publication.map_or(Ok(()), |it| lane.publications.try_send(it));
+            if let Err(TrySendError::Full(_)) = given {
+                return;
+            }
+            self.pending.pop_front();
+        }
+    }
+
+    /// It was taken.
+    pub fn taken(&mut self, number: Number) {
+        self.refused.retain(|refused| refused.number != number);
+        if self.refused.is_empty() {
+            self.backoff.reset();
+        }
+    }
+
+    /// It was refused: it is published again after a pause.
+    pub fn refused(&mut self, now: Now, number: Number, is_letter: bool) {
+        self.refused.retain(|refused| refused.number != number);
+        self.refused.push(Refused { number, is_letter, due: true });
+        if self.retry.is_none() {
+            let seed = now.wall.millis();
+            let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
+            self.retry = Some(now.instant + self.backoff.pause(&mut rng));
+        }
+    }
+
+    /// Publishes again what was refused, if it is time; returns how many.
+    pub fn retry(&mut self, now: Instant) -> u64 {
+        if self.retry.is_none_or(|at| at > now) {
+            return 0;
+        }
+        self.retry = None;
+        self.refused.sort_unstable_by_key(|it| (it.number.count, it.number.part));
+        let before = self.pending.len();
+        for refused in &mut self.refused {
+            if std::mem::take(&mut refused.due) {
+                self.pending.push_back(refused.number);
+            }
+        }
+        (self.pending.len() - before) as u64
+    }
+}

@@ -1,0 +1,238 @@
+//! A batch in parts, for a broker that does not take it whole.
+//!
+//! A batch is sealed to fit what the broker takes. When a later connection takes smaller packets
+//! than the one before, or the broker answers "packet too large" (a bound it need not name), a batch
+//! no longer fits, and publishing it as it is would end every connection, for ever. It is parted
+//! then: parts with ids of their own (`….1`, `….2`), the records as they were. A single record that
+//! does not fit becomes its own dead letter; a dead letter that does not fit goes without its payload.
+//!
+//! Parts keep their places, because answers name them: one that is replaced by smaller ones stays as
+//! an empty one, and the smaller ones come behind. What was in flight behind a part that the broker
+//! refused may be taken before it: only there can a sensor's readings change places.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::clock::Timestamp;
+use crate::codec::{Format, Head};
+use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
+use crate::mqtt::packet::Outgoing;
+use crate::mqtt::topic::Topic;
+use crate::record::Reason;
+use crate::settlement::{Outcome, Share};
+use crate::sink::dead_letter::{self, DeadLetter};
+
+/// What a batch is called, to call its parts after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchName {
+    /// The gateway's id.
+    pub gateway: String,
+    /// The batch's id.
+    pub id: String,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// The bound that parts must respect.
+#[derive(Debug, Clone, Copy)]
+pub struct Fit<'a> {
+    /// Bytes of a payload.
+    pub payload_bytes_max: usize,
+    /// Where a record goes that does not fit alone.
+    pub dead_letter_topic: &'a Topic,
+}
+
+/// A message, and which records of the batch it carries.
+#[derive(Debug)]
+struct Part {
+    id: String,
+    /// `None` once it was answered or replaced.
+    message: Option<Arc<Outgoing>>,
+    first: usize,
+    records: usize,
+    outcome: Outcome,
+}
+
+/// All parts of a batch, or the one message of a dead letter.
+#[derive(Debug)]
+pub struct Parts {
+    parts: Vec<Part>,
+}
+
+impl Parts {
+    /// One part that is the whole.
+    pub fn whole(id: String, message: Arc<Outgoing>, records: usize, outcome: Outcome) -> Self {
+        Self { parts: vec![Part { id, message: Some(message), first: 0, records, outcome }] }
+    }
+
+    /// Those not answered, with their places, in the order of their records.
+    pub fn open(&self) -> Vec<u32> {
+        let mut open: Vec<(usize, u32)> = (0..)
+            .zip(&self.parts)
+            .filter(|(_, part)| part.message.is_some())
+            .map(|(at, part)| (part.first, at))
+            .collect();
+        open.sort_unstable();
+        open.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// One that has not been answered.
+    pub fn get(&self, at: u32) -> Option<&Arc<Outgoing>> {
+        self.parts.get(at as usize)?.message.as_ref()
+    }
+
+    /// Notes that one has been answered; true when that was the last.
+    pub fn answered(&mut self, at: u32) -> bool {
+        if let Some(part) = self.parts.get_mut(at as usize) {
+            part.message = None;
+        }
+        self.parts.iter().all(|part| part.message.is_none())
+    }
+
+    /// What becomes of the records when all parts have been answered, in the records' order.
+    pub fn shares(&self) -> Vec<Share> {
+        let mut parts: Vec<&Part> = self.parts.iter().filter(|part| part.records > 0).collect();
+        parts.sort_unstable_by_key(|part| part.first);
+        let share = |part: &Part| Share { records: part.records, outcome: part.outcome };
+        parts.into_iter().map(share).collect()
+    }
+
+    /// Replaces whatever does not fit by what does. Returns whether anything was.
+    pub fn fit(&mut self, name: Option<&BatchName>, fit: Fit<'_>) -> bool {
+        let count = self.parts.len();
+        let all = 0..u32::try_from(count).unwrap_or(u32::MAX);
+        all.filter(|at| !self.reduce(*at, name, fit).is_empty()).count() > 0
+    }
+
+    /// Replaces one part that does not fit by parts that do, and says where those are; nowhere if it
+    /// fits or cannot be made smaller.
+    pub fn reduce(&mut self, at: u32, name: Option<&BatchName>, fit: Fit<'_>) -> Vec<u32> {
+        let Some(part) = self.parts.get_mut(at as usize) else { return Vec::new() };
+        let Some(message) = &part.message else { return Vec::new() };
+        if message.payload.len() <= fit.payload_bytes_max {
+            return Vec::new();
+        }
+        let smaller = match (part.outcome, name) {
+            (Outcome::DeadLettered, _) => bare_letter(part, message),
+            (_, Some(name)) => pieces(name, part, message, fit),
+            (_, None) => Vec::new(),
+        };
+        if smaller.is_empty() {
+            return Vec::new();
+        }
+        (part.message, part.records) = (None, 0);
+        let places = self.parts.len()..self.parts.len() + smaller.len();
+        self.parts.extend(smaller);
+        places.filter_map(|place| u32::try_from(place).ok()).collect()
+    }
+}
+
+/// The records of a part in smaller parts.
+fn pieces(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
+    let records = name.format.records(&message.payload);
+    let overhead = overhead(name, &whole.id);
+    let groups = group(&records, fit.payload_bytes_max.saturating_sub(overhead));
+    let mut first = whole.first;
+    let mut piece = |(at, records): (u32, &[&RawValue])| {
+        let id = format!("{}.{at}", whole.id);
+        let (message, outcome) = match records {
+            [alone] if alone.get().len() + overhead > fit.payload_bytes_max => {
+                (letter(name, alone, message, fit), Outcome::DeadLettered)
+            }
+            _ => (piece(name, &id, records, message), Outcome::Delivered),
+        };
+        let part =
+            Part { id, message: Some(message.into()), first, records: records.len(), outcome };
+        first += records.len();
+        part
+    };
+    (1..).zip(groups).map(&mut piece).collect()
+}
+
+fn overhead(name: &BatchName, id: &str) -> usize {
+    let id = format!("{id}.4294967295");
+    let (gateway, sealed_at) = (&name.gateway, name.sealed_at);
+    name.format.overhead_bytes(&Head { gateway, batch: &id, sealed_at, count: usize::MAX })
+}
+
+/// Neighbouring records together, as many as `bytes_max` holds; at least one.
+fn group<'a>(records: &'a [&'a RawValue], bytes_max: usize) -> Vec<&'a [&'a RawValue]> {
+    let mut groups = Vec::new();
+    let (mut begin, mut bytes) = (0, 0);
+    for (at, record) in records.iter().enumerate() {
+        let more = record.get().len() + 1;
+        if at > begin && bytes + more > bytes_max {
+            groups.push(records.get(begin..at).unwrap_or_default());
+            (begin, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    groups.push(records.get(begin..).unwrap_or_default());
+    groups
+}
+
+fn piece(name: &BatchName, id: &str, records: &[&RawValue], whole: &Outgoing) -> Outgoing {
+    let text = records.iter().map(|it| it.get()).collect::<Vec<_>>().join(",");
+    let count = records.len();
+    let head = Head { gateway: &name.gateway, batch: id, sealed_at: name.sealed_at, count };
+    let payload = Bytes::from(name.format.batch(&head, text.as_bytes()));
+    Outgoing { payload, properties: batch_properties(&head), ..Outgoing::clone(whole) }
+}
+
+/// What a dead letter tells of a record that had already been written.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    sensor_id: String,
+    #[serde(default)]
+    topic: String,
+}
+
+fn letter(name: &BatchName, record: &RawValue, whole: &Outgoing, fit: Fit<'_>) -> Outgoing {
+    let text = record.get();
+    let written = serde_json::from_str(text)
+        .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
+    let shown = text.floor_char_boundary(DEAD_LETTER_HEAD_BYTES_MAX.min(fit.payload_bytes_max / 4));
+    let letter = DeadLetter {
+        gateway: &name.gateway,
+        reason: Reason::Oversize,
+        detail: format!("{} bytes as a record: more than the output broker takes", text.len())
+            .as_bytes(),
+        sensor: &written.sensor_id,
+        topic: written.topic.as_bytes(),
+        received: name.sealed_at,
+        payload: text.get(..shown).unwrap_or_default().as_bytes(),
+    }
+    .encode();
+    Outgoing {
+        topic: fit.dead_letter_topic.clone(),
+        qos: whole.qos,
+        payload: Bytes::from(letter),
+        content_type: dead_letter::CONTENT_TYPE,
+        properties: vec![("gateway".to_owned(), name.gateway.clone())],
+    }
+}
+
+/// A dead letter without its payload; nothing, if it has none any more.
+fn bare_letter(part: &Part, message: &Outgoing) -> Vec<Part> {
+    let Some(payload) = dead_letter::without_payload(&message.payload) else { return Vec::new() };
+    let message = Outgoing { payload: Bytes::from(payload), ..Outgoing::clone(message) };
+    let (id, outcome) = (part.id.clone(), part.outcome);
+    let message = Some(Arc::new(message));
+    vec![Part { id, message, first: part.first, records: part.records, outcome }]
+}
+
+/// The MQTT 5 user properties of a batch.
+pub fn batch_properties(head: &Head<'_>) -> Vec<(String, String)> {
+    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    vec![
+        property("batch", head.batch),
+        property("count", &head.count.to_string()),
+        property("gateway", head.gateway),
+    ]
+}

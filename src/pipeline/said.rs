@@ -1,0 +1,97 @@
+//! What the log is told of the spool: one line at each change.
+
+use crate::spool::{Error, Spool};
+
+/// How full the spool is when it is said, in percent of `spool.bytes_max`.
+const NEARLY_FULL_PERCENT: u64 = 80;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Way {
+    #[default]
+    Direct,
+    Writing,
+    Reading,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Fill {
+    #[default]
+    Low,
+    NearlyFull,
+    Full,
+}
+
+/// What was said last.
+#[derive(Debug, Default)]
+pub struct Said {
+    way: Way,
+    fill: Fill,
+    failed: bool,
+}
+
+impl Said {
+    /// Batches are written.
+    pub fn writing(&mut self) {
+        if std::mem::replace(&mut self.way, Way::Writing) == Way::Direct {
+            tracing::warn!("the output takes nothing: batches go to the spool");
+        }
+    }
+
+    /// Batches are read.
+    pub fn reading(&mut self, spool: &Spool) {
+        if self.way != Way::Reading {
+            let (batches, readings) = (spool.entries(), spool.records());
+            tracing::info!(batches, readings, "publishing from the spool");
+        }
+        self.way = Way::Reading;
+    }
+
+    /// Everything has arrived.
+    pub fn emptied(&mut self) {
+        if std::mem::take(&mut self.way) != Way::Direct {
+            tracing::info!("the spool is empty: batches go out directly");
+        }
+        self.fill = Fill::Low;
+    }
+
+    /// It is so full; `all` is whether what is to be written fits.
+    pub fn filled(&mut self, spool: &Spool, all: bool) {
+        let bytes = spool.bytes();
+        let percent = bytes * 100 / (bytes + spool.room()).max(1);
+        let fill = match percent {
+            _ if !all => Fill::Full,
+            NEARLY_FULL_PERCENT.. => Fill::NearlyFull,
+            _ => Fill::Low,
+        };
+        if fill > self.fill {
+            if fill == Fill::Full {
+                tracing::error!(
+                    percent,
+                    "the spool is full (spool.bytes_max): sources wait until the output takes more"
+                );
+            } else {
+                tracing::warn!(percent, "the spool is filling up (spool.bytes_max)");
+            }
+            self.fill = fill;
+        } else if percent < NEARLY_FULL_PERCENT / 2 {
+            self.fill = Fill::Low;
+        }
+    }
+
+    /// The disk failed.
+    pub fn failed(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.failed, true) {
+            tracing::error!(
+                %error,
+                "the spool's disk fails: readings wait in memory and at their brokers until it works"
+            );
+        }
+    }
+
+    /// The disk works.
+    pub fn healthy(&mut self) {
+        if std::mem::take(&mut self.failed) {
+            tracing::info!("the spool's disk works again");
+        }
+    }
+}

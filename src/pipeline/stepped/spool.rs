@@ -1,0 +1,210 @@
+//! The engine stepped with a spool.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::spool::Spool;
+
+/// A folder for a spool, and gateways that use it one after the other.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A gateway that starts with what the disk holds.
+    fn start(&self) -> Bench {
+        let mut plan = Plan::default();
+        plan.batch.records_max = NonZeroU32::new(3).unwrap();
+        plan.output.window_batches = NonZeroU16::new(2).unwrap();
+        plan.queue.records_max = NonZeroU32::new(20).unwrap();
+        plan.spool.path = Some(self.folder.path().to_owned());
+        Bench::with_store(plan, |plan, books| {
+            let size = plan.spool.bytes_max;
+            let (spool, opened) =
+                Spool::open(self.folder.path(), size, Timestamp::from_millis(0)).unwrap();
+            assert_eq!(opened.set_aside, None);
+            Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
+        })
+    }
+}
+
+impl Bench {
+    fn later(&mut self, by: Duration) {
+        self.now = self.now.later(by);
+        self.apply(Event::Deadline);
+    }
+
+    /// Answers whatever comes until nothing does; says what came, by value, in order.
+    fn answer_all(&mut self) -> Vec<String> {
+        let mut values = Vec::new();
+        while let Some(first) = self.came.first() {
+            let number = first.number;
+            values.extend(self.records().swap_remove(0));
+            self.answer(number, Answer::Taken);
+            self.take();
+        }
+        values
+    }
+}
+
+const AFTER: Duration = Duration::from_secs(1);
+
+fn texts(values: std::ops::Range<u32>) -> Vec<String> {
+    values.map(|value| value.to_string()).collect()
+}
+
+#[test]
+fn what_waits_for_the_output_too_long_settles_on_disk_and_is_published_in_order() {
+    let disk = Disk::new();
+    let mut bench = disk.start();
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..9));
+    bench.take();
+    bench.disconnect();
+    bench.later(AFTER / 2);
+    assert_eq!((bench.settled().len(), bench.balance().spooled), (0, 0), "not yet");
+    bench.later(AFTER);
+    bench.take();
+    assert_eq!(bench.balance().spooled, 9, "the window, and what is sealed behind it");
+    assert!(bench.settled().iter().all(|(_, outcome)| *outcome == Outcome::Spooled));
+    bench.offer(&some(9..12));
+    bench.take();
+    assert_eq!((bench.balance().spooled, bench.books.queue.held()), (12, 0));
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(12..15));
+    bench.take();
+    assert_eq!(bench.balance().spooled, 15, "nothing passes what is on disk");
+    assert_eq!(bench.answer_all(), texts(0..15));
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.held, balance.spooled), (15, 0, 0));
+    bench.offer(&some(15..18));
+    bench.take();
+    assert_eq!((bench.balance().spooled, bench.came.len()), (0, 1), "directly again");
+}
+
+#[test]
+fn an_output_that_is_away_from_the_start_is_no_reason_to_wait() {
+    let disk = Disk::new();
+    let mut bench = disk.start();
+    bench.offer(&some(0..6));
+    assert!(!bench.worker.want().records, "its limits are not known");
+    bench.later(AFTER);
+    bench.take();
+    bench.later(AFTER);
+    assert_eq!((bench.balance().spooled, bench.books.queue.held()), (6, 0));
+    bench.connect(None, usize::MAX);
+    assert_eq!(bench.answer_all(), texts(0..6));
+}
+
+#[test]
+fn the_next_run_publishes_what_the_last_one_left_before_anything_new() {
+    let disk = Disk::new();
+    let mut bench = disk.start();
+    bench.later(AFTER);
+    bench.offer(&some(0..3));
+    bench.offer(&[None]);
+    bench.take();
+    bench.take();
+    bench.later(AFTER);
+    assert_eq!(bench.balance().spooled, 4);
+    drop(bench);
+    let mut bench = disk.start();
+    let balance = bench.balance();
+    assert_eq!((balance.received, balance.held, balance.spooled), (4, 4, 4));
+    bench.offer(&some(10..13));
+    bench.connect(None, usize::MAX);
+    bench.take();
+    let batch = Arc::clone(&bench.came[0].message);
+    assert_eq!(batch.properties[0].0, "batch");
+    assert!(bench.came[1].message.topic.as_str().ends_with("dead-letters"));
+    assert_eq!(bench.answer_all(), [texts(0..3), texts(10..13)].concat());
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (6, 1, 0));
+    bench.later(AFTER * 2);
+    drop(bench);
+    assert_eq!(disk.start().balance(), Balance::default(), "what has arrived left the disk");
+}
+
+#[test]
+fn a_repeat_after_a_crash_has_the_same_id_and_bytes() {
+    let disk = Disk::new();
+    let mut bench = disk.start();
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..3));
+    bench.take();
+    let first = Arc::clone(&bench.came[0].message);
+    bench.later(AFTER);
+    assert_eq!(bench.balance().spooled, 3, "an output that is silent is as good as away");
+    drop(bench);
+    let mut bench = disk.start();
+    bench.connect(None, usize::MAX);
+    let again = Arc::clone(&bench.came[0].message);
+    assert_eq!((&again.payload, &again.properties), (&first.payload, &first.properties));
+    assert_eq!(again.content_type, first.content_type);
+}
+
+#[test]
+fn a_stop_with_the_output_away_leaves_everything_on_disk_and_ends() {
+    let disk = Disk::new();
+    let mut bench = disk.start();
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..7));
+    bench.take();
+    bench.disconnect();
+    bench.mail(sink::Event::Stop);
+    bench.inlet = None;
+    bench.apply(Event::Ended);
+    assert_eq!(bench.worker.ended(), None, "the output may come back");
+    bench.later(AFTER);
+    bench.take();
+    assert_eq!(bench.worker.ended(), Some(Ended::Drained));
+    let balance = bench.balance();
+    assert_eq!((balance.held, balance.spooled), (7, 7));
+    assert!(bench.settled().iter().all(|(_, outcome)| outcome.is_safe()));
+}
+
+#[test]
+fn a_finite_run_waits_for_what_is_on_disk() {
+    let disk = Disk::new();
+    let mut bench = disk.start();
+    bench.offer(&some(0..3));
+    bench.later(AFTER);
+    bench.take();
+    bench.inlet = None;
+    bench.apply(Event::Ended);
+    bench.later(AFTER);
+    assert_eq!(bench.worker.ended(), None);
+    bench.connect(None, usize::MAX);
+    bench.answer_all();
+    assert_eq!(bench.worker.ended(), Some(Ended::Drained));
+}
+
+#[test]
+fn reading_back_is_paced() {
+    let disk = Disk::new();
+    let mut plan = Plan::default();
+    plan.batch.records_max = NonZeroU32::new(3).unwrap();
+    plan.spool.replay_rate = NonZeroU32::new(3);
+    plan.spool.path = Some(disk.folder.path().to_owned());
+    let mut bench = disk.start();
+    bench.later(AFTER);
+    bench.offer(&some(0..9));
+    while bench.worker.want().records && bench.books.queue.held() > 0 {
+        bench.take();
+    }
+    drop(bench);
+    let mut bench = Bench::with_store(plan, |plan, books| {
+        let folder = disk.folder.path();
+        let (spool, _) =
+            Spool::open(folder, plan.spool.bytes_max, Timestamp::from_millis(0)).unwrap();
+        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
+    });
+    bench.connect(None, usize::MAX);
+    assert_eq!(bench.came.len(), 1);
+    assert_eq!(bench.worker.want().deadline, Some(bench.now.instant + AFTER));
+    bench.later(AFTER);
+    assert_eq!(bench.came.len(), 2);
+}

@@ -1,0 +1,338 @@
+//! The engine's side of the spool: what goes to disk, in which order, and comes back.
+//!
+//! ```text
+//!  sealed ──► window ──► output                     directly, while the output takes them
+//!     │         ▲ │
+//!     │         │ └─ write ─┐                        the window's content first,
+//!     └► waiting┼── write ──┴─► spool ── read ──► window     then what is sealed behind it
+//!               └ (disk failed)
+//! ```
+//!
+//! Invariants:
+//! - What is on disk is older than what is not: a write always begins with the oldest flight that is
+//!   not yet there. So a sensor's order holds across a crash, too.
+//! - While anything in the spool has not been read, nothing passes it: what is sealed goes behind it.
+//! - Records settle as spooled after the write has been synced, and never otherwise. A write that
+//!   fails leaves its flights as they were, in memory, bounded; it is tried again after a pause.
+//! - An entry leaves the disk after all of it was acknowledged. A crash before that makes repeats of
+//!   whole batches, with their ids: at most the window's and [`REMOVE_GROUP_MAX`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::books::Books;
+use super::flight::Flight;
+use super::label::Label;
+use super::plan::Plan;
+use super::said::Said;
+use crate::backoff::Backoff;
+use crate::clock::Now;
+use crate::limits::{RECONNECT_PAUSE, REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
+use crate::spool::{Entry, Error, Key, Spool};
+use crate::window::Window;
+
+/// The spool as the publisher uses it.
+#[derive(Debug)]
+pub struct Store {
+    spool: Spool,
+    plan: Arc<Plan>,
+    books: Arc<Books>,
+    /// Sealed, and neither in the window nor on disk.
+    waiting: VecDeque<Flight>,
+    /// The last entry that was read.
+    cursor: Option<Key>,
+    /// Entries behind it.
+    unread: u64,
+    /// Arrived, and still on disk.
+    arrived: Vec<Key>,
+    arrived_since: Option<Instant>,
+    /// When the disk is tried again.
+    retry: Option<Instant>,
+    backoff: Backoff,
+    /// When the next entry may be read: `spool.replay_rate`.
+    next_read: Option<Instant>,
+    stuck: bool,
+    /// A stop was asked for: what is on disk stays there.
+    stopping: bool,
+    said: Said,
+}
+
+impl Store {
+    /// Takes over what an opened spool holds: it is published before anything new.
+    pub fn new(mut spool: Spool, plan: Arc<Plan>, books: Arc<Books>) -> Result<Self, Error> {
+        let mut recovered = 0;
+        spool.heads(|_, records, head| {
+            recovered += u64::from(records);
+            Label::recover(head, records, &books);
+        })?;
+        let unread = spool.entries();
+        if unread > 0 {
+            tracing::info!(
+                batches = unread,
+                readings = recovered,
+                "the spool holds batches of an earlier run: they are published first"
+            );
+        }
+        let (first, longest) = RECONNECT_PAUSE;
+        Ok(Self {
+            spool,
+            plan,
+            books,
+            waiting: VecDeque::new(),
+            cursor: None,
+            unread,
+            arrived: Vec::new(),
+            arrived_since: None,
+            retry: None,
+            backoff: Backoff::new(first, longest),
+            next_read: None,
+            stuck: false,
+            stopping: false,
+            said: Said::default(),
+        })
+    }
+
+    fn after(&self) -> Duration {
+        self.plan.spool.after.0
+    }
+
+    /// Judges the output, which has been away or silent since `silent`, and says until when it may be.
+    pub fn judge(&mut self, silent: Option<Instant>, now: Instant) {
+        self.stuck = silent.is_some_and(|since| since + self.after() <= now);
+    }
+
+    /// When an output that has been silent since then will be stuck; `None` if it is.
+    pub fn stuck_at(&self, silent: Option<Instant>) -> Option<Instant> {
+        silent.filter(|_| !self.stuck).map(|since| since + self.after())
+    }
+
+    /// Whether the output takes nothing.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// Whether batches go through the spool: the output is stuck, or something there is ahead.
+    pub fn is_used(&self) -> bool {
+        self.stuck || self.unread > 0
+    }
+
+    /// A stop was asked for: what is on disk stays there.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Whether nothing is left to do: all has arrived; or, after a stop request, is on disk, and the
+    /// output takes nothing or it was there before.
+    pub fn is_done(&self, (window_empty, will_settle): (bool, bool)) -> bool {
+        let safe = self.stopping && self.stuck && !will_settle;
+        let idle = window_empty && self.is_settled();
+        safe || (idle && (self.stopping || self.unread == 0))
+    }
+
+    /// Whether something must be published before what is sealed now.
+    pub fn is_ahead(&self) -> bool {
+        self.unread > 0 || !self.waiting.is_empty()
+    }
+
+    /// Whether everything that it was given is in the window or on disk.
+    pub fn is_settled(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether it takes another batch.
+    pub fn has_room(&self) -> bool {
+        let batch = self.plan.batch.bytes_max.get() + self.plan.batch_overhead_bytes();
+        self.retry.is_none()
+            && self.waiting.len() < WAITING_MAX
+            && self.spool.fits(((self.waiting.len() + 1) * batch) as u64)
+    }
+
+    /// Takes a flight, behind all others.
+    pub fn push(&mut self, flight: Flight) {
+        self.waiting.push_back(flight);
+    }
+
+    /// Whether there is something to read for the window: from disk or, when nothing there is ahead
+    /// of it, from what could not be written.
+    pub fn can_read(&self, now: Instant, connected: bool) -> bool {
+        match self.unread {
+            0 => !self.waiting.is_empty() && (connected || !self.stuck),
+            // The next run has time for what is safe.
+            _ => {
+                connected
+                    && !self.stopping
+                    && self.retry.is_none()
+                    && self.next_read.is_none_or(|at| at <= now)
+            }
+        }
+    }
+
+    /// When it wants to be asked again; `room` is whether a connection could take more.
+    pub fn deadline(&self, room: bool) -> Option<Instant> {
+        let read = self.next_read.filter(|_| room && !self.stopping && self.unread > 0);
+        let remove = self.arrived_since.map(|since| since + REMOVE_DELAY_MAX);
+        match self.retry {
+            Some(retry) => Some(retry),
+            None => [read, remove].into_iter().flatten().min(),
+        }
+    }
+
+    /// Writes what is not on disk, oldest first, as much as fits.
+    pub fn write(&mut self, now: Now, window: &mut Window<Flight>) {
+        if self.retry.is_some_and(|at| at > now.instant) {
+            return;
+        }
+        let (entries, all) = self.entries(window);
+        self.said.filled(&self.spool, all);
+        if entries.is_empty() {
+            return;
+        }
+        match self.spool.append(&entries) {
+            Ok(first) => {
+                self.healthy();
+                self.said.writing();
+                self.written(first, entries.len(), window);
+            }
+            // Seen before it was tried; it fits when something has arrived.
+            Err(Error::Full { .. }) => {}
+            Err(error) => self.failed(now, &error),
+        }
+    }
+
+    /// The next flight for the window.
+    pub fn read(&mut self, now: Now) -> Option<Flight> {
+        if self.unread == 0 {
+            return self.waiting.pop_front();
+        }
+        match self.spool.next(self.cursor) {
+            Ok(Some((key, entry))) => {
+                self.advance(key);
+                self.pace(now.instant, entry.records);
+                self.said.reading(&self.spool);
+                self.restore(now.instant, key, entry)
+            }
+            Ok(None) => {
+                self.unread = 0;
+                None
+            }
+            Err(Error::Corrupt { key, records }) => {
+                self.advance(key);
+                self.unreadable(now.instant, key, records);
+                None
+            }
+            Err(error) => {
+                self.failed(now, &error);
+                None
+            }
+        }
+    }
+
+    /// An entry has arrived: it can leave the disk.
+    pub fn arrived(&mut self, now: Instant, key: Key) {
+        self.arrived.push(key);
+        self.arrived_since.get_or_insert(now);
+    }
+
+    /// Takes from the disk what has arrived, if that is worth a write; `all`: whatever there is.
+    pub fn tidy(&mut self, now: Now, all: bool) {
+        let due = self.arrived_since.is_some_and(|since| since + REMOVE_DELAY_MAX <= now.instant);
+        let enough = self.arrived.len() >= REMOVE_GROUP_MAX || due || all;
+        if !enough || self.arrived.is_empty() || self.retry.is_some_and(|at| at > now.instant) {
+            return;
+        }
+        match self.spool.remove(&self.arrived) {
+            Ok(()) => {
+                self.arrived.clear();
+                self.arrived_since = None;
+                self.healthy();
+            }
+            Err(error) => self.failed(now, &error),
+        }
+        if self.spool.entries() == 0 {
+            self.said.emptied();
+        }
+    }
+
+    /// Lets go of what is not on disk.
+    pub fn abandon(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// What is to be written, and whether that is all there is.
+    fn entries(&self, window: &Window<Flight>) -> (Vec<Entry>, bool) {
+        let held = window.iter().map(|(_, flight)| flight).filter(|flight| flight.is_held());
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for flight in held.chain(&self.waiting) {
+            // A label is made where it may fit only: this is asked often while the spool is full.
+            if !self.spool.fits(bytes + flight.message().payload.len() as u64) {
+                return (entries, false);
+            }
+            let entry = Label::entry(flight, &self.books);
+            bytes += entry.footprint();
+            if !self.spool.fits(bytes) {
+                return (entries, false);
+            }
+            entries.push(entry);
+        }
+        (entries, true)
+    }
+
+    fn written(&mut self, first: Key, count: usize, window: &mut Window<Flight>) {
+        let mut keys = (0..count as u64).map(|n| first.plus(n));
+        let held = window.iter_mut().filter(|flight| flight.is_held());
+        for (flight, key) in held.zip(&mut keys) {
+            // In the window already: not to be read again.
+            flight.store(key);
+            self.cursor = Some(key);
+        }
+        for key in keys {
+            let Some(mut flight) = self.waiting.pop_front() else { break };
+            flight.store(key);
+            self.unread += 1;
+        }
+    }
+    fn advance(&mut self, key: Key) {
+        self.cursor = Some(key);
+        self.unread = self.unread.saturating_sub(1);
+    }
+
+    fn pace(&mut self, now: Instant, records: u32) {
+        let Some(rate) = self.plan.spool.replay_rate else { return };
+        let pause = Duration::from_secs_f64(f64::from(records) / f64::from(rate.get()));
+        self.next_read = Some(self.next_read.unwrap_or(now).max(now) + pause);
+    }
+
+    fn restore(&mut self, now: Instant, key: Key, entry: Entry) -> Option<Flight> {
+        let records = entry.records;
+        let flight = Label::flight(entry, key, (&self.plan, &self.books), now);
+        if flight.is_none() {
+            self.unreadable(now, key, records);
+        }
+        flight
+    }
+
+    /// What cannot be read any more stays in the balance as held: it was taken, and did not arrive.
+    fn unreadable(&mut self, now: Instant, key: Key, records: u32) {
+        self.books.metrics.spool_unreadable.add(u64::from(records));
+        tracing::error!(
+            readings = records,
+            "a batch in the spool is damaged and cannot be delivered: its readings are lost"
+        );
+        self.arrived(now, key);
+    }
+
+    fn failed(&mut self, now: Now, error: &Error) {
+        self.books.metrics.spool_failures.one();
+        self.said.failed(error);
+        let seed = now.wall.millis();
+        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
+        self.retry = Some(now.instant + self.backoff.pause(&mut rng));
+    }
+
+    fn healthy(&mut self) {
+        self.retry = None;
+        self.backoff.reset();
+        self.said.healthy();
+    }
+}
