@@ -1,5 +1,9 @@
-//! What the log is told of the spool: one line at each change.
+//! What the log is told of the spool: one line at each change, and not too many of them where an
+//! output is just too slow.
 
+use std::time::Instant;
+
+use crate::repeat::Repeated;
 use crate::spool::{Error, Spool};
 
 /// How full the spool is when it is said, in percent of `spool.bytes_max`.
@@ -25,41 +29,45 @@ enum Fill {
 #[derive(Debug, Default)]
 pub struct Said {
     way: Way,
+    written: Repeated,
+    read: Repeated,
     fill: Fill,
     failed: bool,
 }
 
 impl Said {
-    /// Batches are written.
-    pub fn writing(&mut self) {
-        if std::mem::replace(&mut self.way, Way::Writing) == Way::Direct {
+    /// Batches are written because the output is stuck.
+    pub fn writing(&mut self, now: Instant) {
+        let before = std::mem::replace(&mut self.way, Way::Writing);
+        if before != Way::Writing && self.written.due(now).is_some() {
             tracing::warn!("the output takes nothing: batches go to the spool");
         }
     }
 
-    /// Batches are read.
-    pub fn reading(&mut self, spool: &Spool) {
-        if self.way != Way::Reading {
+    /// Batches are read, for an output that takes them.
+    pub fn reading(&mut self, spool: &Spool, now: Instant) {
+        let before = std::mem::replace(&mut self.way, Way::Reading);
+        if before != Way::Reading && self.read.due(now).is_some() {
             let (batches, readings) = (spool.entries(), spool.records());
             tracing::info!(batches, readings, "publishing from the spool");
         }
-        self.way = Way::Reading;
     }
 
     /// Everything has arrived.
     pub fn emptied(&mut self) {
         if std::mem::take(&mut self.way) != Way::Direct {
             tracing::info!("the spool is empty: batches go out directly");
+            (self.written, self.read) = (Repeated::default(), Repeated::default());
         }
         self.fill = Fill::Low;
     }
 
-    /// It is so full; `all` is whether what is to be written fits.
-    pub fn filled(&mut self, spool: &Spool, all: bool) {
+    /// It is so full; `more` is whether another batch fits.
+    pub fn filled(&mut self, spool: &Spool, more: bool) {
         let bytes = spool.bytes();
         let percent = bytes * 100 / (bytes + spool.room()).max(1);
         let fill = match percent {
-            _ if !all => Fill::Full,
+            _ if !more => Fill::Full,
             NEARLY_FULL_PERCENT.. => Fill::NearlyFull,
             _ => Fill::Low,
         };

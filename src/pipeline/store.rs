@@ -142,10 +142,15 @@ impl Store {
 
     /// Whether it takes another batch.
     pub fn has_room(&self) -> bool {
-        let batch = self.plan.batch.bytes_max.get() + self.plan.batch_overhead_bytes();
         self.retry.is_none()
             && self.waiting.len() < WAITING_MAX
-            && self.spool.fits(((self.waiting.len() + 1) * batch) as u64)
+            && self.fits(self.waiting.len() + 1)
+    }
+
+    /// Whether so many batches fit, as large as they may be.
+    fn fits(&self, batches: usize) -> bool {
+        let batch = self.plan.batch.bytes_max.get() + self.plan.batch_overhead_bytes();
+        self.spool.fits((batches * batch) as u64)
     }
 
     /// Takes a flight, behind all others.
@@ -183,21 +188,14 @@ impl Store {
         if self.retry.is_some_and(|at| at > now.instant) {
             return;
         }
-        let (entries, all) = self.entries(window);
-        self.said.filled(&self.spool, all);
-        if entries.is_empty() {
-            return;
-        }
-        match self.spool.append(&entries) {
-            Ok(first) => {
-                self.healthy();
-                self.said.writing();
-                self.written(first, entries.len(), window);
+        let entries = self.entries(window);
+        if !entries.is_empty() {
+            match self.spool.append(&entries) {
+                Ok(first) => self.written(now, (first, entries.len()), window),
+                Err(error) => self.failed(now, &error),
             }
-            // Seen before it was tried; it fits when something has arrived.
-            Err(Error::Full { .. }) => {}
-            Err(error) => self.failed(now, &error),
         }
+        self.said.filled(&self.spool, self.fits(1));
     }
 
     /// The next flight for the window.
@@ -209,7 +207,9 @@ impl Store {
             Ok(Some((key, entry))) => {
                 self.advance(key);
                 self.pace(now.instant, entry.records);
-                self.said.reading(&self.spool);
+                if !self.stuck {
+                    self.said.reading(&self.spool, now.instant);
+                }
                 self.restore(now.instant, key, entry)
             }
             Ok(None) => {
@@ -259,26 +259,35 @@ impl Store {
         self.waiting.clear();
     }
 
-    /// What is to be written, and whether that is all there is.
-    fn entries(&self, window: &Window<Flight>) -> (Vec<Entry>, bool) {
+    /// What is to be written, as far as it fits.
+    fn entries(&self, window: &Window<Flight>) -> Vec<Entry> {
         let held = window.iter().map(|(_, flight)| flight).filter(|flight| flight.is_held());
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for flight in held.chain(&self.waiting) {
             // A label is made where it may fit only: this is asked often while the spool is full.
             if !self.spool.fits(bytes + flight.message().payload.len() as u64) {
-                return (entries, false);
+                break;
             }
             let entry = Label::entry(flight, &self.books);
             bytes += entry.footprint();
             if !self.spool.fits(bytes) {
-                return (entries, false);
+                break;
             }
             entries.push(entry);
         }
-        (entries, true)
+        entries
     }
 
-    fn written(&mut self, first: Key, count: usize, window: &mut Window<Flight>) {
+    fn written(
+        &mut self,
+        now: Now,
+        (first, count): (Key, usize),
+        window: &mut Window<Flight>,
+    ) {
+        self.healthy();
+        if self.stuck {
+            self.said.writing(now.instant);
+        }
         let mut keys = (0..count as u64).map(|n| first.plus(n));
         let held = window.iter_mut().filter(|flight| flight.is_held());
         for (flight, key) in held.zip(&mut keys) {

@@ -7,6 +7,6 @@ mod publisher;
 mod session;
 
 pub(crate) use audit::{Audit, Counter, Verdict};
-pub(crate) use collector::Collector;
-pub(crate) use publisher::{Publisher, Report, sensor_id};
+pub(crate) use collector::{Collection, Collector};
+pub(crate) use publisher::{Publisher, Report, Running, sensor_id};
 pub(crate) use session::{Options, Session};

@@ -67,6 +67,8 @@ pub(crate) struct Balance {
     pub(crate) dead_lettered: u64,
     pub(crate) shed: u64,
     pub(crate) held: u64,
+    /// Of those held.
+    pub(crate) spooled: u64,
 }
 
 impl Balance {
@@ -84,12 +86,19 @@ impl Balance {
             dead_lettered: number("dead-lettered")?,
             shed: number("shed")?,
             held: number("held")?,
+            spooled: spooled(&words).unwrap_or_default(),
         })
     }
 
     pub(crate) fn closes(&self) -> bool {
         self.received == self.delivered + self.dead_lettered + self.shed + self.held
     }
+}
+
+/// Reads `(3 in the spool)`.
+fn spooled(words: &[&str]) -> Option<u64> {
+    let at = words.windows(3).position(|next| next == ["in", "the", "spool)"])?;
+    words.get(at.checked_sub(1)?)?.strip_prefix('(')?.parse().ok()
 }
 
 /// A running or ended gateway; it is killed when dropped.
@@ -123,10 +132,33 @@ impl Gateway {
         launch.arg(subcommand).arg("--config").arg(path)
     }
 
+    /// A run that can write no file larger than so many blocks of 512 bytes: a disk that is full.
+    /// [`Gateway::lift_file_limit`] makes room.
+    pub(crate) fn with_file_limit(config: &str, blocks: u64) -> Launch {
+        // Without the trap the signal of the limit would end the process, which no full disk does.
+        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_sluicegate"));
+        let launch = Self::launch(command);
+        let path = launch.folder.path().join("sluicegate.toml");
+        fs::write(&path, config).unwrap();
+        launch.arg("--config").arg(path)
+    }
+
+    /// Ends the limit of [`Gateway::with_file_limit`].
+    pub(crate) fn lift_file_limit(&self) {
+        let pid = self.pid().to_string();
+        let status = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &pid]).status();
+        assert!(status.unwrap().success(), "prlimit (package util-linux) lifts the limit");
+    }
+
     /// A run with no arguments, in an empty folder and without SLUICEGATE variables.
     pub(crate) fn bare() -> Launch {
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_sluicegate")))
+    }
+
+    fn launch(mut command: Command) -> Launch {
         let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
         command.current_dir(folder.path()).env("NO_COLOR", "1").env_remove("RUST_LOG");
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SLUICEGATE") {

@@ -16,7 +16,7 @@ use crate::metrics::{Balance, Metrics};
 use crate::mqtt::packet::{Answer, Refusal};
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
-use crate::registry::Registry;
+use crate::registry::{Registry, Row};
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::{self, Number, Publication};
 
@@ -36,6 +36,7 @@ struct Bench {
 
 const SENSORS: [&str; 3] = ["a", "b", "c"];
 
+mod schedules;
 mod spool;
 
 impl Bench {
@@ -118,7 +119,8 @@ impl Bench {
     fn offer(&mut self, values: &[Option<u32>]) -> bool {
         let mut chunk = Chunk::default();
         for value in values {
-            let id = SENSORS[usize::try_from(self.next).unwrap() % SENSORS.len()];
+            let turn = value.map_or(self.next, u64::from);
+            let id = SENSORS[usize::try_from(turn).unwrap() % SENSORS.len()];
             let (row, _) = self.books.registry.row(id);
             let body = match value {
                 Some(value) => {
@@ -126,28 +128,35 @@ impl Bench {
                     let (timestamp, extra) = (Span::default(), Span::default());
                     Body::Reading { value, timestamp, extra }
                 }
-                None => Body::Unreadable {
-                    reason: Reason::Malformed,
-                    detail: chunk.put(b"why"),
-                    payload: chunk.put(b"{"),
-                },
+                None => rubbish(&mut chunk, "{"),
             };
-            chunk.records.push(Record {
-                sensor: row.index,
-                sequence: row.receive(self.now.wall),
-                received: self.now.wall,
-                token: Token { source: SourceIndex(0), ordinal: self.next },
-                topic: Span::default(),
-                retained: false,
-                sheddable: false,
-                body,
-            });
-            self.next += 1;
+            chunk.records.push(self.record(&row, body));
         }
+        self.offer_chunk(chunk)
+    }
+
+    /// Makes the next record of a sensor.
+    fn record(&mut self, row: &Row, body: Body) -> Record {
+        let ordinal = self.next;
+        self.next += 1;
+        Record {
+            sensor: row.index,
+            sequence: row.receive(self.now.wall),
+            received: self.now.wall,
+            token: Token { source: SourceIndex(0), ordinal },
+            topic: Span::default(),
+            retained: false,
+            sheddable: false,
+            body,
+        }
+    }
+
+    /// Offers what the chunk holds; false where there is no room for all.
+    fn offer_chunk(&mut self, mut chunk: Chunk) -> bool {
+        let offered = chunk.records.len();
         let inlet = self.inlet.as_ref().unwrap();
         let all = inlet.try_offer(&mut chunk, &mut Vec::new());
-        let taken = values.len() - chunk.records.len();
-        self.books.metrics.received.add(taken as u64);
+        self.books.metrics.received.add((offered - chunk.records.len()) as u64);
         all
     }
 
@@ -184,6 +193,11 @@ impl Bench {
         assert_eq!(self.books.difference(), None);
         self.books.balance()
     }
+}
+
+fn rubbish(chunk: &mut Chunk, payload: &str) -> Body {
+    let (detail, payload) = (chunk.put(b"why"), chunk.put(payload.as_bytes()));
+    Body::Unreadable { reason: Reason::Malformed, detail, payload }
 }
 
 fn some(values: std::ops::Range<u32>) -> Vec<Option<u32>> {

@@ -47,7 +47,8 @@ pub(crate) struct Collection {
     pub(crate) batches: Vec<Collected>,
     pub(crate) dead_letters: Vec<Collected>,
     pub(crate) audit: Audit,
-    connections: usize,
+    /// Times it was subscribed.
+    pub(crate) connections: usize,
     stop: bool,
 }
 

@@ -1,0 +1,289 @@
+//! The fault matrix: real brokers, the built program with its spool, a load of 5,000 readings a
+//! second, and one fault each. Nothing is lost, the order of every sensor is kept, what is repeated
+//! is bounded, memory stays under the printed bound, and nobody has to restart anything.
+//!
+//! Each fault leaves a row in the build's folder; `tests/run` prints them as a table.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::scene::{LONG, drained, fleet, output, report};
+use crate::support::client::{Collection, Collector, Publisher, Running};
+use crate::support::gateway::Gateway;
+use crate::support::mosquitto::{Mosquitto, NO_DROP};
+use crate::support::proxy::{Cut, Proxy, Way};
+use crate::support::{Random, SOON, pause, seed};
+
+const SENSORS: usize = 20;
+const WINDOW: u64 = 500;
+/// Batches that may be stored, delivered and not yet taken from the spool when the program ends:
+/// `output.window_batches` and the group that leaves the spool together, of 50 readings each.
+const UNCONFIRMED: u64 = (16 + 16) * 50;
+
+/// Everything that can be broken.
+struct Stage {
+    input: Mosquitto,
+    sink: Mosquitto,
+    to_input: Proxy,
+    to_sink: Proxy,
+    config: String,
+    gateway: Gateway,
+    collector: Collector,
+    load: Running,
+    random: Random,
+    memory_peak: u64,
+    _disk: TempDir,
+}
+
+impl Stage {
+    fn start(readings: u64) -> Self {
+        let input = Mosquitto::with(NO_DROP).persistent().start();
+        let sink = Mosquitto::with(NO_DROP).persistent().start();
+        let (to_input, to_sink) = (Proxy::to(input.port()), Proxy::to(sink.port()));
+        let collector = Collector::start(sink.port());
+        let disk = tempfile::tempdir().unwrap();
+        let own = [
+            output(&to_sink.url()),
+            "output.broker.keep_alive = \"2s\"".to_owned(),
+            "output.answer_max = \"2s\"".to_owned(),
+            "broker.keep_alive = \"2s\"".to_owned(),
+            format!("broker.window_messages = {WINDOW}"),
+            format!("spool.path = {:?}", disk.path()),
+            "spool.after = \"200ms\"".to_owned(),
+            "batch.records_max = 50".to_owned(),
+            "batch.age_max = \"20ms\"".to_owned(),
+        ];
+        let config = fleet(&to_input.url(), &own.each_ref().map(String::as_str));
+        let gateway = begin(&config);
+        let load = Publisher::to(input.port()).sensors(SENSORS).readings(readings).rate(5000.0);
+        let load = load.start();
+        load.wait_acknowledged(500, SOON);
+        let random = Random::new(seed());
+        let memory_peak = 0;
+        Self {
+            input,
+            sink,
+            to_input,
+            to_sink,
+            config,
+            gateway,
+            collector,
+            load,
+            random,
+            memory_peak,
+            _disk: disk,
+        }
+    }
+
+    /// Ends the gateway as a power cut would, and starts it again.
+    fn kill_gateway(&mut self) {
+        self.memory_peak = self.memory_peak.max(self.gateway.memory_peak());
+        self.gateway.signal("KILL");
+        self.gateway.wait_exit(SOON);
+        self.gateway = begin(&self.config);
+    }
+
+    fn wait(&mut self, range: std::ops::Range<u64>) {
+        let millis = |n| Duration::from_millis(n);
+        pause(self.random.duration(millis(range.start)..millis(range.end)));
+    }
+}
+
+fn begin(config: &str) -> Gateway {
+    let gateway = Gateway::start(config);
+    gateway.wait_for_line("subscribed", SOON);
+    gateway
+}
+
+/// Runs a load of so many readings a sensor through a fault, and judges what came out: at most
+/// `repeats_max` readings more than once, after repeated batches were set aside by their ids.
+fn fault(name: &str, readings: u64, repeats_max: u64, act: impl FnOnce(&mut Stage)) {
+    let mut stage = Stage::start(readings);
+    act(&mut stage);
+    let all = SENSORS as u64 * readings;
+    let Stage { load, collector, mut gateway, memory_peak, .. } = stage;
+    let sent = load.join(LONG);
+    assert_eq!(sent.total(), all);
+    // What the load had to send again itself is not the gateway's.
+    let repeats_max = repeats_max + sent.resent;
+    collector.wait_readings(all, LONG);
+    let peak = memory_peak.max(gateway.memory_peak());
+    let bound = printed_bound(&gateway);
+    drained(&mut gateway);
+    let audit = collector.audit();
+    let verdict = audit.judge_load(SENSORS, readings);
+    let row = format!(
+        "| {name} | {} | {} | {} | {repeats_max} | {} |",
+        verdict.lost,
+        verdict.reordered,
+        verdict.duplicated,
+        peak >> 20
+    );
+    keep(name, &row);
+    report(&row);
+    let faults = audit.faults(readings);
+    assert_eq!((verdict.lost, verdict.reordered, verdict.strange), (0, 0, 0), "{name}: {faults}");
+    assert!(verdict.duplicated <= repeats_max, "{name}: {verdict:?}");
+    assert!(peak < bound, "{name}: {peak} bytes, the bound is {bound}");
+}
+
+/// The bound on memory that the gateway printed, in bytes.
+fn printed_bound(gateway: &Gateway) -> u64 {
+    let line = gateway.wait_for_line("memory_bound", SOON);
+    let (_, bound) = line.split_once("memory_bound=\"").unwrap();
+    let (mebibytes, _) = bound.split_once('.').unwrap();
+    mebibytes.parse::<u64>().unwrap() << 20
+}
+
+/// Leaves a row where `tests/run` finds it.
+fn keep(name: &str, row: &str) {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name.replace([' ', '/'], "-")), format!("{row}\n")).unwrap();
+}
+
+#[test]
+fn kill_gateway() {
+    fault("gateway killed 20 times", 5000, 20 * (WINDOW + UNCONFIRMED), |stage| {
+        for _ in 0..20 {
+            stage.wait(100..700);
+            stage.kill_gateway();
+        }
+    });
+}
+
+#[test]
+fn kill_gateway_while_the_output_is_away() {
+    fault("gateway killed 5 times, output away", 2500, 5 * (WINDOW + UNCONFIRMED), |stage| {
+        stage.to_sink.refuse();
+        stage.to_sink.cut(Cut::Reset);
+        for _ in 0..5 {
+            stage.wait(200..900);
+            stage.kill_gateway();
+        }
+        stage.to_sink.accept();
+    });
+}
+
+#[test]
+fn kill_output() {
+    fault("output broker killed", 1500, 0, |stage| {
+        // What the broker acknowledges and forgets is not ours to keep: it acknowledges nothing.
+        stage.to_sink.stall(Way::ToClient);
+        stage.wait(300..800);
+        let subscribed = stage.collector.look(|all| all.connections);
+        stage.to_sink.refuse();
+        stage.sink.crash();
+        stage.to_sink.cut(Cut::Reset);
+        stage.wait(500..1500);
+        stage.sink.restart();
+        let again = |all: &Collection| all.connections > subscribed;
+        stage.collector.wait_until("the collector is back", SOON, again);
+        stage.to_sink.resume(Way::ToClient);
+        stage.to_sink.accept();
+    });
+}
+
+#[test]
+fn stop_output() {
+    fault("output broker stopped twice", 1500, 0, |stage| {
+        for _ in 0..2 {
+            stage.wait(200..800);
+            stage.sink.stop();
+            stage.wait(500..1500);
+            stage.sink.restart();
+        }
+    });
+}
+
+#[test]
+fn stop_input() {
+    fault("input broker stopped twice", 1500, WINDOW * 2, |stage| {
+        for _ in 0..2 {
+            stage.wait(200..800);
+            stage.input.stop();
+            stage.wait(200..800);
+            stage.input.restart();
+        }
+    });
+}
+
+#[test]
+fn stop_both() {
+    fault("both brokers stopped", 1500, WINDOW, |stage| {
+        stage.wait(200..800);
+        stage.sink.stop();
+        stage.wait(200..800);
+        stage.input.stop();
+        stage.wait(500..1000);
+        stage.input.restart();
+        stage.wait(200..800);
+        stage.sink.restart();
+    });
+}
+
+#[test]
+fn cut_input() {
+    fault("input link cut 200 times", 5000, 0, |stage| {
+        let life = Duration::from_millis(20)..Duration::from_millis(150);
+        stage.to_input.cut_every(life, seed());
+        stage.to_input.wait_until("200 cuts", LONG, |traffic| traffic.cuts >= 200);
+        stage.to_input.spare();
+    });
+}
+
+#[test]
+fn cut_output() {
+    fault("output link cut 200 times", 5000, 0, |stage| {
+        let life = Duration::from_millis(20)..Duration::from_millis(150);
+        stage.to_sink.cut_every(life, seed());
+        stage.to_sink.wait_until("200 cuts", LONG, |traffic| traffic.cuts >= 200);
+        stage.to_sink.spare();
+    });
+}
+
+#[test]
+fn stall_input() {
+    fault("input link stalled, each way", 2000, 0, |stage| {
+        for way in [Way::ToClient, Way::ToBroker] {
+            stage.to_input.stall(way);
+            stage.gateway.wait_for_line("connection lost", LONG);
+            stage.to_input.resume(way);
+            stage.wait(300..800);
+        }
+    });
+}
+
+#[test]
+fn stall_output() {
+    fault("output link stalled, each way", 2000, 0, |stage| {
+        for way in [Way::ToClient, Way::ToBroker] {
+            stage.to_sink.stall(way);
+            stage.wait(3000..5000);
+            stage.to_sink.resume(way);
+            stage.wait(300..800);
+        }
+    });
+}
+
+#[test]
+fn stop_gateway_in_turns() {
+    fault("gateway stopped 5 times", 2000, 0, |stage| {
+        for _ in 0..5 {
+            stage.wait(100..700);
+            drained_or_spooled(&mut stage.gateway);
+            stage.gateway = begin(&stage.config);
+        }
+    });
+}
+
+/// A stop that leaves nothing unsettled.
+fn drained_or_spooled(gateway: &mut Gateway) {
+    gateway.signal("TERM");
+    let (code, balance) = gateway.wait_balance(SOON * 2);
+    let text = gateway.text();
+    assert!(code == 0 && balance.held == balance.spooled && balance.closes(), "{code}:\n{text}");
+}

@@ -1,0 +1,226 @@
+//! The spool: whatever plug is pulled, what was acknowledged to a sensor arrives.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::scene::{LONG, audit, drained, fleet, output, readings, report, subscribed};
+use crate::support::SOON;
+use crate::support::broker::Broker;
+use crate::support::client::{Collector, Publisher};
+use crate::support::gateway::Gateway;
+use crate::support::mosquitto::{Mosquitto, NO_DROP};
+use crate::support::proxy::{Proxy, Way};
+
+/// A gateway with a spool in `folder` and its output at `sink`.
+fn spooling(input: &str, sink: &str, folder: &Path, more: &[&str]) -> String {
+    let own = [
+        output(sink),
+        format!("spool.path = {folder:?}"),
+        "spool.after = \"200ms\"".to_owned(),
+        "batch.records_max = 50".to_owned(),
+        "broker.window_messages = 500".to_owned(),
+    ];
+    let own = own.iter().map(String::as_str);
+    fleet(input, &own.chain(more.iter().copied()).collect::<Vec<_>>())
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Waits until everything sent to a scripted input broker was acknowledged to it.
+#[track_caller]
+fn wait_acknowledged(input: &Broker, count: usize) {
+    input.wait_until("everything is acknowledged", LONG, |log| log.acks("gw-in-fleet") >= count);
+}
+
+#[test]
+fn an_output_that_is_away_costs_the_sensors_nothing() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &["queue.records_max = 600"]);
+    let mut gateway = subscribed(&config);
+    input.publish_all(readings(10, 1..=10, 1));
+    wait_acknowledged(&input, 100);
+    sink.go_away();
+    // Far more than queue and window hold.
+    input.publish_all(readings(10, 11..=1000, 1));
+    wait_acknowledged(&input, 10_000);
+    assert_eq!(gateway.count("batches go to the spool"), 1, "{}", gateway.text());
+    sink.come_back();
+    gateway.wait_for_line("the spool is empty", LONG);
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered), (10_000, 10_000));
+    audit(&sink).assert_exactly(10, 1000);
+    assert_eq!(gateway.count("publishing from the spool"), 1, "{}", gateway.text());
+}
+
+#[test]
+fn an_output_that_is_silent_is_as_good_as_away() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let mut gateway = subscribed(&spooling(&input.url(), &sink.url(), disk.path(), &[]));
+    sink.hold_acks("gw-out");
+    input.publish_all(readings(10, 1..=300, 1));
+    wait_acknowledged(&input, 3000);
+    sink.resume_acks("gw-out");
+    gateway.wait_for_line("the spool is empty", LONG);
+    drained(&mut gateway);
+    audit(&sink).assert_exactly(10, 300);
+}
+
+#[test]
+fn a_stop_with_the_output_away_is_clean_and_the_next_run_delivers() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
+    let mut gateway = subscribed(&config);
+    sink.go_away();
+    input.publish_all(readings(5, 1..=100, 1));
+    wait_acknowledged(&input, 500);
+    gateway.signal("TERM");
+    let (code, balance) = gateway.wait_balance(SOON);
+    assert_eq!((code, balance.held, balance.spooled), (0, 500, 500), "{}", gateway.text());
+    sink.come_back();
+    let mut gateway = subscribed(&config);
+    gateway.wait_for_line("published first", SOON);
+    gateway.wait_for_line("the spool is empty", LONG);
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered), (500, 500));
+    audit(&sink).assert_exactly(5, 100);
+}
+
+#[test]
+fn a_killed_gateway_has_what_it_acknowledged_on_disk() {
+    let (input, sink, disk) = (Mosquitto::start(NO_DROP), Mosquitto::start(NO_DROP), folder());
+    let proxy = Proxy::to(sink.port());
+    let collector = Collector::start(sink.port());
+    let config = spooling(&input.url(), &proxy.url(), disk.path(), &[]);
+    let mut gateway = subscribed(&config);
+    let load = Publisher::to(input.port()).sensors(20).readings(500).rate(5000.0).start();
+    for kill in 1..=4 {
+        load.wait_acknowledged(kill * 2000, LONG);
+        // With the output's answers lost half of the time.
+        if kill % 2 == 1 {
+            proxy.stall(Way::ToClient);
+            gateway.wait_for_line("batches go to the spool", SOON);
+        }
+        gateway.signal("KILL");
+        gateway.wait_exit(SOON);
+        proxy.resume(Way::ToClient);
+        gateway = subscribed(&config);
+    }
+    assert_eq!(load.join(LONG).total(), 10_000);
+    collector.wait_readings(10_000, LONG);
+    drained(&mut gateway);
+    let verdict = collector.audit().judge_load(20, 500);
+    report(&format!("4 kills: {verdict:?}"));
+    let faults = collector.audit().faults(500);
+    assert_eq!((verdict.lost, verdict.reordered, verdict.strange), (0, 0, 0), "{faults}");
+    // What was not acknowledged to the broker comes again: at most its window, each time.
+    assert!(verdict.duplicated <= 4 * 500, "{verdict:?}");
+}
+
+#[test]
+fn a_full_spool_makes_the_sensors_wait() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let more = ["spool.bytes_max = \"8MiB\"", "queue.records_max = 600"];
+    let mut gateway = subscribed(&spooling(&input.url(), &sink.url(), disk.path(), &more));
+    sink.go_away();
+    input.publish_all(readings(50, 1..=2500, 1));
+    gateway.wait_for_line("the spool is filling up", LONG);
+    gateway.wait_for_line("the spool is full", LONG);
+    let acknowledged = input.look(|log| log.acks("gw-in-fleet"));
+    assert!(acknowledged < 125_000, "{acknowledged}");
+    sink.come_back();
+    wait_acknowledged(&input, 125_000);
+    gateway.wait_for_line("the spool is empty", LONG);
+    drained(&mut gateway);
+    audit(&sink).assert_exactly(50, 2500);
+}
+
+#[test]
+fn a_full_disk_is_said_once_and_waited_for() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &["queue.records_max = 600"]);
+    let mut gateway = Gateway::with_file_limit(&config, 4 * 2048).start();
+    gateway.wait_for_line("subscribed", SOON);
+    sink.go_away();
+    input.publish_all(readings(50, 1..=2000, 1));
+    gateway.wait_for_line("the spool's disk fails", LONG);
+    let before = input.look(|log| log.acks("gw-in-fleet"));
+    gateway.lift_file_limit();
+    gateway.wait_for_line("the spool's disk works again", LONG);
+    wait_acknowledged(&input, 100_000);
+    assert!(before < 100_000, "{before}");
+    assert_eq!(gateway.count("the spool's disk fails"), 1, "{}", gateway.text());
+    sink.come_back();
+    gateway.wait_for_line("the spool is empty", LONG);
+    drained(&mut gateway);
+    audit(&sink).assert_exactly(50, 2000);
+}
+
+#[test]
+fn with_a_full_disk_the_output_still_gets_everything() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &["queue.records_max = 600"]);
+    let mut gateway = Gateway::with_file_limit(&config, 4 * 2048).start();
+    gateway.wait_for_line("subscribed", SOON);
+    sink.go_away();
+    input.publish_all(readings(50, 1..=2000, 1));
+    gateway.wait_for_line("the spool's disk fails", LONG);
+    sink.come_back();
+    wait_acknowledged(&input, 100_000);
+    // The disk is still full: what has arrived cannot be taken from it, and may come again.
+    gateway.lift_file_limit();
+    gateway.wait_for_line("the spool is empty", LONG);
+    drained(&mut gateway);
+    let verdict = audit(&sink).judge_load(50, 2000);
+    assert!(verdict.is_clean(), "{verdict:?}");
+}
+
+#[test]
+fn a_spool_that_cannot_be_used_is_named_with_the_remedy() {
+    let (broker, disk) = (Broker::start(), folder());
+    let config = |folder: &Path| spooling(&broker.url(), &broker.url(), folder, &[]);
+    let file = disk.path().join("file");
+    fs::write(&file, "no folder").unwrap();
+    let foreign = disk.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("spool.redb"), "something else entirely").unwrap();
+    for (folder, says) in [(&file, "not a folder"), (&foreign, "spool.redb")] {
+        let mut gateway = Gateway::start(&config(folder));
+        assert_eq!(gateway.wait_exit(SOON), 74, "{}", gateway.text());
+        assert!(gateway.said(says), "{}", gateway.text());
+    }
+    let used = disk.path().join("used");
+    let mut first = subscribed(&config(&used));
+    let mut second = Gateway::start(&config(&used));
+    assert_eq!(second.wait_exit(SOON), 74, "{}", second.text());
+    drained(&mut first);
+}
+
+#[test]
+fn a_damaged_spool_is_set_aside_and_the_gateway_starts() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
+    let mut gateway = subscribed(&config);
+    sink.go_away();
+    input.publish_all(readings(5, 1..=100, 1));
+    wait_acknowledged(&input, 500);
+    gateway.signal("KILL");
+    gateway.wait_exit(SOON);
+    let file = disk.path().join("spool.redb");
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes.iter_mut().skip(64).take(middle).for_each(|byte| *byte ^= 0x5a);
+    fs::write(&file, bytes).unwrap();
+    sink.come_back();
+    let mut gateway = subscribed(&config);
+    gateway.wait_for_line("set aside", SOON);
+    input.publish_all(readings(5, 101..=120, 1));
+    wait_acknowledged(&input, 600);
+    drained(&mut gateway);
+    let aside = fs::read_dir(disk.path()).unwrap().filter_map(Result::ok);
+    let aside = aside.filter(|it| it.file_name().to_string_lossy().starts_with("spool.corrupt"));
+    assert_eq!(aside.count(), 1);
+}
