@@ -70,7 +70,7 @@ pub enum Error {
     /// The disk failed. Whether the write reached it does not matter: the same call can be made
     /// again, after a pause, and opens the file anew.
     #[error("the spool's disk failed: {0}")]
-    Disk(String),
+    Disk(#[source] io::Error),
     /// One entry cannot be read. It stays until it is removed; entries behind it can be read.
     #[error("the spooled entry {key} with {records} readings is corrupt")]
     Corrupt {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ use crate::clock::Timestamp;
 /// The file in the folder.
 const FILE: &str = "spool.redb";
 
+/// Bytes below which a file cannot hold anything: the storage engine's header is larger.
+const HEADER_BYTES: u64 = 320;
+
 /// Memory that the storage engine may use for pages.
 pub(super) const CACHE_BYTES: usize = 4 << 20;
 
@@ -28,7 +31,7 @@ pub(super) trait Place: Debug + Send {
 }
 
 /// A file in a folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct InFolder {
     folder: PathBuf,
     file: PathBuf,
@@ -90,7 +93,11 @@ impl InFolder {
 
 impl Place for InFolder {
     fn open(&self) -> store::Result<Database> {
-        database(FileBackend::new(self.file()?)?)
+        let file = self.file()?;
+        if hollow(&file)? {
+            return Err(redb::Error::Corrupted("its beginning was never written".to_owned()));
+        }
+        database(FileBackend::new(file)?)
     }
 
     fn path(&self) -> &Path {
@@ -98,15 +105,30 @@ impl Place for InFolder {
     }
 }
 
-/// Opens a database after checking all of it.
+/// Whether a file looks like one that was cut short, or whose first page did not reach the disk.
+/// Others that are no database are somebody's. An empty one is new: only a crash while it was made
+/// leaves it, before anything was acknowledged.
+fn hollow(mut file: &File) -> io::Result<bool> {
+    let len = file.metadata()?.len();
+    let mut start = [0; 8];
+    if len >= HEADER_BYTES {
+        file.read_exact(&mut start)?;
+    }
+    Ok(len > 0 && start == [0; 8])
+}
+
+/// Opens a database after checking all of it: every page that is in use is read and compared with
+/// its checksum. The engine does so anyway after a crash; after a clean end it would trust the file,
+/// and can panic on one that changed since. The price is one reading of what is spooled.
 pub(super) fn database(backend: impl StorageBackend) -> store::Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     Ok(builder.create_with_backend(backend)?)
 }
 
-/// Runs what touches the database. A page that changed under the engine may make it panic, which
-/// then reads as damage.
+/// Runs what touches the database. A page that changes on the disk while the file is open can make
+/// the engine panic; that is damage like any other, not a reason to stop. Nothing of the engine
+/// outlives a failure: `act` drops the database.
 pub(super) fn guarded<T>(act: impl FnOnce() -> store::Result<T>) -> store::Result<T> {
     catch_unwind(AssertUnwindSafe(act))
         .unwrap_or_else(|_| Err(redb::Error::Corrupted("the storage engine gave up".to_owned())))

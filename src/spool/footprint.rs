@@ -1,28 +1,101 @@
-//! What an entry occupies in the file.
+//! What entries occupy in the file, so that a bound on their sum is a bound on the disk.
+//!
+//! The storage engine keeps rows in leaves of one page, and a row above that in a run of a power of
+//! two of pages of its own. Appended rows fill one leaf after the other. [`Packing`] follows that:
+//! a row that fits behind the last one costs its bytes, any other a new leaf. What this leaves out
+//! is covered by the reserve: inner nodes (1 % of the leaves), the copies that a transaction makes
+//! of the nodes it changes, leaves that are partly empty because their first rows were removed,
+//! and holes between runs.
 
-use super::row::{FIXED_BYTES, Row};
-
-/// Bytes of a page of the file. Larger values take a power of two of these.
+/// Bytes of a page of the file.
 const PAGE_BYTES: u64 = 4096;
 
-/// What a value's page says beside it.
-const LEAF_BYTES: u64 = 32;
+/// Bytes that a leaf needs beside its rows.
+const LEAF_BYTES: u64 = 8;
 
-/// What an entry takes in the inner nodes of the two trees.
-const INDEX_BYTES: u64 = 128;
+/// Bytes that a row needs beside its value: its key and where it ends.
+const PAIR_BYTES: u64 = 16;
 
-/// Bytes that an entry occupies.
-pub(super) fn entry(head_bytes: usize, body_bytes: usize) -> u64 {
-    let body = pages(body_bytes as u64 + LEAF_BYTES);
-    let row = (FIXED_BYTES + head_bytes) as u64 + LEAF_BYTES;
-    INDEX_BYTES + body + if row > PAGE_BYTES { pages(row) } else { row }
+/// Bytes of one piece of a body. A piece of this size fills a run of two pages. A whole body would
+/// waste up to half of its run, and leave holes of all sizes; pieces of one page gain nothing more.
+pub(super) const PIECE_BYTES: usize = 2 * 4096 - 24;
+
+/// The share of `spool.bytes_max` that is not for entries, one of so many parts: inner nodes, leaves
+/// partly emptied, holes.
+const RESERVE: u64 = 16;
+
+/// What is not for entries in a spool of any size: the empty file, and what a transaction copies or
+/// frees before the next one may use it.
+const RESERVE_BYTES: u64 = 4 << 20;
+
+/// Bytes for entries in a file that may occupy `bytes_max`.
+pub(super) fn capacity(bytes_max: u64) -> u64 {
+    bytes_max.saturating_sub(bytes_max / RESERVE + RESERVE_BYTES)
 }
 
-/// Bytes that the entry of a row occupies.
-pub(super) fn row(row: &Row<'_>) -> u64 {
-    entry(row.head.len(), row.body_bytes as usize)
+/// The most that an entry can occupy.
+pub(super) fn most(head_row: usize, body: usize) -> u64 {
+    Packing::default().add(head_row, body)
 }
 
-fn pages(bytes: u64) -> u64 {
-    bytes.div_ceil(PAGE_BYTES).next_power_of_two() * PAGE_BYTES
+/// How far the last leaf of each table is filled.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Packing {
+    heads: Leaf,
+    bodies: Leaf,
+}
+
+impl Packing {
+    /// Adds an entry; says what it occupies.
+    pub(super) fn add(&mut self, head_row: usize, body: usize) -> u64 {
+        let last = body % PIECE_BYTES;
+        let pieces = (body - last) as u64 / PIECE_BYTES as u64;
+        if pieces > 0 {
+            self.bodies = Leaf::default();
+        }
+        let last = if last == 0 && pieces > 0 { 0 } else { self.bodies.add(last) };
+        self.heads.add(head_row) + pieces * run(PIECE_BYTES as u64) + last
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Leaf {
+    free: u64,
+}
+
+impl Leaf {
+    fn add(&mut self, value: usize) -> u64 {
+        let bytes = value as u64 + PAIR_BYTES;
+        if let Some(free) = self.free.checked_sub(bytes) {
+            self.free = free;
+            return bytes;
+        }
+        let run = run(value as u64);
+        // Nothing is put behind a row that has a run of its own.
+        self.free = PAGE_BYTES.saturating_sub(LEAF_BYTES + bytes);
+        run
+    }
+}
+
+/// Bytes of the pages for one value that shares them with no other.
+fn run(value: u64) -> u64 {
+    (value + PAIR_BYTES + LEAF_BYTES).div_ceil(PAGE_BYTES).next_power_of_two() * PAGE_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_fills_its_run_and_small_rows_share_a_leaf() {
+        assert_eq!(run(PIECE_BYTES as u64), 2 * PAGE_BYTES);
+        assert_eq!(run(PIECE_BYTES as u64 + 1), 4 * PAGE_BYTES);
+        assert_eq!(most(100, 50_000), PAGE_BYTES + 6 * 2 * PAGE_BYTES + PAGE_BYTES);
+        let mut packing = Packing::default();
+        assert_eq!(packing.add(100, 100), 2 * PAGE_BYTES);
+        assert_eq!(packing.add(100, 100), 2 * 116);
+        assert_eq!(packing.add(100, PIECE_BYTES), 116 + 2 * PAGE_BYTES);
+        assert_eq!(packing.add(100, 100), 116 + PAGE_BYTES, "the leaf before the run is passed");
+        assert_eq!(packing.add(100, 0), 116 + 16);
+    }
 }

@@ -9,6 +9,7 @@
 //! | `error` | what can go wrong |
 
 use std::fmt;
+use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -20,10 +21,13 @@ use crate::units::{Size, Span};
 
 pub use self::error::Error;
 use self::file::{InFolder, Place, guarded};
+use self::footprint::Packing;
 use self::row::Row;
 use self::store::{FORMAT, Read, Store};
 
 mod error;
+#[cfg(test)]
+mod faulty;
 mod file;
 mod footprint;
 mod row;
@@ -33,7 +37,10 @@ mod store;
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// The least `spool.bytes_max`: what the empty file needs, and room for some batches.
-pub const BYTES_MIN: u32 = 8 << 20;
+pub const BYTES_MIN: u32 = 16 << 20;
+
+/// A spool that held more than this gives its space back to the system when it becomes empty.
+const COMPACT_BYTES: u64 = 4 << 20;
 
 /// `[spool]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +104,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Bytes that it occupies on disk, which is what [`Spool::bytes`] counts.
+    /// The most that it occupies on disk. [`Spool::append`] counts less for a small entry that
+    /// fits behind the one before it.
     pub fn footprint(&self) -> u64 {
-        footprint::entry(self.head.len(), self.body.len())
+        footprint::most(row::FIXED_BYTES + self.head.len(), self.body.len())
     }
 }
 
@@ -126,7 +134,7 @@ struct Held {
 
 impl Held {
     fn add(&mut self, row: &Row<'_>) {
-        self.plus(Self { entries: 1, records: row.records.into(), bytes: footprint::row(row) });
+        self.plus(Self { entries: 1, records: row.records.into(), bytes: row.occupied.into() });
     }
 
     fn plus(&mut self, other: Self) {
@@ -148,29 +156,39 @@ pub struct Spool {
     place: Box<dyn Place>,
     /// `None` after an error, until the next call opens it again.
     store: Option<Store>,
-    bytes_max: u64,
+    capacity: u64,
     /// The key of the next entry that will be acknowledged.
     next: u64,
     held: Held,
+    /// The most bytes that were held since the file was last compacted.
+    peak: u64,
+    packing: Packing,
 }
 
 impl Spool {
     /// Opens the spool in `folder`, or begins one.
     pub fn open(folder: &Path, bytes_max: Size, now: Timestamp) -> Result<(Self, Opened), Error> {
         let place = InFolder::new(folder)?;
+        let (file, bytes_max) = (place.path().to_owned(), bytes_max.0.get().into());
         let mut set_aside = None;
-        let (store, next, held) = match load(&place) {
-            Err(Error::Damaged { path, .. }) => {
-                let aside = place.set_aside(now);
-                set_aside = Some(aside.map_err(|source| Error::Unusable { path, source })?);
-                load(&place)?
-            }
-            other => other?,
-        };
-        let Held { entries, records, bytes } = held;
-        let bytes_max = u64::from(bytes_max.0.get());
-        let spool = Self { place: Box::new(place), store: Some(store), bytes_max, next, held };
+        let mut loaded = Self::load(Box::new(place.clone()), bytes_max);
+        if let Err(Error::Damaged { path, .. }) = loaded {
+            let aside = place.set_aside(now);
+            set_aside = Some(aside.map_err(|source| Error::Unusable { path, source })?);
+            loaded = Self::load(Box::new(place), bytes_max);
+        }
+        let spool = loaded.map_err(|error| match error {
+            Error::Disk(source) => Error::Unusable { path: file, source },
+            other => other,
+        })?;
+        let Held { entries, records, bytes } = spool.held;
         Ok((spool, Opened { entries, records, bytes, set_aside }))
+    }
+
+    fn load(place: Box<dyn Place>, bytes_max: u64) -> Result<Self, Error> {
+        let (store, next, held) = load(&*place)?;
+        let (store, capacity) = (Some(store), footprint::capacity(bytes_max));
+        Ok(Self { place, store, capacity, next, held, peak: u64::MAX, packing: Packing::default() })
     }
 
     /// Shows all entries, oldest first: key, readings and head. Reads no bodies.
@@ -182,21 +200,19 @@ impl Spool {
     /// Appends entries, all or none, and returns when they are on the disk. The key is of the
     /// first; the others follow it without a gap.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Key, Error> {
-        let mut bytes = 0;
-        for entry in entries {
-            let sum = entry.head.len().saturating_add(entry.body.len());
-            if sum > ENTRY_BYTES_MAX {
-                return Err(Error::TooLarge { bytes: sum });
-            }
-            bytes += entry.footprint();
-        }
+        let mut packing = self.packing;
+        let counted = entries.iter().map(|entry| Ok((entry, count(&mut packing, entry)?)));
+        let counted = counted.collect::<Result<Vec<_>, Error>>()?;
+        let bytes = counted.iter().map(|(_, bytes)| bytes).sum();
         if !self.fits(bytes) {
             return Err(Error::Full { bytes, room: self.room() });
         }
         let first = self.next;
-        let added = self.with(|store| store.append(first, entries))?;
+        let added = self.with(|store| store.append(first, &counted))?;
         self.next += added.entries;
         self.held.plus(added);
+        self.peak = self.peak.max(self.held.bytes);
+        self.packing = packing;
         Ok(Key(first))
     }
 
@@ -215,6 +231,11 @@ impl Spool {
     pub fn remove(&mut self, keys: &[Key]) -> Result<(), Error> {
         let removed = self.with(|store| store.remove(&mut keys.iter().map(|key| key.0)))?;
         self.held.minus(removed);
+        if self.held.entries == 0 && self.peak > COMPACT_BYTES {
+            // If it fails, the next call that needs the disk says so.
+            self.with(Store::compact).ok();
+            self.peak = 0;
+        }
         Ok(())
     }
 
@@ -225,7 +246,7 @@ impl Spool {
 
     /// Bytes that are free.
     pub fn room(&self) -> u64 {
-        self.bytes_max.saturating_sub(self.held.bytes)
+        self.capacity.saturating_sub(self.held.bytes)
     }
 
     /// Bytes that the entries occupy on disk.
@@ -246,16 +267,18 @@ impl Spool {
     /// The occupied share, 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a gauge; below 2⁵² anyway")]
     pub fn fill(&self) -> f64 {
-        self.held.bytes as f64 / self.bytes_max as f64
+        self.held.bytes as f64 / self.capacity as f64
     }
 
-    /// Does something with the open database, and closes it on any error.
-    fn with<T>(&mut self, act: impl FnOnce(&Store) -> store::Result<T>) -> Result<T, Error> {
-        let store = match self.store.take() {
+    /// Does something with the open database, and closes it on any error: after one, the engine
+    /// refuses everything.
+    fn with<T>(&mut self, act: impl FnOnce(&mut Store) -> store::Result<T>) -> Result<T, Error> {
+        let mut store = match self.store.take() {
             Some(store) => store,
             None => self.reopen()?,
         };
-        let result = guarded(|| act(&store)).map_err(|error| error_of(&*self.place, error))?;
+        let done = guarded(move || Ok((act(&mut store)?, store)));
+        let (result, store) = done.map_err(|error| error_of(&*self.place, error))?;
         self.store = Some(store);
         Ok(result)
     }
@@ -263,14 +286,42 @@ impl Spool {
     /// Opens the file again after an error. A commit that failed may have reached the disk: what it
     /// wrote was never acknowledged and goes.
     fn reopen(&mut self) -> Result<Store, Error> {
-        let (store, _, _) = load(&*self.place)?;
-        let counted = guarded(|| {
-            store.forget(self.next)?;
-            store.scan(&mut |_, _| {})
+        let (store, next, _) = load(&*self.place)?;
+        if next < self.next {
+            let path = self.place.path().to_owned();
+            return Err(Error::Damaged { path, what: "another file is in its place".to_owned() });
+        }
+        let keep = self.next;
+        let forgotten = guarded(move || {
+            store.forget(keep)?;
+            Ok((store.scan(&mut |_, _| {})?, store))
         });
-        self.held = counted.map_err(|error| error_of(&*self.place, error))?;
+        let (held, store) = forgotten.map_err(|error| error_of(&*self.place, error))?;
+        self.held = held;
+        self.packing = Packing::default();
         Ok(store)
     }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        // Everything acknowledged is on the disk; what closing could not write, opening finds out.
+        let store = self.store.take();
+        guarded(move || {
+            drop(store);
+            Ok(())
+        })
+        .ok();
+    }
+}
+
+/// What an entry occupies behind those that were counted before.
+fn count(packing: &mut Packing, entry: &Entry) -> Result<u64, Error> {
+    let bytes = entry.head.len().saturating_add(entry.body.len());
+    if bytes > ENTRY_BYTES_MAX {
+        return Err(Error::TooLarge { bytes });
+    }
+    Ok(packing.add(row::FIXED_BYTES + entry.head.len(), entry.body.len()))
 }
 
 /// Opens a database and counts what is in it.
@@ -291,12 +342,29 @@ fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
     }
 }
 
+/// An error of the storage engine, by what it means for us.
 fn error_of(place: &dyn Place, error: redb::Error) -> Error {
     let path = place.path().to_owned();
+    let damaged = |what| Error::Damaged { path: path.clone(), what };
     match error {
-        redb::Error::Corrupted(what) => Error::Damaged { path, what },
-        redb::Error::DatabaseAlreadyOpen => Error::Locked { path },
-        other => Error::Disk(other.to_string()),
+        redb::Error::Corrupted(what) => damaged(what),
+        // A file that was opened has our tables, and reads as far as its header says.
+        redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_) => damaged(error.to_string()),
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            damaged(error.to_string())
+        }
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Error::Foreign { path, found: error.to_string() }
+        }
+        redb::Error::UpgradeRequired(_) => Error::Foreign { path, found: error.to_string() },
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            Error::Locked { path }
+        }
+        redb::Error::Io(error) => Error::Disk(error),
+        other => Error::Disk(io::Error::other(other)),
     }
 }
 

@@ -4,13 +4,14 @@
 //! | --- | --- | --- |
 //! | `meta` | `format`, `next` | the format's version, the next entry's key |
 //! | `heads` | key | [`Row`](super::row::Row) |
-//! | `bodies` | key | the body |
+//! | `bodies` | key, piece | [`PIECE_BYTES`] of the body, the last piece less |
 //!
 //! Every change is one transaction that is synced before it returns. Errors are redb's; what it calls
 //! corrupted and what we do is one thing.
 
 use redb::{Database, ReadableDatabase, TableDefinition, TableError, TableHandle};
 
+use super::footprint::PIECE_BYTES;
 use super::row::Row;
 use super::{Entry, Held};
 
@@ -19,7 +20,7 @@ pub(super) const FORMAT: u64 = 1;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const HEADS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("heads");
-const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
+const BODIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("bodies");
 const META_FORMAT: &str = "format";
 const META_NEXT: &str = "next";
 
@@ -104,18 +105,20 @@ impl Store {
         Ok(held)
     }
 
-    /// Appends entries under `first` and the keys behind it.
-    pub(super) fn append(&self, first: u64, entries: &[Entry]) -> Result<Held> {
+    /// Appends entries, each with what it occupies, under `first` and the keys behind it.
+    pub(super) fn append(&self, first: u64, entries: &[(&Entry, u64)]) -> Result<Held> {
         let write = self.db.begin_write()?;
         let mut held = Held::default();
         {
             let mut heads = write.open_table(HEADS)?;
             let mut bodies = write.open_table(BODIES)?;
             let mut key = first;
-            for entry in entries {
-                let row = Row::new(entry.records, &entry.head, &entry.body);
+            for (entry, occupied) in entries {
+                let row = Row::new(entry, *occupied);
                 heads.insert(key, row.encode(key).as_slice())?;
-                bodies.insert(key, &*entry.body)?;
+                for (piece, bytes) in (0..).zip(entry.body.chunks(PIECE_BYTES)) {
+                    bodies.insert((key, piece), bytes)?;
+                }
                 held.add(&row);
                 key += 1;
             }
@@ -133,13 +136,19 @@ impl Store {
         let (key, row) = item?;
         let (key, row) = (key.value(), row.value());
         let row = Row::decode(key, row).ok_or_else(|| broken(key))?;
-        let body = read.open_table(BODIES)?.get(key)?;
-        let whole = body.filter(|body| row.owns(body.value()));
-        let read = whole.map_or(Read::Corrupt(row.records), |body| {
-            let body = bytes::Bytes::copy_from_slice(body.value());
-            Read::Whole(Entry { records: row.records, head: row.head.to_vec(), body })
-        });
-        Ok(Some((key, read)))
+        let mut body = Vec::with_capacity(row.body_bytes as usize);
+        for piece in read.open_table(BODIES)?.range((key, 0)..=(key, u32::MAX))? {
+            let (_, piece) = piece?;
+            // What is longer than it should be is corrupt already: no need to hold it all.
+            if body.len() <= row.body_bytes as usize {
+                body.extend_from_slice(piece.value());
+            }
+        }
+        if !row.owns(&body) {
+            return Ok(Some((key, Read::Corrupt(row.records))));
+        }
+        let head = row.head.to_vec();
+        Ok(Some((key, Read::Whole(Entry { records: row.records, head, body: body.into() }))))
     }
 
     /// Removes entries; says what they were together.
@@ -154,11 +163,17 @@ impl Store {
                     let row = Row::decode(key, row.value()).ok_or_else(|| broken(key))?;
                     held.add(&row);
                 }
-                bodies.remove(key)?;
+                bodies.retain_in((key, 0)..=(key, u32::MAX), |_, _| false)?;
             }
         }
         write.commit()?;
         Ok(held)
+    }
+
+    /// Moves what is left to the beginning of the file and cuts off the rest.
+    pub(super) fn compact(&mut self) -> Result<()> {
+        self.db.compact()?;
+        Ok(())
     }
 
     /// Removes what may have been written under `next` and the keys behind it.
@@ -166,7 +181,7 @@ impl Store {
         let write = self.db.begin_write()?;
         {
             write.open_table(HEADS)?.retain_in(next.., |_, _| false)?;
-            write.open_table(BODIES)?.retain_in(next.., |_, _| false)?;
+            write.open_table(BODIES)?.retain_in((next, 0).., |_, _| false)?;
             write.open_table(META)?.insert(META_NEXT, next)?;
         }
         Ok(write.commit()?)

@@ -1,0 +1,406 @@
+//! Tests of the spool on a disk that fails, forgets and rots.
+
+use std::collections::VecDeque;
+use std::io::{Error as IoError, ErrorKind};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use redb::{Database, StorageBackend};
+
+use super::*;
+
+/// When the disk begins to fail. It then does so until it is healed.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// After so many writes.
+    Write(u32),
+    /// At the sync after so many.
+    Sync(u32),
+    /// When the file would have more bytes.
+    Space(usize),
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Len(usize),
+    Bytes(usize, Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What a crash leaves for certain.
+    synced: Vec<u8>,
+    /// What is read.
+    live: Vec<u8>,
+    /// What was written since the last sync.
+    pending: Vec<Change>,
+    fault: Option<Fault>,
+    /// The process is gone: nothing reaches the disk any more.
+    gone: bool,
+}
+
+impl State {
+    fn change(&mut self, change: Change) -> Result<(), IoError> {
+        let end = match &change {
+            Change::Len(len) => *len,
+            Change::Bytes(at, bytes) => at + bytes.len(),
+        };
+        match &mut self.fault {
+            _ if self.gone => return Err(ErrorKind::Other.into()),
+            Some(Fault::Write(0)) => return Err(ErrorKind::Other.into()),
+            Some(Fault::Write(left)) => *left -= 1,
+            Some(Fault::Space(len)) if end > *len => return Err(ErrorKind::StorageFull.into()),
+            _ => {}
+        }
+        apply(&mut self.live, &change);
+        self.pending.push(change);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), IoError> {
+        match &mut self.fault {
+            _ if self.gone => return Err(ErrorKind::Other.into()),
+            Some(Fault::Sync(0)) => return Err(ErrorKind::Other.into()),
+            Some(Fault::Sync(left)) => *left -= 1,
+            _ => {}
+        }
+        for change in std::mem::take(&mut self.pending) {
+            apply(&mut self.synced, &change);
+        }
+        Ok(())
+    }
+
+    /// The power goes: of what was not synced, some writes happened and some did not.
+    fn crash(&mut self, random: &mut SmallRng) {
+        let share = [0.0, 0.5, 0.9, 1.0][random.random_range(0..4)];
+        for change in std::mem::take(&mut self.pending) {
+            if random.random_bool(share) {
+                apply(&mut self.synced, &change);
+            }
+        }
+        self.live = self.synced.clone();
+        (self.fault, self.gone) = (None, false);
+    }
+}
+
+fn apply(file: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Len(len) => file.resize(*len, 0),
+        Change::Bytes(at, bytes) => {
+            file.resize(file.len().max(at + bytes.len()), 0);
+            file[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Disk(Arc<Mutex<State>>);
+
+impl Disk {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn spool(&self) -> Result<Spool, Error> {
+        Spool::load(Box::new(self.clone()), 1 << 30)
+    }
+}
+
+impl Place for Disk {
+    fn open(&self) -> store::Result<Database> {
+        file::database(self.clone())
+    }
+
+    fn path(&self) -> &Path {
+        Path::new("disk")
+    }
+}
+
+fn offset(n: u64) -> usize {
+    usize::try_from(n).unwrap()
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, IoError> {
+        Ok(self.state().live.len() as u64)
+    }
+
+    fn read(&self, at: u64, out: &mut [u8]) -> Result<(), IoError> {
+        let state = self.state();
+        let bytes = state.live.get(offset(at)..).and_then(|rest| rest.get(..out.len()));
+        out.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), IoError> {
+        self.state().change(Change::Len(offset(len)))
+    }
+
+    fn sync_data(&self) -> Result<(), IoError> {
+        self.state().sync()
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> Result<(), IoError> {
+        self.state().change(Change::Bytes(offset(at), data.to_vec()))
+    }
+}
+
+fn entry(n: u64, bytes: usize) -> Entry {
+    let body: Vec<u8> = (0..bytes as u64).map(|at| (at * 7 + n).to_le_bytes()[0]).collect();
+    let head = n.to_le_bytes().repeat(bytes % 4);
+    Entry { records: u32::try_from(n).unwrap() + 1, head, body: body.into() }
+}
+
+/// Everything in the spool, by `next`; corrupt entries are removed and counted.
+fn all(spool: &mut Spool) -> Result<(VecDeque<(Key, Entry)>, usize), Error> {
+    let (mut found, mut corrupt, mut after) = (VecDeque::new(), 0, None);
+    loop {
+        match spool.next(after) {
+            Ok(None) => return Ok((found, corrupt)),
+            Ok(Some((key, entry))) => {
+                after = Some(key);
+                found.push_back((key, entry));
+            }
+            Err(Error::Corrupt { key, .. }) => {
+                corrupt += 1;
+                spool.remove(&[key])?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Vec<usize>),
+    Remove(usize),
+    Break(Fault),
+    Heal,
+    Reopen,
+    Crash(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let sizes = prop_oneof![4 => 0_usize..300, 2 => 0_usize..9000, 1 => 0_usize..60_000];
+    let fault = prop_oneof![
+        (0_u32..12).prop_map(Fault::Write),
+        (0_u32..4).prop_map(Fault::Sync),
+        (0_usize..1_500_000).prop_map(Fault::Space),
+    ];
+    let step = prop_oneof![
+        8 => prop::collection::vec(sizes, 1..5).prop_map(Step::Append),
+        5 => (0_usize..6).prop_map(Step::Remove),
+        3 => fault.prop_map(Step::Break),
+        3 => Just(Step::Heal),
+        1 => Just(Step::Reopen),
+        2 => any::<u64>().prop_map(Step::Crash),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+/// What must be in the spool, and what may be there or not.
+#[derive(Debug, Default)]
+struct Model {
+    kept: VecDeque<(Key, Entry)>,
+    /// Keys whose removal failed.
+    unsure: Vec<Key>,
+    /// Appends that failed since one did not: opening may find one of them after a crash.
+    failed: Vec<Vec<Entry>>,
+    last: Option<Key>,
+    entries: u64,
+}
+
+impl Model {
+    fn append(&mut self, spool: &mut Spool, sizes: &[usize]) {
+        let new = self.entries..;
+        let entries: Vec<Entry> = new.zip(sizes).map(|(n, bytes)| entry(n, *bytes)).collect();
+        self.entries += entries.len() as u64;
+        match spool.append(&entries) {
+            Ok(first) => {
+                assert!(self.last < Some(first), "keys grow");
+                self.last = Some(first.plus(entries.len() as u64 - 1));
+                self.kept.extend((0..).map(|n| first.plus(n)).zip(entries));
+                self.failed.clear();
+            }
+            Err(Error::Disk(_)) => self.failed.push(entries),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn remove(&mut self, spool: &mut Spool, count: usize) {
+        let keys: Vec<Key> = self.kept.iter().take(count).map(|it| it.0).collect();
+        match spool.remove(&keys) {
+            Ok(()) => drop(self.kept.drain(..keys.len())),
+            Err(Error::Disk(_)) => self.unsure.extend(keys),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Compares with what is there, and takes that for what is kept.
+    fn check(&mut self, spool: &mut Spool, crashed: bool) {
+        let (mut found, corrupt) = all(spool).expect("the disk is whole");
+        assert_eq!(corrupt, 0);
+        assert_eq!(
+            (spool.entries(), self.entries_of(&found)),
+            (found.len() as u64, spool.records())
+        );
+        let known = found.iter().take_while(|it| Some(it.0) <= self.last).count();
+        let more: Vec<Entry> = found.iter().skip(known).map(|it| it.1.clone()).collect();
+        assert!(
+            more.is_empty() || crashed && self.failed.contains(&more),
+            "only what was appended"
+        );
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.retain(|it| !self.unsure.contains(&it.0) || found.iter().any(|other| other.0 == it.0));
+        assert!(kept.iter().eq(found.iter().take(known)), "all that was acknowledged, in order");
+        self.last = self.last.max(found.back().map(|it| it.0));
+        self.kept = std::mem::take(&mut found);
+        self.unsure.clear();
+        self.failed.clear();
+    }
+
+    fn entries_of(&self, found: &VecDeque<(Key, Entry)>) -> u64 {
+        found.iter().map(|it| u64::from(it.1.records)).sum()
+    }
+}
+
+fn run(steps: Vec<Step>) {
+    let disk = Disk::default();
+    let mut spool = disk.spool().unwrap();
+    let mut model = Model::default();
+    for step in steps {
+        match step {
+            Step::Append(sizes) => model.append(&mut spool, &sizes),
+            Step::Remove(count) => model.remove(&mut spool, count),
+            Step::Break(fault) => disk.state().fault = Some(fault),
+            Step::Heal => {
+                disk.state().fault = None;
+                model.check(&mut spool, false);
+            }
+            Step::Reopen => {
+                disk.state().fault = None;
+                drop(spool);
+                spool = disk.spool().unwrap();
+                // Closing does not tell whether the last append failed.
+                model.check(&mut spool, true);
+            }
+            Step::Crash(seed) => {
+                disk.state().gone = true;
+                drop(spool);
+                disk.state().crash(&mut SmallRng::seed_from_u64(seed));
+                spool = disk.spool().unwrap();
+                model.check(&mut spool, true);
+            }
+        }
+    }
+    disk.state().fault = None;
+    model.check(&mut spool, false);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever fails: what was acknowledged is there in order, and nothing else.
+    #[test]
+    fn nothing_acknowledged_is_lost_and_nothing_else_appears(steps in steps()) {
+        run(steps);
+    }
+}
+
+/// A file with entries of several sizes.
+fn sample() -> Vec<u8> {
+    let disk = Disk::default();
+    let mut spool = disk.spool().unwrap();
+    for n in 0..12 {
+        spool.append(&[entry(n, 30), entry(n, 3000 * offset(n))]).unwrap();
+    }
+    spool.remove(&[Key(1), Key(2), Key(9)]).unwrap();
+    drop(spool);
+    std::mem::take(&mut disk.state().live)
+}
+
+fn damage(file: &mut Vec<u8>, random: &mut SmallRng) {
+    let at = random.random_range(0..file.len());
+    // Half of all hits where most pointers are.
+    let at = if random.random() { at % 40_000 } else { at };
+    let end = (at + random.random_range(1..300)).min(file.len());
+    match random.random_range(0..5) {
+        0 => file[at] ^= 1 << random.random_range(0..8),
+        1 => random.fill(&mut file[at..end]),
+        2 => file[at..end].fill(0),
+        3 => file[at..end].fill(0xFF),
+        _ => file.truncate(at),
+    }
+}
+
+/// Uses a spool in every way; nothing but the kinds of errors that the caller expects may come.
+fn use_up(spool: &mut Spool) -> Result<(), Error> {
+    spool.heads(|_, _, _| {})?;
+    spool.append(&[entry(1, 5000)])?;
+    let (found, _) = all(spool)?;
+    let keys: Vec<Key> = found.iter().map(|it| it.0).collect();
+    spool.remove(&keys)
+}
+
+fn expected(error: &Error) -> bool {
+    matches!(error, Error::Damaged { .. } | Error::Foreign { .. } | Error::Disk(_))
+}
+
+#[test]
+fn a_damaged_file_is_told_apart_and_never_a_panic() {
+    let whole = sample();
+    for seed in 0..3000 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let disk = Disk::default();
+        let mut file = whole.clone();
+        for _ in 0..random.random_range(1..4) {
+            if !file.is_empty() {
+                damage(&mut file, &mut random);
+            }
+        }
+        disk.state().live = file;
+        let result = disk.spool().and_then(|mut spool| use_up(&mut spool));
+        assert!(result.as_ref().err().is_none_or(expected), "seed {seed}: {result:?}");
+    }
+}
+
+#[test]
+fn a_file_that_rots_while_it_is_open_is_never_a_panic() {
+    let whole = sample();
+    for seed in 0..1000 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let disk = Disk::default();
+        disk.state().live = whole.clone();
+        let mut spool = disk.spool().unwrap();
+        for _ in 0..3 {
+            damage(&mut disk.state().live, &mut random);
+            let result = use_up(&mut spool);
+            assert!(result.as_ref().err().is_none_or(expected), "seed {seed}: {result:?}");
+            if disk.state().live.is_empty() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn random_bytes_are_no_spool() {
+    for seed in 0..500 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut file = vec![0; random.random_range(1..200_000)];
+        random.fill(&mut file[..]);
+        if seed % 2 == 0 {
+            // As far as the magic number goes, it is one.
+            let whole = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+            let len = file.len().min(whole.len());
+            file[..len].copy_from_slice(&whole[..len]);
+        }
+        let disk = Disk::default();
+        disk.state().live = file;
+        let result = disk.spool();
+        assert!(result.as_ref().is_err_and(expected), "seed {seed}: {result:?}");
+    }
+}
