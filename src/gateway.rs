@@ -91,6 +91,9 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
             tracing::info!(sensor = name, "qos = 2 is granted as 1: readings come at least once");
         }
     }
+    for (key, text) in settings.plan.warnings() {
+        tracing::warn!("{key}: {text}");
+    }
 }
 
 fn say_where_to_look(plan: &Plan) {

@@ -20,6 +20,7 @@ use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source};
 
 mod check;
+mod warnings;
 
 /// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
 pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
