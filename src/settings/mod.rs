@@ -4,7 +4,8 @@
 //! comes out. Each section is then read by the part that owns it. A value that cannot be read is
 //! noted with its key and left out, and the section is read again without it, until it reads: so
 //! one report names every mistake, and the variable where it comes from one. Relations between
-//! sections are checked at the end, by the plan.
+//! sections are checked at the end, by the plan; then, where they will be used, the files that it
+//! names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use self::words::nearest;
 pub use self::environment::PREFIX;
 
 mod environment;
+mod files;
 mod sections;
 mod words;
 
@@ -88,6 +90,15 @@ pub struct Problem {
     pub text: String,
     /// The environment variable that set the key.
     pub variable: Option<String>,
+}
+
+/// Whether the files that the settings name are looked at: by who is going to use all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// One that cannot be used is a mistake.
+    Examined,
+    /// Whoever uses one will see.
+    Unseen,
 }
 
 /// Why there are no settings.
@@ -157,6 +168,7 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Error> {
 pub fn load(
     path: &Path,
     environment: impl Iterator<Item = (OsString, OsString)>,
+    files: Files,
 ) -> Result<Settings, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
@@ -173,7 +185,10 @@ pub fn load(
     })?;
     let overrides = Overrides::find(environment, &tree);
     overrides.apply(&mut tree);
-    let (settings, problems) = read(tree, &overrides);
+    let (settings, mut problems) = read(tree, &overrides);
+    if files == Files::Examined {
+        problems.extend(files::problems(&settings.plan).map(|it| overrides.blame(it)));
+    }
     if problems.is_empty() {
         return Ok(settings);
     }
