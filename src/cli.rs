@@ -276,7 +276,7 @@ Every key of the file can be overridden by an environment variable: SLUICEGATE__
 sets age_max in [batch].
 
 Signals: SIGINT and SIGTERM drain within gateway.shutdown_grace; a second one lets go at once, and
-what is not settled stays unacknowledged at the broker.
+what is not settled of QoS 1 stays unacknowledged at the broker; QoS 0 and simulated readings are gone.
 
 Exit codes:
   0   drained, and the books close

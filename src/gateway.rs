@@ -51,6 +51,7 @@ async fn serve(path: &Path, settings: Settings, pace: Arc<Pace>) -> (Exit, Optio
     };
     let seed = clock::now().wall.millis();
     introduce(path, &settings, seed);
+    let fate = fate(&settings.plan);
     let pipeline = match Pipeline::build(settings.plan, pace, seed).await {
         Ok(pipeline) => pipeline,
         Err(error) => {
@@ -64,7 +65,7 @@ async fn serve(path: &Path, settings: Settings, pace: Arc<Pace>) -> (Exit, Optio
         report = pipeline.run(stops) => report,
         () = async { signals.forward(stop).await; std::future::pending().await } => return (Exit::Internal, None),
     };
-    (conclude(&report), Some(report.balance))
+    (conclude(&report, &fate), Some(report.balance))
 }
 
 fn introduce(path: &Path, settings: &Settings, seed: u64) {
@@ -91,6 +92,9 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
             tracing::info!(sensor = name, "qos = 2 is granted as 1: readings come at least once");
         }
     }
+    for (key, text) in settings.plan.warnings() {
+        tracing::warn!("{key}: {text}");
+    }
 }
 
 fn say_where_to_look(plan: &Plan) {
@@ -103,7 +107,29 @@ fn say_where_to_look(plan: &Plan) {
     }
 }
 
-fn conclude(report: &Report) -> Exit {
+/// What becomes of readings that are held when the gateway ends.
+fn fate(plan: &Plan) -> String {
+    let mut fates = Vec::new();
+    let acknowledged = plan.intakes().any(|(_, it)| it.qos.granted() > 0);
+    if plan.broker.url == BrokerUrl::Embedded && plan.intakes().next().is_some() {
+        fates.push("MQTT readings are gone with the embedded broker");
+    } else {
+        if acknowledged {
+            fates.push(
+                "MQTT readings of QoS 1 stay unacknowledged in the broker's session and come again",
+            );
+        }
+        if plan.intakes().next().is_some() {
+            fates.push("MQTT readings of QoS 0 are gone");
+        }
+    }
+    if plan.simulated().next().is_some() {
+        fates.push("simulated readings are gone");
+    }
+    fates.join("; ")
+}
+
+fn conclude(report: &Report, fate: &str) -> Exit {
     if let Some(error) = &report.error {
         tracing::error!("{error}");
     }
@@ -118,10 +144,33 @@ fn conclude(report: &Report) -> Exit {
         (None, None) => Exit::Drained,
     };
     if exit == Exit::Unsettled {
-        tracing::warn!(
-            held = report.balance.held - report.balance.spooled,
-            "stopped before everything was settled: MQTT readings stay unacknowledged at the broker"
-        );
+        let held = report.balance.held - report.balance.spooled;
+        tracing::warn!(held, "stopped before everything was settled: {fate}");
     }
     exit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_of_held_readings_is_said_for_the_kinds_that_there_are() {
+        let plan = |url: &str, sensors: &[&str]| {
+            let mut plan = Plan::default();
+            plan.broker.url = BrokerUrl::try_from(url.to_owned()).unwrap();
+            for (name, kind) in sensors.iter().enumerate() {
+                plan.sensors.insert(name.to_string(), serde_json::from_str(kind).unwrap());
+            }
+            fate(&plan)
+        };
+        let (made_up, lossy) = (r#"{"simulated":{}}"#, r#"{"mqtt":{"topic":"a","qos":0}}"#);
+        let sure = r#"{"mqtt":{"topic":"b"}}"#;
+        assert_eq!(plan("mqtt://h", &[made_up]), "simulated readings are gone");
+        assert_eq!(plan("mqtt://h", &[lossy]), "MQTT readings of QoS 0 are gone");
+        let both = plan("mqtt://h", &[sure, made_up]);
+        assert!(both.contains("QoS 1 stay") && both.contains("simulated readings are gone"));
+        let embedded = plan("embedded", &[sure]);
+        assert!(embedded.contains("gone with the embedded") && !embedded.contains("stay"));
+    }
 }

@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use sluicegate::cli::{Cli, Command};
 use sluicegate::exit::Exit;
+use sluicegate::settings::Files;
 use sluicegate::{commands, gateway, settings, tools};
 
 fn main() -> ExitCode {
@@ -30,7 +31,12 @@ fn main() -> ExitCode {
 
 fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let path = settings::find(command.config().config.as_deref())?;
-    let settings = settings::load(&path, std::env::vars_os())?;
+    let files = match command {
+        Command::Run(_) | Command::Check(_) => Files::Examined,
+        // These use one broker of two, or say themselves what they cannot do.
+        Command::Simulate(_) | Command::Verify(_) | Command::Doctor(_) => Files::Unseen,
+    };
+    let settings = settings::load(&path, std::env::vars_os(), files)?;
     let (exit, said) = match command {
         Command::Run(_) => {
             let (exit, balance) = gateway::run(&path, settings);

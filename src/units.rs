@@ -7,27 +7,17 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A duration, written as text: `"100ms"`, `"10s"`, `"1h 30m"`; `0` needs no unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "Text", into = "String")]
+#[serde(try_from = "Value", into = "String")]
 pub struct Span(pub Duration);
 
 /// A size in bytes, written as text: `"64MiB"`, `"500kB"`. At most 4 GiB − 1; never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "Text", into = "String")]
+#[serde(try_from = "Value", into = "String")]
 pub struct Size(pub NonZeroU32);
-
-/// Text, or the number that an environment variable looks like.
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "is neither a duration such as \"100ms\" nor a size such as \"64MiB\""
-)]
-enum Text {
-    Number(u64),
-    Text(String),
-}
 
 impl Span {
     /// So many milliseconds.
@@ -51,23 +41,31 @@ impl Size {
 /// The longest duration; a longer one is refused, so that no deadline leaves the clock's range.
 const SPAN_MAX: Duration = Duration::from_hours(365 * 24);
 
-impl TryFrom<Text> for Span {
+/// A number is what an environment variable may look like; no other value is repeated in a message.
+impl TryFrom<Value> for Span {
     type Error = String;
 
-    fn try_from(text: Text) -> Result<Self, String> {
-        match text {
-            Text::Number(0) => Ok(Self(Duration::ZERO)),
-            Text::Number(n) => Err(format!("{n} has no unit: write \"{n}ms\" or \"{n}s\"")),
-            Text::Text(text) => match humantime::parse_duration(&text) {
-                Ok(span) if span > SPAN_MAX => {
-                    Err(format!("{text:?} is more than a year: write \"365d\" at most"))
-                }
-                Ok(span) => Ok(Self(span)),
-                Err(error) => {
-                    Err(format!("{text:?} is not a duration ({error}): write \"100ms\" or \"10s\""))
-                }
-            },
+    fn try_from(value: Value) -> Result<Self, String> {
+        let text = text(&value).ok_or("is not a duration: write \"100ms\" or \"10s\"")?;
+        match humantime::parse_duration(&text) {
+            Ok(span) if span > SPAN_MAX => {
+                Err(format!("{value} is more than a year: write \"365d\" at most"))
+            }
+            Ok(span) => Ok(Self(span)),
+            Err(_) if text.parse::<u64>().is_ok() => {
+                Err(format!("{text} has no unit: write \"{text}ms\" or \"{text}s\""))
+            }
+            Err(_) => Err(format!("{value} is not a duration: write \"100ms\" or \"10s\"")),
         }
+    }
+}
+
+/// The text of a value that is text or a number.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
     }
 }
 
@@ -83,19 +81,18 @@ impl fmt::Display for Span {
     }
 }
 
-impl TryFrom<Text> for Size {
+impl TryFrom<Value> for Size {
     type Error = String;
 
-    fn try_from(text: Text) -> Result<Self, String> {
-        let bytes = match &text {
-            Text::Number(bytes) => *bytes,
-            Text::Text(text) => {
-                let size = ByteSize::from_str(text);
-                size.map_err(|_| format!("{text:?} is not a size: write \"64MiB\""))?.as_u64()
-            }
-        };
-        let fits = u32::try_from(bytes).map_err(|_| format!("{bytes} bytes is 4 GiB or more"))?;
-        NonZeroU32::new(fits).map(Self).ok_or_else(|| "a size of 0 bounds nothing".to_owned())
+    fn try_from(value: Value) -> Result<Self, String> {
+        let text = text(&value).ok_or("is not a size: write \"64MiB\"")?;
+        let size = ByteSize::from_str(&text);
+        let bytes = size.map_err(|_| format!("{value} is not a size: write \"64MiB\""))?.as_u64();
+        let fits = u32::try_from(bytes)
+            .map_err(|_| format!("{value} is 4 GiB or more: write \"4095MiB\" at most"))?;
+        NonZeroU32::new(fits)
+            .map(Self)
+            .ok_or_else(|| format!("{value} leaves no room: write \"64MiB\""))
     }
 }
 
@@ -140,6 +137,12 @@ mod tests {
         }
         assert!(read::<Span>("\"500000000000y\"").unwrap_err().contains("365d"));
         let error = read::<Span>("100").unwrap_err();
-        assert!(error.contains("write \"100ms\" or \"100s\""), "{error}");
+        assert!(error.contains("100 has no unit: write \"100ms\" or \"100s\""), "{error}");
+        for bad in ["-1", "1.5", "\"5\"", "true", "[]", "{}", "null"] {
+            assert!(read::<Span>(bad).unwrap_err().contains("write \""), "{bad}");
+        }
+        for bad in ["-1", "0.5", "true", "[]", "{}", "null", "\"-1MiB\"", "0"] {
+            assert!(read::<Size>(bad).unwrap_err().contains("write \""), "{bad}");
+        }
     }
 }

@@ -247,6 +247,95 @@ fn an_unknown_environment_variable_is_a_mistake() {
 }
 
 #[test]
+fn a_mistake_that_the_environment_makes_names_its_variable() {
+    let check = || Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &[]));
+    for (name, value, words) in [
+        (
+            "SLUICEGATE__BATCH__AGE_MAXX",
+            "1s",
+            ["1 mistake in what the environment sets", "AGE_MAXX (batch.age_maxx): is not known"],
+        ),
+        (
+            "SLUICEGATE__QUEUE__RECORDS_MAX",
+            "0",
+            ["1 mistake in what the environment sets", "RECORDS_MAX (queue.records_max): 0 is too"],
+        ),
+        // The key that is at fault is the file's or a default; what makes it one is the variable.
+        (
+            "SLUICEGATE__QUEUE__RECORDS_MAX",
+            "10",
+            [
+                "batch.records_max: is above queue.records_max = 10",
+                "(queue.records_max is set by the environment: SLUICEGATE__QUEUE__RECORDS_MAX)",
+            ],
+        ),
+        (
+            "SLUICEGATE__SENSORS__FLEET__SIMULATED__COUNT",
+            "3",
+            ["sensors.fleet: holds 2", "environment: SLUICEGATE__SENSORS__FLEET__SIMULATED__COUNT"],
+        ),
+        (
+            "SLUICEGATE__BROKER__PASSWORD_FILE",
+            "nowhere",
+            ["SLUICEGATE__BROKER__PASSWORD_FILE (broker.password_file): nowhere", "does not exist"],
+        ),
+    ] {
+        refused(check().env(name, value), &words);
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_all_in_one_report() {
+    let more = [
+        "broker.url = \"mqtts://127.0.0.1:1\"",
+        "broker.username = \"gateway\"",
+        "broker.password_file = \"nowhere\"",
+        "broker.tls = { ca_file = \".\", cert_file = \"empty\", key_file = \"k\" }",
+        "output.broker = { url = \"mqtt://h\", username = \"u\", password_file = \"long\" }",
+    ];
+    let topic = "sensors.fleet.mqtt.topic = \"a\"\n";
+    let config = more.iter().fold(topic.to_owned(), |text, line| text + line + "\n");
+    let words = [
+        "5 mistakes",
+        "broker.password_file: nowhere: does not exist: create it",
+        "broker.tls.ca_file: .: is a folder: name the file in it",
+        "broker.tls.cert_file: empty: is empty",
+        "broker.tls.key_file: k: does not exist",
+        "output.broker.password_file: long: is too long: a password has 65535 bytes at most",
+    ];
+    for launch in [Gateway::with_config(&config), Gateway::command("check", &config)] {
+        let long = SECRET.repeat(65_536 / SECRET.len() + 1);
+        refused(launch.file("empty", "").file("long", &long), &words);
+    }
+    // MQTT's limit itself will do, and the line's end does not count.
+    let fine = "broker.username = \"u\"\nbroker.password_file = \"p\"\n";
+    let config = fleet("mqtt://127.0.0.1:1", &[fine]);
+    let password = format!("{}\r\n", "x".repeat(65_535));
+    let mut gateway = Gateway::command("check", &config).file("p", &password).start();
+    assert_eq!(gateway.wait_exit(SOON), 0, "{}", gateway.text());
+}
+
+#[test]
+fn a_policy_that_cannot_choose_is_warned_of_by_check_and_at_start() {
+    let broker = Broker::start();
+    let config = fleet(&broker.url(), &["queue.on_full = \"keep_latest\""]);
+    let warning = "\"keep_latest\" chooses among readings that wait, but up to 8500";
+    let mut check = Gateway::command("check", &config).start();
+    assert_eq!(check.wait_exit(SOON), 0, "{}", check.text());
+    let text = check.stdout();
+    assert!(text.contains("# Warnings") && text.contains(warning), "{text}");
+    assert!(text.contains("queue.records_max to 9000 or more"), "{text}");
+    let mut gateway = subscribed(&config);
+    assert!(gateway.text().contains(warning), "{}", gateway.text());
+    drained(&mut gateway);
+    let enough =
+        fleet(&broker.url(), &["queue.on_full = \"keep_latest\"", "queue.records_max = 9000"]);
+    let mut check = Gateway::command("check", &enough).start();
+    assert_eq!(check.wait_exit(SOON), 0);
+    assert!(!check.stdout().contains("Warnings"), "{}", check.stdout());
+}
+
+#[test]
 fn check_prints_what_is_in_effect_the_bound_and_every_client_and_topic() {
     let more = [
         "sensors.TEMP.simulated.count = 3",
@@ -299,6 +388,7 @@ fn every_file_in_config_is_accepted() {
             assert!(code == 64 && text.contains("without the embedded broker"), "{text}");
         } else {
             assert_eq!(code, 0, "{}: {text}", path.display());
+            assert!(!text.contains("# Warnings"), "{}: {text}", path.display());
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The whole configuration: file, environment, checks; all mistakes in one report.
 //!
-//! The file's text and the overrides go through the `config` crate. Each section is then read by
-//! the part that owns it. A value that cannot be read is noted with its key and left out, and the
-//! section is read again without it, until it reads: so one report names every mistake, in the
-//! words of the type that refused it. Relations between sections are checked at the end, by the
-//! plan.
+//! The file's text goes through the `config` crate; the environment's overrides are set in what
+//! comes out. Each section is then read by the part that owns it. A value that cannot be read is
+//! noted with its key and left out, and the section is read again without it, until it reads: so
+//! one report names every mistake, and the variable where it comes from one. Relations between
+//! sections are checked at the end, by the plan; then, where they will be used, the files that it
+//! names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,15 +18,19 @@ use serde_json::{Map, Value};
 
 use crate::pipeline::plan::Plan;
 
-use self::sections::{Sections, nearest};
+use self::environment::Overrides;
+use self::sections::Sections;
+use self::words::nearest;
 
+pub use self::environment::PREFIX;
+
+mod environment;
+mod files;
 mod sections;
+mod words;
 
 /// Where the file is looked for, in this order, when none is given.
 pub const FILES: [&str; 2] = ["config/sluicegate.toml", "/etc/sluicegate/sluicegate.toml"];
-
-/// What begins the name of an overriding environment variable; `__` stands between keys.
-pub const PREFIX: &str = "SLUICEGATE__";
 
 /// Mistakes that are reported at once; a file with more has them in turn.
 const PROBLEMS_MAX: usize = 100;
@@ -83,6 +88,17 @@ pub struct Problem {
     pub key: String,
     /// What is wrong, and what would be right.
     pub text: String,
+    /// The environment variable that set the key.
+    pub variable: Option<String>,
+}
+
+/// Whether the files that the settings name are looked at: by who is going to use all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// One that cannot be used is a mistake.
+    Examined,
+    /// Whoever uses one will see.
+    Unseen,
 }
 
 /// Why there are no settings.
@@ -108,7 +124,7 @@ pub enum Error {
         text: String,
     },
     /// The file has mistakes.
-    #[error("{}: {} in the configuration\n{}", path.display(), count(problems.len()), lines(problems))]
+    #[error("{}: {}\n{}", path.display(), count(problems), lines(problems))]
     Problems {
         /// Its path.
         path: PathBuf,
@@ -117,8 +133,13 @@ pub enum Error {
     },
 }
 
-fn count(mistakes: usize) -> String {
-    if mistakes == 1 { "1 mistake".into() } else { format!("{mistakes} mistakes") }
+fn count(problems: &[Problem]) -> String {
+    let from_environment = problems.iter().all(|it| it.variable.is_some());
+    let place = if from_environment { "what the environment sets" } else { "the configuration" };
+    match problems.len() {
+        1 => format!("1 mistake in {place}"),
+        mistakes => format!("{mistakes} mistakes in {place}"),
+    }
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -127,7 +148,10 @@ fn lines(problems: &[Problem]) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "  {}: {}", self.key, self.text)
+        match &self.variable {
+            Some(variable) => write!(f, "  {variable} ({}): {}", self.key, self.text),
+            None => write!(f, "  {}: {}", self.key, self.text),
+        }
     }
 }
 
@@ -144,28 +168,27 @@ pub fn find(given: Option<&Path>) -> Result<PathBuf, Error> {
 pub fn load(
     path: &Path,
     environment: impl Iterator<Item = (OsString, OsString)>,
+    files: Files,
 ) -> Result<Settings, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
-    let syntax = |error: config::ConfigError| Error::Syntax {
-        path: path.to_owned(),
-        text: without_excerpt(&error.to_string()),
-    };
     let format = match path.extension().and_then(|it| it.to_str()) {
         Some("json") => FileFormat::Json,
         Some("yaml" | "yml") => FileFormat::Yaml,
         _ => FileFormat::Toml,
     };
-    let builder = Config::builder().add_source(File::from_str(&text, format));
-    let file =
-        builder.clone().build().and_then(Config::try_deserialize::<Value>).map_err(syntax)?;
-    let mut builder = builder;
-    let overridden = overrides(environment, &file);
-    for (key, text) in &overridden {
-        builder = builder.set_override(key, typed(text)).map_err(syntax)?;
+    let file = Config::builder().add_source(File::from_str(&text, format)).build();
+    let file = file.and_then(Config::try_deserialize::<Value>);
+    let mut tree = file.map_err(|error| Error::Syntax {
+        path: path.to_owned(),
+        text: syntax(&error.to_string()),
+    })?;
+    let overrides = Overrides::find(environment, &tree);
+    overrides.apply(&mut tree);
+    let (settings, mut problems) = read(tree, &overrides);
+    if files == Files::Examined {
+        problems.extend(files::problems(&settings.plan).map(|it| overrides.blame(it)));
     }
-    let tree = builder.build().and_then(Config::try_deserialize::<Value>).map_err(syntax)?;
-    let (settings, problems) = read(tree, &overridden);
     if problems.is_empty() {
         return Ok(settings);
     }
@@ -173,57 +196,23 @@ pub fn load(
 }
 
 /// A parser's message without the line of the file that it quotes: there may be a password on it.
-fn without_excerpt(text: &str) -> String {
+fn syntax(text: &str) -> String {
+    if text.starts_with("invalid type: ") {
+        return "holds no sections such as [gateway] and [sensors.<name>.<kind>]".into();
+    }
     let quoted = |line: &&str| {
         let start = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
         !start.trim_start().starts_with('|')
     };
-    text.lines().filter(quoted).map(str::trim).collect::<Vec<_>>().join(" ").trim().to_owned()
-}
-
-/// `SLUICEGATE__BATCH__AGE_MAX=1s` as `batch.age_max`. Names are compared with those of the file
-/// without regard to case, so that `SENSORS__TEMP` finds `[sensors.TEMP]`.
-fn overrides(
-    environment: impl Iterator<Item = (OsString, OsString)>,
-    file: &Value,
-) -> BTreeMap<String, String> {
-    let mut overrides = BTreeMap::new();
-    for (name, value) in environment {
-        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
-        let Some(keys) = name.strip_prefix(PREFIX) else { continue };
-        let mut at = Some(file);
-        let mut path = Vec::new();
-        for key in keys.split("__") {
-            let known = at.and_then(Value::as_object);
-            let same = known.and_then(|it| it.keys().find(|it| it.eq_ignore_ascii_case(key)));
-            let key = same.cloned().unwrap_or_else(|| key.to_ascii_lowercase());
-            at = known.and_then(|it| it.get(&key));
-            path.push(key);
-        }
-        overrides.insert(path.join("."), value.to_owned());
-    }
-    overrides
-}
-
-/// An environment variable's value: a boolean or a number where it looks like one.
-fn typed(text: &str) -> config::Value {
-    if let Ok(value) = text.parse::<bool>() {
-        return value.into();
-    }
-    if let Ok(value) = text.parse::<i64>() {
-        return value.into();
-    }
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => value.into(),
-        _ => text.into(),
-    }
+    let text = text.lines().filter(quoted).map(str::trim).collect::<Vec<_>>().join(" ");
+    text.trim().replace("EOF while", "the file ends while")
 }
 
 /// Reads all sections; notes every mistake.
-fn read(tree: Value, overridden: &BTreeMap<String, String>) -> (Settings, Vec<Problem>) {
+fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
     let Value::Object(mut tree) = tree else { return (Settings::default(), problems) };
-    let mut sections = Sections { tree: &mut tree, overridden, problems: &mut problems };
+    let mut sections = Sections { tree: &mut tree, overrides, problems: &mut problems };
     let mut settings = Settings {
         log: sections.take("log"),
         http: sections.take("http"),
@@ -248,9 +237,10 @@ fn read(tree: Value, overridden: &BTreeMap<String, String>) -> (Settings, Vec<Pr
     // What could not be read is at its default here; what is said of a key above it is hearsay.
     let read_well = |key: &str| !problems.iter().any(|it| is_within(&it.key, key));
     let relations = settings.plan.problems().into_iter().filter(|(key, _)| read_well(key));
-    let relations: Vec<_> = relations.map(|(key, text)| Problem { key, text }).collect();
+    let relations: Vec<_> =
+        relations.map(|(key, text)| Problem { key, text, variable: None }).collect();
     problems.extend(relations);
-    (settings, problems)
+    (settings, problems.into_iter().map(|it| overrides.blame(it)).collect())
 }
 
 /// Whether `key` is `of` or lies within it.
@@ -307,10 +297,15 @@ fn write_table(out: &mut String, name: &str, table: &Map<String, Value>) {
 mod tests {
     use super::*;
 
-    fn problems(text: &str) -> Vec<String> {
+    /// The mistakes of a text, as TOML, one a line.
+    pub(super) fn problems(text: &str) -> Vec<String> {
         let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
         let tree = tree.build().unwrap().try_deserialize().unwrap();
-        read(tree, &BTreeMap::new()).1.iter().map(|it| it.to_string().trim().to_owned()).collect()
+        read(tree, &Overrides::default())
+            .1
+            .iter()
+            .map(|it| it.to_string().trim().to_owned())
+            .collect()
     }
 
     #[test]
@@ -343,7 +338,7 @@ mod tests {
             "queue.on_full: \"drop\" is not known; known are: wait, shed_newest, shed_oldest, keep_latest",
             "broker.keep_alive: 30 has no unit: write \"30ms\" or \"30s\"",
             "sensors.boiler.mqtt.topic: has \"#\" before its last level; it can only be the last",
-            "sensors.x.mqtt.topic: is missing",
+            "sensors.x.mqtt.topic: is missing: give a topic such as \"plant/boiler/temperature\"",
             "sensors.y: \"modbus\" is not known; known are: simulated, mqtt",
         ] {
             assert_eq!(problems.iter().filter(|it| *it == expected).count(), 1, "{problems:#?}");
@@ -393,29 +388,23 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_overrides_and_finds_names_whatever_their_case() {
-        let file = serde_json::json!({"sensors": {"TEMP": {"simulated": {"count": 1}}}});
-        let variables = [
-            ("SLUICEGATE__SENSORS__TEMP__SIMULATED__COUNT", "7"),
-            ("SLUICEGATE__BATCH__AGE_MAX", "1s"),
-            ("OTHER", "x"),
-        ];
-        let found = overrides(variables.iter().map(|(k, v)| (k.into(), v.into())), &file);
-        let found: Vec<_> = found.into_iter().collect();
-        let expected = [("batch.age_max", "1s"), ("sensors.TEMP.simulated.count", "7")];
-        assert_eq!(found, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    }
-
-    #[test]
     fn what_is_in_effect_reads_back_the_same() {
         let text = "[sensors.T.simulated]\ncount = 3\n[sensors.m.mqtt]\ntopic = \"a/{sensor}\"\n\
                     payload = { text = {} }\n[broker]\ntls = { ca_file = \"x\" }\nurl = \"mqtts://h\"";
         let parse = |text: &str| {
             let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-            read(tree.build().unwrap().try_deserialize().unwrap(), &BTreeMap::new())
+            read(tree.build().unwrap().try_deserialize().unwrap(), &Overrides::default())
         };
         let (settings, problems) = parse(text);
         assert_eq!(problems, []);
         assert_eq!(parse(&settings.to_toml()), (settings, vec![]));
+    }
+    #[test]
+    fn a_section_that_is_left_empty_is_at_its_defaults() {
+        let tree = serde_json::json!({"queue": null, "sensors": {"x": {"simulated": null}}});
+        let (settings, problems) = read(tree, &Overrides::default());
+        assert_eq!(problems, []);
+        assert_eq!(settings.plan.queue, crate::queue::Settings::default());
+        assert_eq!(settings.plan.simulated().count(), 1);
     }
 }

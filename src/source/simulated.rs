@@ -68,7 +68,9 @@ impl TryFrom<u32> for Count {
     fn try_from(count: u32) -> Result<Self, String> {
         match count {
             0 => Err("no sensor at all: write 1 or more, or remove the entry".into()),
-            n if n > SIMULATED_COUNT_MAX => Err(format!("more than {SIMULATED_COUNT_MAX} sensors")),
+            n if n > SIMULATED_COUNT_MAX => {
+                Err(format!("{n} is too large: write {SIMULATED_COUNT_MAX} at most"))
+            }
             n => Ok(Self(n)),
         }
     }
@@ -96,23 +98,23 @@ pub enum Model {
     /// A sine wave.
     Sine {
         /// The middle.
-        #[serde(default = "fifty_plain")]
+        #[serde(default = "fifty")]
         mean: f64,
         /// From the middle to the peak.
         #[serde(default = "ten_plain")]
-        amplitude: f64,
+        amplitude: NotNegative,
         /// Readings a period.
         #[serde(default = "hundred")]
-        period: f64,
+        period: Period,
     },
     /// Each value is the one before, plus or minus up to a step.
     RandomWalk {
         /// The first value.
-        #[serde(default = "fifty_plain")]
+        #[serde(default = "fifty")]
         start: f64,
         /// The largest step.
         #[serde(default = "one")]
-        step: f64,
+        step: NotNegative,
     },
     /// Always the same.
     Constant {
@@ -144,23 +146,64 @@ impl From<StdDev> for f64 {
     }
 }
 
-fn fifty() -> f64 {
-    50.0
+/// A distance: finite and not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct NotNegative(f64);
+
+impl TryFrom<f64> for NotNegative {
+    type Error = String;
+
+    fn try_from(number: f64) -> Result<Self, String> {
+        let usable = number.is_finite() && number >= 0.0;
+        usable
+            .then_some(Self(number))
+            .ok_or_else(|| format!("{number} is negative: write 0 or more"))
+    }
 }
-fn fifty_plain() -> f64 {
+
+impl From<NotNegative> for f64 {
+    fn from(number: NotNegative) -> Self {
+        number.0
+    }
+}
+
+/// Readings a period: finite and above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Period(f64);
+
+impl TryFrom<f64> for Period {
+    type Error = String;
+
+    fn try_from(readings: f64) -> Result<Self, String> {
+        let usable = readings.is_finite() && readings > 0.0;
+        usable.then_some(Self(readings)).ok_or_else(|| {
+            format!("{readings} is no period: write how many readings one has, such as 100.0")
+        })
+    }
+}
+
+impl From<Period> for f64 {
+    fn from(period: Period) -> Self {
+        period.0
+    }
+}
+
+fn fifty() -> f64 {
     50.0
 }
 fn ten() -> StdDev {
     StdDev(Normal::new(0.0, 10.0).expect("10 is a standard deviation"))
 }
-fn ten_plain() -> f64 {
-    10.0
+fn ten_plain() -> NotNegative {
+    NotNegative(10.0)
 }
-fn hundred() -> f64 {
-    100.0
+fn hundred() -> Period {
+    Period(100.0)
 }
-fn one() -> f64 {
-    1.0
+fn one() -> NotNegative {
+    NotNegative(1.0)
 }
 
 impl Default for Model {
@@ -191,11 +234,11 @@ impl Values {
         let value = match self.model {
             Model::Gaussian { mean, std_dev } => mean + std_dev.0.sample(&mut self.rng),
             Model::Sine { mean, amplitude, period } => {
-                mean + amplitude * (TAU * self.made as f64 / period).sin()
+                mean + amplitude.0 * (TAU * self.made as f64 / period.0).sin()
             }
             Model::RandomWalk { step, .. } => {
                 if self.made > 0 {
-                    self.last += step * self.rng.random_range(-1.0..=1.0);
+                    self.last += step.0 * self.rng.random_range(-1.0..=1.0);
                 }
                 self.last
             }
@@ -382,7 +425,21 @@ mod tests {
         assert_eq!(settings(r#"{"count":1001}"#).sensor_id("T", 7), "T_0007");
         assert_eq!(settings("{}").sensor_id("T", 0), "T");
         assert!(serde_json::from_str::<Settings>(r#"{"count":0}"#).is_err());
-        let negative = r#"{"model":{"gaussian":{"std_dev":-1}}}"#;
-        assert!(serde_json::from_str::<Settings>(negative).is_err());
+    }
+
+    #[test]
+    fn a_model_that_makes_no_values_is_refused_with_its_remedy() {
+        for model in [
+            r#"{"gaussian":{"std_dev":-1}}"#,
+            r#"{"sine":{"period":0}}"#,
+            r#"{"sine":{"period":-100}}"#,
+            r#"{"sine":{"amplitude":-0.5}}"#,
+            r#"{"random_walk":{"step":-1}}"#,
+        ] {
+            let error = serde_json::from_str::<Model>(model).unwrap_err().to_string();
+            assert!(error.contains(": write "), "{model}: {error}");
+        }
+        assert!(Period::try_from(f64::INFINITY).is_err() && Period::try_from(f64::NAN).is_err());
+        assert!(NotNegative::try_from(f64::NAN).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `sluicegate check`: what a run would be, in words.
+//! `sluicegate check`: what a run would be, in words, and what of it will surprise.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::mqtt::topic::Group;
 use crate::pipeline::plan::Plan;
 
 /// The report: the effective configuration as given, the bound on memory item by item, and every
-/// client id and topic.
+/// client id and topic, and warnings.
 pub fn report(path: &str, effective: &str, plan: &Plan) -> String {
     let mut out = format!("# {path} is fine. In effect:\n\n{effective}");
     describe(&mut out, plan).expect("text can be written to memory");
@@ -59,5 +59,10 @@ fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
         out,
         "#   {client} publishes batches to {} and dead letters to {} at {url} (MQTT {version}, QoS {qos})",
         output.topic, output.dead_letter_topic
-    )
+    )?;
+    let warnings = plan.warnings();
+    if !warnings.is_empty() {
+        writeln!(out, "#\n# Warnings")?;
+    }
+    warnings.iter().try_for_each(|(key, text)| writeln!(out, "#   {key}: {text}"))
 }

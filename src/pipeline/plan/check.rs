@@ -1,6 +1,8 @@
 //! What can only be judged when all settings are known: relations between sections.
 
-use super::Plan;
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{Broker, CREDENTIAL_BYTES_MAX, Plan};
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
 use crate::mqtt::options::{BrokerUrl, Tls};
 
@@ -42,14 +44,15 @@ impl Plan {
             wrong("sensors", text);
         }
         if self.output.topic == self.output.dead_letter_topic {
-            wrong("output.dead_letter_topic", "is the same as output.topic".into());
+            let text = "is the same as output.topic: write another, for others read it";
+            wrong("output.dead_letter_topic", text.into());
         }
         self.check_loops(wrong);
     }
 
     /// A gateway must not eat what it makes.
     fn check_loops(&self, wrong: &mut impl FnMut(&str, String)) {
-        if self.output_broker().url != self.broker.url {
+        if !is_same(self.output_broker(), &self.broker) {
             return;
         }
         for (name, settings) in self.intakes() {
@@ -66,15 +69,20 @@ impl Plan {
     }
 
     fn check_brokers(&self, wrong: &mut impl FnMut(&str, String)) {
-        let brokers =
-            [("broker", Some(&self.broker)), ("output.broker", self.output.broker.as_ref())];
-        for (key, broker) in brokers.into_iter().filter_map(|(key, it)| Some((key, it?))) {
+        for (key, broker) in self.brokers() {
             let keep_alive = broker.keep_alive.0.as_secs();
             if !(2..=65_535).contains(&keep_alive) {
                 wrong(&format!("{key}.keep_alive"), "must be from 2s to 65535s".into());
             }
             if broker.password_file.is_some() && broker.username.is_none() {
-                wrong(&format!("{key}.username"), "is missing beside password_file".into());
+                let text =
+                    format!("is missing beside {key}.password_file: write whose password it is");
+                wrong(&format!("{key}.username"), text);
+            }
+            let name_bytes = broker.username.as_ref().map_or(0, String::len);
+            if name_bytes > CREDENTIAL_BYTES_MAX {
+                let text = format!("has {name_bytes} bytes: write {CREDENTIAL_BYTES_MAX} at most");
+                wrong(&format!("{key}.username"), text);
             }
             let tls = &broker.tls;
             if tls.cert_file.is_some() != tls.key_file.is_some() {
@@ -88,7 +96,8 @@ impl Plan {
                 wrong(&format!("{key}.tls"), text);
             }
             if broker.url == BrokerUrl::Embedded && key != "broker" {
-                let text = "only broker.url can be \"embedded\"";
+                let text = "only broker.url can be \"embedded\": give an address, or remove \
+                            [output.broker]";
                 wrong(&format!("{key}.url"), text.into());
             }
             if broker.url == BrokerUrl::Embedded && !cfg!(feature = "embedded-broker") {
@@ -122,14 +131,15 @@ impl Plan {
         }
         if self.batch.records_max > self.queue.records_max {
             let text = format!(
-                "is above queue.records_max = {}: such a batch can never be full",
+                "is above queue.records_max = {}: such a batch can never be full; lower it, or \
+                 raise the other",
                 self.queue.records_max
             );
             wrong("batch.records_max", text);
         }
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         if simulated > u64::from(self.gateway.sensors_max.get()) {
-            let text = format!("is below the {simulated} simulated sensors");
+            let text = format!("is below the {simulated} simulated sensors: raise it");
             wrong("gateway.sensors_max", text);
         }
         let bound = self.budget().total();
@@ -142,5 +152,85 @@ impl Plan {
             );
             wrong("gateway.memory_max", text);
         }
+    }
+}
+
+/// Whether two addresses are of one broker, as far as their text tells: host names in any case, the
+/// names of this machine, and the ports that a broker has by default for each way in.
+fn is_same(a: &Broker, b: &Broker) -> bool {
+    let (Some(a), Some(b)) = (place(a), place(b)) else { return a.url == b.url };
+    a.0 == b.0 && (a.1 == b.1 || [a.1, b.1].iter().all(|port| DEFAULT_PORTS.contains(port)))
+}
+
+/// Of `mqtt://`, `mqtts://`, `ws://` and `wss://`.
+const DEFAULT_PORTS: [u16; 4] = [1883, 8883, 80, 443];
+
+/// Host and port. `None` where the port is chosen at start.
+fn place(broker: &Broker) -> Option<(String, u16)> {
+    let this = || "localhost".to_owned();
+    let (host, port) = match &broker.url {
+        BrokerUrl::Embedded if broker.embedded_port == 0 => return None,
+        BrokerUrl::Embedded => return Some((this(), broker.embedded_port)),
+        BrokerUrl::Remote { host, port, .. } => (host.trim_end_matches('.'), *port),
+    };
+    // 127.0.0.2 is left out: another broker may listen there.
+    let is_this =
+        |it: &IpAddr| [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()].contains(it);
+    let host = match host.parse::<IpAddr>().map(|it| it.to_canonical()) {
+        Ok(address) if is_this(&address) || address.is_unspecified() => this(),
+        Ok(address) => address.to_string(),
+        Err(_) => host.to_ascii_lowercase(),
+    };
+    Some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broker(url: &str) -> Broker {
+        let url = BrokerUrl::try_from(url.to_owned()).unwrap();
+        Broker { url, ..Broker::default() }
+    }
+
+    #[test]
+    fn one_broker_has_many_addresses() {
+        for (a, b) in [
+            ("mqtt://localhost", "mqtt://127.0.0.1:1883"),
+            ("mqtt://LocalHost:1884", "mqtt://[::1]:1884"),
+            ("mqtt://127.0.0.1", "tcp://localhost."),
+            ("mqtt://plant.example", "mqtts://Plant.Example"),
+            ("mqtt://[2001:DB8::0:1]", "mqtt://[2001:db8::1]:1883"),
+            ("embedded", "mqtt://localhost"),
+            ("mqtt://h:1890", "ws://h:1890"),
+        ] {
+            assert!(is_same(&broker(a), &broker(b)), "{a} {b}");
+        }
+        for (a, b) in [
+            ("mqtt://localhost", "mqtt://localhost:1884"),
+            ("mqtt://localhost", "mqtt://127.0.0.2"),
+            ("mqtt://a", "mqtt://b"),
+            ("mqtt://10.0.0.1", "mqtt://10.0.0.2"),
+        ] {
+            assert!(!is_same(&broker(a), &broker(b)), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_loop_is_found_whatever_its_address_is_called() {
+        let text = r#"{"topic": "gateway/+"}"#;
+        let intake = crate::source::Kind::Mqtt(serde_json::from_str(text).unwrap());
+        let mut plan = Plan { broker: broker("mqtt://localhost"), ..Plan::default() };
+        plan.sensors.insert("all".into(), intake);
+        plan.output.broker = Some(broker("mqtt://127.0.0.1:1883"));
+        let problems = plan.problems();
+        assert!(problems.iter().any(|(key, _)| key == "sensors.all.mqtt.topic"), "{problems:?}");
+    }
+
+    #[test]
+    fn a_user_name_that_mqtt_cannot_carry_is_refused() {
+        let mut plan = Plan::default();
+        plan.broker.username = Some("x".repeat(65_536));
+        assert!(plan.problems().iter().any(|(key, _)| key == "broker.username"));
     }
 }

@@ -20,6 +20,10 @@ use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source, spool};
 
 mod check;
+mod warnings;
+
+/// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
+pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
 
 /// `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +195,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The brokers that the file describes, by key.
+    pub fn brokers(&self) -> impl Iterator<Item = (&'static str, &Broker)> {
+        let output = self.output.broker.iter().map(|it| ("output.broker", it));
+        std::iter::once(("broker", &self.broker)).chain(output)
+    }
+
     /// The broker that batches go to.
     pub fn output_broker(&self) -> &Broker {
         self.output.broker.as_ref().unwrap_or(&self.broker)

@@ -1,0 +1,140 @@
+//! What environment variables set, and which of them a mistake comes from.
+//!
+//! `SLUICEGATE__BATCH__AGE_MAX=1s` sets `batch.age_max`. Names are compared with those of the file
+//! without regard to case, so that `SENSORS__TEMP` finds `[sensors.TEMP]`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use serde_json::Value;
+
+use super::{Problem, is_within, words};
+
+/// What begins the name of an overriding environment variable; `__` stands between keys.
+pub const PREFIX: &str = "SLUICEGATE__";
+
+/// A variable's name and text.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    name: String,
+    text: String,
+}
+
+/// All overrides, by dotted key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Overrides(BTreeMap<String, Variable>);
+
+impl Overrides {
+    /// Those among `environment`, for a file that says `file`.
+    pub(super) fn find(
+        environment: impl Iterator<Item = (OsString, OsString)>,
+        file: &Value,
+    ) -> Self {
+        let mut overrides = BTreeMap::new();
+        for (name, text) in environment {
+            let (Some(name), Some(text)) = (name.to_str(), text.to_str()) else { continue };
+            let Some(keys) = name.strip_prefix(PREFIX) else { continue };
+            let mut at = Some(file);
+            let mut path = Vec::new();
+            for key in keys.split("__").filter(|it| !it.is_empty()) {
+                let known = at.and_then(Value::as_object);
+                let same = known.and_then(|it| it.keys().find(|it| it.eq_ignore_ascii_case(key)));
+                let key = same.cloned().unwrap_or_else(|| key.to_ascii_lowercase());
+                at = known.and_then(|it| it.get(&key));
+                path.push(key);
+            }
+            let variable = Variable { name: name.to_owned(), text: text.to_owned() };
+            if !path.is_empty() {
+                overrides.insert(path.join("."), variable);
+            }
+        }
+        Self(overrides)
+    }
+
+    /// Sets them in what the file says.
+    pub(super) fn apply(&self, tree: &mut Value) {
+        for (key, variable) in &self.0 {
+            words::put(tree, key, typed(&variable.text));
+        }
+    }
+
+    /// The text that a variable gives for `key`.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|it| it.text.as_str())
+    }
+
+    /// Says in a problem which variables it comes from: the one that sets its key, and those that
+    /// set what it speaks of.
+    pub(super) fn blame(&self, mut problem: Problem) -> Problem {
+        for (key, variable) in &self.0 {
+            if *key == problem.key {
+                problem.variable = Some(variable.name.clone());
+            } else if is_within(key, &problem.key) || names(&problem.text, key) {
+                let note = format!(" ({key} is set by the environment: {})", variable.name);
+                problem.text.push_str(&note);
+            }
+        }
+        problem
+    }
+}
+
+/// Whether a text speaks of a key.
+fn names(text: &str, key: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    key.contains('.') && text.split(|c| !inside(c)).any(|word| word.trim_end_matches('.') == key)
+}
+
+/// A variable's value: a boolean or a number where it looks like one.
+fn typed(text: &str) -> Value {
+    if let Ok(value) = text.parse::<bool>() {
+        return value.into();
+    }
+    if let Ok(value) = text.parse::<i64>() {
+        return value.into();
+    }
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() => value.into(),
+        _ => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(variables: &[(&str, &str)], file: &Value) -> Overrides {
+        Overrides::find(variables.iter().map(|(k, v)| (k.into(), v.into())), file)
+    }
+
+    #[test]
+    fn the_environment_overrides_and_finds_names_whatever_their_case() {
+        let mut file = serde_json::json!({"sensors": {"TEMP": {"simulated": {"count": 1}}}});
+        let variables = [
+            ("SLUICEGATE__SENSORS__TEMP__SIMULATED__COUNT", "7"),
+            ("SLUICEGATE__BATCH__AGE_MAX", "1s"),
+            ("OTHER", "x"),
+            ("SLUICEGATE__", "x"),
+        ];
+        found(&variables, &file).apply(&mut file);
+        let expected = serde_json::json!({
+            "sensors": {"TEMP": {"simulated": {"count": 7}}}, "batch": {"age_max": "1s"}
+        });
+        assert_eq!(file, expected);
+    }
+
+    #[test]
+    fn a_mistake_names_the_variables_that_it_comes_from() {
+        let variables = [("SLUICEGATE__QUEUE__RECORDS_MAX", "10"), ("SLUICEGATE__QUEUE", "x")];
+        let overrides = found(&variables, &Value::Null);
+        let blamed = |key: &str, text: &str| {
+            let (key, text) = (key.to_owned(), text.to_owned());
+            overrides.blame(Problem { key, text, variable: None }).to_string()
+        };
+        let own = blamed("queue.records_max", "is wrong");
+        assert_eq!(own, "  SLUICEGATE__QUEUE__RECORDS_MAX (queue.records_max): is wrong");
+        let named = blamed("batch.records_max", "is above queue.records_max = 10: raise it");
+        assert!(named.ends_with("environment: SLUICEGATE__QUEUE__RECORDS_MAX)"), "{named}");
+        let other = "is not queue.records_maxx";
+        assert_eq!(blamed("batch.records_max", other), format!("  batch.records_max: {other}"));
+    }
+}

@@ -1,0 +1,348 @@
+//! What is wrong with a value, and what would be right, in words for whoever wrote the file.
+//!
+//! serde speaks of the types of this program. What would be right is asked of the type itself: it
+//! is given a value of the right shape that it surely refuses, and its refusal names the remedy; so
+//! no table of keys stands beside the types. A value is not repeated unless it is a number or a
+//! word that is not known: it may be a password in the wrong place.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// Reads a value; says where in it, dotted, and with which words it was refused.
+pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize::<_, T>(value).map_err(|error| {
+        let path = error.path().to_string();
+        (if path == "." { String::new() } else { path }, error.inner().to_string())
+    })
+}
+
+/// A section that was refused.
+pub(super) struct Refused<'a> {
+    /// Its key.
+    pub(super) key: &'a str,
+    pub(super) value: &'a Value,
+    /// Where and how such a section is refused, if it is.
+    pub(super) read: &'a dyn Fn(&Value) -> Option<(String, String)>,
+}
+
+impl Refused<'_> {
+    /// The place to name, which may be above or below the one that serde named, and the text.
+    pub(super) fn explain(&self, path: &str, said: &str) -> (String, String) {
+        let name = said.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`'));
+        if let Some(name) = name {
+            let path = joined(path, name);
+            let remedy = self.ask(&path, Value::Null).and_then(|said| {
+                let expected = expectation(&said)?.to_owned();
+                Some(self.remedy(&path, &expected))
+            });
+            let text = remedy.map_or_else(|| "is missing".into(), |it| format!("is missing: {it}"));
+            return (path, text);
+        }
+        if let Some(expected) = expectation(said) {
+            return self.mismatch(path, expected);
+        }
+        if said == "invalid socket address syntax" {
+            let remedy = self.remedy(path, "socket address");
+            return (path.to_owned(), format!("is no address with a port: {remedy}"));
+        }
+        unknown(path, said)
+    }
+
+    /// A value of another shape than its type has.
+    fn mismatch(&self, path: &str, expected: &str) -> (String, String) {
+        let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let is_word = at(self.value, parent).is_some_and(Value::is_string);
+        match expected {
+            "struct variant" | "newtype variant" if is_word => {
+                (parent.into(), format!("is only a word: write {{ {name} = {{}} }}"))
+            }
+            "unit" => (parent.into(), self.choice(parent)),
+            "string or map" | "map with a single key" => (path.into(), self.choice(path)),
+            _ => {
+                let remedy = self.remedy(path, expected);
+                (path.into(), format!("{}: {remedy}", self.finding(path, expected)))
+            }
+        }
+    }
+
+    /// What is wrong with a value where one of several words, or tables, is to be.
+    fn choice(&self, path: &str) -> String {
+        let said = self.ask(path, json!("?")).unwrap_or_default();
+        let known = names(&said);
+        let first = known.first().copied().unwrap_or_default();
+        let takes_table = self.ask(path, json!(first)).is_some_and(|it| it.contains("variant"));
+        let found = at(self.value, path).map_or("is empty".into(), |value| match value {
+            Value::Object(map) if takes_table && map.is_empty() => "is empty".into(),
+            Value::Object(map) if takes_table => format!("holds {} at once", map.len()),
+            value => kind(value),
+        });
+        if takes_table {
+            let known = known.join(", ");
+            format!("{found}: write {{ {first} = {{}} }}, or another one of {known}")
+        } else {
+            format!("{found}: write \"{}\"", known.join("\" or \""))
+        }
+    }
+
+    /// What is wrong with a value of the wrong shape or size.
+    fn finding(&self, path: &str, expected: &str) -> String {
+        match (at(self.value, path), range(expected)) {
+            (Some(Value::Null), _) if expected == "f64" => "is not a finite number".into(),
+            (Some(Value::Number(number)), Some((min, _))) => match number.as_f64() {
+                Some(it) if it.fract() != 0.0 => format!("{number} is not a whole number"),
+                Some(it) if it <= 0.0 && (it < 0.0 || min > 0) => format!("{number} is too small"),
+                _ => format!("{number} is too large"),
+            },
+            (Some(value), _) => kind(value),
+            (None, _) => "is missing".into(),
+        }
+    }
+
+    /// What would be right.
+    fn remedy(&self, path: &str, expected: &str) -> String {
+        let asked = |probes: &[Value]| {
+            probes.iter().find_map(|probe| remedy_in(&self.ask(path, probe.clone())?))
+        };
+        if let Some((min, max)) = range(expected) {
+            let is_large = at(self.value, path).is_some_and(|it| it.as_f64() > Some(1.5));
+            let probes = if is_large { [max, min] } else { [min, max] };
+            return asked(&probes.map(Value::from)).unwrap_or_else(|| match max {
+                u64::MAX => format!("write a whole number, {min} or more"),
+                _ => format!("write a whole number from {min} to {max}"),
+            });
+        }
+        match expected {
+            "f64" => asked(&[json!(-1.0)]).unwrap_or("write a number such as 1.5".into()),
+            "a string" => asked(&[json!("")]).unwrap_or("write text in quotes".into()),
+            "path string" => "write the path of a file, in quotes".into(),
+            "socket address" => "write one such as \"127.0.0.1:8080\"".into(),
+            _ if expected.starts_with("struct ") => {
+                let key = [self.key, path].join(".");
+                format!("write it as a section, [{}]", key.trim_matches('.'))
+            }
+            _ => format!("{expected} is needed"),
+        }
+    }
+
+    /// How `probe` would be refused at `path`.
+    fn ask(&self, path: &str, probe: Value) -> Option<String> {
+        let mut value = self.value.clone();
+        put(&mut value, path, probe);
+        let (place, said) = (self.read)(&value)?;
+        place.starts_with(path).then_some(said)
+    }
+}
+
+/// What was expected, where a value of another shape or size was found.
+fn expectation(said: &str) -> Option<&str> {
+    let found = said.strip_prefix("invalid type: ").or(said.strip_prefix("invalid value: "));
+    found.and_then(|it| it.rsplit_once(", expected ")).map(|(_, expected)| expected)
+}
+
+/// Whether text would have been right where a value of another kind was found.
+pub(super) fn wants_text(said: &str) -> bool {
+    let texts = ["a string", "path string", "socket address", "string or map"];
+    expectation(said).is_some_and(|it| texts.contains(&it))
+}
+
+/// A name that is not known: of a key, or a word in its place.
+fn unknown(path: &str, said: &str) -> (String, String) {
+    let unknown = said
+        .strip_prefix("unknown field `")
+        .or_else(|| said.strip_prefix("unknown variant `"))
+        .and_then(|rest| rest.split_once('`'));
+    let Some((name, _)) = unknown else { return (path.to_owned(), said.to_owned()) };
+    let nearest = nearest(name, &names(said));
+    if said.starts_with("unknown variant") {
+        return (path.to_owned(), format!("{name:?} is not known; {nearest}"));
+    }
+    // serde_path_to_error ends the path with the unknown key itself in most cases.
+    let ends = path == name || path.ends_with(&format!(".{name}"));
+    let path = if ends { path.to_owned() } else { joined(path, name) };
+    (path, format!("is not known; {nearest}"))
+}
+
+/// The names that serde knew, in backticks after the one it did not.
+fn names(said: &str) -> Vec<&str> {
+    let rest = said.split_once('`').and_then(|(_, rest)| rest.split_once('`'));
+    rest.map_or_else(Vec::new, |(_, rest)| rest.split('`').skip(1).step_by(2).collect())
+}
+
+/// The end of a refusal, which says what to do.
+fn remedy_in(said: &str) -> Option<String> {
+    let start = said.find("write ").or(said.find("give "))?;
+    said.get(start..).map(str::to_owned)
+}
+
+/// The least and the greatest of a type of whole numbers.
+fn range(expected: &str) -> Option<(u64, u64)> {
+    let (least, name) = match expected.strip_prefix("a nonzero ") {
+        Some(name) => (1, name),
+        None => (0, expected),
+    };
+    let greatest = match name {
+        "u8" => u8::MAX.into(),
+        "u16" => u16::MAX.into(),
+        "u32" => u32::MAX.into(),
+        "u64" => u64::MAX,
+        _ => return None,
+    };
+    Some((least, greatest))
+}
+
+/// What kind of value it is.
+pub(super) fn kind(value: &Value) -> String {
+    match value {
+        Value::Null => "is empty".into(),
+        Value::Bool(it) => format!("is {it}"),
+        Value::Number(_) => "is a number".into(),
+        Value::String(_) => "is text".into(),
+        Value::Array(_) => "is a list".into(),
+        Value::Object(_) => "is a table".into(),
+    }
+}
+
+/// The known name that is most like `name`, or all of them.
+pub(super) fn nearest(name: &str, known: &[&str]) -> String {
+    let likeness = |it: &&&str| (strsim::jaro_winkler(name, it) * 1000.0).round();
+    let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    match best {
+        Some(best) if likeness(&best) >= 800.0 => format!("did you mean \"{best}\"?"),
+        Some(_) => format!("known are: {}", known.join(", ")),
+        None => "nothing is known there".into(),
+    }
+}
+
+/// A dotted path, and a key below it.
+pub(super) fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The value at a dotted path.
+pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').filter(|it| !it.is_empty()).try_fold(value, |at, key| at.get(key))
+}
+
+/// Puts a value at a dotted path; what stands in its way gives way.
+pub(super) fn put(value: &mut Value, path: &str, new: Value) {
+    let mut place = value;
+    for key in path.split('.').filter(|it| !it.is_empty()) {
+        if !place.is_object() {
+            *place = Value::Object(Map::new());
+        }
+        let Value::Object(map) = place else { return };
+        place = map.entry(key).or_insert(Value::Null);
+    }
+    *place = new;
+}
+
+/// Removes the value at a dotted path. False if there is none.
+pub(super) fn remove(value: &mut Value, path: &str) -> bool {
+    let (parents, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut parents = parents.split('.').filter(|it| !it.is_empty());
+    let parent = parents.try_fold(value, |at, key| at.get_mut(key));
+    parent.and_then(Value::as_object_mut).is_some_and(|it| it.remove(last).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::tests::problems;
+
+    /// Words of the program that no message may hold.
+    const JARGON: [&str; 16] = [
+        "struct", "variant", "enum", "unit", "u8", "u16", "u32", "u64", "f64", "nonzero",
+        "integer", "sequence", "map", "string", "expected", "invalid",
+    ];
+
+    /// The one mistake of a text, as TOML.
+    fn mistake(text: &str) -> String {
+        let problems = problems(&format!("{text}\n[sensors.T.simulated]\n"));
+        assert_eq!(problems.len(), 1, "{text}: {problems:#?}");
+        let problem = problems.concat();
+        for word in problem.split(|c: char| !c.is_ascii_alphanumeric()) {
+            assert!(!JARGON.contains(&word), "{text}: {word} in {problem}");
+        }
+        problem
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told_the_right_one() {
+        for (text, expected) in [
+            ("queue.records_max = 0", "0 is too small: write a whole number from 1 to 4294967295"),
+            ("queue.records_max = -1", "-1 is too small: write a whole number from 1"),
+            ("queue.records_max = 5000000000", "5000000000 is too large: write a whole number"),
+            ("queue.records_max = 1.5", "1.5 is not a whole number: write a whole number"),
+            ("queue.records_max = \"many\"", "is text: write a whole number"),
+            (
+                "broker.window_messages = 70000",
+                "70000 is too large: write a whole number from 1 to",
+            ),
+            ("broker.version = \"3.1.1\"", "is text: write 5, or 3 for MQTT 3.1.1"),
+            ("output.qos = -1", "-1 is too small: write 1, or 0 to deliver at most once"),
+            ("output.topic = 5", "is a number: give a topic such as"),
+            ("broker.url = 5", "is a number: write \"mqtt://host:1883\""),
+            ("broker.url = \"http://h\"", "http is not known: write mqtt://"),
+            ("broker.username = 5", "is a number: write text in quotes"),
+            ("broker.password_file = true", "is true: write the path of a file, in quotes"),
+            ("broker.tls = 5", "is a number: write it as a section, [broker.tls]"),
+            ("http.listen = \"x\"", "is no address with a port: write one such as"),
+            ("queue = 5", "is a number: write it as a section, [queue]"),
+            ("[[queue]]\nrecords_max = 1", "is a list: write it as a section, [queue]"),
+            ("queue.on_full = []", "is a list: write \"wait\" or \"shed_newest\""),
+            ("queue.on_full = {}", "is a table: write \"wait\" or"),
+            ("output.format = { json = {} }", "is a table: write \"json\" or \"json_array\""),
+            ("batch.age_max = -1", "-1 is not a duration: write \"100ms\" or \"10s\""),
+            ("batch.age_max = []", "is not a duration: write"),
+            ("batch.bytes_max = true", "is not a size: write \"64MiB\""),
+        ] {
+            let problem = mistake(text);
+            let key = text.trim_matches('[').split([' ', ']']).next().unwrap_or_default();
+            assert!(problem.starts_with(&format!("{key}: {expected}")), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_word_where_a_table_is_to_be_is_told_the_table() {
+        for (text, expected) in [
+            ("mqtt.payload = \"json\"", "payload: is only a word: write { json = {} }"),
+            ("mqtt.payload = {}", "payload: is empty: write { json = {} }, or another one of json"),
+            (
+                "mqtt.payload = { text = 1 }",
+                "text: is a number: write it as a section, [sensors.x.",
+            ),
+            ("mqtt.payload = { json = {}, text = {} }", "payload: holds 2 at once: write { json"),
+            ("simulated.model = \"gaussian\"", "model: is only a word: write { gaussian = {} }"),
+            ("simulated.model = {}", "model: is empty: write { gaussian = {} }, or another one"),
+            ("simulated.model.sine.period = 0", "period: 0 is no period: write how many readings"),
+            ("simulated.model.sine.amplitude = nan", "amplitude: is not a finite number: write 0"),
+            ("simulated.model.constant = {}", "value: is missing: write a number such as"),
+            ("simulated.count = 5000000000", "count: 5000000000 is too large: write 1000000 at"),
+            ("mqtt = {}", "topic: is missing: give a topic such as"),
+            ("mqtt.topic = [\"a\"]", "topic: is a list: give a topic such as"),
+            (
+                "simulated = 5",
+                "simulated: is a number: write it as a section, [sensors.x.simulated",
+            ),
+        ] {
+            let topic =
+                if text.starts_with("mqtt.p") { "sensors.x.mqtt.topic = \"t\"\n" } else { "" };
+            let problem = mistake(&format!("{topic}sensors.x.{text}"));
+            assert!(problem.contains(&format!(".{expected}")), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_sensor_without_a_kind_or_a_name_is_told_both() {
+        for (text, expected) in [
+            ("sensors.x = {}", "sensors.x: has no kind: write either [sensors.x.simulated] or"),
+            ("sensors.x = 5", "sensors.x: is a number: write either"),
+            ("sensors.x = { mqtt = {}, simulated = {} }", "sensors.x: holds 2 at once: write"),
+            ("sensors.mqtt = { topic = \"a\", qos = 1 }", "sensors.mqtt: is a kind without a name"),
+        ] {
+            let problem = mistake(text);
+            assert!(problem.starts_with(expected), "{text}: {problem}");
+        }
+        let list = problems("sensors = []");
+        assert!(list.concat().starts_with("sensors: is a list: write sections"), "{list:?}");
+    }
+}
