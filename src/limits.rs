@@ -71,6 +71,10 @@ pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);
 /// failed.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
+/// Addresses of a broker's name that are tried in one attempt, each for its share of
+/// [`CONNECT_MAX`]. Further ones are left out.
+pub const ADDRESSES_MAX: usize = 4;
+
 /// A peer that does not take our bytes for this many keep-alives is cut off.
 pub const WRITE_STALL_KEEP_ALIVES: u32 = 3;
 
@@ -94,6 +98,10 @@ pub const WINDOW_LEAST: usize = 8;
 
 /// A repeated warning is written at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
+
+/// Causes of one warning that are told apart. Of more, the one that has not come for longest is
+/// forgotten: it is news when it comes again.
+pub const WARNING_CAUSES_MAX: usize = 8;
 
 /// Readings a simulated sensor without an interval makes for one turn at the queue.
 pub const SIMULATED_RUN_RECORDS: u32 = 64;

@@ -1,8 +1,13 @@
 //! Warnings that can repeat are written at most once in a while, with the count of those left out.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::limits::REPEATED_WARNING_PAUSE;
+use crate::limits::{REPEATED_WARNING_PAUSE, WARNING_CAUSES_MAX};
+
+/// How many were left out; none is no field of a log line.
+pub type LeftOut = Option<NonZeroU64>;
 
 /// Decides for one kind of warning.
 #[derive(Debug, Default)]
@@ -13,19 +18,40 @@ pub struct Repeated {
 
 impl Repeated {
     /// Whether to say it now; if so, how many were left out since it was said last.
-    pub fn due(&mut self, now: Instant) -> Option<u64> {
+    pub fn due(&mut self, now: Instant) -> Option<LeftOut> {
         let pause: Duration = REPEATED_WARNING_PAUSE;
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < pause) {
             self.left_out += 1;
             return None;
         }
         self.said = Some(now);
-        Some(std::mem::take(&mut self.left_out))
+        Some(NonZeroU64::new(std::mem::take(&mut self.left_out)))
     }
+}
 
-    /// The next one is news again.
-    pub fn reset(&mut self) {
-        *self = Self::default();
+/// Decides for a kind of warning that has many causes: a new cause is said at once, however lately
+/// another was. Remembers [`WARNING_CAUSES_MAX`] of them, by their digests.
+#[derive(Debug, Default)]
+pub struct PerCause(Vec<(u64, Repeated)>);
+
+impl PerCause {
+    /// Whether to say it now for this cause; if so, how many of the cause were left out.
+    pub fn due(&mut self, now: Instant, cause: &impl Hash) -> Option<LeftOut> {
+        let mut hasher = DefaultHasher::new();
+        cause.hash(&mut hasher);
+        let digest = hasher.finish();
+        let known = self.0.iter().position(|(known, _)| *known == digest);
+        // The latest stands last; the one that has not come for longest makes room.
+        let (_, mut repeated) = match known {
+            Some(at) => self.0.remove(at),
+            None => (digest, Repeated::default()),
+        };
+        if self.0.len() >= WARNING_CAUSES_MAX {
+            self.0.remove(0);
+        }
+        let due = repeated.due(now);
+        self.0.push((digest, repeated));
+        due
     }
 }
 
@@ -37,8 +63,25 @@ mod tests {
     fn repeats_are_counted_and_said_once_in_a_while() {
         let start = crate::clock::now().instant;
         let mut repeated = Repeated::default();
-        assert_eq!(repeated.due(start), Some(0));
+        assert_eq!(repeated.due(start), Some(None));
         assert_eq!(repeated.due(start + REPEATED_WARNING_PAUSE / 2), None);
-        assert_eq!(repeated.due(start + REPEATED_WARNING_PAUSE), Some(1));
+        assert_eq!(repeated.due(start + REPEATED_WARNING_PAUSE), Some(NonZeroU64::new(1)));
+    }
+
+    #[test]
+    fn a_new_cause_is_said_at_once_and_their_number_is_bounded() {
+        let start = crate::clock::now().instant;
+        let mut warning = PerCause::default();
+        assert_eq!(warning.due(start, &"refused"), Some(None));
+        assert_eq!(warning.due(start, &"refused"), None);
+        assert_eq!(warning.due(start, &"timed out"), Some(None), "news");
+        assert_eq!(
+            warning.due(start + REPEATED_WARNING_PAUSE, &"refused"),
+            Some(NonZeroU64::new(1))
+        );
+        for cause in 0..2 * WARNING_CAUSES_MAX {
+            assert_eq!(warning.due(start, &cause), Some(None));
+        }
+        assert_eq!(warning.0.len(), WARNING_CAUSES_MAX);
     }
 }

@@ -9,6 +9,7 @@ use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::mosquitto::{Mosquitto, STOCK};
+use crate::support::wire::ConnectReturnCode as Code;
 
 const SECRET: &str = "s3cr3t-Pa55word";
 
@@ -424,4 +425,82 @@ fn an_output_broker_of_its_own_has_its_own_login() {
     let wrong = Gateway::with_config(&config).file("password", "wrong");
     refused(wrong, &["refused the connection", "bad user name password"]);
     drop(subscribed(&fleet(&input.url(), &[])));
+}
+
+#[test]
+fn a_refused_connection_says_who_where_and_what_to_do() {
+    let more = ["broker.username = \"pump\"", "broker.password_file = \"password\""];
+    for (version, code, remedy) in [
+        (3, Code::BadUserNamePassword, "password_file"),
+        (3, Code::NotAuthorized, "username and password_file"),
+        (5, Code::BadUserNamePassword, "password_file"),
+        (5, Code::NotAuthorized, "username and password_file"),
+        (5, Code::ClientIdentifierNotValid, "gateway.id"),
+        (5, Code::Banned, "lift the ban"),
+    ] {
+        let (broker, sink) = (Broker::start(), Broker::start());
+        broker.refuse_connects("", code);
+        let version = format!("broker.version = {version}");
+        let config = fleet(&broker.url(), &[&more[..], &[&version, &output(&sink.url())]].concat());
+        let launch = Gateway::with_config(&config).file("password", SECRET);
+        let words = ["\"gw-in-fleet\"", "\"pump\"", remedy];
+        let gateway = refused(launch, &words);
+        let line = gateway.wait_for_line("refused the connection", SOON);
+        for word in [&words[..], &[&*broker.url()]].concat() {
+            assert!(line.contains(word), "{word} is missing in {line}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_may_pass_is_said_and_tried_again() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let config = fleet(&input.url(), &[&output(&sink.url())]);
+    for code in [
+        Code::ServerUnavailable,
+        Code::ServerBusy,
+        Code::QuotaExceeded,
+        Code::ConnectionRateExceeded,
+        Code::UnspecifiedError,
+    ] {
+        let before = input.look(|log| log.refused("gw-in"));
+        input.refuse_connects("gw-in", code);
+        let mut gateway = Gateway::start(&config);
+        input.wait_until("two attempts", SOON, |log| log.refused("gw-in") >= before + 2);
+        input.accept_connects("gw-in");
+        gateway.wait_for_line("subscribed", SOON);
+        let line = gateway.wait_for_line("cannot connect", SOON);
+        assert!(
+            line.contains("check the broker's load") || code == Code::UnspecifiedError,
+            "{line}"
+        );
+        drained(&mut gateway);
+    }
+    for code in [0x80, 0x83, 0x97] {
+        let before = input.look(|log| log.subscribes("gw-in"));
+        input.forget_sessions("gw-in");
+        input.refuse_subscribes("sensors", code);
+        let mut gateway = Gateway::start(&config);
+        input.wait_until("two attempts", SOON, |log| log.subscribes("gw-in") >= before + 2);
+        gateway.wait_for_line("refused the subscription to sensors/+/reading for now", SOON);
+        input.accept_subscribes("sensors");
+        gateway.wait_for_line("subscribed", SOON);
+        drained(&mut gateway);
+    }
+}
+
+#[test]
+fn a_new_cause_of_a_warning_is_said_at_once_and_nothing_is_counted_that_was_not_left_out() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    input.go_away();
+    let mut gateway = Gateway::start(&fleet(&input.url(), &[&output(&sink.url())]));
+    gateway.wait_for_line("cannot connect", SOON);
+    input.refuse_connects("gw-in", Code::ServerBusy);
+    input.come_back();
+    input.wait_until("two attempts", SOON, |log| log.refused("gw-in") >= 2);
+    assert_eq!(gateway.count("server busy"), 1, "{}", gateway.text());
+    input.accept_connects("gw-in");
+    gateway.wait_for_line("subscribed", SOON);
+    assert!(!gateway.said("left_out"), "{}", gateway.text());
+    drained(&mut gateway);
 }

@@ -69,6 +69,83 @@ fn a_drain_delivers_what_is_held_and_acknowledges_it() {
     assert_eq!(audit(&sink).distinct(), acks);
 }
 
+/// 100 readings are held, the output withholds, and the gateway has been told to stop.
+fn draining(input: &Broker, sink: &Broker, more: &[&str]) -> (Gateway, String) {
+    input.set_window(300);
+    sink.hold_acks("");
+    let output = output(&sink.url());
+    let own = [output.as_str(), "broker.window_messages = 300"];
+    let config = fleet(&input.url(), &[&own[..], more].concat());
+    let gateway = subscribed(&config);
+    input.publish_all(readings(5, 1..=20, 1));
+    eventually("all is held", SOON, || audit(sink).distinct() == 100);
+    gateway.signal("TERM");
+    gateway.wait_for_line("draining", SOON);
+    (gateway, config)
+}
+
+const PATIENT: &str = "gateway.shutdown_grace = \"30s\"";
+
+#[test]
+fn a_connection_cut_during_the_drain_comes_back_to_acknowledge_what_settles() {
+    for version in ["broker.version = 3", "broker.version = 5"] {
+        let (input, sink) = (Broker::start(), Broker::start());
+        let (mut gateway, config) = draining(&input, &sink, &[version, PATIENT]);
+        for connects in 2..=3 {
+            input.drop_connections("gw-in");
+            input.publish_all(readings(5, connects * 10 + 1..=connects * 10 + 10, 1));
+            input.wait_until("it comes back", SOON, |log| log.connects("gw-in") as u64 == connects);
+        }
+        sink.resume_acks("");
+        assert_eq!(ended(&mut gateway).delivered, 100);
+        input.wait_until("its end", SOON, |log| !log.connected("gw-in"));
+        let log = input.client("gw-in");
+        assert_eq!((log.acks.len(), log.queued, log.subscribes.len()), (100, 100, 1));
+        assert_eq!((violations(&input), log.acks_out_of_order), (vec![], 0));
+        let mut next = subscribed(&config);
+        input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 200);
+        assert_eq!(drained(&mut next).received, 100, "only what came later");
+        audit(&sink).assert_exactly(5, 40);
+    }
+}
+
+#[test]
+fn what_settles_while_the_link_is_down_during_the_drain_is_acknowledged_when_it_is_back() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, _) = draining(&input, &sink, &[PATIENT]);
+    input.go_away();
+    gateway.wait_for_line("connection lost", SOON);
+    sink.resume_acks("");
+    sink.wait_until("all is settled", SOON, |log| log.held_acks("") == 0);
+    input.come_back();
+    assert_eq!(ended(&mut gateway).delivered, 100);
+    input.wait_until("its end", SOON, |log| !log.connected("gw-in"));
+    assert_eq!(input.look(|log| (log.acks("gw-in"), log.queued("gw-in"))), (100, 0));
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_broker_that_stays_away_longer_than_its_grace() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, _) = draining(&input, &sink, &["gateway.shutdown_grace = \"2s\""]);
+    input.go_away();
+    sink.resume_acks("");
+    gateway.wait_for_line("could not be acknowledged", SOON);
+    assert_eq!(ended(&mut gateway).delivered, 100);
+}
+
+#[test]
+fn a_session_lost_during_the_drain_leaves_nothing_to_acknowledge() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, _) = draining(&input, &sink, &[PATIENT]);
+    input.forget_sessions("gw-in");
+    gateway.wait_for_line("lost our session", SOON);
+    input.wait_until("it goes", SOON, |log| log.connects("gw-in") == 2 && !log.connected("gw-in"));
+    sink.resume_acks("");
+    assert_eq!(ended(&mut gateway).delivered, 100);
+    let log = input.client("gw-in");
+    assert_eq!((log.acks.len(), log.subscribes.len()), (0, 1));
+}
+
 /// Held readings of each kind of source, and the output withholds: what ends such a gateway?
 fn held(input: &Broker, sink: &Broker, source: &str, grace: &str) -> Gateway {
     sink.hold_acks("");

@@ -24,7 +24,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::frame::{Inbound, Incoming};
 use super::options::{Options, Version};
-use super::packet::{self, Greeting, Hello, Outgoing, Packet};
+use super::packet::{self, Greeting, Hello, Outgoing, Packet, Refusal};
 use super::plain::{self, Plain};
 use super::transport::{self, Stream};
 use super::{Error, short};
@@ -76,7 +76,7 @@ impl Connection {
             let stream = transport::connect(options).await?;
             let mut connection = Self::new(stream, options, buffer_bytes);
             packet::connect(&mut connection.outbound, options, hello)?;
-            let greeting = connection.greeted().await?;
+            let greeting = connection.greeted(options).await?;
             Ok((connection, greeting))
         };
         timeout(CONNECT_MAX, opening).await.map_err(|_| Error::TimedOut(CONNECT_MAX))?
@@ -100,7 +100,7 @@ impl Connection {
         }
     }
 
-    async fn greeted(&mut self) -> Result<Greeting, Error> {
+    async fn greeted(&mut self, options: &Options) -> Result<Greeting, Error> {
         loop {
             let first = match self.inbound.packet()? {
                 None => None,
@@ -108,18 +108,20 @@ impl Connection {
                 Some(Incoming::Publish(_)) => Some(Vec::new()),
             };
             match first {
-                Some(bytes) => return self.greeting(&bytes),
+                Some(bytes) => return self.greeting(&bytes, options),
                 None => self.turn(true).await?,
             };
         }
     }
 
-    fn greeting(&mut self, bytes: &[u8]) -> Result<Greeting, Error> {
+    fn greeting(&mut self, bytes: &[u8], options: &Options) -> Result<Greeting, Error> {
         let version = self.version;
         if bytes.is_empty() {
             return Err(Error::Protocol("a PUBLISH before CONNACK".into()));
         }
-        if let Some((reason, permanent)) = packet::refusal(bytes, version)? {
+        if let Some(Refusal { reason, permanent, remedy }) = packet::refusal(bytes, version)? {
+            let remedy = remedy.map(|remedy| format!(": {remedy}")).unwrap_or_default();
+            let reason = format!("{reason} ({}){remedy}", options.who_and_where());
             return Err(Error::Refused { reason, permanent });
         }
         let Packet::ConnAck(greeting) = packet::read(bytes, version)? else {
@@ -145,7 +147,32 @@ impl Connection {
         let now = clock::now().instant;
         self.reading = if read { self.reading.or(Some(now)) } else { None };
         self.set_timer(now);
-        poll_fn(|cx| self.poll_turn(cx, read)).await
+        match poll_fn(|cx| self.poll_turn(cx, read)).await {
+            Err(error) if error.is_hang_up() => Err(self.last_words(error).await),
+            turned => turned,
+        }
+    }
+
+    /// The broker may have said why it hangs up, and we were writing, or not reading: that is still in
+    /// the buffers. Only whose session it is now matters; all else comes again, or is lost with the
+    /// connection.
+    async fn last_words(&mut self, hung_up: Error) -> Error {
+        while !self.says_takeover() {
+            let more = poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await;
+            if !matches!(more, Poll::Ready(Ok(()))) {
+                return hung_up;
+            }
+        }
+        Error::TakenOver
+    }
+
+    fn says_takeover(&mut self) -> bool {
+        while let Ok(Some(incoming)) = self.packet() {
+            if matches!(incoming, Incoming::Other(bytes) if packet::is_takeover(bytes)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The next packet among the bytes that have come.
@@ -155,6 +182,9 @@ impl Connection {
 
     /// Reads a packet that is no PUBLISH; a DISCONNECT is the connection's end.
     pub fn read(version: Version, bytes: &[u8]) -> Result<Packet, Error> {
+        if packet::is_takeover(bytes) {
+            return Err(Error::TakenOver);
+        }
         match packet::read(bytes, version)? {
             Packet::Disconnect(reason) => Err(Error::Ended(reason)),
             packet => Ok(packet),

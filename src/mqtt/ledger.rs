@@ -131,22 +131,29 @@ impl Ledger {
 
     /// Enters a message that wants to be acknowledged.
     pub fn enter(&mut self, packet_id: u16, dup: bool, digest: u64) -> Entered {
-        if dup {
-            // Some brokers also send again, on a timer, what they still wait for.
-            if self.is_held(packet_id, digest)
-                || self.was_unheard(packet_id, digest)
-                || self.has_arrived(packet_id, digest)
-            {
-                return Entered::Known;
-            }
-        } else {
-            self.end_of_repeats();
+        if self.recognise(packet_id, dup, digest) {
+            return Entered::Known;
+        }
+        if !dup {
             self.ids.fresh(packet_id);
         }
         if let Some(ordinal) = self.unbound.remove(&packet_id) {
             self.give_up(ordinal);
         }
         Entered::New(self.arrive(packet_id, digest, false))
+    }
+
+    /// Whether a message is one that is held, or settled; it is bound to this connection then. One that
+    /// is not stays as it was: with the broker, unacknowledged.
+    pub fn recognise(&mut self, packet_id: u16, dup: bool, digest: u64) -> bool {
+        if !dup {
+            self.end_of_repeats();
+            return false;
+        }
+        // Some brokers also send again, on a timer, what they still wait for.
+        self.is_held(packet_id, digest)
+            || self.was_unheard(packet_id, digest)
+            || self.has_arrived(packet_id, digest)
     }
 
     /// Notes what became of records.
@@ -254,7 +261,8 @@ impl Ledger {
         self.entries.get_mut(at)
     }
 
-    fn give_up(&mut self, ordinal: u64) {
+    /// Forgets a message: it will not settle, or not come again.
+    pub fn give_up(&mut self, ordinal: u64) {
         if let Some(entry) = self.entry(ordinal) {
             entry.gone = true;
         }

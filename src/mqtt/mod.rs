@@ -54,6 +54,20 @@ pub enum Error {
     /// The broker said why it closes the connection.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
+    /// Another client has connected with our client id, and the broker said so.
+    #[error("the broker gave our session to another client that uses our client id")]
+    TakenOver,
+    /// The same, for who has to choose another id.
+    #[error(
+        "another client has connected to {broker} as {client:?} too, and the broker gave it our \
+         session, with all that is unacknowledged: give each gateway its own gateway.id"
+    )]
+    IdInUse {
+        /// Where.
+        broker: String,
+        /// Our client id.
+        client: String,
+    },
     /// No PINGRESP, nor anything else.
     #[error("the broker has not answered a ping for {0:?}")]
     Silent(std::time::Duration),
@@ -79,6 +93,14 @@ pub enum Error {
         /// Its reason.
         reason: String,
     },
+    /// The broker could not grant the subscription just now.
+    #[error("the broker refused the subscription to {filter} for now: {reason}")]
+    SubscriptionPutOff {
+        /// The filter.
+        filter: String,
+        /// Its reason.
+        reason: String,
+    },
     /// What came is not MQTT as agreed.
     #[error("protocol error: {0}")]
     Protocol(String),
@@ -99,7 +121,21 @@ impl Error {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Refused { permanent, .. } => *permanent,
-            Self::SubscriptionRefused { .. } | Self::Credentials { .. } => true,
+            Self::SubscriptionRefused { .. } | Self::Credentials { .. } | Self::IdInUse { .. } => {
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the broker, or what lies before it, has hung up without a word.
+    fn is_hang_up(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        match self {
+            Self::Closed => true,
+            Self::Io(error) => {
+                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
+            }
             _ => false,
         }
     }

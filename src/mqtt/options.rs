@@ -200,6 +200,13 @@ pub struct Options {
 }
 
 impl Options {
+    /// For the text of an error; the password stays where it is.
+    pub(super) fn who_and_where(&self) -> String {
+        let user = self.username.as_ref().map(|user| format!("user {user:?}"));
+        let user = user.unwrap_or_else(|| "no user name".to_owned());
+        format!("{}, client id {:?}, {user}", self.url, self.client_id)
+    }
+
     /// User name and password, read now.
     pub(super) fn login(&self) -> Result<Option<(String, String)>, Error> {
         let password = match &self.password_file {

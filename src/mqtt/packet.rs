@@ -11,7 +11,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::Error;
 use super::options::Version;
-use super::reason::{code_in_words, reason, refused, words};
+use super::reason::{code_in_words, is_passing, of_version_3, reason, refused, remedy, words};
 use super::topic::Topic;
 
 /// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
@@ -298,38 +298,57 @@ fn answer(rest: &[u8]) -> Answer {
     }
 }
 
-/// Whether a CONNACK refuses, why, and whether for good.
-pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<(String, bool)>, Error> {
+/// Whether a SUBACK, for one filter, refuses for a reason that may pass. With 3.1.1 there is one code
+/// for all reasons.
+pub fn is_put_off(bytes: &[u8], version: Version) -> bool {
+    version == Version::V5 && bytes.last().is_some_and(|code| is_passing(*code))
+}
+
+/// Whether a packet is a DISCONNECT that says "session taken over" (MQTT 5 §3.14.2.1).
+pub fn is_takeover(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0xe0) && body(bytes).first() == Some(&0x8e)
+}
+
+/// What follows a packet's fixed header.
+fn body(bytes: &[u8]) -> &[u8] {
+    let length = bytes.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    bytes.get(1 + length..).unwrap_or_default()
+}
+
+/// What a CONNACK refuses for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words.
+    pub reason: String,
+    /// Whether trying again with the same settings is pointless.
+    pub permanent: bool,
+    /// What to do about it, where that can be said.
+    pub remedy: Option<&'static str>,
+}
+
+/// Whether a CONNACK refuses, and what for.
+pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<Refusal>, Error> {
     if version == Version::V5 && matches!(bytes, [0x20, 2, _, code] if *code > 0) {
         // A broker that only knows 3.1.1 answers in its own way.
-        let reason = "it does not know MQTT 5: set version = 3";
-        return Ok(Some((reason.to_owned(), true)));
+        let (reason, remedy) = ("it does not know MQTT 5".to_owned(), Some("set version = 3"));
+        return Ok(Some(Refusal { reason, permanent: true, remedy }));
     }
+    let said = body(bytes).get(1).copied().unwrap_or_default();
+    let code = if version == Version::V3 { of_version_3(said) } else { said };
+    let refusal = |reason| Refusal { reason, permanent: !is_passing(code), remedy: remedy(code) };
     let mut stream = BytesMut::from(bytes);
     if version == Version::V3 {
         return match v4::Packet::read(&mut stream, usize::MAX).map_err(protocol)? {
             v4::Packet::ConnAck(ack) if ack.code != v4::ConnectReturnCode::Success => {
-                let permanent = ack.code != v4::ConnectReturnCode::ServiceUnavailable;
-                Ok(Some((words(&format!("{:?}", ack.code)), permanent)))
+                Ok(Some(refusal(words(&format!("{:?}", ack.code)))))
             }
             _ => Ok(None),
         };
     }
     match v5::Packet::read(&mut stream, None).map_err(protocol)? {
         v5::Packet::ConnAck(ack) if ack.code != v5::ConnectReturnCode::Success => {
-            use v5::ConnectReturnCode as Code;
-            let passing = matches!(
-                ack.code,
-                Code::ServerUnavailable
-                    | Code::ServiceUnavailable
-                    | Code::ServerBusy
-                    | Code::ConnectionRateExceeded
-                    | Code::QuotaExceeded
-                    | Code::UnspecifiedError
-                    | Code::ImplementationSpecificError
-            );
             let said = ack.properties.and_then(|it| it.reason_string);
-            Ok(Some((reason(&format!("{:?}", ack.code), said), !passing)))
+            Ok(Some(refusal(reason(&format!("{:?}", ack.code), said))))
         }
         _ => Ok(None),
     }
@@ -456,14 +475,41 @@ mod tests {
 
     #[test]
     fn a_refused_connect_says_why_and_whether_for_good() {
-        let refused = refusal(&[0x20, 3, 0, 0x86, 0], Version::V5).unwrap();
-        assert_eq!(refused, Some(("bad user name password".into(), true)));
-        let busy = refusal(&[0x20, 3, 0, 0x89, 0], Version::V5).unwrap();
-        assert_eq!(busy, Some(("server busy".into(), false)));
-        assert_eq!(refusal(&[0x20, 3, 0, 0, 0], Version::V5).unwrap(), None);
-        let v3 = refusal(&[0x20, 2, 0, 5], Version::V3).unwrap();
-        assert_eq!(v3, Some(("not authorized".into(), true)));
-        let old = refusal(&[0x20, 2, 0, 1], Version::V5).unwrap();
-        assert!(old.is_some_and(|(reason, permanent)| reason.contains("version = 3") && permanent));
+        let of = |bytes: &[u8], version| refusal(bytes, version).unwrap();
+        assert_eq!(of(&[0x20, 3, 0, 0, 0], Version::V5), None);
+        assert_eq!(of(&[0x20, 2, 0, 0], Version::V3), None);
+        for (code, words, permanent, remedy) in [
+            (0x85, "client identifier not valid", true, "gateway.id"),
+            (0x86, "bad user name password", true, "password_file"),
+            (0x87, "not authorized", true, "username"),
+            (0x88, "server unavailable", false, "load"),
+            (0x89, "server busy", false, "load"),
+            (0x8a, "banned", true, "ban"),
+            (0x97, "quota exceeded", false, "limits"),
+            (0x9f, "connection rate exceeded", false, "limits"),
+        ] {
+            let refusal = of(&[0x20, 3, 0, code, 0], Version::V5).unwrap();
+            assert_eq!((refusal.reason.as_str(), refusal.permanent), (words, permanent));
+            assert!(refusal.remedy.unwrap().contains(remedy), "{refusal:?}");
+        }
+        for (code, permanent) in [(1, true), (2, true), (3, false), (4, true), (5, true)] {
+            let refusal = of(&[0x20, 2, 0, code], Version::V3).unwrap();
+            assert!(refusal.permanent == permanent && refusal.remedy.is_some(), "{refusal:?}");
+        }
+        let old = of(&[0x20, 2, 0, 1], Version::V5).unwrap();
+        assert!(old.permanent && old.remedy.unwrap().contains("version = 3"), "{old:?}");
+    }
+
+    #[test]
+    fn a_takeover_and_a_passing_refusal_are_told_from_others() {
+        assert!(is_takeover(&[0xe0, 1, 0x8e]) && is_takeover(&[0xe0, 2, 0x8e, 0]));
+        let long = [&[0xe0, 0x85, 0x01, 0x8e][..], &[0; 132]].concat();
+        assert!(is_takeover(&long));
+        assert!(!is_takeover(&[0xe0, 0]) && !is_takeover(&[0xe0, 1, 0x8b]));
+        for (code, passing) in [(0x80, true), (0x83, true), (0x97, true), (0x87, false), (1, false)]
+        {
+            assert_eq!(is_put_off(&[0x90, 4, 0, 1, 0, code], Version::V5), passing, "{code:#x}");
+        }
+        assert!(!is_put_off(&[0x90, 3, 0, 1, 0x80], Version::V3), "its only word for no");
     }
 }

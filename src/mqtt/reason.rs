@@ -26,6 +26,42 @@ pub(super) fn code_in_words(code: u8) -> String {
     words.to_owned()
 }
 
+/// Whether a refusal with this code may pass by itself: the broker is busy, or a limit of its own is
+/// reached, or it does not say more than that it could not (MQTT 5 §2.4).
+pub(super) const fn is_passing(code: u8) -> bool {
+    matches!(code, 0x80 | 0x83 | 0x88 | 0x89 | 0x97 | 0x9f)
+}
+
+/// What to do about a refused connection.
+pub(super) const fn remedy(code: u8) -> Option<&'static str> {
+    Some(match code {
+        0x84 => "set version to the other one",
+        0x85 => {
+            "the client id begins with gateway.id: set another, or allow this one at the broker"
+        }
+        0x86 => "check username, and what is in password_file",
+        0x87 => {
+            "check username and password_file, and that the broker lets this user in with this \
+             client id"
+        }
+        0x8a => "lift the ban at the broker, or find out what it was for",
+        0x88 | 0x89 | 0x97 | 0x9f => "check the broker's load and its limits on connections",
+        _ => return None,
+    })
+}
+
+/// The code of MQTT 5 that says the same as one of 3.1.1's CONNACK (3.1.1 §3.2.2.3).
+pub(super) const fn of_version_3(code: u8) -> u8 {
+    match code {
+        1 => 0x84,
+        2 => 0x85,
+        3 => 0x88,
+        4 => 0x86,
+        5 => 0x87,
+        _ => 0x80,
+    }
+}
+
 /// A reason code in words, with what the broker says beside it, where that is its first property
 /// (Reason String, MQTT 5 §3.4.2.2.2).
 pub(super) fn refused(code: u8, properties: &[u8]) -> String {

@@ -4,6 +4,11 @@
 //! refusal that trying again cannot mend (a wrong password, a forbidden client id) ends the
 //! attempts only if there never was a connection: a gateway that has worked goes on trying, since
 //! someone may be changing the broker's files right now.
+//!
+//! Two gateways with one client id take the session from each other. With MQTT 5 the broker says so,
+//! and the one that is told ends ([`Session::id_in_use`]): the other has the session. 3.1.1 has no
+//! word for it; what can be seen is that connection after connection is hung up soon after it
+//! stands. That may have other reasons, so it is only said, and no such connection counts as good.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +17,12 @@ use rand::rngs::SmallRng;
 
 use super::Error;
 use super::connection::Connection;
-use super::options::Options;
+use super::options::{Options, Version};
 use super::packet::{Greeting, Hello};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
-use crate::repeat::Repeated;
+use crate::repeat::PerCause;
 
 /// One client's connections, one after the other.
 #[derive(Debug)]
@@ -26,12 +31,14 @@ pub struct Session {
     buffer_bytes: usize,
     backoff: Backoff,
     rng: SmallRng,
-    repeated: Repeated,
+    failures: PerCause,
     connected: u64,
     /// Since when the connection of today has stood.
     since: Option<Instant>,
     /// It has brought something.
     of_use: bool,
+    /// Connections in a row that were hung up soon after they stood.
+    hung_up: u32,
 }
 
 /// A connection that has stood for so long was a good one.
@@ -39,6 +46,12 @@ const LASTING: Duration = Duration::from_millis(500);
 
 /// The longest pause after a connection that was of use and did not last.
 const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
+
+/// A connection that another client with our id ends has stood for as long as that one's pause.
+const HUNG_UP_SOON: Duration = RECONNECT_PAUSE.1.saturating_mul(2);
+
+/// So many of them in a row look like another client with our id.
+const HUNG_UP_OFTEN: u32 = 4;
 
 impl Session {
     /// For a client with a read buffer of `buffer_bytes`.
@@ -49,10 +62,11 @@ impl Session {
             buffer_bytes,
             backoff: Backoff::new(first, longest),
             rng: SmallRng::seed_from_u64(seed),
-            repeated: Repeated::default(),
+            failures: PerCause::default(),
             connected: 0,
             since: None,
             of_use: false,
+            hung_up: 0,
         }
     }
 
@@ -96,22 +110,37 @@ impl Session {
         self.of_use = true;
     }
 
+    /// What ends the client for good, if the connection was lost to another client with our id: coming
+    /// back would only take the session from that one again.
+    pub fn id_in_use(&self, lost: &Error) -> Option<Error> {
+        let (broker, client) = (self.options.url.to_string(), self.options.client_id.clone());
+        matches!(lost, Error::TakenOver).then_some(Error::IdInUse { broker, client })
+    }
+
     /// Says that the connection broke and waits before the next.
     ///
     /// # Cancel safety
     /// The pause begins again.
     pub async fn lost(&mut self, error: &Error) {
-        self.judge(clock::now().instant);
+        self.judge(clock::now().instant, error);
         self.failed("connection lost", error).await;
     }
 
     /// After a connection that was of use and lasted, the pause is short again. Another client with our
     /// id, or a broker that ends the connection at each publish, would have us connect ten times a
     /// second if being of use were enough.
-    fn judge(&mut self, now: Instant) {
+    fn judge(&mut self, now: Instant, error: &Error) {
         let lasted = self.since.map(|since| now.saturating_duration_since(since));
+        let soon = lasted.is_some_and(|lasted| lasted < HUNG_UP_SOON);
+        // With MQTT 5 the broker would have said why.
+        let unsaid = self.options.version == Version::V3 && error.is_hang_up();
+        self.hung_up = if soon && unsaid { self.hung_up.saturating_add(1) } else { 0 };
+        let contested = self.hung_up >= HUNG_UP_OFTEN;
+        if contested {
+            self.suspect(now);
+        }
         if std::mem::take(&mut self.of_use) {
-            if lasted.is_some_and(|lasted| lasted >= LASTING) {
+            if !contested && lasted.is_some_and(|lasted| lasted >= LASTING) {
                 self.backoff.reset();
             } else {
                 self.backoff.at_most(PAUSE_OF_USE_MAX);
@@ -119,9 +148,23 @@ impl Session {
         }
     }
 
+    fn suspect(&mut self, now: Instant) {
+        if let Some(left_out) = self.failures.due(now, &"another client") {
+            tracing::warn!(
+                broker = %self.options.url,
+                client = self.options.client_id,
+                in_a_row = self.hung_up,
+                left_out,
+                "the broker hangs up soon after each connect: probably another client has our client \
+                 id (give each gateway its own gateway.id), or the broker forbids what we do there"
+            );
+        }
+    }
+
     async fn failed(&mut self, what: &'static str, error: &Error) {
         let pause = self.backoff.pause(&mut self.rng);
-        if let Some(left_out) = self.repeated.due(clock::now().instant) {
+        let cause = (what, error.to_string());
+        if let Some(left_out) = self.failures.due(clock::now().instant, &cause) {
             tracing::warn!(
                 broker = %self.options.url,
                 client = self.options.client_id,

@@ -2,9 +2,10 @@
 //!
 //! Started downstream first (worker, sink, sources), stopped upstream first: *draining* (sources
 //! offer no more, the worker empties queue, batch and window), *closing* (sources say their last
-//! acknowledgements, connections are closed). A drain ends by itself when every source is finite;
-//! otherwise the first stop request begins it, and the second, or the end of the grace, turns it
-//! into an abort: what is held stays unacknowledged at the broker.
+//! acknowledgements, connections are closed). In between, an intake whose connection has broken may
+//! come back to say what it has not yet acknowledged. A drain ends by itself when every source is
+//! finite; otherwise the first stop request begins it, and the second, or the end of the grace, turns
+//! it into an abort: what is held stays unacknowledged at the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -288,7 +289,13 @@ impl Running {
         loop {
             let mut drain = false;
             tokio::select! {
-                ended = &mut self.worker => return error.or(worker_error(ended)),
+                ended = &mut self.worker => {
+                    if matches!(ended, Ok(Ok(Ended::Drained))) {
+                        let until = deadline.unwrap_or_else(|| (clock::now().instant + grace).into());
+                        return error.or(self.until_acknowledged(stops, until).await);
+                    }
+                    return error.or(worker_error(ended));
+                }
                 Some(()) = stops.recv() => {
                     if std::mem::replace(&mut asked, true) {
                         tracing::warn!("second stop request: letting go of what is not settled");
@@ -332,6 +339,30 @@ impl Running {
                 self.lead.enter(Phase::Draining);
                 deadline = Some((clock::now().instant + grace).into());
             }
+        }
+    }
+
+    /// Everything is delivered: waits until every intake has acknowledged its part of it, and ended.
+    async fn until_acknowledged(
+        &mut self,
+        stops: &mut mpsc::Receiver<()>,
+        until: Instant,
+    ) -> Option<Error> {
+        let mut error = None;
+        loop {
+            let ended = tokio::select! {
+                ended = self.sources.next() => ended,
+                Some(()) = stops.recv() => None,
+                () = sleep_until(until) => {
+                    tracing::warn!(
+                        "the grace is over: what is delivered and could not be acknowledged to its \
+                         broker comes again"
+                    );
+                    None
+                }
+            };
+            let Some(ended) = ended else { return error };
+            error = error.or(ended.map_err(Error::from).and_then(|ended| ended).err());
         }
     }
 }

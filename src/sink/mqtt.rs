@@ -109,6 +109,9 @@ impl MqttSink {
             metrics.disconnections.one();
             self.post.send(Event::Disconnected);
             let Err(error) = ended else { return };
+            if let Some(error) = self.session.id_in_use(&error) {
+                return self.post.send(Event::Failed(error));
+            }
             if error.is_permanent() && self.session.epoch() == 1 {
                 return self.post.send(Event::Failed(error));
             }

@@ -8,6 +8,8 @@
 //!   acknowledged comes again after a cut or a restart.
 //! - It subscribes until it has been answered once in this run, in case the filter has changed, and
 //!   whenever the broker has lost the session.
+//! - While the gateway drains it takes nothing new, but comes back after a cut for as long as there is
+//!   something to acknowledge (`drain`).
 //! - QoS 2 is granted as 1: a persistent session that is cut between PUBREC and PUBREL can wedge,
 //!   and at-least-once is what a batch can promise anyway.
 
@@ -20,7 +22,7 @@ pub use self::settings::{Qos, Retained, Settings};
 use super::Context;
 use crate::clock;
 use crate::limits::{
-    CHUNK_RECORDS_MAX, CLOSE_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, WINDOW_LEAST, WINDOW_SILENCE,
+    CHUNK_RECORDS_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, WINDOW_LEAST, WINDOW_SILENCE,
 };
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -34,6 +36,7 @@ use crate::queue::{Inlet, Returned};
 use crate::record::Chunk;
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
+mod drain;
 mod reader;
 mod settings;
 
@@ -79,8 +82,8 @@ impl<E> Intake<E> {
         }
     }
 
-    /// Takes messages until the gateway drains, acknowledges until it closes. An error is
-    /// permanent.
+    /// Takes messages until the gateway drains, acknowledges until nothing waits or it closes. An
+    /// error is permanent.
     pub async fn run(mut self, mut phase: Watch) -> Result<(), Error> {
         let hello = Hello {
             clean_start: false,
@@ -90,9 +93,15 @@ impl<E> Intake<E> {
             packet_bytes_max: None,
         };
         let ended = loop {
+            if self.is_over(&phase) {
+                break Ok(());
+            }
             let connected = tokio::select! {
                 biased;
-                () = phase.reached(Phase::Draining) => break Ok(()),
+                () = phase.reached(self.next_phase()) => {
+                    self.stop_taking();
+                    continue;
+                }
                 connected = self.session.connect(&hello) => connected,
             };
             let (connection, greeting) = match connected {
@@ -103,38 +112,34 @@ impl<E> Intake<E> {
             let served = self.serve(connection, greeting, &mut phase).await;
             self.returned.starved(false);
             self.context.metrics.disconnections.one();
-            match served {
-                Ok(()) => break Ok(()),
-                Err(error @ Error::SubscriptionRefused { .. }) if !self.reader.ever_subscribed => {
-                    break Err(error);
-                }
-                Err(_) if phase.is(Phase::Draining) => break Ok(()),
-                Err(error) => tokio::select! {
-                    biased;
-                    () = phase.reached(Phase::Draining) => break Ok(()),
-                    () = self.session.lost(&error) => {}
-                },
+            let Err(error) = served else { break Ok(()) };
+            if let Some(error) = self.session.id_in_use(&error) {
+                break self.yields(error, &phase);
+            }
+            if !self.reader.ever_subscribed && matches!(error, Error::SubscriptionRefused { .. }) {
+                break Err(error);
+            }
+            tokio::select! {
+                biased;
+                () = phase.reached(self.next_phase()) => self.stop_taking(),
+                () = self.session.lost(&error) => {}
             }
         };
-        if let Some(inlet) = &self.inlet {
-            let before = self.chunk.records.len();
-            inlet.try_offer(&mut self.chunk, &mut self.shed);
-            self.count_offered(before);
-        }
-        // Taken from the connection, but never offered: the broker still has those of QoS 1.
-        let left = self.chunk.records.len() as u64;
-        self.context.metrics.received.add(left);
-        self.context.metrics.abandoned.add(left);
+        self.stop_taking();
         ended
     }
 
-    /// One connection. `Ok` when the gateway closes.
+    /// One connection. `Ok` when there is nothing more to say.
     async fn serve(
         &mut self,
         mut connection: Connection,
         greeting: Greeting,
         phase: &mut Watch,
     ) -> Result<(), Error> {
+        if self.inlet.is_none() {
+            self.resume(greeting);
+            return self.see_out(connection, phase).await;
+        }
         self.begin(&mut connection, greeting)?;
         // What is left from the connection before goes first, then what came with CONNACK.
         self.offer(&mut connection, phase).await?;
@@ -143,52 +148,34 @@ impl<E> Intake<E> {
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
-            let draining = self.inlet.is_none();
-            if self.unread && !draining && !phase.is(Phase::Closing) {
+            if self.unread && !phase.is(Phase::Draining) {
                 self.read(&mut connection)?;
                 continue;
             }
             tokio::select! {
                 biased;
                 () = self.returned.some() => self.acknowledge(&mut connection),
-                () = phase.reached(if draining { Phase::Closing } else { Phase::Draining }) => {
-                    if draining {
-                        break;
-                    }
-                    self.inlet = None;
-                    self.returned.starved(false);
+                () = phase.reached(Phase::Draining) => {
+                    self.stop_taking();
+                    return self.see_out(connection, phase).await;
                 }
-                turn = connection.turn(!draining) => {
+                turn = connection.turn(true) => {
                     turn?;
-                    if !draining {
-                        self.read(&mut connection)?;
-                    }
+                    self.read(&mut connection)?;
                 }
-                () = sleep(WINDOW_SILENCE), if !draining && self.is_assumed_too_much() => {
+                () = sleep(WINDOW_SILENCE), if self.is_assumed_too_much() => {
                     self.window = self.ledger.open();
                     self.returned.starved(true);
                 }
-                () = sleep(CONNECT_MAX), if !draining && !self.reader.subscribed => {
+                () = sleep(CONNECT_MAX), if !self.reader.subscribed => {
                     return Err(Error::TimedOut(CONNECT_MAX));
                 }
             }
         }
-        self.acknowledge(&mut connection);
-        connection.close(CLOSE_MAX).await;
-        Ok(())
     }
 
     fn begin(&mut self, connection: &mut Connection, greeting: Greeting) -> Result<(), Error> {
-        let lost = self.ledger.connect(greeting.session_present);
-        let (first, name) = (self.session.epoch() == 1, &self.reader.name);
-        if !greeting.session_present && !first {
-            self.context.metrics.sessions_lost.one();
-            tracing::warn!(
-                sensor = name,
-                held = lost,
-                "the broker has lost our session: readings it held for us may be lost there"
-            );
-        }
+        self.resume(greeting);
         // Until the broker has answered once: the filter may have changed since an earlier run, or a
         // cut may have come between CONNACK and SUBSCRIBE.
         if !greeting.session_present {

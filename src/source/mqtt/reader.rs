@@ -19,7 +19,7 @@ use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Publish;
 use crate::mqtt::ledger::{Entered, Ledger};
 use crate::mqtt::options::Version;
-use crate::mqtt::packet::Packet;
+use crate::mqtt::packet::{Packet, is_put_off};
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
 use crate::record::{Body, Chunk, Reason, Record, Span};
@@ -95,7 +95,12 @@ impl Reader {
             }
             Packet::PubRel { packet_id } => Ok(Some(packet_id)),
             Packet::SubAck(Err(reason)) => {
-                Err(Error::SubscriptionRefused { filter: self.subscription(), reason })
+                let filter = self.subscription();
+                Err(if is_put_off(bytes, self.version) {
+                    Error::SubscriptionPutOff { filter, reason }
+                } else {
+                    Error::SubscriptionRefused { filter, reason }
+                })
             }
             _ => Ok(None),
         }
@@ -114,10 +119,7 @@ impl Reader {
             // From a subscription that somebody else made in our session.
             _ => ledger.expect_qos_2(publish.packet_id),
         }
-        let mut hasher = self.digest.build_hasher();
-        hasher.write(publish.topic);
-        hasher.write(publish.payload);
-        match ledger.enter(publish.packet_id, publish.dup, hasher.finish()) {
+        match ledger.enter(publish.packet_id, publish.dup, self.digest(publish)) {
             Entered::New(ordinal) => {
                 metrics.repeats_taken.add(u64::from(publish.dup));
                 Some(Token { source: self.source, ordinal })
@@ -127,6 +129,25 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Matches a message with what is held, and takes nothing new.
+    pub(super) fn recognise(&self, ledger: &mut Ledger, publish: &Publish<'_>) {
+        let known = publish.qos > 0
+            && ledger.recognise(publish.packet_id, publish.dup, self.digest(publish));
+        if known {
+            self.context.metrics.repeats_matched.one();
+            if publish.qos > 1 {
+                ledger.expect_qos_2(publish.packet_id);
+            }
+        }
+    }
+
+    fn digest(&self, publish: &Publish<'_>) -> u64 {
+        let mut hasher = self.digest.build_hasher();
+        hasher.write(publish.topic);
+        hasher.write(publish.payload);
+        hasher.finish()
     }
 
     /// Makes a record of a message; what can be no reading becomes a dead letter.

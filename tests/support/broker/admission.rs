@@ -146,6 +146,8 @@ fn subscribe_reason(code: u8) -> SubscribeReasonCode {
     match code {
         0 => SubscribeReasonCode::Success(QoS::AtMostOnce),
         1 => SubscribeReasonCode::Success(QoS::AtLeastOnce),
+        0x80 => SubscribeReasonCode::Unspecified,
+        0x83 => SubscribeReasonCode::ImplementationSpecific,
         0x87 => SubscribeReasonCode::NotAuthorized,
         0x8f => SubscribeReasonCode::TopicFilterInvalid,
         0x97 => SubscribeReasonCode::QuotaExceeded,
