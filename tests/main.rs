@@ -21,6 +21,7 @@ mod sessions;
 mod settings;
 mod shedding;
 mod simulate;
+mod stalled;
 mod stopping;
 mod support;
 mod tls;
