@@ -86,7 +86,7 @@ pub struct Doctor {
     pub topic_prefix: Option<Topic>,
     /// A bound on the whole run.
     #[arg(long, value_name = "N", default_value_t = 90,
-          value_parser = clap::value_parser!(u64).range(15..=SECONDS_MAX))]
+          value_parser = clap::value_parser!(u64).range(10..=SECONDS_MAX))]
     pub seconds: u64,
     /// QoS 1 messages that the capacity probe publishes beyond the window: how far beyond, is how far
     /// the verdict reaches.
