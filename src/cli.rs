@@ -86,7 +86,7 @@ pub struct Doctor {
     pub topic_prefix: Option<Topic>,
     /// A bound on the whole run.
     #[arg(long, value_name = "N", default_value_t = 90,
-          value_parser = clap::value_parser!(u64).range(15..=SECONDS_MAX))]
+          value_parser = clap::value_parser!(u64).range(10..=SECONDS_MAX))]
     pub seconds: u64,
     /// QoS 1 messages that the capacity probe publishes beyond the window: how far beyond, is how far
     /// the verdict reaches.
@@ -238,8 +238,8 @@ A reading is {\"value\":50.12,\"timestamp\":\"2026-11-22T07:30:50.601Z\",\"numbe
 per sensor from 1 without gaps, \"timestamp\" is when it was due. After a lost connection all that is
 unacknowledged is sent again, in order, before anything new.
 
-The end: all readings acknowledged, --seconds over, or SIGINT or SIGTERM: then nothing new is sent, and
-acknowledgements are waited for, for gateway.shutdown_grace; a second signal ends at once.
+The end: all readings acknowledged, --seconds over, or a signal (SIGINT, SIGTERM, SIGHUP): then nothing
+new is sent, and acknowledgements are waited for, for gateway.shutdown_grace; a second one ends at once.
 
 Exit codes:
   0   everything that was sent was acknowledged
@@ -249,7 +249,9 @@ Exit codes:
 
 const AFTER_VERIFY: &str = "\
 lost        numbers 1 to \"acknowledged\" that did not come; without --expect: gaps between the lowest and
-            the highest number of a sensor. A reading that became a dead letter is lost here
+            the highest number of a sensor. A reading that became a dead letter is not lost
+dead-lettered  readings that became dead letters: the letter's payload shows their number; or it shows
+            none, and one of the sensor's numbers is missing: then nobody can tell
 duplicated  records whose number had come before, after batches that came again (same id) were set
             aside; the last 65536 batches are remembered
 reordered   numbers that came for the first time after a higher one
@@ -269,14 +271,16 @@ Exit codes:
   70  internal error
   75  inconclusive: nothing came; or the own connection was lost, the report cannot be read, there are
       more sensors than --sensors-max; or something is missing, and the simulation had not ended or had
-      started before verify listened. It never calls lost what it may not have heard";
+      started before verify listened, or it may be a dead letter without a number. It never calls lost
+      what it may not have heard";
 
 const AFTER: &str = "\
 Every key of the file can be overridden by an environment variable: SLUICEGATE__BATCH__AGE_MAX=1s
 sets age_max in [batch].
 
-Signals: SIGINT and SIGTERM drain within gateway.shutdown_grace; a second one lets go at once, and
-what is not settled of QoS 1 stays unacknowledged at the broker; QoS 0 and simulated readings are gone.
+Signals: SIGINT, SIGTERM and SIGHUP (the terminal is closed) drain within gateway.shutdown_grace; a
+second one lets go at once, and what is not settled of QoS 1 stays unacknowledged at the broker; QoS 0
+and simulated readings are gone. Under nohup SIGHUP stays ignored.
 
 Exit codes:
   0   drained, and the books close

@@ -108,7 +108,7 @@ where
     W: FnOnce(Arc<Pace>, mpsc::Receiver<()>) -> F,
     F: Future<Output = (Exit, Option<String>)>,
 {
-    telemetry::start(&settings.log);
+    let Some(_log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
     let pace = Arc::new(Pace::default());
     let resting = Arc::clone(&pace);
     let runtime =

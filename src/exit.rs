@@ -1,6 +1,13 @@
 //! How a run ends, for whoever started it.
 
+use std::convert::Infallible;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::mpsc;
+
+use crate::limits::BALANCE_MAX;
+use crate::pipeline::tasks;
 
 /// Exit codes, after `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,5 +31,42 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+/// Does `work`; a panic in it ends the run, not the process: [`Exit::Internal`], and what there is
+/// to say all the same. The panic itself has been said where it happened.
+pub fn guarded<T>(
+    work: impl FnOnce() -> (Exit, Option<T>),
+    said: impl FnOnce() -> Option<T>,
+) -> (Exit, Option<T>) {
+    // What the work had borrowed is only read from now on.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| (Exit::Internal, said()))
+}
+
+/// Writes the last line to standard output. It may be the same full pipe as the log's: after
+/// [`BALANCE_MAX`] the line is given up.
+pub fn say_last(line: String) {
+    let (open, written) = mpsc::sync_channel::<Infallible>(1);
+    let thread = tasks::thread("balance", move || {
+        // A closed pipe is the reader's decision.
+        drop(writeln!(std::io::stdout(), "{line}"));
+        drop(open);
+    });
+    // Without a thread the channel is closed already.
+    drop(thread);
+    let Err(_written_or_given_up) = written.recv_timeout(BALANCE_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_internal_error_and_what_is_known_is_said() {
+        let ended = guarded(|| panic!("as planned"), || Some("the balance"));
+        assert_eq!(ended, (Exit::Internal, Some("the balance")));
+        let ended = guarded(|| (Exit::Drained, Some("mine")), || Some("not asked for"));
+        assert_eq!(ended, (Exit::Drained, Some("mine")));
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! The log goes to standard error; standard output carries one line, the last: the balance.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, guarded};
 use crate::limits::mebibytes;
 use crate::metrics::Balance;
 use crate::mqtt::options::BrokerUrl;
 use crate::pace::Pace;
+use crate::pipeline::books::Books;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::{Pipeline, Report};
 use crate::settings::Settings;
@@ -21,7 +23,7 @@ use crate::{clock, telemetry};
 
 /// Runs a gateway to its end.
 pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
-    telemetry::start(&settings.log);
+    let Some(_log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
     // One thread for sockets, timers and simulated sensors, one (the worker's) for batches: readings
     // cost so little that more threads would only wake each other.
     let pace = Arc::new(Pace::default());
@@ -35,13 +37,20 @@ pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
             return (Exit::Internal, None);
         }
     };
-    let ended = runtime.block_on(serve(path, settings, pace));
+    let books = OnceCell::new();
+    let serve = || runtime.block_on(serve(path, settings, pace, &books));
+    let ended = guarded(serve, || books.get().map(|books| books.balance()));
     // What has not ended by now has been told to; a task that will not is left behind.
     runtime.shutdown_background();
     ended
 }
 
-async fn serve(path: &Path, settings: Settings, pace: Arc<Pace>) -> (Exit, Option<Balance>) {
+async fn serve(
+    path: &Path,
+    settings: Settings,
+    pace: Arc<Pace>,
+    books: &OnceCell<Arc<Books>>,
+) -> (Exit, Option<Balance>) {
     let signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
@@ -59,6 +68,7 @@ async fn serve(path: &Path, settings: Settings, pace: Arc<Pace>) -> (Exit, Optio
             return (Exit::Settings, None);
         }
     };
+    books.get_or_init(|| pipeline.books());
     say_where_to_look(pipeline.plan());
     let (stop, stops) = mpsc::channel(4);
     let report = tokio::select! {

@@ -103,6 +103,18 @@ pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
 /// forgotten: it is news when it comes again.
 pub const WARNING_CAUSES_MAX: usize = 8;
 
+/// Bytes of log lines that wait for a slow reader, and of those being written: twice that in all, out
+/// of what the bound on memory allows the program itself. Lines that find no room are dropped, and
+/// counted in the log.
+pub const LOG_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the last log lines may take to be written at the end. What nobody has read by then is
+/// lost.
+pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// How long standard output may take the balance. If nobody reads it, the exit code must do.
+pub const BALANCE_MAX: Duration = Duration::from_secs(1);
+
 /// Readings a simulated sensor without an interval makes for one turn at the queue.
 pub const SIMULATED_RUN_RECORDS: u32 = 64;
 

@@ -6,7 +6,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use sluicegate::cli::{Cli, Command};
-use sluicegate::exit::Exit;
+use sluicegate::exit::{Exit, guarded, say_last};
 use sluicegate::settings::Files;
 use sluicegate::{commands, gateway, settings, tools};
 
@@ -20,13 +20,18 @@ fn main() -> ExitCode {
             return if shown { Exit::Drained } else { Exit::Settings }.into();
         }
     };
-    match prepared(cli.command.unwrap_or(Command::Run(cli.config))) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            say(&mut std::io::stderr(), &format!("sluicegate: {error}"));
-            Exit::Settings.into()
-        }
+    let command = cli.command.unwrap_or(Command::Run(cli.config));
+    let (exit, error) = guarded(
+        || match prepared(command) {
+            Ok(exit) => (exit, None),
+            Err(error) => (Exit::Settings, Some(error)),
+        },
+        || None,
+    );
+    if let Some(error) = error {
+        say(&mut std::io::stderr(), &format!("sluicegate: {error}"));
     }
+    exit.into()
 }
 
 fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
@@ -40,7 +45,10 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let (exit, said) = match command {
         Command::Run(_) => {
             let (exit, balance) = gateway::run(&path, settings);
-            (exit, balance.map(|balance| balance.to_string()))
+            if let Some(balance) = balance {
+                say_last(balance.to_string());
+            }
+            (exit, None)
         }
         Command::Check(_) => {
             let path = path.display().to_string();

@@ -1,38 +1,41 @@
-//! SIGINT and SIGTERM as stop requests: the first drains, the second aborts.
+//! SIGINT, SIGTERM and SIGHUP as stop requests: the first drains, the second aborts.
+//!
+//! SIGHUP is what a terminal sends when it closes. Who started the program with `nohup` wants it to
+//! outlive that: where SIGHUP is ignored from the start, it stays so.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Both signals, listened to from now on.
+/// The signals, listened to from now on.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// Begins to listen.
     pub fn listen() -> std::io::Result<Self> {
+        // To listen ends the ignoring: so look first.
+        let hangup = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup,
         })
     }
 
     /// Waits for the first signal.
     pub async fn first(mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
+        self.next().await;
     }
 
     /// Sends a stop request for each signal, until nobody takes them any more.
     pub async fn forward(mut self, stops: mpsc::Sender<()>) {
         loop {
             tokio::select! {
-                Some(()) = self.interrupt.recv() => {}
-                Some(()) = self.terminate.recv() => {}
+                () = self.next() => {}
                 () = stops.closed() => return,
             }
             if stops.send(()).await.is_err() {
@@ -40,4 +43,32 @@ impl Signals {
             }
         }
     }
+
+    /// Waits for the next signal.
+    ///
+    /// # Cancel safety
+    /// No signal is lost.
+    async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => {}
+            Some(()) = self.terminate.recv() => {}
+            Some(()) = hangup => {}
+            // None is ever closed; if all were, there is nothing to wait for.
+            else => std::future::pending().await,
+        }
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored. Where there is no `/proc`, nobody knows.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

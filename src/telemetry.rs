@@ -1,11 +1,23 @@
-//! Logging: to standard error, as text for people or one JSON object a line.
+//! Logging: to standard error, as text for people or one JSON object a line; and panics, as lines of
+//! it.
+//!
+//! The log never stops what it tells of: a reader that stands still costs lines, which are counted
+//! (`lines`). So nothing else may write to standard error while it runs, not even a panic.
 
-use std::io::IsTerminal;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use self::lines::Lines;
+use crate::clock::{self, Timestamp};
+use crate::limits::LOG_FLUSH_MAX;
 use crate::settings::{Log, LogFormat};
+
+mod lines;
 
 /// The filter that a `log.level` stands for.
 pub fn filter(level: &str) -> Result<EnvFilter, String> {
@@ -24,21 +36,66 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(format!("info,rmqtt=error,{level}")).map_err(|it| wrong(&it.to_string()))
 }
 
-/// Starts logging. Only the first call of a process has an effect.
-pub fn start(log: &Log) {
+/// A log that runs. Dropped, it waits for its last lines to be written, for [`LOG_FLUSH_MAX`] at most.
+#[derive(Debug)]
+#[must_use]
+pub struct Logging(Arc<Lines>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.0.close(LOG_FLUSH_MAX);
+    }
+}
+
+/// Starts logging. Only the first call of a process has an effect. `None` when there is no thread to
+/// be had for it, which has been said.
+pub fn start(log: &Log) -> Option<Logging> {
     let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let format = log.format;
+    let missing = move |count| missing(format, clock::now().wall, count);
+    let lines = match Lines::start(io::stderr(), missing) {
+        Ok(lines) => lines,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "sluicegate: cannot start the log's thread: {error}"));
+            return None;
+        }
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Arc::clone(&lines));
     // A log that cannot be written must not end what it tells of.
     let builder = builder.log_internal_errors(false);
-    let started = match log.format {
+    let started = match format {
         LogFormat::Text => {
-            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             builder.with_ansi(colour).with_target(false).try_init()
         }
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     // Only fails where logging has been started before: a test's business.
-    drop(started);
+    if started.is_ok() {
+        std::panic::set_hook(Box::new(panicked));
+    }
+    Some(Logging(lines))
+}
+
+/// The line for lines that are not there.
+fn missing(format: LogFormat, now: Timestamp, count: u64) -> String {
+    let text = "log lines were dropped: nobody read standard error";
+    match format {
+        LogFormat::Text => format!("{now}  WARN {count} {text}\n"),
+        LogFormat::Json => format!(
+            "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"message\":\"{text}\",\"dropped\":{count}}}\n"
+        ),
+    }
+}
+
+fn panicked(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let message = info.payload_as_str().unwrap_or("without a message");
+    tracing::error!(place, "internal error: a thread panicked: {message}");
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        tracing::error!("{trace}");
+    }
 }
 
 #[cfg(test)]

@@ -38,6 +38,16 @@ fn audited(launch: Launch) -> Audit {
     Audit { code, json }
 }
 
+/// The test for each of these at the same time: an audit mostly waits, and few tests run at once.
+fn each<T: Copy + Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            let test = &test;
+            scope.spawn(move || test(case));
+        }
+    });
+}
+
 impl Audit {
     /// The finding of a check at the first broker.
     #[track_caller]
@@ -72,8 +82,14 @@ impl Audit {
 }
 
 #[test]
-fn mosquitto_as_installed_is_risky_with_the_numbers_and_the_settings() {
-    for (version, window) in [(3, 20), (5, 500)] {
+fn mosquitto_as_installed_is_found_out_and_it_is_said() {
+    let tests: [fn(); 2] =
+        [it_is_risky_with_the_numbers_and_the_settings, people_get_lines_with_the_verdict_last];
+    each(tests, |test| test());
+}
+
+fn it_is_risky_with_the_numbers_and_the_settings() {
+    each([(3, 20), (5, 500)], |(version, window)| {
         let mosquitto = Mosquitto::start(COUNT_OFTEN);
         let version = format!("broker.version = {version}");
         let more = [version.as_str(), &format!("broker.window_messages = {window}")];
@@ -93,7 +109,7 @@ fn mosquitto_as_installed_is_risky_with_the_numbers_and_the_settings() {
         for fit in ["login", "session", "keep-alive", "retained", "sharing", "packet size"] {
             audit.says(fit, "fit", &[]);
         }
-    }
+    });
 }
 
 /// The limits of the shipped configuration, read from its file.
@@ -110,7 +126,7 @@ fn ours() -> String {
 
 #[test]
 fn mosquitto_with_our_limits_is_fit() {
-    for version in [3, 5] {
+    each([3, 5], |version| {
         let mosquitto = Mosquitto::with(&ours()).persistent().start();
         let version = format!("broker.version = {version}");
         let audit = audited(doctor(&fleet(&mosquitto.url(), &[&version])));
@@ -119,10 +135,9 @@ fn mosquitto_with_our_limits_is_fit() {
             (audit.number("capacity", "taken"), audit.number("capacity", "received"));
         assert_eq!(taken, received);
         assert!(taken >= 3000);
-    }
+    });
 }
 
-#[test]
 fn people_get_lines_with_the_verdict_last() {
     let mosquitto = Mosquitto::start(COUNT_OFTEN);
     let more = ["broker.window_messages = 100"];
@@ -144,18 +159,19 @@ fn people_get_lines_with_the_verdict_last() {
 
 #[test]
 fn packets_too_small_for_a_batch_are_risky_and_for_a_reading_unfit() {
-    for (version, bytes, code, verdict) in
-        [(5, 100_000, 1, "risky"), (5, 20_000, 2, "unfit"), (3, 20_000, 2, "unfit")]
-    {
-        let limit = format!("{NO_DROP}{COUNT_OFTEN}max_packet_size {bytes}\n");
-        let mosquitto = Mosquitto::start(&limit);
-        let version = format!("broker.version = {version}");
-        let audit = audited(doctor(&fleet(&mosquitto.url(), &[&version])));
-        audit.ended(code, verdict);
-        audit.says("packet size", verdict, &["max_packet_size 262"]);
-        let passed = audit.number("packet size", "passed");
-        assert!(passed > bytes / 2 && passed <= bytes, "{passed} of {bytes}");
-    }
+    each(
+        [(5, 100_000, 1, "risky"), (5, 20_000, 2, "unfit"), (3, 20_000, 2, "unfit")],
+        |(version, bytes, code, verdict)| {
+            let limit = format!("{NO_DROP}{COUNT_OFTEN}max_packet_size {bytes}\n");
+            let mosquitto = Mosquitto::start(&limit);
+            let version = format!("broker.version = {version}");
+            let audit = audited(doctor(&fleet(&mosquitto.url(), &[&version])));
+            audit.ended(code, verdict);
+            audit.says("packet size", verdict, &["max_packet_size 262"]);
+            let passed = audit.number("packet size", "passed");
+            assert!(passed > bytes / 2 && passed <= bytes, "{passed} of {bytes}");
+        },
+    );
 }
 
 /// A message above the limit is acknowledged with 3.1.1, and dropped.
@@ -171,52 +187,48 @@ fn a_batch_that_is_acknowledged_and_dropped_is_found() {
 #[test]
 fn an_acl_that_denies_the_output_is_found_when_asked_and_only_then() {
     let acl = "user gateway\ntopic readwrite sluicegate-doctor/#\ntopic read $SYS/#\n";
-    let limits = format!("{NO_DROP}{COUNT_OFTEN}");
-    let mosquitto = Mosquitto::with(&limits).user("gateway", SECRET).acl(acl).start();
-    for version in [3, 5] {
-        let more = [
-            format!("broker.version = {version}"),
-            "broker.username = \"gateway\"".to_owned(),
-            "broker.password_file = \"password\"".to_owned(),
-        ];
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
-        let config = fleet(&mosquitto.url(), &more);
-        let audit = audited(doctor(&config).file("password", SECRET));
-        audit.ended(0, "fit");
-        audit.says("output topic", "skipped", &[]);
-        let audit = audited(doctor(&config).file("password", SECRET).arg("--probe-output"));
+    each([(3, false), (3, true), (5, false), (5, true)], |(version, is_asked)| {
+        let (_mosquitto, launch) = with_acl(acl, version);
+        if !is_asked {
+            let audit = audited(launch);
+            audit.ended(0, "fit");
+            return audit.says("output topic", "skipped", &[]);
+        }
+        let audit = audited(launch.arg("--probe-output"));
         audit.ended(2, "unfit");
         audit.says("output topic", "unfit", &["acl_file", "topic write gateway/batches"]);
         audit.says("dead letters", "unfit", &["topic write gateway/dead-letters"]);
         assert!(!audit.json.to_string().contains(SECRET));
-    }
+    });
+}
+
+/// A Mosquitto whose only account may do this, and an audit with that account.
+fn with_acl(acl: &str, version: u8) -> (Mosquitto, Launch) {
+    let limits = format!("{NO_DROP}{COUNT_OFTEN}");
+    let mosquitto = Mosquitto::with(&limits).user("gateway", SECRET).acl(acl).start();
+    let version = format!("broker.version = {version}");
+    let account = ["broker.username = \"gateway\"", "broker.password_file = \"password\""];
+    let config = fleet(&mosquitto.url(), &[&account[..], &[&version]].concat());
+    (mosquitto, doctor(&config).file("password", SECRET))
 }
 
 #[test]
 fn a_probe_that_may_use_no_topic_cannot_judge_and_says_how_it_could() {
     let acl = "user gateway\ntopic readwrite gateway/#\ntopic read $SYS/#\n";
-    let limits = format!("{NO_DROP}{COUNT_OFTEN}");
-    let mosquitto = Mosquitto::with(&limits).user("gateway", SECRET).acl(acl).start();
-    for version in [3, 5] {
-        let more = [
-            format!("broker.version = {version}"),
-            "broker.username = \"gateway\"".to_owned(),
-            "broker.password_file = \"password\"".to_owned(),
-        ];
-        let more: Vec<&str> = more.iter().map(String::as_str).collect();
-        let config = fleet(&mosquitto.url(), &more);
-        let audit = audited(doctor(&config).file("password", SECRET));
+    each([(3, false), (3, true), (5, false), (5, true)], |(version, is_told)| {
+        let (_mosquitto, launch) = with_acl(acl, version);
+        if is_told {
+            return audited(launch.arg("--topic-prefix").arg("gateway/doctor")).ended(0, "fit");
+        }
+        let audit = audited(launch);
         audit.ended(75, "could not judge");
         audit.says("subscription", "failed", &["acl_file", "sluicegate-doctor/", "--topic-prefix"]);
-        let launch = doctor(&config).file("password", SECRET);
-        let audit = audited(launch.arg("--topic-prefix").arg("gateway/doctor"));
-        audit.ended(0, "fit");
-    }
+    });
 }
 
 #[test]
 fn a_wrong_password_is_a_wrong_setting_and_not_shown() {
-    for version in [3, 5] {
+    each([3, 5], |version| {
         let mosquitto = Mosquitto::with("").user("gateway", "right").start();
         let more = [
             format!("broker.version = {version}"),
@@ -228,7 +240,7 @@ fn a_wrong_password_is_a_wrong_setting_and_not_shown() {
         audit.ended(64, "refused");
         audit.says("login", "refused", &["broker.password_file"]);
         assert!(!audit.json.to_string().contains(SECRET));
-    }
+    });
 }
 
 #[test]
@@ -252,7 +264,7 @@ fn a_configuration_without_a_broker_of_its_own_is_refused_with_the_remedy() {
 
 #[test]
 fn only_topics_and_clients_of_its_own_are_used_and_nothing_is_left() {
-    for version in [3, 5] {
+    each([3, 5], |version| {
         let broker = Broker::start();
         let version = format!("broker.version = {version}");
         let audit = audited(doctor(&fleet(&broker.url(), &[&version])));
@@ -272,7 +284,7 @@ fn only_topics_and_clients_of_its_own_are_used_and_nothing_is_left() {
             assert!(log.connects.last().unwrap().connect.clean_start, "{who} ends its session");
             assert!(!log.connected);
         }
-    }
+    });
 }
 
 #[test]
@@ -294,6 +306,16 @@ fn an_output_broker_of_its_own_is_audited_for_what_it_is_for() {
 }
 
 #[test]
+fn each_fault_of_a_broker_is_found() {
+    let faults: [fn(); 4] = [
+        nobody_at_the_output_is_risky,
+        a_broker_that_grants_less_is_unfit_for_who_asks_for_more,
+        a_broker_that_takes_one_publish_at_a_time_is_risky_and_not_overrun,
+        a_broker_that_does_not_answer_pings_while_it_waits_is_unfit,
+    ];
+    each(faults, |fault| fault());
+}
+
 fn nobody_at_the_output_is_risky() {
     let broker = Broker::start();
     broker.answer_publishes("gateway/#", 0x10, usize::MAX);
@@ -305,7 +327,7 @@ fn nobody_at_the_output_is_risky() {
 
 #[test]
 fn a_broker_that_forgets_sessions_is_unfit() {
-    for version in [3, 5] {
+    each([3, 5], |version| {
         let broker = Broker::start();
         broker.hold_acks("session-pub");
         let version = format!("broker.version = {version}");
@@ -324,23 +346,25 @@ fn a_broker_that_forgets_sessions_is_unfit() {
         audit.ended(2, "unfit");
         audit.says("session", "unfit", &["sessions"]);
         audit.says("capacity", "fit", &[]);
-    }
+    });
 }
 
-#[test]
-fn a_broker_that_grants_less_is_unfit() {
-    let broker = Broker::start();
-    broker.grant_at_most("sluicegate-doctor", 0);
-    let audit = audited(doctor(&fleet(&broker.url(), &[])));
-    audit.ended(2, "unfit");
-    audit.says("subscription", "unfit", &["QoS 1"]);
-    audit.says("capacity", "skipped", &[]);
-    assert_eq!(audit.number("subscription", "granted"), 0);
-    let fine = audited(doctor(&fleet(&broker.url(), &["sensors.fleet.mqtt.qos = 0"])));
-    fine.says("subscription", "fit", &[]);
+fn a_broker_that_grants_less_is_unfit_for_who_asks_for_more() {
+    each([1, 0], |qos| {
+        let broker = Broker::start();
+        broker.grant_at_most("sluicegate-doctor", 0);
+        let qos = format!("sensors.fleet.mqtt.qos = {qos}");
+        let audit = audited(doctor(&fleet(&broker.url(), &[&qos])));
+        if qos.ends_with('0') {
+            return audit.says("subscription", "fit", &[]);
+        }
+        audit.ended(2, "unfit");
+        audit.says("subscription", "unfit", &["QoS 1"]);
+        audit.says("capacity", "skipped", &[]);
+        assert_eq!(audit.number("subscription", "granted"), 0);
+    });
 }
 
-#[test]
 fn a_broker_that_takes_one_publish_at_a_time_is_risky_and_not_overrun() {
     let broker = Broker::start();
     broker.announce(Limits { receive_maximum: Some(1), ..Limits::default() });
@@ -350,7 +374,6 @@ fn a_broker_that_takes_one_publish_at_a_time_is_risky_and_not_overrun() {
     assert_eq!(violations(&broker), [""; 0]);
 }
 
-#[test]
 fn a_broker_that_does_not_answer_pings_while_it_waits_is_unfit() {
     let broker = Broker::start();
     broker.mute_pings("capacity-sub");
@@ -362,11 +385,11 @@ fn a_broker_that_does_not_answer_pings_while_it_waits_is_unfit() {
 
 #[test]
 fn out_of_time_and_stopped_end_cleanly_and_judge_nothing() {
-    for is_stopped in [true, false] {
+    each([true, false], |is_stopped| {
         let broker = Broker::start();
         broker.hold_acks("session-pub");
         let launch = doctor(&fleet(&broker.url(), &[])).arg("--json").arg("--seconds");
-        let mut gateway = launch.arg(if is_stopped { "90" } else { "15" }).start();
+        let mut gateway = launch.arg(if is_stopped { "90" } else { "10" }).start();
         broker.wait_until("a session", AUDIT, |log| log.held_acks("session-pub") == 5);
         if is_stopped {
             gateway.signal("TERM");
@@ -375,9 +398,9 @@ fn out_of_time_and_stopped_end_cleanly_and_judge_nothing() {
         let audit = Audit { code, json: serde_json::from_str(&gateway.stdout()).unwrap() };
         audit.ended(75, "could not judge");
         let (said, word) =
-            (audit.finding("all checks"), if is_stopped { "signal" } else { "15 s" });
+            (audit.finding("all checks"), if is_stopped { "signal" } else { "10 s" });
         assert!(said["measured"].as_str().unwrap().contains(word), "{said:#}");
         let last = broker.client("session-sub").connects.pop().unwrap();
         assert!(last.connect.clean_start, "the session is ended");
-    }
+    });
 }

@@ -23,6 +23,7 @@ mod settings;
 mod shedding;
 mod simulate;
 mod spool;
+mod stalled;
 mod stopping;
 mod support;
 mod tls;

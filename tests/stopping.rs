@@ -44,6 +44,28 @@ fn a_sigint_does_the_same_also_with_mqtt_3() {
     stopped_in_the_middle("INT", 3);
 }
 
+/// The terminal is closed.
+#[test]
+fn a_sighup_does_the_same() {
+    stopped_in_the_middle("HUP", 5);
+}
+
+#[test]
+fn a_run_under_nohup_outlives_its_terminal() {
+    let input = Broker::start();
+    let mut gateway = Gateway::with_config(&fleet(&input.url(), &[])).nohup().start();
+    gateway.wait_for_line("subscribed", SOON);
+    gateway.signal("HUP");
+    // Had it been taken for a stop, the second round would not be acknowledged.
+    for round in 1..=2 {
+        input.publish_all(readings(5, 40 * round - 39..=40 * round, 1));
+        let acks = 200 * usize::try_from(round).unwrap();
+        input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == acks);
+    }
+    assert_eq!(drained(&mut gateway).delivered, 400);
+    assert!(!gateway.said("second stop request"), "{}", gateway.text());
+}
+
 #[test]
 fn a_drain_delivers_what_is_held_and_acknowledges_it() {
     let (input, sink) = (Broker::start(), Broker::start());

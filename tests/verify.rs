@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::scene::{BATCHES, LETTERS, LONG, drained, fleet, gateway, message, subscribed};
 use crate::support::broker::{Broker, Message};
+use crate::support::client::Publisher;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy};
@@ -143,7 +144,7 @@ fn what_never_came_is_only_known_with_an_expectation() {
     assert_eq!((code, found(&verdict)), (1, [2, 0, 0, 0, 0, 0]), "{verdict}");
     assert_eq!(
         verdict["worst"][0],
-        json!({"sensor": "a", "missing": 1, "duplicated": 0,
+        json!({"sensor": "a", "missing": 1, "deadLettered": 0, "duplicated": 0,
         "reordered": 0, "gaps": [[4, 4]]})
     );
     assert_eq!(judged(manner, &[], None, &batches).0, 0);
@@ -300,5 +301,26 @@ fn simulate_gateway_and_verify_agree() {
         assert_eq!((&verdict["records"], &verdict["expected"]), (&30_000.into(), &30_000.into()));
         assert_eq!((&verdict["sensors"], &verdict["numbers"]), (&30.into(), &"number".into()));
         assert_eq!(verdict["untimed"], 0);
+    }
+}
+
+#[test]
+fn readings_that_became_dead_letters_on_their_way_are_not_lost() {
+    for version in [3, 5] {
+        let mosquitto = Mosquitto::start(NO_DROP);
+        let version = format!("broker.version = {version}");
+        let config = fleet(&mosquitto.url(), &[&version]);
+        let verify = Gateway::command("verify", &config).arg("--json").arg("--idle").arg("1");
+        let mut verification = listening(verify);
+        let mut taker = subscribed(&config);
+        let spoilt = |n: u64| if n.is_multiple_of(10) { "oops" } else { "1" };
+        let load = Publisher::to(mosquitto.port()).sensors(3).readings(101);
+        let load = load
+            .payload(move |_, n| format!(r#"{{"value":{},"number":{n}}}"#, spoilt(n)).into_bytes());
+        assert_eq!(load.run(SOON).total(), 303);
+        let (code, verdict) = verdict(&mut verification);
+        assert_eq!((code, found(&verdict)), (0, [0; 6]), "{verdict}");
+        assert_eq!((&verdict["records"], &verdict["deadLettered"]), (&273.into(), &30.into()));
+        assert_eq!(drained(&mut taker).dead_lettered, 30);
     }
 }

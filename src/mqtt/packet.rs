@@ -96,17 +96,17 @@ pub enum Answer {
     /// Taken, but nobody subscribes to the topic.
     NobodyListens,
     /// Not taken.
-    Refused(Refusal),
+    Refused(NotTaken),
 }
 
 /// Why a publish was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct NotTaken {
     code: u8,
     said: String,
 }
 
-impl Refusal {
+impl NotTaken {
     /// Of a reason code, and the properties behind it.
     pub fn new(code: u8, properties: &[u8]) -> Self {
         Self { code, said: refused(code, properties) }
@@ -123,7 +123,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.said)
     }
@@ -294,7 +294,7 @@ fn answer(rest: &[u8]) -> Answer {
     match rest {
         [] | [0x00, ..] => Answer::Taken,
         [0x10, ..] => Answer::NobodyListens,
-        [code, properties @ ..] => Answer::Refused(Refusal::new(*code, properties)),
+        [code, properties @ ..] => Answer::Refused(NotTaken::new(*code, properties)),
     }
 }
 
@@ -432,11 +432,11 @@ mod tests {
         for (bytes, expected) in [
             (&[0x40, 2, 1, 2][..], Answer::Taken),
             (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
-            (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused(Refusal::new(0x95, &[]))),
-            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(Refusal::new(0xee, &[]))),
+            (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused(NotTaken::new(0x95, &[]))),
+            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(NotTaken::new(0xee, &[]))),
             (
                 &[0x40, 9, 1, 2, 0x97, 5, 0x1f, 0, 2, b'n', b'o'],
-                Answer::Refused(Refusal { code: 0x97, said: "quota exceeded (no)".into() }),
+                Answer::Refused(NotTaken { code: 0x97, said: "quota exceeded (no)".into() }),
             ),
         ] {
             let Packet::PubAck { packet_id, answer } = read(bytes, Version::V5).unwrap() else {

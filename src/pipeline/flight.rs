@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::books::Books;
 use super::parts::{BatchName, Fit, Parts};
 use crate::mqtt::packet::Outgoing;
+use crate::mqtt::topic::Topic;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
 
@@ -116,9 +117,9 @@ impl Flight {
         self.parts.fit(self.name.as_ref(), fit)
     }
 
-    /// Makes one part smaller; returns the places of what replaces it.
-    pub fn reduce(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
-        self.parts.reduce(at, self.name.as_ref(), fit)
+    /// Halves a part that was refused as too large; returns the places of what replaces it.
+    pub fn halve(&mut self, at: u32, letters: &Topic) -> Vec<u32> {
+        self.parts.halve(at, self.name.as_ref(), letters)
     }
 
     /// It is in the spool as `key`: its records settle as spooled.

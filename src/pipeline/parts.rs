@@ -105,53 +105,111 @@ impl Parts {
     /// Replaces whatever does not fit by what does. Returns whether anything was.
     pub fn fit(&mut self, name: Option<&BatchName>, fit: Fit<'_>) -> bool {
         let count = self.parts.len();
-        let all = 0..u32::try_from(count).unwrap_or(u32::MAX);
-        all.filter(|at| !self.reduce(*at, name, fit).is_empty()).count() > 0
+        for at in 0..count {
+            self.replace(at, |part, message| {
+                if message.payload.len() <= fit.payload_bytes_max {
+                    return Vec::new();
+                }
+                smaller(part, message, name, &|name| fitting(name, part, message, fit))
+            });
+        }
+        self.parts.len() > count
     }
 
-    /// Replaces one part that does not fit by parts that do, and says where those are; nowhere if it
-    /// fits or cannot be made smaller.
-    pub fn reduce(&mut self, at: u32, name: Option<&BatchName>, fit: Fit<'_>) -> Vec<u32> {
-        let Some(part) = self.parts.get_mut(at as usize) else { return Vec::new() };
-        let Some(message) = &part.message else { return Vec::new() };
-        if message.payload.len() <= fit.payload_bytes_max {
-            return Vec::new();
+    /// Replaces a part that was refused as too large by its halves, a single record by its dead
+    /// letter; says where those are: nowhere, if it cannot be made smaller.
+    pub fn halve(&mut self, at: u32, name: Option<&BatchName>, letters: &Topic) -> Vec<u32> {
+        let count = self.parts.len();
+        self.replace(at as usize, |part, message| {
+            smaller(part, message, name, &|name| halves(name, part, message, letters))
+        });
+        (count..self.parts.len()).filter_map(|place| u32::try_from(place).ok()).collect()
+    }
+
+    fn replace(&mut self, at: usize, by: impl FnOnce(&Part, &Outgoing) -> Vec<Part>) {
+        let Some(part) = self.parts.get_mut(at) else { return };
+        let Some(message) = &part.message else { return };
+        let smaller = by(part, message);
+        if !smaller.is_empty() {
+            (part.message, part.records) = (None, 0);
+            self.parts.extend(smaller);
         }
-        let smaller = match (part.outcome, name) {
-            (Outcome::DeadLettered, _) => bare_letter(part, message),
-            (_, Some(name)) => pieces(name, part, message, fit),
-            (_, None) => Vec::new(),
-        };
-        if smaller.is_empty() {
-            return Vec::new();
-        }
-        (part.message, part.records) = (None, 0);
-        let places = self.parts.len()..self.parts.len() + smaller.len();
-        self.parts.extend(smaller);
-        places.filter_map(|place| u32::try_from(place).ok()).collect()
     }
 }
 
-/// The records of a part in smaller parts.
-fn pieces(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
+/// What stands in for a part: a dead letter without its payload, or a batch in parts.
+fn smaller(
+    part: &Part,
+    message: &Outgoing,
+    name: Option<&BatchName>,
+    parts: &dyn Fn(&BatchName) -> Vec<Part>,
+) -> Vec<Part> {
+    match name {
+        Some(name) if part.outcome == Outcome::Delivered => parts(name),
+        _ => bare_letter(part, message),
+    }
+}
+
+/// The records of a part in parts that fit.
+fn fitting(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
     let records = name.format.records(&message.payload);
     let overhead = overhead(name, &whole.id);
     let groups = group(&records, fit.payload_bytes_max.saturating_sub(overhead));
-    let mut first = whole.first;
-    let mut piece = |(at, records): (u32, &[&RawValue])| {
-        let id = format!("{}.{at}", whole.id);
-        let (message, outcome) = match records {
+    pieces(
+        name,
+        whole,
+        groups,
+        |records| match records {
             [alone] if alone.get().len() + overhead > fit.payload_bytes_max => {
-                (letter(name, alone, message, fit), Outcome::DeadLettered)
+                let letter = letter(name, alone, message, fit);
+                Some(letter)
             }
-            _ => (piece(name, &id, records, message), Outcome::Delivered),
+            _ => None,
+        },
+        message,
+    )
+}
+
+/// The records of a part in two parts; a single one as its dead letter.
+fn halves(name: &BatchName, whole: &Part, message: &Outgoing, letters: &Topic) -> Vec<Part> {
+    let records = name.format.records(&message.payload);
+    let (first, second) = records.split_at(records.len() / 2);
+    // How small it must be is not known; refused again, the dead letter goes without its payload.
+    let fit = Fit { payload_bytes_max: usize::MAX, dead_letter_topic: letters };
+    let groups = [first, second].into_iter().filter(|records| !records.is_empty()).collect();
+    pieces(
+        name,
+        whole,
+        groups,
+        |records| match records {
+            [alone] if first.is_empty() => Some(letter(name, alone, message, fit)),
+            _ => None,
+        },
+        message,
+    )
+}
+
+/// Parts of these records; where `letter` gives one, it stands for them.
+fn pieces(
+    name: &BatchName,
+    whole: &Part,
+    groups: Vec<&[&RawValue]>,
+    letter: impl Fn(&[&RawValue]) -> Option<Outgoing>,
+    message: &Outgoing,
+) -> Vec<Part> {
+    let mut first = whole.first;
+    let mut part = |(at, records): (u32, &[&RawValue])| {
+        let id = format!("{}.{at}", whole.id);
+        let (message, outcome) = match letter(records) {
+            Some(letter) => (letter, Outcome::DeadLettered),
+            None => (piece(name, &id, records, message), Outcome::Delivered),
         };
         let part =
             Part { id, message: Some(message.into()), first, records: records.len(), outcome };
         first += records.len();
         part
     };
-    (1..).zip(groups).map(&mut piece).collect()
+    (1..).zip(groups).map(&mut part).collect()
 }
 
 fn overhead(name: &BatchName, id: &str) -> usize {
@@ -193,11 +251,16 @@ struct Written {
     topic: String,
 }
 
+/// Bytes of a dead letter beside its payload, ids and topic at their usual lengths. The payload may
+/// double by its escapes.
+const LETTER_OVERHEAD_BYTES: usize = 512;
+
 fn letter(name: &BatchName, record: &RawValue, whole: &Outgoing, fit: Fit<'_>) -> Outgoing {
     let text = record.get();
     let written = serde_json::from_str(text)
         .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
-    let shown = text.floor_char_boundary(DEAD_LETTER_HEAD_BYTES_MAX.min(fit.payload_bytes_max / 4));
+    let room = fit.payload_bytes_max.saturating_sub(LETTER_OVERHEAD_BYTES) / 2;
+    let shown = text.floor_char_boundary(room.min(DEAD_LETTER_HEAD_BYTES_MAX));
     let letter = DeadLetter {
         gateway: &name.gateway,
         reason: Reason::Oversize,

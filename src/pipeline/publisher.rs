@@ -31,7 +31,7 @@ use super::plan::{Plan, wire_overhead_bytes};
 use super::store::Store;
 use crate::clock::Now;
 use crate::limits::DEAD_LETTERS_IN_FLIGHT_MAX;
-use crate::mqtt::packet::{Answer, Refusal};
+use crate::mqtt::packet::{Answer, NotTaken};
 use crate::repeat::Repeated;
 use crate::sink::{self, Number};
 use crate::window::Window;
@@ -288,31 +288,25 @@ impl Publisher {
                 self.nobody_listens(now, number);
                 self.settle(now.instant, number);
             }
-            Answer::Refused(refusal) if refusal.is_too_large() && self.reduce(number) => {}
+            Answer::Refused(refusal) if refusal.is_too_large() && self.halve(number) => {}
             Answer::Refused(refusal) => return self.refused(now, number, &refusal),
         }
         Ok(())
     }
 
-    /// Replaces what was too large by smaller parts, at most half as large. False if it cannot be.
-    fn reduce(&mut self, number: Number) -> bool {
+    /// Replaces what was too large by its halves. False if it cannot be made smaller.
+    fn halve(&mut self, number: Number) -> bool {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
         let Some(message) = flight.parts().get(number.part) else { return true };
-        let payload_bytes_max = message.payload.len() / 2;
-        let fit = Fit { payload_bytes_max, dead_letter_topic: &self.plan.output.dead_letter_topic };
-        let is_letter = flight.is_letter();
-        let places = flight.reduce(number.part, fit);
-        if places.is_empty() {
-            return false;
-        }
-        if !is_letter {
-            let bytes_max = payload_bytes_max + self.wire_overhead_bytes;
+        let bytes_max = message.payload.len() / 2 + self.wire_overhead_bytes;
+        let places = flight.halve(number.part, &self.plan.output.dead_letter_topic);
+        if places.len() > 1 {
             let known = self.packet_bytes_max.unwrap_or(usize::MAX);
             self.packet_bytes_max = Some(known.min(bytes_max));
             tracing::warn!(bytes_max, "split: the broker refused a batch as too large");
         }
-        self.outbox.push(number.count, places);
-        true
+        self.outbox.push(number.count, places.iter().copied());
+        !places.is_empty()
     }
 
     fn nobody_listens(&mut self, now: Now, number: Number) {
@@ -342,7 +336,7 @@ impl Publisher {
         }
     }
 
-    fn refused(&mut self, now: Now, number: Number, refusal: &Refusal) -> Result<(), Failure> {
+    fn refused(&mut self, now: Now, number: Number, refusal: &NotTaken) -> Result<(), Failure> {
         let Some(flight) = self.window.get(number.count) else { return Ok(()) };
         let Some(message) = flight.parts().get(number.part) else { return Ok(()) };
         let (topic, is_letter) = (message.topic.to_string(), flight.is_letter());

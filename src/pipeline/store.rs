@@ -278,12 +278,7 @@ impl Store {
         entries
     }
 
-    fn written(
-        &mut self,
-        now: Now,
-        (first, count): (Key, usize),
-        window: &mut Window<Flight>,
-    ) {
+    fn written(&mut self, now: Now, (first, count): (Key, usize), window: &mut Window<Flight>) {
         self.healthy();
         if self.stuck {
             self.said.writing(now.instant);

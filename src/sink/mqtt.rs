@@ -17,7 +17,7 @@ use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::options::Version;
-use crate::mqtt::packet::{Answer, Greeting, Hello, Outgoing, Packet, Refusal};
+use crate::mqtt::packet::{Answer, Greeting, Hello, NotTaken, Outgoing, Packet};
 use crate::mqtt::session::Session;
 use crate::phase::{Phase, Watch};
 use crate::queue::Post;
@@ -209,7 +209,7 @@ impl MqttSink {
 
     /// A broker would end the connection, time and again: it is asked for no more than it takes.
     fn too_large(&self, number: Number) {
-        let answer = Answer::Refused(Refusal::new(PACKET_TOO_LARGE, &[]));
+        let answer = Answer::Refused(NotTaken::new(PACKET_TOO_LARGE, &[]));
         self.post.send(Event::Answered { number, answer });
     }
 }

@@ -25,6 +25,8 @@ use self::footprint::Packing;
 use self::row::Row;
 use self::store::{FORMAT, Read, Store};
 
+#[cfg(test)]
+pub(crate) mod disk;
 mod error;
 #[cfg(test)]
 mod faulty;

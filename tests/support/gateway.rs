@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -36,13 +36,47 @@ impl Launch {
         self
     }
 
+    /// The same, started through `nohup`.
+    pub(crate) fn nohup(mut self) -> Self {
+        let mut command = Command::new("nohup");
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        command.current_dir(self.folder.path());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        self.command = command;
+        self
+    }
+
     pub(crate) fn start(mut self) -> Gateway {
         let piped = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let output = Arc::new(Monitor::new(Output { open: 2, ..Output::default() }));
         follow(child.stdout.take().unwrap(), Stream::Out, &output);
         follow(child.stderr.take().unwrap(), Stream::Err, &output);
-        Gateway { folder: self.folder, child, output, code: None }
+        Gateway { folder: self.folder, child, output, unread: None, code: None }
+    }
+
+    /// Starts it with standard error in a pipe that nobody reads before [`Gateway::read_on`].
+    pub(crate) fn start_unread(mut self) -> Gateway {
+        let (unread, end) = std::io::pipe().unwrap();
+        let piped = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(end);
+        let mut child = piped.spawn().unwrap();
+        let output = Arc::new(Monitor::new(Output { open: 1, ..Output::default() }));
+        follow(child.stdout.take().unwrap(), Stream::Out, &output);
+        Gateway { folder: self.folder, child, output, unread: Some(unread), code: None }
+    }
+
+    /// Starts it with standard output in the same unread pipe, as with `2>&1 | less`.
+    pub(crate) fn start_unread_whole(mut self) -> Gateway {
+        let (unread, end) = std::io::pipe().unwrap();
+        let piped = self.command.stdin(Stdio::null()).stdout(end.try_clone().unwrap()).stderr(end);
+        let child = piped.spawn().unwrap();
+        let output = Arc::new(Monitor::new(Output::default()));
+        Gateway { folder: self.folder, child, output, unread: Some(unread), code: None }
     }
 }
 
@@ -107,6 +141,7 @@ pub(crate) struct Gateway {
     folder: TempDir,
     child: Child,
     output: Arc<Monitor<Output>>,
+    unread: Option<PipeReader>,
     code: Option<i32>,
 }
 
@@ -170,6 +205,13 @@ impl Gateway {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Begins to read what nobody has read.
+    pub(crate) fn read_on(&mut self) {
+        let unread = self.unread.take().unwrap();
+        self.output.change(|output| output.open += 1);
+        follow(unread, Stream::Err, &self.output);
     }
 
     /// The folder it runs in; its configuration is `sluicegate.toml` there.

@@ -13,7 +13,7 @@ use super::store::Store;
 use super::worker::{Ended, Worker};
 use crate::clock::{self, Now};
 use crate::metrics::{Balance, Metrics};
-use crate::mqtt::packet::{Answer, Refusal};
+use crate::mqtt::packet::{Answer, NotTaken};
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::{Registry, Row};
@@ -356,7 +356,7 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
     bench.offer(&some(3..9));
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
-    bench.answer(first, Answer::Refused(Refusal::new(0x97, &[])));
+    bench.answer(first, Answer::Refused(NotTaken::new(0x97, &[])));
     bench.answer(second, Answer::Taken);
     assert!(!bench.worker.want().records, "nothing new while one is refused");
     assert_eq!(bench.balance().held, 3);
@@ -373,7 +373,7 @@ fn a_refusal_of_the_very_first_publication_is_a_failure() {
     bench.offer(&some(0..3));
     bench.take();
     let number = bench.came[0].number;
-    let answer = Answer::Refused(Refusal::new(0x87, &[]));
+    let answer = Answer::Refused(NotTaken::new(0x87, &[]));
     let event = Event::Mail(sink::Event::Answered { number, answer });
     let failure = bench.worker.apply(bench.now, event).unwrap_err();
     assert!(failure.to_string().contains("gateway/batches: not authorized"), "{failure}");
@@ -455,7 +455,7 @@ proptest! {
                 Step::Take => bench.take(),
                 Step::Answer { pick, refused } => {
                     if let Some(it) = bench.came.get(pick % bench.came.len().max(1)) {
-                        let refusal = Answer::Refused(Refusal::new(0x97, &[]));
+                        let refusal = Answer::Refused(NotTaken::new(0x97, &[]));
                         bench.answer(it.number, if refused { refusal } else { Answer::Taken });
                     }
                 }

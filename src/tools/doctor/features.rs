@@ -111,7 +111,7 @@ async fn share(scene: &Scene<'_>) -> Result<Shared, Error> {
     let mut publisher = scene.client("shared-pub").await?;
     let sent = publisher.publish_numbers(&topic, 0..SHARED_MESSAGES, 32).await?.taken;
     publisher.close().await;
-    let (first, second) = (numbers(&mut one).await?, numbers(&mut other).await?);
+    let (first, second) = tokio::try_join!(numbers(&mut one), numbers(&mut other))?;
     one.close().await;
     other.close().await;
     let all: std::collections::BTreeSet<u32> = first.iter().chain(&second).copied().collect();

@@ -87,14 +87,14 @@ fn judge(software: &Software, check: &'static str, topic: &Topic, answer: &Answe
 mod tests {
     use super::super::verdict::{Outcome, Verdict};
     use super::*;
-    use crate::mqtt::packet::Refusal;
+    use crate::mqtt::packet::NotTaken;
 
     #[test]
     fn a_refusal_is_unfit_and_names_the_line_that_permits() {
         let topic = Topic::try_from("gateway/batches".to_owned()).unwrap();
         let software = Software::Mosquitto(2, 0, 11);
         let judged = |check, answer| judge(&software, check, &topic, &answer);
-        let refused = judged(OUTPUT, Answer::Refused(Refusal::new(0x87, &[])));
+        let refused = judged(OUTPUT, Answer::Refused(NotTaken::new(0x87, &[])));
         assert_eq!(refused.outcome, Outcome::Judged(Verdict::Unfit));
         assert!(refused.change.unwrap().contains("\"topic write gateway/batches\""));
         let nobody = judged(OUTPUT, Answer::NobodyListens).outcome;

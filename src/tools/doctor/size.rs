@@ -2,7 +2,8 @@
 //!
 //! What CONNACK says is compared, and then a packet of that size is sent: a broker may drop what it
 //! has acknowledged (Mosquitto's `message_size_limit`), or end the connection (3.1.1 has no way to
-//! say a limit), which would happen again for every such batch.
+//! say a limit), which would happen again for every such batch. A small message follows each packet on
+//! the same topic: when it comes alone, the packet was dropped.
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
@@ -99,14 +100,18 @@ async fn passes(scene: &Scene<'_>, bytes: u32) -> Result<bool, Error> {
     let passed = match published(publisher, &topic, payload).await {
         // The broker has ended the connection, as it may; it must still be there for the next.
         Err(_) | Ok(Answer::Refused(_)) => false,
+        // What comes first is the packet, or the message behind it.
         Ok(_) => subscriber.message(QUIET * 3).await?.is_some_and(|it| it.bytes == length),
     };
     subscriber.close().await;
     Ok(passed)
 }
 
+/// Publishes it, and an empty message behind it.
 async fn published(mut client: Client, topic: &Topic, payload: Bytes) -> Result<Answer, Error> {
     let answer = client.publish(topic, payload).await?;
+    // Where the connection ended, its silence must do.
+    drop(client.publish(topic, Bytes::new()).await);
     client.close().await;
     Ok(answer)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::scene::Scene;
+use super::scene::{QUIET, Scene};
 use super::verdict::{Finding, Software, grouped};
 use crate::clock;
 use crate::mqtt::Error;
@@ -12,9 +12,6 @@ use crate::mqtt::Error;
 const VERSION: &str = "$SYS/broker/version";
 const DROPPED: &str = "$SYS/broker/publish/messages/dropped";
 const UPTIME: &str = "$SYS/broker/uptime";
-
-/// How long the values may take to come: they are retained where there are any.
-const RETAINED_MAX: Duration = Duration::from_secs(2);
 
 /// How long to wait for the next turn of the values: Mosquitto writes them every ten seconds unless
 /// `sys_interval` says otherwise, and the counter only when it has changed.
@@ -42,9 +39,10 @@ impl System {
     }
 }
 
-/// Reads the values that are there.
+/// Reads the values that are there: retained, they come behind the answer to the subscription. The
+/// uptime, asked for last, comes last: a counter that has not come before it is not there.
 pub(super) async fn read(scene: &Scene<'_>) -> Result<System, Error> {
-    watch(scene, "sys-before", RETAINED_MAX, false).await
+    watch(scene, "sys-before", QUIET, false).await
 }
 
 /// Waits for the next turn of the values.
@@ -67,17 +65,19 @@ async fn watch(
         }
     }
     let mut end = clock::now().instant + within;
+    let mut is_last = false;
     loop {
-        let complete = system.version.is_some() && system.dropped.is_some() && !next_turn;
+        let complete = system.version.is_some() && (system.dropped.is_some() || is_last);
         let left = end.saturating_duration_since(clock::now().instant);
-        if complete || left.is_zero() {
+        if (complete && !next_turn) || left.is_zero() {
             break;
         }
         let Some(message) = client.message(left).await? else { break };
         match message.topic.as_slice() {
             topic if topic == VERSION.as_bytes() => system.version = Some(message.text()),
             topic if topic == DROPPED.as_bytes() => system.dropped = message.text().parse().ok(),
-            topic if topic == UPTIME.as_bytes() && !message.retain && !system.turned => {
+            topic if topic == UPTIME.as_bytes() && message.retain => is_last = true,
+            topic if topic == UPTIME.as_bytes() && !system.turned => {
                 system.turned = true;
                 end = clock::now().instant + TURN_LASTS;
             }

@@ -4,14 +4,18 @@
 //! is duplicated in truth. Numbers are the sensor's own, if a record carries them. As long as none
 //! did, the gateway's `sequence` stands in; when the first number comes, what was counted by
 //! sequence is unnumbered.
+//!
+//! A reading that became a dead letter is not missing. If the letter shows the sensor's own number,
+//! that number is accounted for; if not, the letter stands for one number of its sensor, nobody knows
+//! which. Letters take another way than batches: they have no say in what is out of order.
 
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
-use serde::Deserialize;
 
 use super::batch::{self, Record, Seen};
 use super::latency::Latency;
+use super::letter::{Letter, letter};
 use super::numbers::Numbers;
 use crate::clock::Timestamp;
 use crate::codec::Format;
@@ -24,8 +28,12 @@ const REASONS_MAX: usize = 64;
 /// What there is to know about a sensor.
 #[derive(Debug, Clone, Default)]
 pub struct Sensor {
-    /// The numbers that came.
+    /// The numbers that came, in records or, with [`Audit::is_numbered`], in dead letters.
     pub numbers: Numbers,
+    /// The highest that came in a record.
+    highest: u64,
+    /// Numbers that came in dead letters before the first record had one.
+    early: Numbers,
     /// Records, without those of repeated batches.
     pub records: u64,
     /// Records whose number had come before.
@@ -34,6 +42,10 @@ pub struct Sensor {
     pub reordered: u64,
     /// Records later than they may be.
     pub late: u64,
+    /// Dead letters, without those whose number had come before.
+    pub dead_lettered: u64,
+    /// Of these, the ones without a number.
+    pub dead_unnumbered: u64,
 }
 
 /// How to judge.
@@ -80,11 +92,6 @@ pub struct Audit {
     pub dead_letters: BTreeMap<String, u64>,
     /// From a record's time to its arrival.
     pub latency: Latency,
-}
-
-#[derive(Deserialize)]
-struct Letter {
-    reason: String,
 }
 
 impl Audit {
@@ -143,12 +150,30 @@ impl Audit {
             self.retained += 1;
             return;
         }
-        let letter = serde_json::from_slice::<Letter>(publish.payload);
-        let mut reason = letter.map_or_else(|_| "(unreadable)".to_owned(), |it| it.reason);
-        if self.dead_letters.len() >= REASONS_MAX && !self.dead_letters.contains_key(&reason) {
-            "(others)".clone_into(&mut reason);
+        let letter = letter(publish.payload, &self.rules.member);
+        let reason = letter.as_ref().map_or("(unreadable)", |it| &*it.reason);
+        let is_other =
+            self.dead_letters.len() >= REASONS_MAX && !self.dead_letters.contains_key(reason);
+        let reason = if is_other { "(others)" } else { reason };
+        *self.dead_letters.entry(reason.to_owned()).or_default() += 1;
+        if let Some(Letter { sensor: Some(sensor), number, .. }) = letter {
+            let is_numbered = self.is_numbered;
+            // Beyond `sensors_max` there are no numbers that it could account for.
+            if let Some(sensor) = self.sensor(&sensor) {
+                sensor.take_letter(number.filter(|it| *it > 0), is_numbered);
+            }
         }
-        *self.dead_letters.entry(reason).or_default() += 1;
+    }
+
+    /// The sensor of this id, if there may be one.
+    fn sensor(&mut self, id: &str) -> Option<&mut Sensor> {
+        if !self.sensors.contains_key(id) {
+            if self.sensors.len() >= self.rules.sensors_max || id.len() > SENSOR_ID_BYTES_MAX {
+                return None;
+            }
+            self.sensors.insert(id.into(), Sensor::default());
+        }
+        self.sensors.get_mut(id)
     }
 
     fn take(&mut self, record: &Record<'_>, arrived: Timestamp) {
@@ -158,7 +183,7 @@ impl Audit {
         if record.number.is_some() && !self.is_numbered {
             self.is_numbered = true;
             self.unnumbered += self.sensors.values().map(|it| it.records).sum::<u64>();
-            self.sensors.clear();
+            self.sensors.values_mut().for_each(Sensor::begin_anew);
         }
         let number = if self.is_numbered { record.number } else { record.sequence };
         let usable = record.sensor.len() <= SENSOR_ID_BYTES_MAX;
@@ -166,29 +191,37 @@ impl Audit {
             self.unnumbered += 1;
             return;
         };
-        if !self.sensors.contains_key(record.sensor.as_ref()) {
-            if self.sensors.len() >= self.rules.sensors_max {
-                self.unjudged += 1;
-                return;
-            }
-            self.sensors.insert(record.sensor.as_ref().into(), Sensor::default());
-        }
-        if let Some(sensor) = self.sensors.get_mut(record.sensor.as_ref()) {
-            let is_late = latency.zip(self.rules.late_ms).is_some_and(|(it, most)| it > most);
-            sensor.take(number, is_late);
+        let is_late = latency.zip(self.rules.late_ms).is_some_and(|(it, most)| it > most);
+        match self.sensor(&record.sensor) {
+            Some(sensor) => sensor.take(number, is_late),
+            None => self.unjudged += 1,
         }
     }
 }
 
 impl Sensor {
     fn take(&mut self, number: u64, is_late: bool) {
-        let highest = self.numbers.highest();
         self.records += 1;
         self.late += u64::from(is_late);
         if !self.numbers.insert(number) {
             self.duplicated += 1;
-        } else if number < highest {
+        } else if number < self.highest {
             self.reordered += 1;
         }
+        self.highest = self.highest.max(number);
+    }
+
+    fn take_letter(&mut self, number: Option<u64>, is_numbered: bool) {
+        let numbers = if is_numbered { &mut self.numbers } else { &mut self.early };
+        let is_new = number.is_none_or(|number| numbers.insert(number));
+        self.dead_lettered += u64::from(is_new);
+        self.dead_unnumbered += u64::from(number.is_none());
+    }
+
+    /// Forgets what was counted by sequence.
+    fn begin_anew(&mut self) {
+        let (numbers, dead) = (std::mem::take(&mut self.early), self.dead_lettered);
+        let dead_unnumbered = self.dead_unnumbered;
+        *self = Self { numbers, dead_lettered: dead, dead_unnumbered, ..Self::default() };
     }
 }

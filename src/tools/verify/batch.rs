@@ -60,17 +60,23 @@ pub fn records(payload: &[u8], expected: Format) -> Vec<&RawValue> {
 /// Reads a record; the sensor's own count is `member` of its `extra`, or of its `value`.
 pub fn record<'a>(raw: &'a RawValue, member: &str) -> Option<Record<'a>> {
     let wire: Wire<'a> = serde_json::from_str(raw.get()).ok()?;
-    let own = |of: Option<&RawValue>| {
-        let of = of.filter(|it| it.get().starts_with('{'))?;
-        let members: BTreeMap<String, &RawValue> = serde_json::from_str(of.get()).ok()?;
-        members.get(member)?.get().parse().ok()
-    };
+    let own = |of: Option<&RawValue>| of.and_then(|it| number(it.get(), member));
     Some(Record {
         sequence: wire.sequence.and_then(|it| it.get().parse().ok()),
         number: own(wire.extra).or_else(|| own(wire.value)),
         timestamp: wire.timestamp.and_then(|it| timestamp(it.get())),
         sensor: wire.sensor_id,
     })
+}
+
+/// The number that is this member of an object.
+pub(super) fn number(json: &str, member: &str) -> Option<u64> {
+    members(json)?.get(member)?.get().parse().ok()
+}
+
+/// The members of an object.
+pub(super) fn members(json: &str) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_str(json).ok()
 }
 
 /// RFC 3339, or milliseconds since the epoch.

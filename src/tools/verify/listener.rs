@@ -252,7 +252,8 @@ impl Listener {
             it.numbers.missing(it.numbers.lowest().max(1), it.numbers.highest())
         };
         let sum = |of: &dyn Fn(&super::audit::Sensor) -> u64| {
-            audit.sensors.values().map(of).fold(0, u64::saturating_add)
+            let heard = audit.sensors.values().filter(|it| it.records > 0);
+            heard.map(of).fold(0, u64::saturating_add)
         };
         tracing::info!(
             records = audit.records,

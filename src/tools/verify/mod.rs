@@ -21,6 +21,7 @@ use self::verdict::{Expectation, Verdict, judge};
 pub mod audit;
 pub mod batch;
 pub mod latency;
+pub mod letter;
 mod listener;
 pub mod numbers;
 pub mod verdict;

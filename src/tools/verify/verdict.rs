@@ -3,10 +3,11 @@
 //! | verdict | when |
 //! | --- | --- |
 //! | faulty | duplicated, reordered, unnumbered or unreadable is above 0; or readings are lost |
-//! | inconclusive | nothing came; or readings are missing, or could be without it showing, and this verifier cannot say that it would have heard them |
+//! | inconclusive | nothing came; or readings are missing, or could be without it showing, and this verifier cannot say that it would have heard them, or that they are the dead letters without a number |
 //! | clean | else; repeated batches, dead letters and late readings are shown and are no fault |
 //!
-//! What is *missing* has not come. It is *lost* only if this verifier was listening all the time.
+//! What is *missing* has come neither in a record nor as a dead letter. It is *lost* only if this
+//! verifier was listening all the time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -64,6 +65,11 @@ pub struct Faults {
     pub sensor: String,
     /// Numbers that did not come.
     pub missing: u64,
+    /// Numbers that became dead letters.
+    pub dead_lettered: u64,
+    /// Of these, the ones taken to be so: there are as many letters without a number.
+    #[serde(skip)]
+    pub guessed: u64,
     /// Records whose number had come before.
     pub duplicated: u64,
     /// Numbers that came first after a higher one.
@@ -96,6 +102,8 @@ pub struct Verdict {
     pub missing: u64,
     /// Those that are lost; `None` when that cannot be told.
     pub lost: Option<u64>,
+    /// Readings that became dead letters.
+    pub dead_lettered: u64,
     /// Records whose number had come before.
     pub duplicated: u64,
     /// Numbers that came first after a higher one.
@@ -122,20 +130,21 @@ pub struct Verdict {
 pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: Hearing) -> Verdict {
     let faults = faults(audit, expectation);
     let sum = |of: fn(&Faults) -> u64| faults.iter().map(of).fold(0, u64::saturating_add);
-    let missing = sum(|it| it.missing);
+    let (missing, guessed) = (sum(|it| it.missing), sum(|it| it.guessed));
     let doubts = doubts(audit, expectation, hearing, missing);
     let report = if let Expectation::Report(report) = expectation { Some(report) } else { None };
     let mut verdict = Verdict {
         verdict: Outcome::Clean,
-        notes: notes(audit, member, expectation),
+        notes: notes(audit, (member, guessed), expectation),
         numbers: if audit.is_numbered { member.to_owned() } else { "sequence".into() },
         expected: report.map(|it| it.total().acknowledged),
-        sensors: audit.sensors.len(),
+        sensors: audit.sensors.values().filter(|it| it.records > 0).count(),
         batches: audit.batches,
         repeated_batches: audit.repeated_batches,
         records: audit.records,
         missing,
         lost: doubts.is_empty().then_some(missing),
+        dead_lettered: sum(|it| it.dead_lettered),
         duplicated: sum(|it| it.duplicated),
         reordered: sum(|it| it.reordered),
         late: audit.sensors.values().map(|it| it.late).sum(),
@@ -156,7 +165,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
     ];
     if wrong.iter().any(|it| *it > 0) {
         verdict.verdict = Outcome::Faulty;
-    } else if !doubts.is_empty() {
+    } else if !doubts.is_empty() || guessed > 0 {
         verdict.verdict = Outcome::Inconclusive;
     }
     verdict.notes.splice(0..0, doubts);
@@ -164,47 +173,57 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
     verdict
 }
 
-/// Sensors with faults: those that should have come and those that came.
+/// Sensors with faults or dead letters: those that should have come and those that came.
 fn faults(audit: &Audit, expectation: &Expectation) -> Vec<Faults> {
     let nothing = Sensor::default();
     let Expectation::Report(report) = expectation else {
         let all = audit.sensors.iter();
-        return all.filter_map(|(name, it)| faults_of(name, it, None)).collect();
+        return all.filter_map(|(name, it)| faults_of(audit, (name, it), None)).collect();
     };
     let expected = report.sensors.iter().filter_map(|(name, tally)| {
         let came = audit.sensors.get(name.as_str()).unwrap_or(&nothing);
-        faults_of(name, came, Some(*tally))
+        faults_of(audit, (name, came), Some(*tally))
     });
     let others = audit.sensors.iter().filter(|(name, _)| !report.sensors.contains_key(&***name));
-    expected.chain(others.filter_map(|(name, it)| faults_of(name, it, None))).collect()
+    expected.chain(others.filter_map(|(name, it)| faults_of(audit, (name, it), None))).collect()
 }
 
-/// `None` when nothing is wrong with it.
-fn faults_of(name: &str, came: &Sensor, tally: Option<Tally>) -> Option<Faults> {
+/// `None` when nothing is wrong with it and nothing of it became a dead letter.
+fn faults_of(audit: &Audit, (name, came): (&str, &Sensor), tally: Option<Tally>) -> Option<Faults> {
     let (first, last, excused) = match tally {
         // A broker answers in order, so these are the first ones; but for refused ones, which stand
         // anywhere among them.
         Some(it) => (1, it.acknowledged.saturating_add(it.refused), it.refused),
+        // Letters that name their entry, for want of an id, are of many sensors.
+        None if came.records == 0 => (1, 0, 0),
         // What came before the first may have been before our time.
         None => (came.numbers.lowest().max(1), came.numbers.highest(), 0),
     };
-    let missing = came.numbers.missing(first, last).saturating_sub(excused);
-    let (duplicated, reordered) = (came.duplicated, came.reordered);
-    let gaps =
-        if missing == 0 { Vec::new() } else { came.numbers.gaps(first, last, GAPS_SHOWN_MAX) };
-    let sensor = name.to_owned();
-    (missing + duplicated + reordered > 0).then_some(Faults {
-        sensor,
-        missing,
-        duplicated,
-        reordered,
-        gaps,
-    })
+    let absent = came.numbers.missing(first, last).saturating_sub(excused);
+    // The gateway's sequence stands in no payload.
+    let unnumbered = if audit.is_numbered { came.dead_unnumbered } else { came.dead_lettered };
+    let guessed = absent.min(unnumbered);
+    let faults = Faults {
+        sensor: name.to_owned(),
+        missing: absent - guessed,
+        dead_lettered: came.dead_lettered - unnumbered + guessed,
+        guessed,
+        duplicated: came.duplicated,
+        reordered: came.reordered,
+        gaps: if absent == 0 { Vec::new() } else { came.numbers.gaps(first, last, GAPS_SHOWN_MAX) },
+    };
+    (faults.weight() + faults.dead_lettered > 0).then_some(faults)
+}
+
+impl Faults {
+    fn weight(&self) -> u64 {
+        self.missing.saturating_add(self.duplicated + self.reordered)
+    }
 }
 
 fn worst(mut faults: Vec<Faults>) -> Vec<Faults> {
-    let weight = |it: &Faults| it.missing.saturating_add(it.duplicated + it.reordered);
-    faults.sort_by(|a, b| weight(b).cmp(&weight(a)).then_with(|| a.sensor.cmp(&b.sensor)));
+    faults.retain(|it| it.weight() > 0);
+    faults.sort_by(|a, b| b.weight().cmp(&a.weight()).then_with(|| a.sensor.cmp(&b.sensor)));
     faults.truncate(WORST_MAX);
     faults
 }
@@ -247,9 +266,16 @@ fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u
     doubts
 }
 
-/// What one should know, and what is no doubt.
-fn notes(audit: &Audit, member: &str, expectation: &Expectation) -> Vec<String> {
+/// What one should know beside the doubts: of the numbers in `member`, and of those that are guessed
+/// to be dead letters.
+fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectation) -> Vec<String> {
     let mut notes = Vec::new();
+    if guessed > 0 {
+        notes.push(format!(
+            "{guessed} missing numbers are taken to be dead letters of the same sensors that show no \
+             number: nobody can tell"
+        ));
+    }
     if !audit.is_numbered && audit.records > 0 {
         notes.push(format!(
             "no record has a member {member:?}: the gateway's sequence was used, which cannot show \
@@ -263,7 +289,7 @@ fn notes(audit: &Audit, member: &str, expectation: &Expectation) -> Vec<String> 
         ));
     }
     if let Expectation::Report(report) = expectation {
-        let names = audit.sensors.keys().map(|name| &**name);
+        let names = audit.sensors.iter().filter(|it| it.1.records > 0).map(|it| &**it.0);
         let unknown = names.filter(|name| !report.sensors.contains_key(*name)).count();
         if unknown > 0 {
             notes.push(format!("{unknown} sensors are not in the report: judged by their gaps"));
@@ -312,6 +338,7 @@ impl fmt::Display for Verdict {
             None => writeln!(f, "missing       {:>10}  not known to be lost", self.missing)?,
         }
         let lines = [
+            ("dead-lettered", self.dead_lettered),
             ("duplicated", self.duplicated),
             ("reordered", self.reordered),
             ("unnumbered", self.unnumbered),
@@ -342,12 +369,13 @@ impl Verdict {
         }
         writeln!(
             f,
-            "{:<24} {:>10} {:>10} {:>10}  first missing",
-            "worst sensors", "missing", "duplicated", "reordered"
+            "{:<24} {:>10} {:>13} {:>10} {:>10}  first missing",
+            "worst sensors", "missing", "dead-lettered", "duplicated", "reordered"
         )?;
         for it in &self.worst {
-            let Faults { sensor, missing, duplicated, reordered, gaps } = it;
-            write!(f, "{sensor:<24} {missing:>10} {duplicated:>10} {reordered:>10} ")?;
+            let Faults { sensor, missing, dead_lettered, duplicated, reordered, gaps, .. } = it;
+            write!(f, "{sensor:<24} {missing:>10} {dead_lettered:>13} ")?;
+            write!(f, "{duplicated:>10} {reordered:>10} ")?;
             for (first, last) in gaps {
                 let more = Some(last).filter(|last| *last != first);
                 write!(f, " {first}{}", more.map(|last| format!("-{last}")).unwrap_or_default())?;

@@ -7,6 +7,8 @@ use crate::tools::verify::audit::Rules;
 use proptest::prelude::*;
 use std::fmt::Write as _;
 
+mod letters;
+
 /// Batches of readings of sensors "a", "b" …, to be spoilt.
 #[derive(Clone)]
 struct Stream {
@@ -342,6 +344,7 @@ fn a_verdict_prints_as_a_table_and_as_json() {
         "verify: FAULTY",
         "records              119  of 3 sensors, by number",
         "lost                   1",
+        "dead-lettered          0",
         "dead letters           1  malformed 1",
         "latency ms    p50 100, p90 100, p99 100, p99.9 100, max 100",
     ] {

@@ -1,0 +1,101 @@
+//! Dead letters as their reader reads them: why, whose, and which reading it would have been. Pure.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use super::batch::{members, number};
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter<'a> {
+    /// Why.
+    pub reason: Cow<'a, str>,
+    /// Whose, if it says so.
+    pub sensor: Option<Cow<'a, str>>,
+    /// The sensor's own count, if the payload shows it.
+    pub number: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<'a> {
+    #[serde(borrow)]
+    reason: Cow<'a, str>,
+    #[serde(borrow)]
+    sensor_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    payload: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    payload_base64: Option<Cow<'a, str>>,
+}
+
+/// Reads a letter; the sensor's own count is `member` of its payload, or of the payload's `value`.
+pub fn letter<'a>(message: &'a [u8], member: &str) -> Option<Letter<'a>> {
+    let wire: Wire<'a> = serde_json::from_slice(message).ok()?;
+    let decoded = wire.payload_base64.and_then(|it| STANDARD.decode(&*it).ok());
+    let decoded = decoded.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let payload = wire.payload.or(decoded.map(Cow::Owned)).unwrap_or_default();
+    Some(Letter {
+        reason: wire.reason,
+        sensor: wire.sensor_id,
+        number: of_object(&payload, member).or_else(|| of_rubbish(&payload, member)),
+    })
+}
+
+fn of_object(payload: &str, member: &str) -> Option<u64> {
+    let members = members(payload)?;
+    let own = members.get(member).and_then(|it| it.get().parse().ok());
+    own.or_else(|| number(members.get("value")?.get(), member))
+}
+
+/// Out of what is no JSON or only its head: the digits behind `"member":`, if they are seen to end.
+fn of_rubbish(payload: &str, member: &str) -> Option<u64> {
+    let (_, after) = payload.split_once(&format!("\"{member}\""))?;
+    let digits = after.trim_start().strip_prefix(':')?.trim_start();
+    let end = digits.find(|it: char| !it.is_ascii_digit())?;
+    let is_whole = digits.get(end..)?.starts_with([',', '}', ' ', '\r', '\n', '\t']);
+    digits.get(..end).filter(|_| is_whole)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_found_in_a_payload_whole_spoilt_or_cut() {
+        for (payload, expected) in [
+            (r#"{"value":1,"number":7}"#, Some(7)),
+            (r#"{"value":{"number":8}}"#, Some(8)),
+            (r#"{"value":1e999999,"number":9}"#, Some(9)),
+            (r#"{"value":,"number" : 10 }"#, Some(10)),
+            (r#"{"number":11,"value":"..."#, Some(11)),
+            (r#"{"value":1,"number":12"#, None),
+            (r#"{"value":,"number":1.5}"#, None),
+            (r#"{"value":1,"number":"7"}"#, None),
+            (r#"{"value":1,"numbers":7}"#, None),
+            ("", None),
+        ] {
+            let text = serde_json::to_string(payload).unwrap();
+            let plain = format!(r#"{{"reason":"malformed","sensorId":"a","payload":{text}}}"#);
+            let coded = STANDARD.encode([payload.as_bytes(), b" \xff"].concat());
+            let coded =
+                format!(r#"{{"reason":"malformed","sensorId":"a","payloadBase64":"{coded}"}}"#);
+            let read = letter(plain.as_bytes(), "number").unwrap();
+            assert_eq!((read.number, read.sensor.as_deref()), (expected, Some("a")), "{payload}");
+            let expected = if payload.ends_with(|it: char| it.is_ascii_digit()) {
+                // What was cut there is followed by a space here.
+                Some(12)
+            } else {
+                expected
+            };
+            let read = letter(coded.as_bytes(), "number").unwrap();
+            assert_eq!(read.number, expected, "{payload} in base64");
+        }
+        let bare = letter(br#"{"reason":"empty"}"#, "number").unwrap();
+        assert_eq!((&*bare.reason, bare.sensor, bare.number), ("empty", None, None));
+        assert_eq!(letter(b"?", "number"), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! Readings that became dead letters.
+
+use super::*;
+
+/// A dead letter of sensor "a", with this payload.
+fn letter(payload: &str) -> String {
+    let payload = serde_json::to_string(payload).unwrap();
+    format!(r#"{{"reason":"malformed","sensorId":"a","payload":{payload}}}"#)
+}
+
+/// Dead letters of 7 to 9, the last one twice, as after a lost connection.
+fn take_letters(audit: &mut Audit) {
+    for number in [7, 8, 9, 9] {
+        let text = letter(&format!(r#"{{"value":oops,"number":{number}}}"#));
+        audit.take_letter(&publish(text.as_bytes(), &[]));
+    }
+}
+
+/// All readings of three sensors, but of "a" without these.
+fn without(numbers: &[u64]) -> Stream {
+    let mut stream = Stream::new(Format::Json, true);
+    for (_, readings) in &mut stream.batches {
+        readings.retain(|it| it.0 != 0 || !numbers.contains(&it.1));
+    }
+    stream
+}
+
+#[test]
+fn a_reading_that_became_a_dead_letter_is_not_lost() {
+    let stream = without(&[7, 8, 9, 20]);
+    let mut after = stream.audit();
+    take_letters(&mut after);
+    let mut before = Stream { batches: Vec::new(), ..stream.clone() }.audit();
+    take_letters(&mut before);
+    for (id, readings) in &stream.batches {
+        let payload = stream.payload(id, readings);
+        before.take_batch(&publish(&payload, &stream.properties(id)), AT);
+    }
+    for audit in [before, after] {
+        for expectation in [report(READINGS), Expectation::Unknown] {
+            let verdict = judge(&audit, "number", &expectation, EARLY);
+            assert_eq!((verdict.dead_lettered, found(&verdict)), (3, [1, 0, 0, 0, 0, 0]));
+            assert_eq!(verdict.verdict, Outcome::Faulty);
+            let worst = &verdict.worst[0];
+            assert_eq!((worst.missing, worst.dead_lettered), (1, 3));
+            assert_eq!(worst.gaps, [(20, 20)]);
+            assert_eq!((verdict.sensors, verdict.dead_letters["malformed"]), (3, 4));
+        }
+    }
+}
+
+#[test]
+fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
+    let stream = without(&[7, 8]);
+    for (letters, outcome, lost, dead) in [
+        (1, Outcome::Faulty, 1, 1),
+        (2, Outcome::Inconclusive, 0, 2),
+        (9, Outcome::Inconclusive, 0, 2),
+    ] {
+        for member in ["number", "none: the sequence stands in"] {
+            let mut audit = Audit::new(Rules {
+                member: member.into(),
+                format: Format::Json,
+                sensors_max: 100,
+                late_ms: None,
+            });
+            for (id, readings) in &stream.batches {
+                audit.take_batch(&publish(&stream.payload(id, readings), &[]), AT);
+            }
+            for _ in 0..letters {
+                audit.take_letter(&publish(letter("oops").as_bytes(), &[]));
+            }
+            let verdict = judge(&audit, member, &report(READINGS), EARLY);
+            assert_eq!((verdict.verdict, verdict.lost), (outcome, Some(lost)), "{letters}");
+            assert_eq!(verdict.dead_lettered, dead);
+            assert!(verdict.notes[0].contains("show no number"), "{:?}", verdict.notes);
+        }
+    }
+    // Where nothing is missing, they are no reading of a sensor.
+    let mut audit = Stream::new(Format::Json, true).audit();
+    audit.take_letter(&publish(letter("oops").as_bytes(), &[]));
+    let verdict = judge(&audit, "number", &report(READINGS), EARLY);
+    assert_eq!((verdict.verdict, verdict.dead_lettered), (Outcome::Clean, 0));
+}
+
+#[test]
+fn letters_of_many_sensors_under_the_name_of_their_entry_are_no_gaps() {
+    for expectation in [report(READINGS), Expectation::Unknown] {
+        let mut audit = Stream::new(Format::Json, true).audit();
+        for number in [5, 9] {
+            let text = letter(&format!(r#"{{"number":{number},oops"#));
+            let text = text.replace(r#""sensorId":"a""#, r#""sensorId":"fleet""#);
+            audit.take_letter(&publish(text.as_bytes(), &[]));
+        }
+        let verdict = judge(&audit, "number", &expectation, EARLY);
+        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0; 6]));
+        assert_eq!((verdict.sensors, verdict.dead_lettered), (3, 2));
+        assert_eq!(verdict.notes, [""; 0]);
+    }
+}
