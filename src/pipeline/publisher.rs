@@ -68,6 +68,8 @@ pub struct Publisher {
     away: Option<Instant>,
     store: Option<Store>,
     packet_bytes_max: Option<usize>,
+    /// Half of the smallest batch that this connection refused as too large.
+    batch_bytes_max: usize,
     known: bool,
     proved: bool,
     repeated: Repeated,
@@ -89,6 +91,7 @@ impl Publisher {
             away: Some(now),
             store,
             packet_bytes_max: None,
+            batch_bytes_max: usize::MAX,
             known: false,
             proved: false,
             repeated: Repeated::default(),
@@ -120,6 +123,12 @@ impl Publisher {
         self.packet_bytes_max
     }
 
+    /// The largest batch that the broker is likely to take: learned from refusals, and no reason to
+    /// put a single record aside.
+    pub fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes_max
+    }
+
     /// When the publisher wants to be asked again.
     pub fn deadline(&self) -> Option<Instant> {
         let retry = self.outbox.deadline();
@@ -143,6 +152,7 @@ impl Publisher {
         match event {
             sink::Event::Connected { lane, packet_bytes_max, in_flight_max } => {
                 self.packet_bytes_max = packet_bytes_max.map(|bytes| bytes as usize);
+                self.batch_bytes_max = usize::MAX;
                 self.known = true;
                 self.outbox.connected(lane, in_flight_max);
                 self.away = None;
@@ -298,11 +308,11 @@ impl Publisher {
     fn halve(&mut self, number: Number) -> bool {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
         let Some(message) = flight.parts().get(number.part) else { return true };
-        let bytes_max = message.payload.len() / 2 + self.wire_overhead_bytes;
+        let half = message.payload.len() / 2;
         let places = flight.halve(number.part, &self.plan.output.dead_letter_topic);
         if places.len() > 1 {
-            let known = self.packet_bytes_max.unwrap_or(usize::MAX);
-            self.packet_bytes_max = Some(known.min(bytes_max));
+            self.batch_bytes_max = self.batch_bytes_max.min(half);
+            let bytes_max = self.batch_bytes_max;
             tracing::warn!(bytes_max, "split: the broker refused a batch as too large");
         }
         self.outbox.push(number.count, places.iter().copied());

@@ -318,13 +318,13 @@ impl Worker {
     /// Adapts the batch's size to what the broker takes.
     fn fit(&mut self) {
         let limits: batch::Limits = self.plan.batch.into();
-        let fits = self.publisher.packet_bytes_max().map(|max| {
-            let output = &self.plan.output;
-            let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
-            max.saturating_sub(wire + self.plan.batch_overhead_bytes())
-        });
-        self.fits = fits;
-        self.batcher.fit(fits.map_or(limits.bytes_max, |fits| fits.min(limits.bytes_max)));
+        let output = &self.plan.output;
+        let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
+        let overhead = self.plan.batch_overhead_bytes();
+        let room = |packet: usize| packet.saturating_sub(wire + overhead);
+        self.fits = self.publisher.packet_bytes_max().map(room);
+        let likely = self.publisher.batch_bytes_max().saturating_sub(overhead);
+        self.batcher.fit(limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(likely));
     }
 
     fn row(&mut self, record: &Record) -> Arc<Row> {

@@ -282,7 +282,8 @@ fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectatio
              what was lost before the gateway and begins anew with each of its runs"
         ));
     }
-    let late_start = audit.sensors.values().filter(|it| it.numbers.lowest() > 1).count();
+    let begins_late = |it: &&Sensor| it.records > 0 && it.numbers.lowest() > 1;
+    let late_start = audit.sensors.values().filter(begins_late).count();
     if matches!(expectation, Expectation::Unknown) && late_start > 0 {
         notes.push(format!(
             "{late_start} sensors begin above 1: what came before is not judged without --expect"
