@@ -1,152 +1,13 @@
 //! Tests of the spool on a disk that fails, forgets and rots.
 
 use std::collections::VecDeque;
-use std::io::{Error as IoError, ErrorKind};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use redb::{Database, StorageBackend};
 
-use super::*;
-
-/// When the disk begins to fail. It then does so until it is healed.
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    /// After so many writes.
-    Write(u32),
-    /// At the sync after so many.
-    Sync(u32),
-    /// When the file would have more bytes.
-    Space(usize),
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Len(usize),
-    Bytes(usize, Vec<u8>),
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// What a crash leaves for certain.
-    synced: Vec<u8>,
-    /// What is read.
-    live: Vec<u8>,
-    /// What was written since the last sync.
-    pending: Vec<Change>,
-    fault: Option<Fault>,
-    /// The process is gone: nothing reaches the disk any more.
-    gone: bool,
-}
-
-impl State {
-    fn change(&mut self, change: Change) -> Result<(), IoError> {
-        let end = match &change {
-            Change::Len(len) => *len,
-            Change::Bytes(at, bytes) => at + bytes.len(),
-        };
-        match &mut self.fault {
-            _ if self.gone => return Err(ErrorKind::Other.into()),
-            Some(Fault::Write(0)) => return Err(ErrorKind::Other.into()),
-            Some(Fault::Write(left)) => *left -= 1,
-            Some(Fault::Space(len)) if end > *len => return Err(ErrorKind::StorageFull.into()),
-            _ => {}
-        }
-        apply(&mut self.live, &change);
-        self.pending.push(change);
-        Ok(())
-    }
-
-    fn sync(&mut self) -> Result<(), IoError> {
-        match &mut self.fault {
-            _ if self.gone => return Err(ErrorKind::Other.into()),
-            Some(Fault::Sync(0)) => return Err(ErrorKind::Other.into()),
-            Some(Fault::Sync(left)) => *left -= 1,
-            _ => {}
-        }
-        for change in std::mem::take(&mut self.pending) {
-            apply(&mut self.synced, &change);
-        }
-        Ok(())
-    }
-
-    /// The power goes: of what was not synced, some writes happened and some did not.
-    fn crash(&mut self, random: &mut SmallRng) {
-        let share = [0.0, 0.5, 0.9, 1.0][random.random_range(0..4)];
-        for change in std::mem::take(&mut self.pending) {
-            if random.random_bool(share) {
-                apply(&mut self.synced, &change);
-            }
-        }
-        self.live = self.synced.clone();
-        (self.fault, self.gone) = (None, false);
-    }
-}
-
-fn apply(file: &mut Vec<u8>, change: &Change) {
-    match change {
-        Change::Len(len) => file.resize(*len, 0),
-        Change::Bytes(at, bytes) => {
-            file.resize(file.len().max(at + bytes.len()), 0);
-            file[*at..at + bytes.len()].copy_from_slice(bytes);
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<State>>);
-
-impl Disk {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap()
-    }
-
-    fn spool(&self) -> Result<Spool, Error> {
-        Spool::load(Box::new(self.clone()), 1 << 30)
-    }
-}
-
-impl Place for Disk {
-    fn open(&self) -> store::Result<Database> {
-        file::database(self.clone())
-    }
-
-    fn path(&self) -> &Path {
-        Path::new("disk")
-    }
-}
-
-fn offset(n: u64) -> usize {
-    usize::try_from(n).unwrap()
-}
-
-impl StorageBackend for Disk {
-    fn len(&self) -> Result<u64, IoError> {
-        Ok(self.state().live.len() as u64)
-    }
-
-    fn read(&self, at: u64, out: &mut [u8]) -> Result<(), IoError> {
-        let state = self.state();
-        let bytes = state.live.get(offset(at)..).and_then(|rest| rest.get(..out.len()));
-        out.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), IoError> {
-        self.state().change(Change::Len(offset(len)))
-    }
-
-    fn sync_data(&self) -> Result<(), IoError> {
-        self.state().sync()
-    }
-
-    fn write(&self, at: u64, data: &[u8]) -> Result<(), IoError> {
-        self.state().change(Change::Bytes(offset(at), data.to_vec()))
-    }
-}
+use super::faulty_disk::{Disk, Fault, offset};
+use super::{Entry, Error, Key, Spool};
 
 fn entry(n: u64, bytes: usize) -> Entry {
     let body: Vec<u8> = (0..bytes as u64).map(|at| (at * 7 + n).to_le_bytes()[0]).collect();
@@ -243,10 +104,8 @@ impl Model {
     fn check(&mut self, spool: &mut Spool, crashed: bool) {
         let (mut found, corrupt) = all(spool).expect("the disk is whole");
         assert_eq!(corrupt, 0);
-        assert_eq!(
-            (spool.entries(), self.entries_of(&found)),
-            (found.len() as u64, spool.records())
-        );
+        let records: u64 = found.iter().map(|it| u64::from(it.1.records)).sum();
+        assert_eq!((spool.entries(), spool.records()), (found.len() as u64, records));
         let known = found.iter().take_while(|it| Some(it.0) <= self.last).count();
         let more: Vec<Entry> = found.iter().skip(known).map(|it| it.1.clone()).collect();
         assert!(
@@ -260,10 +119,6 @@ impl Model {
         self.kept = std::mem::take(&mut found);
         self.unsure.clear();
         self.failed.clear();
-    }
-
-    fn entries_of(&self, found: &VecDeque<(Key, Entry)>) -> u64 {
-        found.iter().map(|it| u64::from(it.1.records)).sum()
     }
 }
 
