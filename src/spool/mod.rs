@@ -15,7 +15,7 @@
 //!   aside, never overwritten, and a new one begun.
 //! - The file is bounded by `spool.bytes_max` and a 16th: entries are counted with the pages they
 //!   take, a share is kept for the rest, and nothing is appended that would make the engine double
-//!   the file beyond that ([`footprint`]). So between a half and nearly all of the bound is for
+//!   the file beyond that (`footprint`). So between a half and nearly all of the bound is for
 //!   entries, depending on where the doublings fell; a new file with a bound that is a power of two
 //!   has nearly all. A spool that became empty gives its space back.
 //! - Memory: the engine's cache of 4 MiB, and the entry that is read.

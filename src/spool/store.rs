@@ -3,7 +3,7 @@
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | `meta` | `format`, `next` | the format's version, the next entry's key |
-//! | `heads` | key | [`Row`](super::row::Row) |
+//! | `heads` | key | [`Row`] |
 //! | `bodies` | key, piece | [`PIECE_BYTES`] of the body, the last piece less |
 //!
 //! Every change is one transaction that is synced before it returns. Errors are redb's; what it calls
