@@ -26,6 +26,8 @@ pub(super) const CACHE_BYTES: usize = 4 << 20;
 pub(super) trait Place: Debug + Send {
     /// Opens the database or makes a new one.
     fn open(&self) -> store::Result<Database>;
+    /// Bytes from its beginning to its end; 0 if that cannot be told.
+    fn len(&self) -> u64;
     /// The name for messages.
     fn path(&self) -> &Path;
 }
@@ -98,6 +100,10 @@ impl Place for InFolder {
             return Err(redb::Error::Corrupted("its beginning was never written".to_owned()));
         }
         database(FileBackend::new(file)?)
+    }
+
+    fn len(&self) -> u64 {
+        self.file.metadata().map_or(0, |file| file.len())
     }
 
     fn path(&self) -> &Path {

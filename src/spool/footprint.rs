@@ -28,9 +28,24 @@ const RESERVE: u64 = 16;
 /// frees before the next one may use it.
 const RESERVE_BYTES: u64 = 4 << 20;
 
-/// Bytes for entries in a file that may occupy `bytes_max`.
-pub(super) fn capacity(bytes_max: u64) -> u64 {
-    bytes_max.saturating_sub(bytes_max / RESERVE + RESERVE_BYTES)
+/// The share of `spool.bytes_max` that the file may be longer: the engine's first growth makes
+/// files of 17 parts where 16 would do, and this one part decides about another doubling.
+const LONGER: u64 = 16;
+
+/// What the engine's own pages add to that.
+const LONGER_BYTES: u64 = 64 << 10;
+
+/// Bytes for entries in a file that is so long now. The engine doubles a file that has no room, and
+/// in the course of time uses all of it. So entries must fit into what the last doubling within the
+/// bound gives, and into `bytes_max`, less the reserve.
+pub(super) fn capacity(bytes_max: u64, file: u64) -> u64 {
+    let longest = bytes_max + bytes_max / LONGER + LONGER_BYTES;
+    let mut reached = file.max(PAGE_BYTES);
+    while reached <= longest / 2 {
+        reached *= 2;
+    }
+    let bytes = bytes_max.min(reached);
+    bytes.saturating_sub(bytes / RESERVE + RESERVE_BYTES)
 }
 
 /// The most that an entry can occupy.
@@ -85,6 +100,17 @@ fn run(value: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_may_not_double_bounds_its_entries() {
+        const MIB: u64 = 1 << 20;
+        assert_eq!(capacity(64 * MIB, MIB), 56 * MIB);
+        assert_eq!(capacity(64 * MIB, 34 * MIB + 8192), 56 * MIB, "68 MiB are within a 16th");
+        assert_eq!(capacity(64 * MIB, 3 * MIB), 41 * MIB, "48 MiB are the most");
+        assert_eq!(capacity(64 * MIB, 68 * MIB), 56 * MIB);
+        assert_eq!(capacity(64 * MIB, 48 * MIB), 41 * MIB);
+        assert_eq!(capacity(64 * MIB, u64::MAX), 56 * MIB);
+    }
 
     #[test]
     fn a_piece_fills_its_run_and_small_rows_share_a_leaf() {

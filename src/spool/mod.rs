@@ -1,15 +1,39 @@
 //! Batches on disk while the output is away: a bounded first-in, first-out store of entries.
 //!
+//! ```text
+//!  engine ──append──► [ entry │ entry │ … │ entry ] ──next──► engine ──PUBACK──► remove
+//!                       one file, one transaction a call, synced before it returns
+//! ```
+//!
+//! Invariants:
+//! - What [`Spool::append`] returned a key for is there, in order and byte for byte, until it is
+//!   removed: after a crash, after errors of the disk, after a loss of power.
+//! - What it returned an error for is not there, but for one case: the process ends before the file
+//!   could be opened again, and the write had reached the disk all the same. At least once, then.
+//! - What is read is what was written: rows and bodies have checksums that are compared on every
+//!   reading. One corrupt entry is reported with its key; a file whose structure is damaged is set
+//!   aside, never overwritten, and a new one begun.
+//! - The file is bounded by `spool.bytes_max` and a 16th: entries are counted with the pages they
+//!   take, a share is kept for the rest, and nothing is appended that would make the engine double
+//!   the file beyond that (`footprint`). So between a half and nearly all of the bound is for
+//!   entries, depending on where the doublings fell; a new file with a bound that is a power of two
+//!   has nearly all. A spool that became empty gives its space back.
+//! - Memory: the engine's cache of 4 MiB, and the entry that is read.
+//!
+//! Errors close the database; the next call opens it again and, if that fails, says so. The owner
+//! waits between two attempts.
+//!
 //! | file | job |
 //! | --- | --- |
 //! | `store` | tables and transactions |
 //! | `row` | an entry's row and checksums |
 //! | `footprint` | what an entry occupies |
 //! | `file` | the file, its folder and its lock |
+//! | `load` | opening and counting; what the engine's errors mean |
 //! | `error` | what can go wrong |
+//! | `faulty`, `faulty_disk` | tests on a disk that fails, forgets and rots |
 
 use std::fmt;
-use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -22,16 +46,18 @@ use crate::units::{Size, Span};
 pub use self::error::Error;
 use self::file::{InFolder, Place, guarded};
 use self::footprint::Packing;
+use self::load::{error_of, load};
 use self::row::Row;
-use self::store::{FORMAT, Read, Store};
+use self::store::{Read, Store};
 
-#[cfg(test)]
-pub(crate) mod disk;
 mod error;
 #[cfg(test)]
 mod faulty;
+#[cfg(test)]
+pub(crate) mod faulty_disk;
 mod file;
 mod footprint;
+mod load;
 mod row;
 mod store;
 
@@ -158,6 +184,8 @@ pub struct Spool {
     place: Box<dyn Place>,
     /// `None` after an error, until the next call opens it again.
     store: Option<Store>,
+    bytes_max: u64,
+    /// What the entries may occupy in the file as long as it is.
     capacity: u64,
     /// The key of the next entry that will be acknowledged.
     next: u64,
@@ -189,8 +217,9 @@ impl Spool {
 
     fn load(place: Box<dyn Place>, bytes_max: u64) -> Result<Self, Error> {
         let (store, next, held) = load(&*place)?;
-        let (store, capacity) = (Some(store), footprint::capacity(bytes_max));
-        Ok(Self { place, store, capacity, next, held, peak: u64::MAX, packing: Packing::default() })
+        let capacity = footprint::capacity(bytes_max, place.len());
+        let (store, packing) = (Some(store), Packing::default());
+        Ok(Self { place, store, bytes_max, capacity, next, held, peak: u64::MAX, packing })
     }
 
     /// Shows all entries, oldest first: key, readings and head. Reads no bodies.
@@ -215,6 +244,7 @@ impl Spool {
         self.held.plus(added);
         self.peak = self.peak.max(self.held.bytes);
         self.packing = packing;
+        self.measure();
         Ok(Key(first))
     }
 
@@ -238,6 +268,7 @@ impl Spool {
             self.with(Store::compact).ok();
             self.peak = 0;
         }
+        self.measure();
         Ok(())
     }
 
@@ -270,6 +301,10 @@ impl Spool {
     #[expect(clippy::cast_precision_loss, reason = "a gauge; below 2⁵² anyway")]
     pub fn fill(&self) -> f64 {
         self.held.bytes as f64 / self.capacity as f64
+    }
+
+    fn measure(&mut self) {
+        self.capacity = footprint::capacity(self.bytes_max, self.place.len());
     }
 
     /// Does something with the open database, and closes it on any error: after one, the engine
@@ -326,57 +361,121 @@ fn count(packing: &mut Packing, entry: &Entry) -> Result<u64, Error> {
     Ok(packing.add(row::FIXED_BYTES + entry.head.len(), entry.body.len()))
 }
 
-/// Opens a database and counts what is in it.
-fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
-    let opened = guarded(|| {
-        let opened = Store::new(place.open()?)?;
-        let held = match &opened {
-            store::Opened::Store(store, _) => store.scan(&mut |_, _| {})?,
-            _ => Held::default(),
-        };
-        Ok((opened, held))
-    });
-    let path = place.path().to_owned();
-    match opened.map_err(|error| error_of(place, error))? {
-        (store::Opened::Store(store, next), held) => Ok((store, next, held)),
-        (store::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
-        (store::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
-    }
-}
-
-/// An error of the storage engine, by what it means for us.
-fn error_of(place: &dyn Place, error: redb::Error) -> Error {
-    let path = place.path().to_owned();
-    let damaged = |what| Error::Damaged { path: path.clone(), what };
-    match error {
-        redb::Error::Corrupted(what) => damaged(what),
-        // A file that was opened has our tables, and reads as far as its header says.
-        redb::Error::TableDoesNotExist(_)
-        | redb::Error::TableTypeMismatch { .. }
-        | redb::Error::TypeDefinitionChanged { .. }
-        | redb::Error::TableIsMultimap(_) => damaged(error.to_string()),
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            damaged(error.to_string())
-        }
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Error::Foreign { path, found: error.to_string() }
-        }
-        redb::Error::UpgradeRequired(_) => Error::Foreign { path, found: error.to_string() },
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-            Error::Locked { path }
-        }
-        redb::Error::Io(error) => Error::Disk(error),
-        other => Error::Disk(io::Error::other(other)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::store::FORMAT;
     use super::*;
 
     fn entry(n: u32, bytes: usize) -> Entry {
         let body = vec![u8::try_from(n % 251).unwrap(); bytes];
         Entry { records: n, head: n.to_le_bytes().to_vec(), body: body.into() }
+    }
+
+    fn open(path: &Path) -> Result<(Spool, Opened), Error> {
+        Spool::open(path, Size::bytes(BYTES_MIN), Timestamp::from_millis(1_763_796_650_692))
+    }
+
+    #[test]
+    fn what_cannot_be_a_spool_is_named_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spool.redb");
+        let message = |path: &Path| open(path).unwrap_err().to_string();
+
+        std::fs::write(&file, "x".repeat(400)).unwrap();
+        let error = message(folder.path());
+        assert!(error.contains("is not a spool (") && error.contains("move it away"), "{error}");
+        assert_eq!(std::fs::read(&file).unwrap(), vec![b'x'; 400]);
+        assert!(message(&file).contains("is not a folder"));
+        let error = message(&file.join("below"));
+        assert!(error.contains("cannot use") && error.contains("another spool.path"), "{error}");
+
+        std::fs::remove_file(&file).unwrap();
+        let other = redb::TableDefinition::<u64, u64>::new("other");
+        let write = redb::Database::create(&file).unwrap().begin_write().unwrap();
+        write.open_table(other).unwrap();
+        write.commit().unwrap();
+        assert!(message(folder.path()).contains("it has a table \"other\""));
+
+        std::fs::remove_file(&file).unwrap();
+        let (spool, _) = open(folder.path()).unwrap();
+        assert!(matches!(open(folder.path()), Err(Error::Locked { path }) if path == file));
+        drop(spool);
+        let write = redb::Database::open(&file).unwrap().begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, u64>::new("meta");
+        write.open_table(meta).unwrap().insert("format", FORMAT + 1).unwrap();
+        write.commit().unwrap();
+        assert!(matches!(open(folder.path()), Err(Error::Newer { found: 2, known: 1, .. })));
+    }
+
+    #[test]
+    fn a_damaged_file_is_set_aside_under_a_name_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("spool.redb");
+        let names = [
+            "spool.corrupt-2025-11-22T07-30-50.692Z.redb",
+            "spool.corrupt-2025-11-22T07-30-50.692Z-2.redb",
+        ];
+        for name in names {
+            let (mut spool, _) = open(folder.path()).unwrap();
+            spool.append(&[entry(1, 20_000)]).unwrap();
+            drop(spool);
+            let mut bytes = std::fs::read(&file).unwrap();
+            let body = bytes.windows(100).position(|it| it == [1; 100]).unwrap();
+            bytes[body + 50] ^= 1;
+            std::fs::write(&file, &bytes).unwrap();
+            let (_, found) = open(folder.path()).unwrap();
+            let aside = folder.path().join(name);
+            assert_eq!(found, Opened { set_aside: Some(aside.clone()), ..Opened::default() });
+            assert_eq!(std::fs::read(aside).unwrap(), bytes);
+        }
+        // Cut short, and never written: damaged. Empty: new.
+        for bytes in [&[b'r'; 20][..], &[0; 5000]] {
+            std::fs::write(&file, bytes).unwrap();
+            assert!(open(folder.path()).unwrap().1.set_aside.is_some());
+        }
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(open(folder.path()).unwrap().1, Opened::default());
+    }
+
+    #[test]
+    fn a_file_that_was_exchanged_is_not_taken_for_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(folder.path()).unwrap();
+        spool.append(&[entry(1, 10)]).unwrap();
+        spool.store = None;
+        std::fs::remove_file(folder.path().join("spool.redb")).unwrap();
+        assert!(matches!(spool.next(None), Err(Error::Damaged { .. })));
+        assert!(matches!(spool.append(&[entry(1, 10)]), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_and_the_disk_stays_within_the_bound() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(folder.path()).unwrap();
+        let large = entry(1, ENTRY_BYTES_MAX);
+        assert!(matches!(spool.append(&[large]), Err(Error::TooLarge { .. })));
+        let mut keys = std::collections::VecDeque::new();
+        for round in 0..300_usize {
+            let sizes = [100, 3000, 50_000, 20_000 + round * 900].map(|bytes| entry(1, bytes));
+            let before = (spool.bytes(), spool.entries());
+            match spool.append(&sizes) {
+                Ok(first) => keys.extend((0..4).map(|n| first.plus(n))),
+                Err(Error::Full { bytes, room }) => {
+                    assert!(bytes > room && !spool.fits(bytes));
+                    assert_eq!(before, (spool.bytes(), spool.entries()));
+                    let oldest: Vec<Key> = keys.drain(..8).collect();
+                    spool.remove(&oldest).unwrap();
+                }
+                Err(error) => panic!("{error}"),
+            }
+            assert!(spool.fill() <= 1.0);
+            let long = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
+            assert!(long <= u64::from(BYTES_MIN) / 16 * 17 + 65_536, "{long} in round {round}");
+        }
+        spool.remove(keys.make_contiguous()).unwrap();
+        assert_eq!((spool.bytes(), spool.records()), (0, 0));
+        let left = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
+        assert!(left < 256 << 10, "an empty spool gives its space back: {left}");
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! | table | key | value |
 //! | --- | --- | --- |
 //! | `meta` | `format`, `next` | the format's version, the next entry's key |
-//! | `heads` | key | [`Row`](super::row::Row) |
+//! | `heads` | key | [`Row`] |
 //! | `bodies` | key, piece | [`PIECE_BYTES`] of the body, the last piece less |
 //!
 //! Every change is one transaction that is synced before it returns. Errors are redb's; what it calls
 //! corrupted and what we do is one thing.
 
-use redb::{Database, ReadableDatabase, TableDefinition, TableError, TableHandle};
+use redb::{
+    Database, ReadableDatabase, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
+};
 
 use super::footprint::PIECE_BYTES;
 use super::row::Row;
@@ -23,6 +25,9 @@ const HEADS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("heads");
 const BODIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("bodies");
 const META_FORMAT: &str = "format";
 const META_NEXT: &str = "next";
+
+/// No key is this large: a million entries a second reach it after 140,000 years.
+const KEYS_END: u64 = 1 << 62;
 
 /// With redb's errors.
 pub(super) type Result<T> = std::result::Result<T, redb::Error>;
@@ -55,7 +60,7 @@ pub(super) struct Store {
 
 impl Store {
     /// Looks at a database; makes the tables in one that has none.
-    pub(super) fn new(db: Database) -> Result<Opened> {
+    pub(super) fn open(db: Database) -> Result<Opened> {
         let read = db.begin_read()?;
         let meta = match read.open_table(META) {
             Ok(meta) => meta,
@@ -73,22 +78,28 @@ impl Store {
         };
         let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|it| it.value()));
         match (number(META_FORMAT)?, number(META_NEXT)?) {
-            (Some(FORMAT), Some(next)) => Ok(Opened::Store(Self { db }, next)),
+            (Some(FORMAT), Some(next)) if next < KEYS_END => Ok(Opened::Store(Self { db }, next)),
             (Some(found), _) if found > FORMAT => Ok(Opened::Newer(found)),
             _ => Ok(Opened::Foreign("its table \"meta\" is of another program".to_owned())),
         }
     }
 
     fn begin(&self) -> Result<()> {
-        let write = self.db.begin_write()?;
-        {
+        self.change(|write| {
+            Tables::open(write)?;
             let mut meta = write.open_table(META)?;
             meta.insert(META_FORMAT, FORMAT)?;
             meta.insert(META_NEXT, 1)?;
-            write.open_table(HEADS)?;
-            write.open_table(BODIES)?;
-        }
-        Ok(write.commit()?)
+            Ok(())
+        })
+    }
+
+    /// One transaction, on the disk when this returns.
+    fn change<T>(&self, act: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
+        let write = self.db.begin_write()?;
+        let done = act(&write)?;
+        write.commit()?;
+        Ok(done)
     }
 
     /// Shows every row, oldest first; says what they are together.
@@ -107,25 +118,16 @@ impl Store {
 
     /// Appends entries, each with what it occupies, under `first` and the keys behind it.
     pub(super) fn append(&self, first: u64, entries: &[(&Entry, u64)]) -> Result<Held> {
-        let write = self.db.begin_write()?;
-        let mut held = Held::default();
-        {
-            let mut heads = write.open_table(HEADS)?;
-            let mut bodies = write.open_table(BODIES)?;
+        self.change(|write| {
+            let (mut tables, mut held) = (Tables::open(write)?, Held::default());
             let mut key = first;
             for (entry, occupied) in entries {
-                let row = Row::new(entry, *occupied);
-                heads.insert(key, row.encode(key).as_slice())?;
-                for (piece, bytes) in (0..).zip(entry.body.chunks(PIECE_BYTES)) {
-                    bodies.insert((key, piece), bytes)?;
-                }
-                held.add(&row);
+                held.add(&tables.put(key, entry, *occupied)?);
                 key += 1;
             }
             write.open_table(META)?.insert(META_NEXT, key)?;
-        }
-        write.commit()?;
-        Ok(held)
+            Ok(held)
+        })
     }
 
     /// The oldest entry behind `after`.
@@ -153,21 +155,13 @@ impl Store {
 
     /// Removes entries; says what they were together.
     pub(super) fn remove(&self, keys: &mut dyn Iterator<Item = u64>) -> Result<Held> {
-        let write = self.db.begin_write()?;
-        let mut held = Held::default();
-        {
-            let mut heads = write.open_table(HEADS)?;
-            let mut bodies = write.open_table(BODIES)?;
+        self.change(|write| {
+            let (mut tables, mut held) = (Tables::open(write)?, Held::default());
             for key in keys {
-                if let Some(row) = heads.remove(key)? {
-                    let row = Row::decode(key, row.value()).ok_or_else(|| broken(key))?;
-                    held.add(&row);
-                }
-                bodies.retain_in((key, 0)..=(key, u32::MAX), |_, _| false)?;
+                tables.take(key, &mut held)?;
             }
-        }
-        write.commit()?;
-        Ok(held)
+            Ok(held)
+        })
     }
 
     /// Moves what is left to the beginning of the file and cuts off the rest.
@@ -178,13 +172,43 @@ impl Store {
 
     /// Removes what may have been written under `next` and the keys behind it.
     pub(super) fn forget(&self, next: u64) -> Result<()> {
-        let write = self.db.begin_write()?;
-        {
-            write.open_table(HEADS)?.retain_in(next.., |_, _| false)?;
-            write.open_table(BODIES)?.retain_in((next, 0).., |_, _| false)?;
+        self.change(|write| {
+            let mut tables = Tables::open(write)?;
+            tables.heads.retain_in(next.., |_, _| false)?;
+            tables.bodies.retain_in((next, 0).., |_, _| false)?;
             write.open_table(META)?.insert(META_NEXT, next)?;
+            Ok(())
+        })
+    }
+}
+
+/// The tables of entries, in a transaction.
+struct Tables<'t> {
+    heads: Table<'t, u64, &'static [u8]>,
+    bodies: Table<'t, (u64, u32), &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(write: &'t WriteTransaction) -> Result<Self> {
+        Ok(Self { heads: write.open_table(HEADS)?, bodies: write.open_table(BODIES)? })
+    }
+
+    fn put<'e>(&mut self, key: u64, entry: &'e Entry, occupied: u64) -> Result<Row<'e>> {
+        let row = Row::new(entry, occupied);
+        self.heads.insert(key, row.encode(key).as_slice())?;
+        for (piece, bytes) in (0..).zip(entry.body.chunks(PIECE_BYTES)) {
+            self.bodies.insert((key, piece), bytes)?;
         }
-        Ok(write.commit()?)
+        Ok(row)
+    }
+
+    /// Removes an entry, if there is one, and adds what it was to `held`.
+    fn take(&mut self, key: u64, held: &mut Held) -> Result<()> {
+        if let Some(row) = self.heads.remove(key)? {
+            held.add(&Row::decode(key, row.value()).ok_or_else(|| broken(key))?);
+        }
+        self.bodies.retain_in((key, 0)..=(key, u32::MAX), |_, _| false)?;
+        Ok(())
     }
 }
 

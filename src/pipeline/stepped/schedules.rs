@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::mqtt::packet::Outgoing;
-use crate::spool::disk::{Disk, Fault};
+use crate::spool::faulty_disk::{Disk, Fault};
 
 /// Schedules of one run of the tests.
 const SCHEDULES: u64 = 10_000;

@@ -1,8 +1,8 @@
-//! A disk in memory that fails, forgets and crashes on demand, for tests.
+//! A disk for tests: in memory, with faults, and with what a loss of power leaves.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -23,7 +23,7 @@ pub(crate) enum Fault {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+enum Change {
     Len(usize),
     Bytes(usize, Vec<u8>),
 }
@@ -31,14 +31,14 @@ pub(super) enum Change {
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// What a crash leaves for certain.
-    pub(super) synced: Vec<u8>,
+    synced: Vec<u8>,
     /// What is read.
-    pub(super) live: Vec<u8>,
+    pub live: Vec<u8>,
     /// What was written since the last sync.
-    pub(super) pending: Vec<Change>,
-    pub(super) fault: Option<Fault>,
+    pending: Vec<Change>,
+    pub fault: Option<Fault>,
     /// The process is gone: nothing reaches the disk any more.
-    pub(super) gone: bool,
+    pub gone: bool,
 }
 
 impl State {
@@ -99,7 +99,7 @@ fn apply(file: &mut Vec<u8>, change: &Change) {
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
 impl Disk {
-    pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
@@ -134,6 +134,10 @@ impl Disk {
 impl Place for Disk {
     fn open(&self) -> store::Result<Database> {
         file::database(self.clone())
+    }
+
+    fn len(&self) -> u64 {
+        self.state().live.len() as u64
     }
 
     fn path(&self) -> &Path {

@@ -1,0 +1,59 @@
+//! Opening a database and counting what is in it; what the storage engine's errors mean for us.
+
+use std::io;
+
+use super::file::{Place, guarded};
+use super::store::{self, FORMAT, Store};
+use super::{Error, Held};
+
+/// Opens a database and counts what is in it.
+pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
+    let opened = guarded(|| {
+        let opened = Store::open(place.open()?)?;
+        let held = match &opened {
+            store::Opened::Store(store, next) => {
+                let mut last = 0;
+                let held = store.scan(&mut |key, _| last = key)?;
+                if last >= *next {
+                    // Appending would write over it.
+                    return Err(redb::Error::Corrupted(format!("entry {last} is beyond {next}")));
+                }
+                held
+            }
+            _ => Held::default(),
+        };
+        Ok((opened, held))
+    });
+    let path = place.path().to_owned();
+    match opened.map_err(|error| error_of(place, error))? {
+        (store::Opened::Store(store, next), held) => Ok((store, next, held)),
+        (store::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
+        (store::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
+    }
+}
+
+/// An error of the storage engine, by what it means for us.
+pub(super) fn error_of(place: &dyn Place, error: redb::Error) -> Error {
+    let path = place.path().to_owned();
+    let damaged = |what| Error::Damaged { path: path.clone(), what };
+    match error {
+        redb::Error::Corrupted(what) => damaged(what),
+        // A file that was opened has our tables, and reads as far as its header says.
+        redb::Error::TableDoesNotExist(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TypeDefinitionChanged { .. }
+        | redb::Error::TableIsMultimap(_) => damaged(error.to_string()),
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            damaged(error.to_string())
+        }
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Error::Foreign { path, found: error.to_string() }
+        }
+        redb::Error::UpgradeRequired(_) => Error::Foreign { path, found: error.to_string() },
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            Error::Locked { path }
+        }
+        redb::Error::Io(error) => Error::Disk(error),
+        other => Error::Disk(io::Error::other(other)),
+    }
+}
