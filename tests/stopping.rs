@@ -150,6 +150,7 @@ fn a_drain_does_not_wait_for_a_broker_that_stays_away_longer_than_its_grace() {
     let (input, sink) = (Broker::start(), Broker::start());
     let (mut gateway, _) = draining(&input, &sink, &["gateway.shutdown_grace = \"2s\""]);
     input.go_away();
+    gateway.wait_for_line("connection lost", SOON);
     sink.resume_acks("");
     gateway.wait_for_line("could not be acknowledged", SOON);
     assert_eq!(ended(&mut gateway).delivered, 100);
