@@ -1,7 +1,7 @@
 //! Durations and sizes as they stand in the configuration: `"100ms"`, `"64MiB"`.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,6 +18,23 @@ pub struct Span(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "String")]
 pub struct Size(pub NonZeroU32);
+
+/// A size on disk in bytes, written as text: `"1GiB"`; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "String")]
+pub struct DiskSize(pub NonZeroU64);
+
+impl DiskSize {
+    /// So many bytes; a constant of this program.
+    pub const fn bytes(bytes: u64) -> Self {
+        Self(NonZeroU64::new(bytes).expect("a constant size is not zero"))
+    }
+
+    /// The number of bytes.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
 
 impl Span {
     /// So many milliseconds.
@@ -85,15 +102,28 @@ impl TryFrom<Value> for Size {
     type Error = String;
 
     fn try_from(value: Value) -> Result<Self, String> {
-        let text = text(&value).ok_or("is not a size: write \"64MiB\"")?;
-        let size = ByteSize::from_str(&text);
-        let bytes = size.map_err(|_| format!("{value} is not a size: write \"64MiB\""))?.as_u64();
-        let fits = u32::try_from(bytes)
+        let fits = u32::try_from(bytes(&value)?)
             .map_err(|_| format!("{value} is 4 GiB or more: write \"4095MiB\" at most"))?;
-        NonZeroU32::new(fits)
-            .map(Self)
-            .ok_or_else(|| format!("{value} leaves no room: write \"64MiB\""))
+        NonZeroU32::new(fits).map(Self).ok_or_else(|| no_room(&value))
     }
+}
+
+impl TryFrom<Value> for DiskSize {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        NonZeroU64::new(bytes(&value)?).map(Self).ok_or_else(|| no_room(&value))
+    }
+}
+
+fn bytes(value: &Value) -> Result<u64, String> {
+    let text = text(value).ok_or("is not a size: write \"64MiB\"")?;
+    let size = ByteSize::from_str(&text);
+    Ok(size.map_err(|_| format!("{value} is not a size: write \"64MiB\""))?.as_u64())
+}
+
+fn no_room(value: &Value) -> String {
+    format!("{value} leaves no room: write \"64MiB\"")
 }
 
 impl From<Size> for String {
@@ -102,8 +132,20 @@ impl From<Size> for String {
     }
 }
 
-/// In the largest binary unit that divides it: the text parses back to the same number.
+impl From<DiskSize> for String {
+    fn from(size: DiskSize) -> Self {
+        size.to_string()
+    }
+}
+
 impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        DiskSize(self.0.into()).fmt(f)
+    }
+}
+
+/// In the largest binary unit that divides it: the text parses back to the same number.
+impl fmt::Display for DiskSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0.get();
         for (unit, name) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {

@@ -46,6 +46,7 @@ pub mod flight;
 pub mod label;
 pub mod outbox;
 pub mod parts;
+pub mod patience;
 pub mod plan;
 pub mod publisher;
 pub mod said;

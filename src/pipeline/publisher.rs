@@ -182,13 +182,9 @@ impl Publisher {
         let (room, silent) = (self.has_room(), self.silent());
         let Some(store) = &mut self.store else { return false };
         store.judge(silent, now.instant);
-        if store.is_used() {
-            store.write(now, &mut self.window);
-        }
+        store.tidy(now, false);
+        store.write(now, &mut self.window);
         self.read(now);
-        if let Some(store) = &mut self.store {
-            store.tidy(now, false);
-        }
         !room && self.has_room()
     }
 

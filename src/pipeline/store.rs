@@ -24,11 +24,11 @@ use std::time::{Duration, Instant};
 use super::books::Books;
 use super::flight::Flight;
 use super::label::Label;
+use super::patience::Patience;
 use super::plan::Plan;
 use super::said::Said;
-use crate::backoff::Backoff;
 use crate::clock::Now;
-use crate::limits::{RECONNECT_PAUSE, REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
+use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
 use crate::spool::{Entry, Error, Key, Spool};
 use crate::window::Window;
 
@@ -42,14 +42,15 @@ pub struct Store {
     waiting: VecDeque<Flight>,
     /// The last entry that was read.
     cursor: Option<Key>,
-    /// Entries behind it.
+    /// Entries behind it, and their records.
     unread: u64,
+    unread_records: u64,
     /// Arrived, and still on disk.
     arrived: Vec<Key>,
     arrived_since: Option<Instant>,
-    /// When the disk is tried again.
-    retry: Option<Instant>,
-    backoff: Backoff,
+    /// Writes that failed, and reads: a full disk can still be read.
+    writes: Patience,
+    reads: Patience,
     /// When the next entry may be read: `spool.replay_rate`.
     next_read: Option<Instant>,
     stuck: bool,
@@ -74,7 +75,6 @@ impl Store {
                 "the spool holds batches of an earlier run: they are published first"
             );
         }
-        let (first, longest) = RECONNECT_PAUSE;
         Ok(Self {
             spool,
             plan,
@@ -82,10 +82,11 @@ impl Store {
             waiting: VecDeque::new(),
             cursor: None,
             unread,
+            unread_records: recovered,
             arrived: Vec::new(),
             arrived_since: None,
-            retry: None,
-            backoff: Backoff::new(first, longest),
+            writes: Patience::default(),
+            reads: Patience::default(),
             next_read: None,
             stuck: false,
             stopping: false,
@@ -142,7 +143,7 @@ impl Store {
 
     /// Whether it takes another batch.
     pub fn has_room(&self) -> bool {
-        self.retry.is_none()
+        self.writes.is_well()
             && self.waiting.len() < WAITING_MAX
             && self.fits(self.waiting.len() + 1)
     }
@@ -150,7 +151,8 @@ impl Store {
     /// Whether so many batches fit, as large as they may be.
     fn fits(&self, batches: usize) -> bool {
         let batch = self.plan.batch.bytes_max.get() + self.plan.batch_overhead_bytes();
-        self.spool.fits((batches * batch) as u64)
+        // With its label, in whole pages.
+        self.spool.fits((batches * batch * 5 / 4) as u64)
     }
 
     /// Takes a flight, behind all others.
@@ -167,7 +169,7 @@ impl Store {
             _ => {
                 connected
                     && !self.stopping
-                    && self.retry.is_none()
+                    && self.reads.allows(now)
                     && self.next_read.is_none_or(|at| at <= now)
             }
         }
@@ -175,27 +177,25 @@ impl Store {
 
     /// When it wants to be asked again; `room` is whether a connection could take more.
     pub fn deadline(&self, room: bool) -> Option<Instant> {
-        let read = self.next_read.filter(|_| room && !self.stopping && self.unread > 0);
+        let reads = room && !self.stopping && self.unread > 0;
+        let read = self.reads.deadline().max(self.next_read).filter(|_| reads);
         let remove = self.arrived_since.map(|since| since + REMOVE_DELAY_MAX);
-        match self.retry {
-            Some(retry) => Some(retry),
-            None => [read, remove].into_iter().flatten().min(),
-        }
+        [read, self.writes.deadline().or(remove)].into_iter().flatten().min()
     }
 
     /// Writes what is not on disk, oldest first, as much as fits.
     pub fn write(&mut self, now: Now, window: &mut Window<Flight>) {
-        if self.retry.is_some_and(|at| at > now.instant) {
+        if !self.writes.allows(now.instant) {
             return;
         }
-        let entries = self.entries(window);
-        if !entries.is_empty() {
-            match self.spool.append(&entries) {
-                Ok(first) => self.written(now, (first, entries.len()), window),
-                Err(error) => self.failed(now, &error),
-            }
+        let entries = if self.is_used() { self.entries(window) } else { Vec::new() };
+        if entries.is_empty() {
+            return self.writes.rest();
         }
-        self.said.filled(&self.spool, self.fits(1));
+        match self.spool.append(&entries) {
+            Ok(first) => self.written(now, (first, entries.len()), window),
+            Err(error) => self.write_failed(now, &error),
+        }
     }
 
     /// The next flight for the window.
@@ -205,7 +205,8 @@ impl Store {
         }
         match self.spool.next(self.cursor) {
             Ok(Some((key, entry))) => {
-                self.advance(key);
+                self.reads.succeeded();
+                self.advance(key, entry.records);
                 self.pace(now.instant, entry.records);
                 if !self.stuck {
                     self.said.reading(&self.spool, now.instant);
@@ -217,12 +218,13 @@ impl Store {
                 None
             }
             Err(Error::Corrupt { key, records }) => {
-                self.advance(key);
+                self.advance(key, records);
                 self.unreadable(now.instant, key, records);
                 None
             }
             Err(error) => {
                 self.failed(now, &error);
+                self.reads.failed(now);
                 None
             }
         }
@@ -238,7 +240,7 @@ impl Store {
     pub fn tidy(&mut self, now: Now, all: bool) {
         let due = self.arrived_since.is_some_and(|since| since + REMOVE_DELAY_MAX <= now.instant);
         let enough = self.arrived.len() >= REMOVE_GROUP_MAX || due || all;
-        if !enough || self.arrived.is_empty() || self.retry.is_some_and(|at| at > now.instant) {
+        if !enough || self.arrived.is_empty() || !self.writes.allows(now.instant) {
             return;
         }
         match self.spool.remove(&self.arrived) {
@@ -247,7 +249,7 @@ impl Store {
                 self.arrived_since = None;
                 self.healthy();
             }
-            Err(error) => self.failed(now, &error),
+            Err(error) => self.write_failed(now, &error),
         }
         if self.spool.entries() == 0 {
             self.said.emptied();
@@ -283,6 +285,7 @@ impl Store {
         if self.stuck {
             self.said.writing(now.instant);
         }
+        self.said.filled(&self.spool, self.fits(1));
         let mut keys = (0..count as u64).map(|n| first.plus(n));
         let held = window.iter_mut().filter(|flight| flight.is_held());
         for (flight, key) in held.zip(&mut keys) {
@@ -294,11 +297,13 @@ impl Store {
             let Some(mut flight) = self.waiting.pop_front() else { break };
             flight.store(key);
             self.unread += 1;
+            self.unread_records += flight.sensors().len() as u64;
         }
     }
-    fn advance(&mut self, key: Key) {
+    fn advance(&mut self, key: Key, records: u32) {
         self.cursor = Some(key);
         self.unread = self.unread.saturating_sub(1);
+        self.unread_records = self.unread_records.saturating_sub(records.into());
     }
 
     fn pace(&mut self, now: Instant, records: u32) {
@@ -328,15 +333,33 @@ impl Store {
 
     fn failed(&mut self, now: Now, error: &Error) {
         self.books.metrics.spool_failures.one();
+        if matches!(error, Error::Damaged { .. }) {
+            return self.damaged(now, error);
+        }
         self.said.failed(error);
-        let seed = now.wall.millis();
-        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
-        self.retry = Some(now.instant + self.backoff.pause(&mut rng));
+    }
+
+    fn write_failed(&mut self, now: Now, error: &Error) {
+        self.writes.failed(now);
+        self.failed(now, error);
+    }
+
+    /// The file cannot be used any more. What is in the window is still delivered, what was not yet
+    /// read is lost; until the next start, which sets the file aside, there is no spool.
+    fn damaged(&mut self, now: Now, error: &Error) {
+        let lost = std::mem::take(&mut self.unread_records);
+        self.unread = 0;
+        self.books.metrics.spool_unreadable.add(lost);
+        self.writes.give_up(now.instant);
+        tracing::error!(
+            %error,
+            readings = lost,
+            "what the spool held is lost; there is none until the next start, which sets it aside"
+        );
     }
 
     fn healthy(&mut self) {
-        self.retry = None;
-        self.backoff.reset();
+        self.writes.succeeded();
         self.said.healthy();
     }
 }

@@ -41,7 +41,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::units::{Size, Span};
+use crate::units::{DiskSize, Span};
 
 pub use self::error::Error;
 use self::file::{InFolder, Place, guarded};
@@ -65,7 +65,7 @@ mod store;
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 
 /// The least `spool.bytes_max`: what the empty file needs, and room for some batches.
-pub const BYTES_MIN: u32 = 16 << 20;
+pub const BYTES_MIN: u64 = 16 << 20;
 
 /// A spool that held more than this gives its space back to the system when it becomes empty.
 const COMPACT_BYTES: u64 = 4 << 20;
@@ -77,7 +77,7 @@ pub struct Settings {
     /// The folder of the spool's file. Without it nothing is spooled.
     pub path: Option<PathBuf>,
     /// Bytes on disk; at least [`BYTES_MIN`].
-    pub bytes_max: Size,
+    pub bytes_max: DiskSize,
     /// How long a batch may wait for the output before it is written to disk.
     pub after: Span,
     /// Readings a second while what was spooled is published. Without it, as fast as the output
@@ -89,7 +89,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             path: None,
-            bytes_max: Size::bytes(1 << 30),
+            bytes_max: DiskSize::bytes(1 << 30),
             after: Span::millis(1000),
             replay_rate: None,
         }
@@ -197,9 +197,13 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool in `folder`, or begins one.
-    pub fn open(folder: &Path, bytes_max: Size, now: Timestamp) -> Result<(Self, Opened), Error> {
+    pub fn open(
+        folder: &Path,
+        bytes_max: DiskSize,
+        now: Timestamp,
+    ) -> Result<(Self, Opened), Error> {
         let place = InFolder::new(folder)?;
-        let (file, bytes_max) = (place.path().to_owned(), bytes_max.0.get().into());
+        let (file, bytes_max) = (place.path().to_owned(), bytes_max.get());
         let mut set_aside = None;
         let mut loaded = Self::load(Box::new(place.clone()), bytes_max);
         if let Err(Error::Damaged { path, .. }) = loaded {
@@ -372,7 +376,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<(Spool, Opened), Error> {
-        Spool::open(path, Size::bytes(BYTES_MIN), Timestamp::from_millis(1_763_796_650_692))
+        Spool::open(path, DiskSize::bytes(BYTES_MIN), Timestamp::from_millis(1_763_796_650_692))
     }
 
     #[test]
@@ -482,7 +486,8 @@ mod tests {
     fn what_is_appended_comes_out_in_order_and_survives() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
-        let open = || Spool::open(&path, Size::bytes(64 << 20), Timestamp::from_millis(0)).unwrap();
+        let open =
+            || Spool::open(&path, DiskSize::bytes(64 << 20), Timestamp::from_millis(0)).unwrap();
         let (mut spool, found) = open();
         assert_eq!(found, Opened::default());
         let first = spool.append(&[entry(1, 10), entry(2, 50_000)]).unwrap();

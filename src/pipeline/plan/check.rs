@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::{Broker, CREDENTIAL_BYTES_MAX, Plan};
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
 use crate::mqtt::options::{BrokerUrl, Tls};
+use crate::spool;
+use crate::units::DiskSize;
 
 /// MQTT 5 §1.5.5: a packet has at most 268,435,455 bytes; the rest is for what is no record.
 const BATCH_BYTES_MOST: usize = 268_000_000;
@@ -108,6 +110,26 @@ impl Plan {
         }
     }
 
+    fn check_spool(&self, wrong: &mut impl FnMut(&str, String)) {
+        if self.spool.path.is_none() {
+            return;
+        }
+        let batch = (self.batch.bytes_max.get() + self.batch_overhead_bytes()) as u64;
+        let least = spool::BYTES_MIN.max(16 * batch);
+        if self.spool.bytes_max.get() < least {
+            let text = format!(
+                "is below {}, room for some batches of up to batch.bytes_max: raise it",
+                DiskSize::bytes(least.next_multiple_of(1 << 20))
+            );
+            wrong("spool.bytes_max", text);
+        }
+        if batch > spool::ENTRY_BYTES_MAX as u64 / 2 {
+            let text =
+                format!("is above {} bytes, too large for the spool", spool::ENTRY_BYTES_MAX / 2);
+            wrong("batch.bytes_max", text);
+        }
+    }
+
     fn check_limits(&self, wrong: &mut impl FnMut(&str, String)) {
         let record = self.queue.record_bytes_max.get() + RECORD_OVERHEAD_BYTES;
         if self.queue.bytes_max.get() < 4 * record {
@@ -137,6 +159,7 @@ impl Plan {
             );
             wrong("batch.records_max", text);
         }
+        self.check_spool(wrong);
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         if simulated > u64::from(self.gateway.sensors_max.get()) {
             let text = format!("is below the {simulated} simulated sensors: raise it");

@@ -1,0 +1,64 @@
+//! When a disk that failed is tried again.
+
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+use crate::clock::Now;
+use crate::limits::RECONNECT_PAUSE;
+
+/// Growing pauses between attempts, after failures.
+#[derive(Debug)]
+pub struct Patience {
+    at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let (first, longest) = RECONNECT_PAUSE;
+        Self { at: None, backoff: Backoff::new(first, longest) }
+    }
+}
+
+impl Patience {
+    /// Whether no failure is waited out.
+    pub fn is_well(&self) -> bool {
+        self.at.is_none()
+    }
+
+    /// Whether to try now.
+    pub fn allows(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+
+    /// When to try again, after a failure.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// It failed.
+    pub fn failed(&mut self, now: Now) {
+        let seed = now.wall.millis();
+        let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
+        self.at = Some(now.instant + self.backoff.pause(&mut rng));
+    }
+
+    /// It succeeded.
+    pub fn succeeded(&mut self) {
+        self.at = None;
+        self.backoff.reset();
+    }
+
+    /// There is nothing to try.
+    pub fn rest(&mut self) {
+        self.at = None;
+    }
+
+    /// It will not succeed any more.
+    pub fn give_up(&mut self, now: Instant) {
+        self.at = Some(now + NEVER);
+    }
+}
+
+/// As good as never.
+const NEVER: Duration = Duration::from_hours(365 * 24);
