@@ -2,13 +2,15 @@
 //!
 //! A configuration is a list of lines with dotted keys, so each test names only what it is about.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::support::SOON;
 use crate::support::broker::{Broker, Log, Message, Published};
-use crate::support::client::{Audit, Counter};
+use crate::support::client::{Audit, Counter, Verdict};
 use crate::support::gateway::{Balance, Gateway};
 
 /// Long enough for a load of 100,000 readings on a busy machine.
@@ -116,6 +118,22 @@ pub(crate) fn violations(broker: &Broker) -> Vec<String> {
 /// The records of a batch.
 pub(crate) fn records(batch: &Published) -> Vec<serde_json::Value> {
     batch.json()["records"].as_array().unwrap().clone()
+}
+
+/// Puts a fault and what became of the readings into the table that `tests/run` prints: lost, out of
+/// order, repeated (after repeated batches were set aside by their ids) and how many may be. Fails
+/// where it is not as promised.
+#[track_caller]
+pub(crate) fn fault(name: &str, verdict: Verdict, repeats_max: u64, peak: Option<u64>) {
+    let Verdict { lost, reordered, duplicated, strange, .. } = verdict;
+    let peak = peak.map_or("-".to_owned(), |bytes| (bytes >> 20).to_string());
+    let row = format!("| {name} | {lost} | {reordered} | {duplicated} | {repeats_max} | {peak} |");
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name.replace([' ', '/', ','], "-")), format!("{row}\n")).unwrap();
+    report(&row);
+    assert_eq!((lost, reordered, strange), (0, 0, 0), "{name}");
+    assert!(duplicated <= repeats_max, "{name}: {verdict:?}");
 }
 
 /// Prints a figure beside a test's result (`cargo test -- --nocapture`).
