@@ -41,6 +41,8 @@ mod memory;
 mod process;
 #[path = "gateway/simulated.rs"]
 mod simulated;
+#[path = "gateway/spool.rs"]
+mod spool;
 #[path = "gateway/subject.rs"]
 mod subject;
 #[path = "gateway/throughput.rs"]
@@ -56,13 +58,15 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 6] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
     ("first-batch", latency::first_batch),
     ("trickle", latency::trickle),
     ("simulated", simulated::measure),
+    ("spool-appends", spool::appends),
+    ("spool-outage", spool::outage),
 ];
 
 fn main() {

@@ -128,6 +128,11 @@ impl Error {
         }
     }
 
+    /// Whether nobody listens there: most likely the broker is being started.
+    fn is_nobody_there(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether the broker, or what lies before it, has hung up without a word.
     fn is_hang_up(&self) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};

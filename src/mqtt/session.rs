@@ -47,6 +47,9 @@ const LASTING: Duration = Duration::from_millis(500);
 /// The longest pause after a connection that was of use and did not last.
 const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
 
+/// The longest pause while nobody listens there.
+const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(500);
+
 /// A connection that another client with our id ends has stood for as long as that one's pause.
 const HUNG_UP_SOON: Duration = RECONNECT_PAUSE.1.saturating_mul(2);
 
@@ -163,6 +166,8 @@ impl Session {
 
     async fn failed(&mut self, what: &'static str, error: &Error) {
         let pause = self.backoff.pause(&mut self.rng);
+        // A port where nobody listens costs nobody anything, and a broker that starts is found soon.
+        let pause = if error.is_nobody_there() { pause.min(NOBODY_PAUSE_MAX) } else { pause };
         let cause = (what, error.to_string());
         if let Some(left_out) = self.failures.due(clock::now().instant, &cause) {
             tracing::warn!(
