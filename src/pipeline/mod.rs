@@ -31,15 +31,12 @@ use crate::metrics::{Balance, Metrics};
 use crate::mqtt;
 use crate::mqtt::session::Session;
 use crate::pace::Pace;
-use crate::phase::{Lead, Phase, Watch};
+use crate::phase::{Lead, Phase};
 use crate::queue::{Post, Queue};
 use crate::registry::Registry;
-use crate::settlement::SourceIndex;
 use crate::sink::mqtt::MqttSink;
-use crate::source::mqtt::Intake;
-use crate::source::simulated::Sensor;
 use crate::spool::{self, Spool};
-use crate::{clock, phase, sink, source};
+use crate::{clock, phase, sink};
 
 pub mod books;
 pub mod flight;
@@ -50,6 +47,7 @@ pub mod patience;
 pub mod plan;
 pub mod publisher;
 pub mod said;
+mod sources;
 pub mod status;
 pub mod store;
 pub mod tasks;
@@ -189,10 +187,8 @@ impl Pipeline {
     fn start(&self) -> Result<Running, Error> {
         let (lead, watch) = phase::start();
         let queue = &self.books.queue;
-        let mut sources = Tasks::default();
         // Inlets exist before the worker does: it would take their absence for the end.
-        self.start_intakes(&mut sources, &watch);
-        self.start_simulated(&mut sources, &watch);
+        let sources = self.start_sources(&watch);
         let now = clock::now();
         let store = self.open_store(now)?;
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
@@ -229,49 +225,6 @@ impl Pipeline {
             );
         }
         Ok(Some(Store::new(spool, Arc::clone(&self.plan), Arc::clone(&self.books))?))
-    }
-
-    fn context(&self) -> source::Context {
-        source::Context {
-            registry: Arc::clone(&self.books.registry),
-            metrics: Arc::clone(&self.books.metrics),
-            pace: Arc::clone(&self.pace),
-            on_full: self.plan.queue.on_full,
-            remembered_max: self.plan.remembered_max(),
-            record_bytes_max: self.plan.queue.record_bytes_max.get(),
-        }
-    }
-
-    fn start_intakes(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
-        let queue = &self.books.queue;
-        for (index, (name, settings)) in (0..).zip(self.plan.intakes()) {
-            let options = self.plan.intake_options(name);
-            let seed = self.seed.wrapping_add(u64::from(index));
-            let session = Session::new(options, self.plan.read_buffer_bytes(), seed);
-            let source = SourceIndex(index);
-            let ends = (source, queue.inlet(), queue.returned(source));
-            let window = self.plan.window_each();
-            let intake =
-                Intake::new((name, settings.clone()), session, window, ends, self.context());
-            let (name, watch) = (name.to_owned(), watch.clone());
-            sources.start(async move {
-                intake.run(watch).await.map_err(|error| Error::Intake { name, error })
-            });
-        }
-    }
-
-    fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
-        let (start, context) = (clock::now().instant, self.context());
-        for (entry, (name, settings)) in (0_u64..).zip(self.plan.simulated()) {
-            // Entries without a seed of their own must not all make the same values.
-            let seed = self.seed ^ entry << 40;
-            for index in 0..settings.sensors() {
-                let sensor = Sensor::new(settings, index, start, seed);
-                let id = settings.sensor_id(name, index);
-                let ends = (self.books.queue.inlet(), watch.clone());
-                sources.start(sensor.run(&id, ends, &context));
-            }
-        }
     }
 }
 

@@ -75,7 +75,8 @@ impl Said {
             if fill == Fill::Full {
                 tracing::error!(
                     percent,
-                    "the spool is full (spool.bytes_max): sources wait until the output takes more"
+                    "the spool is full (spool.bytes_max, or its disk): sources wait until the output \
+                     takes more"
                 );
             } else {
                 tracing::warn!(percent, "the spool is filling up (spool.bytes_max)");

@@ -37,6 +37,8 @@ pub(super) struct State {
     /// What was written since the last sync.
     pending: Vec<Change>,
     pub fault: Option<Fault>,
+    /// What the system says is free.
+    available: Option<u64>,
     /// The process is gone: nothing reaches the disk any more.
     pub gone: bool,
 }
@@ -115,6 +117,11 @@ impl Disk {
         self.state().fault = Some(fault);
     }
 
+    /// The system says that so much is free on it.
+    pub(crate) fn leave(&self, available: u64) {
+        self.state().available = Some(available);
+    }
+
     /// It works again.
     pub(crate) fn heal(&self) {
         self.state().fault = None;
@@ -138,6 +145,10 @@ impl Place for Disk {
 
     fn len(&self) -> u64 {
         self.state().live.len() as u64
+    }
+
+    fn available(&self) -> u64 {
+        self.state().available.unwrap_or(u64::MAX)
     }
 
     fn path(&self) -> &Path {

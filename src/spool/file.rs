@@ -28,6 +28,8 @@ pub(super) trait Place: Debug + Send {
     fn open(&self) -> store::Result<Database>;
     /// Bytes from its beginning to its end; 0 if that cannot be told.
     fn len(&self) -> u64;
+    /// Bytes that are free where it is; as good as all if that cannot be told.
+    fn available(&self) -> u64;
     /// The name for messages.
     fn path(&self) -> &Path;
 }
@@ -104,6 +106,11 @@ impl Place for InFolder {
 
     fn len(&self) -> u64 {
         self.file.metadata().map_or(0, |file| file.len())
+    }
+
+    fn available(&self) -> u64 {
+        rustix::fs::statvfs(&self.folder)
+            .map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn path(&self) -> &Path {

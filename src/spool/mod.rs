@@ -67,6 +67,9 @@ pub const ENTRY_BYTES_MAX: usize = 64 << 20;
 /// The least `spool.bytes_max`: what the empty file needs, and room for some batches.
 pub const BYTES_MIN: u64 = 16 << 20;
 
+/// Bytes that the spool leaves free on its disk; with less it is full.
+pub const DISK_RESERVE_BYTES: u64 = 16 << 20;
+
 /// A spool that held more than this gives its space back to the system when it becomes empty.
 const COMPACT_BYTES: u64 = 4 << 20;
 
@@ -281,9 +284,12 @@ impl Spool {
         bytes <= self.room()
     }
 
-    /// Bytes that are free.
+    /// Bytes that are free: of the bound, and on the disk, where [`DISK_RESERVE_BYTES`] are left. What
+    /// is read and removed needs some too: a disk that was filled to the last byte could not be
+    /// emptied any more.
     pub fn room(&self) -> u64 {
-        self.capacity.saturating_sub(self.held.bytes)
+        let disk = self.place.available().saturating_sub(DISK_RESERVE_BYTES);
+        self.capacity.saturating_sub(self.held.bytes).min(disk)
     }
 
     /// Bytes that the entries occupy on disk.

@@ -208,3 +208,33 @@ fn reading_back_is_paced() {
     bench.later(AFTER);
     assert_eq!(bench.came.len(), 2);
 }
+
+/// What another program leaves of the disk.
+#[test]
+fn a_disk_without_room_is_a_full_spool_and_what_is_on_it_is_delivered() {
+    let disk = crate::spool::faulty_disk::Disk::default();
+    let mut plan = Plan::default();
+    plan.batch.records_max = NonZeroU32::new(3).unwrap();
+    plan.output.window_batches = NonZeroU16::new(2).unwrap();
+    plan.queue.records_max = NonZeroU32::new(20).unwrap();
+    let mut bench = Bench::with_store(plan, |plan, books| {
+        let spool = disk.spool().unwrap();
+        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
+    });
+    bench.later(AFTER);
+    bench.offer(&some(0..15));
+    while bench.worker.want().records && bench.books.queue.held() > 0 {
+        bench.take();
+    }
+    disk.leave(crate::spool::DISK_RESERVE_BYTES);
+    bench.offer(&some(15..30));
+    bench.take();
+    assert!(!bench.worker.want().records, "no room");
+    assert_eq!((bench.balance().spooled, bench.books.metrics.spool_failures.get()), (15, 0));
+    bench.connect(None, usize::MAX);
+    let mut values = bench.answer_all();
+    bench.take();
+    values.extend(bench.answer_all());
+    assert_eq!(values, texts(0..30));
+    assert_eq!(bench.balance().held, 0);
+}

@@ -1,0 +1,65 @@
+//! Starts the sources: a task for each MQTT entry and for each simulated sensor.
+
+use std::sync::Arc;
+
+use super::tasks::Tasks;
+use super::{Error, Pipeline};
+use crate::mqtt::session::Session;
+use crate::phase::Watch;
+use crate::settlement::SourceIndex;
+use crate::source::mqtt::Intake;
+use crate::source::simulated::Sensor;
+use crate::{clock, source};
+
+impl Pipeline {
+    /// Starts all sources; their inlets exist when it returns.
+    pub(super) fn start_sources(&self, watch: &Watch) -> Tasks<Result<(), Error>> {
+        let mut sources = Tasks::default();
+        self.start_intakes(&mut sources, watch);
+        self.start_simulated(&mut sources, watch);
+        sources
+    }
+
+    fn context(&self) -> source::Context {
+        source::Context {
+            registry: Arc::clone(&self.books.registry),
+            metrics: Arc::clone(&self.books.metrics),
+            pace: Arc::clone(&self.pace),
+            on_full: self.plan.queue.on_full,
+            remembered_max: self.plan.remembered_max(),
+            record_bytes_max: self.plan.queue.record_bytes_max.get(),
+        }
+    }
+
+    fn start_intakes(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
+        let queue = &self.books.queue;
+        for (index, (name, settings)) in (0..).zip(self.plan.intakes()) {
+            let options = self.plan.intake_options(name);
+            let seed = self.seed.wrapping_add(u64::from(index));
+            let session = Session::new(options, self.plan.read_buffer_bytes(), seed);
+            let source = SourceIndex(index);
+            let ends = (source, queue.inlet(), queue.returned(source));
+            let window = self.plan.window_each();
+            let intake =
+                Intake::new((name, settings.clone()), session, window, ends, self.context());
+            let (name, watch) = (name.to_owned(), watch.clone());
+            sources.start(async move {
+                intake.run(watch).await.map_err(|error| Error::Intake { name, error })
+            });
+        }
+    }
+
+    fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
+        let (start, context) = (clock::now().instant, self.context());
+        for (entry, (name, settings)) in (0_u64..).zip(self.plan.simulated()) {
+            // Entries without a seed of their own must not all make the same values.
+            let seed = self.seed ^ entry << 40;
+            for index in 0..settings.sensors() {
+                let sensor = Sensor::new(settings, index, start, seed);
+                let id = settings.sensor_id(name, index);
+                let ends = (self.books.queue.inlet(), watch.clone());
+                sources.start(sensor.run(&id, ends, &context));
+            }
+        }
+    }
+}
