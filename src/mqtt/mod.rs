@@ -25,6 +25,7 @@
 //! | `ids` | how a broker chooses packet ids |
 //! | `ledger` | which reading waits for which PUBACK |
 
+pub mod answer;
 pub mod connection;
 pub mod frame;
 mod ids;

@@ -2,16 +2,15 @@
 //!
 //! What differs between the versions ends here: the rest of the program sees one [`Packet`].
 
-use std::fmt;
-
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::Error;
+use super::answer::{Answer, answer};
 use super::options::Version;
-use super::reason::{code_in_words, is_passing, of_version_3, reason, refused, remedy, words};
+use super::reason::{code_in_words, is_passing, of_version_3, reason, remedy, words};
 use super::topic::Topic;
 
 /// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
@@ -86,47 +85,6 @@ pub enum Packet {
     Disconnect(String),
     /// Anything else: of no interest.
     Other,
-}
-
-/// What a PUBACK says (MQTT 5 §3.4.2.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Taken.
-    Taken,
-    /// Taken, but nobody subscribes to the topic.
-    NobodyListens,
-    /// Not taken.
-    Refused(NotTaken),
-}
-
-/// Why a publish was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotTaken {
-    code: u8,
-    said: String,
-}
-
-impl NotTaken {
-    /// Of a reason code, and the properties behind it.
-    pub fn new(code: u8, properties: &[u8]) -> Self {
-        Self { code, said: refused(code, properties) }
-    }
-
-    /// Whether a smaller message may be taken (0x95).
-    pub fn is_too_large(&self) -> bool {
-        self.code == 0x95
-    }
-
-    /// Whether it will be the same tomorrow: not authorized, or no such topic name (0x87, 0x90).
-    pub fn is_permanent(&self) -> bool {
-        matches!(self.code, 0x87 | 0x90)
-    }
-}
-
-impl fmt::Display for NotTaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.said)
-    }
 }
 
 /// A publish of ours.
@@ -288,16 +246,6 @@ pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
     Ok(read_v5(packet))
 }
 
-/// What a PUBACK says behind its packet id: a reason code and properties, or nothing, which is success
-/// (MQTT 5 §3.4.2; always nothing with 3.1.1).
-fn answer(rest: &[u8]) -> Answer {
-    match rest {
-        [] | [0x00, ..] => Answer::Taken,
-        [0x10, ..] => Answer::NobodyListens,
-        [code, properties @ ..] => Answer::Refused(NotTaken::new(*code, properties)),
-    }
-}
-
 /// Whether a SUBACK, for one filter, refuses for a reason that may pass. With 3.1.1 there is one code
 /// for all reasons.
 pub fn is_put_off(bytes: &[u8], version: Version) -> bool {
@@ -415,36 +363,17 @@ fn qos5(qos: u8) -> QoS5 {
     if qos == 0 { QoS5::AtMostOnce } else { QoS5::AtLeastOnce }
 }
 
-fn written<T, E: fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
+fn written<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
     result.map(|_| ()).map_err(protocol)
 }
 
-fn protocol(error: impl fmt::Display) -> Error {
+fn protocol(error: impl std::fmt::Display) -> Error {
     Error::Protocol(error.to_string().to_lowercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_puback_code_that_the_library_does_not_know_is_a_refusal() {
-        for (bytes, expected) in [
-            (&[0x40, 2, 1, 2][..], Answer::Taken),
-            (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
-            (&[0x40, 4, 1, 2, 0x95, 0], Answer::Refused(NotTaken::new(0x95, &[]))),
-            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(NotTaken::new(0xee, &[]))),
-            (
-                &[0x40, 9, 1, 2, 0x97, 5, 0x1f, 0, 2, b'n', b'o'],
-                Answer::Refused(NotTaken { code: 0x97, said: "quota exceeded (no)".into() }),
-            ),
-        ] {
-            let Packet::PubAck { packet_id, answer } = read(bytes, Version::V5).unwrap() else {
-                panic!("{bytes:?}")
-            };
-            assert_eq!((packet_id, answer), (0x0102, expected));
-        }
-    }
 
     #[test]
     fn a_retained_publish_differs_in_its_flag() {

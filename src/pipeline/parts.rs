@@ -105,12 +105,11 @@ impl Parts {
     /// Replaces whatever does not fit by what does. Returns whether anything was.
     pub fn fit(&mut self, name: Option<&BatchName>, fit: Fit<'_>) -> bool {
         let count = self.parts.len();
+        let large = |it: &Outgoing| it.payload.len() > fit.payload_bytes_max;
         for at in 0..count {
-            self.replace(at, |part, message| {
-                if message.payload.len() <= fit.payload_bytes_max {
-                    return Vec::new();
-                }
-                smaller(part, message, name, &|name| fitting(name, part, message, fit))
+            self.replace(at, |part, it| match name {
+                _ if !large(it) => Vec::new(),
+                name => smaller(part, it, name, &|name| fitting(name, part, it, fit)),
             });
         }
         self.parts.len() > count

@@ -31,7 +31,7 @@ use super::plan::{Plan, wire_overhead_bytes};
 use super::store::Store;
 use crate::clock::Now;
 use crate::limits::DEAD_LETTERS_IN_FLIGHT_MAX;
-use crate::mqtt::packet::{Answer, NotTaken};
+use crate::mqtt::answer::{Answer, NotTaken};
 use crate::repeat::Repeated;
 use crate::sink::{self, Number};
 use crate::window::Window;

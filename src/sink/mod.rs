@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::mqtt::Error;
-use crate::mqtt::packet::{Answer, Outgoing};
+use crate::mqtt::answer::Answer;
+use crate::mqtt::packet::Outgoing;
 
 pub mod dead_letter;
 pub mod mqtt;

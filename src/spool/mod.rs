@@ -480,7 +480,7 @@ mod tests {
             }
             assert!(spool.fill() <= 1.0);
             let long = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
-            assert!(long <= u64::from(BYTES_MIN) / 16 * 17 + 65_536, "{long} in round {round}");
+            assert!(long <= BYTES_MIN / 16 * 17 + 65_536, "{long} in round {round}");
         }
         spool.remove(keys.make_contiguous()).unwrap();
         assert_eq!((spool.bytes(), spool.records()), (0, 0));

@@ -14,7 +14,7 @@ use super::store::Store;
 use super::worker::{Ended, Worker};
 use crate::clock::{self, Now};
 use crate::metrics::{Balance, Metrics};
-use crate::mqtt::packet::{Answer, NotTaken};
+use crate::mqtt::answer::{Answer, NotTaken};
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::{Registry, Row};

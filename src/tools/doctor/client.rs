@@ -13,10 +13,11 @@ use tokio::time::timeout_at;
 use crate::clock;
 use crate::limits::CLOSE_MAX;
 use crate::mqtt::Error;
+use crate::mqtt::answer::Answer;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Incoming, Publish};
 use crate::mqtt::options::{Options, Version};
-use crate::mqtt::packet::{Answer, Greeting, Hello, Outgoing, Packet};
+use crate::mqtt::packet::{Greeting, Hello, Outgoing, Packet};
 use crate::mqtt::topic::Topic;
 
 /// How long the broker may take for an answer; then the connection counts as lost.

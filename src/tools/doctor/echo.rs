@@ -8,7 +8,7 @@ use super::client::ANSWER_MAX;
 use super::scene::{QUIET, Scene, permission};
 use super::verdict::Finding;
 use crate::mqtt::Error;
-use crate::mqtt::packet::Answer;
+use crate::mqtt::answer::Answer;
 
 const CHECK: &str = "subscription";
 

@@ -8,7 +8,8 @@ use super::client::Client;
 use super::scene::{QUIET, Scene};
 use super::verdict::Finding;
 use crate::mqtt::Error;
-use crate::mqtt::packet::{Answer, Greeting};
+use crate::mqtt::answer::Answer;
+use crate::mqtt::packet::Greeting;
 use crate::source::mqtt::Retained;
 
 /// The topic of the retained message, below the prefix; it is deleted at the end.

@@ -14,8 +14,8 @@ use super::client::{Client, passing};
 use super::scene::{Scene, permission};
 use super::verdict::{Finding, Software};
 use crate::mqtt::Error;
+use crate::mqtt::answer::Answer;
 use crate::mqtt::options::{Options, Version};
-use crate::mqtt::packet::Answer;
 use crate::mqtt::topic::Topic;
 
 const OUTPUT: &str = "output topic";
@@ -87,7 +87,7 @@ fn judge(software: &Software, check: &'static str, topic: &Topic, answer: &Answe
 mod tests {
     use super::super::verdict::{Outcome, Verdict};
     use super::*;
-    use crate::mqtt::packet::NotTaken;
+    use crate::mqtt::answer::NotTaken;
 
     #[test]
     fn a_refusal_is_unfit_and_names_the_line_that_permits() {

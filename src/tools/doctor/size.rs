@@ -13,7 +13,8 @@ use super::scene::{QUIET, Scene};
 use super::verdict::{Finding, Software, grouped};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::Error;
-use crate::mqtt::packet::{self, Answer, Greeting};
+use crate::mqtt::answer::Answer;
+use crate::mqtt::packet::{self, Greeting};
 use crate::mqtt::topic::Topic;
 use crate::pipeline::plan::wire_overhead_bytes;
 
