@@ -68,7 +68,7 @@ pub(crate) fn outage(figures: &mut Figures) {
     let output = Mosquitto::start();
     let flow = Arc::new(Flow::default());
     let config = fleet(&broker, 1).replace("\"warn\"", "\"info\"");
-    let spool = format!("[spool]\npath = {:?}\n", disk.path());
+    let spool = format!("[spool]\npath = \"{}\"\n", disk.path().display());
     let mut gateway =
         Gateway::start(&format!("{config}[output.broker]\n{}\n{spool}", output.url()));
     broker.until_subscribed(READINGS);

@@ -65,8 +65,9 @@ impl Monitor {
             match health {
                 Health::Degraded => tracing::warn!(
                     held = balance.held,
+                    spooled = balance.spooled,
                     seconds = pause.as_secs(),
-                    "degraded: readings are held and none has been delivered for a while; sources wait"
+                    "degraded: readings are held and none has been delivered for a while"
                 ),
                 Health::Ready | Health::Starting => {
                     tracing::info!("ready: readings are being delivered");
