@@ -53,7 +53,7 @@ impl Stage {
             "output.answer_max = \"2s\"".to_owned(),
             "broker.keep_alive = \"2s\"".to_owned(),
             format!("broker.window_messages = {WINDOW}"),
-            format!("spool.path = {:?}", disk.path()),
+            format!("spool.path = \"{}\"", disk.path().display()),
             "spool.after = \"200ms\"".to_owned(),
             "batch.records_max = 50".to_owned(),
             "batch.age_max = \"20ms\"".to_owned(),

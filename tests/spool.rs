@@ -17,7 +17,7 @@ use crate::support::proxy::{Proxy, Way};
 fn spooling(input: &str, sink: &str, folder: &Path, more: &[&str]) -> String {
     let own = [
         output(sink),
-        format!("spool.path = {folder:?}"),
+        format!("spool.path = \"{}\"", folder.display()),
         "spool.after = \"200ms\"".to_owned(),
         "batch.records_max = 50".to_owned(),
         "broker.window_messages = 500".to_owned(),
