@@ -144,10 +144,13 @@ impl Inbound {
         }
         // The head is taken when it has all come; a full buffer is as much as ever comes at once.
         let full = self.filled.len() == self.buffer.len();
-        let Some(payload_at) = payload_at(bytes, header, self.version)?
-            .filter(|at| full || at + HEAD_BYTES <= bytes.len())
-        else {
-            return Ok(());
+        let payload_at = match payload_at(bytes, header, self.version)? {
+            Some(at) if at > header + body => return Err(malformed()),
+            Some(at) if full || at + HEAD_BYTES <= bytes.len() => at,
+            None if full => {
+                return Err(Error::Protocol("a topic that is longer than the read buffer".into()));
+            }
+            _ => return Ok(()),
         };
         if payload_at > bytes.len() {
             return self.begin_skip_in_properties(header, body);
