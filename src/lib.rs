@@ -76,6 +76,9 @@ pub mod pace;
 pub mod record;
 pub mod repeat;
 
+#[cfg(test)]
+mod fuzz;
+
 pub mod backoff;
 pub mod clock;
 pub mod limits;

@@ -211,8 +211,11 @@ fn a_verifier_that_was_deaf_is_inconclusive() {
         let batches = whole();
         broker.publish_all([manner.message(&batches[0])]);
         broker.wait_until("the acknowledgement", SOON, |log| log.acks("verify") == 1);
+        proxy.refuse();
         proxy.cut(Cut::Reset);
         verification.wait_for_line("connection lost", SOON);
+        broker.forget_sessions("verify");
+        proxy.accept();
         eventually("it listens again", SOON, || verification.count(" listening") == 2);
         broker.publish_all(batches[2..].iter().map(|it| manner.message(it)));
         let (code, verdict) = verdict(&mut verification);
@@ -221,6 +224,24 @@ fn a_verifier_that_was_deaf_is_inconclusive() {
         assert_eq!(verdict["missing"], 3);
         assert!(verdict["notes"][0].as_str().unwrap().contains("own connection was lost"));
     }
+}
+
+#[test]
+fn a_verifier_whose_session_was_kept_has_missed_nothing() {
+    let broker = Broker::start();
+    let launch = verification(&broker.url(), 5, &["--expect", "report.json"]);
+    let mut verification = listening(launch.file("report.json", REPORT));
+    let batches = whole();
+    for (batch, count) in batches.iter().zip(1..) {
+        broker.go_away();
+        broker.publish_all([MANNERS[0].message(batch)]);
+        broker.come_back();
+        broker.wait_until("the acknowledgement", SOON, |log| log.acks("verify") == count);
+    }
+    verification.signal("TERM");
+    let (code, verdict) = verdict(&mut verification);
+    assert_eq!((code, found(&verdict)), (0, [0; 6]), "{verdict}");
+    assert_eq!(broker.look(|log| log.connects("verify")), 4);
 }
 
 #[test]

@@ -15,6 +15,8 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::record::{Chunk, Reason, Span};
 
+#[cfg(test)]
+mod fuzz;
 pub mod strict;
 pub mod text_json;
 

@@ -2,7 +2,8 @@
 //! surrogate pair, numbers beyond any range, nesting without end.
 //!
 //! One such value would make a whole batch unreadable to them, and with it the good readings beside.
-//! Ordinary payloads hold neither escapes nor exponents and cost three passes over their bytes.
+//! Ordinary payloads hold neither escapes nor exponents and cost three passes over their bytes, or four
+//! if they are long enough for a number of that many digits.
 
 use super::Malformed;
 use crate::record::Reason;
@@ -10,6 +11,9 @@ use crate::record::Reason;
 /// Arrays and objects inside one another. A deeper payload becomes a dead letter; parsers give up at
 /// 100 and more, and an envelope adds three.
 pub const DEPTH_MAX: usize = 64;
+
+/// Digits of a number that is in the range of a double (1.8 · 10³⁰⁸) whatever they are.
+const DIGITS_MAX: usize = 308;
 
 /// Whether any reader will take `json`, which is valid by the grammar.
 pub(super) fn check(json: &str) -> Result<(), Malformed> {
@@ -25,13 +29,19 @@ pub(super) fn check(json: &str) -> Result<(), Malformed> {
     let begins = |(a, b): (&u8, &u8)| u8::from(a.is_ascii_digit()) & u8::from(b | 0x20 == b'e');
     let exponents = pairs.map(begins).fold(0, any);
     let escapes = bytes.iter().map(|byte| u8::from(*byte == b'\\')).fold(0, any);
-    if exponents | escapes == 0 {
+    if exponents | escapes == 0 && !has_long_number(bytes) {
         return Ok(());
     }
     match serde_json::from_str::<serde_json::Value>(json) {
         Ok(_) => Ok(()),
         Err(error) => Err(wrong(format!("valid, but refused by most readers: {error}"))),
     }
+}
+
+/// Whether there are more digits in a row than some readers can count to.
+fn has_long_number(json: &[u8]) -> bool {
+    let mut runs = json.split(|byte| !byte.is_ascii_digit());
+    json.len() > DIGITS_MAX && runs.any(|run| run.len() > DIGITS_MAX)
 }
 
 fn depth(json: &[u8]) -> usize {
@@ -66,11 +76,14 @@ mod tests {
             "true",
             &nested(DEPTH_MAX),
             &brackets_in_text,
+            &"9".repeat(DIGITS_MAX),
+            &format!("0.{}", "1".repeat(1000)),
             &format!("[{}]", vec!["[]"; 1000].join(",")),
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in [r#""\ud800""#, r#"{"a":"\udc00x"}"#, "1e999999", &nested(DEPTH_MAX + 1)] {
+        let (deep, long) = (nested(DEPTH_MAX + 1), format!("[{}]", "9".repeat(400)));
+        for bad in [r#""\ud800""#, r#"{"a":"\udc00x"}"#, "1e999999", &deep, &long] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

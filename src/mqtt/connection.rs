@@ -246,6 +246,19 @@ impl Connection {
     /// from the broker what we wrote last: acknowledgements.
     pub async fn close(mut self, within: Duration) {
         short::disconnect(&mut self.outbound);
+        self.hang_up(within).await;
+    }
+
+    /// The same; and where the protocol has a word for it (MQTT 5), the broker forgets the session.
+    pub async fn close_for_good(mut self, within: Duration) {
+        match self.version {
+            Version::V3 => short::disconnect(&mut self.outbound),
+            Version::V5 => short::disconnect_for_good(&mut self.outbound),
+        }
+        self.hang_up(within).await;
+    }
+
+    async fn hang_up(mut self, within: Duration) {
         self.inbound.discard();
         let closing = async {
             while self.turn(true).await.is_ok() {

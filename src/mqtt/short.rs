@@ -31,6 +31,12 @@ pub(super) fn disconnect(out: &mut BytesMut) {
     out.extend_from_slice(&[0xe0, 0]);
 }
 
+/// Writes DISCONNECT, "normal", that ends the session with the connection: an expiry of 0 goes before
+/// the one in CONNECT (MQTT 5 §3.14.2.2.2; 3.1.1 has no word for it).
+pub(super) fn disconnect_for_good(out: &mut BytesMut) {
+    out.extend_from_slice(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +49,16 @@ mod tests {
         v5::Packet::PubAck(v5::PubAck::new(0x1234, None)).write(&mut theirs, None).unwrap();
         pingreq(&mut ours);
         v5::Packet::PingReq(v5::PingReq).write(&mut theirs, None).unwrap();
+        disconnect_for_good(&mut ours);
+        let properties = v5::DisconnectProperties {
+            session_expiry_interval: Some(0),
+            reason_string: None,
+            user_properties: Vec::new(),
+            server_reference: None,
+        };
+        let reason_code = v5::DisconnectReasonCode::NormalDisconnection;
+        let end = v5::Disconnect { reason_code, properties: Some(properties) };
+        v5::Packet::Disconnect(end).write(&mut theirs, None).unwrap();
         assert_eq!(ours, theirs);
     }
 }

@@ -225,6 +225,7 @@ fn check_level(level: &str) -> Result<(), TopicError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::RngExt;
 
     fn filter(text: &str) -> Result<Filter, TopicError> {
         Filter::try_from(text.to_owned())
@@ -276,6 +277,69 @@ mod tests {
                 "{filter_text} {topic}"
             );
         }
+    }
+
+    /// Matching as the standard words it, level by level (§4.7.1).
+    fn wanted(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) | ([], []) => true,
+            ([level, filter @ ..], [name, topic @ ..]) => {
+                (["+", PLACEHOLDER, name].contains(level)) && wanted(filter, topic)
+            }
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_filter_that_matches_as_the_standard_says_or_an_error() {
+        let samples = [
+            "a/b/c",
+            "a/+/{sensor}/#",
+            "+/+/+",
+            "#",
+            "/",
+            "$SYS/broker/x",
+            "$share/g/a",
+            "{sensor}",
+            "sensors/TEMP_07/reading",
+            "sensors/{sensor}/reading",
+            "a//b",
+            "a/b/{id}",
+            "é/ü/\u{0}",
+        ];
+        let mut matched = [0_u64; 2];
+        crate::fuzz::fuzz(60_000, &samples, |bytes, rng| {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            // A topic that may match: the filter with its wildcards filled in, or any sample.
+            let topic = if rng.random() {
+                text.replace("{sensor}", "s").replace('+', "p").replace('#', "q/r")
+            } else {
+                samples[rng.random_range(0..samples.len())].to_owned()
+            };
+            assert!(
+                Topic::try_from(topic.clone()).is_ok_and(|it| it.as_str() == topic) || {
+                    topic.is_empty()
+                        || topic.len() > TOPIC_BYTES_MAX
+                        || topic.contains(['+', '#', '\0'])
+                }
+            );
+            let group = Group::try_from(text.clone());
+            assert!(group.is_err() || !text.contains('/'));
+            let Ok(filter) = Filter::try_from(text.clone()) else { return };
+            assert_eq!(filter.to_string(), text);
+            assert_eq!(String::from(filter.clone()), text);
+            let asked = filter.subscription(None);
+            assert!(!asked.contains(['{', '}']) && self::filter(&asked).is_ok(), "{asked}");
+            let split = |text| str::split(text, '/').collect::<Vec<_>>();
+            let hidden = topic.starts_with('$') && ["+", "#"].contains(&split(&asked)[0]);
+            let expected = !hidden && wanted(&split(&text), &split(&topic));
+            assert_eq!(filter.matches(&topic), expected, "{topic:?}");
+            matched[usize::from(expected)] += 1;
+            let sensor = filter.sensor(topic.as_bytes());
+            assert!(!expected || sensor.is_some() == filter.has_placeholder());
+            assert!(filter.sensor(bytes).is_none_or(|it| !it.contains(&b'/')));
+        });
+        assert!(matched.iter().all(|it| *it > 1000), "both happen: {matched:?}");
     }
 
     #[test]

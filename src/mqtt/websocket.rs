@@ -229,6 +229,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio_tungstenite::tungstenite::protocol::Role;
     use tokio_tungstenite::tungstenite::{Message, WebSocket as Library};
@@ -302,6 +304,96 @@ mod tests {
             let (all, _) = unpacked(frames(&[(opcode, payload)]), 1000, 100).await;
             assert!(all.is_err(), "{opcode}");
         }
+    }
+
+    /// A peer that sends bytes in pieces, then ends, and takes nothing if it `is_deaf`.
+    struct Peer<'a> {
+        bytes: &'a [u8],
+        rng: SmallRng,
+        is_deaf: bool,
+    }
+
+    impl AsyncRead for Peer<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            to: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let piece = [1, 9, 3000, 40_000][self.rng.random_range(0..4)];
+            let (now, rest) = self.bytes.split_at(piece.min(self.bytes.len()).min(to.remaining()));
+            to.put_slice(now);
+            self.bytes = rest;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Peer<'_> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.is_deaf { Poll::Pending } else { Poll::Ready(Ok(bytes.len())) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What comes out of any bytes, and whether it ends well. Held are the buffer and one answer.
+    fn digested(bytes: &[u8], is_deaf: bool, rng: &mut SmallRng) -> (Vec<u8>, bool) {
+        let rng = SmallRng::seed_from_u64(rng.random());
+        let mut socket = WebSocket::new(Peer { bytes, rng, is_deaf });
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let (mut all, mut space) = (Vec::new(), vec![0; 5000]);
+        loop {
+            let mut to = ReadBuf::new(&mut space);
+            let polled = Pin::new(&mut socket).poll_read(cx, &mut to);
+            all.extend_from_slice(to.filled());
+            assert_eq!(socket.inbound.len(), WEBSOCKET_BUFFER_BYTES);
+            assert!(socket.outbound.len() <= 125 + 6, "one answer waits");
+            match polled {
+                Poll::Ready(Ok(())) if to.filled().is_empty() => return (all, true),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return (all, false),
+                Poll::Pending => panic!("nobody would wake it"),
+            }
+        }
+    }
+
+    #[test]
+    fn any_frames_give_the_same_bytes_in_any_pieces_within_the_same_memory() {
+        let control = OpCode::Control;
+        let all: [(OpCode, &[u8]); 9] = [
+            (BINARY, b"abc"),
+            (control(Control::Ping), &[7; 125]),
+            (OpCode::Data(Data::Continue), &[8; 300]),
+            (control(Control::Ping), b""),
+            (BINARY, &[9; 70_000]),
+            (control(Control::Pong), b"x"),
+            (BINARY, b""),
+            (control(Control::Close), b"\x03\xe8"),
+            (OpCode::Data(Data::Text), b"text"),
+        ];
+        let mut samples: Vec<Vec<u8>> = all.iter().map(|it| frames(&[*it])).collect();
+        samples.extend([
+            frames(&all[..7]),
+            frames(&all),
+            b"\x82\x7f\xff\xff\xff\xff\xff\xff\xff\xffrest".to_vec(),
+        ]);
+        crate::fuzz::fuzz(10_000, &samples, |bytes, rng| {
+            let (whole, is_well) = digested(bytes, false, rng);
+            assert!(whole.len() <= bytes.len());
+            let (again, again_well) = digested(bytes, true, rng);
+            assert_eq!(again_well, is_well);
+            // What came before an error may not have been handed out.
+            assert!(whole == again || !is_well, "{} and {} bytes", whole.len(), again.len());
+        });
     }
 
     proptest! {

@@ -1,4 +1,8 @@
 //! The connection of a verifier: subscribes, acknowledges, feeds the audit.
+//!
+//! With MQTT 5 the broker is asked to keep the session while the connection is down: what is published
+//! meanwhile comes afterwards. Only when it has no session any more, or with 3.1.1, where a session
+//! that nobody returns to would stay for ever, was the verifier deaf.
 
 use std::time::Instant;
 
@@ -14,7 +18,7 @@ use crate::limits::{CLOSE_MAX, CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES
 use crate::mqtt;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
-use crate::mqtt::options::BrokerUrl;
+use crate::mqtt::options::{BrokerUrl, Version};
 use crate::mqtt::packet::{Hello, Packet};
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
@@ -23,6 +27,10 @@ use crate::tools::simulate::report::Report;
 
 /// Messages the broker may send unacknowledged.
 const WINDOW_MESSAGES: u16 = 1000;
+
+/// How long the broker keeps what it has for us while the connection is down, in seconds. A verifier that
+/// is killed leaves that much behind.
+const SESSION_SECONDS: u32 = 3600;
 
 /// The least read buffer: batches of another gateway may be larger than this configuration's. A
 /// larger payload counts as unreadable.
@@ -82,9 +90,12 @@ impl Listener {
 
     /// Listens to the end.
     pub(super) async fn listen(&mut self, mut end: End) -> Result<(), Error> {
+        let keeps = self.session.options().version == Version::V5;
         let hello = Hello {
-            clean_start: true,
-            session_expiry: None,
+            // Nobody had this client id before. Mosquitto 2.0 saves no session that began with a clean
+            // start, whatever its expiry.
+            clean_start: !keeps,
+            session_expiry: keeps.then_some(SESSION_SECONDS),
             receive_max: Some(WINDOW_MESSAGES),
             packet_bytes_max: None,
         };
@@ -94,7 +105,10 @@ impl Listener {
                 Some(()) = end.stops.recv() => return Ok(()),
                 () = at(end.until) => return Ok(()),
                 connected = self.session.connect(&hello) => match connected {
-                    Ok((connection, _)) => self.serve(connection, &mut end).await,
+                    Ok((connection, greeting)) => {
+                        self.resume(greeting.session_present);
+                        self.serve(connection, &mut end).await
+                    }
                     Err(permanent) => Err(permanent),
                 },
             };
@@ -106,9 +120,6 @@ impl Listener {
             }
             if !never_heard {
                 self.hearing.losses += 1;
-                tracing::warn!(
-                    "deaf until the connection stands again: nothing can be called lost"
-                );
             }
             tokio::select! {
                 biased;
@@ -116,6 +127,19 @@ impl Listener {
                 () = at(end.until) => return Ok(()),
                 () = self.session.lost(&error) => {}
             }
+        }
+    }
+
+    /// The connection stands again: a loss that the broker has bridged was none.
+    fn resume(&mut self, session_present: bool) {
+        if self.hearing.losses == 0 {
+            return;
+        }
+        if session_present {
+            self.hearing.losses -= 1;
+            tracing::info!("the broker kept our session: what was published meanwhile comes now");
+        } else {
+            tracing::warn!("deaf while the connection was lost: nothing can be called lost");
         }
     }
 
@@ -148,7 +172,7 @@ impl Listener {
                 break;
             }
         }
-        connection.close(CLOSE_MAX).await;
+        connection.close_for_good(CLOSE_MAX).await;
         Ok(())
     }
 

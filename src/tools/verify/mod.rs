@@ -1,8 +1,9 @@
 //! `sluicegate verify`: listens at the output, and judges.
 //!
 //! One connection subscribes to batches and dead letters and feeds an [`audit`]; at the end a
-//! [`verdict`] is made of it and of what a simulation says was acknowledged. It keeps no session:
-//! while its connection is down it is deaf, knows it, and then does not call anything lost.
+//! [`verdict`] is made of it and of what a simulation says was acknowledged. While its connection is
+//! down the broker keeps its session (MQTT 5). If it did not, the verifier was deaf, knows it, and does
+//! not call anything lost.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -41,7 +41,7 @@ pub enum Expectation {
 pub struct Hearing {
     /// Since when, with interruptions.
     pub since: Option<Timestamp>,
-    /// How often its connection was lost.
+    /// How often its connection was lost, and what came meanwhile with it.
     pub losses: u64,
 }
 
@@ -237,8 +237,8 @@ fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u
     if hearing.losses > 0 {
         let losses = hearing.losses;
         doubts.push(format!(
-            "this verifier's own connection was lost {losses} times: what it did not hear is not \
-             known to be lost"
+            "this verifier's own connection was lost {losses} times, its session too: what it did \
+             not hear is not known to be lost"
         ));
     }
     if audit.unjudged > 0 {

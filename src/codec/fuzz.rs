@@ -1,0 +1,99 @@
+//! Any payload gives a reading or a dead letter: what is written is JSON that any reader takes, and not
+//! longer than the payload by more than a factor.
+
+use serde_json::{Map, Value};
+
+use super::{Payload, RecordWriter, View, json, text};
+use crate::clock::Timestamp;
+use crate::fuzz::fuzz;
+use crate::record::Chunk;
+
+/// Text grows most: a control character becomes `\u0001`. And there are two quotes.
+const GROWTH: usize = 6;
+const QUOTES: usize = 2;
+
+/// Bytes of what is said about a payload that is no reading.
+const DETAIL_BYTES_MAX: usize = 256;
+
+fn codecs() -> Vec<Payload> {
+    let settings = |[value, timestamp, sensor]: [&str; 3]| {
+        let pointer = |text: &str| json::Pointer::try_from(text.to_owned()).unwrap();
+        let (value, timestamp, sensor) = (pointer(value), pointer(timestamp), pointer(sensor));
+        Payload::Json(json::Settings { value, timestamp, sensor })
+    };
+    vec![
+        Payload::default(),
+        Payload::Text(text::Settings::default()),
+        settings(["/data/value", "/data/timestamp", "/data/id"]),
+        settings(["/value", "/value", "/value"]),
+        settings(["/a~1b", "/a~1b/x", "/at"]),
+    ]
+}
+
+fn samples() -> Vec<String> {
+    let mut samples = vec![
+        "[".repeat(200_000),
+        "{\"value\":".repeat(2000),
+        format!("{}1{}", "[".repeat(64), "]".repeat(64)),
+        "9".repeat(400),
+        format!("{{\"value\":{}.5}}", "1".repeat(320)),
+        "\u{1}\u{2}\u{3}open\u{7f}".repeat(9),
+    ];
+    samples.extend(
+        [
+            r#"{"value":21.50,"timestamp":"2026-01-01T00:00:00Z","sensorId":"S","unit":"C","x":[1, 2]}"#,
+            r#"{"data":{"value":3,"timestamp":4,"id":"D","more":{"a":[{},[]]}},"at":9}"#,
+            r#"{"a/b":{"x":1e3},"v\u0061lue":-1.5E-7,"\ud83d\ude00":"\ud800","":null}"#,
+            r#" ["open",true,false,null,0.1,-0,{"n":"\n\"\\\/"}] "#,
+            "12345678901234567890.123456789",
+            "\"\u{e9}\u{1f600}\"",
+            "open",
+            "21,5\r\n",
+        ]
+        .map(str::to_owned),
+    );
+    samples
+}
+
+#[test]
+fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
+    let codecs = codecs();
+    let mut chunk = Chunk::default();
+    fuzz(30_000, &samples(), |payload, _| {
+        for codec in &codecs {
+            chunk.clear();
+            match codec.decode(payload, &mut chunk) {
+                Ok(reading) => {
+                    let sensor = reading.sensor.as_deref().map_or(0, str::len);
+                    assert!(sensor <= payload.len());
+                    let view = View {
+                        sensor_json: "\"s\"",
+                        sequence: 1,
+                        value: chunk.text(reading.value),
+                        timestamp: chunk.text(reading.timestamp),
+                        received: Timestamp::from_millis(0),
+                        topic: b"",
+                        extra: chunk.text(reading.extra),
+                        retained: false,
+                    };
+                    check_record(&view);
+                }
+                Err(malformed) => {
+                    assert!((1..=DETAIL_BYTES_MAX).contains(&malformed.detail.len()));
+                }
+            }
+            assert!(chunk.bytes() <= payload.len() * GROWTH + QUOTES, "{codec:?}");
+        }
+    });
+}
+
+/// One object, with a value, a timestamp that is no structure, and nothing that leaks out of its place.
+fn check_record(view: &View<'_>) {
+    let mut out = Vec::new();
+    RecordWriter::default().write(&mut out, view);
+    let record: Map<String, Value> = serde_json::from_slice(&out).unwrap();
+    assert!(record["timestamp"].is_string() || record["timestamp"].is_number());
+    let names = ["extra", "sensorId", "sequence", "timestamp", "value"];
+    assert!(record.keys().all(|name| names.contains(&name.as_str())), "{record:?}");
+    assert_eq!((&record["sensorId"], &record["sequence"]), (&"s".into(), &1.into()));
+}
