@@ -182,13 +182,12 @@ impl Publisher {
         let (room, silent) = (self.has_room(), self.silent());
         let Some(store) = &mut self.store else { return false };
         store.judge(silent, now.instant);
+        // First what makes room on a disk that is full.
+        store.tidy(now, false);
         if store.is_used() {
             store.write(now, &mut self.window);
         }
         self.read(now);
-        if let Some(store) = &mut self.store {
-            store.tidy(now, false);
-        }
         !room && self.has_room()
     }
 

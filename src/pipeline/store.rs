@@ -53,6 +53,10 @@ pub struct Store {
     /// When the next entry may be read: `spool.replay_rate`.
     next_read: Option<Instant>,
     stuck: bool,
+    /// The last write failed: what waits for it is still in memory.
+    behind: bool,
+    /// Bytes of the largest batch, all of its message.
+    batch_bytes: usize,
     /// A stop was asked for: what is on disk stays there.
     stopping: bool,
     said: Said,
@@ -77,6 +81,7 @@ impl Store {
         let (first, longest) = RECONNECT_PAUSE;
         Ok(Self {
             spool,
+            batch_bytes: plan.batch.bytes_max.get() + plan.batch_overhead_bytes(),
             plan,
             books,
             waiting: VecDeque::new(),
@@ -88,6 +93,7 @@ impl Store {
             backoff: Backoff::new(first, longest),
             next_read: None,
             stuck: false,
+            behind: false,
             stopping: false,
             said: Said::default(),
         })
@@ -97,9 +103,12 @@ impl Store {
         self.plan.spool.after.0
     }
 
-    /// Judges the output, which has been away or silent since `silent`, and says until when it may be.
+    /// Judges the output, which has been away or silent since `silent`; and the disk, whose pause
+    /// may be over.
     pub fn judge(&mut self, silent: Option<Instant>, now: Instant) {
         self.stuck = silent.is_some_and(|since| since + self.after() <= now);
+        // Whether or not there is something to try it with: a deadline must not stay in the past.
+        self.retry = self.retry.filter(|at| *at > now);
     }
 
     /// When an output that has been silent since then will be stuck; `None` if it is.
@@ -149,8 +158,7 @@ impl Store {
 
     /// Whether so many batches fit, as large as they may be.
     fn fits(&self, batches: usize) -> bool {
-        let batch = self.plan.batch.bytes_max.get() + self.plan.batch_overhead_bytes();
-        self.spool.fits((batches * batch) as u64)
+        self.spool.fits((batches * self.batch_bytes) as u64)
     }
 
     /// Takes a flight, behind all others.
@@ -159,40 +167,41 @@ impl Store {
     }
 
     /// Whether there is something to read for the window: from disk or, when nothing there is ahead
-    /// of it, from what could not be written.
+    /// of it, from what could not be written. A disk that takes nothing may still be read.
     pub fn can_read(&self, now: Instant, connected: bool) -> bool {
         match self.unread {
             0 => !self.waiting.is_empty() && (connected || !self.stuck),
-            // The next run has time for what is safe.
-            _ => {
-                connected
-                    && !self.stopping
-                    && self.retry.is_none()
-                    && self.next_read.is_none_or(|at| at <= now)
-            }
+            _ => connected && self.wants_read() && self.next_read.is_none_or(|at| at <= now),
         }
+    }
+
+    /// Whether what is on disk is to be read. After a stop request the next run has time for it,
+    /// unless it keeps what is in memory from becoming safe.
+    fn wants_read(&self) -> bool {
+        self.unread > 0 && !(self.stopping && self.has_room())
     }
 
     /// When it wants to be asked again; `room` is whether a connection could take more.
     pub fn deadline(&self, room: bool) -> Option<Instant> {
-        let read = self.next_read.filter(|_| room && !self.stopping && self.unread > 0);
+        let read = self.next_read.filter(|_| room && self.wants_read());
         let remove = self.arrived_since.map(|since| since + REMOVE_DELAY_MAX);
-        match self.retry {
-            Some(retry) => Some(retry),
-            None => [read, remove].into_iter().flatten().min(),
-        }
+        let change = self.retry.or(remove);
+        [read, change].into_iter().flatten().min()
     }
 
     /// Writes what is not on disk, oldest first, as much as fits.
     pub fn write(&mut self, now: Now, window: &mut Window<Flight>) {
-        if self.retry.is_some_and(|at| at > now.instant) {
+        if self.retry.is_some() {
             return;
         }
         let entries = self.entries(window);
         if !entries.is_empty() {
             match self.spool.append(&entries) {
                 Ok(first) => self.written(now, (first, entries.len()), window),
-                Err(error) => self.failed(now, &error),
+                Err(error) => {
+                    self.behind = true;
+                    self.retry = Some(self.failed(now, &error));
+                }
             }
         }
         self.said.filled(&self.spool, self.fits(1));
@@ -222,7 +231,7 @@ impl Store {
                 None
             }
             Err(error) => {
-                self.failed(now, &error);
+                self.next_read = Some(self.failed(now, &error));
                 None
             }
         }
@@ -238,16 +247,19 @@ impl Store {
     pub fn tidy(&mut self, now: Now, all: bool) {
         let due = self.arrived_since.is_some_and(|since| since + REMOVE_DELAY_MAX <= now.instant);
         let enough = self.arrived.len() >= REMOVE_GROUP_MAX || due || all;
-        if !enough || self.arrived.is_empty() || self.retry.is_some_and(|at| at > now.instant) {
+        // The last chance is taken whatever was before.
+        if !enough || self.arrived.is_empty() || (self.retry.is_some() && !all) {
             return;
         }
         match self.spool.remove(&self.arrived) {
             Ok(()) => {
                 self.arrived.clear();
                 self.arrived_since = None;
-                self.healthy();
+                if !self.behind {
+                    self.healthy();
+                }
             }
-            Err(error) => self.failed(now, &error),
+            Err(error) => self.retry = Some(self.failed(now, &error)),
         }
         if self.spool.entries() == 0 {
             self.said.emptied();
@@ -279,6 +291,7 @@ impl Store {
     }
 
     fn written(&mut self, now: Now, (first, count): (Key, usize), window: &mut Window<Flight>) {
+        self.behind = false;
         self.healthy();
         if self.stuck {
             self.said.writing(now.instant);
@@ -296,6 +309,7 @@ impl Store {
             self.unread += 1;
         }
     }
+
     fn advance(&mut self, key: Key) {
         self.cursor = Some(key);
         self.unread = self.unread.saturating_sub(1);
@@ -326,12 +340,13 @@ impl Store {
         self.arrived(now, key);
     }
 
-    fn failed(&mut self, now: Now, error: &Error) {
+    /// Says that the disk failed, and when to try again.
+    fn failed(&mut self, now: Now, error: &Error) -> Instant {
         self.books.metrics.spool_failures.one();
         self.said.failed(error);
         let seed = now.wall.millis();
         let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
-        self.retry = Some(now.instant + self.backoff.pause(&mut rng));
+        now.instant + self.backoff.pause(&mut rng)
     }
 
     fn healthy(&mut self) {

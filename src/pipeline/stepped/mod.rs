@@ -36,6 +36,7 @@ struct Bench {
 
 const SENSORS: [&str; 3] = ["a", "b", "c"];
 
+mod full;
 mod schedules;
 mod spool;
 
