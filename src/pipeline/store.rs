@@ -99,8 +99,10 @@ impl Store {
         })
     }
 
+    /// How long the output may be silent. After a stop request there is no more than the grace.
     fn after(&self) -> Duration {
-        self.plan.spool.after.0
+        let (after, grace) = (self.plan.spool.after.0, self.plan.gateway.shutdown_grace.0);
+        if self.stopping { after.min(grace / 4) } else { after }
     }
 
     /// Judges the output, which has been away or silent since `silent`; and the disk, whose pause

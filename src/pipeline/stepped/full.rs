@@ -187,3 +187,24 @@ fn a_disk_that_has_healed_with_nothing_to_write_leaves_no_deadline() {
     bench.pass(AFTER * 3);
     assert!(!bench.spins(), "away, and nothing to write");
 }
+
+#[test]
+fn a_stop_spools_within_its_grace() {
+    let mut plan = plan();
+    plan.spool.after = crate::units::Span::millis(60_000);
+    let disk = Disk::default();
+    let mut bench = Bench::with_store(plan, |plan, books| {
+        Some(Store::new(disk.spool().unwrap(), Arc::clone(plan), Arc::clone(books)).unwrap())
+    });
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..5));
+    bench.take();
+    bench.disconnect();
+    bench.mail(sink::Event::Stop);
+    bench.inlet = None;
+    bench.apply(Event::Ended);
+    let deadline = bench.worker.want().deadline.unwrap();
+    bench.pass(deadline - bench.now.instant);
+    assert_eq!(bench.worker.ended(), Some(Ended::Drained));
+    assert_eq!(bench.balance().spooled, 5);
+}
