@@ -123,19 +123,19 @@ fn a_killed_gateway_has_what_it_acknowledged_on_disk() {
 #[test]
 fn a_full_spool_makes_the_sensors_wait() {
     let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
-    let more = ["spool.bytes_max = \"8MiB\"", "queue.records_max = 600"];
+    let more = ["spool.bytes_max = \"16MiB\"", "queue.records_max = 600"];
     let mut gateway = subscribed(&spooling(&input.url(), &sink.url(), disk.path(), &more));
     sink.go_away();
-    input.publish_all(readings(50, 1..=2500, 1));
+    input.publish_all(readings(50, 1..=6000, 1));
     gateway.wait_for_line("the spool is filling up", LONG);
     gateway.wait_for_line("the spool is full", LONG);
     let acknowledged = input.look(|log| log.acks("gw-in-fleet"));
-    assert!(acknowledged < 125_000, "{acknowledged}");
+    assert!(acknowledged < 300_000, "{acknowledged}");
     sink.come_back();
-    wait_acknowledged(&input, 125_000);
+    wait_acknowledged(&input, 300_000);
     gateway.wait_for_line("the spool is empty", LONG);
     drained(&mut gateway);
-    audit(&sink).assert_exactly(50, 2500);
+    audit(&sink).assert_exactly(50, 6000);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::{Broker, CREDENTIAL_BYTES_MAX, Plan};
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
 use crate::mqtt::options::{BrokerUrl, Tls};
+use crate::spool;
 
 /// MQTT 5 §1.5.5: a packet has at most 268,435,455 bytes; the rest is for what is no record.
 const BATCH_BYTES_MOST: usize = 268_000_000;
@@ -108,6 +109,25 @@ impl Plan {
         }
     }
 
+    fn check_spool(&self, wrong: &mut impl FnMut(&str, String)) {
+        if self.spool.path.is_none() {
+            return;
+        }
+        let (bytes_max, batch) = (self.spool.bytes_max.get(), self.batch.bytes_max.get());
+        // Half of it may be for other things than entries.
+        let least = (spool::BYTES_MIN as usize).max(8 * batch);
+        if batch > SPOOLED_BATCH_MOST {
+            let text = format!("is above {SPOOLED_BATCH_MOST}, more than the spool takes as one");
+            wrong("batch.bytes_max", text);
+        } else if bytes_max < least {
+            let text = format!(
+                "is too small for batches of up to {batch} bytes (batch.bytes_max): at least {}",
+                mebibytes(least as u64)
+            );
+            wrong("spool.bytes_max", text);
+        }
+    }
+
     fn check_limits(&self, wrong: &mut impl FnMut(&str, String)) {
         let record = self.queue.record_bytes_max.get() + RECORD_OVERHEAD_BYTES;
         if self.queue.bytes_max.get() < 4 * record {
@@ -137,6 +157,7 @@ impl Plan {
             );
             wrong("batch.records_max", text);
         }
+        self.check_spool(wrong);
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         if simulated > u64::from(self.gateway.sensors_max.get()) {
             let text = format!("is below the {simulated} simulated sensors: raise it");
@@ -154,6 +175,9 @@ impl Plan {
         }
     }
 }
+
+/// The largest batch that the spool takes: half of an entry, the rest is for its label.
+const SPOOLED_BATCH_MOST: usize = spool::ENTRY_BYTES_MAX / 2;
 
 /// Whether two addresses are of one broker, as far as their text tells: host names in any case, the
 /// names of this machine, and the ports that a broker has by default for each way in.
@@ -232,5 +256,21 @@ mod tests {
         let mut plan = Plan::default();
         plan.broker.username = Some("x".repeat(65_536));
         assert!(plan.problems().iter().any(|(key, _)| key == "broker.username"));
+    }
+
+    #[test]
+    fn a_spool_must_have_room_for_batches() {
+        let wrong = |bytes_max, batch| {
+            let mut plan = Plan::default();
+            plan.spool.path = Some("spool".into());
+            plan.spool.bytes_max = crate::units::Size::bytes(bytes_max);
+            plan.batch.bytes_max = crate::units::Size::bytes(batch);
+            let keys = plan.problems().into_iter().map(|it| it.0);
+            keys.filter(|key| key.ends_with("bytes_max")).collect::<Vec<_>>()
+        };
+        assert_eq!(wrong(16 << 20, 2 << 20), [""; 0]);
+        assert_eq!(wrong(8 << 20, 256 << 10), ["spool.bytes_max"]);
+        assert_eq!(wrong(16 << 20, 4 << 20), ["spool.bytes_max"]);
+        assert_eq!(wrong(1 << 30, 40 << 20), ["batch.bytes_max"]);
     }
 }
