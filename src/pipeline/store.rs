@@ -257,6 +257,8 @@ impl Store {
             Ok(()) => {
                 self.arrived.clear();
                 self.arrived_since = None;
+                // A removal may work on a disk that is too full for a write.
+                self.behind &= self.spool.entries() > 0;
                 if !self.behind {
                     self.healthy();
                 }
