@@ -126,16 +126,16 @@ fn a_full_spool_makes_the_sensors_wait() {
     let more = ["spool.bytes_max = \"16MiB\"", "queue.records_max = 600"];
     let mut gateway = subscribed(&spooling(&input.url(), &sink.url(), disk.path(), &more));
     sink.go_away();
-    input.publish_all(readings(50, 1..=5000, 1));
+    input.publish_all(readings(50, 1..=6000, 1));
     gateway.wait_for_line("the spool is filling up", LONG);
     gateway.wait_for_line("the spool is full", LONG);
     let acknowledged = input.look(|log| log.acks("gw-in-fleet"));
-    assert!(acknowledged < 250_000, "{acknowledged}");
+    assert!(acknowledged < 300_000, "{acknowledged}");
     sink.come_back();
-    wait_acknowledged(&input, 250_000);
+    wait_acknowledged(&input, 300_000);
     gateway.wait_for_line("the spool is empty", LONG);
     drained(&mut gateway);
-    fault("spool full", audit(&sink).judge_load(50, 5000), 0, None);
+    fault("spool full", audit(&sink).judge_load(50, 6000), 0, None);
 }
 
 #[test]

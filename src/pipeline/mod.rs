@@ -255,7 +255,6 @@ impl Running {
                         tracing::warn!("second stop request: letting go of what is not settled");
                         self.post.send(sink::Event::Abort);
                     }
-                    self.post.send(sink::Event::Stop);
                     drain = true;
                 }
                 ended = self.sources.next(), if sources_left => match ended {
@@ -290,6 +289,7 @@ impl Running {
             }
             if drain && deadline.is_none() {
                 tracing::info!(held = self.books.queue.held(), "draining");
+                self.post.send(sink::Event::Stop);
                 self.lead.enter(Phase::Draining);
                 deadline = Some((clock::now().instant + grace).into());
             }

@@ -182,6 +182,7 @@ impl Publisher {
         let (room, silent) = (self.has_room(), self.silent());
         let Some(store) = &mut self.store else { return false };
         store.judge(silent, now.instant);
+        // First what makes room on a disk that is full.
         store.tidy(now, false);
         store.write(now, &mut self.window);
         self.read(now);

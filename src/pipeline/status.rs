@@ -52,7 +52,9 @@ impl Monitor {
     pub fn look(&mut self, books: &Books, now: Instant) -> Health {
         let balance = books.balance();
         let settled = balance.delivered + balance.dead_lettered + balance.shed;
-        if settled > self.settled || balance.held == 0 {
+        // What is lost in the spool stays held, and nothing will come of it.
+        let held = balance.held.saturating_sub(books.metrics.spool_unreadable.get());
+        if settled > self.settled || held == 0 {
             (self.settled, self.progress) = (settled, now);
         }
         let pause = now.saturating_duration_since(self.progress);
@@ -64,7 +66,7 @@ impl Monitor {
         if health != self.health {
             match health {
                 Health::Degraded => tracing::warn!(
-                    held = balance.held,
+                    held,
                     spooled = balance.spooled,
                     seconds = pause.as_secs(),
                     "degraded: readings are held and none has been delivered for a while"
@@ -90,5 +92,33 @@ impl Monitor {
             );
         }
         health
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock;
+    use crate::pipeline::plan::Plan;
+    use crate::queue::Queue;
+    use crate::registry::Registry;
+
+    #[test]
+    fn what_is_lost_in_the_spool_is_nothing_to_wait_for() {
+        let books = Books {
+            queue: Queue::new(Plan::default().queue.into(), 1),
+            registry: Arc::new(Registry::new(10)),
+            metrics: Arc::default(),
+            pace: Arc::default(),
+        };
+        let now = clock::now().instant;
+        let mut monitor = Monitor::new(now);
+        books.recovered("a", 7);
+        books.metrics.spool_unreadable.add(5);
+        assert_eq!(monitor.look(&books, now + PROGRESS_PAUSE_MAX), Health::Degraded);
+        books.metrics.spool_unreadable.add(2);
+        assert_eq!(monitor.look(&books, now + PROGRESS_PAUSE_MAX * 3), Health::Ready);
     }
 }

@@ -54,6 +54,10 @@ pub struct Store {
     /// When the next entry may be read: `spool.replay_rate`.
     next_read: Option<Instant>,
     stuck: bool,
+    /// The last write failed: what waits for it is still in memory.
+    behind: bool,
+    /// Bytes of the largest batch, all of its message.
+    batch_bytes: usize,
     /// A stop was asked for: what is on disk stays there.
     stopping: bool,
     said: Said,
@@ -77,6 +81,7 @@ impl Store {
         }
         Ok(Self {
             spool,
+            batch_bytes: plan.batch.bytes_max.get() + plan.batch_overhead_bytes(),
             plan,
             books,
             waiting: VecDeque::new(),
@@ -89,16 +94,19 @@ impl Store {
             reads: Patience::default(),
             next_read: None,
             stuck: false,
+            behind: false,
             stopping: false,
             said: Said::default(),
         })
     }
 
+    /// How long the output may be silent. After a stop request there is no more than the grace.
     fn after(&self) -> Duration {
-        self.plan.spool.after.0
+        let (after, grace) = (self.plan.spool.after.0, self.plan.gateway.shutdown_grace.0);
+        if self.stopping { after.min(grace / 4) } else { after }
     }
 
-    /// Judges the output, which has been away or silent since `silent`, and says until when it may be.
+    /// Judges the output, which has been away or silent since `silent`.
     pub fn judge(&mut self, silent: Option<Instant>, now: Instant) {
         self.stuck = silent.is_some_and(|since| since + self.after() <= now);
     }
@@ -150,9 +158,8 @@ impl Store {
 
     /// Whether so many batches fit, as large as they may be.
     fn fits(&self, batches: usize) -> bool {
-        let batch = self.plan.batch.bytes_max.get() + self.plan.batch_overhead_bytes();
         // With its label, in whole pages.
-        self.spool.fits((batches * batch * 5 / 4) as u64)
+        self.spool.fits((batches * self.batch_bytes * 5 / 4) as u64)
     }
 
     /// Takes a flight, behind all others.
@@ -161,23 +168,28 @@ impl Store {
     }
 
     /// Whether there is something to read for the window: from disk or, when nothing there is ahead
-    /// of it, from what could not be written.
+    /// of it, from what could not be written. A disk that takes nothing may still be read.
     pub fn can_read(&self, now: Instant, connected: bool) -> bool {
         match self.unread {
             0 => !self.waiting.is_empty() && (connected || !self.stuck),
-            // The next run has time for what is safe.
             _ => {
                 connected
-                    && !self.stopping
+                    && self.wants_read()
                     && self.reads.allows(now)
                     && self.next_read.is_none_or(|at| at <= now)
             }
         }
     }
 
+    /// Whether what is on disk is to be read. After a stop request the next run has time for it,
+    /// unless it keeps what is in memory from becoming safe.
+    fn wants_read(&self) -> bool {
+        self.unread > 0 && !(self.stopping && self.has_room())
+    }
+
     /// When it wants to be asked again; `room` is whether a connection could take more.
     pub fn deadline(&self, room: bool) -> Option<Instant> {
-        let reads = room && !self.stopping && self.unread > 0;
+        let reads = room && self.wants_read();
         let read = self.reads.deadline().max(self.next_read).filter(|_| reads);
         let remove = self.arrived_since.map(|since| since + REMOVE_DELAY_MAX);
         [read, self.writes.deadline().or(remove)].into_iter().flatten().min()
@@ -194,7 +206,10 @@ impl Store {
         }
         match self.spool.append(&entries) {
             Ok(first) => self.written(now, (first, entries.len()), window),
-            Err(error) => self.write_failed(now, &error),
+            Err(error) => {
+                self.behind = true;
+                self.write_failed(now, &error);
+            }
         }
     }
 
@@ -240,14 +255,19 @@ impl Store {
     pub fn tidy(&mut self, now: Now, all: bool) {
         let due = self.arrived_since.is_some_and(|since| since + REMOVE_DELAY_MAX <= now.instant);
         let enough = self.arrived.len() >= REMOVE_GROUP_MAX || due || all;
-        if !enough || self.arrived.is_empty() || !self.writes.allows(now.instant) {
+        // The last chance is taken whatever was before.
+        if !enough || self.arrived.is_empty() || !(all || self.writes.allows(now.instant)) {
             return;
         }
         match self.spool.remove(&self.arrived) {
             Ok(()) => {
                 self.arrived.clear();
                 self.arrived_since = None;
-                self.healthy();
+                // A removal may work on a disk that is too full for a write.
+                self.behind &= self.spool.entries() > 0;
+                if !self.behind {
+                    self.healthy();
+                }
             }
             Err(error) => self.write_failed(now, &error),
         }
@@ -281,6 +301,7 @@ impl Store {
     }
 
     fn written(&mut self, now: Now, (first, count): (Key, usize), window: &mut Window<Flight>) {
+        self.behind = false;
         self.healthy();
         if self.stuck {
             self.said.writing(now.instant);
@@ -300,6 +321,7 @@ impl Store {
             self.unread_records += flight.sensors().len() as u64;
         }
     }
+
     fn advance(&mut self, key: Key, records: u32) {
         self.cursor = Some(key);
         self.unread = self.unread.saturating_sub(1);

@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Sync(u32),
     /// When the file would have more bytes.
     Space(usize),
+    /// Whatever is read.
+    Read,
 }
 
 #[derive(Debug, Clone)]
@@ -122,6 +124,12 @@ impl Disk {
         self.state().available = Some(available);
     }
 
+    /// It has no room for a longer file.
+    pub(crate) fn fill(&self) {
+        let len = self.state().live.len();
+        self.break_with(Fault::Space(len));
+    }
+
     /// It works again.
     pub(crate) fn heal(&self) {
         self.state().fault = None;
@@ -167,6 +175,9 @@ impl StorageBackend for Disk {
 
     fn read(&self, at: u64, out: &mut [u8]) -> Result<(), IoError> {
         let state = self.state();
+        if matches!(state.fault, Some(Fault::Read)) {
+            return Err(ErrorKind::Other.into());
+        }
         let bytes = state.live.get(offset(at)..).and_then(|rest| rest.get(..out.len()));
         out.copy_from_slice(bytes.ok_or(ErrorKind::UnexpectedEof)?);
         Ok(())

@@ -333,10 +333,15 @@ impl Spool {
     /// Opens the file again after an error. A commit that failed may have reached the disk: what it
     /// wrote was never acknowledged and goes.
     fn reopen(&mut self) -> Result<Store, Error> {
-        let (store, next, _) = load(&*self.place)?;
+        let (store, next, held) = load(&*self.place)?;
         if next < self.next {
             let path = self.place.path().to_owned();
             return Err(Error::Damaged { path, what: "another file is in its place".to_owned() });
+        }
+        if next == self.next {
+            // Nothing was left behind: a disk that takes nothing can be read.
+            self.held = held;
+            return Ok(store);
         }
         let keep = self.next;
         let forgotten = guarded(move || {

@@ -178,6 +178,9 @@ impl Plan {
     }
 }
 
+/// The largest batch that the spool takes: half of an entry, the rest is for its label.
+const SPOOLED_BATCH_MOST: usize = spool::ENTRY_BYTES_MAX / 2;
+
 /// Whether two addresses are of one broker, as far as their text tells: host names in any case, the
 /// names of this machine, and the ports that a broker has by default for each way in.
 fn is_same(a: &Broker, b: &Broker) -> bool {
@@ -255,5 +258,21 @@ mod tests {
         let mut plan = Plan::default();
         plan.broker.username = Some("x".repeat(65_536));
         assert!(plan.problems().iter().any(|(key, _)| key == "broker.username"));
+    }
+
+    #[test]
+    fn a_spool_must_have_room_for_batches() {
+        let wrong = |bytes_max, batch| {
+            let mut plan = Plan::default();
+            plan.spool.path = Some("spool".into());
+            plan.spool.bytes_max = DiskSize::bytes(bytes_max);
+            plan.batch.bytes_max = crate::units::Size::bytes(batch);
+            let keys = plan.problems().into_iter().map(|it| it.0);
+            keys.filter(|key| key.ends_with("bytes_max")).collect::<Vec<_>>()
+        };
+        assert_eq!(wrong(40 << 20, 2 << 20), [""; 0]);
+        assert_eq!(wrong(8 << 20, 256 << 10), ["spool.bytes_max"]);
+        assert_eq!(wrong(16 << 20, 4 << 20), ["spool.bytes_max"]);
+        assert_eq!(wrong(1 << 30, 40 << 20), ["batch.bytes_max"]);
     }
 }

@@ -38,6 +38,7 @@ struct Bench {
 const SENSORS: [&str; 3] = ["a", "b", "c"];
 
 mod direct;
+mod full;
 mod schedules;
 mod spool;
 

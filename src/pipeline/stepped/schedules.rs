@@ -190,12 +190,17 @@ impl World {
         let millis = [50, 500, 1500, 20_000][self.random.random_range(0..4)];
         self.bench.now = self.bench.now.later(Duration::from_millis(millis));
         self.bench.apply(Event::Deadline);
+        // Once more: what became old in between may be judged then.
+        self.bench.apply(Event::Deadline);
+        let deadline = self.bench.worker.want().deadline;
+        assert!(deadline.is_none_or(|at| at > self.bench.now.instant), "the worker never rests");
     }
 
     fn break_disk(&mut self) {
-        let fault = match self.random.random_range(0..3) {
+        let fault = match self.random.random_range(0..4) {
             0 => Fault::Write(self.random.random_range(0..12)),
             1 => Fault::Sync(self.random.random_range(0..4)),
+            2 => Fault::Read,
             _ => Fault::Space(self.random.random_range(0..400_000)),
         };
         self.disk.break_with(fault);

@@ -1,0 +1,210 @@
+//! The engine stepped with a disk that is full, or fails and is not needed any more.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::spool::Spool;
+use crate::spool::faulty_disk::{Disk, Fault};
+use crate::units::DiskSize;
+
+const AFTER: Duration = Duration::from_secs(1);
+
+fn plan() -> Plan {
+    let mut plan = Plan::default();
+    plan.batch.records_max = NonZeroU32::new(3).unwrap();
+    plan.output.window_batches = NonZeroU16::new(2).unwrap();
+    plan.queue.records_max = NonZeroU32::new(40).unwrap();
+    plan
+}
+
+fn start(disk: &Disk) -> Bench {
+    Bench::with_store(plan(), |plan, books| {
+        Some(Store::new(disk.spool().unwrap(), Arc::clone(plan), Arc::clone(books)).unwrap())
+    })
+}
+
+fn start_small(folder: &tempfile::TempDir) -> Bench {
+    Bench::with_store(plan(), |plan, books| {
+        let size = DiskSize::bytes(16 << 20);
+        let (spool, _) = Spool::open(folder.path(), size, Timestamp::from_millis(0)).unwrap();
+        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
+    })
+}
+
+impl Bench {
+    fn pass(&mut self, by: Duration) {
+        self.now = self.now.later(by);
+        self.apply(Event::Deadline);
+    }
+
+    /// Goes on for so long with an output that answers at once, and says what it took.
+    fn go_on(&mut self, steps: usize) -> Vec<String> {
+        let mut values = Vec::new();
+        for _ in 0..steps {
+            while let Some(first) = self.came.first() {
+                let number = first.number;
+                values.extend(self.records().swap_remove(0));
+                self.answer(number, Answer::Taken);
+            }
+            self.take();
+            self.pass(Duration::from_millis(100));
+        }
+        values
+    }
+
+    /// Offers one reading of so many bytes.
+    fn offer_large(&mut self, value: u32, bytes: usize) -> bool {
+        if self.books.queue.held() >= 40 {
+            return false;
+        }
+        let mut chunk = Chunk::default();
+        let (row, _) = self.books.registry.row("a");
+        let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
+        let (timestamp, extra) = (Span::default(), Span::default());
+        let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
+        chunk.records.push(record);
+        self.offer_chunk(chunk)
+    }
+
+    fn spins(&self) -> bool {
+        self.worker.want().deadline.is_some_and(|at| at <= self.now.instant)
+    }
+}
+
+fn texts(values: std::ops::Range<u32>) -> Vec<String> {
+    values.map(|value| value.to_string()).collect()
+}
+
+#[test]
+fn a_write_that_failed_and_is_not_needed_any_more_leaves_no_deadline() {
+    let disk = Disk::default();
+    let mut bench = start(&disk);
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..6));
+    bench.take();
+    bench.take();
+    disk.break_with(Fault::Write(0));
+    bench.pass(AFTER);
+    assert_eq!(bench.books.metrics.spool_failures.get(), 1);
+    assert_eq!(bench.go_on(1), texts(0..6));
+    disk.heal();
+    bench.pass(AFTER * 10);
+    assert_eq!(bench.balance().held, 0);
+    assert!(!bench.spins(), "the thread of the worker would not rest any more");
+}
+
+#[test]
+fn a_disk_that_is_full_does_not_keep_what_it_holds_from_the_output() {
+    let disk = Disk::default();
+    let mut bench = start(&disk);
+    bench.pass(AFTER);
+    let mut value = 0;
+    for step in 0..200 {
+        if step == 20 {
+            disk.fill();
+        }
+        value += u32::from(bench.offer_large(value, 50_000));
+        bench.take();
+        bench.pass(Duration::from_millis(100));
+    }
+    assert!(bench.balance().held > bench.balance().spooled, "{:?}", bench.balance());
+    assert!(bench.books.metrics.spool_failures.get() > 0);
+    bench.connect(None, usize::MAX);
+    let came = bench.go_on(300);
+    assert_eq!(came.len(), value as usize, "{:?}", bench.balance());
+    assert_eq!(bench.balance().held, 0);
+}
+
+#[test]
+fn reading_goes_on_after_the_disk_failed_to_read_once() {
+    let disk = Disk::default();
+    let mut bench = start(&disk);
+    bench.pass(AFTER);
+    let mut value = 0;
+    while value < 40 {
+        value += u32::from(bench.offer_large(value, 200_000));
+        bench.take();
+        bench.pass(Duration::from_millis(100));
+    }
+    bench.pass(AFTER);
+    assert_eq!(bench.balance().spooled, 40);
+    drop(bench);
+    let mut bench = start(&disk);
+    disk.break_with(Fault::Read);
+    bench.connect(None, usize::MAX);
+    assert_eq!(bench.books.metrics.spool_failures.get(), 1);
+    disk.heal();
+    let came = bench.go_on(300);
+    assert!(!bench.spins());
+    assert_eq!(came.len(), 40);
+}
+
+#[test]
+fn a_stop_with_a_full_spool_and_a_working_output_drains() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = start_small(&folder);
+    bench.connect(None, usize::MAX);
+    bench.disconnect();
+    bench.pass(AFTER);
+    let mut value = 0;
+    for _ in 0..300 {
+        value += u32::from(bench.offer_large(value, 200_000));
+        bench.take();
+        bench.pass(Duration::from_millis(200));
+    }
+    assert!(bench.books.queue.held() > 0, "the spool is full");
+    bench.connect(None, usize::MAX);
+    bench.mail(sink::Event::Stop);
+    bench.inlet = None;
+    let mut drained = false;
+    for _ in 0..100 {
+        bench.go_on(1);
+        let want = bench.worker.want();
+        let want = Want { hold: Duration::ZERO, deadline: Some(clock::now().instant), ..want };
+        match bench.outlet.next(want) {
+            Event::Deadline => {}
+            event => bench.apply(event),
+        }
+        drained |= bench.worker.ended().is_some();
+    }
+    assert!(drained, "{:?}", bench.balance());
+}
+
+#[test]
+fn a_disk_that_has_healed_with_nothing_to_write_leaves_no_deadline() {
+    let disk = Disk::default();
+    let mut bench = start(&disk);
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..3));
+    bench.take();
+    disk.break_with(Fault::Write(0));
+    bench.disconnect();
+    bench.pass(AFTER);
+    bench.connect(None, usize::MAX);
+    bench.go_on(3);
+    bench.disconnect();
+    disk.heal();
+    bench.pass(AFTER * 3);
+    bench.pass(AFTER * 3);
+    assert!(!bench.spins(), "away, and nothing to write");
+}
+
+#[test]
+fn a_stop_spools_within_its_grace() {
+    let mut plan = plan();
+    plan.spool.after = crate::units::Span::millis(60_000);
+    let disk = Disk::default();
+    let mut bench = Bench::with_store(plan, |plan, books| {
+        Some(Store::new(disk.spool().unwrap(), Arc::clone(plan), Arc::clone(books)).unwrap())
+    });
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..5));
+    bench.take();
+    bench.disconnect();
+    bench.mail(sink::Event::Stop);
+    bench.inlet = None;
+    bench.apply(Event::Ended);
+    let deadline = bench.worker.want().deadline.unwrap();
+    bench.pass(deadline - bench.now.instant);
+    assert_eq!(bench.worker.ended(), Some(Ended::Drained));
+    assert_eq!(bench.balance().spooled, 5);
+}
