@@ -153,8 +153,12 @@ fn conclude(report: &Report, fate: &str) -> Exit {
         (None, None) if report.balance.held > report.balance.spooled => Exit::Unsettled,
         (None, None) => Exit::Drained,
     };
-    if exit == Exit::Unsettled {
-        let held = report.balance.held - report.balance.spooled;
+    if report.lost > 0 {
+        let readings = report.lost;
+        tracing::error!(readings, "lost in a damaged spool; they stay held in the balance");
+    }
+    let held = report.balance.held.saturating_sub(report.balance.spooled + report.lost);
+    if exit == Exit::Unsettled && held > 0 {
         tracing::warn!(held, "stopped before everything was settled: {fate}");
     }
     exit

@@ -105,6 +105,8 @@ impl Error {
 pub struct Report {
     /// The last balance.
     pub balance: Balance,
+    /// Readings of batches in the spool that could not be read again: lost, and held in the balance.
+    pub lost: u64,
     /// Which books disagree, if any do.
     pub difference: Option<String>,
     /// Why it ended, if not because it had drained.
@@ -181,7 +183,8 @@ impl Pipeline {
 
     fn report(&self, error: Option<Error>) -> Report {
         let difference = self.books.difference();
-        Report { balance: self.books.balance(), difference, error }
+        let lost = self.books.metrics.spool_unreadable.get();
+        Report { balance: self.books.balance(), lost, difference, error }
     }
 
     fn start(&self) -> Result<Running, Error> {

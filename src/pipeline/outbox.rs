@@ -86,6 +86,11 @@ impl Outbox {
         self.refused.iter().any(|refused| !refused.is_letter)
     }
 
+    /// Whether it is a dead letter that the broker refuses: nothing waits behind it.
+    pub fn is_aside(&self, count: u64) -> bool {
+        self.refused.iter().any(|refused| refused.is_letter && refused.number.count == count)
+    }
+
     /// When it wants to be asked again.
     pub fn deadline(&self) -> Option<Instant> {
         self.retry

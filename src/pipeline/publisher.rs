@@ -18,7 +18,8 @@
 //!   refusal for good is a mistake in the settings and ends the gateway; any other is tried again
 //!   after a pause, and nothing new is published meanwhile. What was already in flight behind it
 //!   may be taken before it: only there can a sensor's batches change places. A refused dead letter
-//!   holds back nothing but its place.
+//!   holds back no batch, but its source, whose acknowledgements are in order; with a spool it is
+//!   written there and holds back nothing, until so many are refused that there is no room for more.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -184,7 +185,11 @@ impl Publisher {
         store.judge(silent, now.instant);
         // First what makes room on a disk that is full.
         store.tidy(now, false);
-        store.write(now, &mut self.window);
+        // The source of a refused dead letter would wait for it.
+        let aside =
+            |(count, flight): (u64, &Flight)| flight.is_held() && self.outbox.is_aside(count);
+        let needed = self.window.iter().any(aside);
+        store.write(now, &mut self.window, needed);
         self.read(now);
         !room && self.has_room()
     }
@@ -207,7 +212,7 @@ impl Publisher {
 
     fn window_has_room(&self) -> bool {
         let window_batches = usize::from(self.plan.output.window_batches.get());
-        let span = self.window.iter().next().map_or(0, |(oldest, _)| self.next - oldest);
+        let span = self.oldest().map_or(0, |(oldest, _)| self.next - oldest);
         let span_max = (window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
         self.known
             && !self.outbox.holds_back()
@@ -217,9 +222,17 @@ impl Publisher {
             && self.window.len() < self.outbox.in_flight_max()
     }
 
+    /// The oldest flight that others wait behind. A dead letter that is refused holds nothing back once
+    /// it is on disk; without a spool its source acknowledges nothing behind it.
+    fn oldest(&self) -> Option<(u64, &Flight)> {
+        let aside =
+            |it: &(u64, &Flight)| !it.1.is_held() && it.1.is_letter() && self.outbox.is_aside(it.0);
+        self.window.iter().find(|it| !aside(it))
+    }
+
     /// Since when the output has been away, or the oldest flight waits.
     fn silent(&self) -> Option<Instant> {
-        let oldest = self.window.iter().next().map(|(_, flight)| flight.since());
+        let oldest = self.oldest().map(|(_, flight)| flight.since());
         [oldest, self.away].into_iter().flatten().min()
     }
 
@@ -354,7 +367,8 @@ impl Publisher {
         self.outbox.refused(now, number, is_letter);
         if let Some(left_out) = self.repeated.due(now.instant) {
             let what = if is_letter {
-                "the broker refused a dead letter; it is tried again"
+                "the broker refused a dead letter; it is tried again, and its source waits if there is no \
+                 spool"
             } else {
                 "the broker refused a batch; nothing new is published until it takes it"
             };

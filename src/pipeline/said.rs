@@ -38,16 +38,16 @@ pub struct Said {
 impl Said {
     /// Batches are written because the output is stuck.
     pub fn writing(&mut self, now: Instant) {
-        let before = std::mem::replace(&mut self.way, Way::Writing);
-        if before != Way::Writing && self.written.due(now).is_some() {
+        if self.way != Way::Writing && self.written.due(now).is_some() {
+            self.way = Way::Writing;
             tracing::warn!("the output takes nothing: batches go to the spool");
         }
     }
 
     /// Batches are read, for an output that takes them.
     pub fn reading(&mut self, spool: &Spool, now: Instant) {
-        let before = std::mem::replace(&mut self.way, Way::Reading);
-        if before != Way::Reading && self.read.due(now).is_some() {
+        if self.way != Way::Reading && self.read.due(now).is_some() {
+            self.way = Way::Reading;
             let (batches, readings) = (spool.entries(), spool.records());
             tracing::info!(batches, readings, "publishing from the spool");
         }

@@ -195,12 +195,13 @@ impl Store {
         [read, self.writes.deadline().or(remove)].into_iter().flatten().min()
     }
 
-    /// Writes what is not on disk, oldest first, as much as fits.
-    pub fn write(&mut self, now: Now, window: &mut Window<Flight>) {
+    /// Writes what is not on disk, oldest first, as much as fits, if the output is stuck, something
+    /// on disk is ahead, or it is `needed`.
+    pub fn write(&mut self, now: Now, window: &mut Window<Flight>, needed: bool) {
         if !self.writes.allows(now.instant) {
             return;
         }
-        let entries = if self.is_used() { self.entries(window) } else { Vec::new() };
+        let entries = if needed || self.is_used() { self.entries(window) } else { Vec::new() };
         if entries.is_empty() {
             return self.writes.rest();
         }

@@ -69,18 +69,8 @@ impl InFolder {
             name = self.folder.join(format!("spool.corrupt-{stamp}-{again}.redb"));
         }
         std::fs::rename(&self.file, &name)?;
-        self.sync_folder()?;
+        sync(&self.folder)?;
         Ok(name)
-    }
-
-    #[cfg(unix)]
-    fn sync_folder(&self) -> io::Result<()> {
-        File::open(&self.folder)?.sync_all()
-    }
-
-    #[cfg(not(unix))]
-    fn sync_folder(&self) -> io::Result<()> {
-        Ok(())
     }
 
     fn file(&self) -> io::Result<File> {
@@ -90,7 +80,7 @@ impl InFolder {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&self.file)?;
         // The name must be on the disk before what is written under it counts as kept.
-        self.sync_folder()?;
+        sync(&self.folder)?;
         Ok(file)
     }
 }
@@ -152,5 +142,25 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder.create(folder)?;
+    // A new name is on the disk when the folder that it is in was synced: all that may be new are.
+    for parent in folder.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty()) {
+        sync(parent)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn sync(folder: &Path) -> io::Result<()> {
+    match File::open(folder) {
+        Ok(folder) => folder.sync_all(),
+        // Not ours to read, so not ours to have made.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(not(unix))]
+fn sync(_: &Path) -> io::Result<()> {
+    Ok(())
 }

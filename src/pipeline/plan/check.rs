@@ -178,9 +178,6 @@ impl Plan {
     }
 }
 
-/// The largest batch that the spool takes: half of an entry, the rest is for its label.
-const SPOOLED_BATCH_MOST: usize = spool::ENTRY_BYTES_MAX / 2;
-
 /// Whether two addresses are of one broker, as far as their text tells: host names in any case, the
 /// names of this machine, and the ports that a broker has by default for each way in.
 fn is_same(a: &Broker, b: &Broker) -> bool {

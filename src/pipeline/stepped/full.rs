@@ -208,3 +208,32 @@ fn a_stop_spools_within_its_grace() {
     assert_eq!(bench.worker.ended(), Some(Ended::Drained));
     assert_eq!(bench.balance().spooled, 5);
 }
+
+/// Forbidden after all, for good.
+#[test]
+fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
+    let disk = Disk::default();
+    let mut bench = start(&disk);
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..3));
+    bench.take();
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.offer(&[None]);
+    bench.take();
+    let mut delivered = 0;
+    for round in 0..200 {
+        bench.offer(&some(round * 3 + 3..round * 3 + 6));
+        bench.take();
+        while let Some(first) = bench.came.first() {
+            let (number, letter) =
+                (first.number, first.message.topic.as_str() == "gateway/dead-letters");
+            delivered += u32::from(!letter);
+            let refusal = Answer::Refused(NotTaken::new(0x87, &[]));
+            bench.answer(number, if letter { refusal } else { Answer::Taken });
+            bench.take();
+        }
+        bench.pass(Duration::from_millis(100));
+    }
+    assert_eq!((delivered, bench.balance().spooled), (200, 1));
+    assert!(!bench.spins());
+}
