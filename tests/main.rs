@@ -14,6 +14,7 @@ mod delivery;
 mod doctor;
 mod faults;
 mod formats;
+mod fuzz;
 mod layout;
 mod outage;
 mod quiet;
@@ -22,6 +23,8 @@ mod sessions;
 mod settings;
 mod shedding;
 mod simulate;
+#[path = "../src/fuzz.rs"]
+mod spoil;
 mod spool;
 mod stalled;
 mod stopping;

@@ -368,13 +368,13 @@ mod tests {
 
     #[test]
     fn any_frames_give_the_same_bytes_in_any_pieces_within_the_same_memory() {
-        let control = OpCode::Control;
+        let (control, long) = (OpCode::Control, vec![9; 70_000]);
         let all: [(OpCode, &[u8]); 9] = [
             (BINARY, b"abc"),
             (control(Control::Ping), &[7; 125]),
             (OpCode::Data(Data::Continue), &[8; 300]),
             (control(Control::Ping), b""),
-            (BINARY, &[9; 70_000]),
+            (BINARY, &long),
             (control(Control::Pong), b"x"),
             (BINARY, b""),
             (control(Control::Close), b"\x03\xe8"),

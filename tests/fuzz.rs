@@ -1,0 +1,102 @@
+//! Configuration files spoilt at random: settings that say themselves the same way again, or a report in
+//! which every mistake has a key and a text.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use rand::RngExt;
+use sluicegate::settings::{Error, Files, PREFIX, Settings, load};
+
+use crate::spoil::fuzz;
+
+/// Bytes of a report. There are a hundred mistakes in it at most.
+const REPORT_BYTES_MAX: usize = 64 << 10;
+
+/// What the shipped files do not set.
+const MORE: &str = r#"
+[broker]
+url = "wss://localhost:443/mqtt"
+version = 3
+username = "u"
+password_file = "/nowhere"
+tls = { ca_file = "a", cert_file = "b", key_file = "c" }
+[sensors.a.mqtt]
+topic = "a/{sensor}/#"
+qos = 2
+group = "g"
+retained = "skip"
+payload = { json = { value = "/v/x", timestamp = "/t", sensor = "/s" } }
+[sensors.b.mqtt]
+topic = "b"
+payload = { text = {} }
+[sensors.c.simulated]
+model = { sine = { mean = 1.0, amplitude = 2, period = 1e2 } }
+[queue]
+on_full = "keep_latest"
+record_bytes_max = "1KiB"
+[output.broker]
+url = "embedded"
+[spool]
+path = "/tmp/spool"
+bytes_max = "1GiB"
+after = "1s"
+replay_rate = 1000
+"#;
+
+fn samples(folder: &Path) -> Vec<String> {
+    let shipped = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let toml = shipped.filter(|path| path.extension().is_some_and(|it| it == "toml"));
+    let mut samples: Vec<String> = toml.map(|path| fs::read_to_string(path).unwrap()).collect();
+    // Every key at its default, instead of behind a comment.
+    let open = samples.iter().map(|text| text.replace("\n# ", "\n")).collect::<Vec<_>>();
+    samples.extend(open);
+    samples.push(MORE.to_owned());
+    samples
+}
+
+fn check(loaded: Result<Settings, Error>) -> Option<Settings> {
+    let error = match loaded {
+        Ok(settings) => return Some(settings),
+        Err(error) => error,
+    };
+    if let Error::Problems { problems, .. } = &error {
+        assert!(!problems.is_empty());
+        for problem in problems {
+            assert!(!problem.key.is_empty() && problem.text.len() > 3, "{problem:?}");
+        }
+    }
+    let report = error.to_string();
+    assert!((10..REPORT_BYTES_MAX).contains(&report.len()), "{} bytes: {report}", report.len());
+    None
+}
+
+#[test]
+fn any_configuration_is_read_or_every_mistake_in_it_has_a_key_and_a_text() {
+    let samples = samples(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut good = 0;
+    fuzz(2500, &samples, |bytes, rng| {
+        let extension = ["toml", "toml", "toml", "json", "yaml"][rng.random_range(0..5)];
+        let path = folder.path().join(format!("fuzz.{extension}"));
+        fs::write(&path, bytes).unwrap();
+        // A line of the file as a variable, too.
+        let text = String::from_utf8_lossy(bytes);
+        let line = text.lines().nth(rng.random_range(0..60)).unwrap_or_default();
+        let (key, value) = line.split_once('=').unwrap_or((line, ""));
+        let key = format!("{PREFIX}{}", key.trim().to_uppercase());
+        let environment = [(OsString::from(key), OsString::from(value.trim()))];
+        for environment in [&[][..], &environment] {
+            let Some(settings) = check(load(&path, environment.iter().cloned(), Files::Unseen))
+            else {
+                continue;
+            };
+            good += 1;
+            let again = folder.path().join("again.toml");
+            fs::write(&again, settings.to_toml()).unwrap();
+            let read = load(&again, std::iter::empty(), Files::Unseen);
+            assert_eq!(read.unwrap(), settings, "{}", settings.to_toml());
+        }
+    });
+    assert!(good > 100, "{good} were good");
+}
