@@ -231,6 +231,14 @@ fn cut_output() {
 }
 
 #[test]
+fn crumbs() {
+    fault("both links byte by byte", 100, 0, |stage| {
+        stage.to_input.crumble();
+        stage.to_sink.crumble();
+    });
+}
+
+#[test]
 fn stall_input() {
     fault("input link stalled, each way", 2000, 0, |stage| {
         for way in [Way::ToClient, Way::ToBroker] {

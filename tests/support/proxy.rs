@@ -58,6 +58,8 @@ struct Orders {
     every: Option<(Range<Duration>, u64)>,
     /// Cut at this many bytes in this direction, over all connections.
     after: Option<(Way, u64)>,
+    /// Bytes go one by one.
+    crumbs: bool,
 }
 
 impl Orders {
@@ -89,6 +91,7 @@ impl Proxy {
             stop: false,
             every: None,
             after: None,
+            crumbs: false,
         };
         let orders = Arc::new(watch::Sender::new(orders));
         let traffic = Arc::new(Monitor::new(Traffic::default()));
@@ -128,6 +131,11 @@ impl Proxy {
     /// Ends `cut_after` and `cut_every`.
     pub(crate) fn spare(&self) {
         self.orders.send_modify(|orders| (orders.every, orders.after) = (None, None));
+    }
+
+    /// Passes bytes on one by one from now on.
+    pub(crate) fn crumble(&self) {
+        self.orders.send_modify(|orders| orders.crumbs = true);
     }
 
     /// Holds the bytes that go this way.
@@ -262,7 +270,8 @@ async fn pass(
     let mut watcher = orders.subscribe();
     let mut buffer = vec![0; 16 << 10];
     loop {
-        let count = match from.read(&mut buffer).await {
+        let most = if orders.borrow().crumbs { 1 } else { buffer.len() };
+        let count = match from.read(&mut buffer[..most]).await {
             Ok(0) => return Cut::Close,
             Ok(count) => count,
             Err(_) => return Cut::Reset,

@@ -1,6 +1,6 @@
 //! Random schedules of everything that can go wrong, each from a seed: the sink is cut, answers
-//! late, in another order or not at all, refuses, takes less; the disk fails and heals; the process
-//! is killed and begins again with what the disk holds and what its broker sends again.
+//! late, in another order or not at all, refuses, takes less; the disk fails and heals; the clock is
+//! set back; the process is killed and begins again with what the disk holds and what its broker sends again.
 //!
 //! Against a small model: what was acknowledged upstream arrives, readings of a sensor arrive in
 //! order, nothing is repeated under another id unless the process was killed, the books close.
@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::mqtt::packet::Outgoing;
 use crate::spool::faulty_disk::{Disk, Fault};
 
@@ -189,6 +190,11 @@ impl World {
     fn later(&mut self) {
         let millis = [50, 500, 1500, 20_000][self.random.random_range(0..4)];
         self.bench.now = self.bench.now.later(Duration::from_millis(millis));
+        if self.random.random_bool(0.1) {
+            // Somebody sets the clock back.
+            let now = self.bench.now.wall.millis();
+            self.bench.now.wall = Timestamp::from_millis(self.random.random_range(0..=now));
+        }
         self.bench.apply(Event::Deadline);
         // Once more: what became old in between may be judged then.
         self.bench.apply(Event::Deadline);
