@@ -13,18 +13,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep_until};
 
-#[cfg(not(feature = "embedded-broker"))]
-use std::convert::Infallible as Embedded;
-
 use self::books::Books;
+use self::embedded::{Embedded, embed};
 use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
 use self::status::Monitor;
 use self::store::Store;
 use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
-#[cfg(feature = "embedded-broker")]
-use crate::broker::Embedded;
 use crate::clock::Now;
 use crate::limits::CLOSE_MAX;
 use crate::metrics::{Balance, Metrics};
@@ -42,6 +38,7 @@ use crate::spool::{self, Spool};
 use crate::{clock, phase, sink, source};
 
 pub mod books;
+mod embedded;
 pub mod flight;
 pub mod label;
 pub mod outbox;
@@ -378,34 +375,4 @@ fn worker_error(ended: Result<Result<Ended, Failure>, oneshot::error::RecvError>
         Ok(Err(failure)) => Some(Error::Output(failure)),
         Err(_) => Some(Error::Worker),
     }
-}
-
-/// Without the embedded broker: the plan cannot want it, it would not have been accepted.
-#[cfg(not(feature = "embedded-broker"))]
-async fn embed(plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
-    std::future::ready(Ok((plan, None))).await
-}
-
-/// Starts the embedded broker if the plan wants one, and puts its address into the plan.
-#[cfg(feature = "embedded-broker")]
-async fn embed(mut plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
-    use crate::mqtt::options::BrokerUrl;
-    if plan.broker.url != BrokerUrl::Embedded {
-        return Ok((plan, None));
-    }
-    let packet_bytes_max = u32::try_from(plan.batch.bytes_max.get() * 2).unwrap_or(u32::MAX);
-    let listen = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let wanted = listen(plan.broker.embedded_port);
-    let embedded = match Embedded::start(wanted, packet_bytes_max.max(1 << 20)).await {
-        Ok(embedded) => embedded,
-        Err(error) if plan.broker.embedded_port != 0 => {
-            tracing::warn!(%error, "taking a free port for the embedded broker instead");
-            Embedded::start(listen(0), packet_bytes_max.max(1 << 20)).await?
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let address = embedded.address();
-    let (host, port) = (address.ip().to_string(), address.port());
-    plan.broker.url = BrokerUrl::Remote { tls: false, websocket: None, host, port };
-    Ok((plan, Some(embedded)))
 }
