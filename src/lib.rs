@@ -44,7 +44,7 @@
 //! | 4 | engine | `pipeline` |
 //! | 3 | edges | `source` `sink` `broker` |
 //! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
-//! | 1 | values | `record` `pace` `repeat` |
+//! | 1 | values | `record` `pace` `repeat` `series` |
 //! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` |
 
 pub mod cli;
@@ -75,6 +75,7 @@ pub mod window;
 pub mod pace;
 pub mod record;
 pub mod repeat;
+pub mod series;
 
 pub mod backoff;
 pub mod clock;

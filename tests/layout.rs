@@ -6,7 +6,7 @@ use std::path::Path;
 /// Modules by floor; a module uses only lower floors.
 const FLOORS: [&[&str]; 7] = [
     &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units"],
-    &["record", "pace", "repeat"],
+    &["record", "pace", "repeat", "series"],
     &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
     &["source", "sink", "broker"],
     &["pipeline"],
