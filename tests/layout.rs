@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 7] = [
     &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units"],
     &["record", "pace", "repeat", "series"],
     &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
-    &["source", "sink", "broker"],
+    &["source", "sink", "watch", "broker"],
     &["pipeline"],
     &["tools"],
     &["main", "lib", "cli", "commands", "gateway", "settings", "telemetry", "signals", "exit"],

@@ -35,6 +35,8 @@ pub(super) async fn embed(mut plan: Plan) -> Result<(Plan, Option<Embedded>), Er
     };
     let address = embedded.address();
     let (host, port) = (address.ip().to_string(), address.port());
+    // It keeps no such counter.
+    plan.broker.watch = false;
     plan.broker.url = BrokerUrl::Remote { tls: false, websocket: None, host, port };
     Ok((plan, Some(embedded)))
 }

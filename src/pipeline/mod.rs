@@ -35,6 +35,7 @@ use crate::sink::mqtt::MqttSink;
 use crate::source::mqtt::Intake;
 use crate::source::simulated::Sensor;
 use crate::spool::{self, Spool};
+use crate::watch::Watcher;
 use crate::{clock, phase, sink, source};
 
 pub mod books;
@@ -128,7 +129,8 @@ struct Running {
     lead: Lead,
     worker: oneshot::Receiver<Result<Ended, Failure>>,
     sources: Tasks<Result<(), Error>>,
-    sinks: Tasks<()>,
+    /// The sink's, and the watch client's.
+    clients: Tasks<()>,
 }
 
 impl Pipeline {
@@ -166,10 +168,13 @@ impl Pipeline {
         let error = running.until_ended(&mut stops, grace).await;
         running.lead.enter(Phase::Closing);
         let within = CLOSE_MAX + CLOSE_MAX / 2;
-        let (_, sinks_left) = running.sinks.finish(within).await;
+        let (_, clients_left) = running.clients.finish(within).await;
         let (ended, sources_left) = running.sources.finish(within).await;
-        if sinks_left + sources_left > 0 {
-            tracing::warn!(tasks = sinks_left + sources_left, "connections did not close in time");
+        if clients_left + sources_left > 0 {
+            tracing::warn!(
+                tasks = clients_left + sources_left,
+                "connections did not close in time"
+            );
         }
         // A source that failed may have ended the worker before its own end was seen.
         let failed =
@@ -179,6 +184,7 @@ impl Pipeline {
     }
 
     fn report(&self, error: Option<Error>) -> Report {
+        self.books.say_outside();
         let difference = self.books.difference();
         Report { balance: self.books.balance(), difference, error }
     }
@@ -196,7 +202,8 @@ impl Pipeline {
         let worker = Worker::new(plan, books, store, (now, rand::random()));
         let outlet = queue.outlet();
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
-        let mut sinks = Tasks::default();
+        let mut clients = Tasks::default();
+        self.start_watch(&mut clients, &watch);
         let seed = self.seed ^ 0x5157;
         let output = &self.plan.output;
         let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
@@ -208,9 +215,9 @@ impl Pipeline {
             queue.post(),
         );
         let metrics = Arc::clone(&self.books.metrics);
-        sinks.start(async move { sink.run(&metrics, watch).await });
+        clients.start(async move { sink.run(&metrics, watch).await });
         let books = Arc::clone(&self.books);
-        Ok(Running { books, post: queue.post(), lead, worker, sources, sinks })
+        Ok(Running { books, post: queue.post(), lead, worker, sources, clients })
     }
 
     /// Opens the spool, if there is to be one.
@@ -255,6 +262,12 @@ impl Pipeline {
                 intake.run(watch).await.map_err(|error| Error::Intake { name, error })
             });
         }
+    }
+
+    fn start_watch(&self, clients: &mut Tasks<()>, watch: &Watch) {
+        let Some(options) = self.plan.watch_options() else { return };
+        let watcher = Watcher::new(options, Arc::clone(&self.books.metrics), self.seed ^ 0x7761);
+        clients.start(watcher.run(watch.clone()));
     }
 
     fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
@@ -315,8 +328,9 @@ impl Running {
                         error = error.or(failed);
                     }
                 },
-                Some(ended) = self.sinks.next() => {
-                    // It only ends when it failed for good, which the worker is told, or panicked.
+                Some(ended) = self.clients.next() => {
+                    // The watch may end at any time. The sink only ends when it failed for good, which
+                    // the worker is told, or panicked.
                     if let Err(panicked) = ended {
                         error = error.or(Some(panicked.into()));
                         self.post.send(sink::Event::Abort);
