@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod layout;
 mod outage;
+mod outside;
 mod quiet;
 mod scene;
 mod sessions;
