@@ -42,9 +42,9 @@
 //! | 6 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
 //! | 5 | operations | `tools` |
 //! | 4 | engine | `pipeline` |
-//! | 3 | edges | `source` `sink` `broker` |
+//! | 3 | edges | `source` `sink` `watch` `broker` |
 //! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
-//! | 1 | values | `record` `pace` `repeat` |
+//! | 1 | values | `record` `pace` `repeat` `series` |
 //! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` |
 
 pub mod cli;
@@ -63,6 +63,7 @@ pub mod pipeline;
 pub mod broker;
 pub mod sink;
 pub mod source;
+pub mod watch;
 
 pub mod batch;
 pub mod codec;
@@ -75,6 +76,7 @@ pub mod window;
 pub mod pace;
 pub mod record;
 pub mod repeat;
+pub mod series;
 
 #[cfg(test)]
 mod fuzz;

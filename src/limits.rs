@@ -82,6 +82,17 @@ pub const WRITE_STALL_KEEP_ALIVES: u32 = 3;
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(5));
 
+/// First and longest pause before the watch client connects again: nothing waits for it.
+pub const WATCH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Refusals (of the connection, the login or the subscription) after which a watch client that was
+/// never granted anything gives up until the next start.
+pub const WATCH_REFUSALS_MAX: u32 = 3;
+
+/// A sensor's number that leaves out more than this is no loss but another way of counting: it begins
+/// anew and counts nothing as missing.
+pub const NUMBERS_MISSING_MAX: u64 = u32::MAX as u64;
+
 /// How long the last acknowledgements of a connection may take to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 

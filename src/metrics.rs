@@ -68,8 +68,21 @@ counters! {
     disconnections,
     /// Broker sessions that were gone on return although they should have been kept.
     sessions_lost,
+    /// Messages that the readings' broker has dropped by its own count, for any of its clients.
+    broker_dropped,
+    /// Numbers of sensors that were passed over: `payload.json.number`.
+    numbers_missing,
+    /// Of those, numbers that came after all.
+    numbers_late,
     /// Readings that shared one row because `gateway.sensors_max` sensors were known already.
     sensors_overflowed,
+}
+
+impl Metrics {
+    /// Numbers of sensors that were passed over and have not come since.
+    pub fn numbers_still_missing(&self) -> u64 {
+        self.numbers_missing.get().saturating_sub(self.numbers_late.get())
+    }
 }
 
 /// A number that only grows.

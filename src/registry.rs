@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
 use crate::metrics::Balance;
+use crate::series::{Seen, Series};
 use crate::settlement::{Outcome, SensorIndex};
 
 /// The id of the row that sensors beyond `gateway.sensors_max` share.
@@ -33,6 +34,9 @@ pub struct Row {
     shed: AtomicU64,
     abandoned: AtomicU64,
     last_received: AtomicU64,
+    /// The state of its [`Series`].
+    series: [AtomicU64; 3],
+    numbers_missing: AtomicU64,
 }
 
 impl Row {
@@ -49,6 +53,8 @@ impl Row {
             shed: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             last_received: AtomicU64::new(0),
+            series: Default::default(),
+            numbers_missing: AtomicU64::new(0),
         })
     }
 
@@ -56,6 +62,35 @@ impl Row {
     pub fn receive(&self, at: Timestamp) -> u64 {
         self.last_received.store(at.millis(), Ordering::Relaxed);
         self.received.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Judges the number that the sensor gave a reading. All intakes run on one thread, so no two are
+    /// here at once; if they were, a number might be misjudged, and nothing else. The shared row has
+    /// the numbers of many sensors and judges none.
+    pub fn number(&self, number: u64, repeated: bool) -> Seen {
+        if &*self.id == OVERFLOW {
+            return Seen::Known;
+        }
+        let mut series = Series(self.series.each_ref().map(|it| it.load(Ordering::Relaxed)));
+        let seen = series.see(number, repeated);
+        for (kept, now) in self.series.iter().zip(series.0) {
+            kept.store(now, Ordering::Relaxed);
+        }
+        match &seen {
+            Seen::Next | Seen::Known => {}
+            Seen::Missing(gap) => {
+                self.numbers_missing.fetch_add(gap.end - gap.start, Ordering::Relaxed);
+            }
+            Seen::Late => {
+                self.numbers_missing.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        seen
+    }
+
+    /// Numbers of the sensor that were passed over and have not come since.
+    pub fn numbers_missing(&self) -> u64 {
+        self.numbers_missing.load(Ordering::Relaxed)
     }
 
     /// Counts records of an earlier run that were found in the spool. Their numbers were given then.
@@ -150,6 +185,21 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn missing_numbers_are_counted_by_sensor_and_not_in_the_shared_row() {
+        let registry = Registry::new(2);
+        let (a, b) = (registry.row("a").0, registry.row("b").0);
+        for number in [1, 2, 5, 6, 9] {
+            a.number(number, false);
+        }
+        assert_eq!(a.number(7, true), Seen::Late);
+        b.number(1, false);
+        let (shared, _) = registry.row("c");
+        assert_eq!((shared.number(1, false), shared.number(9, false)), (Seen::Known, Seen::Known));
+        let missing = [a, b, shared].map(|row| row.numbers_missing());
+        assert_eq!(missing, [3, 0, 0]);
+    }
 
     #[test]
     fn a_full_registry_shares_one_row_and_its_books_close() {

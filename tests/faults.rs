@@ -41,7 +41,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(readings: u64) -> Self {
+    fn start(readings: u64, rate: f64) -> Self {
         let input = Mosquitto::with(NO_DROP).persistent().start();
         let sink = Mosquitto::with(NO_DROP).persistent().start();
         let (to_input, to_sink) = (Proxy::to(input.port()), Proxy::to(sink.port()));
@@ -60,7 +60,7 @@ impl Stage {
         ];
         let config = fleet(&to_input.url(), &own.each_ref().map(String::as_str));
         let gateway = begin(&config);
-        let load = Publisher::to(input.port()).sensors(SENSORS).readings(readings).rate(5000.0);
+        let load = Publisher::to(input.port()).sensors(SENSORS).readings(readings).rate(rate);
         let load = load.start();
         load.wait_acknowledged(500, SOON);
         let random = Random::new(seed());
@@ -103,7 +103,12 @@ fn begin(config: &str) -> Gateway {
 /// Runs a load of so many readings a sensor through a fault, and judges what came out: at most
 /// `repeats_max` readings more than once, after repeated batches were set aside by their ids.
 fn fault(name: &str, readings: u64, repeats_max: u64, act: impl FnOnce(&mut Stage)) {
-    let mut stage = Stage::start(readings);
+    fault_at(5000.0, name, readings, repeats_max, act);
+}
+
+/// The same at another rate.
+fn fault_at(rate: f64, name: &str, readings: u64, repeats_max: u64, act: impl FnOnce(&mut Stage)) {
+    let mut stage = Stage::start(readings, rate);
     act(&mut stage);
     let all = SENSORS as u64 * readings;
     let Stage { load, collector, mut gateway, memory_peak, .. } = stage;
@@ -212,7 +217,10 @@ fn stop_both() {
 
 #[test]
 fn cut_input() {
-    fault(&format!("input link cut {CUTS} times"), 2500, 0, |stage| {
+    // Slow enough for Mosquitto 2.0.11 to keep to the window when it catches up; it exceeds it by far
+    // else. Until its ids have been seen to count up, acknowledgements lost with the link repeat readings.
+    let name = format!("input link cut {CUTS} times");
+    fault_at(1000.0, &name, 1000, CUTS as u64 * WINDOW, |stage| {
         let life = Duration::from_millis(20)..Duration::from_millis(150);
         stage.to_input.cut_every(life, seed());
         stage.to_input.wait_until("the cuts", LONG, |traffic| traffic.cuts >= CUTS);

@@ -17,6 +17,7 @@ mod formats;
 mod fuzz;
 mod layout;
 mod outage;
+mod outside;
 mod quiet;
 mod scene;
 mod sessions;

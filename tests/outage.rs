@@ -8,7 +8,7 @@ use crate::scene::{
     wait_readings,
 };
 use crate::support::broker::{Broker, Kind, Limits};
-use crate::support::client::{Audit, Collector, Counter, Options, Publisher, Session};
+use crate::support::client::{Audit, Collector, Options, Publisher, Session};
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy, Way};
 use crate::support::{SOON, eventually, seed};
@@ -189,7 +189,9 @@ fn a_link_cut_in_the_middle_of_a_packet_costs_nothing() {
         } else {
             (input.url(), output(&proxy.url()))
         };
-        let more = [out.as_str(), "batch.records_max = 20", "broker.window_messages = 200"];
+        let small = ["batch.records_max = 20", "broker.window_messages = 200"];
+        // The bytes of another client would be cut instead.
+        let more = [&small[..], &[&out, "broker.watch = false"]].concat();
         let mut gateway = subscribed(&fleet(&url, &more));
         for step in 0..5 {
             // A PUBACK has 4 bytes, a PUBLISH some 60.
@@ -205,7 +207,10 @@ fn a_link_cut_in_the_middle_of_a_packet_costs_nothing() {
         drained(&mut gateway);
         let side = if input_side { "input" } else { "output" };
         let what = format!("{side} link cut in packets, {way:?}");
-        fault(&what, audit(&sink).judge_load(5, 200), 0, None);
+        // Acknowledgements are lost with the link, and this broker uses the lowest free id, so what they
+        // stood for cannot be told from something new: a window each time.
+        let repeats_max = if input_side { 5 * 200 } else { 0 };
+        fault(&what, audit(&sink).judge_load(5, 200), repeats_max, None);
         assert_eq!((violations(&input), violations(&sink)), (vec![], vec![]));
     }
 }
@@ -314,23 +319,6 @@ fn a_smaller_packet_size_is_respected() {
     assert_eq!(drained(&mut gateway).delivered, 500);
     fault("output takes small packets only", audit(&sink).judge_load(5, 100), 0, None);
     assert_eq!(violations(&sink), NONE);
-}
-
-/// A bound that no CONNACK has named.
-#[test]
-fn a_batch_that_is_refused_as_too_large_goes_in_halves() {
-    let (input, sink) = (Broker::start(), Broker::start());
-    let refusals = 5;
-    sink.answer_publishes(BATCHES, 0x95, refusals);
-    let mut gateway =
-        subscribed(&fleet(&input.url(), &[&output(&sink.url()), "output.window_batches = 1"]));
-    input.publish_all(readings(5, 1..=100, 1));
-    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
-    gateway.wait_for_line("the broker refused a batch as too large", SOON);
-    assert_eq!(drained(&mut gateway).delivered, 500);
-    let taken = sink.published(BATCHES).into_iter().skip(refusals).map(|it| it.payload);
-    let verdict = Audit::of(Counter::Member("n"), taken).judge_load(5, 100);
-    fault("output refuses batches as too large", verdict, 0, None);
 }
 
 #[test]

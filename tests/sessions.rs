@@ -138,7 +138,9 @@ fn a_link_cut_before_the_subscription_leaves_no_gateway_that_hears_nothing() {
     let proxy = Proxy::to(input.port());
     // How long is CONNECT? The broker refuses once; then the gateway is kept out.
     input.refuse_connects("gw-in", ConnectReturnCode::ServerBusy);
-    let mut gateway = Gateway::start(&fleet(&proxy.url(), &[&output(&sink.url())]));
+    // The bytes of another client would be counted and cut.
+    let more = [output(&sink.url()), "broker.watch = false".to_owned()];
+    let mut gateway = Gateway::start(&fleet(&proxy.url(), &[&more[0], &more[1]]));
     input.wait_until("a refused attempt", SOON, |log| log.refused("gw-in") > 0);
     proxy.refuse();
     eventually("the proxy is quiet", SOON, || proxy.traffic().open == 0);

@@ -8,6 +8,9 @@
 //! | `open` | `"open"` | text that does not begin like JSON |
 //! | `{"value":`, `"open`, bytes that are not UTF-8 | dead letter, `malformed` | |
 //!
+//! With `number`, the sensor's own count of its readings is read too; it stays part of `extra` as it
+//! was. A whole number from 0 is one; anything else there is none.
+//!
 //! Which members are read can be set as JSON pointers (RFC 6901), also into nested objects.
 
 use std::borrow::Cow;
@@ -30,6 +33,9 @@ pub struct Settings {
     pub timestamp: Pointer,
     /// The sensor's id; a `{sensor}` level of the topic goes before it.
     pub sensor: Pointer,
+    /// The sensor's own number of the reading. It is only looked at, and stays where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<Pointer>,
 }
 
 impl Default for Settings {
@@ -39,6 +45,7 @@ impl Default for Settings {
             value: pointer("value"),
             timestamp: pointer("timestamp"),
             sensor: pointer("sensorId"),
+            number: None,
         }
     }
 }
@@ -93,6 +100,7 @@ impl Settings {
                     timestamp: Span::default(),
                     extra: Span::default(),
                     sensor: None,
+                    number: None,
                 })
             }
             Err(error) if matches!(first, b'[' | b'"') => Err(malformed(&error)),
@@ -118,7 +126,8 @@ impl Settings {
         };
         let timestamp =
             parts.timestamp.map_or(Span::default(), |raw| chunk.put(raw.get().as_bytes()));
-        Ok(Reading { value, timestamp, extra, sensor: parts.sensor.map(id).transpose()? })
+        let sensor = parts.sensor.map(id).transpose()?;
+        Ok(Reading { value, timestamp, extra, sensor, number: parts.number })
     }
 }
 
@@ -127,6 +136,7 @@ struct Parts<'a> {
     value: Option<&'a RawValue>,
     timestamp: Option<&'a RawValue>,
     sensor: Option<&'a RawValue>,
+    number: Option<u64>,
 }
 
 /// Sorts the members of an object into parts and the rest.
@@ -140,6 +150,11 @@ impl<'a> Members<'_, '_, 'a> {
     /// Whether the member is one of the parts, and so not kept as extra.
     fn sort(&mut self, name: &str, raw: &'a RawValue) -> serde_json::Result<bool> {
         let settings = self.settings;
+        if let Some((first, rest)) = settings.number.as_ref().and_then(|it| it.path.split_first())
+            && first == name
+        {
+            self.parts.number = find(raw, rest)?.and_then(|raw| raw.get().parse().ok());
+        }
         let mut whole = false;
         for (pointer, part, scalar) in [
             (&settings.value, &mut self.parts.value, false),
@@ -329,12 +344,39 @@ mod tests {
             value: pointer("/data/temp"),
             timestamp: pointer("/at"),
             sensor: pointer("/device/id"),
+            number: None,
         };
         let payload = br#"{"data":{"temp":3,"hum":4},"at":9,"device":{"id":"D"}}"#;
         let [value, timestamp, extra, sensor] = decode_with(&settings, payload).unwrap();
         assert_eq!((value.as_str(), timestamp.as_str(), sensor.as_str()), ("3", "9", "D"));
         assert_eq!(extra, r#""data":{"temp":3,"hum":4},"device":{"id":"D"}"#);
         assert!(Pointer::try_from("value".to_owned()).is_err());
+    }
+
+    #[test]
+    fn a_number_is_read_and_stays_where_it_is() {
+        let number = |path: &str, payload: &str| {
+            let number = Some(Pointer::try_from(path.to_owned()).unwrap());
+            let settings = Settings { number, ..Settings::default() };
+            let without = decode(payload.as_bytes()).unwrap();
+            assert_eq!(decode_with(&settings, payload.as_bytes()).unwrap(), without, "{payload}");
+            let mut chunk = Chunk::default();
+            settings.decode(payload.as_bytes(), &mut chunk).unwrap().number
+        };
+        for (path, payload, expected) in [
+            ("/n", r#"{"value":1,"n":7}"#, Some(7)),
+            ("/n", r#"{"value":1,"n": 18446744073709551615 ,"u":"C"}"#, Some(u64::MAX)),
+            ("/meta/n", r#"{"value":1,"meta":{"n":0}}"#, Some(0)),
+            ("/value", r#"{"value":12}"#, Some(12)),
+            ("/n", r#"{"t":71.5,"n":3}"#, Some(3)),
+            ("/n", r#"{"value":1,"n":-1}"#, None),
+            ("/n", r#"{"value":1,"n":7.0}"#, None),
+            ("/n", r#"{"value":1,"n":"7"}"#, None),
+            ("/n", r#"{"value":1}"#, None),
+            ("/n", "7", None),
+        ] {
+            assert_eq!(number(path, payload), expected, "{payload}");
+        }
     }
 
     proptest! {

@@ -31,6 +31,8 @@ pub struct Reading<'a> {
     pub extra: Span,
     /// The sensor's id, if the payload names it.
     pub sensor: Option<Cow<'a, str>>,
+    /// The sensor's own number of it, where one is looked for.
+    pub number: Option<u64>,
 }
 
 /// Why a payload is no reading.

@@ -29,5 +29,6 @@ pub(super) fn value<'a>(payload: &'a [u8], chunk: &mut Chunk) -> Result<Reading<
         detail: format!("neither JSON nor UTF-8 text: byte {} is wrong", error.valid_up_to() + 1),
     })?;
     let (value, ()) = chunk.put_with(|out| text_json::write(out, text));
-    Ok(Reading { value, timestamp: Span::default(), extra: Span::default(), sensor: None })
+    let absent = Span::default();
+    Ok(Reading { value, timestamp: absent, extra: absent, sensor: None, number: None })
 }

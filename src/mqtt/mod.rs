@@ -23,6 +23,7 @@
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
 //! | `ids` | how a broker chooses packet ids |
+//! | `system` | what a broker says of itself |
 //! | `ledger` | which reading waits for which PUBACK |
 
 pub mod answer;
@@ -36,6 +37,7 @@ pub mod plain;
 mod reason;
 pub mod session;
 mod short;
+pub mod system;
 pub mod topic;
 pub mod transport;
 mod websocket;

@@ -84,6 +84,23 @@ impl Books {
         }
     }
 
+    /// Says once more, at the end, what may have been lost before the gateway saw it: the warnings of
+    /// the run were limited.
+    pub fn say_outside(&self) {
+        let metrics = &self.metrics;
+        let (broker_dropped, sessions_lost) =
+            (metrics.broker_dropped.get(), metrics.sessions_lost.get());
+        let numbers_missing = metrics.numbers_still_missing();
+        if broker_dropped + sessions_lost + numbers_missing > 0 {
+            tracing::warn!(
+                broker_dropped,
+                numbers_missing,
+                sessions_lost,
+                "possible loss outside the gateway, in the whole run"
+            );
+        }
+    }
+
     /// Whether every sensor's books agree with the totals: the first column that does not.
     pub fn difference(&self) -> Option<String> {
         let total = self.balance();

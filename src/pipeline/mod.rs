@@ -13,18 +13,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep_until};
 
-#[cfg(not(feature = "embedded-broker"))]
-use std::convert::Infallible as Embedded;
-
 use self::books::Books;
+use self::embedded::{Embedded, embed};
 use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
 use self::status::Monitor;
 use self::store::Store;
 use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
-#[cfg(feature = "embedded-broker")]
-use crate::broker::Embedded;
 use crate::clock::Now;
 use crate::limits::CLOSE_MAX;
 use crate::metrics::{Balance, Metrics};
@@ -39,6 +35,7 @@ use crate::spool::{self, Spool};
 use crate::{clock, phase, sink};
 
 pub mod books;
+mod embedded;
 pub mod flight;
 pub mod label;
 pub mod outbox;
@@ -131,7 +128,8 @@ struct Running {
     lead: Lead,
     worker: oneshot::Receiver<Result<Ended, Failure>>,
     sources: Tasks<Result<(), Error>>,
-    sinks: Tasks<()>,
+    /// The sink's, and the watch client's.
+    clients: Tasks<()>,
 }
 
 impl Pipeline {
@@ -169,10 +167,13 @@ impl Pipeline {
         let error = running.until_ended(&mut stops, grace).await;
         running.lead.enter(Phase::Closing);
         let within = CLOSE_MAX + CLOSE_MAX / 2;
-        let (_, sinks_left) = running.sinks.finish(within).await;
+        let (_, clients_left) = running.clients.finish(within).await;
         let (ended, sources_left) = running.sources.finish(within).await;
-        if sinks_left + sources_left > 0 {
-            tracing::warn!(tasks = sinks_left + sources_left, "connections did not close in time");
+        if clients_left + sources_left > 0 {
+            tracing::warn!(
+                tasks = clients_left + sources_left,
+                "connections did not close in time"
+            );
         }
         // A source that failed may have ended the worker before its own end was seen.
         let failed =
@@ -182,6 +183,7 @@ impl Pipeline {
     }
 
     fn report(&self, error: Option<Error>) -> Report {
+        self.books.say_outside();
         let difference = self.books.difference();
         let lost = self.books.metrics.spool_unreadable.get();
         Report { balance: self.books.balance(), lost, difference, error }
@@ -198,7 +200,8 @@ impl Pipeline {
         let worker = Worker::new(plan, books, store, (now, rand::random()));
         let outlet = queue.outlet();
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
-        let mut sinks = Tasks::default();
+        let mut clients = Tasks::default();
+        self.start_watch(&mut clients, &watch);
         let seed = self.seed ^ 0x5157;
         let output = &self.plan.output;
         let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
@@ -210,9 +213,9 @@ impl Pipeline {
             queue.post(),
         );
         let metrics = Arc::clone(&self.books.metrics);
-        sinks.start(async move { sink.run(&metrics, watch).await });
+        clients.start(async move { sink.run(&metrics, watch).await });
         let books = Arc::clone(&self.books);
-        Ok(Running { books, post: queue.post(), lead, worker, sources, sinks })
+        Ok(Running { books, post: queue.post(), lead, worker, sources, clients })
     }
 
     /// Opens the spool, if there is to be one.
@@ -273,8 +276,9 @@ impl Running {
                         error = error.or(failed);
                     }
                 },
-                Some(ended) = self.sinks.next() => {
-                    // It only ends when it failed for good, which the worker is told, or panicked.
+                Some(ended) = self.clients.next() => {
+                    // The watch may end at any time. The sink only ends when it failed for good, which
+                    // the worker is told, or panicked.
                     if let Err(panicked) = ended {
                         error = error.or(Some(panicked.into()));
                         self.post.send(sink::Event::Abort);
@@ -334,34 +338,4 @@ fn worker_error(ended: Result<Result<Ended, Failure>, oneshot::error::RecvError>
         Ok(Err(failure)) => Some(Error::Output(failure)),
         Err(_) => Some(Error::Worker),
     }
-}
-
-/// Without the embedded broker: the plan cannot want it, it would not have been accepted.
-#[cfg(not(feature = "embedded-broker"))]
-async fn embed(plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
-    std::future::ready(Ok((plan, None))).await
-}
-
-/// Starts the embedded broker if the plan wants one, and puts its address into the plan.
-#[cfg(feature = "embedded-broker")]
-async fn embed(mut plan: Plan) -> Result<(Plan, Option<Embedded>), Error> {
-    use crate::mqtt::options::BrokerUrl;
-    if plan.broker.url != BrokerUrl::Embedded {
-        return Ok((plan, None));
-    }
-    let packet_bytes_max = u32::try_from(plan.batch.bytes_max.get() * 2).unwrap_or(u32::MAX);
-    let listen = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let wanted = listen(plan.broker.embedded_port);
-    let embedded = match Embedded::start(wanted, packet_bytes_max.max(1 << 20)).await {
-        Ok(embedded) => embedded,
-        Err(error) if plan.broker.embedded_port != 0 => {
-            tracing::warn!(%error, "taking a free port for the embedded broker instead");
-            Embedded::start(listen(0), packet_bytes_max.max(1 << 20)).await?
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let address = embedded.address();
-    let (host, port) = (address.ip().to_string(), address.port());
-    plan.broker.url = BrokerUrl::Remote { tls: false, websocket: None, host, port };
-    Ok((plan, Some(embedded)))
 }

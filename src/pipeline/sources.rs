@@ -1,4 +1,5 @@
-//! Starts the sources: a task for each MQTT entry and for each simulated sensor.
+//! Starts the sources: a task for each MQTT entry and for each simulated sensor; and the client that
+//! watches their broker.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::phase::Watch;
 use crate::settlement::SourceIndex;
 use crate::source::mqtt::Intake;
 use crate::source::simulated::Sensor;
+use crate::watch::Watcher;
 use crate::{clock, source};
 
 impl Pipeline {
@@ -47,6 +49,13 @@ impl Pipeline {
                 intake.run(watch).await.map_err(|error| Error::Intake { name, error })
             });
         }
+    }
+
+    /// Starts the client that watches the readings' broker, if there is to be one.
+    pub(super) fn start_watch(&self, clients: &mut Tasks<()>, watch: &Watch) {
+        let Some(options) = self.plan.watch_options() else { return };
+        let watcher = Watcher::new(options, Arc::clone(&self.books.metrics), self.seed ^ 0x7761);
+        clients.start(watcher.run(watch.clone()));
     }
 
     fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::limits::mebibytes;
 use crate::mqtt::options::BrokerUrl;
+use crate::mqtt::system::DROPPED;
 use crate::mqtt::topic::Group;
 use crate::pipeline::plan::Plan;
 
@@ -51,6 +52,13 @@ fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
         let ids = if first == last { first } else { format!("{first} to {last}") };
         let every = settings.interval;
         writeln!(out, "#   {ids}: simulated, one reading each every {every}")?;
+    }
+    if let Some(watch) = plan.watch_options() {
+        let (client, url, version) = (&watch.client_id, &watch.url, watch.version);
+        writeln!(
+            out,
+            "#   {client} reads {DROPPED} at {url} (MQTT {version}, QoS 0): broker.watch"
+        )?;
     }
     let options = plan.output_options();
     let (client, url, version) = (&options.client_id, &options.url, options.version);

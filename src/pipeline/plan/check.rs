@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Broker, CREDENTIAL_BYTES_MAX, Plan};
+use crate::codec::Payload;
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
 use crate::mqtt::options::{BrokerUrl, Tls};
 use crate::spool;
@@ -50,6 +51,19 @@ impl Plan {
             wrong("output.dead_letter_topic", text.into());
         }
         self.check_loops(wrong);
+        self.check_numbers(wrong);
+    }
+
+    /// A gateway of a group sees a part of each sensor's numbers.
+    fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
+        let counts = |it: &Payload| matches!(it, Payload::Json(json) if json.number.is_some());
+        for (name, settings) in self.intakes() {
+            if settings.group.is_some() && counts(&settings.payload) {
+                let text = "stands beside group: the numbers that other gateways of the group take \
+                            would look missing here; remove one of the two";
+                wrong(&format!("sensors.{name}.mqtt.payload.json.number"), text.into());
+            }
+        }
     }
 
     /// A gateway must not eat what it makes.
@@ -248,6 +262,19 @@ mod tests {
         plan.output.broker = Some(broker("mqtt://127.0.0.1:1883"));
         let problems = plan.problems();
         assert!(problems.iter().any(|(key, _)| key == "sensors.all.mqtt.topic"), "{problems:?}");
+    }
+
+    #[test]
+    fn numbers_are_not_judged_where_others_take_a_part_of_them() {
+        let problems = |group: &str| {
+            let text = format!(r#"{{"topic":"t",{group}"payload":{{"json":{{"number":"/n"}}}}}}"#);
+            let intake = crate::source::Kind::Mqtt(serde_json::from_str(&text).unwrap());
+            let mut plan = Plan::default();
+            plan.sensors.insert("all".into(), intake);
+            plan.problems()
+        };
+        assert!(problems("").is_empty());
+        assert!(problems(r#""group":"g","#)[0].0.ends_with("payload.json.number"));
     }
 
     #[test]

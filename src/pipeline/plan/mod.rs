@@ -17,7 +17,7 @@ use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::units::{Size, Span};
-use crate::{batch, queue, sink, source, spool};
+use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
 mod warnings;
@@ -74,6 +74,8 @@ pub struct Broker {
     pub keep_alive: Span,
     /// Files for TLS.
     pub tls: Tls,
+    /// Read the broker's own count of what it drops. Of the readings' broker only.
+    pub watch: bool,
 }
 
 impl Default for Broker {
@@ -89,6 +91,7 @@ impl Default for Broker {
             password_file: None,
             keep_alive: Span::millis(30_000),
             tls: Tls::default(),
+            watch: true,
         }
     }
 }
@@ -216,6 +219,13 @@ impl Plan {
         self.output_broker().options(format!("{}-out", self.gateway.id))
     }
 
+    /// Options of the client that watches the readings' broker, if there is to be one. The embedded
+    /// broker keeps no count.
+    pub fn watch_options(&self) -> Option<Options> {
+        let worth = self.broker.url != BrokerUrl::Embedded && self.intakes().next().is_some();
+        (self.broker.watch && worth).then(|| self.input_client("watch"))
+    }
+
     /// Options of another client than the gateway's own, at the readings' broker.
     pub fn input_client(&self, name: &str) -> Options {
         self.broker.options(format!("{}-{name}", self.gateway.id))
@@ -309,6 +319,9 @@ impl Plan {
             "intake connections",
             intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record + stream),
         );
+        if self.watch_options().is_some() {
+            budget.add("watch connection (broker.watch)", watch::BYTES + stream);
+        }
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
         budget.add("the program itself", PROGRAM_BYTES);
@@ -327,7 +340,7 @@ const DEAD_LETTER_BYTES: u64 = 32 * 1024;
 
 /// A sensor's row with its id thrice, and an intake's memory of its topic or id: at their longest.
 const SENSOR_BYTES: u64 =
-    (200 + 4 * SENSOR_ID_BYTES_MAX + 2 * 64 + TOPIC_REMEMBERED_BYTES_MAX) as u64;
+    (232 + 4 * SENSOR_ID_BYTES_MAX + 2 * 64 + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
 /// A simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;

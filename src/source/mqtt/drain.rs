@@ -63,7 +63,8 @@ impl<E> Intake<E> {
             tracing::warn!(
                 sensor = self.reader.name,
                 held = lost,
-                "the broker has lost our session: readings it held for us may be lost there"
+                "possible loss outside the gateway: the broker has lost our session, and with it the \
+                 readings it held for us"
             );
         }
     }

@@ -37,6 +37,7 @@ use crate::record::Chunk;
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 mod drain;
+mod numbers;
 mod reader;
 mod settings;
 

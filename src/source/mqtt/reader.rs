@@ -7,6 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::{FixedState, RandomState};
 
 use super::Settings;
+use super::numbers::Numbers;
 use crate::clock::{self, Timestamp};
 use crate::codec::{Malformed, text_json};
 use crate::limits::{
@@ -45,6 +46,7 @@ pub(super) struct Reader {
     by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
     digest: FixedState,
     overflow: Repeated,
+    numbers: Numbers,
     own: Option<Arc<Row>>,
 }
 
@@ -68,6 +70,7 @@ impl Reader {
             by_id: HashMap::default(),
             digest: FixedState::default(),
             overflow: Repeated::default(),
+            numbers: Numbers::default(),
             own: None,
         }
     }
@@ -209,14 +212,18 @@ impl Reader {
             timestamp: reading.timestamp,
             extra: reading.extra,
         };
-        match reading.sensor {
+        let (row, body) = match reading.sensor {
             Some(id) if !self.settings.topic.has_placeholder() => match self.row_by_id(&id) {
-                Ok(row) if &*row.id == OVERFLOW => Ok((row, with_id(body, &id, chunk))),
-                Ok(row) => Ok((row, body)),
-                Err(malformed) => Err((row, malformed)),
+                Ok(row) if &*row.id == OVERFLOW => (row, with_id(body, &id, chunk)),
+                Ok(row) => (row, body),
+                Err(malformed) => return Err((row, malformed)),
             },
-            _ => Ok((row, body)),
+            _ => (row, body),
+        };
+        if let Some(number) = reading.number {
+            self.numbers.judge(&row, number, publish, &self.context.metrics);
         }
+        Ok((row, body))
     }
 
     fn oversize(&self, publish: &Publish<'_>) -> Option<Malformed> {

@@ -8,10 +8,7 @@ use super::scene::{QUIET, Scene};
 use super::verdict::{Finding, Software, grouped};
 use crate::clock;
 use crate::mqtt::Error;
-
-const VERSION: &str = "$SYS/broker/version";
-const DROPPED: &str = "$SYS/broker/publish/messages/dropped";
-const UPTIME: &str = "$SYS/broker/uptime";
+use crate::mqtt::system::{DROPPED, QUEUE_ROOM, UPTIME, VERSION};
 
 /// How long to wait for the next turn of the values: Mosquitto writes them every ten seconds unless
 /// `sys_interval` says otherwise, and the counter only when it has changed.
@@ -126,8 +123,7 @@ pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Findin
         grouped(own)
     );
     let change = "look for clients that are away or slow: its limits have been reached";
-    let change =
-        before.software().change(change, "max_queued_messages 0, max_queued_bytes 1073741824");
+    let change = before.software().change(change, QUEUE_ROOM);
     Finding::risky(CHECK, text).change(change).with(&dropped)
 }
 

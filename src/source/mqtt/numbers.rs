@@ -1,0 +1,49 @@
+//! Gaps in the sensors' own numbers: counted for each sensor and in total, and said.
+//!
+//! Only for payloads with `number`. Retained messages are left out: they are copies of what has come
+//! before, or of what came before the gateway did.
+
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::mqtt::frame::Publish;
+use crate::registry::Row;
+use crate::repeat::Repeated;
+use crate::series::Seen;
+
+/// Judges the numbers of an entry's sensors.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    said: Repeated,
+}
+
+impl Numbers {
+    /// Judges the number in a message.
+    pub(super) fn judge(
+        &mut self,
+        row: &Row,
+        number: u64,
+        publish: &Publish<'_>,
+        metrics: &Metrics,
+    ) {
+        if publish.retain {
+            return;
+        }
+        match row.number(number, publish.dup) {
+            Seen::Next | Seen::Known => {}
+            Seen::Late => metrics.numbers_late.one(),
+            Seen::Missing(gap) => {
+                metrics.numbers_missing.add(gap.end - gap.start);
+                let Some(left_out) = self.said.due(clock::now().instant) else { return };
+                tracing::warn!(
+                    sensor = &*row.id,
+                    from = gap.start,
+                    to = gap.end - 1,
+                    of_sensor = row.numbers_missing(),
+                    total = metrics.numbers_still_missing(),
+                    left_out,
+                    "possible loss outside the gateway: numbers of a sensor have not come"
+                );
+            }
+        }
+    }
+}

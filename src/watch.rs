@@ -1,0 +1,268 @@
+//! Reads the readings' broker's own count of the messages it has dropped, and says when it grows.
+//!
+//! What a broker drops because its limits are reached no gateway ever sees; it has acknowledged it to
+//! the sensor all the same. This is a client of its own, with a session that ends with its
+//! connection, so that it is never in the way of an intake. Nothing waits for it and nothing depends
+//! on it:
+//!
+//! - A broker that refuses it, or hangs up when it subscribes, is asked [`WATCH_REFUSALS_MAX`] times and
+//!   then left alone until the next start, with one debug line. Once it has granted the subscription
+//!   it is asked again, as is one that is away: ever more rarely ([`WATCH_PAUSE`]), without a word,
+//!   for a broker that is away is the intakes' to speak of.
+//! - A broker without such a counter grants the subscription and stays silent.
+//!
+//! The count is of all the broker's clients: a growth is *possible* loss. The first value is where
+//! counting begins; but one that was not retained is news that comes because it has changed: then one
+//! message at least was dropped just now. A value below the last is another count (the broker was
+//! started anew): counting begins there. What is dropped between such a start and the first value read
+//! of it is not seen.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::time::sleep;
+
+use crate::backoff::Backoff;
+use crate::clock;
+use crate::limits::{
+    CLOSE_MAX, CONNECT_MAX, REPEATED_WARNING_PAUSE, WATCH_PAUSE, WATCH_REFUSALS_MAX,
+};
+use crate::metrics::Metrics;
+use crate::mqtt::Error;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::{Incoming, Publish};
+use crate::mqtt::options::Options;
+use crate::mqtt::packet::{Hello, Packet};
+use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
+use crate::phase::{Phase, Watch};
+use crate::repeat::Repeated;
+
+/// Bytes of its read buffer. A larger message is read past.
+const BUFFER_BYTES: usize = 8 * 1024;
+
+/// Bytes that it holds, at most, beside what lies beneath MQTT.
+pub const BYTES: u64 = 4 * BUFFER_BYTES as u64;
+
+const HELLO: Hello =
+    Hello { clean_start: true, session_expiry: None, receive_max: None, packet_bytes_max: None };
+
+/// The client.
+#[derive(Debug)]
+pub struct Watcher {
+    options: Options,
+    metrics: Arc<Metrics>,
+    backoff: Backoff,
+    rng: SmallRng,
+    refusals: u32,
+    /// The subscription, on the connection of today; on any.
+    granted: bool,
+    ever_granted: bool,
+    count: Count,
+    /// Dropped, and not yet said.
+    unsaid: u64,
+    said: Repeated,
+}
+
+impl Watcher {
+    /// A client with these options.
+    pub fn new(options: Options, metrics: Arc<Metrics>, seed: u64) -> Self {
+        let (first, longest) = WATCH_PAUSE;
+        Self {
+            options,
+            metrics,
+            backoff: Backoff::new(first, longest),
+            rng: SmallRng::seed_from_u64(seed),
+            refusals: 0,
+            granted: false,
+            ever_granted: false,
+            count: Count::default(),
+            unsaid: 0,
+            said: Repeated::default(),
+        }
+    }
+
+    /// Watches until the gateway drains, or the broker will not have it.
+    pub async fn run(mut self, mut phase: Watch) {
+        loop {
+            let opened = tokio::select! {
+                biased;
+                () = phase.reached(Phase::Draining) => return,
+                opened = Connection::open(&self.options, &HELLO, BUFFER_BYTES) => opened,
+            };
+            let (since, stood) = (clock::now().instant, opened.is_ok());
+            let ended = match opened {
+                Ok((connection, _)) => self.serve(connection, &mut phase).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = ended else { return };
+            self.judge(&error, stood, since);
+            if self.refusals >= WATCH_REFUSALS_MAX {
+                tracing::debug!(client = self.options.client_id, %error, "not watching the broker");
+                return;
+            }
+            let pause = self.backoff.pause(&mut self.rng);
+            tokio::select! {
+                () = phase.reached(Phase::Draining) => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// What the end of a connection, or of an attempt, means for the next.
+    fn judge(&mut self, error: &Error, stood: bool, since: Instant) {
+        let lasted = clock::now().instant.saturating_duration_since(since);
+        if std::mem::take(&mut self.granted) && lasted >= WATCH_PAUSE.1 {
+            self.backoff.reset();
+        }
+        if !self.ever_granted && (stood || matches!(error, Error::Refused { .. })) {
+            self.refusals += 1;
+        }
+    }
+
+    /// One connection. `Ok` when the gateway drains.
+    async fn serve(&mut self, mut connection: Connection, phase: &mut Watch) -> Result<(), Error> {
+        connection.subscribe(DROPPED, 0, false)?;
+        loop {
+            tokio::select! {
+                biased;
+                () = phase.reached(Phase::Draining) => {
+                    connection.close(CLOSE_MAX).await;
+                    return Ok(());
+                }
+                turn = connection.turn(true) => {
+                    turn?;
+                    self.read(&mut connection)?;
+                }
+                () = sleep(CONNECT_MAX), if !self.granted => {
+                    return Err(Error::TimedOut(CONNECT_MAX));
+                }
+                () = sleep(REPEATED_WARNING_PAUSE), if self.unsaid > 0 => self.say(),
+            }
+        }
+    }
+
+    fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        while let Some(incoming) = connection.packet()? {
+            match incoming {
+                Incoming::Publish(publish) => self.take(&publish),
+                Incoming::Other(bytes) => match Connection::read(self.options.version, bytes)? {
+                    Packet::SubAck(Ok(_)) => (self.granted, self.ever_granted) = (true, true),
+                    Packet::SubAck(Err(reason)) => {
+                        let filter = DROPPED.to_owned();
+                        return Err(Error::SubscriptionRefused { filter, reason });
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, publish: &Publish<'_>) {
+        let value = std::str::from_utf8(publish.payload).ok().and_then(|text| text.parse().ok());
+        let Some(value) = value.filter(|_| publish.topic == DROPPED.as_bytes()) else { return };
+        let grown = self.count.read(value, publish.retain);
+        tracing::debug!(total = value, grown, "the broker's count of dropped messages");
+        if grown > 0 {
+            self.metrics.broker_dropped.add(grown);
+            self.unsaid += grown;
+            self.say();
+        }
+    }
+
+    fn say(&mut self) {
+        // How often it was said is of no interest: `dropped` holds what was left out.
+        if self.said.due(clock::now().instant).is_none() {
+            return;
+        }
+        tracing::warn!(
+            broker = %self.options.url,
+            dropped = std::mem::take(&mut self.unsaid),
+            total = self.count.last,
+            "possible loss outside the gateway: the broker has dropped messages of its clients, for its \
+             limits were reached; for Mosquitto take those of config/mosquitto.conf ({QUEUE_ROOM}), and \
+             ask `sluicegate doctor`"
+        );
+    }
+}
+
+/// The broker's count, from one value to the next.
+#[derive(Debug, Default)]
+struct Count {
+    last: Option<u64>,
+}
+
+impl Count {
+    /// By how much it has grown, at least.
+    fn read(&mut self, value: u64, retained: bool) -> u64 {
+        match self.last.replace(value) {
+            Some(last) => value.saturating_sub(last),
+            None => u64::from(!retained && value > 0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::options::{BrokerUrl, Tls, Version};
+    use std::time::Duration;
+
+    /// By how much the count has grown over these values; the first is retained if `retained`.
+    fn grown(retained: bool, values: &[u64]) -> u64 {
+        let mut count = Count::default();
+        let read = |(at, value): (usize, &u64)| count.read(*value, retained && at == 0);
+        values.iter().enumerate().map(read).sum()
+    }
+
+    #[test]
+    fn only_growth_between_two_values_is_loss() {
+        for (values, expected) in [
+            (&[0, 0, 0][..], 0),
+            (&[0, 70], 70),
+            (&[1000, 1000, 1003, 1010], 10),
+            // The broker was started anew.
+            (&[1000, 0, 0], 0),
+            (&[1000, 0, 5], 5),
+            (&[1000, 7, 9], 2),
+        ] {
+            assert_eq!(grown(true, values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_value_that_is_news_says_that_something_was_dropped() {
+        assert_eq!(grown(false, &[300, 305]), 1 + 5);
+        assert_eq!(grown(false, &[0, 5]), 5, "a broker that has just started");
+    }
+
+    #[test]
+    fn refusals_end_it_and_a_broker_that_is_away_does_not() {
+        let url = BrokerUrl::try_from("mqtt://localhost".to_owned()).unwrap();
+        let options = Options {
+            url,
+            version: Version::V5,
+            client_id: "gw-watch".into(),
+            username: None,
+            password_file: None,
+            keep_alive: Duration::from_secs(30),
+            tls: Tls::default(),
+        };
+        let mut watcher = Watcher::new(options, Arc::default(), 1);
+        let now = clock::now().instant;
+        for _ in 0..10 {
+            watcher.judge(&Error::TimedOut(Duration::ZERO), false, now);
+        }
+        assert_eq!(watcher.refusals, 0, "away");
+        watcher.judge(&Error::Closed, true, now);
+        watcher.judge(&Error::Refused { reason: String::new(), permanent: false }, false, now);
+        assert_eq!(watcher.refusals, 2, "hung up on when it subscribed, and refused");
+        (watcher.granted, watcher.ever_granted) = (true, true);
+        for _ in 0..10 {
+            watcher.judge(&Error::Closed, true, now);
+        }
+        assert_eq!(watcher.refusals, 2, "granted in between");
+    }
+}
