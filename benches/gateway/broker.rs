@@ -29,13 +29,6 @@ impl Mosquitto {
         Self { process, port, folder }
     }
 
-    /// Starts one at a port that has just become free.
-    pub(crate) fn at(port: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let started = (0..ATTEMPTS).find_map(|_| spawn_at(&folder, port));
-        Self { process: started.expect("mosquitto starts again"), port, folder }
-    }
-
     /// The setting that names it.
     pub(crate) fn url(&self) -> String {
         format!("url = \"mqtt://127.0.0.1:{}\"", self.port)
@@ -53,10 +46,6 @@ fn spawn(folder: &TempDir) -> Option<(Process, u16)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    spawn_at(folder, port).map(|process| (process, port))
-}
-
-fn spawn_at(folder: &TempDir, port: u16) -> Option<Process> {
     let config = folder.path().join("mosquitto.conf");
     let text = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n\
