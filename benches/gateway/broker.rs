@@ -61,7 +61,8 @@ fn spawn(folder: &TempDir) -> Option<(Process, u16)> {
         process.ended().is_some() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
     });
     // If another process has taken the port, ours has ended, or is about to.
-    (listens && !until(Duration::from_millis(20), || process.ended().is_some())).then_some(process)
+    (listens && !until(Duration::from_millis(20), || process.ended().is_some()))
+        .then_some((process, port))
 }
 
 fn program() -> &'static str {
