@@ -62,6 +62,8 @@ pub struct Publisher {
     /// Bytes of a packet beside its payload.
     wire_overhead_bytes: usize,
     next: u64,
+    /// Batches and dead letters given to it so far.
+    pub published: u64,
     batches: usize,
     letters: usize,
     outbox: Outbox,
@@ -86,6 +88,7 @@ impl Publisher {
             plan,
             books,
             next: 0,
+            published: 0,
             batches: 0,
             letters: 0,
             outbox: Outbox::default(),
@@ -141,6 +144,7 @@ impl Publisher {
     /// Publishes a batch or a dead letter and keeps it until it is acknowledged. Without a
     /// connection it waits in the window for the next; behind the spool, for its turn.
     pub fn publish(&mut self, flight: Flight) {
+        self.published += 1;
         let room = self.window_has_room();
         match &mut self.store {
             Some(store) if store.is_ahead() || !room => store.push(flight),

@@ -180,8 +180,13 @@ impl Worker {
     /// Puts taken records into batches for as long as batches can be published.
     fn encode(&mut self, now: Now) {
         let Some(mut taken) = self.taken.take() else { return };
+        let (mut room, mut published) = (self.publisher.has_room(), self.publisher.published);
         while let Some(record) = taken.chunk.records.get(taken.next) {
-            if !self.publisher.has_room() {
+            // Only what is published takes room: it need not be asked for each record.
+            if published != self.publisher.published {
+                (room, published) = (self.publisher.has_room(), self.publisher.published);
+            }
+            if !room {
                 self.taken = Some(taken);
                 return;
             }
