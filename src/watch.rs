@@ -32,9 +32,11 @@ use crate::limits::{
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::{Incoming, Publish};
+use crate::mqtt::frame::Incoming;
 use crate::mqtt::options::Options;
-use crate::mqtt::packet::{Hello, Packet};
+use crate::mqtt::outgoing::Hello;
+use crate::mqtt::packet::Packet;
+use crate::mqtt::publish::Publish;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;

@@ -24,7 +24,8 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::frame::{Inbound, Incoming};
 use super::options::{Options, Version};
-use super::packet::{self, Greeting, Hello, Outgoing, Packet, Refusal};
+use super::outgoing::{self, Hello, Outgoing};
+use super::packet::{self, Greeting, Packet, Refusal};
 use super::plain::{self, Plain};
 use super::transport::{self, Stream};
 use super::{Error, short};
@@ -75,7 +76,7 @@ impl Connection {
         let opening = async {
             let stream = transport::connect(options).await?;
             let mut connection = Self::new(stream, options, buffer_bytes);
-            packet::connect(&mut connection.outbound, options, hello)?;
+            outgoing::connect(&mut connection.outbound, options, hello)?;
             let greeting = connection.greeted(options).await?;
             Ok((connection, greeting))
         };
@@ -193,22 +194,22 @@ impl Connection {
 
     /// Queues a SUBSCRIBE.
     pub fn subscribe(&mut self, filter: &str, qos: u8, skip_retained: bool) -> Result<(), Error> {
-        packet::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
+        outgoing::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
     }
 
     /// Queues an UNSUBSCRIBE.
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
-        packet::unsubscribe(&mut self.outbound, self.version, filter)
+        outgoing::unsubscribe(&mut self.outbound, self.version, filter)
     }
 
     /// Queues a PUBLISH.
     pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
-        packet::publish(&mut self.outbound, self.version, packet_id, message)
+        outgoing::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
     /// Queues a PUBLISH that the broker is to retain.
     pub fn publish_retained(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
-        packet::publish_retained(&mut self.outbound, self.version, packet_id, message)
+        outgoing::publish_retained(&mut self.outbound, self.version, packet_id, message)
     }
 
     /// Queues a PINGREQ beside those that keep the connection alive.

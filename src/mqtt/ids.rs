@@ -16,7 +16,7 @@ pub(super) struct Ids {
 const RISING_WINDOWS: usize = 4;
 
 /// Most that may be unacknowledged and remembered together: half of all ids.
-const IDS_TRUSTED_MAX: usize = 1 << 15;
+pub(super) const IDS_TRUSTED_MAX: usize = 1 << 15;
 
 impl Ids {
     /// Notes the id of a message that was not sent before.
@@ -31,9 +31,11 @@ impl Ids {
         self.fell |= !rose;
     }
 
-    /// Whether the broker counts up, so that it gives no id away that was in use of late.
-    pub(super) fn are_counted_up(&self, window: usize) -> bool {
-        !self.fell && self.run > RISING_WINDOWS * window && 2 * window <= IDS_TRUSTED_MAX
+    /// Whether the broker counts up, so that it gives no id away that was in use of late: one of `window`
+    /// that were at once, or of the `remembered` before them.
+    pub(super) fn are_counted_up(&self, window: usize, remembered: usize) -> bool {
+        let trusted = window + remembered <= IDS_TRUSTED_MAX;
+        !self.fell && self.run > RISING_WINDOWS * window && trusted
     }
 }
 
@@ -49,10 +51,13 @@ mod tests {
 
     #[test]
     fn only_a_long_rise_is_counting_up() {
-        assert!(!after(1..=80).are_counted_up(20), "may be what was free at first");
-        assert!(after(1..=81).are_counted_up(20));
-        assert!(after((65_500..=65_535).chain(1..=60)).are_counted_up(20), "and begins again");
-        assert!(!after((1..=20).cycle().take(1000)).are_counted_up(20), "the lowest free");
-        assert!(!after((1..=65_535).cycle().take(200_000)).are_counted_up(20_000), "too wide");
+        assert!(!after(1..=80).are_counted_up(20, 20), "may be what was free at first");
+        assert!(after(1..=81).are_counted_up(20, 20));
+        assert!(after((65_500..=65_535).chain(1..=60)).are_counted_up(20, 20), "and begins again");
+        assert!(!after((1..=20).cycle().take(1000)).are_counted_up(20, 20), "the lowest free");
+        assert!(
+            !after((1..=65_535).cycle().take(200_000)).are_counted_up(20_000, 20_000),
+            "too wide"
+        );
     }
 }

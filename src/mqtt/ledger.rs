@@ -11,23 +11,19 @@
 //!   cannot have used it for another message, so this is the one we hold. It is bound to the new
 //!   epoch instead of being taken twice, and acknowledged at once if its record has settled
 //!   meanwhile. The digest guards against a broker that has forgotten more than it says.
-//! - A message whose PUBACK was *written before the cut* and lost with it: the ledger remembers as
-//!   many as a window holds. Such a packet id could stand for a new message that happens to say the
-//!   same, had the broker received the PUBACK and given the id away again. A broker that counts its
-//!   packet ids up, as Mosquitto does, gives none away within 65,535 messages; so where that has
-//!   been seen (`ids`), the message is known and only acknowledged again. Where it has not, the
-//!   message is taken again: losing is worse than repeating.
+//! - A message whose PUBACK was *written before the cut* and lost with it: known and only acknowledged
+//!   again, where that can be told (`unheard`); taken again, where it cannot.
 //!
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
 //! - only what came on the connection of today is acknowledged on it, in the order it came;
 //! - a settlement for an ordinal that has left is ignored;
 //! - the number of entries is bounded by the queue's places and the window, because each entry is a
-//!   held record or waits behind one; what is remembered beside them is bounded by the window.
+//!   held record or waits behind one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::ids::Ids;
+use super::unheard::Unheard;
 use crate::settlement::{Outcome, Run};
 
 /// What an entering message is.
@@ -59,13 +55,7 @@ pub struct Ledger {
     /// What came on the connection of today and is not acknowledged, in the order it came: what the
     /// broker counts against its window.
     arrived: VecDeque<u64>,
-    /// The last acknowledgements written in this session, by packet id and digest, oldest first.
-    acknowledged: VecDeque<(u16, u64)>,
-    /// As many as the broker may have unacknowledged.
-    acknowledged_max: usize,
-    /// Those of earlier connections, which may have been lost with them, by packet id.
-    unheard: HashMap<u16, u64>,
-    ids: Ids,
+    unheard: Unheard,
     /// Those of QoS 2 among what arrived: answered with PUBREC.
     twofold: HashSet<u16>,
 }
@@ -88,10 +78,7 @@ impl Ledger {
             entries: VecDeque::new(),
             unbound: HashMap::new(),
             arrived: VecDeque::new(),
-            acknowledged: VecDeque::new(),
-            acknowledged_max: window,
-            unheard: HashMap::new(),
-            ids: Ids::default(),
+            unheard: Unheard::new(window),
             twofold: HashSet::new(),
         }
     }
@@ -99,15 +86,13 @@ impl Ledger {
     /// Begins an epoch. Returns how many messages were held for a session that is lost.
     pub fn connect(&mut self, session_present: bool) -> usize {
         self.unbound.clear();
-        self.unheard.clear();
         self.arrived.clear();
         self.twofold.clear();
         let open = self.entries.iter().filter(|entry| !entry.gone).count();
         if !session_present {
             self.first += self.entries.len() as u64;
             self.entries.clear();
-            self.acknowledged.clear();
-            self.ids = Ids::default();
+            self.unheard.forget();
             return open;
         }
         let held = (self.first..).zip(&self.entries).filter(|(_, entry)| !entry.gone);
@@ -118,9 +103,7 @@ impl Ledger {
                 self.give_up(older);
             }
         }
-        if self.ids.are_counted_up(self.acknowledged_max) {
-            self.unheard.extend(self.acknowledged.iter().copied());
-        }
+        self.unheard.resume();
         0
     }
 
@@ -135,7 +118,7 @@ impl Ledger {
             return Entered::Known;
         }
         if !dup {
-            self.ids.fresh(packet_id);
+            self.unheard.fresh(packet_id);
         }
         if let Some(ordinal) = self.unbound.remove(&packet_id) {
             self.give_up(ordinal);
@@ -177,10 +160,7 @@ impl Ledger {
             let (packet_id, digest) = (entry.packet_id, entry.digest);
             let twofold = !self.twofold.is_empty() && self.twofold.remove(&packet_id);
             write(packet_id, if twofold { Answer::PubRec } else { Answer::PubAck });
-            if self.acknowledged.len() >= self.acknowledged_max {
-                self.acknowledged.pop_front();
-            }
-            self.acknowledged.push_back((packet_id, digest));
+            self.unheard.acknowledged(packet_id, digest);
             self.arrived.pop_front();
             count += 1;
         }
@@ -211,8 +191,7 @@ impl Ledger {
 
     fn bind(&mut self, ordinal: u64) {
         self.arrived.push_back(ordinal);
-        // MQTT 3.1.1 has no word for a window: this is what the broker allows at least.
-        self.acknowledged_max = self.acknowledged_max.max(self.arrived.len());
+        self.unheard.saw_open(self.arrived.len());
     }
 
     fn has_arrived(&self, packet_id: u16, digest: u64) -> bool {
@@ -236,10 +215,9 @@ impl Ledger {
 
     /// Notes that a message whose acknowledgement was lost must be acknowledged again.
     fn was_unheard(&mut self, packet_id: u16, digest: u64) -> bool {
-        if self.unbound.contains_key(&packet_id) || self.unheard.get(&packet_id) != Some(&digest) {
+        if self.unbound.contains_key(&packet_id) || !self.unheard.take(packet_id, digest) {
             return false;
         }
-        self.unheard.remove(&packet_id);
         self.arrive(packet_id, digest, true);
         true
     }
@@ -249,7 +227,7 @@ impl Ledger {
         if self.unbound.is_empty() && self.unheard.is_empty() {
             return;
         }
-        self.unheard.clear();
+        self.unheard.end_of_repeats();
         let rest: Vec<u64> = self.unbound.drain().map(|(_, ordinal)| ordinal).collect();
         for ordinal in rest {
             self.give_up(ordinal);
@@ -270,343 +248,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settlement::SourceIndex;
-    use proptest::prelude::*;
-
-    fn run(first: u64, count: u64) -> Run {
-        Run { source: SourceIndex(0), first, count }
-    }
-
-    fn acknowledged(ledger: &mut Ledger) -> Vec<u16> {
-        let mut ids = Vec::new();
-        ledger.acknowledge(|id, _| ids.push(id));
-        ids
-    }
-
-    fn ledger_with(ids: &[u16]) -> Ledger {
-        let mut ledger = Ledger::new(20);
-        ledger.connect(false);
-        for &id in ids {
-            assert!(matches!(ledger.enter(id, false, u64::from(id)), Entered::New(_)));
-        }
-        ledger
-    }
-
-    #[test]
-    fn acknowledgements_leave_in_order_of_arrival() {
-        let mut ledger = ledger_with(&[7, 3, 9]);
-        ledger.settle(run(1, 2), Outcome::Delivered);
-        assert_eq!(acknowledged(&mut ledger), [] as [u16; 0]);
-        ledger.settle(run(0, 1), Outcome::DeadLettered);
-        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![7, 3, 9], 0));
-    }
-
-    #[test]
-    fn abandoned_records_are_not_acknowledged() {
-        let mut ledger = ledger_with(&[1]);
-        ledger.settle(run(0, 1), Outcome::Abandoned);
-        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![], 1));
-    }
-
-    #[test]
-    fn a_resumed_session_binds_what_is_held_and_acknowledges_what_has_settled() {
-        let mut ledger = ledger_with(&[1, 2, 3]);
-        ledger.settle(run(0, 1), Outcome::Delivered);
-        assert_eq!(ledger.connect(true), 0);
-        assert_eq!(acknowledged(&mut ledger), [] as [u16; 0], "not before the broker asks again");
-        for id in [1, 2, 3] {
-            assert_eq!(ledger.enter(id, true, u64::from(id)), Entered::Known);
-        }
-        assert_eq!(acknowledged(&mut ledger), [1]);
-        ledger.settle(run(1, 2), Outcome::Delivered);
-        assert_eq!(acknowledged(&mut ledger), [2, 3]);
-        assert_eq!(ledger.enter(1, false, 1), Entered::New(3));
-    }
-
-    #[test]
-    fn a_lost_session_forgets_and_late_settlements_are_ignored() {
-        let mut ledger = ledger_with(&[1, 2]);
-        assert_eq!(ledger.connect(false), 2);
-        assert_eq!(ledger.enter(1, false, 99), Entered::New(2));
-        ledger.settle(run(0, 2), Outcome::Delivered);
-        assert_eq!(acknowledged(&mut ledger), [] as [u16; 0]);
-        ledger.settle(run(2, 1), Outcome::Delivered);
-        assert_eq!(acknowledged(&mut ledger), [1]);
-    }
-
-    #[test]
-    fn another_message_under_a_known_id_is_taken() {
-        let mut ledger = ledger_with(&[5]);
-        ledger.connect(true);
-        assert_eq!(ledger.enter(5, true, 1234), Entered::New(1));
-    }
-
-    #[test]
-    fn a_message_whose_acknowledgement_may_be_lost_does_not_unbind_what_is_held() {
-        let mut ledger = ledger_with(&[1, 2, 3]);
-        ledger.settle(run(0, 1), Outcome::Delivered);
-        assert_eq!(acknowledged(&mut ledger), [1], "written, and lost with the link");
-        ledger.connect(true);
-        assert_eq!(ledger.enter(1, true, 1), Entered::New(3));
-        assert_eq!(ledger.enter(2, true, 2), Entered::Known);
-        assert_eq!(ledger.enter(3, true, 3), Entered::Known);
-        ledger.settle(run(1, 3), Outcome::Delivered);
-        assert_eq!(acknowledged(&mut ledger), [1, 2, 3], "as they came");
-    }
-
-    #[test]
-    fn what_a_broker_sends_again_on_a_timer_is_known() {
-        let mut ledger = ledger_with(&[1, 2]);
-        assert_eq!(ledger.enter(1, true, 1), Entered::Known);
-        ledger.settle(run(0, 2), Outcome::Delivered);
-        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![1, 2], 0));
-    }
-
-    #[test]
-    fn a_session_restored_from_the_past_is_served() {
-        let mut ledger = ledger_with(&[1, 2, 3]);
-        ledger.connect(true);
-        for id in [1, 2, 3] {
-            assert!(matches!(ledger.enter(id, true, 77), Entered::New(_)));
-        }
-        ledger.settle(run(0, 6), Outcome::Delivered);
-        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![1, 2, 3], 0));
-    }
-
-    #[test]
-    fn what_does_not_come_again_does_not_block_what_does() {
-        let mut ledger = ledger_with(&[1, 2, 3]);
-        ledger.connect(true);
-        assert_eq!(ledger.enter(2, true, 2), Entered::Known);
-        assert_eq!(ledger.enter(8, false, 8), Entered::New(3));
-        ledger.settle(run(0, 4), Outcome::Delivered);
-        assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![2, 8], 0));
-    }
-
-    #[test]
-    fn lost_acknowledgements_are_known_where_ids_count_up_and_taken_again_where_they_do_not() {
-        for (counts_up, expected) in [(true, Entered::Known), (false, Entered::New(100))] {
-            let mut ledger = Ledger::new(10);
-            ledger.connect(false);
-            let id = |n: u16| if counts_up { n + 1 } else { n % 10 + 1 };
-            for (n, id) in (0..100_u16).map(|n| (n, id(n))) {
-                assert_eq!(ledger.enter(id, false, 7), Entered::New(u64::from(n)));
-                ledger.settle(run(u64::from(n), 1), Outcome::Delivered);
-                assert_eq!(acknowledged(&mut ledger), [id]);
-            }
-            ledger.connect(true);
-            let last = if counts_up { 100 } else { 10 };
-            assert_eq!(ledger.enter(last, true, 7), expected);
-            let again = if counts_up { vec![100] } else { vec![] };
-            assert_eq!(acknowledged(&mut ledger), again);
-        }
-    }
-
-    /// How a model broker gives out packet ids.
-    #[derive(Debug, Clone, Copy)]
-    enum Giving {
-        CountsUp,
-        LowestFree,
-        LastFreed,
-    }
-
-    #[derive(Debug)]
-    struct Model {
-        giving: Giving,
-        window: usize,
-        /// (packet id, which message), in the order they were sent first.
-        unacked: Vec<(u16, u64)>,
-        freed: Vec<u16>,
-        counter: u16,
-        messages: u64,
-    }
-
-    impl Model {
-        fn send(&mut self) -> Option<(u16, u64)> {
-            if self.unacked.len() >= self.window {
-                return None;
-            }
-            let used = |id: &u16| self.unacked.iter().any(|it| it.0 == *id);
-            let id = match self.giving {
-                Giving::CountsUp => {
-                    self.counter = self.counter % 65_535 + 1;
-                    self.counter
-                }
-                Giving::LowestFree => (1..=u16::MAX).find(|id| !used(id)).unwrap(),
-                Giving::LastFreed => self.freed.pop().unwrap_or_else(|| {
-                    self.counter += 1;
-                    self.counter
-                }),
-            };
-            self.messages += 1;
-            self.unacked.push((id, self.messages));
-            Some((id, self.messages))
-        }
-
-        fn acknowledged(&mut self, id: u16) {
-            let at = self.unacked.iter().position(|it| it.0 == id);
-            self.unacked.remove(at.expect("only what is unacknowledged is acknowledged"));
-            self.freed.push(id);
-        }
-    }
-
-    #[derive(Debug, Clone)]
-    enum Fate {
-        Send(usize),
-        Settle(usize),
-        /// The broker hears so many of the last acknowledgements, then sends on, and the link is cut
-        /// before we have read any of that.
-        Cut {
-            heard: usize,
-            unread: usize,
-        },
-    }
-
-    fn fates() -> impl Strategy<Value = Vec<Fate>> {
-        let fate = prop_oneof![
-            5 => (1_usize..8).prop_map(Fate::Send),
-            5 => (1_usize..8).prop_map(Fate::Settle),
-            1 => (0_usize..8, 0_usize..8).prop_map(|(heard, unread)| Fate::Cut { heard, unread }),
-        ];
-        prop::collection::vec(fate, 1..200)
-    }
-
-    fn givings() -> impl Strategy<Value = Giving> {
-        prop_oneof![Just(Giving::CountsUp), Just(Giving::LowestFree), Just(Giving::LastFreed)]
-    }
-
-    proptest! {
-        /// Every message says the same, so only the ids tell. Whatever the broker, a message is
-        /// only known if it was taken: nothing is lost. Once a broker is seen to count up, nothing
-        /// is taken twice.
-        #[test]
-        fn no_message_is_mistaken_for_another(fates in fates(), giving in givings(), window in 2_usize..8) {
-            let mut broker = Model { giving, window, unacked: Vec::new(), freed: Vec::new(), counter: 0, messages: 0 };
-            let mut ledger = Ledger::new(window);
-            ledger.connect(false);
-            let mut taken = HashSet::new();
-            let mut unsettled = VecDeque::new();
-            // Acknowledgements on their way to the broker.
-            let mut under_way = VecDeque::new();
-            for fate in fates {
-                match fate {
-                    Fate::Send(count) => for _ in 0..count {
-                        while let Some(id) = under_way.pop_front() {
-                            broker.acknowledged(id);
-                        }
-                        let Some((id, message)) = broker.send() else { break };
-                        let Entered::New(ordinal) = ledger.enter(id, false, 7) else { panic!("new messages are taken") };
-                        taken.insert(message);
-                        unsettled.push_back(ordinal);
-                    },
-                    Fate::Settle(count) => for _ in 0..count {
-                        let Some(ordinal) = unsettled.pop_front() else { break };
-                        ledger.settle(run(ordinal, 1), Outcome::Delivered);
-                    },
-                    Fate::Cut { heard, unread } => {
-                        for id in under_way.drain(..).take(heard) {
-                            broker.acknowledged(id);
-                        }
-                        for _ in 0..unread {
-                            broker.send();
-                        }
-                        let sure = ledger.ids.are_counted_up(ledger.acknowledged_max);
-                        ledger.connect(true);
-                        for (id, message) in broker.unacked.clone() {
-                            match ledger.enter(id, true, 7) {
-                                Entered::Known => prop_assert!(taken.contains(&message), "lost"),
-                                Entered::New(ordinal) => {
-                                    let first = taken.insert(message);
-                                    prop_assert!(first || !sure, "taken twice");
-                                    unsettled.push_back(ordinal);
-                                }
-                            }
-                        }
-                    }
-                }
-                ledger.acknowledge(|id, _| under_way.push_back(id));
-            }
-        }
-    }
-
-    #[test]
-    fn messages_of_qos_2_are_answered_with_pubrec() {
-        let mut ledger = Ledger::new(20);
-        ledger.connect(true);
-        ledger.expect_qos_2(4);
-        assert_eq!(ledger.enter(4, true, 4), Entered::New(0));
-        assert_eq!(ledger.enter(5, false, 5), Entered::New(1));
-        ledger.settle(run(0, 2), Outcome::Delivered);
-        let mut answers = Vec::new();
-        ledger.acknowledge(|id, answer| answers.push((id, answer)));
-        assert_eq!(answers, [(4, Answer::PubRec), (5, Answer::PubAck)]);
-        assert!(!ledger.waits());
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Send,
-        Settle(usize),
-        Cut { lost: bool },
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            4 => Just(Step::Send),
-            3 => (0_usize..50).prop_map(Step::Settle),
-            1 => prop::bool::weighted(0.3).prop_map(|lost| Step::Cut { lost }),
-        ];
-        prop::collection::vec(step, 1..120)
-    }
-
-    proptest! {
-        /// A broker in twenty lines: sends with growing ids, drops a message when it is
-        /// acknowledged, sends the rest again after a cut. Nothing is acknowledged before its
-        /// record settled, nothing acknowledged out of order, nothing held is taken twice.
-        #[test]
-        fn no_message_is_acknowledged_before_it_is_safe(steps in steps()) {
-            let mut ledger = Ledger::new(20);
-            ledger.connect(false);
-            let (mut unacked, mut taken) = (Vec::<(u16, u64)>::new(), Vec::new());
-            let (mut ordinals, mut safe) = (HashMap::new(), HashSet::new());
-            let mut next = 0_u16;
-            for step in steps {
-                match step {
-                    Step::Send => {
-                        next += 1;
-                        let digest = u64::from(next) * 31;
-                        let entered = ledger.enter(next, false, digest);
-                        prop_assert!(matches!(entered, Entered::New(_)));
-                        let Entered::New(ordinal) = entered else { unreachable!() };
-                        unacked.push((next, digest));
-                        ordinals.insert(next, ordinal);
-                        taken.push((ordinal, next));
-                    }
-                    Step::Settle(pick) if !taken.is_empty() => {
-                        let (ordinal, id) = taken.remove(pick % taken.len());
-                        ledger.settle(run(ordinal, 1), Outcome::Delivered);
-                        safe.insert(id);
-                    }
-                    Step::Settle(_) => {}
-                    Step::Cut { lost } => {
-                        ledger.connect(!lost);
-                        if lost {
-                            unacked.clear();
-                        }
-                        for (id, digest) in &unacked {
-                            prop_assert_eq!(ledger.enter(*id, true, *digest), Entered::Known);
-                        }
-                    }
-                }
-                let acks = acknowledged(&mut ledger);
-                let expected: Vec<u16> = unacked.iter().map(|it| it.0)
-                    .take_while(|id| safe.contains(id)).collect();
-                prop_assert_eq!(&acks, &expected);
-                unacked.drain(..acks.len());
-                prop_assert_eq!(ledger.open(), unacked.len());
-            }
-        }
-    }
-}
+mod tests;

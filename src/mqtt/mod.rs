@@ -15,8 +15,11 @@
 //! | `options` | where the broker is and who we are |
 //! | `transport` | TCP, TLS |
 //! | `websocket` | WebSocket above them |
-//! | `frame` | cutting the byte stream into packets; PUBLISH without a copy |
-//! | `packet` | all other packets, by rumqttc |
+//! | `frame` | cutting the byte stream into packets |
+//! | `publish` | a PUBLISH that came, without a copy |
+//! | `packet` | all other packets that come, by rumqttc |
+//! | `answer` | what a broker says to a publish |
+//! | `outgoing` | packets that go, by rumqttc |
 //! | `reason` | reason codes in words |
 //! | `plain` | small messages without properties |
 //! | `short` | packets of a few bytes |
@@ -24,6 +27,7 @@
 //! | `session` | getting a connection, as often as it takes |
 //! | `ids` | how a broker chooses packet ids |
 //! | `system` | what a broker says of itself |
+//! | `unheard` | acknowledgements that may have been lost with a connection |
 //! | `ledger` | which reading waits for which PUBACK |
 
 pub mod answer;
@@ -32,15 +36,20 @@ pub mod frame;
 mod ids;
 pub mod ledger;
 pub mod options;
+pub mod outgoing;
 pub mod packet;
 pub mod plain;
+pub mod publish;
 mod reason;
 pub mod session;
 mod short;
 pub mod system;
 pub mod topic;
 pub mod transport;
+mod unheard;
 mod websocket;
+
+pub use self::unheard::WINDOWS_REMEMBERED;
 
 /// Why there is no connection, or no longer.
 #[derive(Debug, thiserror::Error)]

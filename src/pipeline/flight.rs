@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::books::Books;
 use super::parts::{BatchName, Fit, Parts};
-use crate::mqtt::packet::Outgoing;
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::topic::Topic;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;

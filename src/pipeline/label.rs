@@ -19,7 +19,7 @@ use super::parts::{BatchName, batch_properties};
 use super::plan::Plan;
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
-use crate::mqtt::packet::Outgoing;
+use crate::mqtt::outgoing::Outgoing;
 use crate::registry::Row;
 use crate::settlement::SensorIndex;
 use crate::sink::dead_letter;

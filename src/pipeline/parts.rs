@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
-use crate::mqtt::packet::Outgoing;
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::topic::Topic;
 use crate::record::Reason;
 use crate::settlement::{Outcome, Share};

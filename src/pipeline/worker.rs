@@ -25,7 +25,7 @@ use crate::batch::{self, Batcher, Seal};
 use crate::clock::{self, Now};
 use crate::codec::{Head, RecordWriter, View};
 use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
-use crate::mqtt::packet::Outgoing;
+use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::registry::Row;

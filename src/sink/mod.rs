@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::mqtt::Error;
 use crate::mqtt::answer::Answer;
-use crate::mqtt::packet::Outgoing;
+use crate::mqtt::outgoing::Outgoing;
 
 pub mod dead_letter;
 pub mod mqtt;

@@ -13,6 +13,7 @@ use crate::limits::{
     Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX,
     TOPIC_REMEMBERED_BYTES_MAX, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
+use crate::mqtt::WINDOWS_REMEMBERED;
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
@@ -302,6 +303,8 @@ impl Plan {
         budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
         budget.add("queue: records (queue.records_max)", 3 * records * record);
         budget.add("queue: what waits for acknowledgement", 2 * records * LEDGER_ENTRY_BYTES);
+        let windows = intakes * u64::from(self.window_each()) * WINDOWS_REMEMBERED as u64;
+        budget.add("acknowledgements remembered", windows * ACKNOWLEDGEMENT_BYTES);
         // Each whole and in parts; the open batch twice, as records and as payload.
         budget.add("window (output.window_batches)", (2 * batches + 3) * (batch + receipts));
         if self.spool.path.is_some() {
@@ -335,6 +338,9 @@ const RECEIPT_BYTES: u64 = 64;
 /// A message's entry in a ledger, with its place in the map of a resumed session.
 const LEDGER_ENTRY_BYTES: u64 = 72;
 
+/// An acknowledgement that is remembered, in a buffer that grows and in the map of a resumed session.
+const ACKNOWLEDGEMENT_BYTES: u64 = 64;
+
 /// A dead letter in flight, at worst all escapes.
 const DEAD_LETTER_BYTES: u64 = 32 * 1024;
 
@@ -354,7 +360,7 @@ const PROGRAM_BYTES: u64 = 16 << 20;
 /// A publication's bytes on the wire beside its payload, at most, for `sink` to compare with the
 /// broker's Maximum Packet Size.
 pub fn wire_overhead_bytes(topic: &Topic, gateway: &str) -> usize {
-    crate::mqtt::packet::PUBLISH_OVERHEAD_BYTES + topic.as_str().len() + 3 * gateway.len()
+    crate::mqtt::outgoing::PUBLISH_OVERHEAD_BYTES + topic.as_str().len() + 3 * gateway.len()
 }
 
 /// The output's client reads only acknowledgements.

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::mqtt::packet::Outgoing;
+use crate::mqtt::outgoing::Outgoing;
 use crate::spool::faulty_disk::{Disk, Fault};
 
 /// Schedules of one run of the tests.

@@ -5,7 +5,7 @@
 
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::mqtt::frame::Publish;
+use crate::mqtt::publish::Publish;
 use crate::registry::Row;
 use crate::repeat::Repeated;
 use crate::series::Seen;

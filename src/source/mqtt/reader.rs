@@ -17,10 +17,10 @@ use crate::limits::{
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::Publish;
 use crate::mqtt::ledger::{Entered, Ledger};
 use crate::mqtt::options::Version;
 use crate::mqtt::packet::{Packet, is_put_off};
+use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
 use crate::record::{Body, Chunk, Reason, Record, Span};

@@ -14,7 +14,7 @@ use super::scene::{QUIET, Scene};
 use super::verdict::{Finding, Software, grouped};
 use crate::mqtt::Error;
 use crate::mqtt::options::Version;
-use crate::mqtt::packet::Hello;
+use crate::mqtt::outgoing::Hello;
 
 /// Pings sent while the window is full.
 const PINGS: u32 = 3;

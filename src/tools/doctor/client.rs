@@ -15,9 +15,11 @@ use crate::limits::CLOSE_MAX;
 use crate::mqtt::Error;
 use crate::mqtt::answer::Answer;
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::{Incoming, Publish};
+use crate::mqtt::frame::Incoming;
 use crate::mqtt::options::{Options, Version};
-use crate::mqtt::packet::{Greeting, Hello, Outgoing, Packet};
+use crate::mqtt::outgoing::{Hello, Outgoing};
+use crate::mqtt::packet::{Greeting, Packet};
+use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Topic;
 
 /// How long the broker may take for an answer; then the connection counts as lost.

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::verdict::Software;
 use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
-use crate::mqtt::packet::Hello;
+use crate::mqtt::outgoing::Hello;
 use crate::mqtt::topic::Topic;
 use crate::pipeline::plan::{Broker, Plan};
 

@@ -14,7 +14,8 @@ use super::verdict::{Finding, Software, grouped};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::Error;
 use crate::mqtt::answer::Answer;
-use crate::mqtt::packet::{self, Greeting};
+use crate::mqtt::outgoing;
+use crate::mqtt::packet::Greeting;
 use crate::mqtt::topic::Topic;
 use crate::pipeline::plan::wire_overhead_bytes;
 
@@ -120,7 +121,7 @@ async fn published(mut client: Client, topic: &Topic, payload: Bytes) -> Result<
 /// A payload that makes a packet of `bytes`, or up to three less.
 fn payload(scene: &Scene<'_>, topic: &Topic, bytes: u32) -> Result<Bytes, Error> {
     let mut empty = BytesMut::new();
-    packet::publish(&mut empty, scene.broker.version, 1, &message(topic, Bytes::new()))?;
+    outgoing::publish(&mut empty, scene.broker.version, 1, &message(topic, Bytes::new()))?;
     // The length field has one byte here and up to four there.
     Ok(vec![b'.'; (bytes as usize).saturating_sub(empty.len() + 3)].into())
 }

@@ -20,7 +20,7 @@ use super::numbers::Numbers;
 use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::limits::SENSOR_ID_BYTES_MAX;
-use crate::mqtt::frame::Publish;
+use crate::mqtt::publish::Publish;
 
 /// Reasons of dead letters that are told apart; letters with further ones count as `(others)`.
 const REASONS_MAX: usize = 64;

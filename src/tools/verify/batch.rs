@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::codec::Format;
-use crate::mqtt::frame::{Publish, user_property};
+use crate::mqtt::publish::{Publish, user_property};
 
 /// Batches that are remembered. A batch that comes again after as many others is not recognised: its
 /// records count as duplicated.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::{Format, Head};
-use crate::mqtt::frame::Publish;
+use crate::mqtt::publish::Publish;
 use crate::tools::verify::audit::Rules;
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -172,7 +172,7 @@ fn what_is_no_batch_is_unreadable_and_dead_letters_are_counted_by_reason() {
     for payload in [&b"hello"[..], b"{}", b""] {
         audit.take_batch(&publish(payload, &[]), AT);
     }
-    let cut = crate::mqtt::frame::Cut { bytes: 9, sha256: [0; 32] };
+    let cut = crate::mqtt::publish::Cut { bytes: 9, sha256: [0; 32] };
     audit.take_batch(&Publish { cut: Some(cut), ..publish(b"[{}]", &[]) }, AT);
     audit.take_batch(&Publish { retain: true, ..publish(b"old", &[]) }, AT);
     for payload in [r#"{"reason":"malformed"}"#, r#"{"reason":"oversize"}"#, "?", "?"] {

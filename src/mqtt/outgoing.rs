@@ -1,0 +1,186 @@
+//! Packets that go, by rumqttc's codec, for both protocol versions. PUBACK and the like are `short`.
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::QoS as QoS5;
+use rumqttc::v5::mqttbytes::v5;
+
+use super::Error;
+use super::options::{Options, Version};
+use super::packet::protocol;
+use super::topic::Topic;
+
+/// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
+/// packet id, content type. Rounded up.
+pub const PUBLISH_OVERHEAD_BYTES: usize = 256;
+
+/// What we say in CONNECT.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    /// Begin a new session.
+    pub clean_start: bool,
+    /// How long the broker keeps the session after the connection has ended, in seconds.
+    pub session_expiry: Option<u32>,
+    /// Receive Maximum: unacknowledged messages we take.
+    pub receive_max: Option<u16>,
+    /// Maximum Packet Size: the broker withholds larger ones.
+    pub packet_bytes_max: Option<u32>,
+}
+
+/// A publish of ours.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where to.
+    pub topic: Topic,
+    /// 0 or 1.
+    pub qos: u8,
+    /// The payload.
+    pub payload: Bytes,
+    /// MQTT 5: what it is.
+    pub content_type: &'static str,
+    /// MQTT 5: user properties.
+    pub properties: Vec<(String, String)>,
+}
+
+/// Writes CONNECT.
+pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(), Error> {
+    let keep_alive = u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX);
+    let login = options.login()?;
+    if options.version == Version::V3 {
+        let mut connect = v4::Connect::new(options.client_id.clone());
+        connect.keep_alive = keep_alive;
+        connect.clean_session = hello.clean_start;
+        connect.login = login.map(|(username, password)| v4::Login::new(username, password));
+        return written(v4::Packet::Connect(connect).write(out, usize::MAX));
+    }
+    let mut properties = v5::ConnectProperties::new();
+    properties.session_expiry_interval = hello.session_expiry;
+    properties.receive_maximum = hello.receive_max;
+    properties.max_packet_size = hello.packet_bytes_max;
+    let connect = v5::Connect {
+        keep_alive,
+        client_id: options.client_id.clone(),
+        clean_start: hello.clean_start,
+        properties: Some(properties),
+    };
+    let login = login.map(|(username, password)| v5::Login::new(username, password));
+    written(v5::Packet::Connect(connect, None, login).write(out, None))
+}
+
+/// Writes SUBSCRIBE for one filter. With `skip_retained` the broker need not send retained
+/// messages.
+pub fn subscribe(
+    out: &mut BytesMut,
+    version: Version,
+    filter: &str,
+    qos: u8,
+    skip_retained: bool,
+) -> Result<(), Error> {
+    if version == Version::V3 {
+        let qos = if qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
+        let mut subscribe = v4::Subscribe::new(filter, qos);
+        subscribe.pkid = SUBSCRIBE_ID;
+        return written(v4::Packet::Subscribe(subscribe).write(out, usize::MAX));
+    }
+    let mut wanted = v5::Filter::new(filter, qos5(qos));
+    // A shared subscription gets no retained messages; asking how is a protocol error there.
+    if skip_retained && !filter.starts_with("$share/") {
+        wanted.retain_forward_rule = v5::RetainForwardRule::Never;
+    } else if !filter.starts_with("$share/") {
+        // A session that is resumed has had them.
+        wanted.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
+    }
+    let mut subscribe = v5::Subscribe::new(wanted, None);
+    subscribe.pkid = SUBSCRIBE_ID;
+    written(v5::Packet::Subscribe(subscribe).write(out, None))
+}
+
+/// Writes UNSUBSCRIBE for one filter.
+pub fn unsubscribe(out: &mut BytesMut, version: Version, filter: &str) -> Result<(), Error> {
+    if version == Version::V3 {
+        let mut unsubscribe = v4::Unsubscribe::new(filter);
+        unsubscribe.pkid = UNSUBSCRIBE_ID;
+        return written(v4::Packet::Unsubscribe(unsubscribe).write(out, usize::MAX));
+    }
+    let mut unsubscribe = v5::Unsubscribe::new(filter, None);
+    unsubscribe.pkid = UNSUBSCRIBE_ID;
+    written(v5::Packet::Unsubscribe(unsubscribe).write(out, None))
+}
+
+/// The packet id of our only UNSUBSCRIBE on a connection.
+const UNSUBSCRIBE_ID: u16 = 2;
+
+/// The packet id of our only SUBSCRIBE on a connection that publishes nothing.
+const SUBSCRIBE_ID: u16 = 1;
+
+/// Writes PUBLISH.
+pub fn publish(
+    out: &mut BytesMut,
+    version: Version,
+    packet_id: u16,
+    message: &Outgoing,
+) -> Result<(), Error> {
+    if version == Version::V3 {
+        let qos =
+            if message.qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
+        let topic = message.topic.as_str();
+        let mut publish = v4::Publish::from_bytes(topic, qos, message.payload.clone());
+        publish.pkid = packet_id;
+        return written(v4::Packet::Publish(publish).write(out, usize::MAX));
+    }
+    let properties = v5::PublishProperties {
+        content_type: Some(message.content_type.to_owned()),
+        user_properties: message.properties.clone(),
+        ..Default::default()
+    };
+    let topic = message.topic.as_str();
+    let qos = qos5(message.qos);
+    let mut publish = v5::Publish::new(topic, qos, message.payload.clone(), Some(properties));
+    publish.pkid = packet_id;
+    written(v5::Packet::Publish(publish).write(out, None))
+}
+
+/// Writes PUBLISH of a message that the broker is to keep for who subscribes later; with an empty
+/// payload it forgets the one it has.
+pub fn publish_retained(
+    out: &mut BytesMut,
+    version: Version,
+    packet_id: u16,
+    message: &Outgoing,
+) -> Result<(), Error> {
+    let start = out.len();
+    publish(out, version, packet_id, message)?;
+    if let Some(first) = out.get_mut(start) {
+        // RETAIN is the lowest bit of the first byte (MQTT 5 §3.3.1.3).
+        *first |= 1;
+    }
+    Ok(())
+}
+
+fn qos5(qos: u8) -> QoS5 {
+    if qos == 0 { QoS5::AtMostOnce } else { QoS5::AtLeastOnce }
+}
+
+fn written<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
+    result.map(|_| ()).map_err(protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retained_publish_differs_in_its_flag() {
+        let topic = Topic::try_from("a".to_owned()).unwrap();
+        let payload = Bytes::from_static(b"x");
+        let message =
+            Outgoing { topic, qos: 1, payload, content_type: "text/plain", properties: Vec::new() };
+        for version in [Version::V3, Version::V5] {
+            let (mut plain, mut kept) = (BytesMut::from(&b"before"[..]), BytesMut::from("before"));
+            publish(&mut plain, version, 7, &message).unwrap();
+            publish_retained(&mut kept, version, 7, &message).unwrap();
+            assert_eq!((plain[6], kept[6]), (0x32, 0x33));
+            assert_eq!((&plain[..6], &plain[7..]), (&kept[..6], &kept[7..]));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Acknowledgements that were written before a cut and may have been lost with it.
+//!
+//! When a session resumes, the broker sends again what it has had no PUBACK for. If ours was on its
+//! way, the message comes again though it has settled. Its packet id alone says nothing: had the broker
+//! received the PUBACK, it could have given the id to a new message that happens to say the same. A
+//! broker that counts its packet ids up, as Mosquitto does, gives none away within 65,535 messages; so
+//! where that has been seen ([`Ids`]), the message is known. Where it has not, it is taken again:
+//! losing is worse than repeating.
+//!
+//! Remembered are [`WINDOWS_REMEMBERED`] windows of acknowledgements, or as many as were open at once. A
+//! broker that had more in flight
+//! (Mosquitto 2.0.11 exceeds the window many times while it catches up) can make repeats beyond them.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::ids::{IDS_TRUSTED_MAX, Ids};
+
+/// Windows of acknowledgements that are remembered. What was acknowledged before them and comes again is
+/// taken again.
+pub const WINDOWS_REMEMBERED: usize = 4;
+
+/// The memory of one session.
+#[derive(Debug)]
+pub(super) struct Unheard {
+    /// The last acknowledgements written in this session, by packet id and digest, oldest first.
+    written: VecDeque<(u16, u64)>,
+    written_max: usize,
+    /// Those of earlier connections that may come again on this one, by packet id.
+    lost: HashMap<u16, u64>,
+    /// The most messages that were unacknowledged at once.
+    open_max: usize,
+    ids: Ids,
+}
+
+impl Unheard {
+    /// For a broker that is asked to have no more than `window` messages unacknowledged.
+    pub(super) fn new(window: usize) -> Self {
+        Self {
+            written: VecDeque::new(),
+            written_max: (WINDOWS_REMEMBERED * window).min(IDS_TRUSTED_MAX / 2),
+            lost: HashMap::new(),
+            open_max: window,
+            ids: Ids::default(),
+        }
+    }
+
+    /// The session is lost, and all its ids with it.
+    pub(super) fn forget(&mut self) {
+        self.written.clear();
+        self.lost.clear();
+        self.ids = Ids::default();
+    }
+
+    /// The session resumes: what was written may come again.
+    pub(super) fn resume(&mut self) {
+        self.lost.clear();
+        if self.is_sure() {
+            self.lost.extend(self.written.iter().copied());
+        }
+    }
+
+    /// Whether the broker gives no id away that is remembered here.
+    pub(super) fn is_sure(&self) -> bool {
+        self.ids.are_counted_up(self.open_max, self.written_max)
+    }
+
+    /// Notes the id of a message that was not sent before.
+    pub(super) fn fresh(&mut self, packet_id: u16) {
+        self.ids.fresh(packet_id);
+    }
+
+    /// Notes how many messages are unacknowledged. MQTT 3.1.1 has no word for a window, and some brokers
+    /// exceed it: it is at least what was seen.
+    pub(super) fn saw_open(&mut self, messages: usize) {
+        self.open_max = self.open_max.max(messages);
+        self.written_max = self.written_max.max(self.open_max);
+    }
+
+    /// Notes an acknowledgement that was written.
+    pub(super) fn acknowledged(&mut self, packet_id: u16, digest: u64) {
+        if self.written.len() >= self.written_max {
+            self.written.pop_front();
+        }
+        self.written.push_back((packet_id, digest));
+    }
+
+    /// Whether a message that was sent again has been acknowledged before; once.
+    pub(super) fn take(&mut self, packet_id: u16, digest: u64) -> bool {
+        let known = self.lost.get(&packet_id) == Some(&digest);
+        known && self.lost.remove(&packet_id).is_some()
+    }
+
+    /// Nothing more comes again on this connection.
+    pub(super) fn end_of_repeats(&mut self) {
+        self.lost.clear();
+    }
+
+    /// Whether nothing is expected to come again.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lost.is_empty()
+    }
+}
