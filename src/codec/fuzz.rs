@@ -17,7 +17,7 @@ const DETAIL_BYTES_MAX: usize = 256;
 
 fn codecs() -> Vec<Payload> {
     let settings = |[value, timestamp, sensor]: [&str; 3]| {
-        let pointer = |text: &str| json::Pointer::try_from(text.to_owned()).unwrap();
+        let pointer = |text: &str| super::pointer::Pointer::try_from(text.to_owned()).unwrap();
         let (value, timestamp, sensor) = (pointer(value), pointer(timestamp), pointer(sensor));
         Payload::Json(json::Settings { value, timestamp, sensor, number: Some(pointer("/n")) })
     };

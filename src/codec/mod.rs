@@ -17,6 +17,7 @@ use crate::record::{Chunk, Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
+pub mod pointer;
 pub mod strict;
 pub mod text_json;
 

@@ -222,8 +222,8 @@ impl Pipeline {
     fn open_store(&self, now: Now) -> Result<Option<Store>, Error> {
         let settings = &self.plan.spool;
         let Some(folder) = &settings.path else { return Ok(None) };
-        let (spool, opened) = Spool::open(folder, settings.bytes_max, now.wall)?;
-        if let Some(aside) = opened.set_aside {
+        let (spool, set_aside) = Spool::open(folder, settings.bytes_max, now.wall)?;
+        if let Some(aside) = set_aside {
             self.books.metrics.spool_failures.one();
             tracing::error!(
                 aside = %aside.display(),

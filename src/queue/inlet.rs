@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Returns, Shared, State, bytes_of, lock};
+use super::shared::{Returns, Shared, State, bytes_of, lock};
 use crate::record::{Chunk, Record};
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Shared, State};
+use super::shared::{Shared, State};
 use crate::clock;
 use crate::record::Chunk;
 

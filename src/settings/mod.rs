@@ -9,12 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::pipeline::plan::Plan;
 
@@ -23,10 +22,13 @@ use self::sections::Sections;
 use self::words::nearest;
 
 pub use self::environment::PREFIX;
+pub use self::report::{Error, Problem};
 
 mod environment;
 mod files;
+mod report;
 mod sections;
+mod toml;
 mod words;
 
 /// Where the file is looked for, in this order, when none is given.
@@ -81,17 +83,6 @@ pub struct Settings {
     pub http: Http,
 }
 
-/// A mistake in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The key, dotted.
-    pub key: String,
-    /// What is wrong, and what would be right.
-    pub text: String,
-    /// The environment variable that set the key.
-    pub variable: Option<String>,
-}
-
 /// Whether the files that the settings name are looked at: by who is going to use all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
@@ -99,60 +90,6 @@ pub enum Files {
     Examined,
     /// Whoever uses one will see.
     Unseen,
-}
-
-/// Why there are no settings.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no file.
-    #[error("no configuration: none of {} exists; name one with --config FILE", FILES.join(", "))]
-    NoFile,
-    /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The file is not in its own format.
-    #[error("{}: {text}", path.display())]
-    Syntax {
-        /// Its path.
-        path: PathBuf,
-        /// Where and what.
-        text: String,
-    },
-    /// The file has mistakes.
-    #[error("{}: {}\n{}", path.display(), count(problems), lines(problems))]
-    Problems {
-        /// Its path.
-        path: PathBuf,
-        /// All of them.
-        problems: Vec<Problem>,
-    },
-}
-
-fn count(problems: &[Problem]) -> String {
-    let from_environment = problems.iter().all(|it| it.variable.is_some());
-    let place = if from_environment { "what the environment sets" } else { "the configuration" };
-    match problems.len() {
-        1 => format!("1 mistake in {place}"),
-        mistakes => format!("{mistakes} mistakes in {place}"),
-    }
-}
-
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.variable {
-            Some(variable) => write!(f, "  {variable} ({}): {}", self.key, self.text),
-            None => write!(f, "  {}: {}", self.key, self.text),
-        }
-    }
 }
 
 /// The file to use: the given one, or the first that exists.
@@ -252,159 +189,5 @@ fn is_within(key: &str, of: &str) -> bool {
 const SECTIONS: [&str; 9] =
     ["gateway", "broker", "sensors", "queue", "batch", "output", "spool", "http", "log"];
 
-impl Settings {
-    /// The effective configuration as TOML, without any secret: a password is only ever named by
-    /// its file.
-    pub fn to_toml(&self) -> String {
-        let section = |name: &str, value: Value| (name.to_owned(), value);
-        let json = |value: serde_json::Result<Value>| value.unwrap_or(Value::Null);
-        let plan = &self.plan;
-        let sections = Map::from_iter([
-            section("gateway", json(serde_json::to_value(&plan.gateway))),
-            section("broker", json(serde_json::to_value(&plan.broker))),
-            section("sensors", json(serde_json::to_value(&plan.sensors))),
-            section("queue", json(serde_json::to_value(plan.queue))),
-            section("batch", json(serde_json::to_value(plan.batch))),
-            section("output", json(serde_json::to_value(&plan.output))),
-            section("spool", json(serde_json::to_value(&plan.spool))),
-            section("http", json(serde_json::to_value(&self.http))),
-            section("log", json(serde_json::to_value(&self.log))),
-        ]);
-        let mut out = String::new();
-        for name in SECTIONS {
-            if let Some(Value::Object(table)) = sections.get(name) {
-                write_table(&mut out, name, table);
-            }
-        }
-        out
-    }
-}
-
-/// Writes a table: its own values first, then the tables in it.
-fn write_table(out: &mut String, name: &str, table: &Map<String, Value>) {
-    let values = table.iter().filter(|(_, value)| !value.is_object() && !value.is_null());
-    let lines: Vec<String> = values.map(|(key, value)| format!("{key} = {value}\n")).collect();
-    let tables = table.iter().filter_map(|(key, value)| Some((key, value.as_object()?)));
-    if !lines.is_empty() || table.is_empty() && name.contains('.') {
-        out.extend(["[", name, "]\n", &lines.concat(), "\n"]);
-    }
-    for (key, inner) in tables {
-        write_table(out, &format!("{name}.{key}"), inner);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The mistakes of a text, as TOML, one a line.
-    pub(super) fn problems(text: &str) -> Vec<String> {
-        let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-        let tree = tree.build().unwrap().try_deserialize().unwrap();
-        read(tree, &Overrides::default())
-            .1
-            .iter()
-            .map(|it| it.to_string().trim().to_owned())
-            .collect()
-    }
-
-    #[test]
-    fn every_mistake_is_reported_once_with_its_key_and_remedy() {
-        let problems = problems(
-            r#"
-            oops = 1
-            [batch]
-            age_maxx = "1s"
-            records_max = 0
-            [queue]
-            bytes_max = "lots"
-            on_full = "drop"
-            [broker]
-            keep_alive = 30
-            [sensors.boiler.mqtt]
-            topic = "a/\#/b"
-            [sensors.x.mqtt]
-            qos = 1
-            [sensors.y.modbus]
-            [log]
-            level = "loud,="
-            "#
-            .replace("\\#", "#")
-            .as_str(),
-        );
-        for expected in [
-            "batch.age_maxx: is not known; did you mean \"age_max\"?",
-            "queue.bytes_max: \"lots\" is not a size: write \"64MiB\"",
-            "queue.on_full: \"drop\" is not known; known are: wait, shed_newest, shed_oldest, keep_latest",
-            "broker.keep_alive: 30 has no unit: write \"30ms\" or \"30s\"",
-            "sensors.boiler.mqtt.topic: has \"#\" before its last level; it can only be the last",
-            "sensors.x.mqtt.topic: is missing: give a topic such as \"plant/boiler/temperature\"",
-            "sensors.y: \"modbus\" is not known; known are: simulated, mqtt",
-        ] {
-            assert_eq!(problems.iter().filter(|it| *it == expected).count(), 1, "{problems:#?}");
-        }
-        assert!(problems.iter().any(|it| it.starts_with("batch.records_max: ")), "{problems:#?}");
-        assert!(problems.iter().any(|it| it.starts_with("oops: is not known")), "{problems:#?}");
-        assert!(problems.iter().any(|it| it.starts_with("log.level: ")), "{problems:#?}");
-        assert_eq!(problems.len(), 10, "{problems:#?}");
-    }
-
-    #[test]
-    fn mistakes_between_sections_and_within_them_are_in_one_report() {
-        let text = "[gateway]\nid = \"a b\"\n[broker]\nkeep_alive = \"1s\"\n[batch]\nage_maxx = 1\n\
-                    [sensors.T.simulated]\ncount = 0\n[output]\ntopic = \"x\"\n\
-                    dead_letter_topic = \"x\"\n";
-        let problems = problems(text);
-        let keys =
-            ["gateway.id", "broker.keep_alive", "batch.age_maxx", "sensors.T", "output.dead"];
-        for key in keys {
-            assert_eq!(
-                problems.iter().filter(|it| it.starts_with(key)).count(),
-                1,
-                "{problems:#?}"
-            );
-        }
-        assert_eq!(problems.len(), keys.len(), "{problems:#?}");
-    }
-
-    #[test]
-    fn relations_between_sections_are_checked() {
-        let problems = problems(
-            r#"
-            [gateway]
-            memory_max = "1MiB"
-            id = "a b"
-            [batch]
-            records_max = 9000
-            [sensors.all.mqtt]
-            topic = "gateway/+"
-            "#,
-        );
-        for key in
-            ["gateway.memory_max", "gateway.id", "batch.records_max", "sensors.all.mqtt.topic"]
-        {
-            assert!(problems.iter().any(|it| it.starts_with(key)), "{key}: {problems:#?}");
-        }
-    }
-
-    #[test]
-    fn what_is_in_effect_reads_back_the_same() {
-        let text = "[sensors.T.simulated]\ncount = 3\n[sensors.m.mqtt]\ntopic = \"a/{sensor}\"\n\
-                    payload = { text = {} }\n[broker]\ntls = { ca_file = \"x\" }\nurl = \"mqtts://h\"";
-        let parse = |text: &str| {
-            let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-            read(tree.build().unwrap().try_deserialize().unwrap(), &Overrides::default())
-        };
-        let (settings, problems) = parse(text);
-        assert_eq!(problems, []);
-        assert_eq!(parse(&settings.to_toml()), (settings, vec![]));
-    }
-    #[test]
-    fn a_section_that_is_left_empty_is_at_its_defaults() {
-        let tree = serde_json::json!({"queue": null, "sensors": {"x": {"simulated": null}}});
-        let (settings, problems) = read(tree, &Overrides::default());
-        assert_eq!(problems, []);
-        assert_eq!(settings.plan.queue, crate::queue::Settings::default());
-        assert_eq!(settings.plan.simulated().count(), 1);
-    }
-}
+mod tests;

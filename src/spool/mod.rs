@@ -25,6 +25,7 @@
 //!
 //! | file | job |
 //! | --- | --- |
+//! | `entry` | entries, their names and number |
 //! | `store` | tables and transactions |
 //! | `row` | an entry's row and checksums |
 //! | `footprint` | what an entry occupies |
@@ -33,23 +34,23 @@
 //! | `error` | what can go wrong |
 //! | `faulty`, `faulty_disk` | tests on a disk that fails, forgets and rots |
 
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::units::{DiskSize, Span};
 
+use self::entry::Held;
+pub use self::entry::{Entry, Key};
 pub use self::error::Error;
 use self::file::{InFolder, Place, guarded};
 use self::footprint::Packing;
 use self::load::{error_of, load};
-use self::row::Row;
 use self::store::{Read, Store};
 
+mod entry;
 mod error;
 #[cfg(test)]
 mod faulty;
@@ -99,88 +100,6 @@ impl Default for Settings {
     }
 }
 
-/// An entry's name. Keys grow in the order of appending, are never used again and survive
-/// restarts; a file that was set aside takes its keys with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u64);
-
-impl Key {
-    /// The key `n` behind this one: of the entry `n` of those that were appended together.
-    #[must_use]
-    pub const fn plus(self, n: u64) -> Self {
-        Self(self.0 + n)
-    }
-
-    /// As a number, for logs.
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What is spooled: a batch, and what its owner needs beside it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Readings in it.
-    pub records: u32,
-    /// What the owner wants to know of every entry without reading bodies; opaque here.
-    pub head: Vec<u8>,
-    /// The batch; opaque here.
-    pub body: Bytes,
-}
-
-impl Entry {
-    /// The most that it occupies on disk. [`Spool::append`] counts less for a small entry that
-    /// fits behind the one before it.
-    pub fn footprint(&self) -> u64 {
-        footprint::most(row::FIXED_BYTES + self.head.len(), self.body.len())
-    }
-}
-
-/// What was found when the spool was opened.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Opened {
-    /// Entries of earlier runs.
-    pub entries: u64,
-    /// Their readings.
-    pub records: u64,
-    /// Bytes that they occupy.
-    pub bytes: u64,
-    /// A damaged file was found and has this name now. What was in it is not in the spool.
-    pub set_aside: Option<PathBuf>,
-}
-
-/// Entries in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Held {
-    entries: u64,
-    records: u64,
-    bytes: u64,
-}
-
-impl Held {
-    fn add(&mut self, row: &Row<'_>) {
-        self.plus(Self { entries: 1, records: row.records.into(), bytes: row.occupied.into() });
-    }
-
-    fn plus(&mut self, other: Self) {
-        self.entries += other.entries;
-        self.records += other.records;
-        self.bytes += other.bytes;
-    }
-
-    fn minus(&mut self, other: Self) {
-        self.entries = self.entries.saturating_sub(other.entries);
-        self.records = self.records.saturating_sub(other.records);
-        self.bytes = self.bytes.saturating_sub(other.bytes);
-    }
-}
-
 /// The spool. One owner, one thread; every call may wait for the disk.
 #[derive(Debug)]
 pub struct Spool {
@@ -204,7 +123,7 @@ impl Spool {
         folder: &Path,
         bytes_max: DiskSize,
         now: Timestamp,
-    ) -> Result<(Self, Opened), Error> {
+    ) -> Result<(Self, Option<PathBuf>), Error> {
         let place = InFolder::new(folder)?;
         let (file, bytes_max) = (place.path().to_owned(), bytes_max.get());
         let mut set_aside = None;
@@ -218,8 +137,7 @@ impl Spool {
             Error::Disk(source) => Error::Unusable { path: file, source },
             other => other,
         })?;
-        let Held { entries, records, bytes } = spool.held;
-        Ok((spool, Opened { entries, records, bytes, set_aside }))
+        Ok((spool, set_aside))
     }
 
     fn load(place: Box<dyn Place>, bytes_max: u64) -> Result<Self, Error> {
@@ -307,12 +225,6 @@ impl Spool {
         self.held.entries
     }
 
-    /// The occupied share, 0 to 1.
-    #[expect(clippy::cast_precision_loss, reason = "a gauge; below 2⁵² anyway")]
-    pub fn fill(&self) -> f64 {
-        self.held.bytes as f64 / self.capacity as f64
-    }
-
     fn measure(&mut self) {
         self.capacity = footprint::capacity(self.bytes_max, self.place.len());
     }
@@ -377,147 +289,4 @@ fn count(packing: &mut Packing, entry: &Entry) -> Result<u64, Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::store::FORMAT;
-    use super::*;
-
-    fn entry(n: u32, bytes: usize) -> Entry {
-        let body = vec![u8::try_from(n % 251).unwrap(); bytes];
-        Entry { records: n, head: n.to_le_bytes().to_vec(), body: body.into() }
-    }
-
-    fn open(path: &Path) -> Result<(Spool, Opened), Error> {
-        Spool::open(path, DiskSize::bytes(BYTES_MIN), Timestamp::from_millis(1_763_796_650_692))
-    }
-
-    #[test]
-    fn what_cannot_be_a_spool_is_named_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("spool.redb");
-        let message = |path: &Path| open(path).unwrap_err().to_string();
-
-        std::fs::write(&file, "x".repeat(400)).unwrap();
-        let error = message(folder.path());
-        assert!(error.contains("is not a spool (") && error.contains("move it away"), "{error}");
-        assert_eq!(std::fs::read(&file).unwrap(), vec![b'x'; 400]);
-        assert!(message(&file).contains("is not a folder"));
-        let error = message(&file.join("below"));
-        assert!(error.contains("cannot use") && error.contains("another spool.path"), "{error}");
-
-        std::fs::remove_file(&file).unwrap();
-        let other = redb::TableDefinition::<u64, u64>::new("other");
-        let write = redb::Database::create(&file).unwrap().begin_write().unwrap();
-        write.open_table(other).unwrap();
-        write.commit().unwrap();
-        assert!(message(folder.path()).contains("it has a table \"other\""));
-
-        std::fs::remove_file(&file).unwrap();
-        let (spool, _) = open(folder.path()).unwrap();
-        assert!(matches!(open(folder.path()), Err(Error::Locked { path }) if path == file));
-        drop(spool);
-        let write = redb::Database::open(&file).unwrap().begin_write().unwrap();
-        let meta = redb::TableDefinition::<&str, u64>::new("meta");
-        write.open_table(meta).unwrap().insert("format", FORMAT + 1).unwrap();
-        write.commit().unwrap();
-        assert!(matches!(open(folder.path()), Err(Error::Newer { found: 2, known: 1, .. })));
-    }
-
-    #[test]
-    fn a_damaged_file_is_set_aside_under_a_name_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("spool.redb");
-        let names = [
-            "spool.corrupt-2025-11-22T07-30-50.692Z.redb",
-            "spool.corrupt-2025-11-22T07-30-50.692Z-2.redb",
-        ];
-        for name in names {
-            let (mut spool, _) = open(folder.path()).unwrap();
-            spool.append(&[entry(1, 20_000)]).unwrap();
-            drop(spool);
-            let mut bytes = std::fs::read(&file).unwrap();
-            let body = bytes.windows(100).position(|it| it == [1; 100]).unwrap();
-            bytes[body + 50] ^= 1;
-            std::fs::write(&file, &bytes).unwrap();
-            let (_, found) = open(folder.path()).unwrap();
-            let aside = folder.path().join(name);
-            assert_eq!(found, Opened { set_aside: Some(aside.clone()), ..Opened::default() });
-            assert_eq!(std::fs::read(aside).unwrap(), bytes);
-        }
-        // Cut short, and never written: damaged. Empty: new.
-        for bytes in [&[b'r'; 20][..], &[0; 5000]] {
-            std::fs::write(&file, bytes).unwrap();
-            assert!(open(folder.path()).unwrap().1.set_aside.is_some());
-        }
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(open(folder.path()).unwrap().1, Opened::default());
-    }
-
-    #[test]
-    fn a_file_that_was_exchanged_is_not_taken_for_ours() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut spool, _) = open(folder.path()).unwrap();
-        spool.append(&[entry(1, 10)]).unwrap();
-        spool.store = None;
-        std::fs::remove_file(folder.path().join("spool.redb")).unwrap();
-        assert!(matches!(spool.next(None), Err(Error::Damaged { .. })));
-        assert!(matches!(spool.append(&[entry(1, 10)]), Err(Error::Damaged { .. })));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_and_the_disk_stays_within_the_bound() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut spool, _) = open(folder.path()).unwrap();
-        let large = entry(1, ENTRY_BYTES_MAX);
-        assert!(matches!(spool.append(&[large]), Err(Error::TooLarge { .. })));
-        let mut keys = std::collections::VecDeque::new();
-        for round in 0..300_usize {
-            let sizes = [100, 3000, 50_000, 20_000 + round * 900].map(|bytes| entry(1, bytes));
-            let before = (spool.bytes(), spool.entries());
-            match spool.append(&sizes) {
-                Ok(first) => keys.extend((0..4).map(|n| first.plus(n))),
-                Err(Error::Full { bytes, room }) => {
-                    assert!(bytes > room && !spool.fits(bytes));
-                    assert_eq!(before, (spool.bytes(), spool.entries()));
-                    let oldest: Vec<Key> = keys.drain(..8).collect();
-                    spool.remove(&oldest).unwrap();
-                }
-                Err(error) => panic!("{error}"),
-            }
-            assert!(spool.fill() <= 1.0);
-            let long = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
-            assert!(long <= BYTES_MIN / 16 * 17 + 65_536, "{long} in round {round}");
-        }
-        spool.remove(keys.make_contiguous()).unwrap();
-        assert_eq!((spool.bytes(), spool.records()), (0, 0));
-        let left = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
-        assert!(left < 256 << 10, "an empty spool gives its space back: {left}");
-    }
-
-    #[test]
-    fn what_is_appended_comes_out_in_order_and_survives() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a/b");
-        let open =
-            || Spool::open(&path, DiskSize::bytes(64 << 20), Timestamp::from_millis(0)).unwrap();
-        let (mut spool, found) = open();
-        assert_eq!(found, Opened::default());
-        let first = spool.append(&[entry(1, 10), entry(2, 50_000)]).unwrap();
-        assert_eq!(spool.append(&[entry(3, 0)]).unwrap(), first.plus(2));
-        let bytes = spool.bytes();
-        drop(spool);
-        let (mut spool, found) = open();
-        assert_eq!(found, Opened { entries: 3, records: 6, bytes, set_aside: None });
-        let mut heads = Vec::new();
-        spool.heads(|key, records, head| heads.push((key, records, head.to_vec()))).unwrap();
-        assert_eq!(heads[2], (first.plus(2), 3, vec![3, 0, 0, 0]));
-        assert_eq!(spool.next(None).unwrap(), Some((first, entry(1, 10))));
-        assert_eq!(spool.next(Some(first)).unwrap(), Some((first.plus(1), entry(2, 50_000))));
-        spool.remove(&[first, first.plus(2), first.plus(9)]).unwrap();
-        assert_eq!((spool.entries(), spool.records()), (1, 2));
-        assert_eq!(spool.next(Some(first.plus(1))).unwrap(), None);
-        spool.remove(&[first.plus(1)]).unwrap();
-        assert_eq!((spool.entries(), spool.bytes()), (0, 0));
-        drop(spool);
-        assert_eq!(open().0.append(&[entry(4, 4)]).unwrap(), first.plus(3), "keys are not reused");
-    }
-}
+mod tests;

@@ -23,9 +23,9 @@ impl Disk {
         plan.spool.path = Some(self.folder.path().to_owned());
         Bench::with_store(plan, |plan, books| {
             let size = plan.spool.bytes_max;
-            let (spool, opened) =
+            let (spool, set_aside) =
                 Spool::open(self.folder.path(), size, Timestamp::from_millis(0)).unwrap();
-            assert_eq!(opened.set_aside, None);
+            assert_eq!(set_aside, None);
             Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
         })
     }

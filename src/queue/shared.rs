@@ -1,0 +1,141 @@
+//! What the ends of the queue share: the lane and the mail behind a lock, places and bytes as
+//! semaphores, and what settled for each source.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::Limits;
+use super::lane::Lane;
+use crate::clock;
+use crate::record::Record;
+use crate::settlement::{Outcome, Run};
+
+#[derive(Debug)]
+pub(super) struct State<E> {
+    pub(super) lane: Lane,
+    pub(super) mail: VecDeque<E>,
+    pub(super) inlets: usize,
+    /// Whether the worker waits, and with how many records or bytes its batch would be complete.
+    pub(super) waits: bool,
+    pub(super) fill: (usize, usize),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Returns {
+    pub(super) settled: Mutex<Vec<(Run, Outcome)>>,
+    pub(super) some: Notify,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared<E> {
+    pub(super) limits: Limits,
+    pub(super) places: Semaphore,
+    pub(super) bytes: Semaphore,
+    pub(super) held: AtomicU64,
+    pub(super) waiting: AtomicUsize,
+    pub(super) starved: AtomicUsize,
+    pub(super) state: Mutex<State<E>>,
+    pub(super) wake: Condvar,
+    pub(super) returns: Box<[Returns]>,
+}
+
+impl<E> Shared<E> {
+    /// For `sources` sources that wait for settlements.
+    pub(super) fn new(limits: Limits, sources: usize) -> Self {
+        let state = State {
+            lane: Lane::new(limits.on_full),
+            mail: VecDeque::new(),
+            inlets: 0,
+            waits: false,
+            fill: (0, 0),
+        };
+        Self {
+            limits,
+            places: Semaphore::new(limits.records_max.get() as usize),
+            bytes: Semaphore::new(limits.bytes_max.get() as usize),
+            held: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            starved: AtomicUsize::new(0),
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            returns: (0..sources).map(|_| Returns::default()).collect(),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State<E>> {
+        lock(&self.state)
+    }
+
+    pub(super) fn stalled(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0 || self.starved.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that records came; wakes the worker for the first ones and for a full batch.
+    pub(super) fn offered(&self, state: &mut State<E>, before: usize) {
+        state.lane.touched(|| clock::now().instant);
+        let full = state.lane.records() >= state.fill.0 || state.lane.bytes() >= state.fill.1;
+        if state.waits && (before == 0 || full || self.stalled()) {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn claim(&self, records: u32, bytes: u32) -> bool {
+        let Ok(places) = self.places.try_acquire_many(records) else { return false };
+        let Ok(claimed) = self.bytes.try_acquire_many(bytes) else { return false };
+        places.forget();
+        claimed.forget();
+        true
+    }
+
+    pub(super) async fn claim_or_wait(&self, records: u32, bytes: u32) {
+        if self.claim(records, bytes) {
+            return;
+        }
+        let _waiting = Waiting::begin(self);
+        let places = self.places.acquire_many(records).await;
+        let claimed = self.bytes.acquire_many(bytes).await;
+        // The semaphores are never closed.
+        if let (Ok(places), Ok(claimed)) = (places, claimed) {
+            places.forget();
+            claimed.forget();
+        }
+    }
+
+    /// The most that one claim may ask for, so that claims of several sources can take turns.
+    pub(super) fn piece_max(&self) -> (u32, u32) {
+        let Limits { records_max, bytes_max, .. } = self.limits;
+        ((records_max.get() / 4).max(1), bytes_max.get() / 4)
+    }
+}
+
+/// Counts a claim that waits: the worker must not wait for more records meanwhile.
+struct Waiting<'a, E>(&'a Shared<E>);
+
+impl<'a, E> Waiting<'a, E> {
+    fn begin(shared: &'a Shared<E>) -> Self {
+        shared.waiting.fetch_add(1, Ordering::Relaxed);
+        if shared.lock().waits {
+            shared.wake.notify_one();
+        }
+        Self(shared)
+    }
+}
+
+impl<E> Drop for Waiting<'_, E> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn bytes_of(record: &Record) -> u32 {
+    u32::try_from(record.bytes()).expect("a record is bounded by queue.record_bytes_max")
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere stops the process; until then the data are whole, since no code that can
+    // panic runs between two related changes.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

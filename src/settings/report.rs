@@ -1,0 +1,71 @@
+//! Why there are no settings: one report that names every mistake.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::FILES;
+
+/// A mistake in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, dotted.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub text: String,
+    /// The environment variable that set the key.
+    pub variable: Option<String>,
+}
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no file.
+    #[error("no configuration: none of {} exists; name one with --config FILE", FILES.join(", "))]
+    NoFile,
+    /// The file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not in its own format.
+    #[error("{}: {text}", path.display())]
+    Syntax {
+        /// Its path.
+        path: PathBuf,
+        /// Where and what.
+        text: String,
+    },
+    /// The file has mistakes.
+    #[error("{}: {}\n{}", path.display(), count(problems), lines(problems))]
+    Problems {
+        /// Its path.
+        path: PathBuf,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+fn count(problems: &[Problem]) -> String {
+    let from_environment = problems.iter().all(|it| it.variable.is_some());
+    let place = if from_environment { "what the environment sets" } else { "the configuration" };
+    match problems.len() {
+        1 => format!("1 mistake in {place}"),
+        mistakes => format!("{mistakes} mistakes in {place}"),
+    }
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.variable {
+            Some(variable) => write!(f, "  {variable} ({}): {}", self.key, self.text),
+            None => write!(f, "  {}: {}", self.key, self.text),
+        }
+    }
+}

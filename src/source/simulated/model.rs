@@ -1,0 +1,177 @@
+//! How the values of a simulated sensor are made: the same seed gives the same values.
+
+use std::f64::consts::TAU;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, Normal};
+use serde::{Deserialize, Serialize};
+
+/// How values are made. All in the unit of the reading.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", rename = "model", deny_unknown_fields)]
+pub enum Model {
+    /// Independent values around a mean.
+    Gaussian {
+        /// The mean.
+        #[serde(default = "fifty")]
+        mean: f64,
+        /// The standard deviation.
+        #[serde(default = "ten")]
+        std_dev: StdDev,
+    },
+    /// A sine wave.
+    Sine {
+        /// The middle.
+        #[serde(default = "fifty")]
+        mean: f64,
+        /// From the middle to the peak.
+        #[serde(default = "ten_plain")]
+        amplitude: NotNegative,
+        /// Readings a period.
+        #[serde(default = "hundred")]
+        period: Period,
+    },
+    /// Each value is the one before, plus or minus up to a step.
+    RandomWalk {
+        /// The first value.
+        #[serde(default = "fifty")]
+        start: f64,
+        /// The largest step.
+        #[serde(default = "one")]
+        step: NotNegative,
+    },
+    /// Always the same.
+    Constant {
+        /// The value.
+        value: f64,
+    },
+}
+
+/// A standard deviation: finite and not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct StdDev(Normal<f64>);
+
+impl TryFrom<f64> for StdDev {
+    type Error = String;
+
+    fn try_from(std_dev: f64) -> Result<Self, String> {
+        let usable = std_dev.is_finite() && std_dev >= 0.0;
+        match Normal::new(0.0, std_dev) {
+            Ok(normal) if usable => Ok(Self(normal)),
+            _ => Err(format!("{std_dev} is no standard deviation: write 0 or more")),
+        }
+    }
+}
+
+impl From<StdDev> for f64 {
+    fn from(std_dev: StdDev) -> Self {
+        std_dev.0.std_dev()
+    }
+}
+
+/// A distance: finite and not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct NotNegative(f64);
+
+impl TryFrom<f64> for NotNegative {
+    type Error = String;
+
+    fn try_from(number: f64) -> Result<Self, String> {
+        let usable = number.is_finite() && number >= 0.0;
+        usable
+            .then_some(Self(number))
+            .ok_or_else(|| format!("{number} is negative: write 0 or more"))
+    }
+}
+
+impl From<NotNegative> for f64 {
+    fn from(number: NotNegative) -> Self {
+        number.0
+    }
+}
+
+/// Readings a period: finite and above 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Period(f64);
+
+impl TryFrom<f64> for Period {
+    type Error = String;
+
+    fn try_from(readings: f64) -> Result<Self, String> {
+        let usable = readings.is_finite() && readings > 0.0;
+        usable.then_some(Self(readings)).ok_or_else(|| {
+            format!("{readings} is no period: write how many readings one has, such as 100.0")
+        })
+    }
+}
+
+impl From<Period> for f64 {
+    fn from(period: Period) -> Self {
+        period.0
+    }
+}
+
+fn fifty() -> f64 {
+    50.0
+}
+fn ten() -> StdDev {
+    StdDev(Normal::new(0.0, 10.0).expect("10 is a standard deviation"))
+}
+fn ten_plain() -> NotNegative {
+    NotNegative(10.0)
+}
+fn hundred() -> Period {
+    Period(100.0)
+}
+fn one() -> NotNegative {
+    NotNegative(1.0)
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::Gaussian { mean: fifty(), std_dev: ten() }
+    }
+}
+
+/// A model at work: the values of one sensor.
+#[derive(Debug)]
+pub struct Values {
+    model: Model,
+    rng: SmallRng,
+    last: f64,
+    made: u64,
+}
+
+impl Values {
+    /// Begins; the same seed gives the same values.
+    pub fn new(model: Model, seed: u64) -> Self {
+        let last = if let Model::RandomWalk { start, .. } = model { start } else { 0.0 };
+        Self { model, rng: SmallRng::seed_from_u64(seed), last, made: 0 }
+    }
+
+    /// The next value, with two digits after the point; always finite.
+    #[expect(clippy::cast_precision_loss, reason = "a phase past 2^53 readings may be rough")]
+    pub fn value(&mut self) -> f64 {
+        let value = match self.model {
+            Model::Gaussian { mean, std_dev } => mean + std_dev.0.sample(&mut self.rng),
+            Model::Sine { mean, amplitude, period } => {
+                mean + amplitude.0 * (TAU * self.made as f64 / period.0).sin()
+            }
+            Model::RandomWalk { step, .. } => {
+                if self.made > 0 {
+                    self.last += step.0 * self.rng.random_range(-1.0..=1.0);
+                }
+                self.last
+            }
+            Model::Constant { value } => value,
+        };
+        self.made += 1;
+        // Two digits, as a sensor has: 50.12. What has no decimal text becomes 0.
+        let rounded = (value * 100.0).round() / 100.0;
+        if rounded.is_finite() { rounded } else { 0.0 }
+    }
+}

@@ -1,0 +1,145 @@
+//! Tests of the spool on a disk that works.
+
+use super::store::FORMAT;
+use super::*;
+
+fn entry(n: u32, bytes: usize) -> Entry {
+    let body = vec![u8::try_from(n % 251).unwrap(); bytes];
+    Entry { records: n, head: n.to_le_bytes().to_vec(), body: body.into() }
+}
+
+fn open(path: &Path) -> Result<(Spool, Option<PathBuf>), Error> {
+    Spool::open(path, DiskSize::bytes(BYTES_MIN), Timestamp::from_millis(1_763_796_650_692))
+}
+
+#[test]
+fn what_cannot_be_a_spool_is_named_and_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spool.redb");
+    let message = |path: &Path| open(path).unwrap_err().to_string();
+
+    std::fs::write(&file, "x".repeat(400)).unwrap();
+    let error = message(folder.path());
+    assert!(error.contains("is not a spool (") && error.contains("move it away"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), vec![b'x'; 400]);
+    assert!(message(&file).contains("is not a folder"));
+    let error = message(&file.join("below"));
+    assert!(error.contains("cannot use") && error.contains("another spool.path"), "{error}");
+
+    std::fs::remove_file(&file).unwrap();
+    let other = redb::TableDefinition::<u64, u64>::new("other");
+    let write = redb::Database::create(&file).unwrap().begin_write().unwrap();
+    write.open_table(other).unwrap();
+    write.commit().unwrap();
+    assert!(message(folder.path()).contains("it has a table \"other\""));
+
+    std::fs::remove_file(&file).unwrap();
+    let (spool, _) = open(folder.path()).unwrap();
+    assert!(matches!(open(folder.path()), Err(Error::Locked { path }) if path == file));
+    drop(spool);
+    let write = redb::Database::open(&file).unwrap().begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    write.open_table(meta).unwrap().insert("format", FORMAT + 1).unwrap();
+    write.commit().unwrap();
+    assert!(matches!(open(folder.path()), Err(Error::Newer { found: 2, known: 1, .. })));
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_under_a_name_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spool.redb");
+    let names = [
+        "spool.corrupt-2025-11-22T07-30-50.692Z.redb",
+        "spool.corrupt-2025-11-22T07-30-50.692Z-2.redb",
+    ];
+    for name in names {
+        let (mut spool, _) = open(folder.path()).unwrap();
+        spool.append(&[entry(1, 20_000)]).unwrap();
+        drop(spool);
+        let mut bytes = std::fs::read(&file).unwrap();
+        let body = bytes.windows(100).position(|it| it == [1; 100]).unwrap();
+        bytes[body + 50] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        let (spool, found) = open(folder.path()).unwrap();
+        let aside = folder.path().join(name);
+        assert_eq!(found, Some(aside.clone()));
+        assert_eq!((spool.entries(), spool.bytes()), (0, 0));
+        assert_eq!(std::fs::read(aside).unwrap(), bytes);
+    }
+    // Cut short, and never written: damaged. Empty: new.
+    for bytes in [&[b'r'; 20][..], &[0; 5000]] {
+        std::fs::write(&file, bytes).unwrap();
+        assert!(open(folder.path()).unwrap().1.is_some());
+    }
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(open(folder.path()).unwrap().1, None);
+}
+
+#[test]
+fn a_file_that_was_exchanged_is_not_taken_for_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path()).unwrap();
+    spool.append(&[entry(1, 10)]).unwrap();
+    spool.store = None;
+    std::fs::remove_file(folder.path().join("spool.redb")).unwrap();
+    assert!(matches!(spool.next(None), Err(Error::Damaged { .. })));
+    assert!(matches!(spool.append(&[entry(1, 10)]), Err(Error::Damaged { .. })));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_the_disk_stays_within_the_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path()).unwrap();
+    let large = entry(1, ENTRY_BYTES_MAX);
+    assert!(matches!(spool.append(&[large]), Err(Error::TooLarge { .. })));
+    let mut keys = std::collections::VecDeque::new();
+    for round in 0..300_usize {
+        let sizes = [100, 3000, 50_000, 20_000 + round * 900].map(|bytes| entry(1, bytes));
+        let before = (spool.bytes(), spool.entries());
+        match spool.append(&sizes) {
+            Ok(first) => keys.extend((0..4).map(|n| first.plus(n))),
+            Err(Error::Full { bytes, room }) => {
+                assert!(bytes > room && !spool.fits(bytes));
+                assert_eq!(before, (spool.bytes(), spool.entries()));
+                let oldest: Vec<Key> = keys.drain(..8).collect();
+                spool.remove(&oldest).unwrap();
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(spool.bytes() <= spool.capacity);
+        let long = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
+        assert!(long <= BYTES_MIN / 16 * 17 + 65_536, "{long} in round {round}");
+    }
+    spool.remove(keys.make_contiguous()).unwrap();
+    assert_eq!((spool.bytes(), spool.records()), (0, 0));
+    let left = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
+    assert!(left < 256 << 10, "an empty spool gives its space back: {left}");
+}
+
+#[test]
+fn what_is_appended_comes_out_in_order_and_survives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b");
+    let open = || Spool::open(&path, DiskSize::bytes(64 << 20), Timestamp::from_millis(0)).unwrap();
+    let (mut spool, found) = open();
+    assert_eq!((found, spool.entries(), spool.bytes()), (None, 0, 0));
+    let first = spool.append(&[entry(1, 10), entry(2, 50_000)]).unwrap();
+    assert_eq!(spool.append(&[entry(3, 0)]).unwrap(), first.plus(2));
+    let bytes = spool.bytes();
+    drop(spool);
+    let (mut spool, found) = open();
+    assert_eq!((found, spool.entries(), spool.records()), (None, 3, 6));
+    assert_eq!(spool.bytes(), bytes);
+    let mut heads = Vec::new();
+    spool.heads(|key, records, head| heads.push((key, records, head.to_vec()))).unwrap();
+    assert_eq!(heads[2], (first.plus(2), 3, vec![3, 0, 0, 0]));
+    assert_eq!(spool.next(None).unwrap(), Some((first, entry(1, 10))));
+    assert_eq!(spool.next(Some(first)).unwrap(), Some((first.plus(1), entry(2, 50_000))));
+    spool.remove(&[first, first.plus(2), first.plus(9)]).unwrap();
+    assert_eq!((spool.entries(), spool.records()), (1, 2));
+    assert_eq!(spool.next(Some(first.plus(1))).unwrap(), None);
+    spool.remove(&[first.plus(1)]).unwrap();
+    assert_eq!((spool.entries(), spool.bytes()), (0, 0));
+    drop(spool);
+    assert_eq!(open().0.append(&[entry(4, 4)]).unwrap(), first.plus(3), "keys are not reused");
+}
