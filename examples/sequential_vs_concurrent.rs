@@ -100,6 +100,7 @@ impl Classroom {
         let queue = Queue::new(limits, 0);
         let context = Context {
             remembered_max: 0,
+            acknowledgements_max: 0,
             registry: Arc::new(Registry::new(SENSORS as usize)),
             metrics: Arc::new(Metrics::default()),
             pace: Arc::new(Pace::default()),

@@ -138,6 +138,7 @@ fn fast_in_process(figures: &mut Figures) {
     let queue: Queue<Infallible> = Queue::new(Limits::from(settings), 0);
     let context = Context {
         remembered_max: 0,
+        acknowledgements_max: 0,
         registry: Arc::new(Registry::new(FAST as usize)),
         metrics: Arc::new(Metrics::default()),
         pace: Arc::new(Pace::default()),

@@ -71,14 +71,15 @@ pub enum Answer {
 }
 
 impl Ledger {
-    /// For a broker that is asked to have no more than `window` messages unacknowledged.
-    pub fn new(window: usize) -> Self {
+    /// For a broker that is asked to have no more than `window` messages unacknowledged; remembers so
+    /// many acknowledgements, 16,384 at most.
+    pub fn new(window: usize, remembered: usize) -> Self {
         Self {
             first: 0,
             entries: VecDeque::new(),
             unbound: HashMap::new(),
             arrived: VecDeque::new(),
-            unheard: Unheard::new(window),
+            unheard: Unheard::new(window, remembered),
             twofold: HashSet::new(),
         }
     }

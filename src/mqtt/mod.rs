@@ -49,8 +49,6 @@ pub mod transport;
 mod unheard;
 mod websocket;
 
-pub use self::unheard::WINDOWS_REMEMBERED;
-
 /// Why there is no connection, or no longer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -7,17 +7,13 @@
 //! where that has been seen ([`Ids`]), the message is known. Where it has not, it is taken again:
 //! losing is worse than repeating.
 //!
-//! Remembered are [`WINDOWS_REMEMBERED`] windows of acknowledgements, or as many as were open at once. A
-//! broker that had more in flight
-//! (Mosquitto 2.0.11 exceeds the window many times while it catches up) can make repeats beyond them.
+//! Many windows of acknowledgements are remembered: a broker can have far more in flight than the window
+//! (Mosquitto 2.0.11 has, while it catches up), and more acknowledgements under way than messages are
+//! open here. What was acknowledged before them and comes again is taken again.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::ids::{IDS_TRUSTED_MAX, Ids};
-
-/// Windows of acknowledgements that are remembered. What was acknowledged before them and comes again is
-/// taken again.
-pub const WINDOWS_REMEMBERED: usize = 4;
 
 /// The memory of one session.
 #[derive(Debug)]
@@ -33,11 +29,12 @@ pub(super) struct Unheard {
 }
 
 impl Unheard {
-    /// For a broker that is asked to have no more than `window` messages unacknowledged.
-    pub(super) fn new(window: usize) -> Self {
+    /// For a broker that is asked to have no more than `window` messages unacknowledged; remembers so
+    /// many acknowledgements.
+    pub(super) fn new(window: usize, remembered: usize) -> Self {
         Self {
             written: VecDeque::new(),
-            written_max: (WINDOWS_REMEMBERED * window).min(IDS_TRUSTED_MAX / 2),
+            written_max: remembered.clamp(1, IDS_TRUSTED_MAX / 2),
             lost: HashMap::new(),
             open_max: window,
             ids: Ids::default(),
@@ -73,7 +70,6 @@ impl Unheard {
     /// exceed it: it is at least what was seen.
     pub(super) fn saw_open(&mut self, messages: usize) {
         self.open_max = self.open_max.max(messages);
-        self.written_max = self.written_max.max(self.open_max);
     }
 
     /// Notes an acknowledgement that was written.

@@ -29,6 +29,7 @@ impl Pipeline {
             pace: Arc::clone(&self.pace),
             on_full: self.plan.queue.on_full,
             remembered_max: self.plan.remembered_max(),
+            acknowledgements_max: self.plan.acknowledgements_max(),
             record_bytes_max: self.plan.queue.record_bytes_max.get(),
         }
     }

@@ -48,6 +48,8 @@ pub struct Context {
     pub on_full: OnFull,
     /// Topics and ids that one intake remembers.
     pub remembered_max: usize,
+    /// Acknowledgements that one intake remembers, in case they were lost with a connection.
+    pub acknowledgements_max: usize,
     /// A payload above this is dead-lettered with its head.
     pub record_bytes_max: usize,
 }

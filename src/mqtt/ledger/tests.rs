@@ -15,7 +15,7 @@ fn acknowledged(ledger: &mut Ledger) -> Vec<u16> {
 }
 
 fn ledger_with(ids: &[u16]) -> Ledger {
-    let mut ledger = Ledger::new(20);
+    let mut ledger = Ledger::new(20, 20);
     ledger.connect(false);
     for &id in ids {
         assert!(matches!(ledger.enter(id, false, u64::from(id)), Entered::New(_)));
@@ -117,7 +117,7 @@ fn what_does_not_come_again_does_not_block_what_does() {
 #[test]
 fn lost_acknowledgements_are_known_where_ids_count_up_and_taken_again_where_they_do_not() {
     for (counts_up, expected) in [(true, Entered::Known), (false, Entered::New(100))] {
-        let mut ledger = Ledger::new(10);
+        let mut ledger = Ledger::new(10, 10);
         ledger.connect(false);
         let id = |n: u16| if counts_up { n + 1 } else { n % 10 + 1 };
         for (n, id) in (0..100_u16).map(|n| (n, id(n))) {
@@ -213,7 +213,7 @@ proptest! {
     #[test]
     fn no_message_is_mistaken_for_another(fates in fates(), giving in givings(), window in 2_usize..8) {
         let mut broker = Model { giving, window, unacked: Vec::new(), freed: Vec::new(), counter: 0, messages: 0 };
-        let mut ledger = Ledger::new(window);
+        let mut ledger = Ledger::new(window, 4 * window);
         ledger.connect(false);
         let mut taken = HashSet::new();
         let mut unsettled = VecDeque::new();
@@ -262,7 +262,7 @@ proptest! {
 
 #[test]
 fn messages_of_qos_2_are_answered_with_pubrec() {
-    let mut ledger = Ledger::new(20);
+    let mut ledger = Ledger::new(20, 20);
     ledger.connect(true);
     ledger.expect_qos_2(4);
     assert_eq!(ledger.enter(4, true, 4), Entered::New(0));
@@ -296,7 +296,7 @@ proptest! {
     /// record settled, nothing acknowledged out of order, nothing held is taken twice.
     #[test]
     fn no_message_is_acknowledged_before_it_is_safe(steps in steps()) {
-        let mut ledger = Ledger::new(20);
+        let mut ledger = Ledger::new(20, 20);
         ledger.connect(false);
         let (mut unacked, mut taken) = (Vec::<(u16, u64)>::new(), Vec::new());
         let (mut ordinals, mut safe) = (HashMap::new(), HashSet::new());

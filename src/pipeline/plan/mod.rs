@@ -13,7 +13,6 @@ use crate::limits::{
     Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX,
     TOPIC_REMEMBERED_BYTES_MAX, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
-use crate::mqtt::WINDOWS_REMEMBERED;
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
@@ -263,6 +262,12 @@ impl Plan {
         self.queue.record_bytes_max.get() + READ_AHEAD_BYTES
     }
 
+    /// Acknowledgements each intake remembers in case they were lost with a connection: all together
+    /// twice as many as the queue's places.
+    pub fn acknowledgements_max(&self) -> usize {
+        2 * self.queue.records_max.get() as usize / self.intakes().count().max(1)
+    }
+
     /// Unacknowledged readings each intake asks for: all together no more than the queue's places.
     pub fn window_each(&self) -> u16 {
         let intakes = u32::try_from(self.intakes().count().max(1)).unwrap_or(u32::MAX);
@@ -303,8 +308,8 @@ impl Plan {
         budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
         budget.add("queue: records (queue.records_max)", 3 * records * record);
         budget.add("queue: what waits for acknowledgement", 2 * records * LEDGER_ENTRY_BYTES);
-        let windows = intakes * u64::from(self.window_each()) * WINDOWS_REMEMBERED as u64;
-        budget.add("acknowledgements remembered", windows * ACKNOWLEDGEMENT_BYTES);
+        let remembered = intakes * self.acknowledgements_max() as u64;
+        budget.add("acknowledgements remembered", remembered * ACKNOWLEDGEMENT_BYTES);
         // Each whole and in parts; the open batch twice, as records and as payload.
         budget.add("window (output.window_batches)", (2 * batches + 3) * (batch + receipts));
         if self.spool.path.is_some() {

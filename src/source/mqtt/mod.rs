@@ -72,7 +72,7 @@ impl<E> Intake<E> {
         Self {
             reader: Reader::new(name, settings, session.options().version, source, &context),
             session,
-            ledger: Ledger::new(usize::from(window)),
+            ledger: Ledger::new(usize::from(window), context.acknowledgements_max),
             window: usize::from(window),
             unread: false,
             inlet: Some(inlet),
