@@ -363,7 +363,9 @@ impl Publisher {
     fn refused(&mut self, now: Now, number: Number, refusal: &NotTaken) -> Result<(), Failure> {
         let Some(flight) = self.window.get(number.count) else { return Ok(()) };
         let Some(message) = flight.parts().get(number.part) else { return Ok(()) };
-        let (topic, is_letter) = (message.topic.to_string(), flight.is_letter());
+        // A part of a batch may have become a dead letter of its own.
+        let is_letter = message.topic == self.plan.output.dead_letter_topic;
+        let topic = message.topic.to_string();
         self.books.metrics.publishes_refused.one();
         if !self.proved && refusal.is_permanent() {
             return Err(Failure::Refused { topic, reason: refusal.to_string() });

@@ -116,11 +116,6 @@ impl Store {
         silent.filter(|_| !self.stuck).map(|since| since + self.after())
     }
 
-    /// Whether the output takes nothing.
-    pub fn is_stuck(&self) -> bool {
-        self.stuck
-    }
-
     /// Whether batches go through the spool: the output is stuck, or something there is ahead.
     pub fn is_used(&self) -> bool {
         self.stuck || self.unread > 0
@@ -230,7 +225,7 @@ impl Store {
                 self.restore(now.instant, key, entry)
             }
             Ok(None) => {
-                self.unread = 0;
+                (self.unread, self.unread_records) = (0, 0);
                 None
             }
             Err(Error::Corrupt { key, records }) => {

@@ -60,6 +60,8 @@ pub struct Worker {
     taken: Option<Taken>,
     used: Option<Chunk>,
     batcher: Batcher,
+    /// What was known of the broker's bounds when the batch was adapted to them.
+    fitted: (Option<usize>, usize),
     /// Bytes of records that the broker takes in one packet, if it says.
     fits: Option<usize>,
     body: Vec<u8>,
@@ -95,6 +97,7 @@ impl Worker {
             body: Vec::new(),
             writer: RecordWriter::default(),
             batches: 0,
+            fitted: (None, usize::MAX),
             fits: None,
             draining: false,
             aborted: false,
@@ -322,13 +325,17 @@ impl Worker {
 
     /// Adapts the batch's size to what the broker takes.
     fn fit(&mut self) {
+        let known = (self.publisher.packet_bytes_max(), self.publisher.batch_bytes_max());
+        if std::mem::replace(&mut self.fitted, known) == known {
+            return;
+        }
         let limits: batch::Limits = self.plan.batch.into();
         let output = &self.plan.output;
         let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
         let overhead = self.plan.batch_overhead_bytes();
         let room = |packet: usize| packet.saturating_sub(wire + overhead);
-        self.fits = self.publisher.packet_bytes_max().map(room);
-        let likely = self.publisher.batch_bytes_max().saturating_sub(overhead);
+        self.fits = known.0.map(room);
+        let likely = known.1.saturating_sub(overhead);
         self.batcher.fit(limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(likely));
     }
 
