@@ -43,7 +43,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The most that it occupies on disk. [`Spool::append`] counts less for a small entry that
+    /// The most that it occupies on disk. [`append`](super::Spool::append) counts less for a small entry that
     /// fits behind the one before it.
     pub fn footprint(&self) -> u64 {
         footprint::most(row::FIXED_BYTES + self.head.len(), self.body.len())
