@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::plan::Plan;
 use crate::metrics::{Balance, Metrics};
 use crate::pace::Pace;
 use crate::queue::Queue;
@@ -35,6 +36,16 @@ impl Settle for Books {
 }
 
 impl Books {
+    /// Empty books of a gateway by this plan.
+    pub fn new(plan: &Plan, pace: Arc<Pace>) -> Self {
+        Self {
+            queue: Queue::new(plan.queue.into(), plan.intakes().count()),
+            registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),
+            metrics: Arc::default(),
+            pace,
+        }
+    }
+
     /// Enters what became of records that had settled as spooled: their places are long free.
     pub fn replayed(&self, sensors: &[SensorIndex], shares: &[Share]) {
         self.enter(sensors, shares);

@@ -161,3 +161,44 @@ impl From<Batch> for BatchName {
         Self { gateway, id, sealed_at: Timestamp::from_millis(sealed_at), format }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indexes(records: u32, runs: &str) -> Option<Vec<u32>> {
+        let books = Books::new(&Plan::default(), Arc::default());
+        let head = format!(r#"{{"sensors":["a","b"],"runs":{runs}}}"#);
+        let label: Label = serde_json::from_str(&head).unwrap();
+        label.indexes(records, &books).map(|it| it.iter().map(|index| index.0).collect())
+    }
+
+    #[test]
+    fn a_label_names_the_sensor_of_each_record() {
+        assert_eq!(indexes(4, "[[0,1],[1,2],[0,1]]"), Some(vec![0, 1, 1, 0]));
+        assert_eq!(indexes(0, "[]"), Some(vec![]));
+    }
+
+    /// The length is compared before anything is made of that length.
+    #[test]
+    fn a_label_that_is_not_of_its_entry_is_refused() {
+        assert_eq!(indexes(3, "[[0,2]]"), None, "too few");
+        assert_eq!(indexes(3, "[[0,4294967295],[1,4]]"), None, "the sum does not wrap");
+        assert_eq!(indexes(2, "[[0,1],[2,1]]"), None, "a sensor that it does not list");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_recovered_as_nobodys() {
+        let recovered = |head: &str, records| {
+            let books = Books::new(&Plan::default(), Arc::default());
+            Label::recover(head.as_bytes(), records, &books);
+            assert_eq!(books.difference(), None);
+            let of = |id: &str| books.registry.row(id).0.balance().held;
+            (of("a"), of("b"), of(UNKNOWN))
+        };
+        assert_eq!(recovered("rubbish", 3), (0, 0, 3));
+        assert_eq!(recovered(r#"{"sensors":["a","b"],"runs":[[0,1],[1,1]]}"#, 3), (1, 1, 1));
+        assert_eq!(recovered(r#"{"sensors":["a"],"runs":[[0,9],[1,1]]}"#, 3), (3, 0, 0));
+        assert_eq!(recovered(r#"{"sensors":["a"],"runs":[[7,2]]}"#, 3), (0, 0, 3));
+    }
+}

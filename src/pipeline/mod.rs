@@ -23,13 +23,12 @@ use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
 use crate::clock::Now;
 use crate::limits::CLOSE_MAX;
-use crate::metrics::{Balance, Metrics};
+use crate::metrics::Balance;
 use crate::mqtt;
 use crate::mqtt::session::Session;
 use crate::pace::Pace;
 use crate::phase::{Lead, Phase};
-use crate::queue::{Post, Queue};
-use crate::registry::Registry;
+use crate::queue::Post;
 use crate::sink::mqtt::MqttSink;
 use crate::spool::{self, Spool};
 use crate::{clock, phase, sink};
@@ -136,13 +135,7 @@ impl Pipeline {
     /// Builds the gateway; starts the embedded broker if the plan wants one. All randomness comes
     /// from `seed`. `pace` is that of the thread that will run it.
     pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
-        let limits = plan.queue.into();
-        let books = Books {
-            queue: Queue::new(limits, plan.intakes().count()),
-            registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),
-            metrics: Arc::new(Metrics::default()),
-            pace: Arc::clone(&pace),
-        };
+        let books = Books::new(&plan, Arc::clone(&pace));
         let (plan, embedded) = embed(plan).await?;
         Ok(Self { plan: Arc::new(plan), books: Arc::new(books), pace, seed, _embedded: embedded })
     }

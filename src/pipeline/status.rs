@@ -102,17 +102,10 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::pipeline::plan::Plan;
-    use crate::queue::Queue;
-    use crate::registry::Registry;
 
     #[test]
     fn what_is_lost_in_the_spool_is_nothing_to_wait_for() {
-        let books = Books {
-            queue: Queue::new(Plan::default().queue.into(), 1),
-            registry: Arc::new(Registry::new(10)),
-            metrics: Arc::default(),
-            pace: Arc::default(),
-        };
+        let books = Books::new(&Plan::default(), Arc::default());
         let now = clock::now().instant;
         let mut monitor = Monitor::new(now);
         books.recovered("a", 7);

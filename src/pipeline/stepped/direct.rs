@@ -147,6 +147,54 @@ fn a_record_that_the_broker_never_takes_is_a_dead_letter() {
     assert_eq!(bench.balance().dead_lettered, 1);
 }
 
+/// A batch of a small record and one that later fits nowhere.
+#[test]
+fn a_refused_dead_letter_that_is_a_part_of_a_batch_holds_back_no_batch() {
+    let mut bench = Bench::connected(|plan| plan.batch.records_max = NonZeroU32::new(2).unwrap());
+    bench.offer(&some(0..2));
+    bench.take();
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.offer(&some(2..3));
+    bench.offer_large(3, 2000);
+    bench.take();
+    bench.connect(Some(1200), usize::MAX);
+    let letters = |bench: &Bench| -> Vec<bool> {
+        bench.came.iter().map(|it| it.message.topic.as_str() == "gateway/dead-letters").collect()
+    };
+    assert_eq!(letters(&bench), [false, true]);
+    let (part, letter) = (bench.came[0].number, bench.came[1].number);
+    bench.answer(letter, Answer::Refused(NotTaken::new(0x87, &[])));
+    bench.answer(part, Answer::Taken);
+    bench.offer(&some(4..6));
+    bench.take();
+    assert_eq!(bench.records(), [["4", "5"]], "goes on beside the letter");
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.later(Duration::from_secs(10));
+    assert_eq!(letters(&bench), [true], "tried again");
+    bench.answer(letter, Answer::Taken);
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (5, 1, 0));
+}
+
+#[test]
+fn a_refused_batch_is_not_tried_again_before_its_pause_has_passed() {
+    let mut bench = Bench::connected(|_| {});
+    bench.offer(&some(0..3));
+    bench.take();
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.offer(&some(3..6));
+    bench.take();
+    let number = bench.came[0].number;
+    bench.answer(number, Answer::Refused(NotTaken::new(0x97, &[])));
+    let pause = bench.worker.want().deadline.unwrap() - bench.now.instant;
+    bench.later(pause.checked_sub(Duration::from_millis(1)).unwrap());
+    assert!(bench.came.is_empty(), "not yet");
+    bench.later(Duration::from_millis(1));
+    assert_eq!(bench.came[0].number, number);
+    bench.later(Duration::from_secs(10));
+    assert_eq!(bench.came.len(), 1, "once a refusal");
+}
+
 #[test]
 fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
     let mut bench = Bench::connected(|_| {});

@@ -1,41 +1,17 @@
 //! The engine stepped with a disk that is full, or fails and is not needed any more.
 
 use super::*;
-use crate::clock::Timestamp;
-use crate::spool::Spool;
-use crate::spool::faulty_disk::{Disk, Fault};
+use crate::spool::faulty_disk::Fault;
 use crate::units::DiskSize;
 
-const AFTER: Duration = Duration::from_secs(1);
-
-fn plan() -> Plan {
-    let mut plan = Plan::default();
-    plan.batch.records_max = NonZeroU32::new(3).unwrap();
-    plan.output.window_batches = NonZeroU16::new(2).unwrap();
+/// A small plan with a queue of forty.
+fn roomy() -> Plan {
+    let mut plan = small();
     plan.queue.records_max = NonZeroU32::new(40).unwrap();
     plan
 }
 
-fn start(disk: &Disk) -> Bench {
-    Bench::with_store(plan(), |plan, books| {
-        Some(Store::new(disk.spool().unwrap(), Arc::clone(plan), Arc::clone(books)).unwrap())
-    })
-}
-
-fn start_small(folder: &tempfile::TempDir) -> Bench {
-    Bench::with_store(plan(), |plan, books| {
-        let size = DiskSize::bytes(16 << 20);
-        let (spool, _) = Spool::open(folder.path(), size, Timestamp::from_millis(0)).unwrap();
-        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
-    })
-}
-
 impl Bench {
-    fn pass(&mut self, by: Duration) {
-        self.now = self.now.later(by);
-        self.apply(Event::Deadline);
-    }
-
     /// Goes on for so long with an output that answers at once, and says what it took.
     fn go_on(&mut self, steps: usize) -> Vec<String> {
         let mut values = Vec::new();
@@ -46,23 +22,9 @@ impl Bench {
                 self.answer(number, Answer::Taken);
             }
             self.take();
-            self.pass(Duration::from_millis(100));
+            self.later(Duration::from_millis(100));
         }
         values
-    }
-
-    /// Offers one reading of so many bytes.
-    fn offer_large(&mut self, value: u32, bytes: usize) -> bool {
-        if self.books.queue.held() >= 40 {
-            return false;
-        }
-        let mut chunk = Chunk::default();
-        let (row, _) = self.books.registry.row("a");
-        let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
-        let (timestamp, extra) = (Span::default(), Span::default());
-        let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
-        chunk.records.push(record);
-        self.offer_chunk(chunk)
     }
 
     fn spins(&self) -> bool {
@@ -70,24 +32,20 @@ impl Bench {
     }
 }
 
-fn texts(values: std::ops::Range<u32>) -> Vec<String> {
-    values.map(|value| value.to_string()).collect()
-}
-
 #[test]
 fn a_write_that_failed_and_is_not_needed_any_more_leaves_no_deadline() {
     let disk = Disk::default();
-    let mut bench = start(&disk);
+    let mut bench = Bench::on_disk(&disk, roomy());
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..6));
     bench.take();
     bench.take();
     disk.break_with(Fault::Write(0));
-    bench.pass(AFTER);
+    bench.later(AFTER);
     assert_eq!(bench.books.metrics.spool_failures.get(), 1);
     assert_eq!(bench.go_on(1), texts(0..6));
     disk.heal();
-    bench.pass(AFTER * 10);
+    bench.later(AFTER * 10);
     assert_eq!(bench.balance().held, 0);
     assert!(!bench.spins(), "the thread of the worker would not rest any more");
 }
@@ -95,8 +53,8 @@ fn a_write_that_failed_and_is_not_needed_any_more_leaves_no_deadline() {
 #[test]
 fn a_disk_that_is_full_does_not_keep_what_it_holds_from_the_output() {
     let disk = Disk::default();
-    let mut bench = start(&disk);
-    bench.pass(AFTER);
+    let mut bench = Bench::on_disk(&disk, roomy());
+    bench.later(AFTER);
     let mut value = 0;
     for step in 0..200 {
         if step == 20 {
@@ -104,7 +62,7 @@ fn a_disk_that_is_full_does_not_keep_what_it_holds_from_the_output() {
         }
         value += u32::from(bench.offer_large(value, 50_000));
         bench.take();
-        bench.pass(Duration::from_millis(100));
+        bench.later(Duration::from_millis(100));
     }
     assert!(bench.balance().held > bench.balance().spooled, "{:?}", bench.balance());
     assert!(bench.books.metrics.spool_failures.get() > 0);
@@ -117,18 +75,18 @@ fn a_disk_that_is_full_does_not_keep_what_it_holds_from_the_output() {
 #[test]
 fn reading_goes_on_after_the_disk_failed_to_read_once() {
     let disk = Disk::default();
-    let mut bench = start(&disk);
-    bench.pass(AFTER);
+    let mut bench = Bench::on_disk(&disk, roomy());
+    bench.later(AFTER);
     let mut value = 0;
     while value < 40 {
         value += u32::from(bench.offer_large(value, 200_000));
         bench.take();
-        bench.pass(Duration::from_millis(100));
+        bench.later(Duration::from_millis(100));
     }
-    bench.pass(AFTER);
+    bench.later(AFTER);
     assert_eq!(bench.balance().spooled, 40);
     drop(bench);
-    let mut bench = start(&disk);
+    let mut bench = Bench::on_disk(&disk, roomy());
     disk.break_with(Fault::Read);
     bench.connect(None, usize::MAX);
     assert_eq!(bench.books.metrics.spool_failures.get(), 1);
@@ -141,15 +99,17 @@ fn reading_goes_on_after_the_disk_failed_to_read_once() {
 #[test]
 fn a_stop_with_a_full_spool_and_a_working_output_drains() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bench = start_small(&folder);
+    let mut plan = roomy();
+    plan.spool.bytes_max = DiskSize::bytes(16 << 20);
+    let mut bench = Bench::on_folder(&folder, plan);
     bench.connect(None, usize::MAX);
     bench.disconnect();
-    bench.pass(AFTER);
+    bench.later(AFTER);
     let mut value = 0;
     for _ in 0..300 {
         value += u32::from(bench.offer_large(value, 200_000));
         bench.take();
-        bench.pass(Duration::from_millis(200));
+        bench.later(Duration::from_millis(200));
     }
     assert!(bench.books.queue.held() > 0, "the spool is full");
     bench.connect(None, usize::MAX);
@@ -172,30 +132,28 @@ fn a_stop_with_a_full_spool_and_a_working_output_drains() {
 #[test]
 fn a_disk_that_has_healed_with_nothing_to_write_leaves_no_deadline() {
     let disk = Disk::default();
-    let mut bench = start(&disk);
+    let mut bench = Bench::on_disk(&disk, roomy());
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..3));
     bench.take();
     disk.break_with(Fault::Write(0));
     bench.disconnect();
-    bench.pass(AFTER);
+    bench.later(AFTER);
     bench.connect(None, usize::MAX);
     bench.go_on(3);
     bench.disconnect();
     disk.heal();
-    bench.pass(AFTER * 3);
-    bench.pass(AFTER * 3);
+    bench.later(AFTER * 3);
+    bench.later(AFTER * 3);
     assert!(!bench.spins(), "away, and nothing to write");
 }
 
 #[test]
 fn a_stop_spools_within_its_grace() {
-    let mut plan = plan();
+    let mut plan = roomy();
     plan.spool.after = crate::units::Span::millis(60_000);
     let disk = Disk::default();
-    let mut bench = Bench::with_store(plan, |plan, books| {
-        Some(Store::new(disk.spool().unwrap(), Arc::clone(plan), Arc::clone(books)).unwrap())
-    });
+    let mut bench = Bench::on_disk(&disk, plan);
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..5));
     bench.take();
@@ -204,7 +162,7 @@ fn a_stop_spools_within_its_grace() {
     bench.inlet = None;
     bench.apply(Event::Ended);
     let deadline = bench.worker.want().deadline.unwrap();
-    bench.pass(deadline - bench.now.instant);
+    bench.later(deadline - bench.now.instant);
     assert_eq!(bench.worker.ended(), Some(Ended::Drained));
     assert_eq!(bench.balance().spooled, 5);
 }
@@ -213,7 +171,7 @@ fn a_stop_spools_within_its_grace() {
 #[test]
 fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
     let disk = Disk::default();
-    let mut bench = start(&disk);
+    let mut bench = Bench::on_disk(&disk, roomy());
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..3));
     bench.take();
@@ -232,7 +190,7 @@ fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
             bench.answer(number, if letter { refusal } else { Answer::Taken });
             bench.take();
         }
-        bench.pass(Duration::from_millis(100));
+        bench.later(Duration::from_millis(100));
     }
     assert_eq!((delivered, bench.balance().spooled), (200, 1));
     assert!(!bench.spins());

@@ -12,14 +12,16 @@ use super::books::Books;
 use super::plan::Plan;
 use super::store::Store;
 use super::worker::{Ended, Worker};
-use crate::clock::{self, Now};
-use crate::metrics::{Balance, Metrics};
+use crate::clock::{self, Now, Timestamp};
+use crate::metrics::Balance;
 use crate::mqtt::answer::{Answer, NotTaken};
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
-use crate::registry::{Registry, Row};
+use crate::registry::Row;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::{self, Number, Publication};
+use crate::spool::Spool;
+use crate::spool::faulty_disk::Disk;
 
 /// A worker, both ends of its queue, and the far side of its sink.
 struct Bench {
@@ -33,9 +35,23 @@ struct Bench {
     /// Publications that came on the connection of today.
     came: Vec<Publication>,
     next: u64,
+    /// Of the queue.
+    places: u64,
 }
 
 const SENSORS: [&str; 3] = ["a", "b", "c"];
+
+/// What `spool.after` is where nothing else is set.
+const AFTER: Duration = Duration::from_secs(1);
+
+/// Batches of three records, a window of two, a queue of twenty.
+fn small() -> Plan {
+    let mut plan = Plan::default();
+    plan.batch.records_max = NonZeroU32::new(3).unwrap();
+    plan.output.window_batches = NonZeroU16::new(2).unwrap();
+    plan.queue.records_max = NonZeroU32::new(20).unwrap();
+    plan
+}
 
 mod direct;
 mod full;
@@ -44,28 +60,34 @@ mod spool;
 
 impl Bench {
     fn new(change: impl FnOnce(&mut Plan)) -> Self {
-        let mut plan = Plan::default();
-        plan.batch.records_max = NonZeroU32::new(3).unwrap();
-        plan.output.window_batches = NonZeroU16::new(2).unwrap();
-        plan.queue.records_max = NonZeroU32::new(20).unwrap();
+        let mut plan = small();
         change(&mut plan);
-        Self::with_store(plan, |_, _| None)
+        Self::start(plan, None)
     }
 
-    fn with_store(
-        plan: Plan,
-        store: impl FnOnce(&Arc<Plan>, &Arc<Books>) -> Option<Store>,
-    ) -> Self {
-        let limits = plan.queue.into();
+    /// Starts with what the folder holds.
+    fn on_folder(folder: &tempfile::TempDir, plan: Plan) -> Self {
+        let (size, now) = (plan.spool.bytes_max, Timestamp::from_millis(0));
+        let (spool, set_aside) = Spool::open(folder.path(), size, now).unwrap();
+        assert_eq!(set_aside, None);
+        Self::start(plan, Some(spool))
+    }
+
+    /// Starts with what the disk holds.
+    fn on_disk(disk: &Disk, plan: Plan) -> Self {
+        Self::start(plan, Some(disk.spool().unwrap()))
+    }
+
+    fn start(plan: Plan, spool: Option<Spool>) -> Self {
+        let places = u64::from(plan.queue.records_max.get());
         let books = Arc::new(Books {
-            queue: Queue::new(limits, 1),
-            registry: Arc::new(Registry::new(10)),
-            metrics: Arc::new(Metrics::default()),
-            pace: Arc::default(),
+            queue: Queue::new(plan.queue.into(), 1),
+            ..Books::new(&plan, Arc::default())
         });
         let now = clock::now();
         let plan = Arc::new(plan);
-        let store = store(&plan, &books);
+        let store = |spool| Store::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
+        let store = spool.map(store);
         Self {
             now,
             worker: Worker::new(plan, Arc::clone(&books), store, (now, 7)),
@@ -76,6 +98,7 @@ impl Bench {
             lane: None,
             came: Vec::new(),
             next: 0,
+            places,
         }
     }
 
@@ -107,6 +130,12 @@ impl Bench {
         self.mail(sink::Event::Disconnected);
     }
 
+    /// Time passes, and the worker looks at it.
+    fn later(&mut self, by: Duration) {
+        self.now = self.now.later(by);
+        self.apply(Event::Deadline);
+    }
+
     fn collect(&mut self) {
         while let Some(Ok(publication)) = self.lane.as_mut().map(mpsc::Receiver::try_recv) {
             self.came.push(publication);
@@ -135,6 +164,20 @@ impl Bench {
             };
             chunk.records.push(self.record(&row, body));
         }
+        self.offer_chunk(chunk)
+    }
+
+    /// Offers one reading of so many bytes.
+    fn offer_large(&mut self, value: u32, bytes: usize) -> bool {
+        if self.books.queue.held() >= self.places {
+            return false;
+        }
+        let mut chunk = Chunk::default();
+        let (row, _) = self.books.registry.row("a");
+        let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
+        let (timestamp, extra) = (Span::default(), Span::default());
+        let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
+        chunk.records.push(record);
         self.offer_chunk(chunk)
     }
 
@@ -205,4 +248,9 @@ fn rubbish(chunk: &mut Chunk, payload: &str) -> Body {
 
 fn some(values: std::ops::Range<u32>) -> Vec<Option<u32>> {
     values.map(Some).collect()
+}
+
+/// The values as the output shows them.
+fn texts(values: std::ops::Range<u32>) -> Vec<String> {
+    values.map(|value| value.to_string()).collect()
 }

@@ -13,9 +13,8 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::clock::Timestamp;
 use crate::mqtt::outgoing::Outgoing;
-use crate::spool::faulty_disk::{Disk, Fault};
+use crate::spool::faulty_disk::Fault;
 
 /// Schedules of one run of the tests.
 const SCHEDULES: u64 = 10_000;
@@ -78,14 +77,9 @@ struct World {
 }
 
 fn start(disk: &Disk) -> Bench {
-    let mut plan = Plan::default();
+    let mut plan = small();
     plan.batch.records_max = NonZeroU32::new(4).unwrap();
-    plan.output.window_batches = NonZeroU16::new(2).unwrap();
-    plan.queue.records_max = NonZeroU32::new(20).unwrap();
-    Bench::with_store(plan, |plan, books| {
-        let spool = disk.spool().unwrap();
-        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
-    })
+    Bench::on_disk(disk, plan)
 }
 
 impl World {

@@ -1,42 +1,9 @@
 //! The engine stepped with a spool.
 
 use super::*;
-use crate::clock::Timestamp;
-use crate::spool::Spool;
-
-/// A folder for a spool, and gateways that use it one after the other.
-struct Disk {
-    folder: tempfile::TempDir,
-}
-
-impl Disk {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
-    }
-
-    /// A gateway that starts with what the disk holds.
-    fn start(&self) -> Bench {
-        let mut plan = Plan::default();
-        plan.batch.records_max = NonZeroU32::new(3).unwrap();
-        plan.output.window_batches = NonZeroU16::new(2).unwrap();
-        plan.queue.records_max = NonZeroU32::new(20).unwrap();
-        plan.spool.path = Some(self.folder.path().to_owned());
-        Bench::with_store(plan, |plan, books| {
-            let size = plan.spool.bytes_max;
-            let (spool, set_aside) =
-                Spool::open(self.folder.path(), size, Timestamp::from_millis(0)).unwrap();
-            assert_eq!(set_aside, None);
-            Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
-        })
-    }
-}
+use crate::spool::DISK_RESERVE_BYTES;
 
 impl Bench {
-    fn later(&mut self, by: Duration) {
-        self.now = self.now.later(by);
-        self.apply(Event::Deadline);
-    }
-
     /// Answers whatever comes until nothing does; says what came, by value, in order.
     fn answer_all(&mut self) -> Vec<String> {
         let mut values = Vec::new();
@@ -50,16 +17,10 @@ impl Bench {
     }
 }
 
-const AFTER: Duration = Duration::from_secs(1);
-
-fn texts(values: std::ops::Range<u32>) -> Vec<String> {
-    values.map(|value| value.to_string()).collect()
-}
-
 #[test]
 fn what_waits_for_the_output_too_long_settles_on_disk_and_is_published_in_order() {
-    let disk = Disk::new();
-    let mut bench = disk.start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..9));
     bench.take();
@@ -87,8 +48,8 @@ fn what_waits_for_the_output_too_long_settles_on_disk_and_is_published_in_order(
 
 #[test]
 fn an_output_that_is_away_from_the_start_is_no_reason_to_wait() {
-    let disk = Disk::new();
-    let mut bench = disk.start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.offer(&some(0..6));
     assert!(!bench.worker.want().records, "its limits are not known");
     bench.later(AFTER);
@@ -101,8 +62,8 @@ fn an_output_that_is_away_from_the_start_is_no_reason_to_wait() {
 
 #[test]
 fn the_next_run_publishes_what_the_last_one_left_before_anything_new() {
-    let disk = Disk::new();
-    let mut bench = disk.start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.later(AFTER);
     bench.offer(&some(0..3));
     bench.offer(&[None]);
@@ -111,7 +72,7 @@ fn the_next_run_publishes_what_the_last_one_left_before_anything_new() {
     bench.later(AFTER);
     assert_eq!(bench.balance().spooled, 4);
     drop(bench);
-    let mut bench = disk.start();
+    let mut bench = Bench::on_folder(&folder, small());
     let balance = bench.balance();
     assert_eq!((balance.received, balance.held, balance.spooled), (4, 4, 4));
     bench.offer(&some(10..13));
@@ -125,13 +86,17 @@ fn the_next_run_publishes_what_the_last_one_left_before_anything_new() {
     assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (6, 1, 0));
     bench.later(AFTER * 2);
     drop(bench);
-    assert_eq!(disk.start().balance(), Balance::default(), "what has arrived left the disk");
+    assert_eq!(
+        Bench::on_folder(&folder, small()).balance(),
+        Balance::default(),
+        "what has arrived left the disk"
+    );
 }
 
 #[test]
 fn a_repeat_after_a_crash_has_the_same_id_and_bytes() {
-    let disk = Disk::new();
-    let mut bench = disk.start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..3));
     bench.take();
@@ -139,7 +104,7 @@ fn a_repeat_after_a_crash_has_the_same_id_and_bytes() {
     bench.later(AFTER);
     assert_eq!(bench.balance().spooled, 3, "an output that is silent is as good as away");
     drop(bench);
-    let mut bench = disk.start();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.connect(None, usize::MAX);
     let again = Arc::clone(&bench.came[0].message);
     assert_eq!((&again.payload, &again.properties), (&first.payload, &first.properties));
@@ -148,8 +113,8 @@ fn a_repeat_after_a_crash_has_the_same_id_and_bytes() {
 
 #[test]
 fn a_stop_with_the_output_away_leaves_everything_on_disk_and_ends() {
-    let disk = Disk::new();
-    let mut bench = disk.start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.connect(None, usize::MAX);
     bench.offer(&some(0..7));
     bench.take();
@@ -168,8 +133,8 @@ fn a_stop_with_the_output_away_leaves_everything_on_disk_and_ends() {
 
 #[test]
 fn a_finite_run_waits_for_what_is_on_disk() {
-    let disk = Disk::new();
-    let mut bench = disk.start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.offer(&some(0..3));
     bench.later(AFTER);
     bench.take();
@@ -184,24 +149,17 @@ fn a_finite_run_waits_for_what_is_on_disk() {
 
 #[test]
 fn reading_back_is_paced() {
-    let disk = Disk::new();
-    let mut plan = Plan::default();
-    plan.batch.records_max = NonZeroU32::new(3).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = small();
     plan.spool.replay_rate = NonZeroU32::new(3);
-    plan.spool.path = Some(disk.folder.path().to_owned());
-    let mut bench = disk.start();
+    let mut bench = Bench::on_folder(&folder, small());
     bench.later(AFTER);
     bench.offer(&some(0..9));
     while bench.worker.want().records && bench.books.queue.held() > 0 {
         bench.take();
     }
     drop(bench);
-    let mut bench = Bench::with_store(plan, |plan, books| {
-        let folder = disk.folder.path();
-        let (spool, _) =
-            Spool::open(folder, plan.spool.bytes_max, Timestamp::from_millis(0)).unwrap();
-        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
-    });
+    let mut bench = Bench::on_folder(&folder, plan);
     bench.connect(None, usize::MAX);
     assert_eq!(bench.came.len(), 1);
     assert_eq!(bench.worker.want().deadline, Some(bench.now.instant + AFTER));
@@ -212,21 +170,14 @@ fn reading_back_is_paced() {
 /// What another program leaves of the disk.
 #[test]
 fn a_disk_without_room_is_a_full_spool_and_what_is_on_it_is_delivered() {
-    let disk = crate::spool::faulty_disk::Disk::default();
-    let mut plan = Plan::default();
-    plan.batch.records_max = NonZeroU32::new(3).unwrap();
-    plan.output.window_batches = NonZeroU16::new(2).unwrap();
-    plan.queue.records_max = NonZeroU32::new(20).unwrap();
-    let mut bench = Bench::with_store(plan, |plan, books| {
-        let spool = disk.spool().unwrap();
-        Some(Store::new(spool, Arc::clone(plan), Arc::clone(books)).unwrap())
-    });
+    let disk = Disk::default();
+    let mut bench = Bench::on_disk(&disk, small());
     bench.later(AFTER);
     bench.offer(&some(0..15));
     while bench.worker.want().records && bench.books.queue.held() > 0 {
         bench.take();
     }
-    disk.leave(crate::spool::DISK_RESERVE_BYTES);
+    disk.leave(DISK_RESERVE_BYTES);
     bench.offer(&some(15..30));
     bench.take();
     assert!(!bench.worker.want().records, "no room");
