@@ -14,7 +14,7 @@ use crate::support::client::{Collection, Collector, Publisher, Running};
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy, Way};
-use crate::support::{Random, SOON, pause, seed};
+use crate::support::{Random, SOON, number_from_environment, pause, seed};
 
 const SENSORS: usize = 20;
 const WINDOW: u64 = 500;
@@ -24,10 +24,20 @@ const UNCONFIRMED: u64 = (16 + 16) * 50;
 
 /// Readings a second that let Mosquitto 2.0.11 keep to the window when it catches up. At more it has many
 /// times the window in flight, and what it forgets with a link or at its end is not bounded by us.
-const SLOW: f64 = 1000.0;
+const SLOW: u32 = 1000;
 
-/// How often a link is cut. The gateway waits up to a second before it connects again.
-const CUTS: usize = 20;
+/// How often a link is cut; `FAULT_CUTS=200` is a longer proof. The gateway waits longer
+/// and longer before it connects again.
+fn cuts() -> u32 {
+    number_from_environment("FAULT_CUTS").unwrap_or(20)
+}
+
+/// Waits until a link has been cut as often.
+fn wait_cut(proxy: &Proxy, cuts: u32) {
+    proxy.wait_until("the cuts", LONG + cuts * Duration::from_secs(3), |traffic| {
+        traffic.cuts >= cuts as usize
+    });
+}
 
 /// Everything that can be broken.
 struct Stage {
@@ -45,7 +55,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn start(readings: u64, rate: f64) -> Self {
+    fn start(readings: u64, rate: u32) -> Self {
         let input = Mosquitto::with(NO_DROP).persistent().start();
         let sink = Mosquitto::with(NO_DROP).persistent().start();
         let (to_input, to_sink) = (Proxy::to(input.port()), Proxy::to(sink.port()));
@@ -64,7 +74,8 @@ impl Stage {
         ];
         let config = fleet(&to_input.url(), &own.each_ref().map(String::as_str));
         let gateway = begin(&config);
-        let load = Publisher::to(input.port()).sensors(SENSORS).readings(readings).rate(rate);
+        let load =
+            Publisher::to(input.port()).sensors(SENSORS).readings(readings).rate(f64::from(rate));
         let load = load.start();
         load.wait_acknowledged(500, SOON);
         let random = Random::new(seed());
@@ -107,20 +118,21 @@ fn begin(config: &str) -> Gateway {
 /// Runs a load of so many readings a sensor through a fault, and judges what came out: at most
 /// `repeats_max` readings more than once, after repeated batches were set aside by their ids.
 fn fault(name: &str, readings: u64, repeats_max: u64, act: impl FnOnce(&mut Stage)) {
-    fault_at(5000.0, name, readings, repeats_max, act);
+    fault_at(5000, name, readings, repeats_max, act);
 }
 
 /// The same at another rate.
-fn fault_at(rate: f64, name: &str, readings: u64, repeats_max: u64, act: impl FnOnce(&mut Stage)) {
+fn fault_at(rate: u32, name: &str, readings: u64, repeats_max: u64, act: impl FnOnce(&mut Stage)) {
     let mut stage = Stage::start(readings, rate);
     act(&mut stage);
     let all = SENSORS as u64 * readings;
     let Stage { load, collector, mut gateway, memory_peak, .. } = stage;
-    let sent = load.join(LONG);
+    let within = LONG + 2 * Duration::from_millis(all * 1000 / u64::from(rate));
+    let sent = load.join(within);
     assert_eq!(sent.total(), all);
     // What the load had to send again itself is not the gateway's.
     let repeats_max = repeats_max + sent.resent;
-    collector.wait_readings(all, LONG);
+    collector.wait_readings(all, within);
     let peak = memory_peak.max(gateway.memory_peak());
     let bound = printed_bound(&gateway);
     drained(&mut gateway);
@@ -223,21 +235,23 @@ fn stop_both() {
 fn cut_input() {
     // Until the broker's ids have been seen to count up, acknowledgements lost with the link repeat
     // readings.
-    let name = format!("input link cut {CUTS} times");
-    fault_at(SLOW, &name, 1000, CUTS as u64 * WINDOW, |stage| {
+    let cuts = cuts();
+    let name = format!("input link cut {cuts} times");
+    fault_at(SLOW, &name, u64::from(cuts) * 50, u64::from(cuts) * WINDOW, |stage| {
         let life = Duration::from_millis(20)..Duration::from_millis(150);
         stage.to_input.cut_every(life, seed());
-        stage.to_input.wait_until("the cuts", LONG, |traffic| traffic.cuts >= CUTS);
+        wait_cut(&stage.to_input, cuts);
         stage.to_input.spare();
     });
 }
 
 #[test]
 fn cut_output() {
-    fault(&format!("output link cut {CUTS} times"), 2500, 0, |stage| {
+    let cuts = cuts();
+    fault(&format!("output link cut {cuts} times"), u64::from(cuts) * 125, 0, |stage| {
         let life = Duration::from_millis(20)..Duration::from_millis(150);
         stage.to_sink.cut_every(life, seed());
-        stage.to_sink.wait_until("the cuts", LONG, |traffic| traffic.cuts >= CUTS);
+        wait_cut(&stage.to_sink, cuts);
         stage.to_sink.spare();
     });
 }

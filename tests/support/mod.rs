@@ -144,11 +144,17 @@ pub(crate) fn kill(pid: u32, signal: &str) {
     assert!(status.is_ok_and(|status| status.success()), "cannot send {signal} to process {pid}");
 }
 
+/// What somebody asks of the tests by a variable.
+pub(crate) fn number_from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
 /// The seed of this run: `TEST_SEED` if set, else from the clock. A failing test prints it.
 pub(crate) fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| {
-        let seed = std::env::var("TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = number_from_environment("TEST_SEED");
         let seed = seed.unwrap_or_else(|| {
             let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
             u64::from(age.subsec_nanos()) ^ age.as_secs() << 20
