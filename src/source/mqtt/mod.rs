@@ -140,6 +140,7 @@ impl<E> Intake<E> {
     ) -> Result<(), Error> {
         if self.inlet.is_none() {
             self.resume(greeting);
+            self.session.usable();
             return self.see_out(connection, phase).await;
         }
         self.begin(&mut connection, greeting)?;
@@ -288,6 +289,9 @@ impl<E> Intake<E> {
                 continue;
             }
             self.reader.take(&publish, token, now, &mut self.chunk);
+        }
+        if self.reader.subscribed {
+            self.session.usable();
         }
         if self.ledger.open() > self.window {
             // The broker allows more than was assumed.
