@@ -16,6 +16,13 @@ macro_rules! counters {
         /// Everything that is counted, in total.
         #[derive(Debug, Default)]
         pub struct Metrics { $($(#[doc = $help])+ pub $name: Counter,)+ }
+
+        impl Metrics {
+            /// All of them: name, help text, value.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($help),+).trim_ascii(), self.$name.get()),)+]
+            }
+        }
     };
 }
 

@@ -193,10 +193,8 @@ impl Registry {
         let mut sums = vec![Sum::default(); entries + 1];
         self.with_rows(|rows| {
             for row in rows {
-                let entry = row.entry.load(Ordering::Relaxed) as usize;
-                if let Some(sum) = sums.get_mut(entry.min(entries)) {
-                    sum.add(row);
-                }
+                let entry = entries.min(row.entry.load(Ordering::Relaxed) as usize);
+                sums.get_mut(entry).into_iter().for_each(|sum| sum.add(row));
             }
         });
         sums

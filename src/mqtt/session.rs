@@ -127,6 +127,11 @@ impl Session {
         }
     }
 
+    /// So many messages have come and are not acknowledged.
+    pub fn open(&self, messages: usize) {
+        self.standing.open(messages);
+    }
+
     /// The connection has been of use.
     pub fn proved(&mut self) {
         self.of_use = true;

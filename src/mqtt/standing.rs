@@ -4,7 +4,7 @@
 //! whoever shows it. *Usable* is more than connected: an intake's session is usable once its
 //! subscription is granted.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use super::Error;
 pub struct Standing {
     /// The same as [`Seen::usable`]: read at each turn of a connection.
     usable: AtomicBool,
+    unacknowledged: AtomicU64,
     seen: Mutex<Seen>,
 }
 
@@ -35,12 +36,25 @@ impl Standing {
     /// Of a client that has not connected at `now`.
     pub fn new(now: Instant) -> Self {
         let seen = Seen { usable: false, since: now, epoch: 0, trouble: None };
-        Self { usable: AtomicBool::new(false), seen: Mutex::new(seen) }
+        Self {
+            usable: AtomicBool::new(false),
+            unacknowledged: AtomicU64::new(0),
+            seen: Mutex::new(seen),
+        }
     }
 
     /// What can be seen now.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
+    }
+
+    /// Messages that came and are not acknowledged; of an intake.
+    pub fn unacknowledged(&self) -> u64 {
+        self.unacknowledged.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn open(&self, messages: usize) {
+        self.unacknowledged.store(messages as u64, Ordering::Relaxed);
     }
 
     /// Whether readings or batches can pass.

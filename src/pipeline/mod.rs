@@ -142,8 +142,8 @@ impl Pipeline {
     }
 
     /// The plan, with the embedded broker's address in place.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan)
     }
 
     /// The books, to be read while the gateway runs.

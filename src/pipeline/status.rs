@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::plan::Plan;
+use crate::metrics::Balance;
 use crate::mqtt::standing::Seen;
 use crate::repeat::Repeated;
 
@@ -112,7 +113,7 @@ impl Monitor {
     pub fn look(&mut self, books: &Books, draining: bool, now: Instant) -> Health {
         let (health, reason) = self.judge(books, draining, now);
         if health != self.health {
-            self.say(books, health, reason.as_deref().unwrap_or_default());
+            say(books, health, reason.as_deref().unwrap_or_default());
             self.health = health;
         }
         self.say_losses(books, now);
@@ -178,17 +179,6 @@ impl Monitor {
         Some((health, Some(format!("{name} has had no broker for {seconds} s: {trouble}"))))
     }
 
-    fn say(&self, books: &Books, health: Health, reason: &str) {
-        let balance = books.balance();
-        match health {
-            Health::Degraded => {
-                tracing::warn!(held = balance.held, spooled = balance.spooled, "degraded: {reason}")
-            }
-            Health::Ready => tracing::info!("ready: readings are delivered as they come"),
-            Health::Starting | Health::Draining => {}
-        }
-    }
-
     /// Says what was shed, and what was no reading, since the last time.
     fn say_losses(&mut self, books: &Books, now: Instant) {
         let balance = books.balance();
@@ -209,13 +199,22 @@ impl Monitor {
     }
 }
 
+fn say(books: &Books, health: Health, reason: &str) {
+    let Balance { held, spooled, .. } = books.balance();
+    match health {
+        Health::Degraded => tracing::warn!(held, spooled, "degraded: {reason}"),
+        Health::Ready => tracing::info!("ready: readings are delivered as they come"),
+        Health::Starting | Health::Draining => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock;
     use crate::mqtt::Error;
 
-    const AFTER: Duration = Duration::from_secs(60);
+    const AFTER: Duration = Duration::from_mins(1);
 
     struct Scene {
         books: Books,

@@ -250,6 +250,7 @@ impl<E> Intake<E> {
             window: self.window,
         };
         acknowledging.acknowledge(connection);
+        self.session.open(self.ledger.open());
     }
 
     /// Reads all packets that have come into the chunk.
@@ -298,6 +299,7 @@ impl<E> Intake<E> {
             self.window = self.ledger.open();
         }
         self.returned.starved(self.ledger.open() >= self.window);
+        self.session.open(self.ledger.open());
         if known {
             // Some may have settled already, and nothing else would say so again.
             self.acknowledge(connection);
