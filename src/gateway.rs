@@ -85,7 +85,7 @@ async fn serve(
 
 /// Lets others see how it does: over HTTP, and systemd.
 fn show(pipeline: &Pipeline) -> std::io::Result<()> {
-    let view = View { plan: pipeline.plan(), books: pipeline.books(), started: clock::now() };
+    let view = View::new(pipeline.plan(), pipeline.books());
     ops::systemd::start(view.clone())?;
     let Some(listen) = view.plan.http.listen.0 else { return Ok(()) };
     ops::http::start(view, listen)

@@ -21,7 +21,7 @@ fn view() -> View {
     plan.sensors.insert("fleet".into(), kind);
     plan.spool.path = Some("spool".into());
     let books = Arc::new(Books::new(&plan, Arc::default()));
-    View { plan: Arc::new(plan), books, started: clock::now() }
+    View::new(Arc::new(plan), books)
 }
 
 fn shipped(path: &str) -> PathBuf {

@@ -20,17 +20,13 @@ use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::View;
 use super::exposition::{Exposition, exposed};
 use super::snapshot::Snapshot;
 use crate::clock;
-use crate::limits::{
-    HTTP_CONNECTION_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX,
-    HTTP_LISTEN_PAUSE,
-};
+use crate::limits::{HTTP_CONNECTION_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX, HTTP_LISTEN_PAUSE};
 use crate::pipeline::tasks::{self, Tasks};
 use crate::repeat::Repeated;
 
@@ -44,8 +40,8 @@ pub fn start(view: View, listen: SocketAddr) -> std::io::Result<()> {
 
 async fn serve(view: View, listen: SocketAddr) {
     let listener = listener(listen).await;
+    let seats = Arc::clone(&view.seats);
     let router = router(view);
-    let seats = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     let (mut connections, mut repeated) = (Tasks::default(), Repeated::default());
     loop {
         let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
-use crate::clock::Now;
-use crate::limits::LOOK_PAUSE_MAX;
+use crate::clock::{self, Now};
+use crate::limits::{HTTP_CONNECTIONS_MAX, LOOK_PAUSE_MAX};
 use crate::pipeline::books::Books;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::status::Health;
@@ -33,6 +34,8 @@ pub struct View {
     pub books: Arc<Books>,
     /// When it started.
     pub started: Now,
+    /// Places for connections that ask.
+    seats: Arc<Semaphore>,
 }
 
 /// Whether a gateway does its work, for whoever routes or restarts.
@@ -48,6 +51,12 @@ pub struct Readiness {
 }
 
 impl View {
+    /// Of a gateway that starts now.
+    pub fn new(plan: Arc<Plan>, books: Arc<Books>) -> Self {
+        let seats = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+        Self { plan, books, started: clock::now(), seats }
+    }
+
     /// Whether it does its work, as seen at `now`.
     pub fn readiness(&self, now: Instant) -> Readiness {
         if let Some(reason) = self.hangs(now) {
@@ -72,7 +81,6 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::clock;
 
     /// A gateway with one MQTT entry and one simulated, that has just started.
     pub(crate) fn view() -> View {
@@ -83,7 +91,7 @@ pub(crate) mod tests {
             plan.sensors.insert(name.into(), serde_json::from_str(kind).unwrap());
         }
         let books = Arc::new(Books::new(&plan, Arc::default()));
-        View { plan: Arc::new(plan), books, started: clock::now() }
+        View::new(Arc::new(plan), books)
     }
 
     #[test]
