@@ -24,15 +24,14 @@ RUN mkdir src benches tests \
 COPY src src
 RUN touch src/lib.rs src/main.rs \
  && cargo build --release --locked --no-default-features --target "$(rustc --print host-tuple)" \
- && mkdir -p /image/etc/ssl/certs /image/state/sluicegate \
+ && mkdir -p /image/etc/ssl/certs /image/var/lib /state/sluicegate \
  && cp "target/$(rustc --print host-tuple)/release/sluicegate" /image/ \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
 FROM scratch
-COPY --from=build /image/etc/ /etc/
-# The folder that a new volume takes its owner from.
-COPY --from=build --chown=10001:10001 /image/state/ /var/lib/
-COPY --from=build /image/sluicegate /sluicegate
+COPY --from=build /image/ /
+# /var/lib/sluicegate: a new volume takes its owner from it.
+COPY --from=build --chown=10001:10001 /state/ /var/lib/
 USER 10001:10001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["/sluicegate", "health"]
