@@ -102,6 +102,11 @@ impl Batcher {
         self.deadline().is_some_and(|deadline| deadline <= now).then_some(Seal::Aged)
     }
 
+    /// When the oldest record of the open batch came.
+    pub fn opened(&self) -> Option<Instant> {
+        self.opened
+    }
+
     /// When the batch's age will complete it.
     pub fn deadline(&self) -> Option<Instant> {
         self.opened.map(|opened| opened + self.limits.age_max)

@@ -33,6 +33,10 @@ pub enum Command {
     /// Check the configuration: print what is in effect (no secrets), the bound on memory, and every
     /// client id and topic that will be used.
     Check(Configuration),
+    /// Ask a running gateway, at the configuration's http.listen, whether it is ready; what it says
+    /// goes to standard output.
+    #[command(after_help = AFTER_HEALTH)]
+    Health(Configuration),
     /// Audit the configuration's brokers before trusting them: what they accept, keep, hold and
     /// drop, with a verdict and the setting to change for each.
     Doctor(Doctor),
@@ -50,7 +54,7 @@ impl Command {
     /// Where the command's configuration is.
     pub fn config(&self) -> &Configuration {
         match self {
-            Self::Run(config) | Self::Check(config) => config,
+            Self::Run(config) | Self::Check(config) | Self::Health(config) => config,
             Self::Simulate(args) => &args.config,
             Self::Verify(args) => &args.config,
             Self::Doctor(args) => &args.config,
@@ -232,6 +236,12 @@ fn rate(text: &str) -> Result<f64, String> {
 fn filter(text: &str) -> Result<Filter, String> {
     Filter::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
+
+const AFTER_HEALTH: &str = "\
+Exit codes:
+  0   ready: readings come in and batches go out, or would
+  1   not ready, and why; or there is no answer
+  64  wrong arguments or settings";
 
 const AFTER_SIMULATE: &str = "\
 A reading is {\"value\":50.12,\"timestamp\":\"2026-11-22T07:30:50.601Z\",\"number\":7}: \"number\" counts

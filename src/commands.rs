@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::{Doctor, Simulate, Verify};
 use crate::exit::Exit;
+use crate::ops;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -73,6 +74,15 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         }
         Err(error) => failed(Exit::Settings, &error),
     })
+}
+
+/// Asks a running gateway whether it is ready. It writes no log: its answer says it all.
+pub fn health(settings: &Settings) -> (Exit, Option<String>) {
+    match ops::health::ask(settings.plan.http.listen.0) {
+        Ok((true, said)) => (Exit::Drained, Some(said)),
+        Ok((false, said)) => (Exit::Faults, Some(said)),
+        Err(error) => (Exit::Faults, Some(error.to_string())),
+    }
 }
 
 /// Audits the brokers; a signal ends it, cleanly. It writes no log: its report says it all.

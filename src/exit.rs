@@ -14,7 +14,8 @@ use crate::pipeline::tasks;
 pub enum Exit {
     /// Everything settled, and the books close.
     Drained = 0,
-    /// `verify` found what should not be, or `doctor` a broker at which something can get lost.
+    /// `verify` found what should not be, `doctor` a broker at which something can get lost, `health` a
+    /// gateway that is not ready.
     Faults = 1,
     /// `doctor` found a broker that cannot do what the settings ask for.
     Unfit = 2,

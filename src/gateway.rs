@@ -13,6 +13,7 @@ use crate::exit::{Exit, guarded};
 use crate::limits::mebibytes;
 use crate::metrics::Balance;
 use crate::mqtt::options::BrokerUrl;
+use crate::ops::{self, View};
 use crate::pace::Pace;
 use crate::pipeline::books::Books;
 use crate::pipeline::plan::Plan;
@@ -69,13 +70,25 @@ async fn serve(
         }
     };
     books.get_or_init(|| pipeline.books());
-    say_where_to_look(pipeline.plan());
+    say_where_to_look(&pipeline.plan());
+    if let Err(error) = show(&pipeline) {
+        tracing::error!(%error, "cannot start a thread");
+        return (Exit::Internal, None);
+    }
     let (stop, stops) = mpsc::channel(4);
     let report = tokio::select! {
         report = pipeline.run(stops) => report,
         () = async { signals.forward(stop).await; std::future::pending().await } => return (Exit::Internal, None),
     };
     (conclude(&report, &fate), Some(report.balance))
+}
+
+/// Lets others see how it does: over HTTP, and systemd.
+fn show(pipeline: &Pipeline) -> std::io::Result<()> {
+    let view = View { plan: pipeline.plan(), books: pipeline.books(), started: clock::now() };
+    ops::systemd::start(view.clone())?;
+    let Some(listen) = view.plan.http.listen.0 else { return Ok(()) };
+    ops::http::start(view, listen)
 }
 
 fn introduce(path: &Path, settings: &Settings, seed: u64) {
@@ -88,9 +101,6 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
         seed,
         "sluicegate starts"
     );
-    if let Some(listen) = settings.http.listen {
-        tracing::warn!(%listen, "http.listen is set, but this version serves no HTTP");
-    }
     if settings.plan.broker.url == BrokerUrl::Embedded {
         tracing::info!(
             "the embedded broker is for trying out: it forgets everything at the end, and its own \

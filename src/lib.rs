@@ -40,7 +40,7 @@
 //! | floor | | modules |
 //! | --- | --- | --- |
 //! | 6 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
-//! | 5 | operations | `tools` |
+//! | 5 | operations | `ops` `tools` |
 //! | 4 | engine | `pipeline` |
 //! | 3 | edges | `source` `sink` `watch` `broker` |
 //! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
@@ -55,6 +55,7 @@ pub mod settings;
 pub mod signals;
 pub mod telemetry;
 
+pub mod ops;
 pub mod tools;
 
 pub mod pipeline;

@@ -126,6 +126,27 @@ pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 /// How long standard output may take the balance. If nobody reads it, the exit code must do.
 pub const BALANCE_MAX: Duration = Duration::from_secs(1);
 
+/// Connections to `http.listen` at a time. Further ones wait to be accepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 16;
+
+/// Bytes of a request's line and headers. A longer one is answered with 431. Bodies are not read.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a request's line and headers may take to come; then the connection is closed.
+pub const HTTP_HEAD_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection to `http.listen` may live, whatever it does; then it is closed.
+pub const HTTP_CONNECTION_MAX: Duration = Duration::from_mins(2);
+
+/// How long `sluicegate health` waits for an answer.
+pub const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long the gateway's own thread may not have looked at its books; then it is taken to hang.
+pub const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Pause before `http.listen` is tried again, when it cannot be listened to.
+pub const HTTP_LISTEN_PAUSE: Duration = Duration::from_secs(5);
+
 /// Readings a simulated sensor without an interval makes for one turn at the queue.
 pub const SIMULATED_RUN_RECORDS: u32 = 64;
 

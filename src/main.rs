@@ -39,7 +39,9 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let files = match command {
         Command::Run(_) | Command::Check(_) => Files::Examined,
         // These use one broker of two, or say themselves what they cannot do.
-        Command::Simulate(_) | Command::Verify(_) | Command::Doctor(_) => Files::Unseen,
+        Command::Simulate(_) | Command::Verify(_) | Command::Doctor(_) | Command::Health(_) => {
+            Files::Unseen
+        }
     };
     let settings = settings::load(&path, std::env::vars_os(), files)?;
     let (exit, said) = match command {
@@ -55,6 +57,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             let report = tools::check::report(&path, &settings.to_toml(), &settings.plan);
             (Exit::Drained, Some(report))
         }
+        Command::Health(_) => commands::health(&settings),
         Command::Simulate(args) => commands::simulate(&path, &settings, args),
         Command::Verify(args) => commands::verify(&settings, args),
         Command::Doctor(args) => commands::doctor(&settings, &args)?,

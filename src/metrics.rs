@@ -5,13 +5,24 @@
 //! a difference can show.
 
 use std::fmt;
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::histogram::Histogram;
 
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $name:ident,)+) => {
         /// Everything that is counted, in total.
         #[derive(Debug, Default)]
         pub struct Metrics { $($(#[doc = $help])+ pub $name: Counter,)+ }
+
+        impl Metrics {
+            /// All of them: name, help text, value.
+            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($help),+).trim_ascii(), self.$name.get()),)+]
+            }
+        }
     };
 }
 
@@ -85,6 +96,28 @@ impl Metrics {
     }
 }
 
+/// Seconds that the bounds of [`Latencies`] divide: from a batch that is sealed at once to one that
+/// waited for a broker's restart.
+const LATENCY_BOUNDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// How long things took.
+#[derive(Debug, Clone)]
+pub struct Latencies(pub Histogram);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self(Histogram::new(LATENCY_BOUNDS))
+    }
+}
+
+impl Latencies {
+    /// Enters one.
+    pub fn took(&self, time: Duration) {
+        self.0.observe(time.as_secs_f64());
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -128,6 +161,21 @@ impl Balance {
     /// Whether the books close.
     pub const fn closes(&self) -> bool {
         self.received == self.delivered + self.dead_lettered + self.shed + self.held
+    }
+}
+
+impl Add for Balance {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            delivered: self.delivered + other.delivered,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            shed: self.shed + other.shed,
+            held: self.held + other.held,
+            spooled: self.spooled + other.spooled,
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! [`OVERFLOW`]: their readings flow on and the books still close, but their sequence is common.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
@@ -17,6 +17,28 @@ use crate::settlement::{Outcome, SensorIndex};
 /// The id of the row that sensors beyond `gateway.sensors_max` share.
 pub const OVERFLOW: &str = "(others)";
 
+/// No entry has claimed the sensor.
+const NO_ENTRY: u32 = u32::MAX;
+
+/// The books of several sensors.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sum {
+    /// How many.
+    pub sensors: u64,
+    /// Their books, added up.
+    pub balance: Balance,
+    /// When the last reading of any of them was taken.
+    pub last_received: Option<Timestamp>,
+}
+
+impl Sum {
+    fn add(&mut self, row: &Row) {
+        self.sensors += 1;
+        self.balance = self.balance + row.balance();
+        self.last_received = self.last_received.max(row.last_received());
+    }
+}
+
 /// One sensor.
 #[derive(Debug)]
 pub struct Row {
@@ -26,6 +48,8 @@ pub struct Row {
     pub id: Box<str>,
     /// Its id as a JSON string, as it stands in envelopes.
     pub json: Box<str>,
+    /// The place of the configured entry that it belongs to, if one has claimed it.
+    entry: AtomicU32,
     received: AtomicU64,
     recovered: AtomicU64,
     spooled: AtomicU64,
@@ -45,6 +69,7 @@ impl Row {
             index: SensorIndex(index),
             id: id.into(),
             json: serde_json::Value::from(id).to_string().into(),
+            entry: AtomicU32::new(NO_ENTRY),
             received: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
@@ -151,6 +176,30 @@ impl Registry {
         (row, full)
     }
 
+    /// The same for a sensor of the configured entry `entry`: the first one that asks has it in its
+    /// sums. The shared row is nobody's.
+    pub fn row_of(&self, id: &str, entry: u32) -> (Arc<Row>, bool) {
+        let (row, full) = self.row(id);
+        let unclaimed = row.entry.load(Ordering::Relaxed) == NO_ENTRY;
+        if unclaimed && &*row.id != OVERFLOW {
+            row.entry.store(entry, Ordering::Relaxed);
+        }
+        (row, full)
+    }
+
+    /// Sums by configured entry, for so many; behind them that of the sensors of none: the shared row,
+    /// and those only known from an earlier run's spool.
+    pub fn sums(&self, entries: usize) -> Vec<Sum> {
+        let mut sums = vec![Sum::default(); entries + 1];
+        self.with_rows(|rows| {
+            for row in rows {
+                let entry = entries.min(row.entry.load(Ordering::Relaxed) as usize);
+                sums.get_mut(entry).into_iter().for_each(|sum| sum.add(row));
+            }
+        });
+        sums
+    }
+
     /// Enters what became of the records of these sensors.
     pub fn settle(&self, sensors: &[SensorIndex], outcome: Outcome) {
         self.count(sensors, |row| match outcome {
@@ -221,5 +270,17 @@ mod tests {
             assert_eq!(sum(|b| b.held), 2);
             assert_eq!(rows[0].last_received(), Some(Timestamp::from_millis(7)));
         });
+    }
+
+    #[test]
+    fn sums_are_by_entry_and_the_shared_row_is_nobodys() {
+        let registry = Registry::new(3);
+        for (id, entry) in [("a", 0), ("b", 1), ("a", 1), ("c", 0), ("d", 1)] {
+            registry.row_of(id, entry).0.receive(Timestamp::from_millis(7));
+        }
+        let sums = registry.sums(2);
+        let told: Vec<_> = sums.iter().map(|sum| (sum.sensors, sum.balance.received)).collect();
+        assert_eq!(told, [(2, 3), (1, 1), (1, 1)]);
+        assert_eq!(sums[0].last_received, Some(Timestamp::from_millis(7)));
     }
 }

@@ -10,15 +10,19 @@ const FLOORS: [&[&str]; 7] = [
     &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
     &["source", "sink", "watch", "broker"],
     &["pipeline"],
-    &["tools"],
+    &["ops", "tools"],
     &["main", "lib", "cli", "commands", "gateway", "settings", "telemetry", "signals", "exit"],
 ];
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 11] = [
+const DOORS: [(&str, &[&str]); 15] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
+    ("axum::", &["ops/"]),
+    ("hyper::", &["ops/"]),
+    ("prometheus_client::", &["ops/", "metrics.rs"]),
+    ("sd_notify::", &["ops/systemd.rs"]),
     ("config::{", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio_rustls", &["mqtt/transport.rs"]),

@@ -137,6 +137,7 @@ fn fast_in_process(figures: &mut Figures) {
     let settings = queue::Settings::default();
     let queue: Queue<Infallible> = Queue::new(Limits::from(settings), 0);
     let context = Context {
+        entry: 0,
         remembered_max: 0,
         acknowledgements_max: 0,
         registry: Arc::new(Registry::new(FAST as usize)),

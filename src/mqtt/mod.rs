@@ -43,6 +43,7 @@ pub mod publish;
 mod reason;
 pub mod session;
 mod short;
+pub mod standing;
 pub mod system;
 pub mod topic;
 pub mod transport;

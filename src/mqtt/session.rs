@@ -10,6 +10,7 @@
 //! word for it; what can be seen is that connection after connection is hung up soon after it
 //! stands. That may have other reasons, so it is only said, and no such connection counts as good.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -20,6 +21,7 @@ use super::connection::Connection;
 use super::options::{Options, Version};
 use super::outgoing::Hello;
 use super::packet::Greeting;
+use super::standing::Standing;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
@@ -40,6 +42,7 @@ pub struct Session {
     of_use: bool,
     /// Connections in a row that were hung up soon after they stood.
     hung_up: u32,
+    standing: Arc<Standing>,
 }
 
 /// A connection that has stood for so long was a good one.
@@ -71,7 +74,14 @@ impl Session {
             since: None,
             of_use: false,
             hung_up: 0,
+            standing: Arc::new(Standing::new(clock::now().instant)),
         }
+    }
+
+    /// The same, but it is told there how its connections fare.
+    #[must_use]
+    pub fn shown(self, standing: &Arc<Standing>) -> Self {
+        Self { standing: Arc::clone(standing), ..self }
     }
 
     /// Where and as whom.
@@ -94,6 +104,7 @@ impl Session {
                 Ok((connection, greeting)) => {
                     self.connected += 1;
                     self.since = Some(clock::now().instant);
+                    self.standing.connected(self.connected);
                     tracing::info!(
                         broker = %self.options.url,
                         client = self.options.client_id,
@@ -107,6 +118,18 @@ impl Session {
                 Err(error) => self.failed("cannot connect", &error).await,
             }
         }
+    }
+
+    /// The connection can carry readings or batches.
+    pub fn usable(&self) {
+        if !self.standing.is_usable() {
+            self.standing.usable(clock::now().instant);
+        }
+    }
+
+    /// So many messages have come and are not acknowledged.
+    pub fn open(&self, messages: usize) {
+        self.standing.open(messages);
     }
 
     /// The connection has been of use.
@@ -166,6 +189,7 @@ impl Session {
     }
 
     async fn failed(&mut self, what: &'static str, error: &Error) {
+        self.standing.lost(clock::now().instant, error);
         let pause = self.backoff.pause(&mut self.rng);
         // A port where nobody listens costs nobody anything, and a broker that starts is found soon.
         let pause = if error.is_nobody_there() { pause.min(NOBODY_PAUSE_MAX) } else { pause };

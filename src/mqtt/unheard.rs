@@ -96,3 +96,23 @@ impl Unheard {
         self.lost.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_is_known_once_and_only_of_the_same_message() {
+        let mut unheard = Unheard::new(2, 4);
+        for id in 1..=100 {
+            unheard.fresh(id);
+        }
+        assert!(unheard.is_sure());
+        unheard.acknowledged(100, 7);
+        unheard.resume();
+        assert!(!unheard.take(100, 8), "another message");
+        assert!(unheard.take(100, 7));
+        assert!(!unheard.take(100, 7), "sent a second time it is another message");
+        assert!(unheard.is_empty());
+    }
+}

@@ -3,10 +3,16 @@
 //! Gives the queue its places back, tells the sources, enters the outcome in each sensor's row and
 //! in the totals. The balance is drawn up from here.
 
+use std::ops::Add;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::gauges::Gauges;
 use super::plan::Plan;
+use super::status::Board;
+use crate::clock;
 use crate::metrics::{Balance, Metrics};
+use crate::mqtt::standing::Standing;
 use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::registry::Registry;
@@ -24,6 +30,21 @@ pub struct Books {
     pub metrics: Arc<Metrics>,
     /// The pace of the thread that runs the sink.
     pub pace: Arc<Pace>,
+    /// What the worker holds.
+    pub gauges: Arc<Gauges>,
+    /// How the connections stand.
+    pub standings: Standings,
+    /// How it is doing.
+    pub board: Arc<Board>,
+}
+
+/// How each connection stands.
+#[derive(Debug, Clone)]
+pub struct Standings {
+    /// The output's.
+    pub output: Arc<Standing>,
+    /// The MQTT entries', in their order.
+    pub intakes: Box<[Arc<Standing>]>,
 }
 
 impl Settle for Books {
@@ -38,11 +59,19 @@ impl Settle for Books {
 impl Books {
     /// Empty books of a gateway by this plan.
     pub fn new(plan: &Plan, pace: Arc<Pace>) -> Self {
+        let now = clock::now().instant;
+        let standing = || Arc::new(Standing::new(now));
         Self {
             queue: Queue::new(plan.queue.into(), plan.intakes().count()),
             registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),
             metrics: Arc::default(),
             pace,
+            gauges: Arc::default(),
+            board: Arc::new(Board::new(now)),
+            standings: Standings {
+                output: standing(),
+                intakes: plan.intakes().map(|_| standing()).collect(),
+            },
         }
     }
 
@@ -95,6 +124,13 @@ impl Books {
         }
     }
 
+    /// How long the oldest reading has been held that has not settled.
+    pub fn oldest_age(&self, now: Instant) -> Option<Duration> {
+        let oldest =
+            [self.gauges.moments().oldest, self.queue.oldest()].into_iter().flatten().min();
+        oldest.map(|oldest| now.saturating_duration_since(oldest))
+    }
+
     /// Says once more, at the end, what may have been lost before the gateway saw it: the warnings of
     /// the run were limited.
     pub fn say_outside(&self) {
@@ -119,17 +155,8 @@ impl Books {
             return Some(format!("the books do not close: {total}"));
         }
         let rows = self.registry.with_rows(|rows| {
-            rows.iter().map(|row| row.balance()).fold(
-                Balance { spooled: total.spooled, ..Balance::default() },
-                |sum, row| Balance {
-                    received: sum.received + row.received,
-                    delivered: sum.delivered + row.delivered,
-                    dead_lettered: sum.dead_lettered + row.dead_lettered,
-                    shed: sum.shed + row.shed,
-                    held: sum.held + row.held,
-                    spooled: total.spooled,
-                },
-            )
+            let unseen = Balance { spooled: total.spooled, ..Balance::default() };
+            rows.iter().map(|row| row.balance()).fold(unseen, Add::add)
         });
         (rows != total).then(|| format!("the sensors' books say {rows}; the totals say {total}"))
     }

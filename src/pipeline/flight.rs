@@ -31,19 +31,22 @@ pub struct Flight {
     name: Option<BatchName>,
     parts: Parts,
     duty: Duty,
+    /// When its oldest record came, where that is known.
+    received: Option<Instant>,
     since: Instant,
 }
 
 impl Flight {
-    /// A batch sealed at `since`, or (without a name) a dead letter.
+    /// A batch, or (without a name) a dead letter: when its oldest record came, when it was sealed.
     pub fn new(
         message: Outgoing,
         name: Option<BatchName>,
         receipts: Receipts,
-        since: Instant,
+        (received, since): (Instant, Instant),
     ) -> Self {
         let records = receipts.records();
-        Self::with(message, name, (records, Duty::Held(receipts)), since)
+        let flight = Self::with(message, name, (records, Duty::Held(receipts)), since);
+        Self { received: Some(received), ..flight }
     }
 
     /// One that was read from the spool at `since`.
@@ -66,7 +69,7 @@ impl Flight {
         let id = name.as_ref().map_or(String::new(), |name| name.id.clone());
         let message = Arc::new(message);
         let parts = Parts::whole(id, Arc::clone(&message), records, outcome);
-        Self { message, name, parts, duty, since }
+        Self { message, name, parts, duty, received: None, since }
     }
 
     /// The message as it was made.
@@ -95,6 +98,11 @@ impl Flight {
             Duty::Held(receipts) => receipts.sensors(),
             Duty::Stored { sensors, .. } => sensors,
         }
+    }
+
+    /// When its oldest record came; `None` once it is in the spool.
+    pub fn received(&self) -> Option<Instant> {
+        self.received.filter(|_| self.is_held())
     }
 
     /// Since when it waits.

@@ -36,6 +36,7 @@ use crate::{clock, phase, sink};
 pub mod books;
 mod embedded;
 pub mod flight;
+pub mod gauges;
 pub mod label;
 pub mod outbox;
 pub mod parts;
@@ -141,8 +142,8 @@ impl Pipeline {
     }
 
     /// The plan, with the embedded broker's address in place.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan)
     }
 
     /// The books, to be read while the gateway runs.
@@ -152,12 +153,11 @@ impl Pipeline {
 
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
     pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
-        let grace = self.plan.gateway.shutdown_grace.0;
         let mut running = match self.start() {
             Ok(running) => running,
             Err(error) => return self.report(Some(error)),
         };
-        let error = running.until_ended(&mut stops, grace).await;
+        let error = running.until_ended(&self.plan, &mut stops).await;
         running.lead.enter(Phase::Closing);
         let within = CLOSE_MAX + CLOSE_MAX / 2;
         let (_, clients_left) = running.clients.finish(within).await;
@@ -197,7 +197,8 @@ impl Pipeline {
         self.start_watch(&mut clients, &watch);
         let seed = self.seed ^ 0x5157;
         let output = &self.plan.output;
-        let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed);
+        let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed)
+            .shown(&self.books.standings.output);
         let sink = MqttSink::new(
             session,
             self.plan.lane_max(),
@@ -229,64 +230,63 @@ impl Pipeline {
 
 impl Running {
     /// Waits for the end: drained, aborted or failed.
-    async fn until_ended(
-        &mut self,
-        stops: &mut mpsc::Receiver<()>,
-        grace: Duration,
-    ) -> Option<Error> {
+    async fn until_ended(&mut self, plan: &Plan, stops: &mut mpsc::Receiver<()>) -> Option<Error> {
+        let grace = plan.gateway.shutdown_grace.0;
         let mut error = None;
         let mut deadline: Option<Instant> = None;
         let (mut sources_left, mut asked) = (true, false);
         let mut looks = interval(Duration::from_secs(1));
-        let mut monitor = Monitor::new(clock::now().instant);
+        let mut monitor = Monitor::new(plan, clock::now().instant);
         loop {
             let mut drain = false;
             tokio::select! {
-                ended = &mut self.worker => {
-                    if matches!(ended, Ok(Ok(Ended::Drained))) {
-                        let until = deadline.unwrap_or_else(|| (clock::now().instant + grace).into());
-                        return error.or(self.until_acknowledged(stops, until).await);
-                    }
-                    return error.or(worker_error(ended));
-                }
-                Some(()) = stops.recv() => {
-                    if std::mem::replace(&mut asked, true) {
-                        tracing::warn!("second stop request: letting go of what is not settled");
-                        self.post.send(sink::Event::Abort);
-                    }
-                    drain = true;
-                }
-                ended = self.sources.next(), if sources_left => match ended {
-                    None => {
-                        sources_left = false;
-                        if deadline.is_none() {
-                            tracing::info!("every source has ended: draining");
-                        }
-                    }
-                    Some(ended) => {
-                        let failed = ended.map_err(Error::from).and_then(|ended| ended).err();
-                        drain = failed.is_some();
-                        error = error.or(failed);
-                    }
-                },
-                Some(ended) = self.clients.next() => {
-                    // The watch may end at any time. The sink only ends when it failed for good, which
-                    // the worker is told, or panicked.
-                    if let Err(panicked) = ended {
-                        error = error.or(Some(panicked.into()));
-                        self.post.send(sink::Event::Abort);
-                    }
-                }
-                () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
-                    tracing::error!(
-                        grace_seconds = grace.as_secs_f64(),
-                        "the grace is over: letting go of what is not settled"
-                    );
-                    self.post.send(sink::Event::Abort);
-                    deadline = Some(far());
-                }
-                _ = looks.tick() => { monitor.look(&self.books, clock::now().instant); }
+                           ended = &mut self.worker => {
+                               if matches!(ended, Ok(Ok(Ended::Drained))) {
+                                   let until = deadline.unwrap_or_else(|| (clock::now().instant + grace).into());
+                                   return error.or(self.until_acknowledged(stops, until).await);
+                               }
+                               return error.or(worker_error(ended));
+                           }
+                           Some(()) = stops.recv() => {
+                               if std::mem::replace(&mut asked, true) {
+                                   tracing::warn!("second stop request: letting go of what is not settled");
+                                   self.post.send(sink::Event::Abort);
+                               }
+                               drain = true;
+                           }
+                           ended = self.sources.next(), if sources_left => match ended {
+                               None => {
+                                   sources_left = false;
+                                   if deadline.is_none() {
+                                       tracing::info!("every source has ended: draining");
+                                   }
+                               }
+                               Some(ended) => {
+                                   let failed = ended.map_err(Error::from).and_then(|ended| ended).err();
+                                   drain = failed.is_some();
+                                   error = error.or(failed);
+                               }
+                           },
+                           Some(ended) = self.clients.next() => {
+                               // The watch may end at any time. The sink only ends when it failed for good, which
+                               // the worker is told, or panicked.
+                               if let Err(panicked) = ended {
+                                   error = error.or(Some(panicked.into()));
+                                   self.post.send(sink::Event::Abort);
+                               }
+                           }
+                           () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
+                               tracing::error!(
+                                   grace_seconds = grace.as_secs_f64(),
+                                   "the grace is over: letting go of what is not settled"
+                               );
+                               self.post.send(sink::Event::Abort);
+                               deadline = Some(far());
+                           }
+                           _ = looks.tick() => {
+            monitor.look(&self.books, deadline.is_some(), clock::now().instant);
             }
+                       }
             if drain && deadline.is_none() {
                 tracing::info!(held = self.books.queue.held(), "draining");
                 self.post.send(sink::Event::Stop);

@@ -298,3 +298,70 @@ pub fn batch_properties(head: &Head<'_>) -> Vec<(String, String)> {
         property("gateway", head.gateway),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> BatchName {
+        let (gateway, id) = ("gw".to_owned(), "b".to_owned());
+        BatchName { gateway, id, sealed_at: Timestamp::from_millis(0), format: Format::JsonArray }
+    }
+
+    fn topic(text: &str) -> Topic {
+        Topic::try_from(text.to_owned()).unwrap()
+    }
+
+    /// A batch of these records.
+    fn batch(records: &[&str]) -> Parts {
+        let message = Outgoing {
+            topic: topic("out"),
+            qos: 1,
+            payload: format!("[{}]", records.join(",")).into(),
+            content_type: "",
+            properties: Vec::new(),
+        };
+        Parts::whole("b".into(), message.into(), records.len(), Outcome::Delivered)
+    }
+
+    fn payloads(parts: &Parts) -> Vec<String> {
+        let text = |at| String::from_utf8_lossy(&parts.get(at).unwrap().payload).into_owned();
+        parts.open().into_iter().map(text).collect()
+    }
+
+    /// Only the first part is halved: its halves have later places, and are published before the rest.
+    #[test]
+    fn parts_are_open_in_the_order_of_their_records_not_of_their_places() {
+        let mut parts = batch(&["1", "2", "3", "4"]);
+        let halves = parts.halve(0, Some(&name()), &topic("letters"));
+        assert_eq!((payloads(&parts), halves), (vec!["[1,2]".into(), "[3,4]".into()], vec![1, 2]));
+        assert_eq!(parts.halve(1, Some(&name()), &topic("letters")), [3, 4]);
+        assert_eq!(payloads(&parts), ["[1]", "[2]", "[3,4]"]);
+        assert!(!parts.answered(0) && !parts.answered(2) && !parts.answered(3));
+        assert!(parts.answered(4), "the last one");
+    }
+
+    #[test]
+    fn what_becomes_of_each_record_is_told_in_their_order() {
+        let large = format!("{{\"sensorId\":\"s\",\"value\":\"{}\"}}", "x".repeat(900));
+        let mut parts = batch(&["1", &large, "3", "4"]);
+        let letters = topic("letters");
+        let fit = Fit { payload_bytes_max: 700, dead_letter_topic: &letters };
+        assert!(parts.fit(Some(&name()), fit));
+        // The part before it is replaced once more: its places are now behind the letter's.
+        parts.halve(3, Some(&name()), &letters);
+        let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));
+        let expected = [
+            (1, Outcome::Delivered),
+            (1, Outcome::DeadLettered),
+            (1, Outcome::Delivered),
+            (1, Outcome::Delivered),
+        ];
+        assert_eq!(shares.collect::<Vec<_>>(), expected);
+        parts.halve(1, Some(&name()), &letters);
+        let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));
+        let expected =
+            [Outcome::DeadLettered, Outcome::DeadLettered, Outcome::Delivered, Outcome::Delivered];
+        assert_eq!(shares.collect::<Vec<_>>(), expected.map(|outcome| (1, outcome)));
+    }
+}

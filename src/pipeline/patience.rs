@@ -62,3 +62,34 @@ impl Patience {
 
 /// As good as never.
 const NEVER: Duration = Duration::from_hours(365 * 24);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn pauses_grow_and_begin_anew_after_a_success() {
+        let now = clock::now();
+        let mut patience = Patience::default();
+        assert!(patience.is_well() && patience.allows(now.instant));
+        let mut pause = || {
+            patience.failed(now);
+            assert!(!patience.is_well() && !patience.allows(now.instant));
+            patience.deadline().unwrap() - now.instant
+        };
+        let pauses: Vec<Duration> = (0..12).map(|_| pause()).collect();
+        let (first, longest) = RECONNECT_PAUSE;
+        assert!(pauses[0] <= first * 2 && pauses[11] > first * 2, "{pauses:?}");
+        assert!(pauses.iter().all(|it| *it <= longest * 2), "{pauses:?}");
+        assert!(patience.allows(patience.deadline().unwrap()));
+        patience.succeeded();
+        assert!(patience.is_well());
+        patience.failed(now);
+        assert!(patience.deadline().unwrap() - now.instant <= first * 2);
+        patience.give_up(now.instant);
+        assert!(!patience.allows(now.instant + Duration::from_hours(24 * 30)));
+        patience.rest();
+        assert!(patience.is_well());
+    }
+}

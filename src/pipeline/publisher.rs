@@ -37,6 +37,8 @@ use crate::repeat::Repeated;
 use crate::sink::{self, Number};
 use crate::window::Window;
 
+mod shown;
+
 /// Why the gateway cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -247,8 +249,9 @@ impl Publisher {
             && store.can_read(now.instant, self.outbox.is_connected())
         {
             let Some(mut flight) = store.read(now) else { continue };
-            if let Some(fit) = fit(&self.plan, self.packet_bytes_max, self.wire_overhead_bytes) {
-                flight.fit(fit);
+            if let Some(payload_bytes_max) = self.payload_bytes_max() {
+                let dead_letter_topic = &self.plan.output.dead_letter_topic;
+                flight.fit(Fit { payload_bytes_max, dead_letter_topic });
             }
             self.enter(flight);
         }
@@ -282,11 +285,14 @@ impl Publisher {
         }
     }
 
+    fn payload_bytes_max(&self) -> Option<usize> {
+        Some(self.packet_bytes_max?.saturating_sub(self.wire_overhead_bytes))
+    }
+
     /// Parts the batches in the window that this connection's broker would not take whole.
     fn fit(&mut self) {
-        let Some(fit) = fit(&self.plan, self.packet_bytes_max, self.wire_overhead_bytes) else {
-            return;
-        };
+        let Some(payload_bytes_max) = self.payload_bytes_max() else { return };
+        let fit = Fit { payload_bytes_max, dead_letter_topic: &self.plan.output.dead_letter_topic };
         let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
         if parted > 0 {
             let bytes_max = self.packet_bytes_max;
@@ -352,6 +358,7 @@ impl Publisher {
         self.count(flight.is_letter(), -1);
         if !flight.is_letter() {
             self.books.metrics.batches_delivered.one();
+            self.books.gauges.confirmed(flight.received(), now);
         }
         if let Some(key) = flight.settle(&self.books)
             && let Some(store) = &mut self.store
@@ -387,14 +394,4 @@ impl Publisher {
         let counter = if is_letter { &mut self.letters } else { &mut self.batches };
         *counter = counter.saturating_add_signed(by);
     }
-}
-
-/// What payloads must respect, if the broker's bound is known.
-fn fit(
-    plan: &Plan,
-    packet_bytes_max: Option<usize>,
-    wire_overhead_bytes: usize,
-) -> Option<Fit<'_>> {
-    let payload_bytes_max = packet_bytes_max?.saturating_sub(wire_overhead_bytes);
-    Some(Fit { payload_bytes_max, dead_letter_topic: &plan.output.dead_letter_topic })
 }

@@ -22,8 +22,11 @@ impl Pipeline {
         sources
     }
 
-    fn context(&self) -> source::Context {
+    /// For the entry of this name.
+    fn context(&self, name: &str) -> source::Context {
+        let entry = self.plan.sensors.keys().position(|it| it == name);
         source::Context {
+            entry: entry.and_then(|it| u32::try_from(it).ok()).expect("the plan's own entry"),
             registry: Arc::clone(&self.books.registry),
             metrics: Arc::clone(&self.books.metrics),
             pace: Arc::clone(&self.pace),
@@ -36,15 +39,17 @@ impl Pipeline {
 
     fn start_intakes(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
         let queue = &self.books.queue;
-        for (index, (name, settings)) in (0..).zip(self.plan.intakes()) {
+        let standings = &self.books.standings.intakes;
+        for ((index, (name, settings)), standing) in (0..).zip(self.plan.intakes()).zip(standings) {
             let options = self.plan.intake_options(name);
             let seed = self.seed.wrapping_add(u64::from(index));
-            let session = Session::new(options, self.plan.read_buffer_bytes(), seed);
+            let session =
+                Session::new(options, self.plan.read_buffer_bytes(), seed).shown(standing);
             let source = SourceIndex(index);
             let ends = (source, queue.inlet(), queue.returned(source));
             let window = self.plan.window_each();
             let intake =
-                Intake::new((name, settings.clone()), session, window, ends, self.context());
+                Intake::new((name, settings.clone()), session, window, ends, self.context(name));
             let (name, watch) = (name.to_owned(), watch.clone());
             sources.start(async move {
                 intake.run(watch).await.map_err(|error| Error::Intake { name, error })
@@ -60,8 +65,9 @@ impl Pipeline {
     }
 
     fn start_simulated(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
-        let (start, context) = (clock::now().instant, self.context());
+        let start = clock::now().instant;
         for (entry, (name, settings)) in (0_u64..).zip(self.plan.simulated()) {
+            let context = self.context(name);
             // Entries without a seed of their own must not all make the same values.
             let seed = self.seed ^ entry << 40;
             for index in 0..settings.sensors() {

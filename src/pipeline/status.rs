@@ -1,30 +1,89 @@
-//! How the gateway is doing, in one word, and one log line at each change of it.
+//! How the gateway is doing: one word, the reason in words, and one log line at each change.
 //!
 //! Judged by progress, not by a TCP state: a gateway that holds readings and has settled none for a
-//! while is degraded, however well it is connected.
+//! while is degraded, however well it is connected. It looks once a second.
 
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::books::Books;
+use super::plan::Plan;
+use crate::metrics::Balance;
+use crate::mqtt::standing::Seen;
 use crate::repeat::Repeated;
 
-/// Held readings that have seen no settlement for this long mean "degraded".
+/// Held readings that have seen no settlement for this long, beyond what a batch may wait to be full,
+/// mean "degraded"; so does a broker that has been away for as long.
 pub const PROGRESS_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A reading that has waited for this long, beyond what a batch may wait, means "degraded" even while
+/// others settle: the output is slower than the sensors.
+pub const OLDEST_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// How the gateway is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// Nothing has been delivered yet.
+    /// A broker that is needed has not been reached yet.
     Starting,
     /// Making progress, or nothing to do.
     Ready,
-    /// Holding readings and not getting rid of them.
+    /// Something keeps readings from being delivered.
     Degraded,
+    /// A stop was asked for: nothing new is taken.
+    Draining,
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Draining => "draining",
+        })
+    }
+}
+
+/// What was seen at the last look.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// In one word.
+    pub health: Health,
+    /// Why, unless it is ready.
+    pub reason: Option<String>,
+    /// When it was looked.
+    pub looked: Instant,
+}
+
+/// The last look, for whoever asks.
+#[derive(Debug)]
+pub struct Board(Mutex<Status>);
+
+impl Board {
+    /// Before the first look.
+    pub fn new(now: Instant) -> Self {
+        let reason = Some("it has just started".to_owned());
+        Self(Mutex::new(Status { health: Health::Starting, reason, looked: now }))
+    }
+
+    /// What was seen at the last look.
+    pub fn status(&self) -> Status {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put_up(&self, status: Status) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
 }
 
 /// Judges from one look to the next.
 #[derive(Debug)]
 pub struct Monitor {
+    /// The MQTT entries' names, in their order.
+    intakes: Vec<String>,
+    /// What a batch may wait to be full.
+    age_max: Duration,
     health: Health,
     settled: u64,
     progress: Instant,
@@ -36,8 +95,10 @@ pub struct Monitor {
 
 impl Monitor {
     /// Begins at `now`.
-    pub fn new(now: Instant) -> Self {
+    pub fn new(plan: &Plan, now: Instant) -> Self {
         Self {
+            intakes: plan.intakes().map(|(name, _)| name.to_owned()).collect(),
+            age_max: plan.batch.age_max.0,
             health: Health::Starting,
             settled: 0,
             progress: now,
@@ -48,8 +109,46 @@ impl Monitor {
         }
     }
 
-    /// Looks at the books; says what has changed.
-    pub fn look(&mut self, books: &Books, now: Instant) -> Health {
+    /// Looks at the books; says what has changed, and puts it up.
+    pub fn look(&mut self, books: &Books, draining: bool, now: Instant) -> Health {
+        let (health, reason) = self.judge(books, draining, now);
+        if health != self.health {
+            say(books, health, reason.as_deref().unwrap_or_default());
+            self.health = health;
+        }
+        self.say_losses(books, now);
+        books.board.put_up(Status { health, reason, looked: now });
+        health
+    }
+
+    fn judge(&mut self, books: &Books, draining: bool, now: Instant) -> (Health, Option<String>) {
+        let pause = self.pause(books, now);
+        if draining {
+            let held = books.balance().held;
+            return (Health::Draining, Some(format!("a stop was asked for; {held} readings held")));
+        }
+        if let Some(waits) = self.waits_for(books, now) {
+            return waits;
+        }
+        let balance = books.balance();
+        let reason = if pause >= PROGRESS_PAUSE_MAX + self.age_max {
+            let (held, seconds) = (balance.held, pause.as_secs());
+            format!("{held} readings are held and none has been delivered for {seconds} s")
+        } else if let Some(age) = books.oldest_age(now)
+            && age >= OLDEST_AGE_MAX + self.age_max
+        {
+            let seconds = age.as_secs();
+            format!(
+                "the oldest reading has waited {seconds} s: the output is slower than the sensors"
+            )
+        } else {
+            return (Health::Ready, None);
+        };
+        (Health::Degraded, Some(reason))
+    }
+
+    /// How long readings have been held and none has settled.
+    fn pause(&mut self, books: &Books, now: Instant) -> Duration {
         let balance = books.balance();
         let settled = balance.delivered + balance.dead_lettered + balance.shed;
         // What is lost in the spool stays held, and nothing will come of it.
@@ -57,26 +156,32 @@ impl Monitor {
         if settled > self.settled || held == 0 {
             (self.settled, self.progress) = (settled, now);
         }
-        let pause = now.saturating_duration_since(self.progress);
-        let health = match self.health {
-            _ if pause >= PROGRESS_PAUSE_MAX => Health::Degraded,
-            Health::Starting if settled == 0 => Health::Starting,
-            _ => Health::Ready,
-        };
-        if health != self.health {
-            match health {
-                Health::Degraded => tracing::warn!(
-                    held,
-                    spooled = balance.spooled,
-                    seconds = pause.as_secs(),
-                    "degraded: readings are held and none has been delivered for a while"
-                ),
-                Health::Ready | Health::Starting => {
-                    tracing::info!("ready: readings are being delivered");
-                }
-            }
-            self.health = health;
+        now.saturating_duration_since(self.progress)
+    }
+
+    /// The first broker that is not there, if one is missing.
+    fn waits_for(&self, books: &Books, now: Instant) -> Option<(Health, Option<String>)> {
+        let output = std::iter::once(("the output".to_owned(), books.standings.output.seen()));
+        let names = self.intakes.iter().map(|name| format!("sensors.{name}"));
+        let intakes = names.zip(books.standings.intakes.iter().map(|it| it.seen()));
+        output.chain(intakes).find_map(|(name, seen)| self.misses(&name, &seen, now))
+    }
+
+    fn misses(&self, name: &str, seen: &Seen, now: Instant) -> Option<(Health, Option<String>)> {
+        let away = now.saturating_duration_since(seen.since);
+        if seen.usable || (self.health == Health::Ready && away < PROGRESS_PAUSE_MAX) {
+            return None;
         }
+        let never = self.health == Health::Starting;
+        let health = if never { Health::Starting } else { Health::Degraded };
+        let trouble = seen.trouble.as_deref().unwrap_or("no answer yet");
+        let seconds = away.as_secs();
+        Some((health, Some(format!("{name} has had no broker for {seconds} s: {trouble}"))))
+    }
+
+    /// Says what was shed, and what was no reading, since the last time.
+    fn say_losses(&mut self, books: &Books, now: Instant) {
+        let balance = books.balance();
         let shed = balance.shed - self.shed;
         if shed > 0 && self.shed_said.due(now).is_some() {
             self.shed = balance.shed;
@@ -91,27 +196,131 @@ impl Monitor {
                 "messages that can be no reading: the reasons are on the dead-letter topic"
             );
         }
-        health
+    }
+}
+
+fn say(books: &Books, health: Health, reason: &str) {
+    let Balance { held, spooled, .. } = books.balance();
+    match health {
+        Health::Degraded => tracing::warn!(held, spooled, "degraded: {reason}"),
+        Health::Ready => tracing::info!("ready: readings are delivered as they come"),
+        Health::Starting | Health::Draining => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::clock;
-    use crate::pipeline::plan::Plan;
+    use crate::mqtt::Error;
+
+    const AFTER: Duration = Duration::from_mins(1);
+
+    struct Scene {
+        books: Books,
+        monitor: Monitor,
+        start: Instant,
+    }
+
+    /// A gateway with one MQTT entry, both connections usable, and something delivered.
+    fn scene() -> Scene {
+        let mut plan = Plan::default();
+        let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
+        plan.sensors.insert("fleet".into(), kind);
+        let start = clock::now().instant;
+        let scene = Scene {
+            books: Books::new(&plan, std::sync::Arc::default()),
+            monitor: Monitor::new(&plan, start),
+            start,
+        };
+        scene.books.standings.output.usable(start);
+        scene.books.standings.intakes[0].usable(start);
+        scene
+    }
+
+    impl Scene {
+        /// What is seen so many seconds after the start.
+        fn look(&mut self, seconds: u64) -> (Health, String) {
+            let now = self.start + Duration::from_secs(seconds);
+            self.monitor.look(&self.books, false, now);
+            let status = self.books.board.status();
+            (status.health, status.reason.unwrap_or_default())
+        }
+    }
 
     #[test]
     fn what_is_lost_in_the_spool_is_nothing_to_wait_for() {
-        let books = Books::new(&Plan::default(), Arc::default());
-        let now = clock::now().instant;
-        let mut monitor = Monitor::new(now);
-        books.recovered("a", 7);
-        books.metrics.spool_unreadable.add(5);
-        assert_eq!(monitor.look(&books, now + PROGRESS_PAUSE_MAX), Health::Degraded);
-        books.metrics.spool_unreadable.add(2);
-        assert_eq!(monitor.look(&books, now + PROGRESS_PAUSE_MAX * 3), Health::Ready);
+        let mut scene = scene();
+        scene.books.recovered("a", 7);
+        scene.books.metrics.spool_unreadable.add(5);
+        assert_eq!(scene.look(6).0, Health::Degraded);
+        scene.books.metrics.spool_unreadable.add(2);
+        assert_eq!(scene.look(16).0, Health::Ready);
+    }
+
+    #[test]
+    fn readings_that_are_held_without_progress_are_told_with_their_number() {
+        let mut scene = scene();
+        assert_eq!(scene.look(0).0, Health::Ready);
+        scene.books.recovered("a", 7);
+        assert_eq!(scene.look(4).0, Health::Ready);
+        let (health, reason) = scene.look(6);
+        assert_eq!(health, Health::Degraded);
+        assert_eq!(reason, "7 readings are held and none has been delivered for 6 s");
+        scene.books.metrics.delivered.add(1);
+        assert_eq!(scene.look(7).0, Health::Ready, "slow, but moving");
+    }
+
+    #[test]
+    fn a_batch_that_may_wait_long_is_no_stall() {
+        let mut scene = scene();
+        scene.monitor.age_max = AFTER;
+        scene.books.recovered("a", 7);
+        assert_eq!(scene.look(64).0, Health::Ready);
+        assert_eq!(scene.look(66).0, Health::Degraded);
+    }
+
+    #[test]
+    fn an_output_that_is_slower_than_the_sensors_is_told_by_the_oldest_reading() {
+        let mut scene = scene();
+        scene.books.gauges.look(Some(scene.start), scene.start);
+        scene.books.metrics.recovered.add(100);
+        for second in 0..40 {
+            scene.books.metrics.delivered.add(1);
+            let (health, reason) = scene.look(second);
+            let late = Duration::from_secs(second) >= OLDEST_AGE_MAX + scene.monitor.age_max;
+            assert_eq!(health == Health::Degraded, late, "{second}: {reason}");
+        }
+        assert!(scene.look(40).1.contains("has waited 40 s"));
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_named_with_what_it_said() {
+        let mut scene = scene();
+        scene.look(0);
+        let start = scene.start;
+        let at = |seconds| start + Duration::from_secs(seconds);
+        scene.books.standings.intakes[0].lost(at(1), &Error::TakenOver);
+        assert_eq!(scene.look(5).0, Health::Ready, "it may be back at once");
+        let (health, reason) = scene.look(6);
+        assert_eq!(health, Health::Degraded);
+        assert!(reason.starts_with("sensors.fleet has had no broker for 5 s: "), "{reason}");
+        scene.books.standings.output.lost(at(6), &Error::TakenOver);
+        assert!(scene.look(12).1.starts_with("the output has had"), "what matters most");
+        scene.books.standings.output.usable(at(13));
+        scene.books.standings.intakes[0].usable(at(13));
+        assert_eq!(scene.look(13), (Health::Ready, String::new()));
+    }
+
+    #[test]
+    fn it_is_starting_until_every_broker_was_there_once() {
+        let mut scene = scene();
+        scene.books.standings.intakes[0].lost(scene.start, &Error::TakenOver);
+        assert_eq!(scene.look(1).0, Health::Starting);
+        assert_eq!(scene.look(100).0, Health::Starting, "however long");
+        scene.books.standings.intakes[0].usable(scene.start);
+        assert_eq!(scene.look(101).0, Health::Ready);
+        scene.monitor.look(&scene.books, true, scene.start + AFTER * 2);
+        assert_eq!(scene.books.board.status().health, Health::Draining);
     }
 }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::flight::Flight;
+use super::gauges::Gauges;
 use super::label::Label;
 use super::patience::Patience;
 use super::plan::Plan;
@@ -270,6 +271,14 @@ impl Store {
         if self.spool.entries() == 0 {
             self.said.emptied();
         }
+    }
+
+    /// Shows what it holds; returns since when the oldest that is not on disk has been here.
+    pub fn show(&self, gauges: &Gauges) -> Option<Instant> {
+        gauges.spool_waiting.set(self.waiting.len() as u64);
+        gauges.spool_bytes.set(self.spool.bytes());
+        gauges.spool_batches.set(self.spool.entries());
+        self.waiting.front().and_then(Flight::received)
     }
 
     /// Lets go of what is not on disk.

@@ -165,7 +165,17 @@ impl Worker {
         while self.publisher.tend(now) {
             self.advance(now);
         }
+        self.show(now.instant);
         Ok(())
+    }
+
+    /// Shows what is held, and since when.
+    fn show(&self, now: Instant) {
+        let gauges = &self.books.gauges;
+        gauges.batch_records.set(self.receipts.records() as u64);
+        let taken = self.taken.as_ref().map(|taken| taken.since);
+        let oldest = [taken, self.batcher.opened()].into_iter().flatten().min();
+        self.publisher.show(gauges, oldest, now);
     }
 
     /// Moves records on as far as there is room.
@@ -195,7 +205,7 @@ impl Worker {
             }
             match record.body {
                 Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
-                Body::Unreadable { .. } => self.put_aside(now, &taken.chunk, record),
+                Body::Unreadable { .. } => self.put_aside(now, &taken.chunk, record, taken.since),
             }
             taken.next += 1;
         }
@@ -221,7 +231,7 @@ impl Worker {
         let bytes = self.body.len() - before;
         if let Some(max) = self.fits.filter(|max| bytes > *max) {
             self.body.truncate(before);
-            return self.put_aside_oversize(now, chunk, record, (bytes, max));
+            return self.put_aside_oversize((now, since), chunk, record, (bytes, max));
         }
         if let Some(heavy) = self.batcher.must_seal_before(bytes) {
             self.body.truncate(before);
@@ -262,22 +272,24 @@ impl Worker {
         };
         let gateway = self.plan.gateway.id.clone();
         let name = BatchName { gateway, id, sealed_at: now.wall, format: output.format };
+        let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
         self.body.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(Flight::new(message, Some(name), receipts, now.instant));
+        self.publisher.publish(Flight::new(message, Some(name), receipts, times));
     }
 
     /// Publishes a dead letter.
-    fn put_aside(&mut self, now: Now, chunk: &Chunk, record: &Record) {
+    fn put_aside(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
-        self.dead_letter(now, chunk, record, (reason, chunk.text(detail), chunk.text(payload)));
+        let parts = (reason, chunk.text(detail), chunk.text(payload));
+        self.dead_letter((now, since), chunk, record, parts);
     }
 
     /// Publishes a dead letter of a reading that the broker does not take even alone.
     fn put_aside_oversize(
         &mut self,
-        now: Now,
+        times: (Now, Instant),
         chunk: &Chunk,
         record: &Record,
         (bytes, max): (usize, usize),
@@ -286,12 +298,12 @@ impl Worker {
         let detail = format!("{bytes} bytes as a record; the output broker takes {max}; cut here");
         let value = chunk.text(value);
         let head = value.get(..DEAD_LETTER_HEAD_BYTES_MAX).unwrap_or(value);
-        self.dead_letter(now, chunk, record, (Reason::Oversize, detail.as_bytes(), head));
+        self.dead_letter(times, chunk, record, (Reason::Oversize, detail.as_bytes(), head));
     }
 
     fn dead_letter(
         &mut self,
-        now: Now,
+        (now, received): (Now, Instant),
         chunk: &Chunk,
         record: &Record,
         (reason, detail, payload): (Reason, &[u8], &[u8]),
@@ -320,7 +332,7 @@ impl Worker {
         };
         let mut receipts = self.new_receipts();
         receipts.add(record.token, record.sensor, record.bytes());
-        self.publisher.publish(Flight::new(message, None, receipts, now.instant));
+        self.publisher.publish(Flight::new(message, None, receipts, (received, now.instant)));
     }
 
     /// Adapts the batch's size to what the broker takes.

@@ -22,6 +22,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +132,17 @@ impl<E> Queue<E> {
     /// Records between offer and release.
     pub fn held(&self) -> u64 {
         self.shared.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of their texts.
+    pub fn held_bytes(&self) -> usize {
+        let all = self.shared.limits.bytes_max.get() as usize;
+        all.saturating_sub(self.shared.bytes.available_permits())
+    }
+
+    /// Since when the oldest has been here that the worker has not taken.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.shared.lock().lane.since()
     }
 
     /// Gives the places of settled records back and tells their sources.

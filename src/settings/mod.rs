@@ -63,15 +63,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[http]`: reserved, so that one file serves this version and the next.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http {
-    /// Where the next version will serve health and metrics. This one serves none and says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub listen: Option<std::net::SocketAddr>,
-}
-
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
@@ -79,8 +70,6 @@ pub struct Settings {
     pub plan: Plan,
     /// `[log]`.
     pub log: Log,
-    /// `[http]`.
-    pub http: Http,
 }
 
 /// Whether the files that the settings name are looked at: by who is going to use all of them.
@@ -152,7 +141,6 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     let mut sections = Sections { tree: &mut tree, overrides, problems: &mut problems };
     let mut settings = Settings {
         log: sections.take("log"),
-        http: sections.take("http"),
         plan: Plan {
             gateway: sections.take("gateway"),
             broker: sections.take("broker"),
@@ -161,6 +149,7 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
             batch: sections.take("batch"),
             output: sections.take("output"),
             spool: sections.take("spool"),
+            http: sections.take("http"),
         },
     };
     settings.plan.sensors = sections.sensors();

@@ -19,7 +19,7 @@ impl Settings {
             section("batch", json(serde_json::to_value(plan.batch))),
             section("output", json(serde_json::to_value(&plan.output))),
             section("spool", json(serde_json::to_value(&plan.spool))),
-            section("http", json(serde_json::to_value(&self.http))),
+            section("http", json(serde_json::to_value(plan.http))),
             section("log", json(serde_json::to_value(&self.log))),
         ]);
         let mut out = String::new();

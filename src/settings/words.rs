@@ -41,10 +41,6 @@ impl Refused<'_> {
         if let Some(expected) = expectation(said) {
             return self.mismatch(path, expected);
         }
-        if said == "invalid socket address syntax" {
-            let remedy = self.remedy(path, "socket address");
-            return (path.to_owned(), format!("is no address with a port: {remedy}"));
-        }
         unknown(path, said)
     }
 
@@ -115,7 +111,6 @@ impl Refused<'_> {
             "f64" => asked(&[json!(-1.0)]).unwrap_or("write a number such as 1.5".into()),
             "a string" => asked(&[json!("")]).unwrap_or("write text in quotes".into()),
             "path string" => "write the path of a file, in quotes".into(),
-            "socket address" => "write one such as \"127.0.0.1:8080\"".into(),
             _ if expected.starts_with("struct ") => {
                 let key = [self.key, path].join(".");
                 format!("write it as a section, [{}]", key.trim_matches('.'))
@@ -141,7 +136,7 @@ fn expectation(said: &str) -> Option<&str> {
 
 /// Whether text would have been right where a value of another kind was found.
 pub(super) fn wants_text(said: &str) -> bool {
-    let texts = ["a string", "path string", "socket address", "string or map"];
+    let texts = ["a string", "path string", "string or map"];
     expectation(said).is_some_and(|it| texts.contains(&it))
 }
 
@@ -285,7 +280,10 @@ mod tests {
             ("broker.username = 5", "is a number: write text in quotes"),
             ("broker.password_file = true", "is true: write the path of a file, in quotes"),
             ("broker.tls = 5", "is a number: write it as a section, [broker.tls]"),
-            ("http.listen = \"x\"", "is no address with a port: write one such as"),
+            (
+                "http.listen = \"x\"",
+                "x is no address with a port: write one such as 127.0.0.1:8080",
+            ),
             ("queue = 5", "is a number: write it as a section, [queue]"),
             ("[[queue]]\nrecords_max = 1", "is a list: write it as a section, [queue]"),
             ("queue.on_full = []", "is a list: write \"wait\" or \"shed_newest\""),

@@ -136,6 +136,7 @@ impl MqttSink {
             let reason = format!("it takes no QoS above {}: set output.qos", greeting.qos_max);
             return Err(Error::Refused { reason, permanent: true });
         }
+        self.session.usable();
         let (lane, mut publications) = mpsc::channel(self.lane_max);
         self.post.send(Event::Connected {
             lane,

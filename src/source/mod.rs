@@ -38,6 +38,8 @@ kinds! {
 /// What every source is given.
 #[derive(Debug, Clone)]
 pub struct Context {
+    /// The place of the configured entry.
+    pub entry: u32,
     /// The sensors' rows.
     pub registry: Arc<Registry>,
     /// The counters.

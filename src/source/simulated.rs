@@ -136,7 +136,7 @@ impl Sensor {
         (inlet, mut phase): (Inlet<E>, Watch),
         context: &Context,
     ) -> impl Future<Output = Result<(), X>> + use<E, X> {
-        let (row, overflowed) = context.registry.row(id);
+        let (row, overflowed) = context.registry.row_of(id, context.entry);
         let metrics = Arc::clone(&context.metrics);
         if overflowed {
             metrics.sensors_overflowed.one();

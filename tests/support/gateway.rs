@@ -200,6 +200,8 @@ impl Gateway {
                 command.env_remove(name);
             }
         }
+        // Many gateways run at a time: those that are asked over HTTP get a port of their own.
+        command.env("SLUICEGATE__HTTP__LISTEN", "off");
         Launch { folder, command }
     }
 

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX,
-    TOPIC_REMEMBERED_BYTES_MAX, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
+    Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
+    HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX,
+    WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
@@ -20,7 +21,10 @@ use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
+pub mod http;
 mod warnings;
+
+use self::http::Http;
 
 /// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
 pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
@@ -195,6 +199,8 @@ pub struct Plan {
     pub output: Output,
     /// `[spool]`.
     pub spool: spool::Settings,
+    /// `[http]`.
+    pub http: Http,
 }
 
 impl Plan {
@@ -331,6 +337,12 @@ impl Plan {
             budget.add("watch connection (broker.watch)", watch::BYTES + stream);
         }
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
+        if self.http.listen.0.is_some() {
+            let answer = HTTP_ANSWER_BYTES + self.sensors.len() as u64 * HTTP_ENTRY_BYTES;
+            // Each whole as it is made and as it is sent.
+            let each = HTTP_HEAD_BYTES_MAX as u64 + 2 * answer;
+            budget.add("http connections", HTTP_CONNECTIONS_MAX as u64 * each);
+        }
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
         budget.add("the program itself", PROGRAM_BYTES);
         budget
@@ -355,6 +367,12 @@ const SENSOR_BYTES: u64 =
 
 /// A simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;
+
+/// What is told of the gateway, as metrics or as JSON.
+const HTTP_ANSWER_BYTES: u64 = 32 * 1024;
+
+/// What is told of one configured entry.
+const HTTP_ENTRY_BYTES: u64 = 2048;
 
 /// The spool's cache and tables.
 const SPOOL_BYTES: u64 = 16 << 20;

@@ -216,6 +216,23 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
 }
 
 #[test]
+fn what_was_tried_again_waits_for_its_answer_while_another_is_refused() {
+    let mut bench = Bench::connected(|_| {});
+    bench.offer(&some(0..3));
+    bench.take();
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.offer(&some(3..9));
+    bench.take();
+    let (first, second) = (bench.came[0].number, bench.came[1].number);
+    bench.answer(first, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.later(Duration::from_secs(10));
+    bench.answer(second, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.later(Duration::from_secs(10));
+    let numbers: Vec<_> = bench.came.iter().map(|it| it.number).collect();
+    assert_eq!(numbers, [first, second], "each once after its refusal");
+}
+
+#[test]
 fn a_refusal_of_the_very_first_publication_is_a_failure() {
     let mut bench = Bench::connected(|_| {});
     bench.offer(&some(0..3));

@@ -161,8 +161,12 @@ fn a_stop_spools_within_its_grace() {
     bench.mail(sink::Event::Stop);
     bench.inlet = None;
     bench.apply(Event::Ended);
-    let deadline = bench.worker.want().deadline.unwrap();
-    bench.later(deadline - bench.now.instant);
+    let within = bench.worker.want().deadline.unwrap() - bench.now.instant;
+    assert!(
+        within < Duration::from_secs(10),
+        "gateway.shutdown_grace, not spool.after: {within:?}"
+    );
+    bench.later(within);
     assert_eq!(bench.worker.ended(), Some(Ended::Drained));
     assert_eq!(bench.balance().spooled, 5);
 }

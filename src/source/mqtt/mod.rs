@@ -140,6 +140,7 @@ impl<E> Intake<E> {
     ) -> Result<(), Error> {
         if self.inlet.is_none() {
             self.resume(greeting);
+            self.session.usable();
             return self.see_out(connection, phase).await;
         }
         self.begin(&mut connection, greeting)?;
@@ -249,6 +250,7 @@ impl<E> Intake<E> {
             window: self.window,
         };
         acknowledging.acknowledge(connection);
+        self.session.open(self.ledger.open());
     }
 
     /// Reads all packets that have come into the chunk.
@@ -289,11 +291,15 @@ impl<E> Intake<E> {
             }
             self.reader.take(&publish, token, now, &mut self.chunk);
         }
+        if self.reader.subscribed {
+            self.session.usable();
+        }
         if self.ledger.open() > self.window {
             // The broker allows more than was assumed.
             self.window = self.ledger.open();
         }
         self.returned.starved(self.ledger.open() >= self.window);
+        self.session.open(self.ledger.open());
         if known {
             // Some may have settled already, and nothing else would say so again.
             self.acknowledge(connection);

@@ -294,7 +294,7 @@ impl Reader {
     }
 
     fn row(&mut self, id: &str) -> Arc<Row> {
-        let (row, overflowed) = self.context.registry.row(id);
+        let (row, overflowed) = self.context.registry.row_of(id, self.context.entry);
         if overflowed {
             self.context.metrics.sensors_overflowed.one();
             self.say_overflow(id);

@@ -1,0 +1,151 @@
+//! Metrics as text, and as the table of the manual.
+
+use std::fmt::{self, Write};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::View;
+use super::families::{families, of_process};
+use crate::clock::{self, Now};
+
+/// What begins each name.
+const PREFIX: &str = "sluicegate";
+
+/// Numbers of one name.
+#[derive(Debug)]
+pub struct Family {
+    /// The name, without prefix and without `_total`.
+    pub name: String,
+    /// What it says.
+    pub help: String,
+    /// The numbers.
+    pub numbers: Numbers,
+}
+
+/// Labels and values.
+#[derive(Debug)]
+pub enum Numbers {
+    /// Of what only grows.
+    Counters(Vec<(Labels, u64)>),
+    /// Seconds that only grow.
+    Seconds(f64),
+    /// Of what rises and falls.
+    Gauges(Vec<(Labels, f64)>),
+    /// How long things took.
+    Latencies(Histogram),
+}
+
+/// What tells a number from the others of its family.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// The two text formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exposition {
+    /// Prometheus' own, version 0.0.4.
+    Prometheus,
+    /// `OpenMetrics` 1.0, for who asks for it.
+    OpenMetrics,
+}
+
+impl Exposition {
+    /// What the `Accept` header asks for.
+    pub fn asked(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
+        }
+    }
+
+    /// Its content type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// All metrics as text.
+pub fn exposed(view: &View, now: Now, exposition: Exposition) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Families(families(view, now))));
+    let mut own = Registry::default();
+    own.register_collector(Box::new(Families(of_process(view))));
+    let mut out = String::new();
+    let written = match exposition {
+        Exposition::Prometheus => prometheus_text::encode(&mut out, &registry)
+            .and_then(|()| prometheus_text::encode(&mut out, &own)),
+        Exposition::OpenMetrics => {
+            text::encode_registry(&mut out, &registry).and_then(|()| text::encode(&mut out, &own))
+        }
+    };
+    written.expect("a string takes what is written to it");
+    out
+}
+
+/// The table of all metrics for the manual.
+pub fn table(view: &View) -> String {
+    let mut out = "| metric | labels | what it says |\n| --- | --- | --- |\n".to_owned();
+    let families = families(view, clock::now()).into_iter().map(|it| (format!("{PREFIX}_"), it));
+    let own = of_process(view).into_iter().map(|it| (String::new(), it));
+    for (prefix, family) in families.chain(own) {
+        let (suffix, labels) = match &family.numbers {
+            Numbers::Counters(numbers) => ("_total", names(numbers)),
+            Numbers::Seconds(_) => ("_total", String::new()),
+            Numbers::Gauges(numbers) => ("", names(numbers)),
+            Numbers::Latencies(_) => (" (histogram)", String::new()),
+        };
+        let (name, suffix) = match suffix.strip_prefix(' ') {
+            Some(kind) => (family.name, format!("` {kind}")),
+            None => (family.name + suffix, "`".to_owned()),
+        };
+        writeln!(out, "| `{prefix}{name}{suffix} | {labels} | {} |", family.help)
+            .expect("a string takes what is written to it");
+    }
+    out
+}
+
+fn names<T>(numbers: &[(Labels, T)]) -> String {
+    let labels = numbers.first().map(|(labels, _)| labels.as_slice()).unwrap_or_default();
+    labels.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Families on their way to an exposition.
+#[derive(Debug)]
+struct Families(Vec<Family>);
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for Family { name, help, numbers } in &self.0 {
+            let kind = match numbers {
+                Numbers::Counters(_) | Numbers::Seconds(_) => MetricType::Counter,
+                Numbers::Gauges(_) => MetricType::Gauge,
+                Numbers::Latencies(_) => MetricType::Histogram,
+            };
+            write(numbers, encoder.encode_descriptor(name, help, None, kind)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn write(numbers: &Numbers, mut metric: MetricEncoder<'_>) -> fmt::Result {
+    match numbers {
+        Numbers::Counters(numbers) => numbers.iter().try_for_each(|(labels, value)| {
+            ConstCounter::new(*value).encode(metric.encode_family(labels)?)
+        }),
+        Numbers::Gauges(numbers) => numbers.iter().try_for_each(|(labels, value)| {
+            ConstGauge::new(*value).encode(metric.encode_family(labels)?)
+        }),
+        Numbers::Seconds(seconds) => ConstCounter::new(*seconds).encode(metric),
+        Numbers::Latencies(histogram) => histogram.encode(metric),
+    }
+}

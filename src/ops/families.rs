@@ -1,0 +1,237 @@
+//! `/metrics`: what is shown, and how it is named.
+//!
+//! Names follow the Prometheus conventions (<https://prometheus.io/docs/practices/naming/>): prefix
+//! `sluicegate_`, base units, `_total` behind counters. A limit is a gauge with `_max` behind the name
+//! of what it limits. Labels are bounded by the configuration: entries and connections, never single
+//! sensors of a wildcard.
+
+use std::time::Instant;
+
+use super::exposition::{Family, Labels, Numbers};
+use super::levels::{Level, levels};
+use super::{View, process};
+use crate::clock::{Now, Timestamp};
+use crate::registry::Sum;
+
+/// Everything about the gateway.
+pub(super) fn families(view: &View, now: Now) -> Vec<Family> {
+    let mut families = counters(view);
+    families.extend(of_balance(view));
+    families.extend(of_health(view, now));
+    families.extend(of_limits(view));
+    families.extend(of_sessions(view));
+    families.extend(of_entries(view));
+    families
+}
+
+fn gauge(name: &str, help: &str, value: f64) -> Family {
+    gauges(name, help, vec![(Vec::new(), value)])
+}
+
+fn gauges(name: &str, help: &str, numbers: Vec<(Labels, f64)>) -> Family {
+    Family { name: name.into(), help: help.into(), numbers: Numbers::Gauges(numbers) }
+}
+
+/// What a counter is called outside: those of readings and of seals are families.
+fn shown(name: &str) -> (String, Labels) {
+    match name {
+        "received" | "recovered" | "delivered" | "dead_lettered" | "shed" | "spooled"
+        | "replayed" | "abandoned" => (format!("readings_{name}"), Labels::new()),
+        "spool_unreadable" => ("readings_lost_in_spool".into(), Labels::new()),
+        _ => match name.strip_prefix("sealed_") {
+            Some(reason) => ("batches_sealed".into(), vec![("reason", reason.to_owned())]),
+            None => (name.to_owned(), Labels::new()),
+        },
+    }
+}
+
+fn counters(view: &View) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    for (field, help, value) in view.books.metrics.each() {
+        let (name, labels) = shown(field);
+        match families.last_mut() {
+            Some(Family { name: last, numbers: Numbers::Counters(numbers), .. })
+                if *last == name =>
+            {
+                numbers.push((labels, value));
+            }
+            _ => {
+                let help = if labels.is_empty() { help.trim_end_matches('.') } else { SEALED };
+                let numbers = Numbers::Counters(vec![(labels, value)]);
+                families.push(Family { name, help: help.to_owned(), numbers });
+            }
+        }
+    }
+    families
+}
+
+/// The help text of a family of several counters.
+const SEALED: &str = "Batches sealed, by reason: full (batch.records_max), heavy (batch.bytes_max), \
+     aged (batch.age_max), starved (nothing more could come before they settled), draining";
+
+fn of_balance(view: &View) -> Vec<Family> {
+    let balance = view.books.balance();
+    let accounted = balance.delivered + balance.dead_lettered + balance.shed + balance.held;
+    vec![
+        gauge(
+            "readings_held",
+            "Readings received and not yet delivered, dead-lettered or shed",
+            count(balance.held),
+        ),
+        gauge("spool_readings", "Of those held, readings in the spool", count(balance.spooled)),
+        gauge(
+            "balance_difference_readings",
+            "Received less delivered, dead-lettered, shed and held: 0 but for records on their way between two columns",
+            count(balance.received) - count(accounted),
+        ),
+    ]
+}
+
+fn of_health(view: &View, now: Now) -> Vec<Family> {
+    let readiness = view.readiness(now.instant);
+    let moments = view.books.gauges.moments();
+    let since = |moment: Option<Instant>| {
+        moment.map_or(0.0, |it| now.instant.saturating_duration_since(it).as_secs_f64())
+    };
+    let build = vec![
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("embedded_broker", cfg!(feature = "embedded-broker").to_string()),
+    ];
+    let oldest = view.books.oldest_age(now.instant).unwrap_or_default().as_secs_f64();
+    let latencies = view.books.gauges.confirmation.0.clone();
+    vec![
+        gauge("ready", "1 while readings come in and batches go out, or would: what /readyz says", f64::from(u8::from(readiness.ready))),
+        gauge("oldest_reading_age_seconds", "Age of the oldest reading that has not settled; 0 if none waits", oldest),
+        gauge("spooling_seconds", "How long the spool has held something; 0 if it is empty", since(moments.spooling)),
+        Family {
+            name: "batch_confirmation_seconds".into(),
+            help: "From the receipt of a batch's oldest reading to the output broker's acknowledgement; without batches that went through the spool".into(),
+            numbers: Numbers::Latencies(latencies),
+        },
+        gauges("build_info", "1; the program's version and parts", vec![(build, 1.0)]),
+    ]
+}
+
+fn of_limits(view: &View) -> Vec<Family> {
+    let pair = |level: Level| {
+        [
+            gauge(level.name, level.help, count(level.value)),
+            gauge(
+                &format!("{}_max", level.name),
+                &format!("Its limit: {}", level.limit),
+                count(level.max),
+            ),
+        ]
+    };
+    let mut families: Vec<Family> = levels(view).into_iter().flat_map(pair).collect();
+    families.push(gauge(
+        "spool_batches",
+        "Batches and dead letters in the spool",
+        count(view.books.gauges.spool_batches.get()),
+    ));
+    families
+}
+
+fn of_sessions(view: &View) -> Vec<Family> {
+    let sessions = view.sessions();
+    let label = |name: &str| vec![("session", name.to_owned())];
+    let usable =
+        sessions.iter().map(|(name, seen)| (label(name), f64::from(u8::from(seen.usable))));
+    let epochs = sessions.iter().map(|(name, seen)| (label(name), seen.epoch));
+    let intakes = view.plan.intakes().zip(&view.books.standings.intakes);
+    let open = intakes.map(|((name, _), standing)| {
+        (vec![("entry", name.to_owned())], count(standing.unacknowledged()))
+    });
+    vec![
+        gauges(
+            "session_usable",
+            "1 while readings (of an entry) or batches (of the output) can pass",
+            usable.collect(),
+        ),
+        Family {
+            name: "session_connections".into(),
+            help: "Connections of this client so far; its epoch".into(),
+            numbers: Numbers::Counters(epochs.collect()),
+        },
+        gauges(
+            "unacknowledged_messages",
+            "Messages that came and are not acknowledged yet",
+            open.collect(),
+        ),
+        gauge(
+            "unacknowledged_messages_max",
+            "Its limit for each entry: broker.window_messages, or a share of queue.records_max",
+            f64::from(view.plan.window_each()),
+        ),
+    ]
+}
+
+fn of_entries(view: &View) -> Vec<Family> {
+    let sums = view.books.registry.sums(view.plan.sensors.len());
+    let entries: Vec<(String, Sum)> = view.entries().into_iter().zip(sums).collect();
+    let label = |name: &str| vec![("entry", name.to_owned())];
+    let counters = |name: &str, help: &str, value: fn(&Sum) -> u64| Family {
+        name: name.into(),
+        help: format!("{help}, by configured entry"),
+        numbers: Numbers::Counters(
+            entries.iter().map(|(name, sum)| (label(name), value(sum))).collect(),
+        ),
+    };
+    let gauges = |name: &str, help: &str, value: fn(&Sum) -> f64| {
+        let numbers = entries.iter().map(|(name, sum)| (label(name), value(sum))).collect();
+        gauges(name, &format!("{help}, by configured entry"), numbers)
+    };
+    vec![
+        counters(
+            "entry_readings_received",
+            "Readings taken, with those of earlier runs found in the spool",
+            |it| it.balance.received,
+        ),
+        counters(
+            "entry_readings_delivered",
+            "Readings whose batch the output broker acknowledged",
+            |it| it.balance.delivered,
+        ),
+        counters("entry_readings_dead_lettered", "Readings put on the dead-letter topic", |it| {
+            it.balance.dead_lettered
+        }),
+        counters("entry_readings_shed", "QoS 0 readings lost on purpose", |it| it.balance.shed),
+        gauges("entry_readings_held", "Readings not yet delivered, dead-lettered or shed", |it| {
+            count(it.balance.held)
+        }),
+        gauges("entry_sensors", "Sensors seen", |it| count(it.sensors)),
+        gauges(
+            "entry_last_reading_timestamp_seconds",
+            "When the last reading came, in seconds since 1970; 0 if none has",
+            |it| count(it.last_received.map_or(0, Timestamp::millis)) / 1000.0,
+        ),
+    ]
+}
+
+/// What is told of every process, under the names that all programs use.
+pub(super) fn of_process(view: &View) -> Vec<Family> {
+    let started = count(view.started.wall.millis()) / 1000.0;
+    vec![
+        gauge(
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970",
+            started,
+        ),
+        gauge(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            count(process::resident_bytes().unwrap_or_default()),
+        ),
+        Family {
+            name: "process_cpu_seconds".into(),
+            help: "Processor time used".into(),
+            numbers: Numbers::Seconds(process::cpu_seconds().unwrap_or_default()),
+        },
+    ]
+}
+
+/// A count as a gauge's value; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
+fn count(value: u64) -> f64 {
+    value as f64
+}

@@ -1,0 +1,118 @@
+//! `sluicegate health`: asks a running gateway whether it is ready, as a container's health check does.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::limits::{HEALTH_ANSWER_MAX, HTTP_HEAD_BYTES_MAX};
+
+/// Bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is not to be asked.
+    #[error("http.listen is \"off\": there is nothing to ask")]
+    Off,
+    /// Nobody is there.
+    #[error("cannot ask {address}: {error}; is the gateway running, with the same http.listen?")]
+    Unreachable {
+        /// Who was asked.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Whoever is there is no gateway.
+    #[error("{address} does not answer as a gateway does: {error}")]
+    Strange {
+        /// Who was asked.
+        address: SocketAddr,
+        /// What was wrong.
+        error: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It takes too long.
+    #[error("{address} has not answered within {} s", HEALTH_ANSWER_MAX.as_secs())]
+    Late {
+        /// Who was asked.
+        address: SocketAddr,
+    },
+}
+
+/// Asks the gateway that listens there; what it says, and whether it is ready.
+pub fn ask(listen: Option<SocketAddr>) -> Result<(bool, String), Error> {
+    let address = reachable(listen.ok_or(Error::Off)?);
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Unreachable { address, error })?;
+    runtime.block_on(async {
+        timeout(HEALTH_ANSWER_MAX, readiness(address)).await.unwrap_or(Err(Error::Late { address }))
+    })
+}
+
+/// Where somebody on the same machine reaches who listens at `listen`.
+fn reachable(mut listen: SocketAddr) -> SocketAddr {
+    if listen.ip().is_unspecified() {
+        listen.set_ip(match listen.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listen
+}
+
+async fn readiness(address: SocketAddr) -> Result<(bool, String), Error> {
+    let strange = |error| Error::Strange { address, error };
+    let stream =
+        TcpStream::connect(address).await.map_err(|error| Error::Unreachable { address, error })?;
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(HTTP_HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| strange(error.into()))?;
+    let request = Request::get("/readyz")
+        .header("host", address.to_string())
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| strange(error.into()))?;
+    let answer = async {
+        let response = sender.send_request(request).await.map_err(|error| strange(error.into()))?;
+        let status = response.status();
+        if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
+            return Err(strange(status.to_string().into()));
+        }
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let body = body.await.map_err(strange)?.to_bytes();
+        let said = String::from_utf8_lossy(&body).trim().to_owned();
+        Ok((status == StatusCode::OK, said))
+    };
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        answer = &mut answer => answer,
+        ended = connection => match ended {
+            // It has said all and closed: the answer is there.
+            Ok(()) => answer.await,
+            Err(error) => Err(strange(error.into())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_everywhere_is_asked_here() {
+        let asked = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(asked("0.0.0.0:8080"), "127.0.0.1:8080");
+        assert_eq!(asked("[::]:8080"), "[::1]:8080");
+        assert_eq!(asked("192.0.2.1:80"), "192.0.2.1:80");
+    }
+}

@@ -1,0 +1,102 @@
+//! Every limit with its current value.
+
+use super::{View, process};
+use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, WAITING_MAX};
+
+/// One limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Level {
+    /// How it is called in metrics; the limit is this with `_max`.
+    pub(super) name: &'static str,
+    /// Where the limit comes from: a key of the configuration, or words.
+    pub(super) limit: &'static str,
+    /// What is counted.
+    pub(super) help: &'static str,
+    /// Now.
+    pub(super) value: u64,
+    /// At most.
+    pub(super) max: u64,
+}
+
+/// All limits of the gateway as a whole.
+pub(super) fn levels(view: &View) -> Vec<Level> {
+    let View { plan, books, .. } = view;
+    let gauges = &books.gauges;
+    let level = |name, limit, help, value, max: u64| Level { name, limit, help, value, max };
+    let mut levels = vec![
+        level(
+            "queue_records",
+            "queue.records_max",
+            "Records between their receipt and their settlement",
+            books.queue.held(),
+            plan.queue.records_max.get().into(),
+        ),
+        level(
+            "queue_bytes",
+            "queue.bytes_max",
+            "Bytes of the texts of those records",
+            books.queue.held_bytes() as u64,
+            plan.queue.bytes_max.get() as u64,
+        ),
+        level(
+            "batch_records",
+            "batch.records_max",
+            "Records in the open batch",
+            gauges.batch_records.get(),
+            plan.batch.records_max.get().into(),
+        ),
+        level(
+            "window_batches",
+            "output.window_batches",
+            "Batches published and not yet acknowledged",
+            gauges.window_batches.get(),
+            plan.output.window_batches.get().into(),
+        ),
+        level(
+            "window_dead_letters",
+            "dead letters in flight",
+            "Dead letters published and not yet acknowledged",
+            gauges.window_dead_letters.get(),
+            DEAD_LETTERS_IN_FLIGHT_MAX as u64,
+        ),
+        level(
+            "sensors",
+            "gateway.sensors_max",
+            "Sensors with books of their own",
+            books.registry.with_rows(|rows| rows.len() as u64),
+            plan.gateway.sensors_max.get().into(),
+        ),
+        level(
+            "memory_bytes",
+            "memory bound",
+            "Resident memory of the process, and the bound that was computed for it",
+            process::resident_bytes().unwrap_or_default(),
+            plan.budget().total(),
+        ),
+    ];
+    levels.extend(of_spool(view));
+    levels
+}
+
+fn of_spool(view: &View) -> Vec<Level> {
+    let (settings, gauges) = (&view.plan.spool, &view.books.gauges);
+    if settings.path.is_none() {
+        return Vec::new();
+    }
+    vec![
+        Level {
+            name: "spool_bytes",
+            limit: "spool.bytes_max",
+            help: "Bytes that the spool holds",
+            value: gauges.spool_bytes.get(),
+            max: settings.bytes_max.get(),
+        },
+        Level {
+            name: "spool_waiting_batches",
+            limit: "batches that wait for the disk",
+            help: "Batches and dead letters that wait to be written to the spool",
+            value: gauges.spool_waiting.get(),
+            max: WAITING_MAX as u64,
+        },
+    ]
+}

@@ -1,0 +1,99 @@
+//! What can be seen of a running gateway from outside: health, metrics and status over HTTP, and what
+//! systemd is told. Reads, never decides: the engine does not know that anybody looks.
+//!
+//! HTTP has a thread and a runtime of its own, so that no question costs a reading its time, and so
+//! that it can tell when the gateway's own thread hangs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::clock::Now;
+use crate::limits::LOOK_PAUSE_MAX;
+use crate::pipeline::books::Books;
+use crate::pipeline::plan::Plan;
+use crate::pipeline::status::Health;
+
+pub mod exposition;
+mod families;
+pub mod health;
+pub mod http;
+mod levels;
+mod process;
+mod snapshot;
+pub mod systemd;
+
+/// What is shown of a gateway.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Its settings.
+    pub plan: Arc<Plan>,
+    /// Its books.
+    pub books: Arc<Books>,
+    /// When it started.
+    pub started: Now,
+}
+
+/// Whether a gateway does its work, for whoever routes or restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Readiness {
+    /// Readings come in and batches go out, or would.
+    pub ready: bool,
+    /// `starting`, `ready`, `degraded` or `draining`; `hanging` if nobody has looked for a while.
+    pub health: String,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl View {
+    /// Whether it does its work, as seen at `now`.
+    pub fn readiness(&self, now: Instant) -> Readiness {
+        if let Some(reason) = self.hangs(now) {
+            return Readiness { ready: false, health: "hanging".into(), reason: Some(reason) };
+        }
+        let status = self.books.board.status();
+        let ready = status.health == Health::Ready;
+        Readiness { ready, health: status.health.to_string(), reason: status.reason }
+    }
+
+    /// Why the process should be restarted, if it should.
+    pub fn hangs(&self, now: Instant) -> Option<String> {
+        let silent = now.saturating_duration_since(self.books.board.status().looked);
+        let seconds = silent.as_secs();
+        (silent > LOOK_PAUSE_MAX)
+            .then(|| format!("the gateway's thread has not looked at its books for {seconds} s"))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+
+    /// A gateway with one MQTT entry and one simulated, that has just started.
+    pub(crate) fn view() -> View {
+        let mut plan = Plan::default();
+        for (name, kind) in
+            [("fleet", r#"{"mqtt":{"topic":"a"}}"#), ("made", r#"{"simulated":{}}"#)]
+        {
+            plan.sensors.insert(name.into(), serde_json::from_str(kind).unwrap());
+        }
+        let books = Arc::new(Books::new(&plan, Arc::default()));
+        View { plan: Arc::new(plan), books, started: clock::now() }
+    }
+
+    #[test]
+    fn a_gateway_whose_thread_has_not_moved_is_neither_alive_nor_ready() {
+        let view = view();
+        let at = |seconds| view.started.instant + Duration::from_secs(seconds);
+        assert_eq!(view.hangs(at(20)), None);
+        assert_eq!(view.readiness(at(20)).health, "starting");
+        let readiness = view.readiness(at(40));
+        assert_eq!((readiness.ready, readiness.health.as_str()), (false, "hanging"));
+        assert!(view.hangs(at(40)).unwrap().contains("for 40 s") || view.hangs(at(40)).is_some());
+    }
+}

@@ -1,0 +1,151 @@
+//! `/api/status`: everything at a glance, as one JSON object. Member names are as in the envelope,
+//! durations in seconds, times in RFC 3339.
+
+use serde::Serialize;
+
+use super::levels::levels;
+use super::{Readiness, View};
+use crate::clock::Now;
+use crate::metrics::Balance;
+use crate::mqtt::standing::Seen;
+use crate::registry::Sum;
+
+/// The object.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Snapshot {
+    gateway: String,
+    version: &'static str,
+    started_at: String,
+    uptime_seconds: u64,
+    #[serde(flatten)]
+    readiness: Readiness,
+    balance: Books,
+    /// The oldest reading that has not settled has waited for so long.
+    oldest_reading_seconds: f64,
+    /// The spool has held something for so long.
+    spooling_seconds: f64,
+    limits: Vec<Limit>,
+    sessions: Vec<Session>,
+    sensors: Vec<Entry>,
+}
+
+/// The columns of a balance.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Books {
+    received: u64,
+    delivered: u64,
+    dead_lettered: u64,
+    shed: u64,
+    held: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spooled: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Limit {
+    name: &'static str,
+    from: &'static str,
+    value: u64,
+    max: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    name: String,
+    usable: bool,
+    for_seconds: u64,
+    connections: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_trouble: Option<String>,
+}
+
+/// What is known of a configured entry.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    name: String,
+    sensors: u64,
+    #[serde(flatten)]
+    balance: Books,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_received_at: Option<String>,
+}
+
+impl Snapshot {
+    /// As seen at `now`.
+    pub(super) fn new(view: &View, now: Now) -> Self {
+        let books = &view.books;
+        let spooling = books.gauges.moments().spooling;
+        let spooling = spooling.map(|since| now.instant.saturating_duration_since(since));
+        let limits = levels(view).into_iter();
+        Self {
+            gateway: view.plan.gateway.id.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: view.started.wall.to_string(),
+            uptime_seconds: now.instant.saturating_duration_since(view.started.instant).as_secs(),
+            readiness: view.readiness(now.instant),
+            balance: Books::total(books.balance()),
+            oldest_reading_seconds: books.oldest_age(now.instant).unwrap_or_default().as_secs_f64(),
+            spooling_seconds: spooling.unwrap_or_default().as_secs_f64(),
+            limits: limits
+                .map(|it| Limit { name: it.name, from: it.limit, value: it.value, max: it.max })
+                .collect(),
+            sessions: view
+                .sessions()
+                .into_iter()
+                .map(|(name, seen)| Session::new(name, seen, now))
+                .collect(),
+            sensors: entries(view),
+        }
+    }
+}
+
+impl View {
+    /// How each connection stands, by name: the output's first.
+    pub(super) fn sessions(&self) -> Vec<(String, Seen)> {
+        let standings = &self.books.standings;
+        let intakes = self.plan.intakes().map(|(name, _)| format!("sensors.{name}"));
+        let intakes = intakes.zip(standings.intakes.iter().map(|it| it.seen()));
+        std::iter::once(("output".to_owned(), standings.output.seen())).chain(intakes).collect()
+    }
+
+    /// The names of the configured entries, in order, and of the sensors that are of none.
+    pub(super) fn entries(&self) -> Vec<String> {
+        let names = self.plan.sensors.keys().cloned();
+        names.chain(std::iter::once("(others)".to_owned())).collect()
+    }
+}
+
+impl Books {
+    fn total(balance: Balance) -> Self {
+        Self { spooled: Some(balance.spooled), ..Self::of(balance) }
+    }
+
+    fn of(balance: Balance) -> Self {
+        let Balance { received, delivered, dead_lettered, shed, held, spooled: _ } = balance;
+        Self { received, delivered, dead_lettered, shed, held, spooled: None }
+    }
+}
+
+impl Session {
+    fn new(name: String, seen: Seen, now: Now) -> Self {
+        let Seen { usable, since, epoch, trouble } = seen;
+        let for_seconds = now.instant.saturating_duration_since(since).as_secs();
+        Self { name, usable, for_seconds, connections: epoch, last_trouble: trouble }
+    }
+}
+
+fn entries(view: &View) -> Vec<Entry> {
+    let sums = view.books.registry.sums(view.plan.sensors.len());
+    let entries = view.entries().into_iter().zip(sums);
+    let entry = |(name, sum): (String, Sum)| Entry {
+        name,
+        sensors: sum.sensors,
+        balance: Books::of(sum.balance),
+        last_received_at: sum.last_received.map(|at| at.to_string()),
+    };
+    entries.map(entry).collect()
+}

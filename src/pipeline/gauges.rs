@@ -1,0 +1,77 @@
+//! Numbers that rise and fall, as the worker last left them: for whoever looks from outside.
+//!
+//! The worker writes after each event, with plain stores: there are a few events for each batch.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::metrics::Latencies;
+
+/// One number.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the worker holds.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Records of the open batch.
+    pub batch_records: Gauge,
+    /// Batches in flight.
+    pub window_batches: Gauge,
+    /// Dead letters in flight.
+    pub window_dead_letters: Gauge,
+    /// Batches and dead letters that wait for the spool's disk.
+    pub spool_waiting: Gauge,
+    /// Bytes that the spool holds, by its own count.
+    pub spool_bytes: Gauge,
+    /// Batches and dead letters in the spool.
+    pub spool_batches: Gauge,
+    /// From the receipt of a batch's oldest reading to the output broker's acknowledgement of the
+    /// batch; of batches that did not go through the spool.
+    pub confirmation: Latencies,
+    moments: Mutex<Moments>,
+}
+
+/// Since when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Moments {
+    /// The oldest reading that the worker has taken and that has not settled came.
+    pub oldest: Option<Instant>,
+    /// The spool has held something.
+    pub spooling: Option<Instant>,
+}
+
+impl Gauges {
+    /// A batch was acknowledged whose oldest record came then, if it did not go through the spool.
+    pub fn confirmed(&self, received: Option<Instant>, now: Instant) {
+        if let Some(received) = received {
+            self.confirmation.took(now.saturating_duration_since(received));
+        }
+    }
+
+    /// Since when things are as they are.
+    pub fn moments(&self) -> Moments {
+        *self.moments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes at `now` when the oldest unsettled record came, and looks whether the spool holds anything.
+    pub fn look(&self, oldest: Option<Instant>, now: Instant) {
+        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let spooling = (self.spool_batches.get() > 0).then(|| moments.spooling.unwrap_or(now));
+        *moments = Moments { oldest, spooling };
+    }
+}
