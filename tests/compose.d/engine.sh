@@ -94,7 +94,7 @@ stand_in() { docker import "${@:2}" - "$1" >/dev/null; }
 make_mosquitto() {
   local root=$cache/debian-mosquitto
   chroot "$root" sh -euc '
-    groupmod -g 1883 mosquitto && usermod -u 1883 -g 1883 mosquitto
+    groupmod -g 1883 mosquitto && usermod -u 1883 -g 1883 mosquitto 2>/dev/null
     mkdir -p /mosquitto/config /mosquitto/data /mosquitto/log
     chown -R mosquitto:mosquitto /mosquitto'
   # shellcheck disable=SC2016 # for the script that is written
