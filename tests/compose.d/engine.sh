@@ -20,6 +20,9 @@ check_machine() {
   done
   [ "${#missing[@]}" = 0 ] || fail "missing: ${missing[*]}.
   Debian: apt-get install ${PACKAGES[*]} (cargo: by rustup); or leave this test out: SKIP_COMPOSE=1"
+  unshare --net --mount --pid --fork true 2>/dev/null ||
+    fail "no namespaces can be made here (a container without CAP_SYS_ADMIN?), so no engine can be started.
+  SKIP_COMPOSE=1 leaves this test out."
 }
 
 # debian ROOT PACKAGES: a small Debian 12 with packages, made once.
@@ -77,14 +80,14 @@ start_engine() {
 }
 
 engine_answers() {
-  kill -0 "$engine" || fail "the engine ended: $(tail -n 3 "$dir/dockerd.log")"
+  kill -0 "$engine" 2>/dev/null || fail "the engine ended: $(tail -n 3 "$dir/dockerd.log")"
   docker version >/dev/null 2>&1
 }
 
 stop_engine() {
   [ -n "${engine:-}" ] || return 0
   compose --profile demo --profile monitoring down -v --remove-orphans >/dev/null 2>&1
-  kill "$engine" && wait "$engine"
+  kill "$engine" 2>/dev/null && wait "$engine"
 }
 
 # stand_in NAME -c CHANGE...: the image NAME, of the tar stream that comes.
