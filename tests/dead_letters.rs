@@ -169,3 +169,27 @@ fn sensor_ids_that_cannot_stand_in_an_envelope_become_dead_letters() {
         sink.published(LETTERS).iter().map(|it| it.json()["reason"].clone()).collect();
     assert_eq!(reasons, ["sensor_id"; 3]);
 }
+
+/// MQTT forbids it; some brokers let it through.
+#[test]
+fn a_topic_that_is_not_utf8_makes_a_dead_letter_and_the_rest_flows_on() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let more = [output(&sink.url()), "broker.version = 3".to_owned()];
+    let mut gateway = subscribed(&fleet(&input.url(), &more.each_ref().map(String::as_str)));
+    input.publish_all(readings(5, 1..=10, 1));
+    wait_readings(&sink, 50, SOON);
+    // PUBLISH, QoS 0: the topic sensors/\xff/reading and the payload 7.
+    let topic = b"sensors/\xff/reading";
+    let mut packet = vec![0x30, 3 + u8::try_from(topic.len()).unwrap(), 0, 17];
+    packet.extend_from_slice(topic);
+    packet.push(b'7');
+    input.send_raw("gw-in", &packet);
+    sink.wait_until("the dead letter", SOON, |log| log.count(LETTERS) == 1);
+    let letter = sink.published(LETTERS)[0].json();
+    assert_eq!(letter["reason"], "topic", "{letter}");
+    input.publish_all(readings(5, 11..=20, 1));
+    wait_readings(&sink, 100, SOON);
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.delivered, balance.dead_lettered), (100, 1));
+    assert_eq!(gateway.count("connection lost"), 0, "{}", gateway.text());
+}

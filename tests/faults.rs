@@ -176,7 +176,7 @@ fn kill_gateway_while_the_output_is_away() {
 
 #[test]
 fn kill_output() {
-    fault("output broker killed", 1500, 0, |stage| {
+    fault("output broker killed, nothing acknowledged", 1500, 0, |stage| {
         // What the broker acknowledges and forgets is not ours to keep: it acknowledges nothing.
         stage.to_sink.stall(Way::ToClient);
         stage.wait(300..800);

@@ -16,6 +16,8 @@ mod faults;
 mod formats;
 mod fuzz;
 mod layout;
+mod monitoring;
+mod operations;
 mod outage;
 mod outside;
 mod quiet;

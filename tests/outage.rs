@@ -281,8 +281,9 @@ fn a_publication_that_is_never_answered_ends_the_connection_and_not_the_flow() {
     sink.resume_acks("");
     input.publish_all(readings(5, 3..=100, 1));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
+    let peak = gateway.memory_peak();
     assert_eq!(drained(&mut gateway).delivered, 500);
-    fault("a publication is never answered", audit(&sink).judge_load(5, 100), 0, None);
+    fault("a publication is never answered", audit(&sink).judge_load(5, 100), 0, Some(peak));
 }
 
 #[test]
@@ -305,8 +306,9 @@ fn a_smaller_receive_maximum_after_a_reconnect_is_respected() {
         input.within(Duration::from_secs(2), |log| log.acks("gw-in") > before);
         assert_eq!(violations(&sink), NONE);
     }
+    let peak = gateway.memory_peak();
     assert_eq!(drained(&mut gateway).delivered, 500);
-    fault("output's Receive Maximum shrinks", audit(&sink).judge_load(5, 100), 0, None);
+    fault("output's Receive Maximum shrinks", audit(&sink).judge_load(5, 100), 0, Some(peak));
 }
 
 #[test]
@@ -316,8 +318,9 @@ fn a_smaller_packet_size_is_respected() {
     let mut gateway = subscribed(&fleet(&input.url(), &[&output(&sink.url())]));
     input.publish_all(readings(5, 1..=100, 1));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
+    let peak = gateway.memory_peak();
     assert_eq!(drained(&mut gateway).delivered, 500);
-    fault("output takes small packets only", audit(&sink).judge_load(5, 100), 0, None);
+    fault("output takes small packets only", audit(&sink).judge_load(5, 100), 0, Some(peak));
     assert_eq!(violations(&sink), NONE);
 }
 

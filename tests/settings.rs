@@ -58,6 +58,24 @@ fn the_right_password_is_read_from_its_file_and_sent() {
     assert!(!gateway.text().contains(SECRET), "{}", gateway.text());
 }
 
+/// Whoever changes the broker's password changes the file, and need not touch the gateway.
+#[test]
+fn a_changed_password_is_read_at_the_next_connect() {
+    let mut mosquitto = Mosquitto::with(STOCK).user("gateway", SECRET).start();
+    let more = ["broker.username = \"gateway\"", "broker.password_file = \"password\""];
+    let launch = Gateway::with_config(&fleet(&mosquitto.url(), &more)).file("password", SECRET);
+    let mut gateway = launch.start();
+    gateway.wait_for_line("subscribed", SOON);
+    let password = gateway.folder().join("password");
+    fs::write(&password, "another").unwrap();
+    mosquitto.stop();
+    mosquitto.restart();
+    gateway.wait_for_line("not authorized", SOON);
+    fs::write(&password, SECRET).unwrap();
+    gateway.wait_for_line("epoch=2", SOON);
+    drained(&mut gateway);
+}
+
 #[test]
 fn a_password_is_never_shown_whatever_is_wrong_with_it() {
     let base = fleet("mqtt://127.0.0.1:1", &[]);

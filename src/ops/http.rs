@@ -46,14 +46,16 @@ async fn serve(view: View, listen: SocketAddr) {
     let listener = listener(listen).await;
     let router = router(view);
     let seats = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
-    let mut connections = Tasks::default();
+    let (mut connections, mut repeated) = (Tasks::default(), Repeated::default());
     loop {
         let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(%error, "http: cannot accept a connection");
+                    if let Some(left_out) = repeated.due(clock::now().instant) {
+                        tracing::warn!(%error, left_out, "http: cannot accept a connection");
+                    }
                     sleep(HTTP_LISTEN_PAUSE).await;
                     continue;
                 }

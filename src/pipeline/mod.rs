@@ -17,7 +17,7 @@ use self::books::Books;
 use self::embedded::{Embedded, embed};
 use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
-use self::status::Monitor;
+use self::status::{Health, LOOK_EVERY, Monitor};
 use self::store::Store;
 use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
@@ -235,7 +235,7 @@ impl Running {
         let mut error = None;
         let mut deadline: Option<Instant> = None;
         let (mut sources_left, mut asked) = (true, false);
-        let mut looks = interval(Duration::from_secs(1));
+        let mut looks = interval(LOOK_EVERY / 10);
         let mut monitor = Monitor::new(plan, clock::now().instant);
         loop {
             let mut drain = false;
@@ -284,9 +284,13 @@ impl Running {
                                deadline = Some(far());
                            }
                            _ = looks.tick() => {
-            monitor.look(&self.books, deadline.is_some(), clock::now().instant);
+                    let health =
+                        monitor.look(&self.books, deadline.is_some(), clock::now().instant);
+                    if health != Health::Starting && looks.period() < LOOK_EVERY {
+                        looks = interval(LOOK_EVERY);
+                    }
+                }
             }
-                       }
             if drain && deadline.is_none() {
                 tracing::info!(held = self.books.queue.held(), "draining");
                 self.post.send(sink::Event::Stop);

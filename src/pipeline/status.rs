@@ -21,6 +21,9 @@ pub const PROGRESS_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// others settle: the output is slower than the sensors.
 pub const OLDEST_AGE_MAX: Duration = Duration::from_secs(30);
 
+/// How often it is looked; ten times as often until it is ready for the first time.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// How the gateway is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {

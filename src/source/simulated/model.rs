@@ -175,3 +175,48 @@ impl Values {
         if rounded.is_finite() { rounded } else { 0.0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(model: &str, count: usize) -> Vec<f64> {
+        let mut values = Values::new(serde_json::from_str(model).unwrap(), 7);
+        (0..count).map(|_| values.value()).collect()
+    }
+
+    #[test]
+    fn a_sine_has_its_middle_its_height_and_its_period() {
+        let wave = values(r#"{"sine":{"mean":20,"amplitude":3,"period":8}}"#, 17);
+        assert_eq!(wave[..5], [20.0, 22.12, 23.0, 22.12, 20.0]);
+        assert_eq!((wave[6], wave[8], &wave[8..16]), (17.0, 20.0, &wave[..8]));
+        // 50 and 10, a hundred readings a period.
+        assert_eq!(values(r#"{"sine":{}}"#, 26)[25..], [60.0]);
+    }
+
+    #[test]
+    fn a_random_walk_begins_at_its_start_and_takes_no_step_that_is_too_large() {
+        let walk = values(r#"{"random_walk":{"start":5,"step":2}}"#, 1000);
+        assert_eq!(walk[..1], [5.0]);
+        let steps = walk.windows(2).map(|two| (two[1] - two[0]).abs());
+        let largest = steps.fold(0.0, f64::max);
+        // Both ends are rounded.
+        assert!(largest > 1.9 && largest <= 2.01, "{largest}");
+    }
+
+    #[test]
+    fn a_gaussian_has_its_mean_and_its_deviation_and_a_constant_its_value() {
+        for (model, mean, deviation) in [
+            (r#"{"gaussian":{}}"#, 50.0, 10.0),
+            (r#"{"gaussian":{"mean":-3,"std_dev":0.5}}"#, -3.0, 0.5),
+        ] {
+            let values = values(model, 10_000);
+            let average = values.iter().sum::<f64>() / 10_000.0;
+            let squares = values.iter().map(|value| (value - average).powi(2)).sum::<f64>();
+            let found = (squares / 10_000.0).sqrt();
+            assert!((average - mean).abs() < deviation / 20.0, "{average}");
+            assert!((found - deviation).abs() < deviation / 20.0, "{found}");
+        }
+        assert_eq!(values(r#"{"constant":{"value":1.25}}"#, 3), [1.25; 3]);
+    }
+}
