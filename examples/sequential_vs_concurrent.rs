@@ -99,7 +99,7 @@ impl Classroom {
             Limits { records_max: bound(records_max)?, bytes_max: bound(bytes_max)?, on_full };
         let queue = Queue::new(limits, 0);
         let context = Context {
-        entry: 0,
+            entry: 0,
             remembered_max: 0,
             acknowledgements_max: 0,
             registry: Arc::new(Registry::new(SENSORS as usize)),
