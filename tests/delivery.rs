@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::scene::{LONG, drained, ended, fleet, mean, report, subscribed};
 use crate::support::client::{Audit, Collector, Counter, Publisher};
 use crate::support::gateway::{Balance, Gateway};
+use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP, STOCK};
+use crate::support::{SOON, within};
 
 const SENSORS: usize = 100;
 const READINGS: u64 = 1000;
@@ -54,6 +56,33 @@ fn a_hundred_thousand_qos_0_readings_come_out_once_and_in_order_when_the_queue_w
 #[test]
 fn a_hundred_thousand_qos_0_readings_come_out_once_and_in_order_with_mqtt_3() {
     assert_all_once(hundred_thousand(0, &["broker.version = 3", "sensors.fleet.mqtt.qos = 0"]));
+}
+
+/// As fast as the load comes: what is shed depends on the machine, what becomes of the rest does not.
+#[test]
+fn of_a_hundred_thousand_qos_0_readings_each_policy_delivers_in_order_what_it_does_not_shed() {
+    for policy in ["shed_newest", "shed_oldest", "keep_latest"] {
+        let mosquitto = Mosquitto::start(NO_DROP);
+        let collector = Collector::start(mosquitto.port());
+        let policy = format!("queue.on_full = \"{policy}\"");
+        let config = fleet(&mosquitto.url(), &[&policy, "queue.records_max = 1000"]);
+        let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+        let mut gateway = launch.start();
+        gateway.wait_for_line("subscribed", SOON);
+        let http = Http::of(&gateway);
+        let load = Publisher::to(mosquitto.port()).sensors(SENSORS).readings(READINGS);
+        assert_eq!(load.connections(4).qos(0).run(LONG).total(), TOTAL);
+        let all = f64::from(u32::try_from(TOTAL).unwrap());
+        let received = || http.metric("sluicegate_readings_received_total");
+        assert!(within(LONG, || received() == Some(all)), "{policy}: {:?}", received());
+        let balance = drained(&mut gateway);
+        assert_eq!((balance.received, balance.delivered + balance.shed), (TOTAL, TOTAL));
+        collector.wait_readings(balance.delivered, LONG);
+        let verdict = collector.audit().judge_load(SENSORS, READINGS);
+        report(&format!("{policy}: {balance:?}, {verdict:?}"));
+        let found = (verdict.lost, verdict.reordered, verdict.duplicated, verdict.strange);
+        assert_eq!(found, (balance.shed, 0, 0, 0), "{policy}");
+    }
 }
 
 #[test]

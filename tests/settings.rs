@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::scene::{drained, ended, fleet, gateway, output, readings, subscribed};
 use crate::support::SOON;
 use crate::support::broker::Broker;
+use crate::support::client::Publisher;
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::mosquitto::{Mosquitto, STOCK};
 use crate::support::wire::ConnectReturnCode as Code;
@@ -132,6 +133,20 @@ fn a_topic_that_must_not_be_written_is_named() {
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("gateway/batches") && text.contains("not authorized"), "{text}");
     assert_eq!(input.look(|log| log.acks("gw-in")), 0);
+}
+
+/// Mosquitto itself, which lets anyone subscribe and says so only of what is published.
+#[test]
+fn what_mosquitto_lets_nobody_write_is_named() {
+    let acl = "topic readwrite sensors/#\ntopic readwrite tests/#\n";
+    let mosquitto = Mosquitto::with(STOCK).acl(acl).start();
+    let mut gateway = Gateway::start(&fleet(&mosquitto.url(), &[]));
+    gateway.wait_for_line("subscribed", SOON);
+    Publisher::to(mosquitto.port()).sensors(1).readings(1).run(SOON);
+    let code = gateway.wait_exit(SOON);
+    let text = gateway.text();
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("gateway/batches") && text.contains("not authorized"), "{text}");
 }
 
 #[test]
