@@ -17,6 +17,7 @@ use crate::limits::{
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
+use crate::registry::Row;
 use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
@@ -361,9 +362,10 @@ const ACKNOWLEDGEMENT_BYTES: u64 = 64;
 /// A dead letter in flight, at worst all escapes.
 const DEAD_LETTER_BYTES: u64 = 32 * 1024;
 
-/// A sensor's row with its id thrice, and an intake's memory of its topic or id: at their longest.
+/// A sensor's row with its id thrice, and an intake's memory of its topic or id: at their longest. The
+/// places in lists and maps, and what the allocator adds, are in the flat part.
 const SENSOR_BYTES: u64 =
-    (232 + 4 * SENSOR_ID_BYTES_MAX + 2 * 64 + TOPIC_REMEMBERED_BYTES_MAX) as u64;
+    (size_of::<Row>() + 232 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
 /// A simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;
