@@ -191,16 +191,16 @@ lose_the_broker() {
 }
 health_is() { [ "$(inspect gateway '{{.State.Health.Status}}')" = "$1" ]; }
 
-# What `down` removes is listened to before: the exit code and the last line.
+# end_under_load SENSOR. What `down` removes is listened to before: the exit code and the last line.
 end_under_load() {
   local waiter
-  load last 1000000
-  eventually 10 taken_at_least last 1000 || fail "the load does not come"
+  load "$1" 1000000
+  eventually 10 taken_at_least "$1" 1000 || fail "the load does not come"
   docker wait "$(container gateway)" >"$dir/exit" &
   waiter=$!
   docker logs -f --since 1s "$(container gateway)" >"$dir/balance" 2>"$dir/gateway.log" &
   under_load "down"
-  compose --profile demo down >>"$dir/up.log" 2>&1
+  compose --profile demo --profile monitoring down >>"$dir/up.log" 2>&1
   kill "$publisher" 2>/dev/null || true
   wait "$waiter" || fail "docker wait"
   [ "$(cat "$dir/exit")" = 0 ] || fail "the gateway ended with $(cat "$dir/exit"): $(tail -n 3 "$dir/gateway.log")"
@@ -225,6 +225,19 @@ start_again_with_demo() {
   eventually 10 taken_at_least boiler 3 || fail "no reading of the simulated boiler"
   say "profile demo, with the volumes of before: 10 readings of TEMP_00 after $((SECONDS - began)) s"
 }
+
+# The simulated sensors number their readings from 1: whatever came last, none before it may be missing.
+kill_with_demo() {
+  local before
+  before=$(demo_numbers | tail -n 1)
+  docker kill -s KILL "$(container gateway)" >/dev/null
+  compose --profile demo up -d >>"$dir/up.log" 2>&1 || fail "up: $(tail -n 3 "$dir/up.log")"
+  eventually 30 demo_reaches $((before + 50)) || fail "the simulated sensors do not go on"
+  demo_numbers | awk '$1 != NR { exit 1 }' || fail "numbers are missing: $(demo_numbers | awk '$1 != NR' | head -n 1)"
+  say "profile demo, gateway killed: numbers 1 to $(demo_numbers | tail -n 1) of TEMP_00 came, none is missing"
+}
+demo_numbers() { grep -oE '"sensorId":"TEMP_00"[^}]*"number":[0-9]+' "$dir/batches" | sed 's/.*://' | sort -un; }
+demo_reaches() { [ "$(demo_numbers | tail -n 1)" -ge "$1" ]; }
 
 # Prometheus alone: Grafana's image cannot be had here.
 watch_with_prometheus() {
