@@ -32,7 +32,7 @@ debian() {
   # shellcheck disable=SC2016 # apt's own variable
   mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null | head -n 1)
   rm -rf "$root" && mkdir -p "$root"
-  debootstrap --variant=minbase --include="$2" bookworm "$root" "${mirror:-http://deb.debian.org/debian}" \
+  debootstrap --variant=minbase --include="$2" bookworm "$root" ${mirror:+"$mirror"} \
     >"$cache/$1.log" 2>&1 || fail "debootstrap: $(tail -n 3 "$cache/$1.log")"
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   echo "$2" >"$root/made"
