@@ -130,6 +130,13 @@ impl Disk {
         self.break_with(Fault::Space(len));
     }
 
+    /// Leaves nothing of what was written.
+    pub(crate) fn erase(&self) {
+        let mut state = self.state();
+        state.live.clear();
+        state.synced.clear();
+    }
+
     /// It works again.
     pub(crate) fn heal(&self) {
         self.state().fault = None;

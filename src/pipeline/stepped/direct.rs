@@ -45,8 +45,7 @@ fn a_batch_is_sealed_by_age_and_when_nothing_more_can_come() {
     bench.offer(&some(4..5));
     bench.take();
     assert_eq!(bench.records().len(), 1);
-    bench.now = bench.now.later(Duration::from_secs(1));
-    bench.apply(Event::Deadline);
+    bench.later(Duration::from_secs(1));
     assert_eq!(bench.records(), [["3"], ["4"]]);
     assert_eq!(bench.books.metrics.sealed_aged.get(), 1);
 }
@@ -178,10 +177,7 @@ fn a_refused_dead_letter_that_is_a_part_of_a_batch_holds_back_no_batch() {
 
 #[test]
 fn a_refused_batch_is_not_tried_again_before_its_pause_has_passed() {
-    let mut bench = Bench::connected(|_| {});
-    bench.offer(&some(0..3));
-    bench.take();
-    bench.answer(bench.came[0].number, Answer::Taken);
+    let mut bench = Bench::proved();
     bench.offer(&some(3..6));
     bench.take();
     let number = bench.came[0].number;
@@ -197,10 +193,7 @@ fn a_refused_batch_is_not_tried_again_before_its_pause_has_passed() {
 
 #[test]
 fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
-    let mut bench = Bench::connected(|_| {});
-    bench.offer(&some(0..3));
-    bench.take();
-    bench.answer(bench.came[0].number, Answer::Taken);
+    let mut bench = Bench::proved();
     bench.offer(&some(3..9));
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
@@ -208,8 +201,7 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
     bench.answer(second, Answer::Taken);
     assert!(!bench.worker.want().records, "nothing new while one is refused");
     assert_eq!(bench.balance().held, 3);
-    bench.now = bench.now.later(Duration::from_secs(10));
-    bench.apply(Event::Deadline);
+    bench.later(Duration::from_secs(10));
     assert_eq!(bench.came.iter().map(|it| it.number).collect::<Vec<_>>(), [first]);
     bench.answer(first, Answer::NobodyListens);
     assert_eq!((bench.balance().held, bench.balance().delivered), (0, 9));
@@ -217,10 +209,7 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
 
 #[test]
 fn what_was_tried_again_waits_for_its_answer_while_another_is_refused() {
-    let mut bench = Bench::connected(|_| {});
-    bench.offer(&some(0..3));
-    bench.take();
-    bench.answer(bench.came[0].number, Answer::Taken);
+    let mut bench = Bench::proved();
     bench.offer(&some(3..9));
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
@@ -297,11 +286,7 @@ proptest! {
     /// order, the books close at every step, and in the end nothing is held.
     #[test]
     fn everything_taken_settles_exactly_once(steps in steps()) {
-        let mut bench = Bench::connected(|_| {});
-        // Something has to be delivered first, or a refusal would be a failure.
-        bench.offer(&some(0..3));
-        bench.take();
-        bench.answer(bench.came[0].number, Answer::Taken);
+        let mut bench = Bench::proved();
         let mut value = 3_u32;
         let mut settled = bench.settled();
         for step in steps {
@@ -330,8 +315,7 @@ proptest! {
                     bench.connect(packet.then_some(1500), if few { 1 } else { 99 });
                 }
                 Step::Later => {
-                    bench.now = bench.now.later(Duration::from_secs(10));
-                    bench.apply(Event::Deadline);
+                    bench.later(Duration::from_secs(10));
                 }
             }
             prop_assert_eq!(bench.books.difference(), None);
@@ -341,8 +325,7 @@ proptest! {
         bench.disconnect();
         bench.connect(None, 99);
         for _ in 0..200 {
-            bench.now = bench.now.later(Duration::from_secs(10));
-            bench.apply(Event::Deadline);
+            bench.later(Duration::from_secs(10));
             bench.take();
             if bench.books.queue.held() == 0 || bench.worker.ended().is_some() {
                 break;

@@ -148,6 +148,35 @@ fn a_disk_that_has_healed_with_nothing_to_write_leaves_no_deadline() {
     assert!(!bench.spins(), "away, and nothing to write");
 }
 
+/// What the file held is lost and said to be; the file is not touched again.
+#[test]
+fn a_spool_that_is_damaged_in_mid_run_is_given_up_and_the_rest_flows_on() {
+    let disk = Disk::default();
+    let mut bench = Bench::on_disk(&disk, roomy());
+    bench.later(AFTER);
+    bench.offer(&some(0..6));
+    bench.take();
+    bench.later(AFTER);
+    assert_eq!(bench.balance().spooled, 6);
+    disk.break_with(Fault::Write(0));
+    bench.offer(&some(6..9));
+    bench.take();
+    bench.later(AFTER);
+    disk.erase();
+    disk.heal();
+    bench.later(AFTER * 10);
+    assert_eq!(bench.books.metrics.spool_unreadable.get(), 6);
+    let failures = bench.books.metrics.spool_failures.get();
+    bench.later(AFTER * 60);
+    assert_eq!(bench.books.metrics.spool_failures.get(), failures, "not tried again");
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(9..12));
+    assert_eq!(bench.go_on(5), texts(6..12));
+    let balance = bench.balance();
+    assert_eq!((balance.received, balance.delivered, balance.held), (12, 6, 6));
+    assert!(!bench.spins());
+}
+
 #[test]
 fn a_stop_spools_within_its_grace() {
     let mut plan = roomy();

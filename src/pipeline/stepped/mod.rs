@@ -108,6 +108,15 @@ impl Bench {
         bench
     }
 
+    /// Connected, and the readings 0 to 2 are delivered: a refusal is no failure any more.
+    fn proved() -> Self {
+        let mut bench = Self::connected(|_| {});
+        bench.offer(&some(0..3));
+        bench.take();
+        bench.answer(bench.came[0].number, Answer::Taken);
+        bench
+    }
+
     fn apply(&mut self, event: Event<sink::Event>) {
         self.worker.apply(self.now, event).unwrap();
         self.collect();
