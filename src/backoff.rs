@@ -23,8 +23,13 @@ impl Backoff {
 
     /// The next pause: between half and all of the current interval, which doubles.
     pub fn pause(&mut self, rng: &mut impl Rng) -> Duration {
-        let interval = self.next;
-        self.next = (interval * 2).min(self.longest);
+        self.pause_within(self.longest, rng)
+    }
+
+    /// The same, this once with an interval no longer than `longest`.
+    pub fn pause_within(&mut self, longest: Duration, rng: &mut impl Rng) -> Duration {
+        let interval = self.next.min(longest);
+        self.next = (self.next * 2).min(self.longest);
         interval.mul_f64(rng.random_range(0.5..=1.0))
     }
 
@@ -53,6 +58,11 @@ mod tests {
             assert!(
                 pause <= Duration::from_millis(most) && pause >= Duration::from_millis(most) / 2
             );
+        }
+        for most in [20, 35, 50] {
+            let pause = backoff.pause_within(Duration::from_millis(most), &mut rng);
+            let most = Duration::from_millis(most.min(35));
+            assert!(pause <= most && pause >= most / 2, "{pause:?}");
         }
         backoff.reset();
         assert!(backoff.pause(&mut rng) <= Duration::from_millis(10));

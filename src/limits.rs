@@ -71,14 +71,21 @@ pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);
 /// failed.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// Addresses of a broker's name that are tried in one attempt, each for its share of
-/// [`CONNECT_MAX`]. Further ones are left out.
+/// Addresses of a broker's name that are tried, in turn. Further ones are left out.
 pub const ADDRESSES_MAX: usize = 4;
+
+/// While a TCP connection has no answer, another is begun beside it after this long, and so on until
+/// [`CONNECT_MAX`]: so many sockets at most, and a network that heals is noticed as soon.
+pub const CONNECT_BESIDE: Duration = Duration::from_millis(700);
+
+/// The longest pause after an attempt that no broker answered: one that comes back is found within a
+/// second.
+pub const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(700);
 
 /// A peer that does not take our bytes for this many keep-alives is cut off.
 pub const WRITE_STALL_KEEP_ALIVES: u32 = 3;
 
-/// First and longest pause before a connection is tried again.
+/// First and longest pause before a connection is tried again that a broker refused or ended.
 pub const RECONNECT_PAUSE: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(5));
 

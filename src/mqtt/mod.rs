@@ -139,9 +139,14 @@ impl Error {
         }
     }
 
-    /// Whether nobody listens there: most likely the broker is being started.
-    fn is_nobody_there(&self) -> bool {
-        matches!(self, Self::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    /// Whether an attempt ended without any answer of a broker's: it is away, being started, or out of
+    /// reach. A certificate that is not accepted is an answer.
+    fn is_no_answer(&self) -> bool {
+        match self {
+            Self::Closed | Self::TimedOut(_) => true,
+            Self::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+            _ => false,
+        }
     }
 
     /// Whether the broker, or what lies before it, has hung up without a word.

@@ -24,7 +24,7 @@ use super::packet::Greeting;
 use super::standing::Standing;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::RECONNECT_PAUSE;
+use crate::limits::{NOBODY_PAUSE_MAX, RECONNECT_PAUSE};
 use crate::repeat::PerCause;
 
 /// One client's connections, one after the other.
@@ -50,9 +50,6 @@ const LASTING: Duration = Duration::from_millis(500);
 
 /// The longest pause after a connection that was of use and did not last.
 const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
-
-/// The longest pause while nobody listens there.
-const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// A connection that another client with our id ends has stood for as long as that one's pause.
 const HUNG_UP_SOON: Duration = RECONNECT_PAUSE.1.saturating_mul(2);
@@ -115,7 +112,11 @@ impl Session {
                     return Ok((connection, greeting));
                 }
                 Err(error) if error.is_permanent() && self.connected == 0 => return Err(error),
-                Err(error) => self.failed("cannot connect", &error).await,
+                // Such an attempt costs nobody much, and a broker that comes back is found soon.
+                Err(error) if error.is_no_answer() => {
+                    self.failed("cannot connect", &error, NOBODY_PAUSE_MAX).await;
+                }
+                Err(error) => self.failed("cannot connect", &error, RECONNECT_PAUSE.1).await,
             }
         }
     }
@@ -150,7 +151,7 @@ impl Session {
     /// The pause begins again.
     pub async fn lost(&mut self, error: &Error) {
         self.judge(clock::now().instant, error);
-        self.failed("connection lost", error).await;
+        self.failed("connection lost", error, RECONNECT_PAUSE.1).await;
     }
 
     /// After a connection that was of use and lasted, the pause is short again. Another client with our
@@ -188,11 +189,9 @@ impl Session {
         }
     }
 
-    async fn failed(&mut self, what: &'static str, error: &Error) {
+    async fn failed(&mut self, what: &'static str, error: &Error, pause_max: Duration) {
         self.standing.lost(clock::now().instant, error);
-        let pause = self.backoff.pause(&mut self.rng);
-        // A port where nobody listens costs nobody anything, and a broker that starts is found soon.
-        let pause = if error.is_nobody_there() { pause.min(NOBODY_PAUSE_MAX) } else { pause };
+        let pause = self.backoff.pause_within(pause_max, &mut self.rng);
         let cause = (what, error.to_string());
         if let Some(left_out) = self.failures.due(clock::now().instant, &cause) {
             tracing::warn!(

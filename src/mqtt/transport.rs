@@ -4,18 +4,19 @@
 //! Names are resolved at each attempt, certificates read at each attempt, so both can change while
 //! the gateway runs.
 //!
-//! A name may have several addresses, and one of them may swallow all that is sent to it: each gets
-//! a share of the time for an attempt, both families in turn.
+//! A name may have several addresses, one of them may swallow all that is sent to it, and so may the
+//! network for a while: attempts overlap (RFC 8305 §5), both families in turn. Left alone, the kernel
+//! would ask again after 1, 3 and 7 seconds only, and a network that heals would be noticed late.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -23,7 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::options::{BrokerUrl, Options, Tls};
 use super::{Error, websocket};
-use crate::limits::{ADDRESSES_MAX, CONNECT_MAX};
+use crate::limits::{ADDRESSES_MAX, CONNECT_BESIDE};
 
 /// A connected byte stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -35,7 +36,7 @@ pub(super) async fn connect(options: &Options) -> Result<Box<dyn Stream>, Error>
         return Err(Error::Protocol("the embedded broker has no address of its own".into()));
     };
     let addresses = in_turn(lookup_host((host.as_str(), *port)).await?);
-    let tcp = reach(&addresses, CONNECT_MAX).await?;
+    let tcp = reach(&addresses).await?;
     tcp.set_nodelay(true)?;
     let stream: Box<dyn Stream> = if *tls {
         let config = Arc::new(tls_config(&options.tls)?);
@@ -68,21 +69,35 @@ fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     pairs.flatten().flatten().take(ADDRESSES_MAX).collect()
 }
 
-/// Connects to the first address that answers. All together take no longer than `within`; where there
-/// are several, a share of it is left for what follows.
-async fn reach(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream, Error> {
-    let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
-    let shares = if count > 1 { count.saturating_add(1) } else { 1 };
-    let share = within / shares;
+/// Connects to the first address that answers; an error when all have refused. While one keeps silent it
+/// goes on, until the caller's patience ends ([`CONNECT_MAX`](crate::limits::CONNECT_MAX)).
+async fn reach(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let mut last = Error::Io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    for address in addresses {
-        last = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error.into(),
-            Err(_) => Error::TimedOut(share),
-        };
+    let mut next = addresses.iter().cycle();
+    let mut untried = addresses.len();
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        if untried == 0 && attempts.is_empty() {
+            return Err(last);
+        }
+        attempts.extend(next.next().map(TcpStream::connect));
+        untried = untried.saturating_sub(1);
+        let until = sleep(CONNECT_BESIDE);
+        tokio::pin!(until);
+        while !attempts.is_empty() {
+            let done = tokio::select! {
+                Some(done) = attempts.next() => done,
+                () = &mut until => break,
+            };
+            match done {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error.into(),
+            }
+            if untried > 0 {
+                break;
+            }
+        }
     }
-    Err(last)
 }
 
 fn tls_config(tls: &Tls) -> Result<ClientConfig, Error> {
@@ -132,7 +147,11 @@ fn bad(what: &'static str, path: &Path, problem: &dyn std::fmt::Display) -> Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::CONNECT_MAX;
+    use std::pin::pin;
+    use std::time::Duration;
     use tokio::net::TcpSocket;
+    use tokio::time::timeout;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -162,15 +181,36 @@ mod tests {
         (listener, queued, address)
     }
 
+    /// Nobody listens there.
+    async fn closed() -> SocketAddr {
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
     #[tokio::test]
     async fn an_address_that_swallows_everything_does_not_keep_us_from_the_next() {
         let (_listener, _queued, hole) = black_hole().await;
         let good = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = good.local_addr().unwrap();
-        let within = Duration::from_secs(3);
-        let reached = timeout(within, reach(&[hole, address], within)).await;
+        let reached = timeout(CONNECT_MAX, reach(&[hole, closed().await, address])).await;
         assert_eq!(reached.unwrap().unwrap().peer_addr().unwrap(), address);
-        let error = reach(&[hole, hole], Duration::from_millis(300)).await.unwrap_err();
-        assert!(matches!(error, Error::TimedOut(share) if share == Duration::from_millis(100)));
+    }
+
+    #[tokio::test]
+    async fn addresses_that_all_refuse_end_the_attempt() {
+        let both = [closed().await, closed().await];
+        let error = timeout(CONNECT_MAX, reach(&both)).await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("refused"), "{error}");
+        assert!(reach(&[]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn while_one_address_keeps_silent_the_others_are_tried_again() {
+        let (_listener, _queued, hole) = black_hole().await;
+        let both = [closed().await, hole];
+        let mut reached = pin!(reach(&both));
+        assert!(timeout(CONNECT_BESIDE, &mut reached).await.is_err());
+        let _listener = tokio::net::TcpListener::bind(both[0]).await.unwrap();
+        let reached = timeout(CONNECT_MAX, reached).await.unwrap().unwrap();
+        assert_eq!(reached.peer_addr().unwrap(), both[0]);
     }
 }
