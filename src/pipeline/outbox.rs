@@ -1,5 +1,8 @@
 //! What is given to the connection of today, in order, and again after a refusal.
 //!
+//! Batches that were refused go again one at a time, the oldest first, the next when it was taken: a
+//! broker that takes again what it refused, or refuses by turns (a quota), does not change their order.
+//!
 //! Holds numbers, not messages: those stay in the window. A connection's lane is bounded; what does
 //! not fit waits here and follows when something has been answered. A lane that is closed belongs to
 //! a connection that has ended: what was given to it is published again on the next.
@@ -29,7 +32,7 @@ struct Lane {
 struct Refused {
     number: Number,
     is_letter: bool,
-    /// To be published again at the next retry; if not, it already was.
+    /// To be published again; if not, it already was.
     due: bool,
 }
 
@@ -118,10 +121,13 @@ impl Outbox {
     }
 
     /// It was taken.
-    pub fn taken(&mut self, number: Number) {
+    pub fn taken(&mut self, now: Instant, number: Number) {
+        let before = self.refused.len();
         self.refused.retain(|refused| refused.number != number);
         if self.refused.is_empty() {
             self.backoff.reset();
+        } else if self.refused.len() < before {
+            self.retry.get_or_insert(now);
         }
     }
 
@@ -136,7 +142,8 @@ impl Outbox {
         }
     }
 
-    /// Publishes again what was refused, if it is time; returns how many.
+    /// Publishes again what was refused, if it is time: dead letters, and the oldest batch; returns how
+    /// many.
     pub fn retry(&mut self, now: Instant) -> u64 {
         if self.retry.is_none_or(|at| at > now) {
             return 0;
@@ -144,10 +151,12 @@ impl Outbox {
         self.retry = None;
         self.refused.sort_unstable_by_key(|it| (it.number.count, it.number.part));
         let before = self.pending.len();
+        let mut behind = false;
         for refused in &mut self.refused {
-            if std::mem::take(&mut refused.due) {
+            if (refused.is_letter || !behind) && std::mem::take(&mut refused.due) {
                 self.pending.push_back(refused.number);
             }
+            behind |= !refused.is_letter;
         }
         (self.pending.len() - before) as u64
     }

@@ -16,8 +16,8 @@
 //!   and one that is too slow; a queue that fills and empties fast is no reason to write.
 //! - A batch that the broker refuses is not delivered. Before anything has ever been delivered a
 //!   refusal for good is a mistake in the settings and ends the gateway; any other is tried again
-//!   after a pause, and nothing new is published meanwhile. What was already in flight behind it
-//!   may be taken before it: only there can a sensor's batches change places. A refused dead letter
+//!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
+//!   behind it may be taken before it: only there can a sensor's batches change places. A refused dead letter
 //!   holds back no batch, but its source, whose acknowledgements are in order; with a spool it is
 //!   written there and holds back nothing, until so many are refused that there is no room for more.
 
@@ -350,7 +350,7 @@ impl Publisher {
     }
 
     fn settle(&mut self, now: Instant, number: Number) {
-        self.outbox.taken(number);
+        self.outbox.taken(now, number);
         let last = self.window.get_mut(number.count).is_some_and(|it| it.answered(number.part));
         let flight = if last { self.window.settle(number.count) } else { None };
         let Some(flight) = flight else { return };

@@ -207,18 +207,48 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
     assert_eq!((bench.balance().held, bench.balance().delivered), (0, 9));
 }
 
+/// A broker that refuses all for a while, or by turns, does not change their order.
+#[test]
+fn refused_batches_are_tried_again_one_at_a_time_the_oldest_first() {
+    let refused = || Answer::Refused(NotTaken::new(0x97, &[]));
+    let mut bench = Bench::proved();
+    bench.offer(&some(3..9));
+    bench.take();
+    let (first, second) = (bench.came[0].number, bench.came[1].number);
+    let numbers = |bench: &Bench| bench.came.iter().map(|it| it.number).collect::<Vec<_>>();
+    bench.answer(second, refused());
+    bench.answer(first, refused());
+    for _ in 0..3 {
+        bench.later(Duration::from_secs(10));
+        assert_eq!(numbers(&bench), [first]);
+        bench.later(Duration::from_secs(10));
+        assert_eq!(numbers(&bench), [first], "once a refusal");
+        bench.answer(first, refused());
+    }
+    bench.later(Duration::from_secs(10));
+    bench.answer(first, Answer::Taken);
+    assert_eq!(numbers(&bench), [second], "at once");
+    assert!(!bench.worker.want().records, "nothing new while one is refused");
+    bench.answer(second, Answer::Taken);
+    assert!(bench.worker.want().records);
+    assert_eq!((bench.balance().held, bench.balance().delivered), (0, 9));
+}
+
 #[test]
 fn what_was_tried_again_waits_for_its_answer_while_another_is_refused() {
     let mut bench = Bench::proved();
     bench.offer(&some(3..9));
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
+    let numbers = |bench: &Bench| bench.came.iter().map(|it| it.number).collect::<Vec<_>>();
     bench.answer(first, Answer::Refused(NotTaken::new(0x97, &[])));
     bench.later(Duration::from_secs(10));
     bench.answer(second, Answer::Refused(NotTaken::new(0x97, &[])));
     bench.later(Duration::from_secs(10));
-    let numbers: Vec<_> = bench.came.iter().map(|it| it.number).collect();
-    assert_eq!(numbers, [first, second], "each once after its refusal");
+    assert_eq!(numbers(&bench), [first], "the second behind it");
+    bench.answer(first, Answer::Taken);
+    bench.later(Duration::from_secs(10));
+    assert_eq!(numbers(&bench), [second]);
 }
 
 #[test]
