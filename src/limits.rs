@@ -110,6 +110,10 @@ pub const CHUNK_RECORDS_MAX: usize = 4096;
 /// is taken to allow no more.
 pub const WINDOW_SILENCE: Duration = Duration::from_millis(20);
 
+/// How long a client that may share its session with another one acknowledges nothing when nothing new
+/// comes that would tell.
+pub const CAUTION_MAX: Duration = Duration::from_millis(500);
+
 /// The smallest window that is noticed: RabbitMQ allows 10 by default, Mosquitto 20. Readings that come
 /// one by one must not look like it.
 pub const WINDOW_LEAST: usize = 8;

@@ -114,11 +114,11 @@ fn one_bad_reading_in_ten_through_a_real_broker() {
     assert_eq!((good.join(SOON).total(), bad.join(SOON).total()), (4500, 500));
     collector.wait_readings(4500, SOON);
     collector.wait_until("the dead letters", SOON, |all| all.dead_letters.len() == 500);
-    let balance = drained(&mut gateway);
+    let name = "one reading in ten is rubbish";
+    let balance = fault(name, 0, &mut gateway, || collector.audit().judge_load(9, 500));
     let expected =
         Balance { received: 5000, delivered: 4500, dead_lettered: 500, ..Balance::default() };
     assert_eq!(balance, expected);
-    fault("one reading in ten is rubbish", collector.audit().judge_load(9, 500), 0, None);
     let numbers: Vec<String> =
         collector.dead_letters().iter().map(|it| it.json()["payload"].to_string()).collect();
     let expected: Vec<String> = (1..=500).map(|n| format!("\"{{\\\"n\\\":{n}, oops\"")).collect();

@@ -204,13 +204,12 @@ fn a_link_cut_in_the_middle_of_a_packet_costs_nothing() {
         input.wait_until("nothing is left unacknowledged", SOON, |log| {
             log.unacked("gw-in") + log.queued("gw-in") == 0
         });
-        drained(&mut gateway);
         let side = if input_side { "input" } else { "output" };
         let what = format!("{side} link cut in packets, {way:?}");
         // Acknowledgements are lost with the link, and this broker uses the lowest free id, so what they
         // stood for cannot be told from something new: a window each time.
         let repeats_max = if input_side { 5 * 200 } else { 0 };
-        fault(&what, audit(&sink).judge_load(5, 200), repeats_max, None);
+        fault(&what, repeats_max, &mut gateway, || audit(&sink).judge_load(5, 200));
         assert_eq!((violations(&input), violations(&sink)), (vec![], vec![]));
     }
 }
@@ -281,9 +280,9 @@ fn a_publication_that_is_never_answered_ends_the_connection_and_not_the_flow() {
     sink.resume_acks("");
     input.publish_all(readings(5, 3..=100, 1));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
-    let peak = gateway.memory_peak();
-    assert_eq!(drained(&mut gateway).delivered, 500);
-    fault("a publication is never answered", audit(&sink).judge_load(5, 100), 0, Some(peak));
+    let name = "a publication is never answered";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 100));
+    assert_eq!(balance.delivered, 500);
 }
 
 #[test]
@@ -306,9 +305,9 @@ fn a_smaller_receive_maximum_after_a_reconnect_is_respected() {
         input.within(Duration::from_secs(2), |log| log.acks("gw-in") > before);
         assert_eq!(violations(&sink), NONE);
     }
-    let peak = gateway.memory_peak();
-    assert_eq!(drained(&mut gateway).delivered, 500);
-    fault("output's Receive Maximum shrinks", audit(&sink).judge_load(5, 100), 0, Some(peak));
+    let name = "output's Receive Maximum shrinks";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 100));
+    assert_eq!(balance.delivered, 500);
 }
 
 #[test]
@@ -318,9 +317,9 @@ fn a_smaller_packet_size_is_respected() {
     let mut gateway = subscribed(&fleet(&input.url(), &[&output(&sink.url())]));
     input.publish_all(readings(5, 1..=100, 1));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
-    let peak = gateway.memory_peak();
-    assert_eq!(drained(&mut gateway).delivered, 500);
-    fault("output takes small packets only", audit(&sink).judge_load(5, 100), 0, Some(peak));
+    let name = "output takes small packets only";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 100));
+    assert_eq!(balance.delivered, 500);
     assert_eq!(violations(&sink), NONE);
 }
 

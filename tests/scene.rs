@@ -120,20 +120,67 @@ pub(crate) fn records(batch: &Published) -> Vec<serde_json::Value> {
     batch.json()["records"].as_array().unwrap().clone()
 }
 
-/// Puts a fault and what became of the readings into the table that `tests/run` prints: lost, out of
-/// order, repeated (after repeated batches were set aside by their ids) and how many may be. Fails
-/// where it is not as promised.
+/// Ends a gateway that went through a fault, and puts what became of the readings into the table that
+/// `tests/run` prints: lost, out of order, repeated (after repeated batches were set aside by their ids)
+/// and how many may be, and the peak of memory. Fails where it is not as promised: also where the books
+/// do not close, memory was out of the printed bound, or the log cannot be read.
 #[track_caller]
-pub(crate) fn fault(name: &str, verdict: Verdict, repeats_max: u64, peak: Option<u64>) {
-    let Verdict { lost, reordered, duplicated, strange, .. } = verdict;
-    let peak = peak.map_or("-".to_owned(), |bytes| (bytes >> 20).to_string());
-    let row = format!("| {name} | {lost} | {reordered} | {duplicated} | {repeats_max} | {peak} |");
+pub(crate) fn fault(
+    name: &str,
+    repeats_max: u64,
+    gateway: &mut Gateway,
+    verdict: impl FnOnce() -> Verdict,
+) -> Balance {
+    let (peak, bound) = (gateway.memory_peak(), printed_bound(gateway));
+    let balance = drained(gateway);
+    let Verdict { lost, reordered, duplicated, strange, .. } = verdict();
+    let mebibytes = peak >> 20;
+    let row =
+        format!("| {name} | {lost} | {reordered} | {duplicated} | {repeats_max} | {mebibytes} |");
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name.replace([' ', '/', ','], "-")), format!("{row}\n")).unwrap();
     report(&row);
     assert_eq!((lost, reordered, strange), (0, 0, 0), "{name}");
-    assert!(duplicated <= repeats_max, "{name}: {verdict:?}");
+    assert!(duplicated <= repeats_max, "{name}: {duplicated} repeated, {repeats_max} may be");
+    assert!(peak < bound, "{name}: {peak} bytes, the bound is {bound}");
+    assert_readable(&gateway.stderr());
+    balance
+}
+
+/// The bound on memory that the gateway printed, in bytes.
+#[track_caller]
+fn printed_bound(gateway: &Gateway) -> u64 {
+    let line = gateway.wait_for_line("memory_bound", SOON);
+    let (_, bound) = line.split_once("memory_bound=\"").unwrap();
+    let (mebibytes, _) = bound.split_once('.').unwrap();
+    mebibytes.parse::<u64>().unwrap() << 20
+}
+
+/// Lines of one run, whatever happens to it for less than a minute.
+const LINES_MAX: usize = 200;
+
+/// Bytes of a line.
+const LINE_MAX: usize = 500;
+
+/// What only a programmer understands.
+const JARGON: [&str; 9] =
+    ["panicked", "Some(", "None", "Ok(", "Err(", "Os {", "Custom {", "kind: ", "\\u{"];
+
+/// Fails unless a log is one that somebody can read who was woken for it: a date, a level and a sentence
+/// in each line, not too many of them, and nothing of the program's insides.
+#[track_caller]
+pub(crate) fn assert_readable(log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(!lines.is_empty() && lines.len() <= LINES_MAX, "{} lines:\n{log}", lines.len());
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let date = words.next().is_some_and(|it| humantime::parse_rfc3339(it).is_ok());
+        let level = words.next().is_some_and(|it| ["INFO", "WARN", "ERROR"].contains(&it));
+        assert!(date && level && words.count() > 1 && line.len() <= LINE_MAX, "{line}");
+        let jargon = JARGON.iter().find(|it| line.contains(*it));
+        assert!(jargon.is_none() && !line.chars().any(char::is_control), "{jargon:?}: {line}");
+    }
 }
 
 /// Prints a figure beside a test's result (`cargo test -- --nocapture`).

@@ -36,10 +36,9 @@ fn a_resumed_session_repeats_nothing_that_is_still_held() {
         input.wait_until("nothing is left", SOON, |log| {
             log.unacked("gw-in") + log.queued("gw-in") == 0
         });
-        let balance = drained(&mut gateway);
-        assert_eq!((balance.received, balance.delivered), (500, 500));
         let what = format!("input link cut 4 times, window full, {}", more[1]);
-        fault(&what, audit(&sink).judge_load(5, 100), 0, None);
+        let balance = fault(&what, 0, &mut gateway, || audit(&sink).judge_load(5, 100));
+        assert_eq!((balance.received, balance.delivered), (500, 500));
         let log = input.client("gw-in");
         assert_eq!((log.violations.as_slice(), log.acks_out_of_order), (&NONE[..], 0));
         let resumed = log.connects.iter().filter(|it| it.session_present).count();
@@ -92,11 +91,10 @@ fn a_lost_session_is_subscribed_again_and_acknowledged_only_for_what_it_sent() {
         input.publish_all(readings(5, 41..=100, 1));
         sink.resume_acks("");
         input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 300);
-        let balance = drained(&mut gateway);
+        let what = format!("input broker loses our session, {}", more[1]);
+        let balance = fault(&what, 0, &mut gateway, || audit(&sink).judge_load(5, 100));
         assert_eq!((balance.received, balance.delivered), (500, 500));
         audit(&sink).assert_exactly(5, 100);
-        let what = format!("input broker loses our session, {}", more[1]);
-        fault(&what, audit(&sink).judge_load(5, 100), 0, None);
         assert_eq!(violations(&input), NONE);
         assert!(input.client("gw-in").acks.iter().all(|ack| ack.connection > 1));
     }

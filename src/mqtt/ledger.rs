@@ -14,6 +14,9 @@
 //! - A message whose PUBACK was *written before the cut* and lost with it: known and only acknowledged
 //!   again, where that can be told (`unheard`); taken again, where it cannot.
 //!
+//! What is held and does not come again, nobody but another client in our session can have
+//! acknowledged, or the broker has lost it: [`Ledger::missing`].
+//!
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
 //! - only what came on the connection of today is acknowledged on it, in the order it came;
@@ -56,6 +59,11 @@ pub struct Ledger {
     /// broker counts against its window.
     arrived: VecDeque<u64>,
     unheard: Unheard,
+    /// Something was held when this epoch began, and nothing new has come since.
+    resuming: bool,
+    missing: Option<usize>,
+    /// Acknowledges nothing before that is clear.
+    cautious: bool,
     /// Those of QoS 2 among what arrived: answered with PUBREC.
     twofold: HashSet<u16>,
 }
@@ -80,6 +88,9 @@ impl Ledger {
             unbound: HashMap::new(),
             arrived: VecDeque::new(),
             unheard: Unheard::new(window, remembered),
+            resuming: false,
+            missing: None,
+            cautious: false,
             twofold: HashSet::new(),
         }
     }
@@ -89,6 +100,7 @@ impl Ledger {
         self.unbound.clear();
         self.arrived.clear();
         self.twofold.clear();
+        (self.resuming, self.missing, self.cautious) = (false, None, false);
         let open = self.entries.iter().filter(|entry| !entry.gone).count();
         if !session_present {
             self.first += self.entries.len() as u64;
@@ -105,7 +117,30 @@ impl Ledger {
             }
         }
         self.unheard.resume();
+        self.resuming = !self.unbound.is_empty();
         0
+    }
+
+    /// Of what was held when this session was resumed, how much has not come again; once, as soon as
+    /// that is clear.
+    pub fn missing(&mut self) -> Option<usize> {
+        self.missing.take()
+    }
+
+    /// Acknowledges nothing until [`Self::missing`] is clear: the session may be another client's by now,
+    /// and what we acknowledge is missing there.
+    pub fn beware(&mut self) {
+        self.cautious = self.resuming;
+    }
+
+    /// Whether acknowledgements are held back.
+    pub fn is_cautious(&self) -> bool {
+        self.cautious
+    }
+
+    /// Holds back nothing any more.
+    pub fn trust(&mut self) {
+        self.cautious = false;
     }
 
     /// Notes that the message that is entered next under this id has QoS 2.
@@ -155,7 +190,7 @@ impl Ledger {
     /// Calls `write` with each packet id that can now be acknowledged, in order. Returns how many.
     pub fn acknowledge(&mut self, mut write: impl FnMut(u16, Answer)) -> usize {
         let mut count = 0;
-        while let Some(&ordinal) = self.arrived.front() {
+        while let Some(&ordinal) = self.arrived.front().filter(|_| !self.cautious) {
             let Some(entry) = self.entry(ordinal).filter(|entry| entry.safe) else { break };
             entry.gone = true;
             let (packet_id, digest) = (entry.packet_id, entry.digest);
@@ -225,6 +260,10 @@ impl Ledger {
 
     /// New messages come after all that is sent again: the rest does not come any more.
     fn end_of_repeats(&mut self) {
+        if std::mem::take(&mut self.resuming) {
+            self.missing = Some(self.unbound.len());
+            self.cautious = false;
+        }
         if self.unbound.is_empty() && self.unheard.is_empty() {
             return;
         }

@@ -5,10 +5,14 @@
 //! attempts only if there never was a connection: a gateway that has worked goes on trying, since
 //! someone may be changing the broker's files right now.
 //!
-//! Two gateways with one client id take the session from each other. With MQTT 5 the broker says so,
-//! and the one that is told ends ([`Session::id_in_use`]): the other has the session. 3.1.1 has no
-//! word for it; what can be seen is that connection after connection is hung up soon after it
-//! stands. That may have other reasons, so it is only said, and no such connection counts as good.
+//! Two gateways with one client id take the session from each other. With MQTT 5 the broker is to say so,
+//! and the one that is told ends ([`Session::id_in_use`]): the other has the session. MQTT 3.1.1 has no
+//! word for it, and Mosquitto before 2.0.13 does not say it. Then there are two signs:
+//! - The connection is hung up without a word, and when we come back, messages are gone from the session
+//!   that we had not acknowledged: somebody else has. Twice, with no good connection in between, ends it,
+//!   too: mostly the one that was there first, which sees it first ([`Session::resumed`]).
+//! - Connection after connection is hung up soon after it stands. That may have other reasons, so it is
+//!   only said, and no such connection counts as good.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,6 +46,10 @@ pub struct Session {
     of_use: bool,
     /// Connections in a row that were hung up soon after they stood.
     hung_up: u32,
+    /// The last one was hung up without a word.
+    unsaid: bool,
+    /// After so many of them messages were gone, since there was a good one.
+    robbed: u32,
     standing: Arc<Standing>,
 }
 
@@ -57,6 +65,10 @@ const HUNG_UP_SOON: Duration = RECONNECT_PAUSE.1.saturating_mul(2);
 /// So many of them in a row look like another client with our id.
 const HUNG_UP_OFTEN: u32 = 4;
 
+/// Messages were gone after so many of them: that was another client. Once may be a broker that was killed
+/// and remembers less than it said.
+const ROBBED_OFTEN: u32 = 2;
+
 impl Session {
     /// For a client with a read buffer of `buffer_bytes`.
     pub fn new(options: Options, buffer_bytes: usize, seed: u64) -> Self {
@@ -71,6 +83,8 @@ impl Session {
             since: None,
             of_use: false,
             hung_up: 0,
+            unsaid: false,
+            robbed: 0,
             standing: Arc::new(Standing::new(clock::now().instant)),
         }
     }
@@ -112,11 +126,11 @@ impl Session {
                     return Ok((connection, greeting));
                 }
                 Err(error) if error.is_permanent() && self.connected == 0 => return Err(error),
-                // Such an attempt costs nobody much, and a broker that comes back is found soon.
-                Err(error) if error.is_no_answer() => {
-                    self.failed("cannot connect", &error, NOBODY_PAUSE_MAX).await;
+                Err(error) => {
+                    // It was the broker that was away.
+                    self.hung_up = 0;
+                    self.failed("cannot connect", &error).await;
                 }
-                Err(error) => self.failed("cannot connect", &error, RECONNECT_PAUSE.1).await,
             }
         }
     }
@@ -138,6 +152,31 @@ impl Session {
         self.of_use = true;
     }
 
+    /// Whether messages were gone from the session after the last good connection.
+    pub fn is_suspicious(&self) -> bool {
+        self.robbed > 0
+    }
+
+    /// Of what we held unacknowledged when the session was resumed, so much has not come again. An error
+    /// when that was another client with our id.
+    pub fn resumed(&mut self, missing: usize) -> Result<(), Error> {
+        if missing == 0 || !self.unsaid {
+            return Ok(());
+        }
+        self.robbed += 1;
+        if self.robbed >= ROBBED_OFTEN {
+            return Err(Error::TakenOver);
+        }
+        tracing::warn!(
+            broker = %self.options.url,
+            client = self.options.client_id,
+            missing,
+            "messages that we had not acknowledged are gone from our session: perhaps another client has \
+             our client id (give each gateway its own gateway.id)"
+        );
+        Ok(())
+    }
+
     /// What ends the client for good, if the connection was lost to another client with our id: coming
     /// back would only take the session from that one again.
     pub fn id_in_use(&self, lost: &Error) -> Option<Error> {
@@ -151,7 +190,7 @@ impl Session {
     /// The pause begins again.
     pub async fn lost(&mut self, error: &Error) {
         self.judge(clock::now().instant, error);
-        self.failed("connection lost", error, RECONNECT_PAUSE.1).await;
+        self.failed("connection lost", error).await;
     }
 
     /// After a connection that was of use and lasted, the pause is short again. Another client with our
@@ -160,9 +199,14 @@ impl Session {
     fn judge(&mut self, now: Instant, error: &Error) {
         let lasted = self.since.map(|since| now.saturating_duration_since(since));
         let soon = lasted.is_some_and(|lasted| lasted < HUNG_UP_SOON);
-        // With MQTT 5 the broker would have said why.
-        let unsaid = self.options.version == Version::V3 && error.is_hang_up();
-        self.hung_up = if soon && unsaid { self.hung_up.saturating_add(1) } else { 0 };
+        self.unsaid = error.is_hang_up();
+        if !soon {
+            self.robbed = 0;
+        }
+        // With MQTT 5 the broker would have said why; some only close the connection.
+        let closed = self.unsaid && self.options.version == Version::V3;
+        let closed = closed || matches!(error, Error::Closed);
+        self.hung_up = if soon && closed { self.hung_up.saturating_add(1) } else { 0 };
         let contested = self.hung_up >= HUNG_UP_OFTEN;
         if contested {
             self.suspect(now);
@@ -189,8 +233,12 @@ impl Session {
         }
     }
 
-    async fn failed(&mut self, what: &'static str, error: &Error, pause_max: Duration) {
+    async fn failed(&mut self, what: &'static str, error: &Error) {
+        let was_connected = self.since.take().is_some();
         self.standing.lost(clock::now().instant, error);
+        // An attempt that nobody answers costs nobody much, and a broker that comes back is found soon.
+        let nobody = !was_connected && error.is_no_answer();
+        let pause_max = if nobody { NOBODY_PAUSE_MAX } else { RECONNECT_PAUSE.1 };
         let pause = self.backoff.pause_within(pause_max, &mut self.rng);
         let cause = (what, error.to_string());
         if let Some(left_out) = self.failures.due(clock::now().instant, &cause) {

@@ -55,6 +55,8 @@ pub struct Store {
     /// When the next entry may be read: `spool.replay_rate`.
     next_read: Option<Instant>,
     stuck: bool,
+    /// Since when something waits that no write has been tried for.
+    untried: Option<Instant>,
     /// The last write failed: what waits for it is still in memory.
     behind: bool,
     /// Bytes of the largest batch, all of its message.
@@ -95,6 +97,7 @@ impl Store {
             reads: Patience::default(),
             next_read: None,
             stuck: false,
+            untried: None,
             behind: false,
             stopping: false,
             said: Said::default(),
@@ -160,6 +163,7 @@ impl Store {
 
     /// Takes a flight, behind all others.
     pub fn push(&mut self, flight: Flight) {
+        self.untried.get_or_insert(flight.since());
         self.waiting.push_back(flight);
     }
 
@@ -188,12 +192,13 @@ impl Store {
         let reads = room && self.wants_read();
         let read = self.reads.deadline().max(self.next_read).filter(|_| reads);
         let remove = self.arrived_since.map(|since| since + REMOVE_DELAY_MAX);
-        [read, self.writes.deadline().or(remove)].into_iter().flatten().min()
+        [read, self.writes.deadline().or(self.untried).or(remove)].into_iter().flatten().min()
     }
 
     /// Writes what is not on disk, oldest first, as much as fits, if the output is stuck, something
     /// on disk is ahead, or it is `needed`.
     pub fn write(&mut self, now: Now, window: &mut Window<Flight>, needed: bool) {
+        self.untried = None;
         if !self.writes.allows(now.instant) {
             return;
         }

@@ -1,6 +1,6 @@
 //! The thread in the middle: records in, batches out, settlements back.
 //!
-//! It waits in one place (`Outlet::next`) and decides in one place ([`Worker::apply`]), which is
+//! It waits in one place (`Outlet::next`) and decides in one place ([`Worker::apply_all`]), which is
 //! not async, reads no clock and touches nothing but memory and the sink's lane. Tests step it with
 //! a clock of their own and a scripted sink.
 //!
@@ -108,7 +108,8 @@ impl Worker {
     pub fn run(mut self, mut outlet: Outlet<sink::Event>) -> Result<Ended, Failure> {
         loop {
             let event = outlet.next(self.want());
-            self.apply(clock::now(), event)?;
+            let mail = std::iter::from_fn(|| outlet.mail().map(Event::Mail));
+            self.apply_all(clock::now(), std::iter::once(event).chain(mail))?;
             if let Some(used) = self.used.take() {
                 outlet.recycle(used);
             }
@@ -143,15 +144,34 @@ impl Worker {
         }
     }
 
-    /// Takes an event and does everything that follows from it.
-    pub fn apply(&mut self, now: Now, event: Event<sink::Event>) -> Result<(), Failure> {
+    /// Takes events and does what follows from them all. That may wait for the spool's disk: once. What
+    /// is still to be written then is a deadline that has passed, and mail goes before it.
+    pub fn apply_all(
+        &mut self,
+        now: Now,
+        events: impl Iterator<Item = Event<sink::Event>>,
+    ) -> Result<(), Failure> {
+        for event in events {
+            self.take(now, event)?;
+            if self.aborted {
+                return Ok(());
+            }
+        }
+        self.advance(now);
+        if self.publisher.tend(now) {
+            self.advance(now);
+        }
+        self.show(now.instant);
+        Ok(())
+    }
+
+    fn take(&mut self, now: Now, event: Event<sink::Event>) -> Result<(), Failure> {
         match event {
             Event::Offered(chunk, since) => self.taken = Some(Taken { chunk, next: 0, since }),
             Event::Mail(sink::Event::Abort) => {
                 self.aborted = true;
                 self.publisher.abandon();
                 self.receipts = self.new_receipts();
-                return Ok(());
             }
             Event::Mail(mail) => {
                 self.publisher.apply(now, mail)?;
@@ -161,11 +181,6 @@ impl Worker {
             Event::Ended => self.draining = true,
             Event::Deadline => {}
         }
-        self.advance(now);
-        while self.publisher.tend(now) {
-            self.advance(now);
-        }
-        self.show(now.instant);
         Ok(())
     }
 

@@ -102,6 +102,11 @@ impl<E> Outlet<E> {
         }
     }
 
+    /// Mail that has come meanwhile.
+    pub fn mail(&self) -> Option<E> {
+        self.shared.lock().mail.pop_front()
+    }
+
     /// Gives the memory of a chunk back for the lane to use again.
     pub fn recycle(&self, mut chunk: Chunk) {
         chunk.clear();

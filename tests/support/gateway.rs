@@ -1,10 +1,9 @@
-//! The built program as a child process: its configuration, its lines, its end.
+//! The built program as a child process: its lines, its memory, its end.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,73 +11,9 @@ use tempfile::TempDir;
 
 use crate::support::{Monitor, ignore, kill, now, thread, within};
 
-/// What is to be started.
-#[derive(Debug)]
-pub(crate) struct Launch {
-    folder: TempDir,
-    command: Command,
-}
+mod launch;
 
-impl Launch {
-    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.command.arg(arg);
-        self
-    }
-
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
-    /// Another file beside the configuration (a password, a certificate), named relative to it.
-    pub(crate) fn file(self, name: &str, text: &str) -> Self {
-        fs::write(self.folder.path().join(name), text).unwrap();
-        self
-    }
-
-    /// The same, started through `nohup`.
-    pub(crate) fn nohup(mut self) -> Self {
-        let mut command = Command::new("nohup");
-        command.arg(self.command.get_program()).args(self.command.get_args());
-        command.current_dir(self.folder.path());
-        for (name, value) in self.command.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        self.command = command;
-        self
-    }
-
-    pub(crate) fn start(mut self) -> Gateway {
-        let piped = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = piped.spawn().unwrap();
-        let output = Arc::new(Monitor::new(Output { open: 2, ..Output::default() }));
-        follow(child.stdout.take().unwrap(), Stream::Out, &output);
-        follow(child.stderr.take().unwrap(), Stream::Err, &output);
-        Gateway { folder: self.folder, child, output, unread: None, code: None }
-    }
-
-    /// Starts it with standard error in a pipe that nobody reads before [`Gateway::read_on`].
-    pub(crate) fn start_unread(mut self) -> Gateway {
-        let (unread, end) = std::io::pipe().unwrap();
-        let piped = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(end);
-        let mut child = piped.spawn().unwrap();
-        let output = Arc::new(Monitor::new(Output { open: 1, ..Output::default() }));
-        follow(child.stdout.take().unwrap(), Stream::Out, &output);
-        Gateway { folder: self.folder, child, output, unread: Some(unread), code: None }
-    }
-
-    /// Starts it with standard output in the same unread pipe, as with `2>&1 | less`.
-    pub(crate) fn start_unread_whole(mut self) -> Gateway {
-        let (unread, end) = std::io::pipe().unwrap();
-        let piped = self.command.stdin(Stdio::null()).stdout(end.try_clone().unwrap()).stderr(end);
-        let child = piped.spawn().unwrap();
-        let output = Arc::new(Monitor::new(Output::default()));
-        Gateway { folder: self.folder, child, output, unread: Some(unread), code: None }
-    }
-}
+pub(crate) use launch::Launch;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
@@ -143,66 +78,16 @@ pub(crate) struct Gateway {
     output: Arc<Monitor<Output>>,
     unread: Option<PipeReader>,
     code: Option<i32>,
+    /// Of the runs before it.
+    peak_before: u64,
 }
 
 impl Gateway {
-    /// Runs with this configuration (TOML).
-    pub(crate) fn start(config: &str) -> Self {
-        Self::with_config(config).start()
-    }
-
-    /// A run with this configuration, to add to.
-    pub(crate) fn with_config(config: &str) -> Launch {
-        let launch = Self::bare();
-        let path = launch.folder.path().join("sluicegate.toml");
-        fs::write(&path, config).unwrap();
-        launch.arg("--config").arg(path)
-    }
-
-    /// A run of a subcommand with this configuration: `check`, `doctor`, …
-    pub(crate) fn command(subcommand: &str, config: &str) -> Launch {
-        let launch = Self::bare();
-        let path = launch.folder.path().join("sluicegate.toml");
-        fs::write(&path, config).unwrap();
-        launch.arg(subcommand).arg("--config").arg(path)
-    }
-
-    /// A run that can write no file larger than so many blocks of 512 bytes: a disk that is full.
-    /// [`Gateway::lift_file_limit`] makes room.
-    pub(crate) fn with_file_limit(config: &str, blocks: u64) -> Launch {
-        // Without the trap the signal of the limit would end the process, which no full disk does.
-        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_sluicegate"));
-        let launch = Self::launch(command);
-        let path = launch.folder.path().join("sluicegate.toml");
-        fs::write(&path, config).unwrap();
-        launch.arg("--config").arg(path)
-    }
-
     /// Ends the limit of [`Gateway::with_file_limit`].
     pub(crate) fn lift_file_limit(&self) {
         let pid = self.pid().to_string();
         let status = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &pid]).status();
         assert!(status.unwrap().success(), "prlimit (package util-linux) lifts the limit");
-    }
-
-    /// A run with no arguments, in an empty folder and without SLUICEGATE variables.
-    pub(crate) fn bare() -> Launch {
-        Self::launch(Command::new(env!("CARGO_BIN_EXE_sluicegate")))
-    }
-
-    fn launch(mut command: Command) -> Launch {
-        let folder = tempfile::tempdir().unwrap();
-        command.current_dir(folder.path()).env("NO_COLOR", "1").env_remove("RUST_LOG");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SLUICEGATE") {
-                command.env_remove(name);
-            }
-        }
-        // Many gateways run at a time: those that are asked over HTTP get a port of their own.
-        command.env("SLUICEGATE__HTTP__LISTEN", "off");
-        Launch { folder, command }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -314,7 +199,13 @@ impl Gateway {
 
     /// The peak of resident memory, in bytes.
     pub(crate) fn memory_peak(&self) -> u64 {
-        self.status_kib("VmHWM:") * 1024
+        self.peak_before.max(self.status_kib("VmHWM:") * 1024)
+    }
+
+    /// Comes after a run with such a peak: the peak of both is asked for.
+    pub(crate) fn after(mut self, peak: u64) -> Self {
+        self.peak_before = peak;
+        self
     }
 
     /// User and system time so far (to 10 ms).

@@ -40,6 +40,11 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// The day and hour, as the system has it.
+pub(crate) fn wall() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// Lets `time` pass: for pacing and polling, never to wait for an event.
 pub(crate) fn pause(time: Duration) {
     let end = now() + time;
@@ -157,7 +162,7 @@ pub(crate) fn seed() -> u64 {
     *SEED.get_or_init(|| {
         let seed = number_from_environment("TEST_SEED");
         let seed = seed.unwrap_or_else(|| {
-            let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let age = wall().duration_since(std::time::UNIX_EPOCH).unwrap();
             u64::from(age.subsec_nanos()) ^ age.as_secs() << 20
         });
         let previous = std::panic::take_hook();

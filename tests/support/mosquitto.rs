@@ -132,6 +132,14 @@ impl Mosquitto {
         kill(self.child.as_ref().unwrap().id(), signal);
     }
 
+    /// Changes the text of its ACL file while it runs; it was started with one.
+    pub(crate) fn set_acl(&self, text: &str) {
+        let file = self.folder.path().join("acl");
+        assert!(file.exists(), "started without an ACL file");
+        fs::write(file, text).unwrap();
+        self.signal("HUP");
+    }
+
     /// SIGTERM, and waits for the end: with persistence it writes its file.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");

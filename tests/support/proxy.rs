@@ -3,17 +3,24 @@
 use std::future::pending;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::support::{Monitor, Random, ignore, runtime_thread};
+
+/// How long what was said before the end of a connection may take to be passed on.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +38,13 @@ pub(crate) enum Way {
     ToClient,
 }
 
+/// What happens at a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    Cut,
+    Stall,
+}
+
 /// What the proxy did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Traffic {
@@ -40,6 +54,8 @@ pub(crate) struct Traffic {
     pub(crate) open: usize,
     /// Connections cut.
     pub(crate) cuts: usize,
+    /// Stalls at a byte that have begun.
+    pub(crate) stalls: usize,
     pub(crate) bytes_to_broker: u64,
     pub(crate) bytes_to_client: u64,
 }
@@ -56,16 +72,10 @@ struct Orders {
     stop: bool,
     /// Cut each connection after a time from this range, with this seed.
     every: Option<(Range<Duration>, u64)>,
-    /// Cut at this many bytes in this direction, over all connections.
-    after: Option<(Way, u64)>,
+    /// Cut or stall at this many bytes in this direction, over all connections.
+    after: Option<(Way, u64, At)>,
     /// Bytes go one by one.
     crumbs: bool,
-}
-
-impl Orders {
-    fn stalled(&self, way: Way) -> bool {
-        self.stalled.contains(&way)
-    }
 }
 
 /// The proxy; it ends when dropped.
@@ -120,7 +130,13 @@ impl Proxy {
     /// Cuts (with RST) when so many more bytes went this way; once.
     pub(crate) fn cut_after(&self, way: Way, bytes: u64) {
         let so_far = self.bytes(way);
-        self.orders.send_modify(|orders| orders.after = Some((way, so_far + bytes)));
+        self.orders.send_modify(|orders| orders.after = Some((way, so_far + bytes, At::Cut)));
+    }
+
+    /// Holds what comes behind so many more bytes this way, until `resume`.
+    pub(crate) fn stall_after(&self, way: Way, bytes: u64) {
+        let so_far = self.bytes(way);
+        self.orders.send_modify(|orders| orders.after = Some((way, so_far + bytes, At::Stall)));
     }
 
     /// Cuts (with RST) every connection when it has lived for a random time from this range.
@@ -157,7 +173,7 @@ impl Proxy {
         self.orders.send_modify(|orders| orders.refuse = false);
     }
 
-    /// New connections go to this port.
+    /// Where new connections go.
     pub(crate) fn retarget(&self, port: u16) {
         self.orders.send_modify(|orders| orders.target = port);
     }
@@ -232,25 +248,51 @@ async fn listen(
 }
 
 /// One connection, from accept to its end.
-async fn serve(mut client: TcpStream, number: u64, (orders, traffic): Shared) {
-    let target = orders.borrow().target;
+async fn serve(mut client: TcpStream, number: u64, shared: Shared) {
+    let target = shared.0.borrow().target;
     let mut how = Cut::Reset;
     if let Ok(mut broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await {
         ignore(client.set_nodelay(true).and(broker.set_nodelay(true)), "only slower");
-        let (client_read, client_write) = client.split();
-        let (broker_read, broker_write) = broker.split();
         how = tokio::select! {
-            how = pass(client_read, broker_write, Way::ToBroker, (&orders, &traffic)) => how,
-            how = pass(broker_read, client_write, Way::ToClient, (&orders, &traffic)) => how,
-            how = cut_of(&orders, number) => {
-                traffic.change(|traffic| traffic.cuts += 1);
+            how = relay(&mut client, &mut broker, &shared) => how,
+            how = cut_of(&shared.0, number) => {
+                shared.1.change(|traffic| traffic.cuts += 1);
                 how
             }
         };
         finish(&mut broker, how).await;
     }
     finish(&mut client, how).await;
-    traffic.change(|traffic| traffic.open -= 1);
+    shared.1.change(|traffic| traffic.open -= 1);
+}
+
+/// Passes everything on, both ways, until an end comes.
+async fn relay(client: &mut TcpStream, broker: &mut TcpStream, shared: &Shared) -> Cut {
+    let (client_read, client_write) = client.split();
+    let (broker_read, broker_write) = broker.split();
+    let to_broker = pin!(pass(client_read, broker_write, Way::ToBroker, shared));
+    let to_client = pin!(pass(broker_read, client_write, Way::ToClient, shared));
+    let (ended, last_words) = match select(to_broker, to_client).await {
+        Either::Left((ended, other)) => (ended, timeout(LAST_WORDS, other).left_future()),
+        Either::Right((ended, other)) => (ended, timeout(LAST_WORDS, other).right_future()),
+    };
+    match ended {
+        Ended::Cut => Cut::Reset,
+        Ended::HungUp(how) => {
+            // What one end said before it hung up still goes to the other.
+            ignore(last_words.await, "it has more to say than time");
+            how
+        }
+    }
+}
+
+/// How one direction of a connection ended.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    /// As ordered.
+    Cut,
+    /// One of both ends hung up.
+    HungUp(Cut),
 }
 
 async fn finish(stream: &mut TcpStream, how: Cut) {
@@ -260,23 +302,26 @@ async fn finish(stream: &mut TcpStream, how: Cut) {
     }
 }
 
-/// Moves bytes one way until an end comes: which kind.
+/// Moves bytes one way until an end comes.
 async fn pass(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     way: Way,
-    (orders, traffic): (&watch::Sender<Orders>, &Monitor<Traffic>),
-) -> Cut {
+    (orders, traffic): &Shared,
+) -> Ended {
     let mut watcher = orders.subscribe();
     let mut buffer = vec![0; 16 << 10];
     loop {
         let most = if orders.borrow().crumbs { 1 } else { buffer.len() };
         let count = match from.read(&mut buffer[..most]).await {
-            Ok(0) => return Cut::Close,
+            Ok(0) => {
+                ignore(to.shutdown().await, "the other end was faster");
+                return Ended::HungUp(Cut::Close);
+            }
             Ok(count) => count,
-            Err(_) => return Cut::Reset,
+            Err(_) => return Ended::HungUp(Cut::Reset),
         };
-        let flows = watcher.wait_for(|orders| !orders.stalled(way)).await.is_ok();
+        let flows = watcher.wait_for(|orders| !orders.stalled.contains(&way)).await.is_ok();
         let (so_far, last) = traffic.change(|traffic| {
             let total = match way {
                 Way::ToBroker => &mut traffic.bytes_to_broker,
@@ -284,22 +329,38 @@ async fn pass(
             };
             let so_far = *total;
             *total += count as u64;
-            let last = cut_here(orders, way, *total);
-            traffic.cuts += usize::from(last.is_some());
-            (so_far, last)
+            (so_far, stop_here(orders, way, *total))
         });
-        let end = last.map_or(count, |at| usize::try_from(at.saturating_sub(so_far)).unwrap());
-        if !flows || to.write_all(&buffer[..end]).await.is_err() || last.is_some() {
-            return Cut::Reset;
+        let stop =
+            last.map_or(count, |(at, _)| usize::try_from(at.saturating_sub(so_far)).unwrap());
+        if !flows || to.write_all(&buffer[..stop]).await.is_err() {
+            return Ended::HungUp(Cut::Reset);
+        }
+        match last {
+            None => continue,
+            Some((_, At::Cut)) => {
+                traffic.change(|traffic| traffic.cuts += 1);
+                return Ended::Cut;
+            }
+            Some((_, At::Stall)) => traffic.change(|traffic| traffic.stalls += 1),
+        }
+        let flows = watcher.wait_for(|orders| !orders.stalled.contains(&way)).await.is_ok();
+        if !flows || to.write_all(&buffer[stop..count]).await.is_err() {
+            return Ended::HungUp(Cut::Reset);
         }
     }
 }
 
-/// The byte to cut at, if it has come; the order is then carried out.
-fn cut_here(orders: &watch::Sender<Orders>, way: Way, total: u64) -> Option<u64> {
-    let at = orders.borrow().after.filter(|(which, at)| *which == way && total >= *at)?.1;
-    orders.send_modify(|orders| orders.after = None);
-    Some(at)
+/// The byte to stop at, if it has come; the order is then carried out.
+fn stop_here(orders: &watch::Sender<Orders>, way: Way, total: u64) -> Option<(u64, At)> {
+    let (_, at, what) = orders.borrow().after.filter(|it| it.0 == way && total >= it.1)?;
+    orders.send_modify(|orders| {
+        orders.after = None;
+        if what == At::Stall {
+            orders.stalled.push(way);
+        }
+    });
+    Some((at, what))
 }
 
 /// Ends when this connection is to be cut.

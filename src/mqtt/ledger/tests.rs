@@ -55,6 +55,49 @@ fn a_resumed_session_binds_what_is_held_and_acknowledges_what_has_settled() {
 }
 
 #[test]
+fn what_is_held_and_does_not_come_again_is_missing() {
+    let mut ledger = ledger_with(&[1, 2, 3]);
+    assert_eq!(ledger.missing(), None);
+    ledger.connect(true);
+    ledger.enter(2, true, 2);
+    assert_eq!(ledger.missing(), None, "the others may still come");
+    ledger.enter(9, false, 9);
+    assert_eq!((ledger.missing(), ledger.missing()), (Some(2), None), "said once");
+    ledger.connect(true);
+    ledger.enter(2, true, 2);
+    ledger.enter(9, true, 9);
+    ledger.enter(10, false, 10);
+    assert_eq!(ledger.missing(), Some(0));
+    ledger.connect(false);
+    ledger.enter(1, false, 1);
+    assert_eq!(ledger.missing(), None, "a lost session is another matter");
+}
+
+#[test]
+fn a_cautious_ledger_acknowledges_nothing_before_it_knows_what_is_missing() {
+    let cautious = || {
+        let mut ledger = ledger_with(&[1, 2]);
+        ledger.settle(run(0, 2), Outcome::Delivered);
+        ledger.connect(true);
+        ledger.beware();
+        ledger.enter(1, true, 1);
+        ledger.enter(2, true, 2);
+        assert_eq!((acknowledged(&mut ledger), ledger.is_cautious()), (vec![], true));
+        ledger
+    };
+    let mut ledger = cautious();
+    ledger.enter(3, false, 3);
+    assert_eq!((acknowledged(&mut ledger), ledger.missing()), (vec![1, 2], Some(0)));
+    let mut ledger = cautious();
+    ledger.trust();
+    assert_eq!(acknowledged(&mut ledger), [1, 2]);
+    // Nothing is held: nothing can be missing.
+    ledger.connect(true);
+    ledger.beware();
+    assert!(!ledger.is_cautious());
+}
+
+#[test]
 fn a_lost_session_forgets_and_late_settlements_are_ignored() {
     let mut ledger = ledger_with(&[1, 2]);
     assert_eq!(ledger.connect(false), 2);

@@ -259,7 +259,7 @@ fn a_refusal_of_the_very_first_publication_is_a_failure() {
     let number = bench.came[0].number;
     let answer = Answer::Refused(NotTaken::new(0x87, &[]));
     let event = Event::Mail(sink::Event::Answered { number, answer });
-    let failure = bench.worker.apply(bench.now, event).unwrap_err();
+    let failure = bench.worker.apply_all(bench.now, std::iter::once(event)).unwrap_err();
     assert!(failure.to_string().contains("gateway/batches: not authorized"), "{failure}");
 }
 

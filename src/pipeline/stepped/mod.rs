@@ -118,7 +118,15 @@ impl Bench {
     }
 
     fn apply(&mut self, event: Event<sink::Event>) {
-        self.worker.apply(self.now, event).unwrap();
+        self.worker.apply_all(self.now, std::iter::once(event)).unwrap();
+        // As the worker's thread does.
+        let due = |it: &Self| it.worker.want().deadline.is_some_and(|at| at <= it.now.instant);
+        let mut turns = 0;
+        while due(self) {
+            self.worker.apply_all(self.now, std::iter::once(Event::Deadline)).unwrap();
+            turns += 1;
+            assert!(turns < 1000, "the worker never rests");
+        }
         self.collect();
     }
 

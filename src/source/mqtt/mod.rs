@@ -22,7 +22,7 @@ pub use self::settings::{Qos, Retained, Settings};
 use super::Context;
 use crate::clock;
 use crate::limits::{
-    CHUNK_RECORDS_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, WINDOW_LEAST, WINDOW_SILENCE,
+    CAUTION_MAX, CHUNK_RECORDS_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, WINDOW_LEAST, WINDOW_SILENCE,
 };
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -170,6 +170,10 @@ impl<E> Intake<E> {
                     self.window = self.ledger.open();
                     self.returned.starved(true);
                 }
+                () = sleep(CAUTION_MAX), if self.ledger.is_cautious() => {
+                    self.ledger.trust();
+                    self.acknowledge(&mut connection);
+                }
                 () = sleep(CONNECT_MAX), if !self.reader.subscribed => {
                     return Err(Error::TimedOut(CONNECT_MAX));
                 }
@@ -179,6 +183,9 @@ impl<E> Intake<E> {
 
     fn begin(&mut self, connection: &mut Connection, greeting: Greeting) -> Result<(), Error> {
         self.resume(greeting);
+        if self.session.is_suspicious() {
+            self.ledger.beware();
+        }
         // Until the broker has answered once: the filter may have changed since an earlier run, or a
         // cut may have come between CONNACK and SUBSCRIBE.
         if !greeting.session_present {
@@ -290,6 +297,11 @@ impl<E> Intake<E> {
                 continue;
             }
             self.reader.take(&publish, token, now, &mut self.chunk);
+        }
+        if let Some(missing) = self.ledger.missing() {
+            self.session.resumed(missing)?;
+            // What was held back meanwhile.
+            known = true;
         }
         if self.reader.subscribed {
             self.session.usable();
