@@ -27,9 +27,6 @@ mod warnings;
 
 use self::http::Http;
 
-/// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
-pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
-
 /// `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
