@@ -2,6 +2,8 @@
 //!
 //! The rounds of a test are the same on every run. To look further, set `FUZZ_SEED` (a number), and
 //! `FUZZ_TIMES` for so many times the rounds. A round that panics is printed with its seed and bytes.
+//!
+//! What a round may take of memory is told by whoever knows: [`allocated`] measures it.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +44,13 @@ pub(crate) fn fuzz<S: AsRef<[u8]>>(
         let checked = catch_unwind(AssertUnwindSafe(|| check(&bytes, &mut rng)));
         assert!(checked.is_ok(), "to repeat it: FUZZ_SEED={seed}; it was given {}", shown(&bytes));
     }
+}
+
+/// What `act` returns, and the most bytes that it had allocated at once, on this thread.
+pub(crate) fn allocated<T>(act: impl FnOnce() -> T) -> (T, u64) {
+    let mut returned = None;
+    let measured = allocation_counter::measure(|| returned = Some(act()));
+    (returned.expect("it has returned"), measured.bytes_max)
 }
 
 /// One of the samples as it is or spoilt, or random bytes.

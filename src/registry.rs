@@ -10,12 +10,18 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
+use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
 use crate::metrics::Balance;
 use crate::series::{Seen, Series};
 use crate::settlement::{Outcome, SensorIndex};
 
 /// The id of the row that sensors beyond `gateway.sensors_max` share.
 pub const OVERFLOW: &str = "(others)";
+
+/// What a sensor takes: its row with its id thrice, and an intake's memory of its topic or id, at their
+/// longest. The places in lists and maps, and what the allocator adds, are in the flat part.
+pub const SENSOR_BYTES: u64 =
+    (size_of::<Row>() + 232 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
 /// No entry has claimed the sensor.
 const NO_ENTRY: u32 = u32::MAX;

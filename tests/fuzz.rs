@@ -1,17 +1,26 @@
 //! Configuration files spoilt at random: settings that say themselves the same way again, or a report in
-//! which every mistake has a key and a text.
+//! which every mistake has a key and a text; and reading one takes no more memory than its length allows.
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
 use rand::RngExt;
-use sluicegate::settings::{Error, Files, PREFIX, Settings, load};
+use sluicegate::settings::{Error, FILE_BYTES_MAX, Files, PREFIX, Settings, load};
 
-use crate::spoil::fuzz;
+use crate::spoil::{allocated, fuzz};
 
 /// Bytes of a report. There are a hundred mistakes in it at most.
 const REPORT_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes that are allocated for each byte of a file, at most: of one that makes a table of every few.
+const GROWTH: u64 = 600;
+
+/// And beside: for all that a file need not say.
+const DEFAULTS_BYTES: u64 = 128 << 10;
+
+/// Named again and again, as much text as one likes.
+const ALIASES: &str = "a: &a [x, x, x, x]\nb: &b [*a, *a, *a, *a]\nc: &c [*b, *b, *b, *b]\n";
 
 /// What the shipped files do not set.
 const MORE: &str = r#"
@@ -51,8 +60,17 @@ fn samples(folder: &Path) -> Vec<String> {
     // Every key at its default, instead of behind a comment.
     let open = samples.iter().map(|text| text.replace("\n# ", "\n")).collect::<Vec<_>>();
     samples.extend(open);
-    samples.push(MORE.to_owned());
+    samples.extend([MORE.to_owned(), ALIASES.to_owned()]);
     samples
+}
+
+/// Loads a file, within the memory that its length allows.
+#[track_caller]
+fn loaded(path: &Path, environment: &[(OsString, OsString)]) -> Result<Settings, Error> {
+    let (loaded, peak) = allocated(|| load(path, environment.iter().cloned(), Files::Unseen));
+    let bytes = fs::metadata(path).unwrap().len();
+    assert!(peak <= bytes * GROWTH + DEFAULTS_BYTES, "{peak} bytes for {bytes}");
+    loaded
 }
 
 fn check(loaded: Result<Settings, Error>) -> Option<Settings> {
@@ -87,8 +105,7 @@ fn any_configuration_is_read_or_every_mistake_in_it_has_a_key_and_a_text() {
         let key = format!("{PREFIX}{}", key.trim().to_uppercase());
         let environment = [(OsString::from(key), OsString::from(value.trim()))];
         for environment in [&[][..], &environment] {
-            let Some(settings) = check(load(&path, environment.iter().cloned(), Files::Unseen))
-            else {
+            let Some(settings) = check(loaded(&path, environment)) else {
                 continue;
             };
             good += 1;
@@ -99,4 +116,57 @@ fn any_configuration_is_read_or_every_mistake_in_it_has_a_key_and_a_text() {
         }
     });
     assert!(good > 100, "{good} were good");
+}
+
+/// Repeats a piece up to so many bytes.
+fn pieces(bytes: usize, piece: impl Fn(usize) -> String) -> String {
+    let mut text = String::new();
+    for n in 0.. {
+        let piece = piece(n);
+        if text.len() + piece.len() > bytes {
+            break;
+        }
+        text.push_str(&piece);
+    }
+    text
+}
+
+#[test]
+fn the_costliest_files_take_what_their_length_allows() {
+    const BYTES: usize = 128 << 10;
+    // Nearly as deep as the parser goes.
+    let deep = ".b".repeat(70);
+    let files = [
+        ("toml", pieces(BYTES, |n| format!("a{n}{deep}=1\n"))),
+        ("toml", format!("a=[{}]", pieces(BYTES, |_| format!("{{a{deep}=1}},")))),
+        ("toml", format!("a=[{}]", pieces(BYTES, |_| "{a=1},".into()))),
+        ("toml", format!("[gateway]\n{}", pieces(BYTES, |n| format!("a{n}=1\n")))),
+        ("toml", pieces(BYTES, |n| format!("[sensors.s{n}.mqtt]\ntopic=\"t\"\n"))),
+        ("json", format!("{{\"a\":[{}1]}}", pieces(BYTES, |_| "1,".into()))),
+        ("yaml", format!("a: [{}1]", pieces(BYTES, |_| "~,".into()))),
+        ("yaml", format!("a:\n{}", pieces(BYTES, |_| "- - - - - - - - - - 1\n".into()))),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (extension, text) in files {
+        let path = folder.path().join(format!("costly.{extension}"));
+        fs::write(&path, text).unwrap();
+        check(loaded(&path, &[]));
+    }
+}
+
+#[test]
+fn what_would_grow_without_bound_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = folder.path().join("aliases.yaml");
+    fs::write(&yaml, ALIASES).unwrap();
+    let refused = load(&yaml, std::iter::empty(), Files::Unseen).unwrap_err().to_string();
+    assert!(refused.contains("line 2") && refused.contains("*name"), "{refused}");
+    let long = folder.path().join("long.toml");
+    for bytes in [FILE_BYTES_MAX as u64 + 1, 256 << 20] {
+        fs::File::create(&long).unwrap().set_len(bytes).unwrap();
+        let (loaded, peak) = allocated(|| load(&long, std::iter::empty(), Files::Unseen));
+        let refused = loaded.unwrap_err().to_string();
+        assert!(refused.contains("1048576") && refused.contains("{sensor}"), "{refused}");
+        assert!(peak <= 4 * FILE_BYTES_MAX as u64, "{peak} bytes");
+    }
 }

@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 16] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
@@ -24,6 +24,7 @@ const DOORS: [(&str, &[&str]); 15] = [
     ("prometheus_client::", &["ops/", "metrics.rs"]),
     ("sd_notify::", &["ops/systemd.rs"]),
     ("config::{", &["settings/"]),
+    ("yaml_rust2::", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio_rustls", &["mqtt/transport.rs"]),
     ("tungstenite", &["mqtt/websocket"]),

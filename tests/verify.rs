@@ -185,6 +185,28 @@ fn epoch_ms() -> u64 {
 }
 
 #[test]
+fn progress_is_told_while_batches_come() {
+    let broker = Broker::start();
+    let mut verification = listening(verification(&broker.url(), 5, &[]));
+    let batches = whole();
+    let publish = |batch: &Batch| broker.publish_all([MANNERS[0].message(batch)]);
+    publish(&batches[0]);
+    let first = "sensors=2 repeated_batches=0 gaps=0 duplicated=0 reordered=0 dead_letters=0";
+    let line = verification.wait_for_line(first, SOON);
+    assert!(line.contains(" progress records=3 per_second="), "{line}");
+    // The second batch is missing, the first comes again, and a reading is none.
+    publish(&batches[2]);
+    publish(&batches[0]);
+    broker.publish_all([message(LETTERS, r#"{"reason":"malformed"}"#, 1)]);
+    let second = "sensors=2 repeated_batches=1 gaps=3 duplicated=0 reordered=0 dead_letters=1";
+    let line = verification.wait_for_line(second, SOON);
+    assert!(line.contains(" progress records=5 per_second="), "{line}");
+    verification.signal("TERM");
+    let (code, verdict) = verdict(&mut verification);
+    assert_eq!((code, found(&verdict)), (1, [3, 0, 0, 0, 0, 1]), "{verdict}");
+}
+
+#[test]
 fn the_sequence_stands_in_and_it_is_said() {
     let broker = Broker::start();
     let mut verification = listening(verification(&broker.url(), 5, &["--idle", "1"]));

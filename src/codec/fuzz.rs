@@ -1,16 +1,19 @@
 //! Any payload gives a reading or a dead letter: what is written is JSON that any reader takes, and not
-//! longer than the payload by more than a factor.
+//! longer than the payload by more than a factor; nor does reading it take more memory.
 
 use serde_json::{Map, Value};
 
 use super::{Payload, RecordWriter, View, json, text};
 use crate::clock::Timestamp;
-use crate::fuzz::fuzz;
+use crate::fuzz::{allocated, fuzz};
 use crate::record::Chunk;
 
 /// Text grows most: a control character becomes `\u0001`. And there are two quotes.
 const GROWTH: usize = 6;
 const QUOTES: usize = 2;
+
+/// Bytes that are allocated beside.
+const DECODER_BYTES: usize = 4096;
 
 /// Bytes of what is said about a payload that is no reading.
 const DETAIL_BYTES_MAX: usize = 256;
@@ -58,11 +61,14 @@ fn samples() -> Vec<String> {
 #[test]
 fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
     let codecs = codecs();
-    let mut chunk = Chunk::default();
     fuzz(30_000, &samples(), |payload, _| {
         for codec in &codecs {
-            chunk.clear();
-            match codec.decode(payload, &mut chunk) {
+            let mut chunk = Chunk::default();
+            let (decoded, peak) = allocated(|| codec.decode(payload, &mut chunk));
+            // A buffer that grows holds twice its content, and its old self while it moves.
+            let peak_max = 3 * payload.len() * GROWTH + DECODER_BYTES;
+            assert!(peak <= peak_max as u64, "{peak} bytes: {codec:?}");
+            match decoded {
                 Ok(reading) => {
                     let sensor = reading.sensor.as_deref().map_or(0, str::len);
                     assert!(sensor <= payload.len());

@@ -1,13 +1,18 @@
 //! Where a broker is, how to reach it and who we are there.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Error;
 use crate::limits::{TLS_BYTES, WEBSOCKET_BUFFER_BYTES};
+
+/// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
+pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
 
 /// MQTT protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,17 +216,28 @@ impl Options {
     pub(super) fn login(&self) -> Result<Option<(String, String)>, Error> {
         let password = match &self.password_file {
             None => String::new(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| Error::Credentials {
-                    what: "password_file",
-                    path: path.display().to_string(),
-                    problem: error.to_string(),
-                })?;
-                text.trim_end_matches(['\r', '\n']).to_owned()
-            }
+            Some(path) => password(path).map_err(|error| Error::Credentials {
+                what: "password_file",
+                path: path.display().to_string(),
+                problem: error.to_string(),
+            })?,
         };
         Ok(self.username.clone().map(|username| (username, password)))
     }
+}
+
+/// The password in a file, of which no more is read than a password with a line's end can have: it may
+/// have changed since the settings were checked.
+fn password(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let bytes_max = CREDENTIAL_BYTES_MAX + "\r\n".len();
+    File::open(path)?.take(bytes_max as u64 + 1).read_to_string(&mut text)?;
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.len() > CREDENTIAL_BYTES_MAX {
+        let text = format!("too long: a password has {CREDENTIAL_BYTES_MAX} bytes at most");
+        return Err(io::Error::other(text));
+    }
+    Ok(password.to_owned())
 }
 
 #[cfg(test)]
@@ -253,6 +269,19 @@ mod tests {
         ] {
             assert!(BrokerUrl::try_from(bad.to_owned()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_more_of_a_password_file_is_read_than_a_password_has() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let longest = "x".repeat(CREDENTIAL_BYTES_MAX);
+        std::fs::write(&file, format!("{longest}\r\n")).unwrap();
+        assert_eq!(password(file.path()).unwrap(), longest);
+        std::fs::write(&file, format!("{longest}x")).unwrap();
+        assert!(password(file.path()).unwrap_err().to_string().contains("65535"));
+        file.as_file().set_len(1 << 30).unwrap();
+        let read = allocation_counter::measure(|| drop(password(file.path()).unwrap_err()));
+        assert!(read.bytes_max < 4 * CREDENTIAL_BYTES_MAX as u64, "{read:?}");
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::{Problem, is_within, words};
 /// What begins the name of an overriding environment variable; `__` stands between keys.
 pub const PREFIX: &str = "SLUICEGATE__";
 
+/// Keys of a variable's name that count. No setting lies so deep, so what is cut off belongs to one that
+/// is not known; values nested as deep as a name can be long would be too deep for the stack.
+const KEYS_MAX: usize = 16;
+
 /// A variable's name and text.
 #[derive(Debug, PartialEq, Eq)]
 struct Variable {
@@ -36,7 +40,7 @@ impl Overrides {
             let Some(keys) = name.strip_prefix(PREFIX) else { continue };
             let mut at = Some(file);
             let mut path = Vec::new();
-            for key in keys.split("__").filter(|it| !it.is_empty()) {
+            for key in keys.split("__").filter(|it| !it.is_empty()).take(KEYS_MAX) {
                 let known = at.and_then(Value::as_object);
                 let same = known.and_then(|it| it.keys().find(|it| it.eq_ignore_ascii_case(key)));
                 let key = same.cloned().unwrap_or_else(|| key.to_ascii_lowercase());
@@ -120,6 +124,16 @@ mod tests {
             "sensors": {"TEMP": {"simulated": {"count": 7}}}, "batch": {"age_max": "1s"}
         });
         assert_eq!(file, expected);
+    }
+
+    #[test]
+    fn a_name_as_long_as_the_system_allows_is_a_mistake_like_another() {
+        let (mut file, name) = (Value::Null, format!("{PREFIX}LOG{}", "__A".repeat(43_000)));
+        let overrides = found(&[(&name, "1")], &file);
+        overrides.apply(&mut file);
+        let (_, problems) = super::super::read(file, &overrides);
+        let key = format!("log{}", ".a".repeat(KEYS_MAX - 1));
+        assert!(problems.iter().any(|it| it.text.contains(&key)), "{problems:?}");
     }
 
     #[test]

@@ -1,12 +1,48 @@
-//! Whether the files that the settings name can be used: a gateway should not learn at its first
-//! connect, or at the one after a restart at night, that it cannot read its password.
+//! The configuration file's text, and whether the files that it names can be used: a gateway should not
+//! learn at its first connect, or at the one after a restart at night, that it cannot read its password.
+//!
+//! Of each file no more is read than it may have. What is made of a text is larger: at worst 600 times,
+//! where each two bytes are a table, so a file of [`FILE_BYTES_MAX`] can take 600 MiB for a moment; one
+//! full of entries takes 100 MiB (`tests/fuzz.rs` measures it). There is no bound at all where a text can
+//! name a part of itself again and again, as YAML can: that is refused.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::Problem;
-use crate::pipeline::plan::{Broker, CREDENTIAL_BYTES_MAX, Plan};
+use yaml_rust2::parser::{Event, Parser};
+
+use super::{Error, Problem};
+use crate::mqtt::options::CREDENTIAL_BYTES_MAX;
+use crate::pipeline::plan::{Broker, Plan};
+
+/// Bytes of a configuration file. As many entries as there may be take less.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// The text of a configuration file.
+pub(super) fn text(path: &Path) -> Result<String, Error> {
+    let unreadable = |error| Error::Unreadable { path: path.to_owned(), error };
+    let mut text = String::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() > FILE_BYTES_MAX {
+        return Err(Error::TooLarge { path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+/// The first line of a YAML text that has an alias.
+pub(super) fn alias(text: &str) -> Option<usize> {
+    let mut parser = Parser::new_from_str(text);
+    loop {
+        match parser.next_token() {
+            Ok((Event::Alias(_), place)) => return Some(place.line()),
+            // What is no YAML is told by whoever reads it.
+            Ok((Event::StreamEnd, _)) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
 
 /// What is wrong with the files of a plan.
 pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {

@@ -3,9 +3,9 @@
 //! The file's text goes through the `config` crate; the environment's overrides are set in what
 //! comes out. Each section is then read by the part that owns it. A value that cannot be read is
 //! noted with its key and left out, and the section is read again without it, until it reads: so
-//! one report names every mistake, and the variable where it comes from one. Relations between
-//! sections are checked at the end, by the plan; then, where they will be used, the files that it
-//! names.
+//! one report names every mistake (the first hundred), and the variable where it comes from
+//! one. Relations between sections are checked at the end, by the plan; then, where they will be used,
+//! the files that it names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,6 +22,7 @@ use self::sections::Sections;
 use self::words::nearest;
 
 pub use self::environment::PREFIX;
+pub use self::files::FILE_BYTES_MAX;
 pub use self::report::{Error, Problem};
 
 mod environment;
@@ -96,13 +97,18 @@ pub fn load(
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: Files,
 ) -> Result<Settings, Error> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
+    let text = files::text(path)?;
     let format = match path.extension().and_then(|it| it.to_str()) {
         Some("json") => FileFormat::Json,
         Some("yaml" | "yml") => FileFormat::Yaml,
         _ => FileFormat::Toml,
     };
+    if format == FileFormat::Yaml
+        && let Some(line) = files::alias(&text)
+    {
+        let text = format!("line {line} names another value (*name): write the value itself");
+        return Err(Error::Syntax { path: path.to_owned(), text });
+    }
     let file = Config::builder().add_source(File::from_str(&text, format)).build();
     let file = file.and_then(Config::try_deserialize::<Value>);
     let mut tree = file.map_err(|error| Error::Syntax {

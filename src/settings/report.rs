@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::FILES;
+use super::{FILE_BYTES_MAX, FILES};
 
 /// A mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,15 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         error: std::io::Error,
+    },
+    /// The file is no configuration.
+    #[error(
+        "{}: has more than {FILE_BYTES_MAX} bytes: a subscription with {{sensor}} in its topic, or one \
+         simulated entry with a count, stands for any number of sensors", path.display()
+    )]
+    TooLarge {
+        /// Its path.
+        path: PathBuf,
     },
     /// The file is not in its own format.
     #[error("{}: {text}", path.display())]

@@ -101,7 +101,9 @@ impl Sections<'_> {
             if !(follows && said.ends_with("map with a single key")) {
                 self.note(&place, text);
             }
-            if path.is_empty() || !words::remove(&mut value, &path) {
+            // Once no more is noted there is no need to go on.
+            let full = self.problems.len() >= PROBLEMS_MAX;
+            if full || path.is_empty() || !words::remove(&mut value, &path) {
                 return None;
             }
             removed.push(path);

@@ -1,13 +1,22 @@
 //! Tests of the spool on a disk that fails, forgets and rots.
 
 use std::collections::VecDeque;
+use std::sync::Once;
 
 use proptest::prelude::*;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::faulty_disk::{Disk, Fault, offset};
+use super::faulty_disk::{Disk, Fault, offset, uncounted};
+use super::file::CACHE_BYTES;
 use super::{Entry, Error, Key, Spool};
+use crate::fuzz::allocated;
+
+/// What opening takes, and using a spool of small entries: the engine's cache, and little more.
+const MEMORY_BYTES_MAX: u64 = CACHE_BYTES as u64 + (1 << 20);
+
+/// An entry of the large file.
+const LARGE_BYTES: usize = 1 << 20;
 
 fn entry(n: u64, bytes: usize) -> Entry {
     let body: Vec<u8> = (0..bytes as u64).map(|at| (at * 7 + n).to_le_bytes()[0]).collect();
@@ -191,13 +200,37 @@ fn damage(file: &mut Vec<u8>, random: &mut SmallRng) {
     }
 }
 
-/// Uses a spool in every way; nothing but the kinds of errors that the caller expects may come.
+/// What is done within so much memory. An engine that gives up says so on its way, with the names of all
+/// functions if that is wanted: what that takes is not counted.
+#[track_caller]
+fn within<T>(bytes_max: u64, act: impl FnOnce() -> T) -> T {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| uncounted(|| tell(panic))));
+    });
+    let (done, peak) = allocated(act);
+    assert!(peak <= bytes_max, "{peak} bytes");
+    done
+}
+
+/// Opens whatever is on the disk.
+#[track_caller]
+fn opened(disk: &Disk) -> Result<Spool, Error> {
+    within(MEMORY_BYTES_MAX, || disk.spool())
+}
+
+/// Uses a spool of small entries in every way; nothing but the kinds of errors that the caller expects
+/// may come.
+#[track_caller]
 fn use_up(spool: &mut Spool) -> Result<(), Error> {
-    spool.heads(|_, _, _| {})?;
-    spool.append(&[entry(1, 5000)])?;
-    let (found, _) = all(spool)?;
-    let keys: Vec<Key> = found.iter().map(|it| it.0).collect();
-    spool.remove(&keys)
+    within(MEMORY_BYTES_MAX, || {
+        spool.heads(|_, _, _| {})?;
+        spool.append(&[entry(1, 5000)])?;
+        let (found, _) = all(spool)?;
+        let keys: Vec<Key> = found.iter().map(|it| it.0).collect();
+        spool.remove(&keys)
+    })
 }
 
 fn expected(error: &Error) -> bool {
@@ -217,7 +250,7 @@ fn a_damaged_file_is_told_apart_and_never_a_panic() {
             }
         }
         disk.state().live = file;
-        let result = disk.spool().and_then(|mut spool| use_up(&mut spool));
+        let result = opened(&disk).and_then(|mut spool| use_up(&mut spool));
         assert!(result.as_ref().err().is_none_or(expected), "seed {seed}: {result:?}");
     }
 }
@@ -255,7 +288,54 @@ fn random_bytes_are_no_spool() {
         }
         let disk = Disk::default();
         disk.state().live = file;
-        let result = disk.spool();
+        let result = opened(&disk);
         assert!(result.as_ref().is_err_and(expected), "seed {seed}: {result:?}");
     }
+}
+
+/// A length in the header, or at random, that is not what it was.
+fn lengthen(file: &mut [u8], random: &mut SmallRng) {
+    let lengths = [1, 1 << 16, 1 << 24, 1 << 30, 1 << 31, u32::MAX];
+    let at = random.random_range(0..400);
+    file[at..at + 4].copy_from_slice(&lengths[random.random_range(0..6)].to_le_bytes());
+}
+
+/// Whatever is said of lengths in its header and pages: a file that is larger than the engine's cache is
+/// opened within that, and one entry is read at a time.
+#[test]
+fn a_damaged_file_takes_no_more_memory_than_a_good_one() {
+    let disk = Disk::default();
+    let mut spool = disk.spool().unwrap();
+    for n in 0..12 {
+        spool.append(&[entry(n, LARGE_BYTES)]).unwrap();
+    }
+    drop(spool);
+    let whole = std::mem::take(&mut disk.state().live);
+    assert!(whole.len() > 3 * CACHE_BYTES);
+    let mut found = [0; 2];
+    for seed in 0..300 {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let disk = Disk::default();
+        disk.state().live = whole.clone();
+        match seed % 2 {
+            _ if seed == 0 => {}
+            0 => lengthen(&mut disk.state().live, &mut random),
+            _ => damage(&mut disk.state().live, &mut random),
+        }
+        let result = opened(&disk).and_then(|mut spool| read_through(&mut spool));
+        assert!(matches!(result, Ok(12)) || result.as_ref().is_err_and(expected), "{result:?}");
+        found[usize::from(result.is_err())] += 1;
+    }
+    assert!(found.iter().all(|it| *it > 50), "both happen: {found:?}");
+}
+
+/// Reads one entry after the other and keeps none; says how many.
+fn read_through(spool: &mut Spool) -> Result<u64, Error> {
+    let (mut after, mut entries) = (None, 0);
+    let next = |spool: &mut Spool, after| Ok(spool.next(after)?.map(|it| it.0));
+    let bytes_max = MEMORY_BYTES_MAX + 2 * LARGE_BYTES as u64;
+    while let Some(key) = within(bytes_max, || next(spool, after))? {
+        (after, entries) = (Some(key), entries + 1);
+    }
+    Ok(entries)
 }

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{Broker, CREDENTIAL_BYTES_MAX, Plan};
+use super::{Broker, Plan};
 use crate::codec::Payload;
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
-use crate::mqtt::options::{BrokerUrl, Tls};
+use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::spool;
 use crate::units::DiskSize;
 

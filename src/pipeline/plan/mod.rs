@@ -11,13 +11,12 @@ use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
     Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX,
-    WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
+    HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
-use crate::registry::Row;
+use crate::registry::SENSOR_BYTES;
 use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
@@ -26,9 +25,6 @@ pub mod http;
 mod warnings;
 
 use self::http::Http;
-
-/// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
-pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
 
 /// `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -361,11 +357,6 @@ const ACKNOWLEDGEMENT_BYTES: u64 = 64;
 
 /// A dead letter in flight, at worst all escapes.
 const DEAD_LETTER_BYTES: u64 = 32 * 1024;
-
-/// A sensor's row with its id thrice, and an intake's memory of its topic or id: at their longest. The
-/// places in lists and maps, and what the allocator adds, are in the flat part.
-const SENSOR_BYTES: u64 =
-    (size_of::<Row>() + 232 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
 /// A simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;

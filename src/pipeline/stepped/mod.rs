@@ -4,7 +4,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -37,6 +37,8 @@ struct Bench {
     next: u64,
     /// Of the queue.
     places: u64,
+    /// Since when the oldest record waits that the worker has not taken, by the clock of the test.
+    since: Option<Instant>,
 }
 
 const SENSORS: [&str; 3] = ["a", "b", "c"];
@@ -79,18 +81,22 @@ impl Bench {
     }
 
     fn start(plan: Plan, spool: Option<Spool>) -> Self {
+        Self::start_at((clock::now(), 7), plan, spool)
+    }
+
+    /// Starts then; the salt tells the batches of this start from those of others.
+    fn start_at((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
         let places = u64::from(plan.queue.records_max.get());
         let books = Arc::new(Books {
             queue: Queue::new(plan.queue.into(), 1),
             ..Books::new(&plan, Arc::default())
         });
-        let now = clock::now();
         let plan = Arc::new(plan);
         let store = |spool| Store::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
         let store = spool.map(store);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), store, (now, 7)),
+            worker: Worker::new(plan, Arc::clone(&books), store, (now, salt)),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),
@@ -99,6 +105,7 @@ impl Bench {
             came: Vec::new(),
             next: 0,
             places,
+            since: None,
         }
     }
 
@@ -181,7 +188,7 @@ impl Bench {
             };
             chunk.records.push(self.record(&row, body));
         }
-        self.offer_chunk(chunk)
+        self.offer_chunk(&mut chunk)
     }
 
     /// Offers one reading of so many bytes.
@@ -195,13 +202,18 @@ impl Bench {
         let (timestamp, extra) = (Span::default(), Span::default());
         let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
         chunk.records.push(record);
-        self.offer_chunk(chunk)
+        self.offer_chunk(&mut chunk)
     }
 
     /// Makes the next record of a sensor.
     fn record(&mut self, row: &Row, body: Body) -> Record {
         let ordinal = self.next;
         self.next += 1;
+        self.record_of(row, body, ordinal)
+    }
+
+    /// Makes a record of a sensor with this way back.
+    fn record_of(&self, row: &Row, body: Body, ordinal: u64) -> Record {
         Record {
             sensor: row.index,
             sequence: row.receive(self.now.wall),
@@ -214,12 +226,16 @@ impl Bench {
         }
     }
 
-    /// Offers what the chunk holds; false where there is no room for all.
-    fn offer_chunk(&mut self, mut chunk: Chunk) -> bool {
-        let offered = chunk.records.len();
+    /// Offers what the chunk holds; false where there is no room for all, and it keeps the rest.
+    fn offer_chunk(&mut self, chunk: &mut Chunk) -> bool {
+        let before = chunk.records.len();
         let inlet = self.inlet.as_ref().unwrap();
-        let all = inlet.try_offer(&mut chunk, &mut Vec::new());
-        self.books.metrics.received.add((offered - chunk.records.len()) as u64);
+        let all = inlet.try_offer(chunk, &mut Vec::new());
+        let offered = before - chunk.records.len();
+        self.books.metrics.received.add(offered as u64);
+        if offered > 0 {
+            self.since.get_or_insert(self.now.instant);
+        }
         all
     }
 
@@ -230,6 +246,12 @@ impl Bench {
             let want = Want { hold: Duration::ZERO, deadline: Some(clock::now().instant), ..want };
             match self.outlet.next(want) {
                 Event::Deadline => {}
+                Event::Offered(chunk, _) => {
+                    // The lane has the time of the day, which is not the time of the test.
+                    let since = self.since.take().unwrap_or(self.now.instant);
+                    self.since = self.books.queue.oldest().map(|_| since);
+                    self.apply(Event::Offered(chunk, since));
+                }
                 event => self.apply(event),
             }
         }

@@ -38,6 +38,8 @@ use crate::record::Chunk;
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 mod drain;
+#[cfg(test)]
+mod fuzz;
 mod numbers;
 mod reader;
 mod settings;

@@ -1,0 +1,47 @@
+//! The far side of the sink: what has come, under which ids and in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::mqtt::outgoing::Outgoing;
+
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    /// Batch ids under which each value came.
+    pub(super) ids: BTreeMap<u32, BTreeSet<String>>,
+    /// The first arrival of each value, by sensor.
+    pub(super) order: [Vec<u32>; 3],
+}
+
+impl Output {
+    pub(super) fn take(&mut self, message: &Outgoing) {
+        let json: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        let id = json["batch"].as_str().unwrap_or("letter").to_owned();
+        for value in values(&json) {
+            let first = !self.ids.contains_key(&value);
+            self.ids.entry(value).or_default().insert(id.clone());
+            if first && id != "letter" {
+                self.order[value as usize % 3].push(value);
+            }
+        }
+    }
+
+    pub(super) fn has(&self, value: u32) -> bool {
+        self.ids.contains_key(&value)
+    }
+}
+
+/// The values of a batch, or the one of a dead letter.
+fn values(json: &serde_json::Value) -> Vec<u32> {
+    let number = |it: &serde_json::Value| u32::try_from(it.as_u64().unwrap()).unwrap();
+    match json["records"].as_array() {
+        Some(records) => records.iter().map(|it| number(&it["value"])).collect(),
+        None => vec![letter(json["payload"].as_str().unwrap())],
+    }
+}
+
+/// The value in a dead letter: of rubbish, or of a record that was too large.
+fn letter(payload: &str) -> u32 {
+    let (_, value) = payload.split_once("\"value\":").unwrap_or(("", payload));
+    let mut digits = value.trim_start_matches('{').split(|c: char| !c.is_ascii_digit());
+    digits.next().unwrap().parse().unwrap()
+}

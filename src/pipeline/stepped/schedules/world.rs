@@ -1,0 +1,322 @@
+//! Everything there is in a schedule, and what can happen to it.
+
+use std::collections::BTreeSet;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::super::*;
+use super::intake::{Intake, Seen};
+use super::output::Output;
+use super::upstream::Upstream;
+use crate::spool::faulty_disk::Fault;
+
+/// Both brokers, the disk, and the process of today.
+pub(super) struct World {
+    pub(super) random: SmallRng,
+    disk: Disk,
+    bench: Bench,
+    pub(super) output: Output,
+    upstream: Upstream,
+    intake: Intake,
+    /// Publications of today's connection that the output took and has not answered.
+    taken: Vec<Number>,
+    /// The value of the next reading.
+    next: u32,
+    /// What has settled.
+    safe: BTreeSet<u32>,
+    /// What is lost outside of the gateway, or was killed with it after that.
+    gone: BTreeSet<u32>,
+    /// What came again and could not be known.
+    again: BTreeSet<u32>,
+    alike: bool,
+    crashes: u16,
+    /// Of the processes before.
+    seen: Seen,
+    refusals: bool,
+    disordered: bool,
+}
+
+/// The `nth` process, which starts then.
+fn start(disk: &Disk, now: Now, nth: u16) -> Bench {
+    let mut plan = small();
+    plan.batch.records_max = NonZeroU32::new(4).unwrap();
+    Bench::start_at((now, nth), plan, Some(disk.spool().unwrap()))
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let disk = Disk::default();
+        let mut random = SmallRng::seed_from_u64(seed);
+        let (refusals, alike) = (random.random_bool(0.3), random.random_bool(0.5));
+        let upstream = Upstream::new(&mut random);
+        let wall = Timestamp::from_millis(1_763_796_650_692);
+        let mut world = Self {
+            bench: start(&disk, Now { wall, ..clock::now() }, 0),
+            random,
+            disk,
+            output: Output::default(),
+            intake: Intake::new(upstream.window, alike),
+            upstream,
+            taken: Vec::new(),
+            next: 0,
+            safe: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            again: BTreeSet::new(),
+            alike,
+            crashes: 0,
+            seen: Seen::default(),
+            refusals,
+            disordered: false,
+        };
+        world.link();
+        world
+    }
+
+    pub(super) fn step(&mut self) {
+        match self.random.random_range(0..200) {
+            0..30 => self.publish(),
+            30..60 => self.read(),
+            60..90 => self.bench.take(),
+            90..108 => self.take_in(),
+            108..134 => self.answer(),
+            134..142 => self.refuse(),
+            142..150 => self.cut(),
+            150..160 => self.connect(),
+            160..170 => self.later(),
+            170..174 => self.break_disk(),
+            174..180 => self.disk.heal(),
+            180..184 => self.unlink(),
+            184..195 => self.link(),
+            195 => self.lose_session(),
+            196 => self.upstream.back_up(),
+            197 => self.restore_session(),
+            _ => self.crash(),
+        }
+        self.settle();
+        if self.intake.has_offered_all() {
+            assert_eq!(self.bench.books.difference(), None);
+        }
+    }
+
+    /// Sensors publish; not much more than is read.
+    fn publish(&mut self) {
+        if self.upstream.is_behind() {
+            return self.read();
+        }
+        for _ in 0..self.random.random_range(1..6) {
+            if !self.upstream.publish(self.next) {
+                self.gone.insert(self.next);
+            }
+            self.next += 1;
+        }
+    }
+
+    /// The intake reads what has come.
+    fn read(&mut self) {
+        if !self.upstream.is_linked() && self.random.random_bool(0.5) {
+            self.link();
+        }
+        let count = self.random.random_range(1..8);
+        let again = self.intake.read(count, &mut self.upstream, &mut self.bench);
+        self.again.extend(again);
+    }
+
+    fn unlink(&mut self) {
+        self.upstream.cut(&mut self.random);
+        self.intake.disconnected(&mut self.bench);
+    }
+
+    fn link(&mut self) {
+        self.unlink();
+        self.intake.connect(&mut self.upstream, &mut self.bench);
+    }
+
+    fn lose_session(&mut self) {
+        let lost = self.upstream.lose(&mut self.random);
+        self.intake.disconnected(&mut self.bench);
+        self.miss(lost);
+    }
+
+    /// The broker is set back in time. Where all messages are alike, nobody could tell.
+    fn restore_session(&mut self) {
+        if self.alike {
+            return;
+        }
+        if let Some(lost) = self.upstream.restore(&mut self.random) {
+            self.intake.set_back = true;
+            // What was lost with a later session comes behind what came on it.
+            self.disordered = true;
+            self.intake.disconnected(&mut self.bench);
+            self.gone.retain(|value| !self.upstream.holds(*value));
+            self.miss(lost);
+        }
+    }
+
+    /// Notes which of these nobody has any more.
+    fn miss(&mut self, values: impl IntoIterator<Item = u32>) {
+        let (upstream, intake, safe) = (&self.upstream, &self.intake, &self.safe);
+        let kept = |it: &u32| upstream.holds(*it) || intake.holds(*it) || safe.contains(it);
+        self.gone.extend(values.into_iter().filter(|it| !kept(it)));
+    }
+
+    /// The output takes publications, in the order they came.
+    fn take_in(&mut self) {
+        let count = self.random.random_range(1..3);
+        let new = self.bench.came.iter().filter(|it| !self.taken.contains(&it.number));
+        for it in new.take(count).cloned().collect::<Vec<_>>() {
+            self.output.take(&it.message);
+            self.taken.push(it.number);
+        }
+    }
+
+    /// The output answers one that it took; in any order.
+    fn answer(&mut self) {
+        if self.taken.is_empty() {
+            return self.take_in();
+        }
+        let number = self.taken.swap_remove(self.random.random_range(0..self.taken.len()));
+        self.bench.answer(number, Answer::Taken);
+    }
+
+    fn refuse(&mut self) {
+        let new = |it: &&Publication| !self.taken.contains(&it.number);
+        // A dead letter that is refused as too large no longer says whose it is.
+        let batch = |it: &&Publication| it.message.topic.as_str() == "gateway/batches";
+        let first = self.bench.came.iter().filter(batch).find(new);
+        if let Some(number) = first.map(|it| it.number).filter(|_| self.refusals) {
+            self.disordered = true;
+            let code = [0x97, 0x95, 0x80][self.random.random_range(0..3)];
+            self.bench.answer(number, Answer::Refused(NotTaken::new(code, &[])));
+        }
+    }
+
+    fn cut(&mut self) {
+        self.taken.clear();
+        self.bench.disconnect();
+    }
+
+    fn connect(&mut self) {
+        self.cut();
+        let small = self.refusals && self.random.random_bool(0.3);
+        // A batch that was parted on one connection and crashed has other ids on the next.
+        self.disordered |= small;
+        let in_flight_max = [1, 2, 99][self.random.random_range(0..3)];
+        self.bench.connect(small.then_some(1200), in_flight_max);
+    }
+
+    fn later(&mut self) {
+        let millis = [50, 500, 1500, 20_000][self.random.random_range(0..4)];
+        self.bench.now = self.bench.now.later(Duration::from_millis(millis));
+        if self.random.random_bool(0.1) {
+            // Somebody sets the clock back.
+            let now = self.bench.now.wall.millis();
+            self.bench.now.wall = Timestamp::from_millis(self.random.random_range(0..=now));
+        }
+        self.bench.apply(Event::Deadline);
+        // Once more: what became old in between may be judged then.
+        self.bench.apply(Event::Deadline);
+        let deadline = self.bench.worker.want().deadline;
+        assert!(deadline.is_none_or(|at| at > self.bench.now.instant), "the worker never rests");
+    }
+
+    fn break_disk(&mut self) {
+        let fault = match self.random.random_range(0..4) {
+            0 => Fault::Write(self.random.random_range(0..12)),
+            1 => Fault::Sync(self.random.random_range(0..4)),
+            2 => Fault::Read,
+            _ => Fault::Space(self.random.random_range(0..400_000)),
+        };
+        self.disk.break_with(fault);
+    }
+
+    /// The process is killed, and the power fails with it.
+    fn crash(&mut self) {
+        self.observe();
+        self.unlink();
+        self.crashes += 1;
+        self.taken.clear();
+        self.disk.unplug();
+        let now = self.bench.now.later(Duration::from_secs(1));
+        self.bench = Bench::new(|_| {});
+        self.disk.crash(&mut self.random);
+        self.bench = start(&self.disk, now, self.crashes);
+        let fresh = Intake::new(self.upstream.window, self.alike);
+        let killed = std::mem::replace(&mut self.intake, fresh);
+        self.seen.add(killed.seen);
+        self.miss(killed.held.into_values());
+    }
+
+    fn observe(&mut self) {
+        self.safe.extend(self.intake.observe(&self.bench, &self.output));
+    }
+
+    /// What has settled is acknowledged to the sensors' broker: soon, or later than other things.
+    fn settle(&mut self) {
+        self.observe();
+        if self.upstream.is_linked() && self.random.random_bool(0.7) {
+            self.intake.acknowledge(&self.safe, &mut self.upstream, &mut self.bench);
+        }
+        if self.random.random_bool(0.5) {
+            self.upstream.hear(self.random.random_range(1..6));
+        }
+    }
+
+    /// Everything works again: everything arrives.
+    pub(super) fn finish(&mut self) {
+        self.disk.heal();
+        for _ in 0..3000 {
+            if self.bench.came.is_empty() || self.random.random_bool(0.02) {
+                self.cut();
+                self.bench.connect(None, 99);
+            }
+            if !self.upstream.is_linked() || self.random.random_bool(0.02) {
+                self.link();
+            }
+            self.read();
+            self.bench.take();
+            self.take_in();
+            self.answer();
+            self.bench.now = self.bench.now.later(Duration::from_millis(300));
+            self.bench.apply(Event::Deadline);
+            self.settle();
+            let balance = self.bench.books.balance();
+            if self.upstream.is_done() && balance.held == 0 && balance.spooled == 0 {
+                break;
+            }
+        }
+        self.judge();
+    }
+
+    /// What it has come to.
+    pub(super) fn seen(&self) -> Seen {
+        let mut seen = self.seen;
+        seen.add(self.intake.seen);
+        seen.gone += self.gone.len() as u64;
+        seen
+    }
+
+    fn judge(&self) {
+        let balance = self.bench.books.balance();
+        let missing: Vec<u32> = (0..self.next)
+            .filter(|value| !self.output.has(*value) && !self.gone.contains(value))
+            .collect();
+        assert!(missing.is_empty(), "lost: {missing:?}, {balance:?}");
+        let heard = self.upstream.heard();
+        assert!(heard.iter().all(|value| self.output.has(*value)), "lost and acknowledged");
+        assert!(self.upstream.is_done(), "never acknowledged");
+        // A broker that was set back may not know any more what is held for it.
+        assert!(self.intake.set_back || !self.intake.waits(), "waits for nothing");
+        assert!(self.intake.held.is_empty(), "never settled: {:?}", self.intake.held);
+        if !self.disordered {
+            for values in &self.output.order {
+                assert!(values.is_sorted(), "out of order: {values:?}");
+            }
+        }
+        if self.crashes == 0 && !self.disordered {
+            let mut once = self.output.ids.iter().filter(|(value, _)| !self.again.contains(value));
+            let twice = once.find(|(_, ids)| ids.len() > 1);
+            assert_eq!(twice, None, "repeated under another id without a crash");
+        }
+    }
+}
