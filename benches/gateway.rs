@@ -41,12 +41,16 @@ mod latency;
 mod load;
 #[path = "gateway/memory.rs"]
 mod memory;
+#[path = "gateway/order.rs"]
+mod order;
 #[path = "gateway/process.rs"]
 mod process;
 #[path = "gateway/simulated.rs"]
 mod simulated;
 #[path = "gateway/spool.rs"]
 mod spool;
+#[path = "gateway/steady.rs"]
+mod steady;
 #[path = "gateway/subject.rs"]
 mod subject;
 #[path = "gateway/throughput.rs"]
@@ -62,7 +66,7 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 9] = [
+const SECTIONS: [(&str, Section); 10] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
@@ -71,6 +75,7 @@ const SECTIONS: [(&str, Section); 9] = [
     ("simulated", simulated::measure),
     ("spool-appends", spool::appends),
     ("spool-outage", spool::outage),
+    ("spool-under-load", steady::measure),
     ("spool-away", away::measure),
 ];
 

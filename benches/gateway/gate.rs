@@ -1,5 +1,5 @@
-//! A way to a broker that can be closed: who connects is hung up at once, as by a load balancer with
-//! nothing behind it. The broker, and who else is with it, live on.
+//! A way to a broker that can be closed: nobody listens there, or who connects is hung up at once,
+//! as by a load balancer with nothing behind it. The broker, and who else is with it, live on.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -17,6 +17,8 @@ pub(crate) enum Way {
     Open,
     /// Is taken, and hung up.
     HungUp,
+    /// Is refused.
+    Refused,
     /// Nothing any more.
     Gone,
 }
@@ -77,6 +79,7 @@ impl Keeper {
             }
             match way {
                 Way::Gone => return,
+                Way::Refused => self.listener = None,
                 Way::HungUp => drop(self.taken()),
                 Way::Open => self.lead(),
             }

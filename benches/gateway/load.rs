@@ -29,6 +29,10 @@ const IN_FLIGHT: u64 = 1000;
 /// its share of the machine, so it is kept cheap.
 const NAP: Duration = Duration::from_millis(1);
 
+/// What has brought nothing for so long brings no more; how long that is waited for.
+const QUIET: Duration = Duration::from_millis(300);
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// How long the broker may take for the last acknowledgements.
 const ACKS_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -51,6 +55,16 @@ impl Flow {
     /// Readings that have come out.
     pub(crate) fn got(&self) -> u64 {
         self.got.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing more comes out.
+    pub(crate) fn until_quiet(&self) {
+        let mut last = None;
+        until(QUIET_WAIT_MAX, || {
+            thread::sleep(QUIET);
+            let got = Some(self.got());
+            std::mem::replace(&mut last, got) == got
+        });
     }
 }
 
@@ -186,8 +200,10 @@ impl Template {
     fn new(qos: u8) -> Self {
         let payload = r#"{"sensorId":"TEMP_00000","value":50.000,"timestamp":1732250000123}"#;
         let packet = wire::publish("sensors/TEMP_00000/reading", qos, 1, payload.as_bytes());
-        let text = String::from_utf8_lossy(&packet).into_owned();
-        let after = |what: &str| text.rfind(what).unwrap() + what.len();
+        let after = |what: &str| {
+            let mut windows = packet.windows(what.len());
+            windows.rposition(|it| it == what.as_bytes()).unwrap() + what.len()
+        };
         let places =
             [after("sensors/TEMP_"), after("\"TEMP_"), after("value\":"), after("timestamp\":")];
         let packet_id = (qos > 0).then(|| after("/reading"));

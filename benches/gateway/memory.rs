@@ -62,8 +62,7 @@ pub(crate) fn stopped_output(figures: &mut Figures) {
         drained.as_secs_f64()
     );
     println!("resident afterwards {:.1} MB", gateway.process.memory() as f64 / 1e6);
-    let (status, balance) = gateway.drain();
-    println!("{} {balance}", status.map_or("still running;".into(), |it| format!("{it};")));
+    println!("{}", gateway.drained());
     let CountOnly = auditor.finish();
     let bound = gateway.memory_bound();
     println!("the bound it printed: {bound:.1} MB");
