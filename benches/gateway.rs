@@ -33,6 +33,8 @@ mod bare;
 mod broker;
 #[path = "gateway/figures.rs"]
 mod figures;
+#[path = "gateway/filled.rs"]
+mod filled;
 #[path = "gateway/gate.rs"]
 mod gate;
 #[path = "gateway/latency.rs"]
@@ -66,7 +68,7 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 10] = [
+const SECTIONS: [(&str, Section); 11] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
@@ -76,6 +78,7 @@ const SECTIONS: [(&str, Section); 10] = [
     ("spool-appends", spool::appends),
     ("spool-outage", spool::outage),
     ("spool-under-load", steady::measure),
+    ("spool-filled", filled::measure),
     ("spool-away", away::measure),
 ];
 

@@ -137,7 +137,7 @@ fn stream(subject: Subject, qos: u8) -> (f64, Spread) {
     let flow = Arc::new(Flow::default());
     let (port, pace) = (broker.port, Pace::Rate(RATE));
     let start = Instant::now() + Duration::from_millis(500);
-    let load = Load { port, qos, pace, readings: READINGS, start };
+    let load = Load { port, qos, pace, readings: READINGS, padding: 0, start };
     let mut running = subject.start(&broker, qos, &flow, Lateness { load, ms: Vec::new() });
     thread::sleep(start.saturating_duration_since(Instant::now() + Duration::from_millis(50)));
     let before = running.process.cpu();

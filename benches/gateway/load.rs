@@ -90,6 +90,8 @@ pub(crate) struct Load {
     pub(crate) pace: Pace,
     /// How many in all.
     pub(crate) readings: u64,
+    /// Bytes that a reading is longer than usual.
+    pub(crate) padding: usize,
     /// When the first reading is due.
     pub(crate) start: Instant,
 }
@@ -130,7 +132,7 @@ fn publish(load: Load, flow: &Flow, index: u64) {
         thread::spawn(move || count_acks(stream, &acked));
     }
     thread::sleep(load.start.saturating_duration_since(Instant::now()));
-    let mut template = Template::new(load.qos);
+    let mut template = Template::new(load.qos, load.padding);
     let (mut number, mut mine, mut out) = (index, 0, Vec::new());
     while number < load.readings && !flow.stop.load(Ordering::Acquire) {
         let in_flight = if load.qos > 0 { mine - acked.load(Ordering::Acquire) } else { 0 };
@@ -197,8 +199,13 @@ struct Template {
 }
 
 impl Template {
-    fn new(qos: u8) -> Self {
-        let payload = r#"{"sensorId":"TEMP_00000","value":50.000,"timestamp":1732250000123}"#;
+    fn new(qos: u8, padding: usize) -> Self {
+        let reading = r#"{"sensorId":"TEMP_00000","value":50.000,"timestamp":1732250000123"#;
+        let payload = match padding {
+            0 => format!("{reading}}}"),
+            // A field that the gateway does not know is kept.
+            _ => format!("{reading},\"trace\":\"{:~>padding$}\"}}", ""),
+        };
         let packet = wire::publish("sensors/TEMP_00000/reading", qos, 1, payload.as_bytes());
         let after = |what: &str| {
             let mut windows = packet.windows(what.len());

@@ -30,7 +30,8 @@ pub(crate) fn stopped_output(figures: &mut Figures) {
     let mut gateway = Gateway::start(&format!("{config}[output.broker]\n{}\n", output.url()));
     broker.until_subscribed(READINGS);
     let publish = |readings, start| {
-        let load = Load { port: broker.port, qos: 1, pace: Pace::Flood, readings, start };
+        let load =
+            Load { port: broker.port, qos: 1, pace: Pace::Flood, readings, padding: 0, start };
         Publishers::start(load, &flow)
     };
     publish(BEFORE, Instant::now()).join();

@@ -72,7 +72,8 @@ pub(crate) fn outage(figures: &mut Figures) {
     broker.until_subscribed(READINGS);
     output.process.signal("STOP");
     let start = Instant::now();
-    let load = Load { port: broker.port, qos: 1, pace: Pace::Flood, readings: AWAY, start };
+    let load =
+        Load { port: broker.port, qos: 1, pace: Pace::Flood, readings: AWAY, padding: 0, start };
     Publishers::start(load, &flow).join();
     let taken = until_quiet(&gateway) - start;
     let before = flow.got();

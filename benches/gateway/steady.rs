@@ -52,7 +52,7 @@ pub(crate) fn measure(figures: &mut Figures) {
     let mut gateway = Gateway::start(&spooling(&broker, &gate.url(), disk.path()));
     broker.until_subscribed(READINGS);
     let (port, pace, start) = (broker.port, Pace::Rate(RATE), Instant::now());
-    let load = Load { port, qos: 1, pace, readings: u64::MAX, start };
+    let load = Load { port, qos: 1, pace, readings: u64::MAX, padding: 0, start };
     let publishers = Publishers::start(load, &flow);
     thread::sleep(BEFORE);
     assert!(flow.got() > 0, "the first batches");

@@ -25,7 +25,7 @@ pub(crate) const READINGS: &str = "sensors/+/reading";
 const GAUGE: u64 = 2000;
 
 /// Between two looks at a gateway's metrics, and how long they are looked at.
-const NAP: Duration = Duration::from_millis(5);
+pub(crate) const NAP: Duration = Duration::from_millis(5);
 const ZERO_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// A subject.
@@ -123,7 +123,7 @@ fn start_mosquitto_sub(broker: &Mosquitto, qos: u8, flow: &Arc<Flow>) -> Process
     let pid = process.child.id();
     let (before, mut after) = (bytes_written(pid).unwrap(), 0);
     let (pace, start) = (Pace::Flood, Instant::now());
-    let load = Load { port: broker.port, qos, pace, readings: GAUGE, start };
+    let load = Load { port: broker.port, qos, pace, readings: GAUGE, padding: 0, start };
     Publishers::start(load, &Arc::default()).join();
     let quiet = until(Duration::from_secs(5), || {
         let last = std::mem::replace(&mut after, bytes_written(pid).unwrap());
