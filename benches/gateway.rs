@@ -1,7 +1,7 @@
 //! What the gateway reaches and costs, beside baselines measured in the same run.
 //!
 //! ```text
-//! cargo bench --bench gateway                 # everything, three to five minutes
+//! cargo bench --bench gateway                 # everything, four to six minutes
 //! cargo bench --bench gateway -- throughput   # the sections whose name contains this
 //! ```
 //!
@@ -25,24 +25,34 @@
 
 #[path = "gateway/audit.rs"]
 mod audit;
+#[path = "gateway/away.rs"]
+mod away;
 #[path = "gateway/bare.rs"]
 mod bare;
 #[path = "gateway/broker.rs"]
 mod broker;
 #[path = "gateway/figures.rs"]
 mod figures;
+#[path = "gateway/filled.rs"]
+mod filled;
+#[path = "gateway/gate.rs"]
+mod gate;
 #[path = "gateway/latency.rs"]
 mod latency;
 #[path = "gateway/load.rs"]
 mod load;
 #[path = "gateway/memory.rs"]
 mod memory;
+#[path = "gateway/order.rs"]
+mod order;
 #[path = "gateway/process.rs"]
 mod process;
 #[path = "gateway/simulated.rs"]
 mod simulated;
 #[path = "gateway/spool.rs"]
 mod spool;
+#[path = "gateway/steady.rs"]
+mod steady;
 #[path = "gateway/subject.rs"]
 mod subject;
 #[path = "gateway/throughput.rs"]
@@ -58,7 +68,7 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 8] = [
+const SECTIONS: [(&str, Section); 11] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
@@ -67,6 +77,9 @@ const SECTIONS: [(&str, Section); 8] = [
     ("simulated", simulated::measure),
     ("spool-appends", spool::appends),
     ("spool-outage", spool::outage),
+    ("spool-under-load", steady::measure),
+    ("spool-filled", filled::measure),
+    ("spool-away", away::measure),
 ];
 
 fn main() {

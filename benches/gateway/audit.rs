@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::load::Flow;
+use crate::load::{FIRST_VALUE, Flow, SENSORS};
 use crate::wire;
 
 /// The topic of the batches.
@@ -86,6 +86,14 @@ pub(crate) struct Record<'a> {
     pub(crate) value: f64,
     /// Its timestamp, without quotes.
     pub(crate) timestamp: &'a str,
+}
+
+impl Record<'_> {
+    /// Its number, if it is a publisher's.
+    pub(crate) fn number(&self) -> u64 {
+        let thousandths = (self.value * 1000.0).round() as u64;
+        (thousandths - FIRST_VALUE) * SENSORS + self.sensor
+    }
 }
 
 /// The records of a batch.

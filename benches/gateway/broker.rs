@@ -3,13 +3,16 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::process::{Process, until};
 
 const ATTEMPTS: usize = 10;
+
+/// How long it may take to start, or to end.
+const START_MAX: Duration = Duration::from_secs(5);
 
 /// A running broker.
 pub(crate) struct Mosquitto {
@@ -29,6 +32,19 @@ impl Mosquitto {
         Self { process, port, folder }
     }
 
+    /// Ends it: nobody listens there, and what it held is gone.
+    pub(crate) fn end(&mut self) {
+        self.process.signal("TERM");
+        assert!(until(START_MAX, || self.process.ended().is_some()), "mosquitto ends");
+    }
+
+    /// Starts it once more where it was; since when it listens.
+    pub(crate) fn again(&mut self) -> Instant {
+        self.process = launch(&self.folder);
+        assert!(listens(&mut self.process, self.port), "mosquitto starts");
+        Instant::now()
+    }
+
     /// The setting that names it.
     pub(crate) fn url(&self) -> String {
         format!("url = \"mqtt://127.0.0.1:{}\"", self.port)
@@ -46,23 +62,28 @@ fn spawn(folder: &TempDir) -> Option<(Process, u16)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let config = folder.path().join("mosquitto.conf");
     let text = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n\
          max_queued_messages 0\nmax_inflight_messages 1000\n\
          log_dest stderr\nlog_type error\nlog_type subscribe\n"
     );
-    fs::write(&config, text).unwrap();
-    let log = File::create(folder.path().join("log")).unwrap();
-    let mut process = Process::start(
-        Command::new(program()).arg("-c").arg(config).stdout(Stdio::null()).stderr(log),
-    );
-    let listens = until(Duration::from_secs(5), || {
-        process.ended().is_some() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-    });
+    fs::write(folder.path().join("mosquitto.conf"), text).unwrap();
+    let mut process = launch(folder);
     // If another process has taken the port, ours has ended, or is about to.
-    (listens && !until(Duration::from_millis(20), || process.ended().is_some()))
+    (listens(&mut process, port) && !until(Duration::from_millis(20), || process.ended().is_some()))
         .then_some((process, port))
+}
+
+fn launch(folder: &TempDir) -> Process {
+    let [config, log] = ["mosquitto.conf", "log"].map(|name| folder.path().join(name));
+    let log = File::create(log).unwrap();
+    Process::start(Command::new(program()).arg("-c").arg(config).stdout(Stdio::null()).stderr(log))
+}
+
+fn listens(process: &mut Process, port: u16) -> bool {
+    until(START_MAX, || {
+        process.ended().is_some() || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    })
 }
 
 fn program() -> &'static str {

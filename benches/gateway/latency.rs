@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::audit::{Audit, Auditor, records};
 use crate::broker::Mosquitto;
 use crate::figures::{Figures, Spread, Target};
-use crate::load::{FIRST_VALUE, Flow, Load, Pace, Publishers, SENSORS};
+use crate::load::{Flow, Load, Pace, Publishers};
 use crate::process::{until, until_calm};
 use crate::subject::{Gateway, Subject};
 
@@ -78,9 +78,7 @@ struct Lateness {
 impl Audit for Lateness {
     fn batch(&mut self, payload: &str, now: Instant) {
         for record in records(payload) {
-            let thousandths = (record.value * 1000.0).round() as u64;
-            let number = (thousandths - FIRST_VALUE) * SENSORS + record.sensor;
-            let late = now.saturating_duration_since(self.load.due(number));
+            let late = now.saturating_duration_since(self.load.due(record.number()));
             self.ms.push(late.as_secs_f64() * 1e3);
         }
     }
@@ -139,7 +137,7 @@ fn stream(subject: Subject, qos: u8) -> (f64, Spread) {
     let flow = Arc::new(Flow::default());
     let (port, pace) = (broker.port, Pace::Rate(RATE));
     let start = Instant::now() + Duration::from_millis(500);
-    let load = Load { port, qos, pace, readings: READINGS, start };
+    let load = Load { port, qos, pace, readings: READINGS, padding: 0, start };
     let mut running = subject.start(&broker, qos, &flow, Lateness { load, ms: Vec::new() });
     thread::sleep(start.saturating_duration_since(Instant::now() + Duration::from_millis(50)));
     let before = running.process.cpu();

@@ -29,6 +29,10 @@ const IN_FLIGHT: u64 = 1000;
 /// its share of the machine, so it is kept cheap.
 const NAP: Duration = Duration::from_millis(1);
 
+/// What has brought nothing for so long brings no more; how long that is waited for.
+const QUIET: Duration = Duration::from_millis(300);
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// How long the broker may take for the last acknowledgements.
 const ACKS_WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -51,6 +55,16 @@ impl Flow {
     /// Readings that have come out.
     pub(crate) fn got(&self) -> u64 {
         self.got.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing more comes out.
+    pub(crate) fn until_quiet(&self) {
+        let mut last = None;
+        until(QUIET_WAIT_MAX, || {
+            thread::sleep(QUIET);
+            let got = Some(self.got());
+            std::mem::replace(&mut last, got) == got
+        });
     }
 }
 
@@ -76,6 +90,8 @@ pub(crate) struct Load {
     pub(crate) pace: Pace,
     /// How many in all.
     pub(crate) readings: u64,
+    /// Bytes that a reading is longer than usual.
+    pub(crate) padding: usize,
     /// When the first reading is due.
     pub(crate) start: Instant,
 }
@@ -116,7 +132,7 @@ fn publish(load: Load, flow: &Flow, index: u64) {
         thread::spawn(move || count_acks(stream, &acked));
     }
     thread::sleep(load.start.saturating_duration_since(Instant::now()));
-    let mut template = Template::new(load.qos);
+    let mut template = Template::new(load.qos, load.padding);
     let (mut number, mut mine, mut out) = (index, 0, Vec::new());
     while number < load.readings && !flow.stop.load(Ordering::Acquire) {
         let in_flight = if load.qos > 0 { mine - acked.load(Ordering::Acquire) } else { 0 };
@@ -183,11 +199,18 @@ struct Template {
 }
 
 impl Template {
-    fn new(qos: u8) -> Self {
-        let payload = r#"{"sensorId":"TEMP_00000","value":50.000,"timestamp":1732250000123}"#;
+    fn new(qos: u8, padding: usize) -> Self {
+        let reading = r#"{"sensorId":"TEMP_00000","value":50.000,"timestamp":1732250000123"#;
+        let payload = match padding {
+            0 => format!("{reading}}}"),
+            // A field that the gateway does not know is kept.
+            _ => format!("{reading},\"trace\":\"{:~>padding$}\"}}", ""),
+        };
         let packet = wire::publish("sensors/TEMP_00000/reading", qos, 1, payload.as_bytes());
-        let text = String::from_utf8_lossy(&packet).into_owned();
-        let after = |what: &str| text.rfind(what).unwrap() + what.len();
+        let after = |what: &str| {
+            let mut windows = packet.windows(what.len());
+            windows.rposition(|it| it == what.as_bytes()).unwrap() + what.len()
+        };
         let places =
             [after("sensors/TEMP_"), after("\"TEMP_"), after("value\":"), after("timestamp\":")];
         let packet_id = (qos > 0).then(|| after("/reading"));

@@ -30,7 +30,8 @@ pub(crate) fn stopped_output(figures: &mut Figures) {
     let mut gateway = Gateway::start(&format!("{config}[output.broker]\n{}\n", output.url()));
     broker.until_subscribed(READINGS);
     let publish = |readings, start| {
-        let load = Load { port: broker.port, qos: 1, pace: Pace::Flood, readings, start };
+        let load =
+            Load { port: broker.port, qos: 1, pace: Pace::Flood, readings, padding: 0, start };
         Publishers::start(load, &flow)
     };
     publish(BEFORE, Instant::now()).join();
@@ -62,8 +63,7 @@ pub(crate) fn stopped_output(figures: &mut Figures) {
         drained.as_secs_f64()
     );
     println!("resident afterwards {:.1} MB", gateway.process.memory() as f64 / 1e6);
-    let (status, balance) = gateway.drain();
-    println!("{} {balance}", status.map_or("still running;".into(), |it| format!("{it};")));
+    println!("{}", gateway.drained());
     let CountOnly = auditor.finish();
     let bound = gateway.memory_bound();
     println!("the bound it printed: {bound:.1} MB");

@@ -13,7 +13,7 @@ use crate::broker::Mosquitto;
 use crate::figures::{Figures, Target};
 use crate::load::{Flow, Load, Pace, Publishers};
 use crate::process::{bytes_written, until, until_calm};
-use crate::subject::{Gateway, READINGS, fleet};
+use crate::subject::{Gateway, READINGS, spooling};
 
 /// Bytes of a batch of 500 readings.
 const BATCH_BYTES: usize = 50_000;
@@ -68,17 +68,12 @@ pub(crate) fn outage(figures: &mut Figures) {
     let output = Mosquitto::start();
     let flow = Arc::new(Flow::default());
     let auditor = Auditor::start(output.port, 1, &flow, CountOnly);
-    let config = fleet(&broker, 1).replace("\"warn\"", "\"info\"");
-    let more = format!(
-        "answer_max = \"1s\"\n[output.broker]\n{}\nkeep_alive = \"2s\"\n[spool]\npath = \"{}\"\n",
-        output.url(),
-        disk.path().display()
-    );
-    let mut gateway = Gateway::start(&(config + &more));
+    let mut gateway = Gateway::start(&spooling(&broker, &output.url(), disk.path()));
     broker.until_subscribed(READINGS);
     output.process.signal("STOP");
     let start = Instant::now();
-    let load = Load { port: broker.port, qos: 1, pace: Pace::Flood, readings: AWAY, start };
+    let load =
+        Load { port: broker.port, qos: 1, pace: Pace::Flood, readings: AWAY, padding: 0, start };
     Publishers::start(load, &flow).join();
     let taken = until_quiet(&gateway) - start;
     let before = flow.got();
@@ -89,14 +84,13 @@ pub(crate) fn outage(figures: &mut Figures) {
     assert!(until(PATIENCE, || flow.got() >= AWAY), "everything");
     let published = back.elapsed();
     let (peak, bound) = (gateway.process.memory_peak() as f64 / 1e6, gateway.memory_bound());
-    let (status, balance) = gateway.drain();
+    let balance = gateway.drained();
     let CountOnly = auditor.finish();
     let rates = [taken, published].map(|time| AWAY as f64 / time.as_secs_f64());
     println!(
-        "{AWAY} readings written in {:.1} s, published in {:.1} s; {} {balance}",
+        "{AWAY} readings written in {:.1} s, published in {:.1} s; {balance}",
         taken.as_secs_f64(),
         published.as_secs_f64(),
-        status.map_or("still running;".into(), |it| format!("{it};")),
     );
     let name = "spool: readings/s taken while the output is away";
     figures.note(name, rates[0], (0, "/s"), Target::None);

@@ -16,12 +16,17 @@ use crate::bare;
 use crate::broker::Mosquitto;
 use crate::load::{Flow, Load, Pace, Publishers};
 use crate::process::{Process, bytes_written, until};
+use crate::wire;
 
 /// What the subjects subscribe to.
 pub(crate) const READINGS: &str = "sensors/+/reading";
 
 /// Readings by which the output of `mosquitto_sub` is gauged.
 const GAUGE: u64 = 2000;
+
+/// Between two looks at a gateway's metrics, and how long they are looked at.
+pub(crate) const NAP: Duration = Duration::from_millis(5);
+const ZERO_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// A subject.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -118,7 +123,7 @@ fn start_mosquitto_sub(broker: &Mosquitto, qos: u8, flow: &Arc<Flow>) -> Process
     let pid = process.child.id();
     let (before, mut after) = (bytes_written(pid).unwrap(), 0);
     let (pace, start) = (Pace::Flood, Instant::now());
-    let load = Load { port: broker.port, qos, pace, readings: GAUGE, start };
+    let load = Load { port: broker.port, qos, pace, readings: GAUGE, padding: 0, start };
     Publishers::start(load, &Arc::default()).join();
     let quiet = until(Duration::from_secs(5), || {
         let last = std::mem::replace(&mut after, bytes_written(pid).unwrap());
@@ -145,6 +150,16 @@ pub(crate) fn fleet(broker: &Mosquitto, qos: u8) -> String {
          [batch]\nrecords_max = 500\nage_max = \"100ms\"\n\
          [output]\ntopic = \"gateway/batches\"\nqos = {qos}\n",
         broker.url()
+    )
+}
+
+/// The same with a spool in `disk`, an output of its own, and metrics. More of `[spool]` may follow.
+pub(crate) fn spooling(broker: &Mosquitto, output: &str, disk: &Path) -> String {
+    format!(
+        "{}answer_max = \"1s\"\n[output.broker]\n{output}\nkeep_alive = \"2s\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n[spool]\npath = \"{}\"\n",
+        fleet(broker, 1).replace("\"warn\"", "\"info\""),
+        disk.display()
     )
 }
 
@@ -176,6 +191,24 @@ impl Gateway {
         number.parse::<f64>().unwrap() * 1.048_576
     }
 
+    /// The value of one of its metrics. Needs `http.listen` and level info.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let log = read(self.folder.path(), "log");
+        let (_, rest) = log.split_once("metrics: http://127.0.0.1:").unwrap();
+        let (port, _) = rest.split_once('/').unwrap();
+        wire::metric(port.parse().unwrap(), name)
+    }
+
+    /// Waits until one of its metrics is 0; when it was.
+    pub(crate) fn until_zero(&self, name: &str) -> Instant {
+        let zero = until(ZERO_WAIT_MAX, || {
+            thread::sleep(NAP);
+            self.metric(name) == 0
+        });
+        assert!(zero, "{name} is 0");
+        Instant::now()
+    }
+
     /// SIGTERM: waits for the end; how it ended, and the balance.
     pub(crate) fn drain(&mut self) -> (Option<ExitStatus>, String) {
         self.process.signal("TERM");
@@ -185,6 +218,13 @@ impl Gateway {
             status.is_some()
         });
         (status, read(self.folder.path(), "balance").trim().to_owned())
+    }
+
+    /// The same, for people.
+    pub(crate) fn drained(&mut self) -> String {
+        let (status, balance) = self.drain();
+        let status = status.map_or("still running".to_owned(), |it| it.to_string());
+        format!("{status}; {balance}")
     }
 }
 

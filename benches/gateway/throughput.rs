@@ -57,7 +57,8 @@ fn sample(subject: Subject, qos: u8, series: &mut Series) {
     let flow = Arc::new(Flow::default());
     let running = subject.start(&broker, qos, &flow, CountOnly);
     let (port, pace, start) = (broker.port, Pace::Window(WINDOW), Instant::now());
-    let publishers = Publishers::start(Load { port, qos, pace, readings: u64::MAX, start }, &flow);
+    let publishers =
+        Publishers::start(Load { port, qos, pace, readings: u64::MAX, padding: 0, start }, &flow);
     thread::sleep(WARM_UP);
     let look = || {
         let usage = Usage::now(&[&running.process, &broker.process]);

@@ -1,4 +1,5 @@
-//! As much MQTT 3.1.1 as sensors and a consumer need, by hand: the load side must be cheap.
+//! As much MQTT 3.1.1 as sensors and a consumer need, and HTTP for one metric, by hand: the load
+//! side must be cheap.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -50,6 +51,17 @@ pub(crate) fn publish(topic: &str, qos: u8, packet_id: u16, payload: &[u8]) -> V
     }
     body.extend_from_slice(payload);
     packet(PUBLISH | qos << 1, &body)
+}
+
+/// The value of a metric that has no labels.
+pub(crate) fn metric(port: u16, name: &str) -> u64 {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok();
+    answer.lines().find_map(value).unwrap() as u64
 }
 
 /// Calls `payload` for each whole PUBLISH of `bytes` and puts the acknowledgement it asks for into
