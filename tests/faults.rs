@@ -44,6 +44,8 @@ struct Trial {
     repeats_max: u64,
     rate: u32,
     with_spool: bool,
+    /// No other client has the gateway's id.
+    alone: bool,
     launch: Launching,
 }
 
@@ -55,6 +57,7 @@ impl Trial {
             repeats_max,
             rate: 5000,
             with_spool: true,
+            alone: true,
             launch: Box::new(Gateway::with_config),
         }
     }
@@ -65,6 +68,10 @@ impl Trial {
 
     fn without_spool(self) -> Self {
         Self { with_spool: false, ..self }
+    }
+
+    fn contested(self) -> Self {
+        Self { alone: false, ..self }
     }
 
     /// The gateway is started so.
@@ -82,8 +89,10 @@ impl Trial {
         let within = LONG + 2 * Duration::from_millis(all * 1000 / u64::from(self.rate));
         let sent = load.join(within);
         assert_eq!(sent.total(), all);
-        let came = collector.within(within, |all_| all_.audit.distinct() >= all);
-        assert!(came, "{} {}", gateway.text(), collector.audit().faults(self.readings));
+        let came = collector.within(within, |it| it.audit.distinct() >= all);
+        assert!(came, "{}{}", gateway.text(), collector.audit().faults(self.readings));
+        let suspects = gateway.said("another client");
+        assert!(!(suspects && self.alone), "{}", gateway.text());
         // What the load had to send again itself is not the gateway's.
         let repeats_max = self.repeats_max + sent.resent;
         scene::fault(&self.name, repeats_max, &mut gateway, || {

@@ -74,8 +74,8 @@ fn drained_or_spooled(gateway: &mut Gateway) {
 fn second_gateway() {
     let repeats_max = 6 * (WINDOW + UNCONFIRMED);
     // Without a spool: what is in the one of who yields waits for its next run.
-    let trial = Trial::new("a second gateway with the same id", 2500, repeats_max).without_spool();
-    trial.run(|stage| {
+    let trial = Trial::new("a second gateway with the same id", 2500, repeats_max);
+    trial.without_spool().contested().run(|stage| {
         stage.wait(300..800);
         let mut newer = begun(Gateway::with_config(&stage.config));
         eventually("one yields", SOON, || !stage.gateway.runs() || !newer.runs());

@@ -110,10 +110,14 @@ impl Intake {
         self.arrived.clear();
     }
 
-    pub(super) fn connect(&mut self, upstream: &mut Upstream, bench: &mut Bench) {
+    /// Connects; `wary`: as if another client might have our session.
+    pub(super) fn connect(&mut self, wary: bool, upstream: &mut Upstream, bench: &mut Bench) {
         let present = upstream.resume();
         self.disconnected(bench);
         self.ledger.connect(present);
+        if wary {
+            self.ledger.beware();
+        }
         if !present {
             self.fresh = 0;
             self.old.extend(self.held.keys());
@@ -134,8 +138,13 @@ impl Intake {
         if !self.offer(bench) {
             return again;
         }
+        let mut silent = true;
         for sent in (0..count).map_while(|_| upstream.read()) {
             again.extend(self.enter(sent, bench));
+            silent = false;
+        }
+        if silent {
+            self.ledger.trust();
         }
         bench.returned.starved(self.ledger.open() >= upstream.window);
         self.offer(bench);
@@ -152,7 +161,10 @@ impl Intake {
         self.fresh += usize::from(!dup);
         self.arrived.push_back((packet_id, value));
         let digest = if self.alike { 7 } else { u64::from(value) };
-        let Entered::New(ordinal) = self.ledger.enter(packet_id, dup, digest) else {
+        let entered = self.ledger.enter(packet_id, dup, digest);
+        let missing = self.ledger.missing().unwrap_or_default();
+        assert!(missing == 0 || self.set_back, "{missing} are missing, and nobody took them");
+        let Entered::New(ordinal) = entered else {
             assert!(self.taken.contains(&value), "{value} is known and was never taken");
             let unheard = self.written.contains(&value);
             let seen = if unheard { &mut self.seen.known } else { &mut self.seen.bound };

@@ -129,7 +129,8 @@ impl World {
 
     fn link(&mut self) {
         self.unlink();
-        self.intake.connect(&mut self.upstream, &mut self.bench);
+        let wary = self.random.random_bool(0.3);
+        self.intake.connect(wary, &mut self.upstream, &mut self.bench);
     }
 
     fn lose_session(&mut self) {
