@@ -102,6 +102,16 @@ fn assert_letter(letter: &Value, payload: &[u8], reason: &str) {
     }
 }
 
+/// The bad reading with this number.
+fn spoilt(n: u64) -> Vec<u8> {
+    match n % 4 {
+        0 => vec![b'7'; (64 << 10) + 1],
+        1 => format!("{{\"n\":{n}, oops").into_bytes(),
+        2 => Vec::new(),
+        _ => b"\xff\xfe\x00binary".to_vec(),
+    }
+}
+
 #[test]
 fn one_bad_reading_in_ten_through_a_real_broker() {
     let mosquitto = Mosquitto::start(NO_DROP);
@@ -110,19 +120,26 @@ fn one_bad_reading_in_ten_through_a_real_broker() {
     let good = Publisher::to(mosquitto.port()).sensors(9).readings(500).name("good").start();
     let bad = Publisher::to(mosquitto.port()).sensors(1).readings(500).name("bad");
     let bad = bad.topic(|_, _| TOPIC.to_owned());
-    let bad = bad.payload(|_, n| format!("{{\"n\":{n}, oops").into_bytes()).start();
+    let bad = bad.payload(|_, n| spoilt(n)).start();
     assert_eq!((good.join(SOON).total(), bad.join(SOON).total()), (4500, 500));
     collector.wait_readings(4500, SOON);
     collector.wait_until("the dead letters", SOON, |all| all.dead_letters.len() == 500);
-    let name = "one reading in ten is rubbish";
+    let name = "one in ten is malformed, empty, oversize or not UTF-8";
     let balance = fault(name, 0, &mut gateway, || collector.audit().judge_load(9, 500));
     let expected =
         Balance { received: 5000, delivered: 4500, dead_lettered: 500, ..Balance::default() };
     assert_eq!(balance, expected);
-    let numbers: Vec<String> =
-        collector.dead_letters().iter().map(|it| it.json()["payload"].to_string()).collect();
-    let expected: Vec<String> = (1..=500).map(|n| format!("\"{{\\\"n\\\":{n}, oops\"")).collect();
-    assert_eq!(numbers, expected, "dead letters of one sensor keep their order too");
+    let letters = collector.dead_letters();
+    let reasons: Vec<String> =
+        letters.iter().map(|it| it.json()["reason"].as_str().unwrap().to_owned()).collect();
+    let expected: Vec<&str> =
+        (1..=500).map(|n| ["oversize", "malformed", "empty", "malformed"][n % 4]).collect();
+    assert_eq!(reasons, expected, "dead letters of one sensor keep their order too");
+    let numbers = letters.iter().filter_map(|it| it.json()["payload"].as_str().map(str::to_owned));
+    let numbers: Vec<String> = numbers.filter(|it| it.contains("oops")).collect();
+    let expected: Vec<String> =
+        (1..=500).step_by(4).map(|n| format!("{{\"n\":{n}, oops")).collect();
+    assert_eq!(numbers, expected);
 }
 
 #[test]
@@ -189,7 +206,8 @@ fn a_topic_that_is_not_utf8_makes_a_dead_letter_and_the_rest_flows_on() {
     assert_eq!(letter["reason"], "topic", "{letter}");
     input.publish_all(readings(5, 11..=20, 1));
     wait_readings(&sink, 100, SOON);
-    let balance = drained(&mut gateway);
+    let name = "a topic that is not UTF-8";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 20));
     assert_eq!((balance.delivered, balance.dead_lettered), (100, 1));
     assert_eq!(gateway.count("connection lost"), 0, "{}", gateway.text());
 }

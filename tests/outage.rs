@@ -9,6 +9,7 @@ use crate::scene::{
 };
 use crate::support::broker::{Broker, Kind, Limits};
 use crate::support::client::{Audit, Collector, Options, Publisher, Session};
+use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy, Way};
 use crate::support::{SOON, eventually, seed};
@@ -234,12 +235,14 @@ fn a_batch_that_was_taken_before_a_cut_is_repeated_with_the_same_id() {
     assert_eq!(violations(&input), NONE);
 }
 
-#[test]
-fn a_refused_batch_is_published_again_once_the_broker_takes_it() {
+/// The broker refuses two batches for each of three reasons.
+fn refused(window_batches: u16) -> (Gateway, Collector, [Broker; 2]) {
     let (input, sink) = (Broker::start(), Broker::start());
     let collector = Collector::start(sink.port());
-    let mut gateway =
-        subscribed(&fleet(&input.url(), &[&output(&sink.url()), "batch.records_max = 10"]));
+    let window = format!("output.window_batches = {window_batches}");
+    let more = [output(&sink.url()), window];
+    let own = [more[0].as_str(), &more[1], "batch.records_max = 10"];
+    let gateway = subscribed(&fleet(&input.url(), &own));
     input.publish_all(readings(5, 1..=2, 1));
     collector.wait_readings(10, SOON);
     for reason in [0x97, 0x87, 0x80] {
@@ -249,10 +252,25 @@ fn a_refused_batch_is_published_again_once_the_broker_takes_it() {
     collector.wait_readings(500, LONG);
     gateway.wait_for_line("refused", SOON);
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 500);
+    (gateway, collector, [input, sink])
+}
+
+#[test]
+fn a_refused_batch_is_published_again_once_the_broker_takes_it() {
+    let (mut gateway, collector, _brokers) = refused(16);
     assert_eq!(drained(&mut gateway).delivered, 500);
     let verdict = collector.audit().judge_load(5, 100);
+    // The broker took what was published behind it.
     report(&format!("six refusals: {verdict:?}"));
     assert_eq!((verdict.lost, verdict.duplicated, verdict.strange), (0, 0, 0));
+}
+
+#[test]
+fn refusals_do_not_change_the_order_where_one_batch_is_published_at_a_time() {
+    let (mut gateway, collector, _brokers) = refused(1);
+    let name = "output broker refuses 6 batches, one in flight";
+    let balance = fault(name, 0, &mut gateway, || collector.audit().judge_load(5, 100));
+    assert_eq!(balance.delivered, 500);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The spool: whatever plug is pulled, what was acknowledged to a sensor arrives.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -10,6 +10,7 @@ use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::client::{Collector, Publisher};
 use crate::support::gateway::Gateway;
+use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Proxy, Way};
 
@@ -167,7 +168,17 @@ fn a_spool_that_cannot_be_used_is_named_with_the_remedy() {
     let foreign = disk.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("spool.redb"), "something else entirely\n".repeat(1000)).unwrap();
-    for (folder, says) in [(&file, "not a folder"), (&foreign, "spool.redb")] {
+    let newer = disk.path().join("newer");
+    drained(&mut subscribed(&config(&newer)));
+    raise_format(&newer.join("spool.redb"));
+    // No one may write there, not even root.
+    let forbidden = PathBuf::from("/proc/sluicegate");
+    for (folder, says) in [
+        (&file, "not a folder"),
+        (&foreign, "spool.redb"),
+        (&newer, "run the newer version, or set another spool.path"),
+        (&forbidden, "/proc/sluicegate"),
+    ] {
         let mut gateway = Gateway::start(&config(folder));
         assert_eq!(gateway.wait_exit(SOON), 74, "{}", gateway.text());
         assert!(gateway.said(says), "{}", gateway.text());
@@ -177,6 +188,41 @@ fn a_spool_that_cannot_be_used_is_named_with_the_remedy() {
     let mut second = Gateway::start(&config(&used));
     assert_eq!(second.wait_exit(SOON), 74, "{}", second.text());
     drained(&mut first);
+}
+
+/// Makes a spool one of a later version's.
+fn raise_format(file: &Path) {
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    let spool = redb::Database::open(file).unwrap();
+    let change = spool.begin_write().unwrap();
+    change.open_table(meta).unwrap().insert("format", 1000).unwrap();
+    change.commit().unwrap();
+}
+
+/// Each read of its disk takes 0.3 s.
+#[test]
+fn a_spool_that_takes_long_to_check_is_said_and_a_start_can_be_stopped() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
+    let mut gateway = subscribed(&config);
+    sink.go_away();
+    input.publish_all(readings(5, 1..=100, 1));
+    wait_acknowledged(&input, 500);
+    gateway.signal("KILL");
+    gateway.wait_exit(SOON);
+    let slow = Gateway::with_faulty_calls(&config, "inject=pread64:delay_enter=300ms");
+    let mut slow = slow.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    slow.wait_for_line("checking what the spool holds: nothing flows before", SOON);
+    let reason = Http::of(&slow).wait_health("starting", SOON);
+    assert_eq!(reason, "what the spool holds is being checked");
+    assert!(!slow.said("connected"), "{}", slow.text());
+    slow.signal("TERM");
+    assert_eq!(slow.wait_exit(SOON), 0, "{}", slow.text());
+    sink.come_back();
+    let mut gateway = subscribed(&config);
+    gateway.wait_for_line("the spool is empty", SOON);
+    assert_eq!(drained(&mut gateway).delivered, 500);
+    audit(&sink).assert_exactly(5, 100);
 }
 
 #[test]

@@ -15,13 +15,13 @@ use tokio::time::{Instant, interval, sleep_until};
 
 use self::books::Books;
 use self::embedded::{Embedded, embed};
+use self::opening::Opened;
 use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
 use self::status::{Health, LOOK_EVERY, Monitor};
 use self::store::Store;
 use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
-use crate::clock::Now;
 use crate::limits::CLOSE_MAX;
 use crate::metrics::Balance;
 use crate::mqtt;
@@ -30,14 +30,14 @@ use crate::pace::Pace;
 use crate::phase::{Lead, Phase};
 use crate::queue::Post;
 use crate::sink::mqtt::MqttSink;
-use crate::spool::{self, Spool};
-use crate::{clock, phase, sink};
+use crate::{clock, phase, sink, spool};
 
 pub mod books;
 mod embedded;
 pub mod flight;
 pub mod gauges;
 pub mod label;
+mod opening;
 pub mod outbox;
 pub mod parts;
 pub mod patience;
@@ -153,7 +153,12 @@ impl Pipeline {
 
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
     pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
-        let mut running = match self.start() {
+        let store = match opening::open(&self.plan, &self.books, &mut stops).await {
+            Ok(Opened::Store(store)) => store,
+            Ok(Opened::Stopped) => return self.report(None),
+            Err(error) => return self.report(Some(error)),
+        };
+        let mut running = match self.start(store) {
             Ok(running) => running,
             Err(error) => return self.report(Some(error)),
         };
@@ -182,15 +187,14 @@ impl Pipeline {
         Report { balance: self.books.balance(), lost, difference, error }
     }
 
-    fn start(&self) -> Result<Running, Error> {
+    fn start(&self, store: Option<Box<Store>>) -> Result<Running, Error> {
         let (lead, watch) = phase::start();
         let queue = &self.books.queue;
         // Inlets exist before the worker does: it would take their absence for the end.
         let sources = self.start_sources(&watch);
         let now = clock::now();
-        let store = self.open_store(now)?;
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
-        let worker = Worker::new(plan, books, store, (now, rand::random()));
+        let worker = Worker::new(plan, books, store.map(|it| *it), (now, rand::random()));
         let outlet = queue.outlet();
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let mut clients = Tasks::default();
@@ -211,21 +215,6 @@ impl Pipeline {
         let books = Arc::clone(&self.books);
         Ok(Running { books, post: queue.post(), lead, worker, sources, clients })
     }
-
-    /// Opens the spool, if there is to be one.
-    fn open_store(&self, now: Now) -> Result<Option<Store>, Error> {
-        let settings = &self.plan.spool;
-        let Some(folder) = &settings.path else { return Ok(None) };
-        let (spool, set_aside) = Spool::open(folder, settings.bytes_max, now.wall)?;
-        if let Some(aside) = set_aside {
-            self.books.metrics.spool_failures.one();
-            tracing::error!(
-                aside = %aside.display(),
-                "the spool was damaged and has been set aside: what it held is not delivered"
-            );
-        }
-        Ok(Some(Store::new(spool, Arc::clone(&self.plan), Arc::clone(&self.books))?))
-    }
 }
 
 impl Running {
@@ -240,50 +229,50 @@ impl Running {
         loop {
             let mut drain = false;
             tokio::select! {
-                           ended = &mut self.worker => {
-                               if matches!(ended, Ok(Ok(Ended::Drained))) {
-                                   let until = deadline.unwrap_or_else(|| (clock::now().instant + grace).into());
-                                   return error.or(self.until_acknowledged(stops, until).await);
-                               }
-                               return error.or(worker_error(ended));
-                           }
-                           Some(()) = stops.recv() => {
-                               if std::mem::replace(&mut asked, true) {
-                                   tracing::warn!("second stop request: letting go of what is not settled");
-                                   self.post.send(sink::Event::Abort);
-                               }
-                               drain = true;
-                           }
-                           ended = self.sources.next(), if sources_left => match ended {
-                               None => {
-                                   sources_left = false;
-                                   if deadline.is_none() {
-                                       tracing::info!("every source has ended: draining");
-                                   }
-                               }
-                               Some(ended) => {
-                                   let failed = ended.map_err(Error::from).and_then(|ended| ended).err();
-                                   drain = failed.is_some();
-                                   error = error.or(failed);
-                               }
-                           },
-                           Some(ended) = self.clients.next() => {
-                               // The watch may end at any time. The sink only ends when it failed for good, which
-                               // the worker is told, or panicked.
-                               if let Err(panicked) = ended {
-                                   error = error.or(Some(panicked.into()));
-                                   self.post.send(sink::Event::Abort);
-                               }
-                           }
-                           () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
-                               tracing::error!(
-                                   grace_seconds = grace.as_secs_f64(),
-                                   "the grace is over: letting go of what is not settled"
-                               );
-                               self.post.send(sink::Event::Abort);
-                               deadline = Some(far());
-                           }
-                           _ = looks.tick() => {
+                ended = &mut self.worker => {
+                    if matches!(ended, Ok(Ok(Ended::Drained))) {
+                        let until = deadline.unwrap_or_else(|| (clock::now().instant + grace).into());
+                        return error.or(self.until_acknowledged(stops, until).await);
+                    }
+                    return error.or(worker_error(ended));
+                }
+                Some(()) = stops.recv() => {
+                    if std::mem::replace(&mut asked, true) {
+                        tracing::warn!("second stop request: letting go of what is not settled");
+                        self.post.send(sink::Event::Abort);
+                    }
+                    drain = true;
+                }
+                ended = self.sources.next(), if sources_left => match ended {
+                    None => {
+                        sources_left = false;
+                        if deadline.is_none() {
+                            tracing::info!("every source has ended: draining");
+                        }
+                    }
+                    Some(ended) => {
+                        let failed = ended.map_err(Error::from).and_then(|ended| ended).err();
+                        drain = failed.is_some();
+                        error = error.or(failed);
+                    }
+                },
+                Some(ended) = self.clients.next() => {
+                    // The watch may end at any time. The sink only ends when it failed for good, which
+                    // the worker is told, or panicked.
+                    if let Err(panicked) = ended {
+                        error = error.or(Some(panicked.into()));
+                        self.post.send(sink::Event::Abort);
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
+                    tracing::error!(
+                        grace_seconds = grace.as_secs_f64(),
+                        "the grace is over: letting go of what is not settled"
+                    );
+                    self.post.send(sink::Event::Abort);
+                    deadline = Some(far());
+                }
+                _ = looks.tick() => {
                     let health =
                         monitor.look(&self.books, deadline.is_some(), clock::now().instant);
                     if health != Health::Starting && looks.period() < LOOK_EVERY {

@@ -75,7 +75,7 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn put_up(&self, status: Status) {
+    pub(super) fn put_up(&self, status: Status) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }
