@@ -26,10 +26,11 @@ impl Backoff {
         self.pause_within(self.longest, rng)
     }
 
-    /// The same, this once with an interval no longer than `longest`.
+    /// The same, with this interval and the next no longer than `longest`.
     pub fn pause_within(&mut self, longest: Duration, rng: &mut impl Rng) -> Duration {
+        let longest = longest.min(self.longest);
         let interval = self.next.min(longest);
-        self.next = (self.next * 2).min(self.longest);
+        self.next = (interval * 2).min(longest);
         interval.mul_f64(rng.random_range(0.5..=1.0))
     }
 
@@ -59,11 +60,12 @@ mod tests {
                 pause <= Duration::from_millis(most) && pause >= Duration::from_millis(most) / 2
             );
         }
-        for most in [20, 35, 50] {
-            let pause = backoff.pause_within(Duration::from_millis(most), &mut rng);
-            let most = Duration::from_millis(most.min(35));
-            assert!(pause <= most && pause >= most / 2, "{pause:?}");
-        }
+        let millis = Duration::from_millis;
+        let within = backoff.pause_within(millis(12), &mut rng);
+        assert!(within >= millis(6) && within <= millis(12), "{within:?}");
+        assert!(backoff.pause(&mut rng) <= millis(12), "nor is the next");
+        assert!(backoff.pause(&mut rng) >= millis(12), "then it doubles again");
+        assert!(backoff.pause_within(millis(99), &mut rng) <= millis(35));
         backoff.reset();
         assert!(backoff.pause(&mut rng) <= Duration::from_millis(10));
     }

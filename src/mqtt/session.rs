@@ -7,7 +7,7 @@
 //!
 //! Two gateways with one client id take the session from each other. With MQTT 5 the broker is to say so,
 //! and the one that is told ends ([`Session::id_in_use`]): the other has the session. MQTT 3.1.1 has no
-//! word for it, and Mosquitto before 2.0.13 does not say it. Then there are two signs:
+//! word for it, and Mosquitto 2.0.11 does not say it. Then there are two signs:
 //! - The connection is hung up without a word, and when we come back, messages are gone from the session
 //!   that we had not acknowledged: somebody else has. Twice, with no good connection in between, ends it,
 //!   too: mostly the one that was there first, which sees it first ([`Session::resumed`]).

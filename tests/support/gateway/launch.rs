@@ -129,6 +129,8 @@ impl Gateway {
 
     /// A run in which strace (its `inject=…`) delays or fails system calls.
     pub(crate) fn with_faulty_calls(config: &str, inject: &str) -> Launch {
+        let runs = Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok();
+        assert!(runs, "this test slows and fails system calls: apt-get install strace");
         let mut command = Command::new("strace");
         // The process keeps its place and its id (-D); only what is injected stops it.
         let calls = inject.split(['=', ':']).nth(1).unwrap();
