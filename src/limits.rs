@@ -75,8 +75,11 @@ pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 pub const ADDRESSES_MAX: usize = 4;
 
 /// While a TCP connection has no answer, another is begun beside it after this long, and so on until
-/// [`CONNECT_MAX`]: so many sockets at most, and a network that heals is noticed as soon.
+/// [`CONNECT_MAX`]: a network that heals is noticed as soon.
 pub const CONNECT_BESIDE: Duration = Duration::from_millis(700);
+
+/// So many are on their way at a time; the oldest is given up for the next.
+pub const BESIDE_MAX: u32 = 4;
 
 /// The longest pause after an attempt that no broker answered: one that comes back is found within a
 /// second.
@@ -112,7 +115,7 @@ pub const WINDOW_SILENCE: Duration = Duration::from_millis(20);
 
 /// How long a client that may share its session with another one acknowledges nothing when nothing new
 /// comes that would tell.
-pub const CAUTION_MAX: Duration = Duration::from_millis(500);
+pub const HOLD_MAX: Duration = Duration::from_millis(500);
 
 /// The smallest window that is noticed: RabbitMQ allows 10 by default, Mosquitto 20. Readings that come
 /// one by one must not look like it.

@@ -161,6 +161,10 @@ fn what_would_grow_without_bound_is_refused() {
     fs::write(&yaml, ALIASES).unwrap();
     let refused = load(&yaml, std::iter::empty(), Files::Unseen).unwrap_err().to_string();
     assert!(refused.contains("line 2") && refused.contains("*name"), "{refused}");
+    let deep = folder.path().join("deep.yaml");
+    fs::write(&deep, "- ".repeat(500_000)).unwrap();
+    let refused = load(&deep, std::iter::empty(), Files::Unseen).unwrap_err().to_string();
+    assert!(refused.contains("line 1 is nested too deeply"), "{refused}");
     let long = folder.path().join("long.toml");
     for bytes in [FILE_BYTES_MAX as u64 + 1, 256 << 20] {
         fs::File::create(&long).unwrap().set_len(bytes).unwrap();

@@ -14,8 +14,8 @@
 //! - A message whose PUBACK was *written before the cut* and lost with it: known and only acknowledged
 //!   again, where that can be told (`unheard`); taken again, where it cannot.
 //!
-//! What is held and does not come again, nobody but another client in our session can have
-//! acknowledged, or the broker has lost it: [`Ledger::missing`].
+//! What is held and does not come again was acknowledged by another client in our session, has expired, or
+//! is lost with what the broker forgot: [`Ledger::missing`]. Of a group, another member may have it.
 //!
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
@@ -63,7 +63,7 @@ pub struct Ledger {
     resuming: bool,
     missing: Option<usize>,
     /// Acknowledges nothing before that is clear.
-    cautious: bool,
+    holding: bool,
     /// Those of QoS 2 among what arrived: answered with PUBREC.
     twofold: HashSet<u16>,
 }
@@ -90,7 +90,7 @@ impl Ledger {
             unheard: Unheard::new(window, remembered),
             resuming: false,
             missing: None,
-            cautious: false,
+            holding: false,
             twofold: HashSet::new(),
         }
     }
@@ -100,7 +100,7 @@ impl Ledger {
         self.unbound.clear();
         self.arrived.clear();
         self.twofold.clear();
-        (self.resuming, self.missing, self.cautious) = (false, None, false);
+        (self.resuming, self.missing, self.holding) = (false, None, false);
         let open = self.entries.iter().filter(|entry| !entry.gone).count();
         if !session_present {
             self.first += self.entries.len() as u64;
@@ -129,18 +129,18 @@ impl Ledger {
 
     /// Acknowledges nothing until [`Self::missing`] is clear: the session may be another client's by now,
     /// and what we acknowledge is missing there.
-    pub fn beware(&mut self) {
-        self.cautious = self.resuming;
+    pub fn hold(&mut self) {
+        self.holding = self.resuming;
     }
 
     /// Whether acknowledgements are held back.
-    pub fn is_cautious(&self) -> bool {
-        self.cautious
+    pub fn is_holding(&self) -> bool {
+        self.holding
     }
 
     /// Holds back nothing any more.
-    pub fn trust(&mut self) {
-        self.cautious = false;
+    pub fn release(&mut self) {
+        self.holding = false;
     }
 
     /// Notes that the message that is entered next under this id has QoS 2.
@@ -155,6 +155,9 @@ impl Ledger {
         }
         if !dup {
             self.unheard.fresh(packet_id);
+        } else if self.resuming && self.is_held_as(digest) {
+            // A broker that counts from 1 on each connection: nothing can be told from its ids.
+            self.judged(0);
         }
         if let Some(ordinal) = self.unbound.remove(&packet_id) {
             self.give_up(ordinal);
@@ -190,7 +193,7 @@ impl Ledger {
     /// Calls `write` with each packet id that can now be acknowledged, in order. Returns how many.
     pub fn acknowledge(&mut self, mut write: impl FnMut(u16, Answer)) -> usize {
         let mut count = 0;
-        while let Some(&ordinal) = self.arrived.front().filter(|_| !self.cautious) {
+        while let Some(&ordinal) = self.arrived.front().filter(|_| !self.holding) {
             let Some(entry) = self.entry(ordinal).filter(|entry| entry.safe) else { break };
             entry.gone = true;
             let (packet_id, digest) = (entry.packet_id, entry.digest);
@@ -246,7 +249,22 @@ impl Ledger {
         }
         self.unbound.remove(&packet_id);
         self.bind(ordinal);
+        if self.resuming && self.unbound.is_empty() {
+            self.judged(0);
+        }
         true
+    }
+
+    /// Whether a message with this digest is held, under whatever id.
+    fn is_held_as(&self, digest: u64) -> bool {
+        let at = |ordinal: &u64| usize::try_from(ordinal - self.first).ok();
+        let held = self.unbound.values().filter_map(at).filter_map(|at| self.entries.get(at));
+        held.into_iter().any(|entry| entry.digest == digest)
+    }
+
+    /// It is clear how much does not come again.
+    fn judged(&mut self, missing: usize) {
+        (self.resuming, self.missing, self.holding) = (false, Some(missing), false);
     }
 
     /// Notes that a message whose acknowledgement was lost must be acknowledged again.
@@ -260,9 +278,8 @@ impl Ledger {
 
     /// New messages come after all that is sent again: the rest does not come any more.
     fn end_of_repeats(&mut self) {
-        if std::mem::take(&mut self.resuming) {
-            self.missing = Some(self.unbound.len());
-            self.cautious = false;
+        if self.resuming {
+            self.judged(self.unbound.len());
         }
         if self.unbound.is_empty() && self.unheard.is_empty() {
             return;

@@ -49,7 +49,7 @@ pub struct Session {
     /// The last one was hung up without a word.
     unsaid: bool,
     /// After so many of them messages were gone, since there was a good one.
-    robbed: u32,
+    suspicions: u32,
     standing: Arc<Standing>,
 }
 
@@ -67,7 +67,7 @@ const HUNG_UP_OFTEN: u32 = 4;
 
 /// Messages were gone after so many of them: that was another client. Once may be a broker that was killed
 /// and remembers less than it said.
-const ROBBED_OFTEN: u32 = 2;
+const SUSPICIONS_MAX: u32 = 2;
 
 impl Session {
     /// For a client with a read buffer of `buffer_bytes`.
@@ -84,7 +84,7 @@ impl Session {
             of_use: false,
             hung_up: 0,
             unsaid: false,
-            robbed: 0,
+            suspicions: 0,
             standing: Arc::new(Standing::new(clock::now().instant)),
         }
     }
@@ -128,7 +128,7 @@ impl Session {
                 Err(error) if error.is_permanent() && self.connected == 0 => return Err(error),
                 Err(error) => {
                     // It was the broker that was away.
-                    self.hung_up = 0;
+                    (self.hung_up, self.suspicions, self.unsaid) = (0, 0, false);
                     self.failed("cannot connect", &error).await;
                 }
             }
@@ -154,7 +154,7 @@ impl Session {
 
     /// Whether messages were gone from the session after the last good connection.
     pub fn is_suspicious(&self) -> bool {
-        self.robbed > 0
+        self.suspicions > 0
     }
 
     /// Of what we held unacknowledged when the session was resumed, so much has not come again. An error
@@ -163,8 +163,8 @@ impl Session {
         if missing == 0 || !self.unsaid {
             return Ok(());
         }
-        self.robbed += 1;
-        if self.robbed >= ROBBED_OFTEN {
+        self.suspicions += 1;
+        if self.suspicions >= SUSPICIONS_MAX {
             return Err(Error::TakenOver);
         }
         tracing::warn!(
@@ -201,7 +201,7 @@ impl Session {
         let soon = lasted.is_some_and(|lasted| lasted < HUNG_UP_SOON);
         self.unsaid = error.is_hang_up();
         if !soon {
-            self.robbed = 0;
+            self.suspicions = 0;
         }
         // With MQTT 5 the broker would have said why; some only close the connection.
         let closed = self.unsaid && self.options.version == Version::V3;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::options::{BrokerUrl, Options, Tls};
 use super::{Error, websocket};
-use crate::limits::{ADDRESSES_MAX, CONNECT_BESIDE};
+use crate::limits::{ADDRESSES_MAX, BESIDE_MAX, CONNECT_BESIDE};
 
 /// A connected byte stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -80,7 +80,9 @@ async fn reach(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
         if untried == 0 && attempts.is_empty() {
             return Err(last);
         }
-        attempts.extend(next.next().map(TcpStream::connect));
+        attempts.extend(
+            next.next().map(|at| timeout(CONNECT_BESIDE * BESIDE_MAX, TcpStream::connect(at))),
+        );
         untried = untried.saturating_sub(1);
         let until = sleep(CONNECT_BESIDE);
         tokio::pin!(until);
@@ -90,8 +92,10 @@ async fn reach(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
                 () = &mut until => break,
             };
             match done {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error.into(),
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error.into(),
+                // Others are on their way.
+                Err(_) => continue,
             }
             if untried > 0 {
                 break;
@@ -151,7 +155,6 @@ mod tests {
     use std::pin::pin;
     use std::time::Duration;
     use tokio::net::TcpSocket;
-    use tokio::time::timeout;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()

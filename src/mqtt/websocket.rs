@@ -16,10 +16,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::client_async;
-use tokio_tungstenite::tungstenite::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder};
 
 use crate::limits::WEBSOCKET_BUFFER_BYTES;
 
@@ -33,9 +33,14 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> io::Result<WebSocket<S>> {
     let uri: Uri = address.parse().map_err(io::Error::other)?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol("mqtt");
-    let (socket, _) = client_async(request, stream)
-        .await
-        .map_err(|error| io::Error::other(format!("no MQTT over WebSocket there: {error}")))?;
+    let (socket, _) = client_async(request, stream).await.map_err(|error| {
+        let text = format!("no MQTT over WebSocket there: {error}");
+        // An answer is one that this was no broker's.
+        let answered =
+            matches!(&error, tungstenite::Error::Http(it) if it.status().is_client_error());
+        let kind = if answered { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+        io::Error::new(kind, text)
+    })?;
     // Nothing has come yet that the library could have read ahead: the broker speaks after CONNECT.
     Ok(WebSocket::new(socket.into_inner()))
 }

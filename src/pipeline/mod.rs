@@ -1,6 +1,6 @@
 //! A gateway: built from its plan, run until it has drained.
 //!
-//! Started downstream first (worker, sink, sources), stopped upstream first: *draining* (sources
+//! The spool is opened before anything else ([`opening`]). Started downstream first (worker, sink, sources), stopped upstream first: *draining* (sources
 //! offer no more, the worker empties queue, batch and window), *closing* (sources say their last
 //! acknowledgements, connections are closed). In between, an intake whose connection has broken may
 //! come back to say what it has not yet acknowledged. A drain ends by itself when every source is
@@ -98,7 +98,7 @@ impl Error {
 }
 
 /// How a run ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Report {
     /// The last balance.
     pub balance: Balance,
@@ -155,7 +155,7 @@ impl Pipeline {
     pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
         let store = match opening::open(&self.plan, &self.books, &mut stops).await {
             Ok(Opened::Store(store)) => store,
-            Ok(Opened::Stopped) => return self.report(None),
+            Ok(Opened::Stopped) => return Report::default(),
             Err(error) => return self.report(Some(error)),
         };
         let mut running = match self.start(store) {

@@ -122,13 +122,26 @@ impl Outbox {
 
     /// It was taken.
     pub fn taken(&mut self, now: Instant, number: Number) {
-        let before = self.refused.len();
-        self.refused.retain(|refused| refused.number != number);
+        let was_refused = |it: &Refused| it.number == number && !it.is_letter;
+        let next = self.refused.iter().any(was_refused);
+        self.forget(number);
         if self.refused.is_empty() {
             self.backoff.reset();
-        } else if self.refused.len() < before {
-            self.retry.get_or_insert(now);
+        } else if next {
+            self.retry = Some(now);
         }
+    }
+
+    /// Publishes others in its place, if there are any.
+    pub fn replace(&mut self, number: Number, places: Vec<u32>) {
+        if !places.is_empty() {
+            self.forget(number);
+            self.push(number.count, places);
+        }
+    }
+
+    fn forget(&mut self, number: Number) {
+        self.refused.retain(|refused| refused.number != number);
     }
 
     /// It was refused: it is published again after a pause.

@@ -335,8 +335,9 @@ impl Publisher {
             let bytes_max = self.batch_bytes_max;
             tracing::warn!(bytes_max, "split: the broker refused a batch as too large");
         }
-        self.outbox.push(number.count, places.iter().copied());
-        !places.is_empty()
+        let replaced = !places.is_empty();
+        self.outbox.replace(number, places);
+        replaced
     }
 
     fn nobody_listens(&mut self, now: Now, number: Number) {

@@ -1,7 +1,7 @@
 //! The thread in the middle: records in, batches out, settlements back.
 //!
 //! It waits in one place (`Outlet::next`) and decides in one place ([`Worker::apply_all`]), which is
-//! not async, reads no clock and touches nothing but memory and the sink's lane. Tests step it with
+//! not async, reads no clock and touches nothing but memory, the sink's lane and the spool. Tests step it with
 //! a clock of their own and a scripted sink.
 //!
 //! Invariants:

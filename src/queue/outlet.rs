@@ -120,9 +120,6 @@ impl<E> Outlet<E> {
         want: Want,
         now: Instant,
     ) -> Result<Event<E>, Option<Instant>> {
-        if let Some(mail) = state.mail.pop_front() {
-            return Ok(Event::Mail(mail));
-        }
         let mut until = want.deadline;
         let ended = state.inlets == 0;
         let waiting = state.lane.records();
@@ -135,7 +132,13 @@ impl<E> Outlet<E> {
                 return Ok(Event::Offered(state.lane.take(want.fill_records.max(1)), since));
             }
             until = Some(until.map_or(since + want.hold, |at| at.min(since + want.hold)));
-        } else if waiting == 0 {
+        }
+        // Behind records that are due: it is taken with them, and would starve them where each turn
+        // brings some.
+        if let Some(mail) = state.mail.pop_front() {
+            return Ok(Event::Mail(mail));
+        }
+        if waiting == 0 {
             if ended && !self.ended {
                 self.ended = true;
                 return Ok(Event::Ended);

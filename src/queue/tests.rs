@@ -57,17 +57,18 @@ fn places_are_held_until_release_and_not_until_taken() {
 }
 
 #[test]
-fn mail_goes_first_and_the_end_is_told_once() {
+fn mail_goes_behind_records_that_are_due_and_the_end_is_told_once() {
     let queue = queue(2, 100, OnFull::Wait);
     let (inlet, mut outlet, post) = (queue.inlet(), queue.outlet(), queue.post());
     let mut chunk = Chunk::default();
     add(&mut chunk, 0, 1, false, 5);
     inlet.try_offer(&mut chunk, &mut Vec::new());
-    post.send("mail");
+    post.send("first");
+    post.send("second");
     drop(inlet);
-    assert!(matches!(outlet.next(now_or_never(true)), Event::Mail("mail")));
-    assert!(matches!(outlet.next(now_or_never(false)), Event::Deadline), "not welcome");
+    assert!(matches!(outlet.next(now_or_never(false)), Event::Mail("first")));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Offered(..)));
+    assert!(matches!(outlet.next(now_or_never(true)), Event::Mail("second")));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Ended));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Deadline));
 }

@@ -31,15 +31,27 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// The first line of a YAML text that has an alias.
-pub(super) fn alias(text: &str) -> Option<usize> {
+/// The deepest nesting of a YAML text: the library that reads it recurses.
+const YAML_DEPTH_MAX: usize = 64;
+
+/// The first line of a YAML text that cannot be read in bounded memory, and what is to be done about it.
+pub(super) fn beyond_bounds(text: &str) -> Option<(usize, &'static str)> {
     let mut parser = Parser::new_from_str(text);
+    let mut depth: usize = 0;
     loop {
-        match parser.next_token() {
-            Ok((Event::Alias(_), place)) => return Some(place.line()),
-            // What is no YAML is told by whoever reads it.
-            Ok((Event::StreamEnd, _)) | Err(_) => return None,
-            Ok(_) => {}
+        // What is no YAML is told by whoever reads it.
+        let (event, place) = parser.next_token().ok()?;
+        match event {
+            Event::Alias(_) => {
+                return Some((place.line(), "names another value (*name): write the value itself"));
+            }
+            Event::SequenceStart(..) | Event::MappingStart(..) if depth == YAML_DEPTH_MAX => {
+                return Some((place.line(), "is nested too deeply"));
+            }
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            Event::StreamEnd => return None,
+            _ => {}
         }
     }
 }

@@ -104,9 +104,9 @@ pub fn load(
         _ => FileFormat::Toml,
     };
     if format == FileFormat::Yaml
-        && let Some(line) = files::alias(&text)
+        && let Some((line, what)) = files::beyond_bounds(&text)
     {
-        let text = format!("line {line} names another value (*name): write the value itself");
+        let text = format!("line {line} {what}");
         return Err(Error::Syntax { path: path.to_owned(), text });
     }
     let file = Config::builder().add_source(File::from_str(&text, format)).build();

@@ -68,33 +68,42 @@ fn what_is_held_and_does_not_come_again_is_missing() {
     ledger.enter(9, true, 9);
     ledger.enter(10, false, 10);
     assert_eq!(ledger.missing(), Some(0));
+    // 9 and 10 come again under other ids.
+    ledger.connect(true);
+    ledger.enter(1, true, 9);
+    assert_eq!(ledger.missing(), Some(0), "a broker that counts from 1 again");
+    ledger.enter(3, false, 11);
+    assert_eq!(ledger.missing(), None);
     ledger.connect(false);
     ledger.enter(1, false, 1);
     assert_eq!(ledger.missing(), None, "a lost session is another matter");
 }
 
 #[test]
-fn a_cautious_ledger_acknowledges_nothing_before_it_knows_what_is_missing() {
-    let cautious = || {
+fn a_ledger_that_holds_back_acknowledges_nothing_before_it_knows_what_is_missing() {
+    let holding_back = || {
         let mut ledger = ledger_with(&[1, 2]);
         ledger.settle(run(0, 2), Outcome::Delivered);
         ledger.connect(true);
-        ledger.beware();
+        ledger.hold();
         ledger.enter(1, true, 1);
-        ledger.enter(2, true, 2);
-        assert_eq!((acknowledged(&mut ledger), ledger.is_cautious()), (vec![], true));
+        assert_eq!((acknowledged(&mut ledger), ledger.is_holding()), (vec![], true));
         ledger
     };
-    let mut ledger = cautious();
-    ledger.enter(3, false, 3);
+    let mut ledger = holding_back();
+    ledger.enter(2, true, 2);
     assert_eq!((acknowledged(&mut ledger), ledger.missing()), (vec![1, 2], Some(0)));
-    let mut ledger = cautious();
-    ledger.trust();
-    assert_eq!(acknowledged(&mut ledger), [1, 2]);
+    let mut ledger = holding_back();
+    ledger.enter(3, false, 3);
+    assert_eq!((acknowledged(&mut ledger), ledger.missing()), (vec![1], Some(1)));
+    let mut ledger = holding_back();
+    ledger.release();
+    assert_eq!(acknowledged(&mut ledger), [1]);
     // Nothing is held: nothing can be missing.
+    let mut ledger = ledger_with(&[]);
     ledger.connect(true);
-    ledger.beware();
-    assert!(!ledger.is_cautious());
+    ledger.hold();
+    assert!(!ledger.is_holding());
 }
 
 #[test]

@@ -228,3 +228,42 @@ fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
     assert_eq!((delivered, bench.balance().spooled), (200, 1));
     assert!(!bench.spins());
 }
+
+#[test]
+fn refused_batches_do_not_wait_for_a_refused_dead_letter() {
+    let refused = || Answer::Refused(NotTaken::new(0x87, &[]));
+    let mut bench = Bench::proved();
+    bench.offer(&[None]);
+    bench.take();
+    let letter = bench.came[0].number;
+    bench.answer(letter, refused());
+    bench.offer(&some(3..9));
+    bench.take();
+    let (first, second) = (bench.came[0].number, bench.came[1].number);
+    bench.answer(first, refused());
+    bench.answer(second, refused());
+    bench.later(Duration::from_secs(10));
+    bench.answer(letter, refused());
+    bench.answer(first, Answer::Taken);
+    assert!(bench.came.iter().any(|it| it.number == second), "at once");
+    bench.answer(second, Answer::Taken);
+    assert!(bench.worker.want().records);
+}
+
+/// Refused for now, and then as too large: what it is replaced by goes, and what is new behind it.
+#[test]
+fn a_refused_batch_that_is_split_holds_back_nothing_more() {
+    let mut bench = Bench::proved();
+    bench.offer(&some(3..6));
+    bench.take();
+    let number = bench.came[0].number;
+    bench.answer(number, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.later(Duration::from_secs(10));
+    bench.answer(number, Answer::Refused(NotTaken::new(0x95, &[])));
+    while let Some(part) = bench.came.first() {
+        let number = part.number;
+        bench.answer(number, Answer::Taken);
+    }
+    assert!(bench.worker.want().records);
+    assert_eq!((bench.balance().held, bench.balance().delivered), (0, 6));
+}

@@ -75,7 +75,7 @@ impl<E> Intake<E> {
         mut connection: Connection,
         phase: &mut Watch,
     ) -> Result<(), Error> {
-        self.ledger.trust();
+        self.ledger.release();
         self.match_repeats(&mut connection)?;
         while self.ledger.waits() {
             tokio::select! {

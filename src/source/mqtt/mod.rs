@@ -15,14 +15,14 @@
 
 use std::pin::pin;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::reader::Reader;
 pub use self::settings::{Qos, Retained, Settings};
 use super::Context;
 use crate::clock;
 use crate::limits::{
-    CAUTION_MAX, CHUNK_RECORDS_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, WINDOW_LEAST, WINDOW_SILENCE,
+    CHUNK_RECORDS_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE,
 };
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -150,6 +150,8 @@ impl<E> Intake<E> {
         self.offer(&mut connection, phase).await?;
         self.read(&mut connection)?;
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
+        let opened = Instant::from(clock::now().instant);
+        let (hold_until, subscribed_by) = (opened + HOLD_MAX, opened + CONNECT_MAX);
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
@@ -172,11 +174,11 @@ impl<E> Intake<E> {
                     self.window = self.ledger.open();
                     self.returned.starved(true);
                 }
-                () = sleep(CAUTION_MAX), if self.ledger.is_cautious() => {
-                    self.ledger.trust();
+                () = sleep_until(hold_until), if self.ledger.is_holding() => {
+                    self.ledger.release();
                     self.acknowledge(&mut connection);
                 }
-                () = sleep(CONNECT_MAX), if !self.reader.subscribed => {
+                () = sleep_until(subscribed_by), if !self.reader.subscribed => {
                     return Err(Error::TimedOut(CONNECT_MAX));
                 }
             }
@@ -185,8 +187,8 @@ impl<E> Intake<E> {
 
     fn begin(&mut self, connection: &mut Connection, greeting: Greeting) -> Result<(), Error> {
         self.resume(greeting);
-        if self.session.is_suspicious() {
-            self.ledger.beware();
+        if self.session.is_suspicious() && self.owns_session() {
+            self.ledger.hold();
         }
         // Until the broker has answered once: the filter may have changed since an earlier run, or a
         // cut may have come between CONNACK and SUBSCRIBE.
@@ -205,6 +207,11 @@ impl<E> Intake<E> {
             connection.subscribe(&filter, settings.qos.granted(), skip)?;
         }
         Ok(())
+    }
+
+    /// Whether what the broker has sent us comes again to us alone: of a group, another member may get it.
+    fn owns_session(&self) -> bool {
+        self.reader.settings.group.is_none()
     }
 
     /// Offers what has been read; while there is no room, does everything but read.
@@ -301,7 +308,9 @@ impl<E> Intake<E> {
             self.reader.take(&publish, token, now, &mut self.chunk);
         }
         if let Some(missing) = self.ledger.missing() {
-            self.session.resumed(missing)?;
+            if self.owns_session() {
+                self.session.resumed(missing)?;
+            }
             // What was held back meanwhile.
             known = true;
         }

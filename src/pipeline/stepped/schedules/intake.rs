@@ -116,7 +116,7 @@ impl Intake {
         self.disconnected(bench);
         self.ledger.connect(present);
         if wary {
-            self.ledger.beware();
+            self.ledger.hold();
         }
         if !present {
             self.fresh = 0;
@@ -144,7 +144,7 @@ impl Intake {
             silent = false;
         }
         if silent {
-            self.ledger.trust();
+            self.ledger.release();
         }
         bench.returned.starved(self.ledger.open() >= upstream.window);
         self.offer(bench);
