@@ -91,7 +91,7 @@ impl Trial {
         assert_eq!(sent.total(), all);
         let came = collector.within(within, |it| it.audit.distinct() >= all);
         assert!(came, "{}{}", gateway.text(), collector.audit().faults(self.readings));
-        let suspects = gateway.said("another client");
+        let suspects = gateway.said("gone from our session");
         assert!(!(suspects && self.alone), "{}", gateway.text());
         // What the load had to send again itself is not the gateway's.
         let repeats_max = self.repeats_max + sent.resent;

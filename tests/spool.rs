@@ -190,6 +190,16 @@ fn a_spool_that_cannot_be_used_is_named_with_the_remedy() {
     drained(&mut first);
 }
 
+/// A gateway that is killed with its output away and 500 readings in its spool.
+fn killed_with_500_in_the_spool(config: &str, (input, sink): (&Broker, &Broker)) {
+    let mut gateway = subscribed(config);
+    sink.go_away();
+    input.publish_all(readings(5, 1..=100, 1));
+    wait_acknowledged(input, 500);
+    gateway.signal("KILL");
+    gateway.wait_exit(SOON);
+}
+
 /// Makes a spool one of a later version's.
 fn raise_format(file: &Path) {
     let meta = redb::TableDefinition::<&str, u64>::new("meta");
@@ -204,12 +214,7 @@ fn raise_format(file: &Path) {
 fn a_spool_that_takes_long_to_check_is_said_and_a_start_can_be_stopped() {
     let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
     let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
-    let mut gateway = subscribed(&config);
-    sink.go_away();
-    input.publish_all(readings(5, 1..=100, 1));
-    wait_acknowledged(&input, 500);
-    gateway.signal("KILL");
-    gateway.wait_exit(SOON);
+    killed_with_500_in_the_spool(&config, (&input, &sink));
     let slow = Gateway::with_faulty_calls(&config, "inject=pread64:delay_enter=300ms");
     let mut slow = slow.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
     slow.wait_for_line("checking what the spool holds: nothing flows before", SOON);
@@ -229,12 +234,7 @@ fn a_spool_that_takes_long_to_check_is_said_and_a_start_can_be_stopped() {
 fn a_damaged_spool_is_set_aside_and_the_gateway_starts() {
     let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
     let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
-    let mut gateway = subscribed(&config);
-    sink.go_away();
-    input.publish_all(readings(5, 1..=100, 1));
-    wait_acknowledged(&input, 500);
-    gateway.signal("KILL");
-    gateway.wait_exit(SOON);
+    killed_with_500_in_the_spool(&config, (&input, &sink));
     let file = disk.path().join("spool.redb");
     let mut bytes = fs::read(&file).unwrap();
     let middle = bytes.len() / 2;

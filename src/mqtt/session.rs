@@ -227,8 +227,8 @@ impl Session {
                 client = self.options.client_id,
                 in_a_row = self.hung_up,
                 left_out,
-                "the broker hangs up soon after each connect: probably another client has our client \
-                 id (give each gateway its own gateway.id), or the broker forbids what we do there"
+                "the broker hangs up soon after each connect: either it forbids what we do there, or \
+                 another client has our client id (give each gateway its own gateway.id)"
             );
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! The spool is opened before anything else. Started downstream first (worker, sink, sources), stopped
 //! upstream first: *draining* (sources offer no more, the worker empties queue, batch and window),
-//! *closing* (sources say their last acknowledgements, connections are closed). In between, an intake whose connection has broken may
-//! come back to say what it has not yet acknowledged. A drain ends by itself when every source is
-//! finite; otherwise the first stop request begins it, and the second, or the end of the grace, turns
+//! *closing* (sources say their last acknowledgements, connections are closed). In between, an intake
+//! whose connection has broken may come back to say what it has not yet acknowledged. A drain ends by
+//! itself when every source is finite; otherwise the first stop request begins it, and the second, or the end of the grace, turns
 //! it into an abort: what is held stays unacknowledged at the broker.
 
 use std::sync::Arc;
