@@ -143,7 +143,7 @@ impl Error {
     /// reach. A certificate that is not accepted is an answer.
     fn is_no_answer(&self) -> bool {
         match self {
-            Self::Closed | Self::TimedOut(_) => true,
+            Self::Closed | Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) => true,
             Self::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
             _ => false,
         }
