@@ -32,6 +32,7 @@ mod spool;
 mod stalled;
 mod stopping;
 mod support;
+mod takeover;
 mod tls;
 mod verify;
 mod websocket;

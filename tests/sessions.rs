@@ -9,7 +9,7 @@ use crate::support::client::{Collector, Options, Publisher, Session};
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy, Way};
-use crate::support::wire::{ConnectReturnCode, DisconnectReasonCode};
+use crate::support::wire::ConnectReturnCode;
 use crate::support::{SOON, eventually};
 
 const NONE: [String; 0] = [];
@@ -284,77 +284,6 @@ fn what_settled_while_the_link_was_down_is_acknowledged_when_it_is_asked_for_aga
         let balance = drained(&mut gateway);
         assert_eq!((balance.received, balance.delivered), (100, 100));
     }
-}
-
-#[test]
-fn the_older_of_two_gateways_with_one_id_yields_and_says_what_to_do() {
-    let (input, sink) = (Mosquitto::start(NO_DROP), Broker::start());
-    sink.hold_acks("");
-    let config = fleet(&input.url(), &[&output(&sink.url())]);
-    let mut older = subscribed(&config);
-    Publisher::to(input.port()).sensors(5).readings(20).run(SOON);
-    eventually("all is held", SOON, || audit(&sink).distinct() == 100);
-    let mut newer = Gateway::start(&config);
-    assert_eq!(older.wait_exit(SOON), 64, "{}", older.text());
-    let told = |id| older.said(&format!("as \"{id}\" too"));
-    assert!(told("gw-in-fleet") || told("gw-out"), "{}", older.text());
-    assert!(older.said("give each gateway its own gateway.id"), "{}", older.text());
-    sink.resume_acks("");
-    let later = Publisher::to(input.port()).sensors(5).readings(20).name("later");
-    later.payload(|_, n| format!(r#"{{"value":{n},"n":{}}}"#, n + 20).into_bytes()).run(SOON);
-    eventually("the newer one has all", SOON, || audit(&sink).distinct() == 200);
-    assert_eq!(drained(&mut newer).delivered, 200, "also what the older one held");
-    assert_eq!(newer.count("connection lost"), 0, "{}", newer.text());
-}
-
-#[test]
-fn an_output_client_that_is_taken_over_ends_the_gateway() {
-    let (input, sink) = (Broker::start(), Broker::start());
-    let mut gateway = subscribed(&fleet(&input.url(), &[&output(&sink.url())]));
-    sink.wait_until("the output stands", SOON, |log| log.connected("gw-out"));
-    sink.disconnect("gw-out", DisconnectReasonCode::SessionTakenOver);
-    assert_eq!(gateway.wait_exit(SOON), 64, "{}", gateway.text());
-    for words in ["output: ", "as \"gw-out\" too", "gateway.id", &sink.url()] {
-        assert!(gateway.said(words), "{words}: {}", gateway.text());
-    }
-}
-
-#[test]
-fn a_takeover_is_heard_also_by_a_gateway_that_has_stopped_reading() {
-    let (input, sink) = (Broker::start(), Broker::start());
-    sink.hold_acks("");
-    let output = output(&sink.url());
-    let full = [
-        output.as_str(),
-        "queue.records_max = 100",
-        "batch.records_max = 50",
-        "queue.on_full = \"wait\"",
-        "broker.keep_alive = \"2s\"",
-        "gateway.shutdown_grace = \"300ms\"",
-    ];
-    let mut gateway = subscribed(&fleet(&input.url(), &full));
-    input.publish_all(readings(5, 1..=40, 0));
-    eventually("the queue is full", SOON, || audit(&sink).distinct() == 100);
-    input.disconnect("gw-in", DisconnectReasonCode::SessionTakenOver);
-    assert_eq!(gateway.wait_exit(SOON), 64, "{}", gateway.text());
-    assert!(gateway.said("as \"gw-in-fleet\" too"), "{}", gateway.text());
-    assert_eq!(input.look(|log| log.connects("gw-in")), 1);
-}
-
-/// 3.1.1 has no word for it, so it is only suspected.
-#[test]
-fn two_gateways_with_one_id_suspect_each_other_with_mqtt_3() {
-    let mosquitto = Mosquitto::start(NO_DROP);
-    let config = fleet(&mosquitto.url(), &["broker.version = 3"]);
-    let mut two = [subscribed(&config), Gateway::start(&config)];
-    eventually("a suspicion", SOON * 2, || {
-        two.iter().any(|it| it.said("another client has our client id"))
-    });
-    assert!(two.iter_mut().all(Gateway::runs), "nobody ends on a guess");
-    let [mut one, other] = two;
-    drop(other);
-    Publisher::to(mosquitto.port()).sensors(5).readings(20).run(SOON);
-    drained(&mut one);
 }
 
 #[test]

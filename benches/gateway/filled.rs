@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::Advice;
@@ -14,7 +13,7 @@ use crate::broker::Mosquitto;
 use crate::figures::{Figures, Target};
 use crate::load::{Flow, Load, Pace, Publishers};
 use crate::order::Order;
-use crate::process::{until, until_calm};
+use crate::process::{until, until_calm, until_every};
 use crate::subject::{Gateway, NAP, READINGS, spooling};
 
 /// What the spool says that it holds.
@@ -76,8 +75,7 @@ fn fill(gateway: &Gateway, port: u16) -> u64 {
     let (pace, start) = (Pace::Window(WINDOW), Instant::now());
     let load = Load { port, qos: 1, pace, readings: u64::MAX, padding: PADDING, start };
     let publishers = Publishers::start(load, &flow);
-    let filled = until(PATIENCE, || {
-        thread::sleep(NAP);
+    let filled = until_every(NAP, PATIENCE, || {
         flow.got.store(gateway.metric("sluicegate_readings_spooled_total"), Ordering::Release);
         gateway.metric("sluicegate_spool_bytes") >= FILLED
     });

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,14 @@ pub(crate) enum Way {
     HungUp,
     /// Is refused.
     Refused,
-    /// Nothing any more.
-    Gone,
 }
 
 /// The gate; it is gone when dropped.
 pub(crate) struct Gate {
     /// Its port on 127.0.0.1.
     pub(crate) port: u16,
-    way: Arc<Mutex<Way>>,
+    /// Its end ends the gate.
+    ways: Option<Sender<Way>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -36,16 +35,15 @@ impl Gate {
     pub(crate) fn before(broker: u16) -> Self {
         let listener = listen(0);
         let port = listener.local_addr().unwrap().port();
-        let way = Arc::new(Mutex::new(Way::Open));
         let keeper = Keeper { broker, port, listener: Some(listener), led: Vec::new() };
-        let copy = Arc::clone(&way);
-        let thread = Some(thread::spawn(move || keeper.keep(&copy)));
-        Self { port, way, thread }
+        let (ways, ordered) = channel();
+        let thread = Some(thread::spawn(move || keeper.keep(&ordered)));
+        Self { port, ways: Some(ways), thread }
     }
 
     /// Changes the way. Unless it is open, connections that stand are cut.
     pub(crate) fn set(&self, way: Way) -> Instant {
-        *self.way.lock().unwrap() = way;
+        self.ways.as_ref().unwrap().send(way).unwrap();
         Instant::now()
     }
 
@@ -57,7 +55,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.set(Way::Gone);
+        self.ways = None;
         self.thread.take().unwrap().join().unwrap();
     }
 }
@@ -70,21 +68,28 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn keep(mut self, way: &Mutex<Way>) {
+    fn keep(mut self, ordered: &Receiver<Way>) {
+        let mut way = Way::Open;
         loop {
-            let way = *way.lock().unwrap();
-            if way != Way::Open {
-                // Errors: it has ended by itself.
-                self.led.drain(..).for_each(|it| drop(it.shutdown(Shutdown::Both)));
-            }
             match way {
-                Way::Gone => return,
                 Way::Refused => self.listener = None,
                 Way::HungUp => drop(self.taken()),
                 Way::Open => self.lead(),
             }
-            thread::sleep(NAP);
+            match ordered.recv_timeout(NAP) {
+                Ok(other) => way = other,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return self.cut(),
+            }
+            if way != Way::Open {
+                self.cut();
+            }
         }
+    }
+
+    fn cut(&mut self) {
+        // Errors: it has ended by itself.
+        self.led.drain(..).for_each(|it| drop(it.shutdown(Shutdown::Both)));
     }
 
     fn taken(&mut self) -> io::Result<TcpStream> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::process::until;
+use crate::process::{until, until_every};
 use crate::wire;
 
 /// Sensors.
@@ -60,8 +60,7 @@ impl Flow {
     /// Waits until nothing more comes out.
     pub(crate) fn until_quiet(&self) {
         let mut last = None;
-        until(QUIET_WAIT_MAX, || {
-            thread::sleep(QUIET);
+        until_every(QUIET, QUIET_WAIT_MAX, || {
             let got = Some(self.got());
             std::mem::replace(&mut last, got) == got
         });

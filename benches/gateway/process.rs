@@ -34,6 +34,23 @@ pub(crate) fn until(within: Duration, mut condition: impl FnMut() -> bool) -> bo
     }
 }
 
+/// The same, for a condition that costs something: it is looked at so often only, the first time after
+/// `every`.
+pub(crate) fn until_every(
+    every: Duration,
+    within: Duration,
+    mut condition: impl FnMut() -> bool,
+) -> bool {
+    let mut next = Instant::now() + every;
+    until(within, || {
+        let due = Instant::now() >= next;
+        due && {
+            next = Instant::now() + every;
+            condition()
+        }
+    })
+}
+
 /// A child process; it is killed when dropped.
 pub(crate) struct Process {
     /// The child.

@@ -2,7 +2,6 @@
 //! is written, and what that does to the intake.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::audit::Auditor;
@@ -17,8 +16,10 @@ use crate::subject::{Gateway, READINGS, spooling};
 /// Readings a second, all the time.
 const RATE: u64 = 20_000;
 
-/// How long they come before the output goes away, and how long it stays away.
-const BEFORE: Duration = Duration::from_secs(1);
+/// So many come out before the output goes away.
+const BEFORE: u64 = RATE;
+
+/// How long it stays away.
 const AWAY: Duration = Duration::from_secs(12);
 
 /// The intake is looked at for so long after the output's return, or until the spool is empty.
@@ -54,18 +55,18 @@ pub(crate) fn measure(figures: &mut Figures) {
     let (port, pace, start) = (broker.port, Pace::Rate(RATE), Instant::now());
     let load = Load { port, qos: 1, pace, readings: u64::MAX, padding: 0, start };
     let publishers = Publishers::start(load, &flow);
-    thread::sleep(BEFORE);
-    assert!(flow.got() > 0, "the first batches");
+    assert!(until(PATIENCE, || flow.got() >= BEFORE), "the first batches");
     gate.set(Way::Refused);
-    thread::sleep(AWAY);
-    let usage = || Usage::now(&[&gateway.process, &broker.process, &output.process]);
-    let (before, used) = (Counts::now(&gateway, &flow), usage());
+    gateway.lives(AWAY);
+    let usage =
+        |gateway: &Gateway| Usage::now(&[&gateway.process, &broker.process, &output.process]);
+    let (before, used) = (Counts::now(&gateway, &flow), usage(&gateway));
     let spooled = gateway.metric("sluicegate_spool_readings");
     let back = gate.set(Way::Open);
     let empty = gateway.until_zero("sluicegate_spool_batches");
     let emptied = Counts::now(&gateway, &flow);
-    thread::sleep((back + LOOK).saturating_duration_since(Instant::now()));
-    let (after, others) = (Counts::now(&gateway, &flow), usage().others_since(&used));
+    gateway.lives((back + LOOK).saturating_duration_since(Instant::now()));
+    let (after, others) = (Counts::now(&gateway, &flow), usage(&gateway).others_since(&used));
     publishers.stop();
     let sent = flow.sent();
     assert!(until(PATIENCE, || flow.got() >= sent), "everything");

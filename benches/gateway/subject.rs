@@ -15,7 +15,7 @@ use crate::audit::{Audit, Auditor};
 use crate::bare;
 use crate::broker::Mosquitto;
 use crate::load::{Flow, Load, Pace, Publishers};
-use crate::process::{Process, bytes_written, until};
+use crate::process::{Process, bytes_written, until, until_every};
 use crate::wire;
 
 /// What the subjects subscribe to.
@@ -201,12 +201,15 @@ impl Gateway {
 
     /// Waits until one of its metrics is 0; when it was.
     pub(crate) fn until_zero(&self, name: &str) -> Instant {
-        let zero = until(ZERO_WAIT_MAX, || {
-            thread::sleep(NAP);
-            self.metric(name) == 0
-        });
+        let zero = until_every(NAP, ZERO_WAIT_MAX, || self.metric(name) == 0);
         assert!(zero, "{name} is 0");
         Instant::now()
+    }
+
+    /// Lets so much time pass, through which it must live.
+    pub(crate) fn lives(&mut self, time: Duration) {
+        let ended = until(time, || self.process.ended().is_some());
+        assert!(!ended, "the gateway has ended: {}", read(self.folder.path(), "log"));
     }
 
     /// SIGTERM: waits for the end; how it ended, and the balance.

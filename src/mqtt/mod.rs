@@ -161,3 +161,34 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::time::Duration;
+
+    #[test]
+    fn an_attempt_that_no_broker_answered_is_told_from_one_that_it_refused() {
+        let second = Duration::from_secs(1);
+        let no_answer = [
+            Error::Closed,
+            Error::TimedOut(second),
+            // Its keep-alive is shorter than the time for an attempt.
+            Error::Silent(second),
+            Error::Stalled(second),
+            Error::Io(ErrorKind::ConnectionRefused.into()),
+            Error::Io(ErrorKind::ConnectionReset.into()),
+            Error::Io(std::io::Error::other("failed to lookup address information")),
+        ];
+        assert!(no_answer.iter().all(Error::is_no_answer));
+        let answers = [
+            Error::Refused { reason: "busy".into(), permanent: false },
+            // A certificate that is not accepted.
+            Error::Io(ErrorKind::InvalidData.into()),
+            Error::TakenOver,
+            Error::Protocol("?".into()),
+        ];
+        assert!(!answers.iter().any(Error::is_no_answer));
+    }
+}

@@ -127,12 +127,16 @@ impl Session {
                 }
                 Err(error) if error.is_permanent() && self.connected == 0 => return Err(error),
                 Err(error) => {
-                    // It was the broker that was away.
-                    (self.hung_up, self.suspicions, self.unsaid) = (0, 0, false);
+                    self.was_away();
                     self.failed("cannot connect", &error).await;
                 }
             }
         }
+    }
+
+    /// The broker is there no more: that is why it hung up, and may be why it has forgotten something.
+    fn was_away(&mut self) {
+        (self.hung_up, self.suspicions, self.unsaid) = (0, 0, false);
     }
 
     /// The connection can carry readings or batches.
@@ -233,13 +237,16 @@ impl Session {
         }
     }
 
-    async fn failed(&mut self, what: &'static str, error: &Error) {
-        let was_connected = self.since.take().is_some();
-        self.standing.lost(clock::now().instant, error);
-        // An attempt that nobody answers costs nobody much, and a broker that comes back is found soon.
-        let nobody = !was_connected && error.is_no_answer();
+    /// An attempt that nobody answers costs nobody much, and a broker that comes back is found soon.
+    fn pause_after(&mut self, error: &Error) -> Duration {
+        let nobody = self.since.take().is_none() && error.is_no_answer();
         let pause_max = if nobody { NOBODY_PAUSE_MAX } else { RECONNECT_PAUSE.1 };
-        let pause = self.backoff.pause_within(pause_max, &mut self.rng);
+        self.backoff.pause_within(pause_max, &mut self.rng)
+    }
+
+    async fn failed(&mut self, what: &'static str, error: &Error) {
+        self.standing.lost(clock::now().instant, error);
+        let pause = self.pause_after(error);
         let cause = (what, error.to_string());
         if let Some(left_out) = self.failures.due(clock::now().instant, &cause) {
             tracing::warn!(
@@ -258,4 +265,57 @@ impl Session {
 /// To whole milliseconds: more digits say nothing.
 fn round(pause: Duration) -> Duration {
     Duration::from_millis(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::plan::Plan;
+
+    /// Connected at `now`.
+    fn connected(now: Instant) -> Session {
+        let mut session = Session::new(Plan::default().output_options(), 1024, 1);
+        session.since = Some(now);
+        session
+    }
+
+    /// Hung up after `stood`, and back: so much does not come again.
+    fn back(session: &mut Session, stood: Duration, missing: usize) -> Result<(), Error> {
+        let now = clock::now().instant;
+        session.since = Some(now);
+        session.judge(now + stood, &Error::Closed);
+        session.resumed(missing)
+    }
+
+    #[test]
+    fn messages_that_are_gone_twice_since_the_last_good_connection_are_another_clients() {
+        let (soon, late) = (HUNG_UP_SOON / 2, HUNG_UP_SOON);
+        let mut session = connected(clock::now().instant);
+        assert!(back(&mut session, late, 5).is_ok() && session.is_suspicious());
+        assert!(back(&mut session, soon, 0).is_ok() && session.is_suspicious());
+        assert!(matches!(back(&mut session, soon, 1), Err(Error::TakenOver)));
+
+        let mut session = connected(clock::now().instant);
+        assert!(back(&mut session, soon, 5).is_ok());
+        assert!(back(&mut session, late, 5).is_ok(), "a good one in between");
+        session.was_away();
+        assert!(back(&mut session, soon, 5).is_ok(), "a broker that was restarted twice");
+        session.judge(clock::now().instant, &Error::Ended("busy".into()));
+        assert!(session.resumed(5).is_ok(), "it has said why");
+    }
+
+    #[test]
+    fn an_attempt_without_an_answer_is_soon_repeated_however_long_it_goes_on() {
+        let mut session = connected(clock::now().instant);
+        let refused = || Error::Refused { reason: "busy".into(), permanent: false };
+        let longest = |session: &mut Session, error: &dyn Fn() -> Error| {
+            (0..20).map(|_| session.pause_after(&error())).max().unwrap()
+        };
+        assert!(longest(&mut session, &refused) > NOBODY_PAUSE_MAX * 2);
+        assert!(longest(&mut session, &|| Error::Silent(LASTING)) <= NOBODY_PAUSE_MAX);
+        session.since = Some(clock::now().instant);
+        assert!(session.pause_after(&Error::Closed) <= NOBODY_PAUSE_MAX, "nor after its return");
+        session.since = Some(clock::now().instant);
+        assert!(session.pause_after(&Error::Closed) >= NOBODY_PAUSE_MAX / 2);
+    }
 }

@@ -12,11 +12,13 @@ fn cuts() -> u32 {
     number_from_environment("FAULT_CUTS").unwrap_or(20)
 }
 
-/// Waits until a link has been cut as often.
-fn wait_cut(proxy: &Proxy, cuts: u32) {
-    proxy.wait_until("the cuts", LONG + cuts * Duration::from_secs(3), |traffic| {
+/// Cuts a link as often, each connection after a short life.
+fn cut(link: &Proxy, cuts: u32) {
+    link.cut_every(Duration::from_millis(20)..Duration::from_millis(150), seed());
+    link.wait_until("the cuts", LONG + cuts * Duration::from_secs(3), |traffic| {
         traffic.cuts >= cuts as usize
     });
+    link.spare();
 }
 
 #[test]
@@ -26,10 +28,7 @@ fn cut_input() {
     let cuts = cuts();
     let name = format!("input link cut {cuts} times");
     Trial::new(&name, u64::from(cuts) * 50, u64::from(cuts) * WINDOW).slow().run(|stage| {
-        let life = Duration::from_millis(20)..Duration::from_millis(150);
-        stage.to_input.cut_every(life, seed());
-        wait_cut(&stage.to_input, cuts);
-        stage.to_input.spare();
+        cut(&stage.to_input, cuts);
     });
 }
 
@@ -37,10 +36,7 @@ fn cut_input() {
 fn cut_output() {
     let cuts = cuts();
     Trial::new(format!("output link cut {cuts} times"), u64::from(cuts) * 125, 0).run(|stage| {
-        let life = Duration::from_millis(20)..Duration::from_millis(150);
-        stage.to_sink.cut_every(life, seed());
-        wait_cut(&stage.to_sink, cuts);
-        stage.to_sink.spare();
+        cut(&stage.to_sink, cuts);
     });
 }
 

@@ -1,6 +1,7 @@
 //! The engine stepped with a spool.
 
 use super::*;
+use crate::limits::WAITING_MAX;
 use crate::spool::DISK_RESERVE_BYTES;
 
 impl Bench {
@@ -188,4 +189,29 @@ fn a_disk_without_room_is_a_full_spool_and_what_is_on_it_is_delivered() {
     values.extend(bench.answer_all());
     assert_eq!(values, texts(0..30));
     assert_eq!(bench.balance().held, 0);
+}
+
+/// On a disk that syncs slowly, what the broker says would wait for one write after the other.
+#[test]
+fn the_disk_is_written_to_once_a_turn_and_what_is_left_is_due_at_once() {
+    let disk = Disk::default();
+    let mut plan = small();
+    plan.queue.records_max = NonZeroU32::new(200).unwrap();
+    let mut bench = Bench::on_disk(&disk, plan);
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..6));
+    bench.take();
+    bench.disconnect();
+    bench.later(AFTER);
+    assert_eq!(bench.balance().spooled, 6);
+    bench.offer(&some(6..180));
+    let want = Want { hold: Duration::ZERO, ..bench.worker.want() };
+    let offered = std::iter::once(bench.outlet.next(want));
+    bench.worker.apply_all(bench.now, offered).unwrap();
+    let once = bench.balance().spooled;
+    assert!((7..=6 + 3 * WAITING_MAX as u64).contains(&once), "{once}");
+    assert!(bench.worker.want().deadline.unwrap() <= bench.now.instant, "goes on at once");
+    bench.apply(Event::Deadline);
+    bench.take();
+    assert_eq!(bench.balance().spooled, 180);
 }

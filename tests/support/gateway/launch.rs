@@ -3,8 +3,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::PipeReader;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -74,7 +75,7 @@ impl Launch {
         let output = Arc::new(Monitor::new(Output { open: 2, ..Output::default() }));
         follow(child.stdout.take().unwrap(), Stream::Out, &output);
         follow(child.stderr.take().unwrap(), Stream::Err, &output);
-        Gateway { folder: self.folder, child, output, unread: None, code: None, peak_before: 0 }
+        Gateway::new(self.folder, child, output, None)
     }
 
     /// Starts it with standard error in a pipe that nobody reads before [`Gateway::read_on`].
@@ -84,14 +85,7 @@ impl Launch {
         let mut child = piped.spawn().unwrap();
         let output = Arc::new(Monitor::new(Output { open: 1, ..Output::default() }));
         follow(child.stdout.take().unwrap(), Stream::Out, &output);
-        Gateway {
-            folder: self.folder,
-            child,
-            output,
-            unread: Some(unread),
-            code: None,
-            peak_before: 0,
-        }
+        Gateway::new(self.folder, child, output, Some(unread))
     }
 
     /// Starts it with standard output in the same unread pipe, as with `2>&1 | less`.
@@ -100,18 +94,20 @@ impl Launch {
         let piped = self.command.stdin(Stdio::null()).stdout(end.try_clone().unwrap()).stderr(end);
         let child = piped.spawn().unwrap();
         let output = Arc::new(Monitor::new(Output::default()));
-        Gateway {
-            folder: self.folder,
-            child,
-            output,
-            unread: Some(unread),
-            code: None,
-            peak_before: 0,
-        }
+        Gateway::new(self.folder, child, output, Some(unread))
     }
 }
 
 impl Gateway {
+    fn new(
+        folder: TempDir,
+        child: Child,
+        output: Arc<Monitor<Output>>,
+        unread: Option<PipeReader>,
+    ) -> Self {
+        Self { folder, child, output, unread, code: None, peak_before: 0 }
+    }
+
     /// Runs with this configuration (TOML).
     pub(crate) fn start(config: &str) -> Self {
         Self::with_config(config).start()
