@@ -138,6 +138,26 @@ fn a_full_spool_makes_the_sensors_wait() {
     fault("spool full", 0, &mut gateway, || audit(&sink).judge_load(50, 6000));
 }
 
+/// Other files have taken its disk before anything came.
+#[test]
+fn a_disk_without_room_from_the_start_is_said_once_and_nothing_is_lost() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    sink.go_away();
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &["queue.records_max = 600"]);
+    // struct statfs: no block is free, none has a size.
+    let inject = format!("inject=statfs,fstatfs:poke_exit=@arg2={}", "00".repeat(40));
+    let mut gateway = Gateway::with_faulty_calls(&config, &inject).start();
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(5, 1..=400, 1));
+    gateway.wait_for_line("the spool is full (spool.bytes_max, or 16 MiB and less left", SOON);
+    assert_eq!(input.look(|log| log.acks("gw-in-fleet")), 0);
+    assert_eq!(gateway.count("the spool is full"), 1, "{}", gateway.text());
+    sink.come_back();
+    wait_acknowledged(&input, 2000);
+    let name = "no room on the spool's disk, output away";
+    fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 400));
+}
+
 #[test]
 fn a_full_disk_is_said_once_and_waited_for() {
     let (input, sink, disk) = (Broker::start(), Broker::start(), folder());

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use crate::repeat::Repeated;
-use crate::spool::{Error, Spool};
+use crate::spool::{DISK_RESERVE_BYTES, Error, Spool};
 
 /// How full the spool is when it is said, in percent of `spool.bytes_max`.
 const NEARLY_FULL_PERCENT: u64 = 80;
@@ -65,7 +65,7 @@ impl Said {
     /// It is so full; `more` is whether another batch fits.
     pub fn filled(&mut self, spool: &Spool, more: bool) {
         let bytes = spool.bytes();
-        let percent = bytes * 100 / (bytes + spool.room()).max(1);
+        let percent = (bytes * 100).checked_div(bytes + spool.room()).unwrap_or(100);
         let fill = match percent {
             _ if !more => Fill::Full,
             NEARLY_FULL_PERCENT.. => Fill::NearlyFull,
@@ -75,14 +75,15 @@ impl Said {
             if fill == Fill::Full {
                 tracing::error!(
                     percent,
-                    "the spool is full (spool.bytes_max, or its disk): sources wait until the output \
-                     takes more"
+                    "the spool is full (spool.bytes_max, or {} MiB and less left on its disk): sources \
+                     wait until the output takes more",
+                    DISK_RESERVE_BYTES >> 20
                 );
             } else {
                 tracing::warn!(percent, "the spool is filling up (spool.bytes_max)");
             }
             self.fill = fill;
-        } else if percent < NEARLY_FULL_PERCENT / 2 {
+        } else if fill == Fill::Low && percent < NEARLY_FULL_PERCENT / 2 {
             self.fill = Fill::Low;
         }
     }

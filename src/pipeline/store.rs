@@ -113,6 +113,10 @@ impl Store {
     /// Judges the output, which has been away or silent since `silent`.
     pub fn judge(&mut self, silent: Option<Instant>, now: Instant) {
         self.stuck = silent.is_some_and(|since| since + self.after() <= now);
+        if self.stuck && !self.fits(1) {
+            // Nothing may ever be written that would say so.
+            self.said.filled(&self.spool, false);
+        }
     }
 
     /// When an output that has been silent since then will be stuck; `None` if it is.
