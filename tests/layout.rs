@@ -34,8 +34,8 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("tracing_subscriber", &["telemetry.rs"]),
 ];
 
-/// Lines of a file, its unit tests among them.
-const FILE_LINES_MAX: usize = 400;
+/// Lines of code of a file: without comments, blank lines and unit tests at its end.
+const FILE_CODE_LINES_MAX: usize = 400;
 
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -143,8 +143,8 @@ fn every_foreign_thing_has_one_door() {
 #[test]
 fn files_are_short_and_say_what_they_are() {
     for (file, text) in sources() {
-        let lines = text.lines().count();
-        assert!(lines <= FILE_LINES_MAX, "{file} has {lines} lines: two jobs?");
+        let lines = code(&text).filter(|line| !line.trim().is_empty()).count();
+        assert!(lines <= FILE_CODE_LINES_MAX, "{file} has {lines} lines of code: two jobs?");
         assert!(text.starts_with("//!"), "{file} does not say what it is");
     }
 }
