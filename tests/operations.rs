@@ -99,7 +99,7 @@ fn the_metrics_and_the_status_tell_the_same_balance_by_entry() {
         ("sluicegate_entry_sensors{entry=\"fleet\"}", 11.0),
         ("sluicegate_session_usable{session=\"output\"}", 1.0),
         ("sluicegate_session_connections_total{session=\"sensors.fleet\"}", 1.0),
-        ("sluicegate_queue_records_max", 8192.0),
+        ("sluicegate_queue_records_max", 16384.0),
         ("sluicegate_window_batches_max", 16.0),
     ] {
         assert_eq!(http.metric(name), Some(value), "{name}");

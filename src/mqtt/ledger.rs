@@ -78,6 +78,12 @@ pub enum Answer {
     PubRec,
 }
 
+/// Whether a ledger with this window that remembers so many acknowledgements can recognise a message whose
+/// acknowledgement was lost, at a broker that counts its packet ids up by one.
+pub fn recognises(window: usize, remembered: usize) -> bool {
+    Unheard::new(window, remembered).has_ids_enough()
+}
+
 impl Ledger {
     /// For a broker that is asked to have no more than `window` messages unacknowledged; remembers so
     /// many acknowledgements, 16,384 at most.

@@ -61,6 +61,11 @@ impl Unheard {
         self.ids.are_counted_up(self.open_max, self.written_max)
     }
 
+    /// Whether a broker that counts its ids up by one gives none away that is remembered here.
+    pub(super) fn has_ids_enough(&self) -> bool {
+        self.open_max + self.written_max <= IDS_TRUSTED_MAX
+    }
+
     /// Notes the id of a message that was not sent before.
     pub(super) fn fresh(&mut self, packet_id: u16) {
         self.ids.fresh(packet_id);

@@ -71,7 +71,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            records_max: NonZeroU32::new(8192).expect("8192 is not zero"),
+            records_max: NonZeroU32::new(16_384).expect("16384 is not zero"),
             bytes_max: Size::bytes(16 << 20),
             record_bytes_max: Size::bytes(64 << 10),
             on_full: OnFull::Wait,

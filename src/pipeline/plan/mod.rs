@@ -13,6 +13,7 @@ use crate::limits::{
     Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
     HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
+use crate::mqtt::ledger;
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
@@ -98,10 +99,12 @@ impl Default for Broker {
 }
 
 impl Broker {
-    /// Unacknowledged readings asked for or expected.
+    /// Unacknowledged readings asked for or expected. What a broker with a short queue has in flight it does
+    /// not drop: a large window saves readings in a burst. It is as large as lets a lost acknowledgement
+    /// still be recognised ([`Plan::recognises_repeats`]).
     pub fn window(&self) -> u16 {
         let unset = match self.version {
-            Version::V5 => 4096,
+            Version::V5 => 16_384,
             Version::V3 => 20,
         };
         self.window_messages.map_or(unset, NonZeroU16::get)
@@ -276,6 +279,12 @@ impl Plan {
         let intakes = u32::try_from(self.intakes().count().max(1)).unwrap_or(u32::MAX);
         let share = (self.queue.records_max.get() / intakes).max(1);
         self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
+    }
+
+    /// Whether an intake's window leaves ids enough to tell a message whose acknowledgement was lost from a
+    /// new one, at a broker that counts its packet ids up by one.
+    pub fn recognises_repeats(&self) -> bool {
+        ledger::recognises(self.window_each().into(), self.acknowledgements_max())
     }
 
     /// Bytes of a batch beside its records.

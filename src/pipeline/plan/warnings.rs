@@ -6,7 +6,23 @@ use crate::queue::OnFull;
 impl Plan {
     /// What `check` and a start warn of: key and remedy.
     pub fn warnings(&self) -> Vec<(&'static str, String)> {
-        self.shedding_without_choice().map(|text| ("queue.on_full", text)).into_iter().collect()
+        let shedding = self.shedding_without_choice().map(|text| ("queue.on_full", text));
+        let window = self.window_beyond_memory().map(|text| ("broker.window_messages", text));
+        shedding.into_iter().chain(window).collect()
+    }
+
+    /// A window that takes up so many packet ids that a repeat cannot be told from a new message.
+    fn window_beyond_memory(&self) -> Option<String> {
+        let window = self.window_each();
+        let waits = self.intakes().any(|(_, entry)| entry.qos.granted() > 0);
+        if !waits || self.recognises_repeats() {
+            return None;
+        }
+        Some(format!(
+            "{window} for each entry is so large that readings whose acknowledgement was lost with a \
+             connection are not recognised: they are delivered twice after a cut; write 16384 or less, \
+             unless a burst at a broker with short queues is the greater danger"
+        ))
     }
 
     /// A policy that chooses what to lose does so among the records that wait. Those that the
@@ -38,6 +54,21 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_window_too_large_to_recognise_repeats_is_warned_of() {
+        let warned = |window: u16, qos: u8| {
+            let mut plan = Plan::default();
+            let entry = format!(r#"{{"mqtt":{{"topic":"a","qos":{qos}}}}}"#);
+            plan.sensors.insert("fleet".into(), serde_json::from_str(&entry).unwrap());
+            plan.broker.window_messages = window.try_into().ok();
+            plan.queue.records_max = u32::from(window).try_into().unwrap();
+            plan.warnings().iter().any(|(key, _)| *key == "broker.window_messages")
+        };
+        assert!(!warned(16_384, 1), "the default");
+        assert!(warned(65_535, 1));
+        assert!(!warned(65_535, 0), "nothing is acknowledged");
+    }
 
     #[test]
     fn a_policy_that_cannot_choose_is_warned_of_with_the_numbers() {
