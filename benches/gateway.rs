@@ -31,6 +31,8 @@ mod away;
 mod bare;
 #[path = "gateway/broker.rs"]
 mod broker;
+#[path = "gateway/burst.rs"]
+mod burst;
 #[path = "gateway/figures.rs"]
 mod figures;
 #[path = "gateway/filled.rs"]
@@ -68,10 +70,11 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 11] = [
+const SECTIONS: [(&str, Section); 12] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
+    ("burst", burst::measure),
     ("first-batch", latency::first_batch),
     ("trickle", latency::trickle),
     ("simulated", simulated::measure),

@@ -1,4 +1,4 @@
-//! A private Mosquitto that drops nothing.
+//! A private Mosquitto: one that drops nothing, or one with the limits that it comes with.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -10,6 +10,8 @@ use tempfile::TempDir;
 use crate::process::{Process, until};
 
 const ATTEMPTS: usize = 10;
+
+const NO_DROP: &str = "max_queued_messages 0\nmax_inflight_messages 1000\n";
 
 /// How long it may take to start, or to end.
 const START_MAX: Duration = Duration::from_secs(5);
@@ -24,10 +26,19 @@ pub(crate) struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one and waits until it listens.
+    /// Starts one that drops nothing and waits until it listens.
     pub(crate) fn start() -> Self {
+        Self::with(NO_DROP)
+    }
+
+    /// The same with the limits that it comes with: what exceeds them it drops.
+    pub(crate) fn stock() -> Self {
+        Self::with("")
+    }
+
+    fn with(limits: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let started = (0..ATTEMPTS).find_map(|_| spawn(&folder));
+        let started = (0..ATTEMPTS).find_map(|_| spawn(&folder, limits));
         let (process, port) = started.expect("mosquitto is installed and starts");
         Self { process, port, folder }
     }
@@ -58,13 +69,12 @@ impl Mosquitto {
     }
 }
 
-fn spawn(folder: &TempDir) -> Option<(Process, u16)> {
+fn spawn(folder: &TempDir, limits: &str) -> Option<(Process, u16)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let text = format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n\
-         max_queued_messages 0\nmax_inflight_messages 1000\n\
+        "listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n{limits}\
          log_dest stderr\nlog_type error\nlog_type subscribe\n"
     );
     fs::write(folder.path().join("mosquitto.conf"), text).unwrap();
