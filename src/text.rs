@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::path::Path;
 
 /// Bytes of a text from outside that are shown, at most; the rest is cut off and said to be.
 pub const SHOWN_BYTES_MAX: usize = 256;
@@ -41,14 +42,29 @@ pub fn shown(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let (head, rest) = text.split_at(text.floor_char_boundary(SHOWN_BYTES_MAX));
-    let mut shown = String::with_capacity(head.len());
-    for c in head.chars() {
-        if is_unsafe(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+    let shown = escaped(head);
+    if rest.is_empty() {
+        return Cow::Owned(shown);
     }
-    if !rest.is_empty() {
-        shown += &format!("… ({} bytes)", text.len());
+    Cow::Owned(format!("{shown}… ({} bytes)", text.len()))
+}
+
+/// A text of any length, as it may be shown.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
     }
-    Cow::Owned(shown)
+    shown
+}
+
+/// A path, as it may be shown.
+pub fn from_path(path: &Path) -> String {
+    shown(&path.to_string_lossy()).into_owned()
 }
 
 /// Bytes that are to be a text, as they may be shown.

@@ -59,11 +59,13 @@ mod unheard;
 mod websocket;
 mod wire;
 
-/// Why there is no connection, or no longer.
+use crate::text;
+
+/// Why there is no connection, or no longer. What others say in it is [`text::shown`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The broker cannot be reached, or the connection broke.
-    #[error("{0}")]
+    #[error("{}", text::shown(&.0.to_string()))]
     Io(#[from] std::io::Error),
     /// No answer in time.
     #[error("no answer within {0:?}")]
@@ -125,7 +127,7 @@ pub enum Error {
     #[error("protocol error: {0}")]
     Protocol(String),
     /// The password file or a certificate cannot be used.
-    #[error("{what} {path}: {problem}")]
+    #[error("{what} {}: {}", text::shown(path), text::shown(problem))]
     Credentials {
         /// Which kind of file.
         what: &'static str,

@@ -220,26 +220,23 @@ pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<Refusal>, Error>
         let (reason, remedy) = ("it does not know MQTT 5".to_owned(), Some("set version = 3"));
         return Ok(Some(Refusal { reason, permanent: true, remedy }));
     }
-    let (said, reason) = match (version, body) {
-        // Without properties, which is not allowed, and plain all the same.
-        (Version::V5, Wire([_, code @ 0x80..=0xff])) => (*code, code_in_words(*code)),
-        _ => {
-            let (code, _, said) = connack(body, version)?;
-            (code, said.beside(code))
-        }
-    };
-    match (version, said) {
-        (_, 0) => Ok(None),
+    // Without properties, which is not allowed, and plain all the same.
+    if let (Version::V5, Wire([_, code @ 0x80..=0xff])) = (version, body) {
+        return Ok(Some(refused(*code, code_in_words(*code))));
+    }
+    let (code, _, said) = connack(body, version)?;
+    Ok(match (version, code) {
+        (_, 0) => None,
         (Version::V3, 6..) => {
-            let reason = format!("return code {said}, which MQTT 3.1.1 does not have");
-            Ok(Some(Refusal { reason, permanent: false, remedy: None }))
+            let reason = format!("return code {code}, which MQTT 3.1.1 does not have");
+            Some(Refusal { reason, permanent: false, remedy: None })
         }
         (Version::V3, _) => {
-            let code = of_version_3(said);
-            Ok(Some(refused(code, code_in_words(code))))
+            let code = of_version_3(code);
+            Some(refused(code, code_in_words(code)))
         }
-        (Version::V5, code) => Ok(Some(refused(code, reason))),
-    }
+        (Version::V5, _) => Some(refused(code, said.beside(code))),
+    })
 }
 
 fn refused(code: u8, reason: String) -> Refusal {
