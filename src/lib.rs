@@ -45,7 +45,7 @@
 //! | 3 | edges | `source` `sink` `watch` `broker` |
 //! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
 //! | 1 | values | `record` `pace` `repeat` `series` |
-//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` |
+//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` `text` |
 
 pub mod cli;
 pub mod commands;
@@ -88,4 +88,5 @@ pub mod limits;
 pub mod metrics;
 pub mod phase;
 pub mod settlement;
+pub mod text;
 pub mod units;

@@ -5,17 +5,22 @@
 //! (`lines`). So nothing else may write to standard error while it runs, not even a panic.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::{Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
 
 use self::lines::Lines;
 use crate::clock::{self, Timestamp};
 use crate::limits::LOG_FLUSH_MAX;
 use crate::settings::{Log, LogFormat};
+use crate::text;
 
 mod lines;
 
@@ -66,7 +71,7 @@ pub fn start(log: &Log) -> Option<Logging> {
     let started = match format {
         LogFormat::Text => {
             let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colour).with_target(false).try_init()
+            builder.with_ansi(colour).with_target(false).fmt_fields(fields()).try_init()
         }
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
@@ -75,6 +80,21 @@ pub fn start(log: &Log) -> Option<Logging> {
         std::panic::set_hook(Box::new(panicked));
     }
     Some(Logging(lines))
+}
+
+/// Messages and fields as tracing-subscriber writes them, but what could forge a line or turn its letters
+/// round is an escape ([`text`]): whatever a peer has said, one event is one line. In JSON it is one by
+/// nature.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        match (field.name(), writer.has_ansi_escapes()) {
+            ("message", _) => {}
+            (name, false) => write!(writer, "{name}=")?,
+            (name, true) => write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m")?,
+        }
+        write!(text::Escaping(writer), "{value:?}")
+    })
+    .delimited(" ")
 }
 
 /// The line for lines that are not there.
@@ -94,7 +114,7 @@ fn panicked(info: &PanicHookInfo<'_>) {
     tracing::error!(place, "internal error: a thread panicked: {message}");
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
-        tracing::error!("{trace}");
+        trace.to_string().lines().for_each(|line| tracing::error!("{line}"));
     }
 }
 
@@ -114,5 +134,41 @@ mod tests {
         }
         let module = filter("sluicegate::mqtt=debug").unwrap().to_string();
         assert!(module.contains("info") && module.contains("sluicegate::mqtt=debug"), "{module}");
+    }
+
+    /// Where the lines of a test go.
+    #[derive(Clone, Default)]
+    struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whatever_is_said_one_event_is_one_line() {
+        let written = Written::default();
+        let writer = written.clone();
+        let log = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .fmt_fields(fields());
+        let said = "no\n2026 ERROR forged \u{202e}\u{1b}[31m\u{9b}";
+        tracing::subscriber::with_default(log.finish(), || {
+            tracing::warn!(count = 7, quoted = said, plain = %said, "refused: {said}");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let escaped = "no\\n2026 ERROR forged \\u{202e}\\u{1b}[31m\\u{9b}";
+        let expected =
+            format!(" WARN refused: {escaped} count=7 quoted=\"{escaped}\" plain={escaped}\n");
+        assert_eq!(text, expected);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
 const FLOORS: [&[&str]; 7] = [
-    &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units", "fuzz"],
+    &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units", "text", "fuzz"],
     &["record", "pace", "repeat", "series"],
     &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
     &["source", "sink", "watch", "broker"],

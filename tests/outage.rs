@@ -273,6 +273,39 @@ fn refusals_do_not_change_the_order_where_one_batch_is_published_at_a_time() {
     assert_eq!(balance.delivered, 500);
 }
 
+/// A PUBACK that is longer than 127 bytes has a remaining length of two bytes. Read as one, it settles the
+/// publication behind the one that it refuses.
+#[test]
+fn a_refusal_with_a_long_reason_settles_nothing_else() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let mut gateway =
+        subscribed(&fleet(&input.url(), &[&output(&sink.url()), "batch.records_max = 1"]));
+    // Packet ids 1 to 255.
+    input.publish_all(readings(1, 1..=255, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 255);
+    sink.hold_acks("gw-out");
+    input.publish_all(readings(1, 256..=257, 1));
+    sink.wait_until("two publications", SOON, |log| log.held_acks("gw-out") == 2);
+    let mut refusal = vec![0x40, 0x8c, 0x01, 0x01, 0x00, 0x97, 0x87, 0x01, 0x1f, 0, 132];
+    refusal.resize(refusal.len() + 132, b'x');
+    sink.send_raw("gw-out", &refusal);
+    let line = gateway.wait_for_line("the broker refused a batch", SOON);
+    assert!(line.contains("quota exceeded (xxxx"), "{line}");
+    sink.drop_connections("gw-out");
+    sink.resume_acks("gw-out");
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 257);
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered), (257, 257));
+    // Nothing was known of either but that one was refused: both are published again.
+    let batches = sink.published(BATCHES);
+    let times = |n: u64| {
+        let wanted = format!("\"n\":{n}");
+        let texts = batches.iter().map(|it| String::from_utf8_lossy(&it.payload));
+        texts.filter(|it| it.contains(&wanted)).count()
+    };
+    assert!(times(256) >= 2 && times(257) == 2, "{} and {} times", times(256), times(257));
+}
+
 #[test]
 fn batches_that_nobody_subscribes_to_count_as_delivered_and_are_said() {
     let (input, sink) = (Broker::start(), Broker::start());

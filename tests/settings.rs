@@ -456,7 +456,7 @@ fn an_output_broker_of_its_own_has_its_own_login() {
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 3);
     drained(&mut gateway);
     let wrong = Gateway::with_config(&config).file("password", "wrong");
-    refused(wrong, &["refused the connection", "bad user name password"]);
+    refused(wrong, &["refused the connection", "bad user name or password"]);
     drop(subscribed(&fleet(&input.url(), &[])));
 }
 

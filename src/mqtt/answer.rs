@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::reason::refused;
+use super::Error;
+use super::properties::OF_ACKNOWLEDGEMENT;
+use super::reason::Said;
 
 /// What a PUBACK says (MQTT 5 §3.4.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +25,17 @@ pub struct NotTaken {
 }
 
 impl NotTaken {
-    /// Of a reason code, and the properties behind it.
+    /// Of a reason code, and the properties behind it. Properties that cannot be read say nothing.
     pub fn new(code: u8, properties: &[u8]) -> Self {
-        Self { code, said: refused(code, properties) }
+        Self::read(code, properties).unwrap_or_else(|_| Self::of(code, Said::default()))
+    }
+
+    fn read(code: u8, properties: &[u8]) -> Result<Self, Error> {
+        Ok(Self::of(code, Said::among(properties, OF_ACKNOWLEDGEMENT)?))
+    }
+
+    fn of(code: u8, said: Said<'_>) -> Self {
+        Self { code, said: said.beside(code) }
     }
 
     /// Whether a smaller message may be taken (0x95).
@@ -45,14 +55,13 @@ impl fmt::Display for NotTaken {
     }
 }
 
-/// What a PUBACK says behind its packet id: a reason code and properties, or nothing, which is success
-/// (MQTT 5 §3.4.2; always nothing with 3.1.1).
-pub(super) fn answer(rest: &[u8]) -> Answer {
-    match rest {
-        [] | [0x00, ..] => Answer::Taken,
-        [0x10, ..] => Answer::NobodyListens,
-        [code, properties @ ..] => Answer::Refused(NotTaken::new(*code, properties)),
+/// What a PUBACK says with its code and its properties (MQTT 5 §3.4.2).
+pub(super) fn answer(code: u8, properties: &[u8]) -> Result<Answer, Error> {
+    if code != 0x00 && code != 0x10 {
+        return NotTaken::read(code, properties).map(Answer::Refused);
     }
+    Said::among(properties, OF_ACKNOWLEDGEMENT)?;
+    Ok(if code == 0 { Answer::Taken } else { Answer::NobodyListens })
 }
 
 #[cfg(test)]

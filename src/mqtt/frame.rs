@@ -1,7 +1,7 @@
 //! Cutting the byte stream into packets.
 //!
-//! A PUBLISH is read where it lies (`publish`), all other packets are rare and go through rumqttc
-//! (`packet`). Format: the fixed header of MQTT 5 §2.1, the same in 3.1.1.
+//! A PUBLISH is read where it lies (`publish`), all other packets are handed out whole, for
+//! `packet`. Format: the fixed header of MQTT 5 §2.1, the same in 3.1.1.
 //!
 //! The buffer has a fixed size. A packet that is larger is not a reason to end the connection (with
 //! a persistent session it would come again, for ever): it is read past, its head kept and its
@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::options::Version;
-use super::publish::{self, Cut, Publish, malformed, payload_at, varint};
+use super::publish::{self, Cut, Publish, payload_at};
+use super::wire::{fixed_header, malformed};
 
 /// Packet type of PUBLISH, in the upper half of the first byte.
 const PUBLISH: u8 = 3;
@@ -184,12 +185,6 @@ impl Inbound {
         parsed.cut = Some(Cut { bytes: done.bytes, sha256 });
         Ok(Some(Incoming::Publish(parsed)))
     }
-}
-
-/// Length of the fixed header and of what follows it; `None` when it is not all here.
-fn fixed_header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
-    let Some(rest) = bytes.get(1..) else { return Ok(None) };
-    Ok(varint(rest)?.map(|(value, length)| (1 + length, value)))
 }
 
 #[cfg(test)]

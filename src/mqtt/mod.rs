@@ -1,7 +1,12 @@
 //! MQTT, as far as a gateway needs it: one client connection at a time, both protocol versions.
 //!
-//! The packets are rumqttc's (`rumqttc::mqttbytes`, `rumqttc::v5::mqttbytes`); this folder is the
-//! only place that names it. Its *event loop* is not used, and that is a decision by measurement:
+//! What comes is read by ours, all of it (`wire`, `packet`, `publish`): a length that is misread settles
+//! what the broker does not have. rumqttc (`rumqttc::mqttbytes`, `rumqttc::v5::mqttbytes`), which only
+//! this folder names, writes CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH with properties, which it does
+//! rightly; the few bytes of all other packets are ours (`short`, `plain`).
+//! Its *reader* is used by tests alone: it takes codes that it does not know for errors, has no short forms
+//! of DISCONNECT and waits for more after some of them.
+//! Its *event loop* is not used, and that is a decision by measurement:
 //! it writes one acknowledgement a system call and reads 8 KiB at a time with no way to gather
 //! (10–30 × the cost of this loop at full rate), its v5 flush has no time limit, and after a
 //! reconnect it can drop, overwrite or repeat publishes of its own accord. Here a connection is a
@@ -15,12 +20,14 @@
 //! | `options` | where the broker is and who we are |
 //! | `transport` | TCP, TLS |
 //! | `websocket` | WebSocket above them |
+//! | `wire` | the lengths on the wire, for all that reads |
+//! | `properties` | the properties of MQTT 5, for all that reads |
 //! | `frame` | cutting the byte stream into packets |
 //! | `publish` | a PUBLISH that came, without a copy |
-//! | `packet` | all other packets that come, by rumqttc |
+//! | `packet` | all other packets that come |
 //! | `answer` | what a broker says to a publish |
 //! | `outgoing` | packets that go, by rumqttc |
-//! | `reason` | reason codes in words |
+//! | `reason` | reason codes: words, remedies |
 //! | `plain` | small messages without properties |
 //! | `short` | packets of a few bytes |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
@@ -39,6 +46,7 @@ pub mod options;
 pub mod outgoing;
 pub mod packet;
 pub mod plain;
+mod properties;
 pub mod publish;
 mod reason;
 pub mod session;
@@ -49,12 +57,15 @@ pub mod topic;
 pub mod transport;
 mod unheard;
 mod websocket;
+mod wire;
 
-/// Why there is no connection, or no longer.
+use crate::text;
+
+/// Why there is no connection, or no longer. What others say in it is [`text::shown`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The broker cannot be reached, or the connection broke.
-    #[error("{0}")]
+    #[error("{}", text::shown(&.0.to_string()))]
     Io(#[from] std::io::Error),
     /// No answer in time.
     #[error("no answer within {0:?}")]
@@ -116,7 +127,7 @@ pub enum Error {
     #[error("protocol error: {0}")]
     Protocol(String),
     /// The password file or a certificate cannot be used.
-    #[error("{what} {path}: {problem}")]
+    #[error("{what} {}: {}", text::shown(path), text::shown(problem))]
     Credentials {
         /// Which kind of file.
         what: &'static str,

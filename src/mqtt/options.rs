@@ -81,14 +81,15 @@ impl TryFrom<String> for BrokerUrl {
         if text == "embedded" {
             return Ok(Self::Embedded);
         }
-        if text.contains('@') {
+        if before_path(&text).contains('@') {
             return Err("holds a user name or password: write username = and password_file = \
                         instead, so that no log can show them"
                 .into());
         }
-        let (scheme, rest) = text
-            .split_once("://")
-            .ok_or_else(|| format!("{text:?} is not an address: write \"mqtt://host:1883\""))?;
+        // What is in a path or a query may be a secret: it is not repeated.
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+            format!("{:?} is not an address: write \"mqtt://host:1883\"", before_path(&text))
+        })?;
         let (tls, is_websocket, port_unset) = match scheme {
             "mqtt" | "tcp" => (false, false, 1883),
             "mqtts" | "ssl" => (true, false, 8883),
@@ -103,7 +104,7 @@ impl TryFrom<String> for BrokerUrl {
         let (rest, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let websocket = is_websocket.then(|| websocket_path(path)).transpose()?;
         if !is_websocket && !matches!(path, "" | "/") {
-            return Err(format!("has the path {path:?}: only ws:// and wss:// have one"));
+            return Err("has a path: only ws:// and wss:// have one".into());
         }
         let (host, port) = split_port(rest).ok_or("its port is not a number from 1 to 65535")?;
         if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
@@ -115,6 +116,31 @@ impl TryFrom<String> for BrokerUrl {
 }
 
 impl BrokerUrl {
+    /// The address as it was given. It may hold a token: for the connection only.
+    pub(super) fn address(&self) -> String {
+        match self {
+            Self::Remote { websocket: Some(path), .. } => self.with_path(path),
+            _ => self.to_string(),
+        }
+    }
+
+    /// Whether the address has more than is shown.
+    pub fn hides_query(&self) -> bool {
+        matches!(self, Self::Remote { websocket: Some(path), .. } if path.contains('?'))
+    }
+
+    fn with_path(&self, path: &str) -> String {
+        let Self::Remote { tls, websocket, host, port } = self else { return "embedded".into() };
+        let scheme = match (websocket, tls) {
+            (None, false) => "mqtt",
+            (None, true) => "mqtts",
+            (Some(_), false) => "ws",
+            (Some(_), true) => "wss",
+        };
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{scheme}://{open}{host}{close}:{port}{path}")
+    }
+
     /// Bytes that a connection holds beneath MQTT, at most.
     pub const fn stream_bytes(&self) -> usize {
         let Self::Remote { tls, websocket, .. } = self else { return 0 };
@@ -123,13 +149,29 @@ impl BrokerUrl {
     }
 }
 
+/// An address without its path and its query.
+fn before_path(text: &str) -> &str {
+    let host_at = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at(host_at);
+    let host = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    text.get(..scheme.len() + host).unwrap_or(text)
+}
+
+/// What stands for a query: it may hold a token. No address has it.
+const HIDDEN_QUERY: &str = "?…";
+
 /// The path of a WebSocket; what brokers listen on where none is given.
 fn websocket_path(path: &str) -> Result<String, String> {
     let usable = |c: char| c.is_ascii_graphic() && c != '#';
     match path {
         "" => Ok("/mqtt".into()),
         path if path.chars().all(usable) => Ok(path.to_owned()),
-        path => Err(format!("has the path {path:?}, which is not usable: write \"/mqtt\"")),
+        path if path.contains(HIDDEN_QUERY) => {
+            Err("has a query that is hidden, as it is in the log and in what check prints: write \
+                 the query itself"
+                .into())
+        }
+        _ => Err("has a path that is not usable: write \"/mqtt\"".into()),
     }
 }
 
@@ -148,21 +190,17 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
+/// Without its query, which may hold a token: this is what logs, errors, the status and `check` show. Read
+/// as an address again, it is refused; it is never another one.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Embedded => f.write_str("embedded"),
-            Self::Remote { tls, websocket, host, port } => {
-                let scheme = match (websocket, tls) {
-                    (None, false) => "mqtt",
-                    (None, true) => "mqtts",
-                    (Some(_), false) => "ws",
-                    (Some(_), true) => "wss",
-                };
-                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-                let path = websocket.as_deref().unwrap_or_default();
-                write!(f, "{scheme}://{open}{host}{close}:{port}{path}")
-            }
+        let path = match self {
+            Self::Embedded => return f.write_str("embedded"),
+            Self::Remote { websocket, .. } => websocket.as_deref().unwrap_or_default(),
+        };
+        match path.split_once('?') {
+            Some((path, _)) => write!(f, "{}{HIDDEN_QUERY}", self.with_path(path)),
+            None => f.write_str(&self.with_path(path)),
         }
     }
 }
@@ -253,7 +291,8 @@ mod tests {
             ("mqtt://[::1]:1884", "mqtt://[::1]:1884"),
             ("mqtt://[::1]", "mqtt://[::1]:1883"),
             ("ws://b", "ws://b:80/mqtt"),
-            ("wss://b:8443/x/y?z=1", "wss://b:8443/x/y?z=1"),
+            ("wss://b:8443/x/y", "wss://b:8443/x/y"),
+            ("ws://b/@home", "ws://b:80/@home"),
             ("ws://[::1]:9001/", "ws://[::1]:9001/"),
         ] {
             assert_eq!(BrokerUrl::try_from(text.to_owned()).unwrap().to_string(), printed);
@@ -288,5 +327,32 @@ mod tests {
     fn a_password_in_an_address_is_refused_and_not_shown() {
         let error = BrokerUrl::try_from("mqtt://user:s3cret@host".to_owned()).unwrap_err();
         assert!(!error.contains("s3cret") && error.contains("password_file"), "{error}");
+    }
+
+    #[test]
+    fn a_token_in_a_query_is_used_and_never_shown() {
+        for (text, shown) in [
+            ("wss://b/x?token=s3cret", "wss://b:443/x?…"),
+            ("ws://b:9001/mqtt?u=a@b&X-Amz-Signature=s3cret", "ws://b:9001/mqtt?…"),
+        ] {
+            let url = BrokerUrl::try_from(text.to_owned()).unwrap();
+            assert!(url.address().ends_with("s3cret") && url.hides_query());
+            assert_eq!((url.to_string(), String::from(url.clone())), (shown.into(), shown.into()));
+            let error = BrokerUrl::try_from(String::from(url)).unwrap_err();
+            assert!(error.contains("write the query itself"), "{error}");
+        }
+        for bad in [
+            "wss:/b/x?token=s3cret",
+            "mqtt://b/x?token=s3cret",
+            "http://b/x?token=s3cret",
+            "wss://b/x y?token=s3cret",
+            "wss://b?token=s3cret",
+            "b?token=s3cret",
+            "mqtt://user:s3cret/@b",
+            "user:s3cret@b",
+        ] {
+            let error = BrokerUrl::try_from(bad.to_owned()).unwrap_err();
+            assert!(!error.contains("s3cret"), "{bad}: {error}");
+        }
     }
 }

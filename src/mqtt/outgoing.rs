@@ -7,7 +7,6 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::Error;
 use super::options::{Options, Version};
-use super::packet::protocol;
 use super::topic::Topic;
 
 /// Bytes that a PUBLISH has beside topic, payload and user properties: fixed header, lengths,
@@ -162,7 +161,7 @@ fn qos5(qos: u8) -> QoS5 {
 }
 
 fn written<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
-    result.map(|_| ()).map_err(protocol)
+    result.map(|_| ()).map_err(|error| Error::Protocol(error.to_string().to_lowercase()))
 }
 
 #[cfg(test)]

@@ -1,15 +1,20 @@
-//! Packets that come, but PUBLISH, by rumqttc's codec, for both protocol versions.
+//! Packets that come, but PUBLISH, for both protocol versions.
 //!
-//! What differs between the versions ends here: the rest of the program sees one [`Packet`].
-
-use bytes::BytesMut;
-use rumqttc::mqttbytes::v4;
-use rumqttc::v5::mqttbytes::v5;
+//! What differs between the versions ends here: the rest of the program sees one [`Packet`]. A packet
+//! that is not as the standard has it is an error with words, never a guess: a wrong id would settle
+//! what the broker does not have. What a broker may leave out, or what has one meaning only, is read.
+//! An acknowledgement is read without an allocation unless it refuses.
 
 use super::Error;
 use super::answer::{Answer, answer};
 use super::options::Version;
-use super::reason::{code_in_words, is_passing, of_version_3, reason, remedy, words};
+use super::properties::{
+    ASSIGNED_CLIENT_ID, OF_ACKNOWLEDGEMENT, OF_AUTH, OF_CONNACK, OF_DISCONNECT, PACKET_BYTES_MAX,
+    Properties, QOS_MAX, RECEIVE_MAX, RETAIN_AVAILABLE, SERVER_KEEP_ALIVE, SESSION_EXPIRY,
+    SHARED_AVAILABLE, Value,
+};
+use super::reason::{Said, code_in_words, is_passing, of_version_3, remedy};
+use super::wire::{Wire, whole};
 
 /// What the broker says in CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,44 +75,127 @@ pub enum Packet {
 
 /// Reads a whole packet that is no PUBLISH.
 pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
-    // Read here: what comes often (PUBACK), and what rumqttc takes for an error: reason codes that it
-    // does not know, and the short forms of DISCONNECT.
-    match bytes {
-        [0x40, _, high, low, rest @ ..] => {
-            let packet_id = u16::from_be_bytes([*high, *low]);
-            return Ok(Packet::PubAck { packet_id, answer: answer(rest) });
+    let (first, mut body) = whole(bytes)?;
+    match first {
+        0x20 => connack(body, version).map(|(_, greeting, _)| Packet::ConnAck(greeting)),
+        0x40 => {
+            let (packet_id, code, properties) = acknowledgement(body, version)?;
+            Ok(Packet::PubAck { packet_id, answer: answer(code, properties)? })
         }
-        [0x62, _, high, low, ..] => {
-            return Ok(Packet::PubRel { packet_id: u16::from_be_bytes([*high, *low]) });
+        0x62 => {
+            let (packet_id, ..) = checked(acknowledgement(body, version)?)?;
+            Ok(Packet::PubRel { packet_id })
         }
-        [0xe0, 0] => return Ok(Packet::Disconnect("without a reason".into())),
-        [0xe0, 1, code] => return Ok(Packet::Disconnect(code_in_words(*code))),
-        _ => {}
+        // We publish nothing with QoS 2.
+        0x50 | 0x70 => {
+            checked(acknowledgement(body, version)?)?;
+            Ok(Packet::Other)
+        }
+        0x90 => suback(body, version).map(|(code, said)| {
+            Packet::SubAck(match code {
+                0..=2 => Ok(code),
+                _ if version == Version::V3 => {
+                    Err("not permitted, or the filter is not allowed".into())
+                }
+                _ => Err(said.beside(code)),
+            })
+        }),
+        0xb0 => unsuback(body, version).map(|()| Packet::Other),
+        0xd0 => body.end().map(|()| Packet::PingResp),
+        0xe0 => disconnect(body).map(Packet::Disconnect),
+        0xf0 if version == Version::V5 => {
+            if !body.is_empty() {
+                body.byte()?;
+                Said::among(trailing(&mut body)?, OF_AUTH)?;
+            }
+            Ok(Packet::Other)
+        }
+        _ => Err(unexpected(first)),
     }
-    let mut stream = BytesMut::from(bytes);
+}
+
+/// A packet that a broker does not send, or whose reserved flags are wrong (MQTT 5 §2.1.3).
+fn unexpected(first: u8) -> Error {
+    let (kind, flags) = (first >> 4, first & 0x0f);
+    Error::Protocol(match kind {
+        2 | 4..=7 | 9 | 11 | 13..=15 => {
+            format!("a packet of type {kind} with the reserved flags {flags:#x}")
+        }
+        _ => format!("a packet of type {kind}, which is not for clients"),
+    })
+}
+
+/// Packet id, code and properties of PUBACK, PUBREC, PUBREL or PUBCOMP. With MQTT 5 the code may be left
+/// out, which is success, and so may the properties (§3.4.2); 3.1.1 has neither.
+fn acknowledgement(mut body: Wire<'_>, version: Version) -> Result<(u16, u8, &[u8]), Error> {
+    let packet_id = body.packet_id()?;
+    if version == Version::V3 || body.is_empty() {
+        body.end()?;
+        return Ok((packet_id, 0, &[]));
+    }
+    Ok((packet_id, body.byte()?, trailing(&mut body)?))
+}
+
+/// The properties at a packet's end, which may be left out with their length.
+fn trailing<'a>(body: &mut Wire<'a>) -> Result<&'a [u8], Error> {
+    let properties = if body.is_empty() { &[] } else { body.counted()? };
+    body.end()?;
+    Ok(properties)
+}
+
+/// The same acknowledgement, with properties that can be read.
+fn checked(read: (u16, u8, &[u8])) -> Result<(u16, u8, &[u8]), Error> {
+    Said::among(read.2, OF_ACKNOWLEDGEMENT)?;
+    Ok(read)
+}
+
+/// The code of a SUBACK and what is said beside it. We subscribe to one filter at a time.
+fn suback(mut body: Wire<'_>, version: Version) -> Result<(u8, Said<'_>), Error> {
+    body.packet_id()?;
+    let mut said = Said::default();
+    if version == Version::V5 {
+        said = Said::among(body.counted()?, OF_ACKNOWLEDGEMENT)?;
+    }
+    let code = body.byte()?;
+    body.end()?;
+    match code {
+        0..=2 | 0x80 => Ok((code, said)),
+        0x81.. if version == Version::V5 => Ok((code, said)),
+        _ => Err(Error::Protocol(format!("a SUBACK with the code {code:#04x}"))),
+    }
+}
+
+fn unsuback(mut body: Wire<'_>, version: Version) -> Result<(), Error> {
+    body.packet_id()?;
     if version == Version::V3 {
-        let packet = v4::Packet::read(&mut stream, usize::MAX).map_err(protocol)?;
-        return Ok(read_v3(packet));
+        return body.end();
     }
-    let packet = v5::Packet::read(&mut stream, None).map_err(protocol)?;
-    Ok(read_v5(packet))
+    Said::among(body.counted()?, OF_ACKNOWLEDGEMENT)?;
+    body.byte()?;
+    body.end()
+}
+
+/// Why the broker ends the connection. A server of 3.1.1 has no DISCONNECT; one that sends it all the same
+/// means what MQTT 5 says.
+fn disconnect(mut body: Wire<'_>) -> Result<String, Error> {
+    if body.is_empty() {
+        return Ok("without a reason".into());
+    }
+    let code = body.byte()?;
+    Ok(Said::among(trailing(&mut body)?, OF_DISCONNECT)?.beside(code))
 }
 
 /// Whether a SUBACK, for one filter, refuses for a reason that may pass. With 3.1.1 there is one code
 /// for all reasons.
 pub fn is_put_off(bytes: &[u8], version: Version) -> bool {
-    version == Version::V5 && bytes.last().is_some_and(|code| is_passing(*code))
+    let code = whole(bytes).and_then(|(_, body)| suback(body, version));
+    version == Version::V5 && code.is_ok_and(|(code, _)| code >= 0x80 && is_passing(code))
 }
 
-/// Whether a packet is a DISCONNECT that says "session taken over" (MQTT 5 §3.14.2.1).
+/// Whether a packet is a DISCONNECT that says "session taken over" (MQTT 5 §3.14.2.1), whatever else it
+/// says.
 pub fn is_takeover(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&0xe0) && body(bytes).first() == Some(&0x8e)
-}
-
-/// What follows a packet's fixed header.
-fn body(bytes: &[u8]) -> &[u8] {
-    let length = bytes.iter().skip(1).take_while(|byte| **byte & 0x80 != 0).count() + 1;
-    bytes.get(1 + length..).unwrap_or_default()
+    matches!(whole(bytes), Ok((0xe0, Wire([0x8e, ..]))))
 }
 
 /// What a CONNACK refuses for.
@@ -123,91 +211,98 @@ pub struct Refusal {
 
 /// Whether a CONNACK refuses, and what for.
 pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<Refusal>, Error> {
-    if version == Version::V5 && matches!(bytes, [0x20, 2, _, code] if *code > 0) {
+    let (first, body) = whole(bytes)?;
+    if first != 0x20 {
+        return Ok(None);
+    }
+    if version == Version::V5 && matches!(body, Wire([_, 1..=5])) {
         // A broker that only knows 3.1.1 answers in its own way.
         let (reason, remedy) = ("it does not know MQTT 5".to_owned(), Some("set version = 3"));
         return Ok(Some(Refusal { reason, permanent: true, remedy }));
     }
-    let said = body(bytes).get(1).copied().unwrap_or_default();
-    let code = if version == Version::V3 { of_version_3(said) } else { said };
-    let refusal = |reason| Refusal { reason, permanent: !is_passing(code), remedy: remedy(code) };
-    let mut stream = BytesMut::from(bytes);
+    // Without properties, which is not allowed, and plain all the same.
+    if let (Version::V5, Wire([_, code @ 0x80..=0xff])) = (version, body) {
+        return Ok(Some(refused(*code, code_in_words(*code))));
+    }
+    let (code, _, said) = connack(body, version)?;
+    Ok(match (version, code) {
+        (_, 0) => None,
+        (Version::V3, 6..) => {
+            let reason = format!("return code {code}, which MQTT 3.1.1 does not have");
+            Some(Refusal { reason, permanent: false, remedy: None })
+        }
+        (Version::V3, _) => {
+            let code = of_version_3(code);
+            Some(refused(code, code_in_words(code)))
+        }
+        (Version::V5, _) => Some(refused(code, said.beside(code))),
+    })
+}
+
+fn refused(code: u8, reason: String) -> Refusal {
+    Refusal { reason, permanent: !is_passing(code), remedy: remedy(code) }
+}
+
+/// The code of a CONNACK, what it says of the connection, and of a refusal.
+fn connack(mut body: Wire<'_>, version: Version) -> Result<(u8, Greeting, Said<'_>), Error> {
+    let (flags, code) = (body.byte()?, body.byte()?);
+    let mut greeting = Greeting {
+        session_present: flags & 1 != 0,
+        receive_max: u16::MAX,
+        packet_bytes_max: None,
+        keep_alive: None,
+        qos_max: 2,
+        session_expiry: None,
+        features: Features { retained: true, shared: true },
+        renames: false,
+    };
+    if flags > 1 {
+        return Err(Error::Protocol(format!("a CONNACK with the flags {flags:#04x}")));
+    }
+    let mut said = Said::default();
     if version == Version::V3 {
-        return match v4::Packet::read(&mut stream, usize::MAX).map_err(protocol)? {
-            v4::Packet::ConnAck(ack) if ack.code != v4::ConnectReturnCode::Success => {
-                Ok(Some(refusal(words(&format!("{:?}", ack.code)))))
-            }
-            _ => Ok(None),
+        body.end()?;
+        return Ok((code, greeting, said));
+    }
+    if body.is_empty() {
+        let text = "a CONNACK without properties, as MQTT 3.1.1 has it: set version = 3";
+        return Err(Error::Protocol(text.into()));
+    }
+    let properties = body.counted()?;
+    body.end()?;
+    Properties::of(properties).each(OF_CONNACK, |id, value| {
+        said.note(id, value);
+        greeting.note(id, value)
+    })?;
+    Ok((code, greeting, said))
+}
+
+impl Greeting {
+    /// Keeps a property that matters here.
+    fn note(&mut self, id: u8, value: Value<'_>) -> Result<(), Error> {
+        let Value::Number(number) = value else {
+            self.renames |= id == ASSIGNED_CLIENT_ID;
+            return Ok(());
         };
-    }
-    match v5::Packet::read(&mut stream, None).map_err(protocol)? {
-        v5::Packet::ConnAck(ack) if ack.code != v5::ConnectReturnCode::Success => {
-            let said = ack.properties.and_then(|it| it.reason_string);
-            Ok(Some(refusal(reason(&format!("{:?}", ack.code), said))))
-        }
-        _ => Ok(None),
-    }
-}
-
-fn read_v3(packet: v4::Packet) -> Packet {
-    match packet {
-        v4::Packet::ConnAck(ack) => Packet::ConnAck(Greeting {
-            session_present: ack.session_present,
-            receive_max: u16::MAX,
-            packet_bytes_max: None,
-            keep_alive: None,
-            qos_max: 2,
-            session_expiry: None,
-            features: Features { retained: true, shared: true },
-            renames: false,
-        }),
-        v4::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
-            Some(v4::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
-            _ => Err("not permitted, or the filter is not allowed".into()),
-        }),
-        v4::Packet::PingResp => Packet::PingResp,
-        v4::Packet::Disconnect => Packet::Disconnect("without a reason".into()),
-        _ => Packet::Other,
-    }
-}
-
-fn read_v5(packet: v5::Packet) -> Packet {
-    match packet {
-        v5::Packet::ConnAck(ack) => {
-            let said = ack.properties.as_ref();
-            Packet::ConnAck(Greeting {
-                session_present: ack.session_present,
-                receive_max: said.and_then(|it| it.receive_max).unwrap_or(u16::MAX),
-                packet_bytes_max: said.and_then(|it| it.max_packet_size),
-                keep_alive: said.and_then(|it| it.server_keep_alive),
-                qos_max: said.and_then(|it| it.max_qos).unwrap_or(2),
-                session_expiry: said.and_then(|it| it.session_expiry_interval),
-                features: Features {
-                    retained: said.and_then(|it| it.retain_available) != Some(0),
-                    shared: said.and_then(|it| it.shared_subscription_available) != Some(0),
-                },
-                renames: said.is_some_and(|it| it.assigned_client_identifier.is_some()),
-            })
-        }
-        v5::Packet::SubAck(ack) => Packet::SubAck(match ack.return_codes.first() {
-            Some(v5::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
-            Some(other) => {
-                let said = ack.properties.and_then(|it| it.reason_string);
-                Err(reason(&format!("{other:?}"), said))
+        let two = u16::try_from(number).unwrap_or(u16::MAX);
+        match id {
+            RECEIVE_MAX | PACKET_BYTES_MAX if number == 0 => {
+                let what =
+                    if id == RECEIVE_MAX { "Receive Maximum" } else { "Maximum Packet Size" };
+                return Err(Error::Protocol(format!("a {what} of 0 in CONNACK")));
             }
-            None => Err("an answer without a code".into()),
-        }),
-        v5::Packet::PingResp(_) => Packet::PingResp,
-        v5::Packet::Disconnect(it) => {
-            let said = it.properties.and_then(|it| it.reason_string);
-            Packet::Disconnect(reason(&format!("{:?}", it.reason_code), said))
+            SESSION_EXPIRY => self.session_expiry = Some(number),
+            SERVER_KEEP_ALIVE => self.keep_alive = Some(two),
+            RECEIVE_MAX => self.receive_max = two,
+            // More than 1 is not allowed there, and has one meaning only.
+            QOS_MAX => self.qos_max = u8::try_from(number.min(2)).unwrap_or(2),
+            PACKET_BYTES_MAX => self.packet_bytes_max = Some(number),
+            RETAIN_AVAILABLE => self.features.retained = number != 0,
+            SHARED_AVAILABLE => self.features.shared = number != 0,
+            _ => {}
         }
-        _ => Packet::Other,
+        Ok(())
     }
-}
-
-pub(super) fn protocol(error: impl std::fmt::Display) -> Error {
-    Error::Protocol(error.to_string().to_lowercase())
 }
 
 #[cfg(test)]
@@ -233,7 +328,7 @@ mod tests {
         assert_eq!(of(&[0x20, 2, 0, 0], Version::V3), None);
         for (code, words, permanent, remedy) in [
             (0x85, "client identifier not valid", true, "gateway.id"),
-            (0x86, "bad user name password", true, "password_file"),
+            (0x86, "bad user name or password", true, "password_file"),
             (0x87, "not authorized", true, "username"),
             (0x88, "server unavailable", false, "load"),
             (0x89, "server busy", false, "load"),

@@ -1,53 +1,101 @@
-//! Reason codes in words.
+//! Reason codes: their words, whether they pass, what to do. One table (MQTT 5 §2.4).
 
-/// A reason code in words (MQTT 5 §2.4), for those that end a connection or refuse a publish.
-pub(super) fn code_in_words(code: u8) -> String {
-    let words = match code {
-        0x00 => "normal disconnection",
-        0x80 => "unspecified error",
-        0x81 => "malformed packet",
-        0x82 => "protocol error",
-        0x83 => "implementation specific error",
-        0x87 => "not authorized",
-        0x89 => "server busy",
-        0x8b => "server shutting down",
-        0x8d => "keep alive timeout",
-        0x8e => "session taken over: another client uses our client id",
-        0x90 => "topic name invalid",
-        0x91 => "packet identifier in use",
-        0x93 => "receive maximum exceeded",
-        0x95 => "packet too large",
-        0x96 => "message rate too high",
-        0x97 => "quota exceeded",
-        0x98 => "administrative action",
-        0x99 => "payload format invalid",
-        _ => return format!("reason code {code:#04x}"),
-    };
-    words.to_owned()
+use super::Error;
+use super::properties::{Properties, REASON_STRING, SERVER_REFERENCE, Value};
+use crate::text;
+
+/// What a reason code of 0x80 and above, or the end of a connection, means.
+struct Reason {
+    code: u8,
+    words: &'static str,
+    /// It may pass by itself: the broker is busy, a limit of its own is reached, or it does not say more
+    /// than that it could not.
+    passes: bool,
+    /// What to do about a connection that is refused for it.
+    remedy: Option<&'static str>,
 }
 
-/// Whether a refusal with this code may pass by itself: the broker is busy, or a limit of its own is
-/// reached, or it does not say more than that it could not (MQTT 5 §2.4).
-pub(super) const fn is_passing(code: u8) -> bool {
-    matches!(code, 0x80 | 0x83 | 0x88 | 0x89 | 0x97 | 0x9f)
+const LOAD: Option<&str> = Some("check the broker's load and its limits on connections");
+const MOVED: Option<&str> = Some("set url to the broker that it names");
+
+const fn reason(
+    code: u8,
+    words: &'static str,
+    passes: bool,
+    remedy: Option<&'static str>,
+) -> Reason {
+    Reason { code, words, passes, remedy }
 }
 
-/// What to do about a refused connection.
-pub(super) const fn remedy(code: u8) -> Option<&'static str> {
-    Some(match code {
-        0x84 => "set version to the other one",
-        0x85 => {
-            "the client id begins with gateway.id: set another, or allow this one at the broker"
-        }
-        0x86 => "check username, and what is in password_file",
-        0x87 => {
+const REASONS: &[Reason] = &[
+    reason(0x00, "normal disconnection", true, None),
+    reason(0x80, "unspecified error", true, None),
+    reason(0x81, "malformed packet", false, None),
+    reason(0x82, "protocol error", false, None),
+    reason(0x83, "implementation specific error", true, None),
+    reason(0x84, "unsupported protocol version", false, Some("set version to the other one")),
+    reason(
+        0x85,
+        "client identifier not valid",
+        false,
+        Some("the client id begins with gateway.id: set another, or allow this one at the broker"),
+    ),
+    reason(
+        0x86,
+        "bad user name or password",
+        false,
+        Some("check username, and what is in password_file"),
+    ),
+    reason(
+        0x87,
+        "not authorized",
+        false,
+        Some(
             "check username and password_file, and that the broker lets this user in with this \
-             client id"
-        }
-        0x8a => "lift the ban at the broker, or find out what it was for",
-        0x88 | 0x89 | 0x97 | 0x9f => "check the broker's load and its limits on connections",
-        _ => return None,
-    })
+             client id",
+        ),
+    ),
+    reason(0x88, "server unavailable", true, LOAD),
+    reason(0x89, "server busy", true, LOAD),
+    reason(0x8a, "banned", false, Some("lift the ban at the broker, or find out what it was for")),
+    reason(0x8b, "server shutting down", true, None),
+    reason(0x8c, "bad authentication method", false, None),
+    reason(0x8d, "keep alive timeout", true, None),
+    reason(0x8e, "session taken over: another client uses our client id", false, None),
+    reason(0x8f, "topic filter invalid", false, None),
+    reason(0x90, "topic name invalid", false, None),
+    reason(0x91, "packet identifier in use", true, None),
+    reason(0x92, "packet identifier not found", true, None),
+    reason(0x93, "receive maximum exceeded", true, None),
+    reason(0x94, "topic alias invalid", false, None),
+    reason(0x95, "packet too large", false, None),
+    reason(0x96, "message rate too high", true, None),
+    reason(0x97, "quota exceeded", true, LOAD),
+    reason(0x98, "administrative action", true, None),
+    reason(0x99, "payload format invalid", false, None),
+    reason(0x9a, "retain not supported", false, None),
+    reason(0x9b, "QoS not supported", false, None),
+    reason(0x9c, "use another server", true, MOVED),
+    reason(0x9d, "server moved", true, MOVED),
+    reason(0x9e, "shared subscriptions not supported", false, None),
+    reason(0x9f, "connection rate exceeded", true, LOAD),
+    reason(0xa0, "maximum connect time", true, None),
+    reason(0xa1, "subscription identifiers not supported", false, None),
+    reason(0xa2, "wildcard subscriptions not supported", false, None),
+];
+
+fn find(code: u8) -> Option<&'static Reason> {
+    REASONS.iter().find(|it| it.code == code)
+}
+
+/// Whether a refusal with this code may pass by itself.
+pub(super) fn is_passing(code: u8) -> bool {
+    find(code).is_some_and(|it| it.passes)
+}
+
+/// What to do about a connection that is refused with this code.
+pub(super) fn remedy(code: u8) -> Option<&'static str> {
+    find(code)?.remedy
 }
 
 /// The code of MQTT 5 that says the same as one of 3.1.1's CONNACK (3.1.1 §3.2.2.3).
@@ -62,35 +110,52 @@ pub(super) const fn of_version_3(code: u8) -> u8 {
     }
 }
 
-/// A reason code in words, with what the broker says beside it, where that is its first property
-/// (Reason String, MQTT 5 §3.4.2.2.2).
-pub(super) fn refused(code: u8, properties: &[u8]) -> String {
-    let words = code_in_words(code);
-    let [_, 0x1f, high, low, text @ ..] = properties else { return words };
-    match text.get(..usize::from(u16::from_be_bytes([*high, *low]))) {
-        Some(said) => format!("{words} ({})", String::from_utf8_lossy(said)),
-        None => words,
-    }
+/// A reason code in words.
+pub(super) fn code_in_words(code: u8) -> String {
+    find(code).map_or_else(|| format!("reason code {code:#04x}"), |it| it.words.to_owned())
 }
 
-/// The library's name of a code in words, with what the broker said beside it.
-pub(super) fn reason(code: &str, said: Option<String>) -> String {
-    match said {
-        Some(said) => format!("{} ({said})", words(code)),
-        None => words(code),
-    }
+/// What a broker says beside a reason code.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Said<'a> {
+    text: Option<&'a [u8]>,
+    server: Option<&'a [u8]>,
 }
 
-/// `NotAuthorized` as "not authorized".
-pub(super) fn words(code: &str) -> String {
-    let mut text = String::new();
-    for c in code.chars() {
-        if c.is_uppercase() && !text.is_empty() {
-            text.push(' ');
+impl<'a> Said<'a> {
+    /// Among the properties of a packet, which may have `allowed`.
+    pub(super) fn among(properties: &'a [u8], allowed: &[u8]) -> Result<Self, Error> {
+        let mut said = Self::default();
+        Properties::of(properties).each(allowed, |id, value| {
+            said.note(id, value);
+            Ok(())
+        })?;
+        Ok(said)
+    }
+
+    /// Keeps a property if it is one of ours.
+    pub(super) fn note(&mut self, id: u8, value: Value<'a>) {
+        match (id, value) {
+            (REASON_STRING, Value::Data(text)) => self.text = Some(text),
+            (SERVER_REFERENCE, Value::Data(server)) => self.server = Some(server),
+            _ => {}
         }
-        text.extend(c.to_lowercase());
     }
-    text
+
+    /// With a code's words: "quota exceeded (no room)".
+    pub(super) fn beside(self, code: u8) -> String {
+        self.after(code_in_words(code))
+    }
+
+    fn after(self, mut words: String) -> String {
+        if let Some(said) = self.text {
+            words = format!("{words} ({})", text::from_bytes(said));
+        }
+        if let Some(server) = self.server {
+            words = format!("{words}; it names the server {}", text::from_bytes(server));
+        }
+        words
+    }
 }
 
 #[cfg(test)]
@@ -98,8 +163,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_become_words() {
-        assert_eq!(words("BadUserNamePassword"), "bad user name password");
-        assert_eq!(reason("NotAuthorized", Some("no".into())), "not authorized (no)");
+    fn each_code_is_in_the_table_once() {
+        assert!(REASONS.is_sorted_by(|a, b| a.code < b.code));
+        assert!((0x80..=0xa2).all(|code| find(code).is_some()), "MQTT 5 has them all");
+        assert_eq!(code_in_words(0xee), "reason code 0xee");
+    }
+
+    #[test]
+    fn what_a_broker_says_is_found_among_all_properties_and_cannot_forge_a_line() {
+        let properties = b"\x26\0\x01a\0\x01b\x1c\0\x02b2\x1f\0\x04no\n!";
+        let said = Said::among(properties, &[0x1c, 0x1f, 0x26]).unwrap();
+        assert_eq!(said.beside(0x9d), "server moved (no\\n!); it names the server b2");
     }
 }

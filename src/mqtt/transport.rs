@@ -49,7 +49,7 @@ pub(super) async fn connect(options: &Options) -> Result<Box<dyn Stream>, Error>
     if inside.is_none() {
         return Ok(stream);
     }
-    Ok(Box::new(websocket::connect(stream, &options.url.to_string()).await?))
+    Ok(Box::new(websocket::connect(stream, &options.url.address()).await?))
 }
 
 /// The addresses to try: the resolver's order, but both families in turn, for often it is a whole

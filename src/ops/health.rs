@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use crate::limits::{HEALTH_ANSWER_MAX, HTTP_HEAD_BYTES_MAX};
+use crate::text;
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -90,7 +91,7 @@ async fn readiness(address: SocketAddr) -> Result<(bool, String), Error> {
         }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
         let body = body.await.map_err(strange)?.to_bytes();
-        let said = String::from_utf8_lossy(&body).trim().to_owned();
+        let said = text::escaped(String::from_utf8_lossy(&body).trim());
         Ok((status == StatusCode::OK, said))
     };
     let mut answer = std::pin::pin!(answer);

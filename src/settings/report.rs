@@ -1,9 +1,10 @@
 //! Why there are no settings: one report that names every mistake.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::PathBuf;
 
 use super::{FILE_BYTES_MAX, FILES};
+use crate::text;
 
 /// A mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Error {
     #[error("no configuration: none of {} exists; name one with --config FILE", FILES.join(", "))]
     NoFile,
     /// The file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error}", text::from_path(path))]
     Unreadable {
         /// Its path.
         path: PathBuf,
@@ -33,14 +34,15 @@ pub enum Error {
     /// The file is no configuration.
     #[error(
         "{}: has more than {FILE_BYTES_MAX} bytes: a subscription with {{sensor}} in its topic, or one \
-         simulated entry with a count, stands for any number of sensors", path.display()
+         simulated entry with a count, stands for any number of sensors",
+        text::from_path(path)
     )]
     TooLarge {
         /// Its path.
         path: PathBuf,
     },
     /// The file is not in its own format.
-    #[error("{}: {text}", path.display())]
+    #[error("{}: {text}", text::from_path(path))]
     Syntax {
         /// Its path.
         path: PathBuf,
@@ -48,7 +50,7 @@ pub enum Error {
         text: String,
     },
     /// The file has mistakes.
-    #[error("{}: {}\n{}", path.display(), count(problems), lines(problems))]
+    #[error("{}: {}\n{}", text::from_path(path), count(problems), lines(problems))]
     Problems {
         /// Its path.
         path: PathBuf,
@@ -72,6 +74,8 @@ fn lines(problems: &[Problem]) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys are what somebody wrote, and so is what a text repeats.
+        let f = &mut text::Escaping(f);
         match &self.variable {
             Some(variable) => write!(f, "  {variable} ({}): {}", self.key, self.text),
             None => write!(f, "  {}: {}", self.key, self.text),

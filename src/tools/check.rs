@@ -68,6 +68,14 @@ fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
         "#   {client} publishes batches to {} and dead letters to {} at {url} (MQTT {version}, QoS {qos})",
         output.topic, output.dead_letter_topic
     )?;
+    for (key, broker) in plan.brokers().filter(|(_, broker)| broker.url.hides_query()) {
+        writeln!(
+            out,
+            "#   {key}.url has a query, which may hold a token and is not shown ({}): whoever copies \
+             what is above has to put it back",
+            broker.url
+        )?;
+    }
     let warnings = plan.warnings();
     if !warnings.is_empty() {
         writeln!(out, "#\n# Warnings")?;

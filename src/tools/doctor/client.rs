@@ -21,6 +21,7 @@ use crate::mqtt::outgoing::{Hello, Outgoing};
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Topic;
+use crate::text;
 
 /// How long the broker may take for an answer; then the connection counts as lost.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Message {
 
     /// Its payload's head as text.
     pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.head).into_owned()
+        text::from_bytes(&self.head)
     }
 }
 
