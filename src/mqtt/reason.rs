@@ -29,7 +29,7 @@ pub(super) fn code_in_words(code: u8) -> String {
 /// Whether a refusal with this code may pass by itself: the broker is busy, or a limit of its own is
 /// reached, or it does not say more than that it could not (MQTT 5 §2.4).
 pub(super) const fn is_passing(code: u8) -> bool {
-    matches!(code, 0x80 | 0x83 | 0x88 | 0x89 | 0x97 | 0x9f)
+    matches!(code, 0x80 | 0x83 | 0x88 | 0x89 | 0x97 | 0x9c | 0x9d | 0x9f)
 }
 
 /// What to do about a refused connection.
@@ -37,7 +37,7 @@ pub(super) const fn remedy(code: u8) -> Option<&'static str> {
     Some(match code {
         0x84 => "set version to the other one",
         0x85 => {
-            "the client id begins with gateway.id: set another, or allow this one at the broker"
+            "the client id begins with broker.client_id (gateway.id if unset): set another, or allow this one at the broker"
         }
         0x86 => "check username, and what is in password_file",
         0x87 => {
@@ -45,6 +45,7 @@ pub(super) const fn remedy(code: u8) -> Option<&'static str> {
              client id"
         }
         0x8a => "lift the ban at the broker, or find out what it was for",
+        0x9c | 0x9d => "set url to the broker that it names, if it does not come back by itself",
         0x88 | 0x89 | 0x97 | 0x9f => "check the broker's load and its limits on connections",
         _ => return None,
     })
