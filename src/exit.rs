@@ -19,7 +19,8 @@ pub enum Exit {
     Faults = 1,
     /// `doctor` found a broker that cannot do what the settings ask for.
     Unfit = 2,
-    /// Wrong arguments or settings, or a broker refuses what they ask for.
+    /// Wrong arguments or settings, or our client id is in use: no restart mends it. Of a tool also: the
+    /// broker refuses it.
     Settings = 64,
     /// A mistake in this program, or the books do not close.
     Internal = 70,
@@ -27,6 +28,9 @@ pub enum Exit {
     Spool = 74,
     /// Stopped before everything was settled.
     Unsettled = 75,
+    /// A broker has refused us for `gateway.start_grace`, and nothing has worked: a restart may find it
+    /// mended.
+    Refused = 77,
 }
 
 impl From<Exit> for ExitCode {

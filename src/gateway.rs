@@ -158,6 +158,7 @@ fn conclude(report: &Report, fate: &str) -> Exit {
     }
     let exit = match (&report.error, &report.difference) {
         (Some(error), None) if error.is_settings() => Exit::Settings,
+        (Some(error), None) if error.is_refusal() => Exit::Refused,
         (Some(error), None) if error.is_spool() => Exit::Spool,
         (_, Some(_)) | (Some(_), None) => Exit::Internal,
         (None, None) if report.balance.held > report.balance.spooled => Exit::Unsettled,

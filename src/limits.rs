@@ -67,15 +67,20 @@ pub const TLS_BYTES: usize = 192 * 1024;
 /// wake-up for many messages. Nothing is added when idle.
 pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);
 
-/// How long a connection may take to CONNACK, and a subscription to SUBACK; then it counts as
-/// failed.
+/// How long a tool's subscription may take to SUBACK; then its connection counts as failed. The
+/// gateway's own connections go by `broker.connect_timeout`.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// Seconds for which a broker keeps the session of a client that only asks whether our clients stand
+/// beside each other, if it cannot be removed: as long as an intake's may have been kept whose place it
+/// took by the broker's doing.
+pub const ROLL_CALL_EXPIRY_SECONDS: u32 = 7 * 86_400;
 
 /// Addresses of a broker's name that are tried, in turn. Further ones are left out.
 pub const ADDRESSES_MAX: usize = 4;
 
 /// While a TCP connection has no answer, another is begun beside it after this long, and so on until
-/// [`CONNECT_MAX`]: a network that heals is noticed as soon.
+/// the step's limit: a network that heals is noticed as soon.
 pub const CONNECT_BESIDE: Duration = Duration::from_millis(700);
 
 /// So many are on their way at a time; the oldest is given up for the next.

@@ -26,17 +26,17 @@ use tokio::time::sleep;
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::{
-    CLOSE_MAX, CONNECT_MAX, REPEATED_WARNING_PAUSE, WATCH_PAUSE, WATCH_REFUSALS_MAX,
-};
+use crate::limits::{CLOSE_MAX, REPEATED_WARNING_PAUSE, WATCH_PAUSE, WATCH_REFUSALS_MAX};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
+use crate::mqtt::look_up::LookUps;
 use crate::mqtt::options::Options;
 use crate::mqtt::outgoing::Hello;
-use crate::mqtt::packet::Packet;
+use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::publish::Publish;
+use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
@@ -54,6 +54,8 @@ const HELLO: Hello =
 #[derive(Debug)]
 pub struct Watcher {
     options: Options,
+    look_ups: LookUps,
+    roll_call: Option<Arc<RollCall>>,
     metrics: Arc<Metrics>,
     backoff: Backoff,
     rng: SmallRng,
@@ -68,11 +70,19 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A client with these options.
-    pub fn new(options: Options, metrics: Arc<Metrics>, seed: u64) -> Self {
+    /// A client with these options, that connects only where the broker lets our clients stand beside
+    /// each other.
+    pub fn new(
+        options: Options,
+        roll_call: Option<Arc<RollCall>>,
+        metrics: Arc<Metrics>,
+        seed: u64,
+    ) -> Self {
         let (first, longest) = WATCH_PAUSE;
         Self {
             options,
+            look_ups: LookUps::default(),
+            roll_call,
             metrics,
             backoff: Backoff::new(first, longest),
             rng: SmallRng::seed_from_u64(seed),
@@ -91,7 +101,7 @@ impl Watcher {
             let opened = tokio::select! {
                 biased;
                 () = phase.reached(Phase::Draining) => return,
-                opened = Connection::open(&self.options, &HELLO, BUFFER_BYTES) => opened,
+                opened = self.open() => opened,
             };
             let (since, stood) = (clock::now().instant, opened.is_ok());
             let ended = match opened {
@@ -100,7 +110,7 @@ impl Watcher {
             };
             let Err(error) = ended else { return };
             self.judge(&error, stood, since);
-            if self.refusals >= WATCH_REFUSALS_MAX {
+            if self.refusals >= WATCH_REFUSALS_MAX || error.is_about_ids() {
                 tracing::debug!(client = self.options.client_id, %error, "not watching the broker");
                 return;
             }
@@ -110,6 +120,14 @@ impl Watcher {
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    /// A clean start would take the session of an intake whose client id the broker makes ours.
+    async fn open(&mut self) -> Result<(Connection, Greeting), Error> {
+        if let Some(roll_call) = &self.roll_call {
+            roll_call.pass().await?;
+        }
+        Connection::open_with(&mut self.look_ups, &self.options, &HELLO, BUFFER_BYTES).await
     }
 
     /// What the end of a connection, or of an attempt, means for the next.
@@ -126,6 +144,7 @@ impl Watcher {
     /// One connection. `Ok` when the gateway drains.
     async fn serve(&mut self, mut connection: Connection, phase: &mut Watch) -> Result<(), Error> {
         connection.subscribe(DROPPED, 0, false)?;
+        let subscribe_max = self.options.step_max();
         loop {
             tokio::select! {
                 biased;
@@ -137,8 +156,8 @@ impl Watcher {
                     turn?;
                     self.read(&mut connection)?;
                 }
-                () = sleep(CONNECT_MAX), if !self.granted => {
-                    return Err(Error::TimedOut(CONNECT_MAX));
+                () = sleep(subscribe_max), if !self.granted => {
+                    return Err(Error::NoAnswer { to: "SUBSCRIBE", within: subscribe_max });
                 }
                 () = sleep(REPEATED_WARNING_PAUSE), if self.unsaid > 0 => self.say(),
             }
@@ -250,9 +269,10 @@ mod tests {
             username: None,
             password_file: None,
             keep_alive: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(30),
             tls: Tls::default(),
         };
-        let mut watcher = Watcher::new(options, Arc::default(), 1);
+        let mut watcher = Watcher::new(options, None, Arc::default(), 1);
         let now = clock::now().instant;
         for _ in 0..10 {
             watcher.judge(&Error::TimedOut(Duration::ZERO), false, now);

@@ -17,10 +17,21 @@ const SECRET: &str = "s3cr3t-Pa55word";
 /// Must end with exit code 64 and say all of this, and never the secret.
 #[track_caller]
 fn refused(launch: Launch, words: &[&str]) -> Gateway {
+    ends(launch, 64, words)
+}
+
+/// The same where a broker refuses, and a gateway without patience: exit code 77.
+#[track_caller]
+fn denied(launch: Launch, words: &[&str]) -> Gateway {
+    ends(launch.env("SLUICEGATE__GATEWAY__START_GRACE", "0s"), 77, words)
+}
+
+#[track_caller]
+fn ends(launch: Launch, code: i32, words: &[&str]) -> Gateway {
     let mut gateway = launch.start();
-    let code = gateway.wait_exit(SOON);
+    let ended = gateway.wait_exit(SOON);
     let text = gateway.text();
-    assert_eq!(code, 64, "{text}");
+    assert_eq!(ended, code, "{text}");
     for word in words {
         assert!(text.contains(word), "{word:?} is missing in:\n{text}");
     }
@@ -42,7 +53,7 @@ fn a_wrong_password_is_said_by_both_clients_and_not_shown() {
         // Both clients are refused at the same moment: whoever is first, the end is the same.
         for _ in 0..10 {
             let launch = Gateway::with_config(&config).file("password", SECRET);
-            refused(launch, &["refused the connection", "not authorized"]);
+            denied(launch, &["refused the connection", "not authorized"]);
         }
     }
 }
@@ -116,7 +127,7 @@ fn a_refused_subscription_names_the_filter() {
         broker.refuse_subscribes("sensors", 0x87);
         let version = format!("broker.version = {version}");
         let launch = Gateway::with_config(&fleet(&broker.url(), &[&version]));
-        refused(launch, &["sensors.fleet.mqtt", "refused the subscription", "sensors/+/reading"]);
+        denied(launch, &["sensors.fleet.mqtt", "refused the subscription", "sensors/+/reading"]);
     }
 }
 
@@ -125,12 +136,12 @@ fn a_topic_that_must_not_be_written_is_named() {
     let (input, sink) = (Broker::start(), Broker::start());
     sink.answer_publishes("gateway/batches", 0x87, usize::MAX);
     let launch = Gateway::with_config(&fleet(&input.url(), &[&output(&sink.url())]));
-    let mut gateway = launch.start();
+    let mut gateway = launch.env("SLUICEGATE__GATEWAY__START_GRACE", "0s").start();
     gateway.wait_for_line("subscribed", SOON);
     input.publish_all(readings(1, 1..=3, 1));
     let code = gateway.wait_exit(SOON);
     let text = gateway.text();
-    assert_eq!(code, 64, "{text}");
+    assert_eq!(code, 77, "{text}");
     assert!(text.contains("gateway/batches") && text.contains("not authorized"), "{text}");
     assert_eq!(input.look(|log| log.acks("gw-in")), 0);
 }
@@ -140,12 +151,13 @@ fn a_topic_that_must_not_be_written_is_named() {
 fn what_mosquitto_lets_nobody_write_is_named() {
     let acl = "topic readwrite sensors/#\ntopic readwrite tests/#\n";
     let mosquitto = Mosquitto::with(STOCK).acl(acl).start();
-    let mut gateway = Gateway::start(&fleet(&mosquitto.url(), &[]));
+    let none = "gateway.start_grace = \"0s\"";
+    let mut gateway = Gateway::start(&fleet(&mosquitto.url(), &[none]));
     gateway.wait_for_line("subscribed", SOON);
     Publisher::to(mosquitto.port()).sensors(1).readings(1).run(SOON);
     let code = gateway.wait_exit(SOON);
     let text = gateway.text();
-    assert_eq!(code, 64, "{text}");
+    assert_eq!(code, 77, "{text}");
     assert!(text.contains("gateway/batches") && text.contains("not authorized"), "{text}");
 }
 
@@ -456,7 +468,7 @@ fn an_output_broker_of_its_own_has_its_own_login() {
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 3);
     drained(&mut gateway);
     let wrong = Gateway::with_config(&config).file("password", "wrong");
-    refused(wrong, &["refused the connection", "bad user name or password"]);
+    denied(wrong, &["refused the connection", "bad user name or password"]);
     drop(subscribed(&fleet(&input.url(), &[])));
 }
 
@@ -477,7 +489,7 @@ fn a_refused_connection_says_who_where_and_what_to_do() {
         let config = fleet(&broker.url(), &[&more[..], &[&version, &output(&sink.url())]].concat());
         let launch = Gateway::with_config(&config).file("password", SECRET);
         let words = ["\"gw-in-fleet\"", "\"pump\"", remedy];
-        let gateway = refused(launch, &words);
+        let gateway = denied(launch, &words);
         let line = gateway.wait_for_line("refused the connection", SOON);
         for word in [&words[..], &[&*broker.url()]].concat() {
             assert!(line.contains(word), "{word} is missing in {line}");

@@ -23,14 +23,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::frame::{Inbound, Incoming};
+use super::look_up::LookUps;
 use super::options::{Options, Version};
 use super::outgoing::{self, Hello, Outgoing};
 use super::packet::{self, Greeting, Packet, Refusal};
 use super::plain::{self, Plain};
+use super::steps::Steps;
 use super::transport::{self, Stream};
 use super::{Error, short};
 use crate::clock;
-use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
+use crate::limits::WRITE_STALL_KEEP_ALIVES;
 
 /// What a turn has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,14 +75,22 @@ impl Connection {
         hello: &Hello,
         buffer_bytes: usize,
     ) -> Result<(Self, Greeting), Error> {
-        let opening = async {
-            let stream = transport::connect(options).await?;
-            let mut connection = Self::new(stream, options, buffer_bytes);
-            outgoing::connect(&mut connection.outbound, options, hello)?;
-            let greeting = connection.greeted(options).await?;
-            Ok((connection, greeting))
-        };
-        timeout(CONNECT_MAX, opening).await.map_err(|_| Error::TimedOut(CONNECT_MAX))?
+        Self::open_with(&mut LookUps::default(), options, hello, buffer_bytes).await
+    }
+
+    /// The same for a client that connects again and again, and keeps a look-up that took too long.
+    pub async fn open_with(
+        look_ups: &mut LookUps,
+        options: &Options,
+        hello: &Hello,
+        buffer_bytes: usize,
+    ) -> Result<(Self, Greeting), Error> {
+        let steps = Steps::begin(options);
+        let stream = transport::connect(options, look_ups, steps).await?;
+        let mut connection = Self::new(stream, options, buffer_bytes);
+        outgoing::connect(&mut connection.outbound, options, hello)?;
+        let greeting = steps.step("CONNECT", connection.greeted(options)).await?;
+        Ok((connection, greeting))
     }
 
     fn new(stream: Box<dyn Stream>, options: &Options, buffer_bytes: usize) -> Self {

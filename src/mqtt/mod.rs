@@ -18,6 +18,8 @@
 //! | --- | --- |
 //! | `topic` | topics and filters, checked when made |
 //! | `options` | where the broker is and who we are |
+//! | `steps` | how long each step to a connection may take |
+//! | `look_up` | names of brokers, looked up |
 //! | `transport` | TCP, TLS |
 //! | `websocket` | WebSocket above them |
 //! | `wire` | the lengths on the wire, for all that reads |
@@ -32,6 +34,7 @@
 //! | `short` | packets of a few bytes |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
+//! | `roll_call` | whether a broker lets our own clients stand beside each other |
 //! | `ids` | how a broker chooses packet ids |
 //! | `system` | what a broker says of itself |
 //! | `unheard` | acknowledgements that may have been lost with a connection |
@@ -42,6 +45,7 @@ pub mod connection;
 pub mod frame;
 mod ids;
 pub mod ledger;
+pub mod look_up;
 pub mod options;
 pub mod outgoing;
 pub mod packet;
@@ -49,15 +53,19 @@ pub mod plain;
 mod properties;
 pub mod publish;
 mod reason;
+pub mod roll_call;
 pub mod session;
 mod short;
 pub mod standing;
+mod steps;
 pub mod system;
 pub mod topic;
 pub mod transport;
 mod unheard;
 mod websocket;
 mod wire;
+
+use std::mem::{Discriminant, discriminant};
 
 use crate::text;
 
@@ -70,6 +78,14 @@ pub enum Error {
     /// No answer in time.
     #[error("no answer within {0:?}")]
     TimedOut(std::time::Duration),
+    /// No answer to one step of a connection in time.
+    #[error("no answer to {to} within {within:?} (broker.connect_timeout sets the limit)")]
+    NoAnswer {
+        /// Which step.
+        to: &'static str,
+        /// The limit.
+        within: std::time::Duration,
+    },
     /// The broker closed the connection without a word.
     #[error("the broker closed the connection")]
     Closed,
@@ -82,9 +98,33 @@ pub enum Error {
     /// The same, for who has to choose another id.
     #[error(
         "another client has connected to {broker} as {client:?} too, and the broker gave it our \
-         session, with all that is unacknowledged: give each gateway its own gateway.id"
+         session, with all that is unacknowledged: give each gateway its own gateway.id (and \
+         broker.client_id, where that is set)"
     )]
     IdInUse {
+        /// Where.
+        broker: String,
+        /// Our client id.
+        client: String,
+    },
+    /// The broker makes the client id of the user, so that our own clients take each other's session.
+    #[error(
+        "{broker} knows every client of {user} by one client id, so that our own clients would end each \
+         other's connections and lose what waits there (Mosquitto: use_username_as_clientid): switch that \
+         off, or, with one MQTT entry, give the output a user of its own with [output.broker] and username"
+    )]
+    OneForAll {
+        /// Where.
+        broker: String,
+        /// As whom.
+        user: String,
+    },
+    /// The broker keeps our session under another id than ours.
+    #[error(
+        "{broker} gave {client:?} another client id, under which we would not find our session again: let \
+         the broker keep the ids of its clients, or ask for one that it accepts (broker.client_id)"
+    )]
+    Renamed {
         /// Where.
         broker: String,
         /// Our client id.
@@ -143,18 +183,34 @@ impl Error {
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Refused { permanent, .. } => *permanent,
-            Self::SubscriptionRefused { .. } | Self::Credentials { .. } | Self::IdInUse { .. } => {
-                true
-            }
-            _ => false,
+            Self::SubscriptionRefused { .. } | Self::Credentials { .. } => true,
+            _ => self.is_about_ids(),
         }
+    }
+
+    /// Whether it is about our client ids: what no waiting and no restart mends.
+    pub const fn is_about_ids(&self) -> bool {
+        matches!(self, Self::IdInUse { .. } | Self::OneForAll { .. } | Self::Renamed { .. })
+    }
+
+    /// What it is, whatever its text says of the moment: repeated warnings are limited by it.
+    fn kind(&self) -> (Discriminant<Self>, Option<std::io::ErrorKind>) {
+        let of_system = match self {
+            Self::Io(error) => Some(error.kind()),
+            _ => None,
+        };
+        (discriminant(self), of_system)
     }
 
     /// Whether an attempt ended without any answer of a broker's: it is away, being started, or out of
     /// reach. A certificate that is not accepted is an answer.
     fn is_no_answer(&self) -> bool {
         match self {
-            Self::Closed | Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) => true,
+            Self::Closed
+            | Self::TimedOut(_)
+            | Self::NoAnswer { .. }
+            | Self::Silent(_)
+            | Self::Stalled(_) => true,
             Self::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
             _ => false,
         }

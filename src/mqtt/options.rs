@@ -238,11 +238,19 @@ pub struct Options {
     pub password_file: Option<PathBuf>,
     /// How often we show that we live, at least.
     pub keep_alive: Duration,
+    /// How long an attempt to connect may take, up to CONNACK.
+    pub connect_timeout: Duration,
     /// Files for TLS.
     pub tls: Tls,
 }
 
 impl Options {
+    /// How long one step to a connection may take: half of the whole, so that a step that hangs is named
+    /// while there is time, and a slow link still has two slow steps.
+    pub fn step_max(&self) -> Duration {
+        self.connect_timeout / 2
+    }
+
     /// For the text of an error; the password stays where it is.
     pub(super) fn who_and_where(&self) -> String {
         let user = self.username.as_ref().map(|user| format!("user {user:?}"));

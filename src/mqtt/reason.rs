@@ -16,7 +16,8 @@ struct Reason {
 }
 
 const LOAD: Option<&str> = Some("check the broker's load and its limits on connections");
-const MOVED: Option<&str> = Some("set url to the broker that it names");
+const MOVED: Option<&str> =
+    Some("set url to the broker that it names, if it does not come back by itself");
 
 const fn reason(
     code: u8,
@@ -38,7 +39,10 @@ const REASONS: &[Reason] = &[
         0x85,
         "client identifier not valid",
         false,
-        Some("the client id begins with gateway.id: set another, or allow this one at the broker"),
+        Some(
+            "the client id begins with broker.client_id (gateway.id if unset): set another, or allow \
+             this one at the broker",
+        ),
     ),
     reason(
         0x86,

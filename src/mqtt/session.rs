@@ -1,9 +1,12 @@
 //! Getting a connection, as often as it takes.
 //!
 //! Each attempt is a new [`Connection`]. Between attempts there is a growing, jittered pause. A
-//! refusal that trying again cannot mend (a wrong password, a forbidden client id) ends the
-//! attempts only if there never was a connection: a gateway that has worked goes on trying, since
-//! someone may be changing the broker's files right now.
+//! refusal that asking again cannot mend (a wrong password, a forbidden topic) may be mended at the broker:
+//! its users and permissions may load later than it starts, and someone may be changing its files right
+//! now. It ends the attempts only where nothing has worked in this run, and when it has lasted for
+//! `gateway.start_grace` ([`Session::outlasts`]).
+//!
+//! What is wrong with our client ids no waiting mends: it ends the client at once.
 //!
 //! Two gateways with one client id take the session from each other. With MQTT 5 the broker is to say so,
 //! and the one that is told ends ([`Session::id_in_use`]): the other has the session. MQTT 3.1.1 has no
@@ -22,10 +25,13 @@ use rand::rngs::SmallRng;
 
 use super::Error;
 use super::connection::Connection;
+use super::look_up::LookUps;
 use super::options::{Options, Version};
 use super::outgoing::Hello;
 use super::packet::Greeting;
+use super::roll_call::RollCall;
 use super::standing::Standing;
+use super::steps::round;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::{NOBODY_PAUSE_MAX, RECONNECT_PAUSE};
@@ -51,6 +57,13 @@ pub struct Session {
     /// After so many of them messages were gone, since there was a good one.
     suspicions: u32,
     standing: Arc<Standing>,
+    look_ups: LookUps,
+    roll_call: Option<Arc<RollCall>>,
+    /// It has been usable in this run.
+    worked: bool,
+    /// Since when it is refused, without having worked.
+    refused: Option<Instant>,
+    start_grace: Duration,
 }
 
 /// A connection that has stood for so long was a good one.
@@ -86,7 +99,24 @@ impl Session {
             unsaid: false,
             suspicions: 0,
             standing: Arc::new(Standing::new(clock::now().instant)),
+            look_ups: LookUps::default(),
+            roll_call: None,
+            worked: false,
+            refused: None,
+            start_grace: Duration::ZERO,
         }
+    }
+
+    /// The same, but it goes on for so long where it is refused before it has worked.
+    #[must_use]
+    pub fn patient(self, start_grace: Duration) -> Self {
+        Self { start_grace, ..self }
+    }
+
+    /// The same, but it connects only where the broker lets our clients stand beside each other.
+    #[must_use]
+    pub fn beside(self, roll_call: Option<Arc<RollCall>>) -> Self {
+        Self { roll_call, ..self }
     }
 
     /// The same, but it is told there how its connections fare.
@@ -111,7 +141,7 @@ impl Session {
     /// A half-made connection is dropped; the pause begins again.
     pub async fn connect(&mut self, hello: &Hello) -> Result<(Connection, Greeting), Error> {
         loop {
-            match Connection::open(&self.options, hello, self.buffer_bytes).await {
+            match self.attempt(hello).await {
                 Ok((connection, greeting)) => {
                     self.connected += 1;
                     self.since = Some(clock::now().instant);
@@ -125,7 +155,7 @@ impl Session {
                     );
                     return Ok((connection, greeting));
                 }
-                Err(error) if error.is_permanent() && self.connected == 0 => return Err(error),
+                Err(error) if self.outlasts(&error) => return Err(error),
                 Err(error) => {
                     self.was_away();
                     self.failed("cannot connect", &error).await;
@@ -134,13 +164,48 @@ impl Session {
         }
     }
 
+    async fn attempt(&mut self, hello: &Hello) -> Result<(Connection, Greeting), Error> {
+        if let Some(roll_call) = &self.roll_call {
+            roll_call.pass_needed().await?;
+        }
+        let (look_ups, options) = (&mut self.look_ups, &self.options);
+        let opened = Connection::open_with(look_ups, options, hello, self.buffer_bytes).await;
+        if let (Some(roll_call), Err(error)) = (&self.roll_call, &opened)
+            && error.is_no_answer()
+        {
+            roll_call.forget();
+        }
+        match opened {
+            Ok((_, greeting)) if greeting.renames && !hello.clean_start => {
+                let (broker, client) = (options.url.to_string(), options.client_id.clone());
+                Err(Error::Renamed { broker, client })
+            }
+            opened => opened,
+        }
+    }
+
+    /// Whether an error ends the client for good: it is about our client ids, or the broker refuses us,
+    /// nothing has worked in this run, and that has been so for the start's grace.
+    pub fn outlasts(&mut self, error: &Error) -> bool {
+        if error.is_about_ids() {
+            return true;
+        }
+        if self.worked || !error.is_permanent() {
+            return false;
+        }
+        let now = clock::now().instant;
+        let since = *self.refused.get_or_insert(now);
+        now.saturating_duration_since(since) >= self.start_grace
+    }
+
     /// The broker is there no more: that is why it hung up, and may be why it has forgotten something.
     fn was_away(&mut self) {
         (self.hung_up, self.suspicions, self.unsaid) = (0, 0, false);
     }
 
     /// The connection can carry readings or batches.
-    pub fn usable(&self) {
+    pub fn usable(&mut self) {
+        self.worked = true;
         if !self.standing.is_usable() {
             self.standing.usable(clock::now().instant);
         }
@@ -247,24 +312,21 @@ impl Session {
     async fn failed(&mut self, what: &'static str, error: &Error) {
         self.standing.lost(clock::now().instant, error);
         let pause = self.pause_after(error);
-        let cause = (what, error.to_string());
-        if let Some(left_out) = self.failures.due(clock::now().instant, &cause) {
-            tracing::warn!(
-                broker = %self.options.url,
-                client = self.options.client_id,
-                %error,
-                again_in = ?round(pause),
-                left_out,
-                "{what}"
-            );
+        let now = clock::now().instant;
+        let Some(left_out) = self.failures.due(now, &(what, error.kind())) else {
+            return tokio::time::sleep(pause).await;
+        };
+        let (broker, client) = (&self.options.url, &self.options.client_id);
+        let again_in = round(pause);
+        if let Some(since) = self.refused.filter(|_| !self.worked && error.is_permanent()) {
+            let over = now.saturating_duration_since(since);
+            let ends_in = round(self.start_grace.saturating_sub(over));
+            tracing::error!(%broker, client, %error, ?again_in, ?ends_in, left_out, "{what}");
+        } else {
+            tracing::warn!(%broker, client, %error, ?again_in, left_out, "{what}");
         }
         tokio::time::sleep(pause).await;
     }
-}
-
-/// To whole milliseconds: more digits say nothing.
-fn round(pause: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

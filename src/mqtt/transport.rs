@@ -1,8 +1,8 @@
 //! The byte stream beneath MQTT: TCP, with TLS and WebSocket where the address says so.
 //!
 //! Small packets must not wait for others (`TCP_NODELAY`); gathering is the connection's business.
-//! Names are resolved at each attempt, certificates read at each attempt, so both can change while
-//! the gateway runs.
+//! Names are resolved at each attempt (`look_up`), certificates read at each attempt, so both can change
+//! while the gateway runs. Each step has its own limit (`steps`).
 //!
 //! A name may have several addresses, one of them may swallow all that is sent to it, and so may the
 //! network for a while: attempts overlap (RFC 8305 §5), both families in turn. Left alone, the kernel
@@ -15,14 +15,16 @@ use std::sync::Arc;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+use super::look_up::LookUps;
 use super::options::{BrokerUrl, Options, Tls};
+use super::steps::Steps;
 use super::{Error, websocket};
 use crate::limits::{ADDRESSES_MAX, BESIDE_MAX, CONNECT_BESIDE};
 
@@ -31,25 +33,32 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to the broker.
-pub(super) async fn connect(options: &Options) -> Result<Box<dyn Stream>, Error> {
+pub(super) async fn connect(
+    options: &Options,
+    look_ups: &mut LookUps,
+    steps: Steps,
+) -> Result<Box<dyn Stream>, Error> {
     let BrokerUrl::Remote { tls, websocket: inside, host, port } = &options.url else {
         return Err(Error::Protocol("the embedded broker has no address of its own".into()));
     };
-    let addresses = in_turn(lookup_host((host.as_str(), *port)).await?);
-    let tcp = reach(&addresses).await?;
+    let found = steps.step("the name look-up", look_ups.addresses(host, *port)).await?;
+    let tcp = steps.step("the TCP connect", reach(&in_turn(found.into_iter()))).await?;
     tcp.set_nodelay(true)?;
     let stream: Box<dyn Stream> = if *tls {
         let config = Arc::new(tls_config(&options.tls)?);
         let name = ServerName::try_from(host.clone())
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Box::new(TlsConnector::from(config).connect(name, tcp).await?)
+        let shaking = TlsConnector::from(config).connect(name, tcp);
+        Box::new(steps.step("the TLS handshake", shaking).await?)
     } else {
         Box::new(tcp)
     };
     if inside.is_none() {
         return Ok(stream);
     }
-    Ok(Box::new(websocket::connect(stream, &options.url.address()).await?))
+    let url = options.url.address();
+    let upgraded = steps.step("the WebSocket request", websocket::connect(stream, &url)).await?;
+    Ok(Box::new(upgraded))
 }
 
 /// The addresses to try: the resolver's order, but both families in turn, for often it is a whole
@@ -70,7 +79,7 @@ fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Connects to the first address that answers; an error when all have refused. While one keeps silent it
-/// goes on, until the caller's patience ends ([`CONNECT_MAX`](crate::limits::CONNECT_MAX)).
+/// goes on, until the step's time ends.
 async fn reach(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let mut last = Error::Io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     let mut next = addresses.iter().cycle();

@@ -25,6 +25,7 @@ use self::worker::{Ended, Worker};
 use crate::limits::CLOSE_MAX;
 use crate::metrics::Balance;
 use crate::mqtt;
+use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::session::Session;
 use crate::pace::Pace;
 use crate::phase::{Lead, Phase};
@@ -86,9 +87,22 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the settings are to blame (or what they name), and not the program.
+    /// Whether a broker has refused us for as long as we asked: a restart may find it mended.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Output(Failure::Refused { .. }) => true,
+            Self::Output(Failure::Connect(error)) | Self::Intake { error, .. } => {
+                !error.is_about_ids()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the settings are to blame (or what they name), and not the program: no restart mends it.
     pub const fn is_settings(&self) -> bool {
-        !matches!(self, Self::Spool(_) | Self::Thread(_) | Self::Panicked(_) | Self::Worker)
+        let ours =
+            matches!(self, Self::Spool(_) | Self::Thread(_) | Self::Panicked(_) | Self::Worker);
+        !ours && !self.is_refusal()
     }
 
     /// Whether the spool's disk or file is.
@@ -117,6 +131,8 @@ pub struct Pipeline {
     books: Arc<Books>,
     pace: Arc<Pace>,
     seed: u64,
+    /// Of the readings' broker, and of the output's.
+    roll_calls: [Option<Arc<RollCall>>; 2],
     /// Serves for as long as the gateway lives.
     _embedded: Option<Embedded>,
 }
@@ -138,7 +154,8 @@ impl Pipeline {
     pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
         let books = Books::new(&plan, Arc::clone(&pace));
         let (plan, embedded) = embed(plan).await?;
-        Ok(Self { plan: Arc::new(plan), books: Arc::new(books), pace, seed, _embedded: embedded })
+        let (roll_calls, plan, books) = (plan.roll_calls(), Arc::new(plan), Arc::new(books));
+        Ok(Self { plan, books, pace, seed, roll_calls, _embedded: embedded })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -202,7 +219,9 @@ impl Pipeline {
         let seed = self.seed ^ 0x5157;
         let output = &self.plan.output;
         let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed)
-            .shown(&self.books.standings.output);
+            .shown(&self.books.standings.output)
+            .beside(self.roll_calls[1].clone())
+            .patient(self.plan.gateway.start_grace.0);
         let sink = MqttSink::new(
             session,
             self.plan.lane_max(),

@@ -14,8 +14,8 @@
 //!   publication, for `spool.after`. Then what is in the window is written, and what is sealed
 //!   behind it ([`super::store`]). One rule of age serves an output that is away, one that is silent
 //!   and one that is too slow; a queue that fills and empties fast is no reason to write.
-//! - A batch that the broker refuses is not delivered. Before anything has ever been delivered a
-//!   refusal for good is a mistake in the settings and ends the gateway; any other is tried again
+//! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a
+//!   refusal for good that lasts for `gateway.start_grace` ends the gateway; any other is tried again
 //!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
 //!   behind it may be taken before it: only there can a sensor's batches change places. A refused dead letter
 //!   holds back no batch, but its source, whose acknowledgements are in order; with a spool it is
@@ -77,6 +77,8 @@ pub struct Publisher {
     batch_bytes_max: usize,
     known: bool,
     proved: bool,
+    /// Since when publications are refused; of interest until one is proved.
+    refused_since: Option<Instant>,
     repeated: Repeated,
     nobody: Repeated,
 }
@@ -100,6 +102,7 @@ impl Publisher {
             batch_bytes_max: usize::MAX,
             known: false,
             proved: false,
+            refused_since: None,
             repeated: Repeated::default(),
             nobody: Repeated::default(),
         }
@@ -375,7 +378,9 @@ impl Publisher {
         let is_letter = message.topic == self.plan.output.dead_letter_topic;
         let topic = message.topic.to_string();
         self.books.metrics.publishes_refused.one();
-        if !self.proved && refusal.is_permanent() {
+        let since = *self.refused_since.get_or_insert(now.instant);
+        let over = now.instant.saturating_duration_since(since) >= self.plan.gateway.start_grace.0;
+        if !self.proved && refusal.is_permanent() && over {
             return Err(Failure::Refused { topic, reason: refusal.to_string() });
         }
         self.outbox.refused(now, number, is_letter);

@@ -45,6 +45,8 @@ impl Pipeline {
             let seed = self.seed.wrapping_add(u64::from(index));
             let session =
                 Session::new(options, self.plan.read_buffer_bytes(), seed).shown(standing);
+            let session =
+                session.beside(self.roll_calls[0].clone()).patient(self.plan.gateway.start_grace.0);
             let source = SourceIndex(index);
             let ends = (source, queue.inlet(), queue.returned(source));
             let window = self.plan.window_each();
@@ -60,7 +62,8 @@ impl Pipeline {
     /// Starts the client that watches the readings' broker, if there is to be one.
     pub(super) fn start_watch(&self, clients: &mut Tasks<()>, watch: &Watch) {
         let Some(options) = self.plan.watch_options() else { return };
-        let watcher = Watcher::new(options, Arc::clone(&self.books.metrics), self.seed ^ 0x7761);
+        let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(&self.books.metrics));
+        let watcher = Watcher::new(options, roll_call, metrics, self.seed ^ 0x7761);
         clients.start(watcher.run(watch.clone()));
     }
 

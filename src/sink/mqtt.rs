@@ -114,7 +114,7 @@ impl MqttSink {
             if let Some(error) = self.session.id_in_use(&error) {
                 return self.post.send(Event::Failed(error));
             }
-            if error.is_permanent() && self.session.epoch() == 1 {
+            if self.session.outlasts(&error) {
                 return self.post.send(Event::Failed(error));
             }
             tokio::select! {

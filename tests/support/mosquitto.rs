@@ -79,10 +79,7 @@ impl Setup {
             let passwords = folder.join("passwords");
             fs::write(&passwords, "").unwrap();
             for (name, password) in &self.users {
-                let mut command = Command::new("mosquitto_passwd");
-                let command = command.arg("-b").arg(&passwords).args([name, password]);
-                let done = command.stderr(Stdio::null()).status();
-                assert!(done.is_ok_and(|status| status.success()), "mosquitto_passwd failed");
+                add_user(&passwords, name, password);
             }
             write!(text, "allow_anonymous false\npassword_file {at}/passwords\n").unwrap();
         }
@@ -140,6 +137,19 @@ impl Mosquitto {
         self.signal("HUP");
     }
 
+    /// Adds to its configuration, for the next start.
+    pub(crate) fn add_config(&self, text: &str) {
+        let file = self.folder.path().join("mosquitto.conf");
+        let before = fs::read_to_string(&file).unwrap();
+        fs::write(file, before + text).unwrap();
+    }
+
+    /// Lets a user in while it runs; it was started with another one.
+    pub(crate) fn add_user(&self, name: &str, password: &str) {
+        add_user(&self.folder.path().join("passwords"), name, password);
+        self.signal("HUP");
+    }
+
     /// SIGTERM, and waits for the end: with persistence it writes its file.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");
@@ -184,6 +194,13 @@ impl Drop for Mosquitto {
             ignore(child.wait(), "it has ended by itself");
         }
     }
+}
+
+fn add_user(passwords: &Path, name: &str, password: &str) {
+    let mut command = Command::new("mosquitto_passwd");
+    let command = command.arg("-b").arg(passwords).args([name, password]);
+    let done = command.stderr(Stdio::null()).status();
+    assert!(done.is_ok_and(|status| status.success()), "mosquitto_passwd failed");
 }
 
 /// A port that nobody listens on now. Somebody else may take it before it is used: try again then.

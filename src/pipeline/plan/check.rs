@@ -31,6 +31,16 @@ impl Plan {
                 format!("{id:?} is not usable: 1 to 64 letters, digits, \"-\", \"_\", \".\"");
             wrong("gateway.id", text);
         }
+        for (key, broker) in self.brokers() {
+            let id = broker.client_id.as_ref();
+            if let Some(id) = id.filter(|it| !is_client_id(it)) {
+                let text = format!(
+                    "{id:?} is not usable: 1 to {CLIENT_ID_BYTES_MAX} bytes without control characters \
+                     and blanks"
+                );
+                wrong(&format!("{key}.client_id"), text);
+            }
+        }
         if self.sensors.is_empty() {
             let text =
                 "there is no sensor: add [sensors.<name>.simulated] or [sensors.<name>.mqtt]";
@@ -89,6 +99,9 @@ impl Plan {
             let keep_alive = broker.keep_alive.0.as_secs();
             if !(2..=65_535).contains(&keep_alive) {
                 wrong(&format!("{key}.keep_alive"), "must be from 2s to 65535s".into());
+            }
+            if broker.connect_timeout.0.as_secs() < 1 {
+                wrong(&format!("{key}.connect_timeout"), "must be at least 1s".into());
             }
             if broker.password_file.is_some() && broker.username.is_none() {
                 let text =
@@ -190,6 +203,15 @@ impl Plan {
             wrong("gateway.memory_max", text);
         }
     }
+}
+
+/// Bytes of what begins a client id: an id and the name of an entry behind it stay readable. How long an
+/// id may be in all is the broker's affair (MQTT 5 §3.1.3.1 has it take 23 at least).
+const CLIENT_ID_BYTES_MAX: usize = 256;
+
+fn is_client_id(id: &str) -> bool {
+    let printable = |c: char| !c.is_control() && !c.is_whitespace();
+    (1..=CLIENT_ID_BYTES_MAX).contains(&id.len()) && id.chars().all(printable)
 }
 
 /// Whether two addresses are of one broker, as far as their text tells: host names in any case, the

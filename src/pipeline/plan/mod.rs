@@ -14,7 +14,7 @@ use crate::limits::{
     HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger;
-use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
+use crate::mqtt::options::{BrokerUrl, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
@@ -22,6 +22,7 @@ use crate::units::{Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
+mod clients;
 pub mod http;
 mod warnings;
 
@@ -31,12 +32,14 @@ use self::http::Http;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gateway {
-    /// Begins every client id and batch id, and stands in every envelope.
+    /// Begins every batch id and, unless `broker.client_id` does, every client id; stands in every envelope.
     pub id: String,
     /// The computed bound on memory must not be above this.
     pub memory_max: Size,
     /// How long a drain may take before what is left stays unsettled.
     pub shutdown_grace: Span,
+    /// How long a broker may refuse us before anything has worked; then the gateway ends.
+    pub start_grace: Span,
     /// Sensors with books of their own; further ones share a row.
     pub sensors_max: NonZeroU32,
 }
@@ -47,6 +50,7 @@ impl Default for Gateway {
             id: "gw-1".into(),
             memory_max: Size::bytes(256 << 20),
             shutdown_grace: Span::millis(10_000),
+            start_grace: Span::millis(300_000),
             sensors_max: NonZeroU32::new(100_000).expect("100000 is not zero"),
         }
     }
@@ -66,6 +70,9 @@ pub struct Broker {
     /// Unacknowledged readings asked for (MQTT 5) or allowed by the broker (3.1.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_messages: Option<NonZeroU16>,
+    /// Begins the client ids there, instead of `gateway.id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// User name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -74,6 +81,8 @@ pub struct Broker {
     pub password_file: Option<PathBuf>,
     /// How often we show that we live.
     pub keep_alive: Span,
+    /// How long an attempt to connect may take; each of its steps may take half of it.
+    pub connect_timeout: Span,
     /// Files for TLS.
     pub tls: Tls,
     /// Read the broker's own count of what it drops. Of the readings' broker only.
@@ -89,9 +98,11 @@ impl Default for Broker {
             embedded_port: 1883,
             version: Version::V5,
             window_messages: None,
+            client_id: None,
             username: None,
             password_file: None,
             keep_alive: Span::millis(30_000),
+            connect_timeout: Span::millis(30_000),
             tls: Tls::default(),
             watch: true,
         }
@@ -108,18 +119,6 @@ impl Broker {
             Version::V3 => 20,
         };
         self.window_messages.map_or(unset, NonZeroU16::get)
-    }
-
-    fn options(&self, client_id: String) -> Options {
-        Options {
-            url: self.url.clone(),
-            version: self.version,
-            client_id,
-            username: self.username.clone(),
-            password_file: self.password_file.clone(),
-            keep_alive: self.keep_alive.0,
-            tls: self.tls.clone(),
-        }
     }
 }
 
@@ -213,33 +212,6 @@ impl Plan {
     /// The broker that batches go to.
     pub fn output_broker(&self) -> &Broker {
         self.output.broker.as_ref().unwrap_or(&self.broker)
-    }
-
-    /// Options of the intake of MQTT entry `name`.
-    pub fn intake_options(&self, name: &str) -> Options {
-        self.broker.options(format!("{}-in-{name}", self.gateway.id))
-    }
-
-    /// Options of the output's client.
-    pub fn output_options(&self) -> Options {
-        self.output_broker().options(format!("{}-out", self.gateway.id))
-    }
-
-    /// Options of the client that watches the readings' broker, if there is to be one. The embedded
-    /// broker keeps no count.
-    pub fn watch_options(&self) -> Option<Options> {
-        let worth = self.broker.url != BrokerUrl::Embedded && self.intakes().next().is_some();
-        (self.broker.watch && worth).then(|| self.input_client("watch"))
-    }
-
-    /// Options of another client than the gateway's own, at the readings' broker.
-    pub fn input_client(&self, name: &str) -> Options {
-        self.broker.options(format!("{}-{name}", self.gateway.id))
-    }
-
-    /// The same at the output's broker.
-    pub fn output_client(&self, name: &str) -> Options {
-        self.output_broker().options(format!("{}-{name}", self.gateway.id))
     }
 
     /// MQTT entries, in order; a source's index is its place here.

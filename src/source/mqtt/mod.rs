@@ -21,9 +21,7 @@ use self::reader::Reader;
 pub use self::settings::{Qos, Retained, Settings};
 use super::Context;
 use crate::clock;
-use crate::limits::{
-    CHUNK_RECORDS_MAX, CONNECT_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE,
-};
+use crate::limits::{CHUNK_RECORDS_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
@@ -120,7 +118,7 @@ impl<E> Intake<E> {
             if let Some(error) = self.session.id_in_use(&error) {
                 break self.yields(error, &phase);
             }
-            if !self.reader.ever_subscribed && matches!(error, Error::SubscriptionRefused { .. }) {
+            if self.session.outlasts(&error) {
                 break Err(error);
             }
             tokio::select! {
@@ -151,7 +149,8 @@ impl<E> Intake<E> {
         self.read(&mut connection)?;
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
         let opened = Instant::from(clock::now().instant);
-        let (hold_until, subscribed_by) = (opened + HOLD_MAX, opened + CONNECT_MAX);
+        let subscribe_max = self.session.options().step_max();
+        let (hold_until, subscribed_by) = (opened + HOLD_MAX, opened + subscribe_max);
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
@@ -179,7 +178,7 @@ impl<E> Intake<E> {
                     self.acknowledge(&mut connection);
                 }
                 () = sleep_until(subscribed_by), if !self.reader.subscribed => {
-                    return Err(Error::TimedOut(CONNECT_MAX));
+                    return Err(Error::NoAnswer { to: "SUBSCRIBE", within: subscribe_max });
                 }
             }
         }

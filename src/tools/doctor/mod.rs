@@ -118,7 +118,7 @@ fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec
         role,
         probe,
         prefix: prefix.clone(),
-        id: format!("{}-doctor-{tag:08x}", plan.gateway.id),
+        id: format!("{}-doctor-{tag:08x}", broker.ids_begin(&plan.gateway)),
         software: Software::Other,
         entered: true,
     };

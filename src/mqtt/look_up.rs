@@ -1,0 +1,88 @@
+//! Names of brokers, looked up.
+//!
+//! A look-up cannot be ended: it holds a thread until the resolver gives in, which may take longer than an
+//! attempt to connect. So it outlives the attempt that began it, and the next one waits for the same
+//! one: a client has one on its way at most, and a slow resolver is waited for as long as it takes.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use tokio::net::lookup_host;
+
+/// Addresses, when they are known.
+type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// The look-ups of one client, for one name.
+pub struct LookUps {
+    begin: fn(String, u16) -> Addresses,
+    pending: Option<Addresses>,
+}
+
+impl Default for LookUps {
+    fn default() -> Self {
+        let begin = |host: String, port| -> Addresses {
+            Box::pin(async move { Ok(lookup_host((host, port)).await?.collect()) })
+        };
+        Self { begin, pending: None }
+    }
+}
+
+impl fmt::Debug for LookUps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookUps").field("pending", &self.pending.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl LookUps {
+    /// The addresses of a name, by the look-up that is on its way, if there is one.
+    ///
+    /// # Cancel safety
+    /// The look-up goes on.
+    pub(super) async fn addresses(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let begin = self.begin;
+        let pending = self.pending.get_or_insert_with(|| begin(host.to_owned(), port));
+        let addresses = pending.await;
+        self.pending = None;
+        addresses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+
+    /// The resolver answers so many look-ups.
+    static ANSWERS: Semaphore = Semaphore::const_new(0);
+
+    const ATTEMPT: Duration = Duration::from_millis(20);
+
+    async fn found(port: u16) -> io::Result<Vec<SocketAddr>> {
+        BEGUN.fetch_add(1, Ordering::Relaxed);
+        ANSWERS.acquire().await.unwrap().forget();
+        Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_outlasts_an_attempt_is_used_by_the_next() {
+        let mut look_ups = LookUps { begin: |_, port| Box::pin(found(port)), pending: None };
+        for _ in 0..2 {
+            assert!(timeout(ATTEMPT, look_ups.addresses("broker", 7)).await.is_err());
+        }
+        ANSWERS.add_permits(1);
+        let found = look_ups.addresses("broker", 7).await.unwrap();
+        assert_eq!((found[0].port(), BEGUN.load(Ordering::Relaxed)), (7, 1));
+        assert!(timeout(ATTEMPT, look_ups.addresses("broker", 7)).await.is_err(), "a new one");
+        assert_eq!(BEGUN.load(Ordering::Relaxed), 2);
+    }
+}

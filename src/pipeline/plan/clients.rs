@@ -1,0 +1,103 @@
+//! The gateway's own clients: as whom they connect, and which of them are of one user.
+
+use std::sync::Arc;
+
+use super::{Broker, Gateway, Plan};
+use crate::mqtt::options::{BrokerUrl, Options};
+use crate::mqtt::roll_call::RollCall;
+
+impl Broker {
+    /// What begins our client ids there.
+    pub fn ids_begin<'a>(&'a self, gateway: &'a Gateway) -> &'a str {
+        self.client_id.as_ref().unwrap_or(&gateway.id)
+    }
+
+    /// Options of one of our clients there.
+    fn options(&self, gateway: &Gateway, name: &str) -> Options {
+        let client_id = format!("{}-{name}", self.ids_begin(gateway));
+        Options {
+            url: self.url.clone(),
+            version: self.version,
+            client_id,
+            username: self.username.clone(),
+            password_file: self.password_file.clone(),
+            keep_alive: self.keep_alive.0,
+            connect_timeout: self.connect_timeout.0,
+            tls: self.tls.clone(),
+        }
+    }
+}
+
+impl Plan {
+    /// Options of the intake of MQTT entry `name`.
+    pub fn intake_options(&self, name: &str) -> Options {
+        self.input_client(&format!("in-{name}"))
+    }
+
+    /// Options of the output's client.
+    pub fn output_options(&self) -> Options {
+        self.output_client("out")
+    }
+
+    /// Options of the client that watches the readings' broker, if there is to be one. The embedded
+    /// broker keeps no count.
+    pub fn watch_options(&self) -> Option<Options> {
+        let worth = self.broker.url != BrokerUrl::Embedded && self.intakes().next().is_some();
+        (self.broker.watch && worth).then(|| self.input_client("watch"))
+    }
+
+    /// Options of another client than the gateway's own, at the readings' broker.
+    pub fn input_client(&self, name: &str) -> Options {
+        self.broker.options(&self.gateway, name)
+    }
+
+    /// The same at the output's broker.
+    pub fn output_client(&self, name: &str) -> Options {
+        self.output_broker().options(&self.gateway, name)
+    }
+
+    /// For the clients at the readings' broker, and for the output: whether the broker lets them stand
+    /// beside each other. They are of one user where address, name and certificate are the same.
+    pub fn roll_calls(&self) -> [Option<Arc<RollCall>>; 2] {
+        let (broker, output) = (&self.broker, self.output_broker());
+        let user = |it: &Broker| (it.url.clone(), it.username.clone(), it.tls.cert_file.clone());
+        let together = user(broker) == user(output);
+        let needed = self.intakes().count() + usize::from(together);
+        if needed + usize::from(self.watch_options().is_some()) < 2 {
+            return [None, None];
+        }
+        let input = RollCall::new(self.input_client("beside"), needed);
+        [input.clone(), input.filter(|_| together)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_ids_begin_as_asked_for_and_with_the_gateways_id_else() {
+        let mut plan = Plan::default();
+        assert_eq!(plan.intake_options("a").client_id, "gw-1-in-a");
+        plan.broker.client_id = Some("plant/7".into());
+        assert_eq!(plan.intake_options("a").client_id, "plant/7-in-a");
+        assert_eq!(plan.output_options().client_id, "plant/7-out");
+        plan.output.broker = Some(Broker::default());
+        assert_eq!(plan.output_options().client_id, "gw-1-out");
+    }
+
+    #[test]
+    fn only_clients_of_one_named_user_can_be_one_to_a_broker() {
+        let mut plan = Plan::default();
+        let asked = |plan: &Plan| plan.roll_calls().map(|it| it.is_some());
+        let intake = crate::source::Kind::Mqtt(serde_json::from_str(r#"{"topic":"t"}"#).unwrap());
+        plan.sensors.insert("t".into(), intake);
+        assert_eq!(asked(&plan), [false, false], "nobody has a name");
+        plan.broker.username = Some("gateway".into());
+        assert_eq!(asked(&plan), [true, true]);
+        plan.output.broker = Some(Broker { username: Some("out".into()), ..plan.broker.clone() });
+        assert_eq!(asked(&plan), [true, false], "the watch client beside the intake");
+        plan.broker.watch = false;
+        assert_eq!(asked(&plan), [false, false], "one client a user");
+    }
+}
