@@ -55,6 +55,10 @@ pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 256;
 /// left waits in its channel or ledger.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of answers that wait to be written on an intake's connection, above which it reads nothing more:
+/// a broker that asks without end and takes no answer is cut off after [`WRITE_STALL_KEEP_ALIVES`].
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes that a connection inside WebSocket reads ahead, and the longest frame it sends; what is more
 /// waits where it is. Frames of any length are read.
 pub const WEBSOCKET_BUFFER_BYTES: usize = 16 * 1024;

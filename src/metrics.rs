@@ -51,6 +51,10 @@ counters! {
     repeats_matched,
     /// Messages that the broker marked as sent again and that were taken again.
     repeats_taken,
+    /// Held messages that were given up because the broker used their packet id for another one.
+    held_given_up,
+    /// Connections ended because the readings' broker sent what the protocol forbids, or without end.
+    protocol_errors,
     /// Retained messages skipped by `retained = "skip"`, acknowledged and not taken.
     retained_skipped,
     /// Ticks that simulated sensors missed because the queue or the machine was late.

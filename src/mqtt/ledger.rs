@@ -14,6 +14,13 @@
 //! - A message whose PUBACK was *written before the cut* and lost with it: known and only acknowledged
 //!   again, where that can be told (`unheard`); taken again, where it cannot.
 //!
+//! Some brokers leave out DUP (Aedes, `FlashMQ`). So a held message is known without it, too, as long as
+//! this broker has never been seen to set DUP, and before anything new has come. Between them may come
+//! as many others as acknowledgements can have been lost, and those are taken again. What remains: a broker that sets DUP, of which no repeat has been seen in this run, and that
+//! was set back in time without saying so. If it gives the id of a held message to a new one that says
+//! the same on the same topic, the new one is taken for the held one. A held id with another digest is
+//! a new message; the held one is given up and counted ([`Ledger::replaced`]).
+//!
 //! What is held and does not come again was acknowledged by another client in our session, has expired, or
 //! is lost with what the broker forgot: [`Ledger::missing`]. Of a group, another member may have it.
 //!
@@ -21,21 +28,32 @@
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
 //! - only what came on the connection of today is acknowledged on it, in the order it came;
 //! - a settlement for an ordinal that has left is ignored;
-//! - the number of entries is bounded by the queue's places and the window, because each entry is a
-//!   held record or waits behind one.
+//! - no id is open twice on one connection. A broker may send what it waits for again, on a timer, so
+//!   many times ([`SENT_AGAIN_MAX`]); all else is against the protocol, and the connection's end;
+//! - the number of entries is bounded: the unsettled ones by the queue's places and the chunk, those
+//!   that wait behind one of them by [`blocked_max`]. A broker that goes on beyond that is cut off.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+pub use self::entered::{Answer, Entered};
+use super::ids::OpenIds;
 use super::unheard::Unheard;
 use crate::settlement::{Outcome, Run};
 
-/// What an entering message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entered {
-    /// To be taken; its record's ordinal.
-    New(u64),
-    /// Held already, or settled: nothing to take.
-    Known,
+mod entered;
+
+/// Repeats of what is open on one connection: MQTT 5 forbids them, with 3.1.1 some brokers send them on a
+/// timer. After so many on one connection it is ended, and everything comes again on the next.
+pub const SENT_AGAIN_MAX: usize = 4096;
+
+/// Messages that come again and are not known by their id, on one connection: so many are looked for
+/// among all that is held.
+const LOOKS_MAX: usize = 64;
+
+/// Entries that may wait, settled or given up, behind one that is not settled: what is remembered of
+/// acknowledgements, and a few more for brokers that exceed a small window.
+pub const fn blocked_max(remembered: usize) -> usize {
+    remembered + 1024
 }
 
 #[derive(Debug)]
@@ -66,16 +84,20 @@ pub struct Ledger {
     holding: bool,
     /// Those of QoS 2 among what arrived: answered with PUBREC.
     twofold: HashSet<u16>,
-}
-
-/// How a message is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// QoS 1.
-    PubAck,
-    /// QoS 2, from a subscription that somebody else made in our session: the broker answers with
-    /// PUBREL, which is answered at once.
-    PubRec,
+    /// The ids of what arrived.
+    open: OpenIds,
+    /// Entries that are neither settled nor gone.
+    unsettled: usize,
+    blocked_max: usize,
+    /// The broker has been seen to set DUP.
+    sets_dup: bool,
+    /// Messages without DUP that are not known, and may still come before something that is held.
+    between: usize,
+    /// Repeats of what is open that this connection may still bring.
+    again_left: usize,
+    looks_left: usize,
+    /// Messages that were held and whose id came with another message.
+    replaced: u64,
 }
 
 /// Whether a ledger with this window that remembers so many acknowledgements can recognise a message whose
@@ -98,6 +120,14 @@ impl Ledger {
             missing: None,
             holding: false,
             twofold: HashSet::new(),
+            open: OpenIds::default(),
+            unsettled: 0,
+            blocked_max: blocked_max(remembered),
+            sets_dup: false,
+            between: 0,
+            again_left: SENT_AGAIN_MAX,
+            looks_left: LOOKS_MAX,
+            replaced: 0,
         }
     }
 
@@ -106,11 +136,15 @@ impl Ledger {
         self.unbound.clear();
         self.arrived.clear();
         self.twofold.clear();
+        self.open.clear();
         (self.resuming, self.missing, self.holding) = (false, None, false);
+        (self.again_left, self.looks_left) = (SENT_AGAIN_MAX, LOOKS_MAX);
+        self.between = 0;
         let open = self.entries.iter().filter(|entry| !entry.gone).count();
         if !session_present {
             self.first += self.entries.len() as u64;
             self.entries.clear();
+            self.unsettled = 0;
             self.unheard.forget();
             return open;
         }
@@ -124,7 +158,14 @@ impl Ledger {
         }
         self.unheard.resume();
         self.resuming = !self.unbound.is_empty();
+        self.between = if self.sets_dup { 0 } else { self.unheard.most() };
         0
+    }
+
+    /// How many messages that were held have been given up because their id came with another message,
+    /// since this was asked last.
+    pub fn replaced(&mut self) -> u64 {
+        std::mem::take(&mut self.replaced)
     }
 
     /// Of what was held when this session was resumed, how much has not come again; once, as soon as
@@ -156,14 +197,22 @@ impl Ledger {
 
     /// Enters a message that wants to be acknowledged.
     pub fn enter(&mut self, packet_id: u16, dup: bool, digest: u64) -> Entered {
+        let replaces = self.unbound.contains_key(&packet_id);
         if self.recognise(packet_id, dup, digest) {
             return Entered::Known;
         }
-        if !dup {
+        if let Some(against) = self.is_against(packet_id, dup) {
+            return Entered::Against(against);
+        }
+        self.replaced += u64::from(replaces);
+        if dup {
+            self.unheard.sent_before(packet_id);
+            if self.resuming && self.is_held_as(digest) {
+                // A broker that counts from 1 on each connection: nothing can be told from its ids.
+                self.judged(0);
+            }
+        } else {
             self.unheard.fresh(packet_id);
-        } else if self.resuming && self.is_held_as(digest) {
-            // A broker that counts from 1 on each connection: nothing can be told from its ids.
-            self.judged(0);
         }
         if let Some(ordinal) = self.unbound.remove(&packet_id) {
             self.give_up(ordinal);
@@ -174,14 +223,36 @@ impl Ledger {
     /// Whether a message is one that is held, or settled; it is bound to this connection then. One that
     /// is not stays as it was: with the broker, unacknowledged.
     pub fn recognise(&mut self, packet_id: u16, dup: bool, digest: u64) -> bool {
-        if !dup {
-            self.end_of_repeats();
-            return false;
+        if self.open.has(packet_id) {
+            return dup && self.has_arrived(packet_id, digest);
         }
-        // Some brokers also send again, on a timer, what they still wait for.
-        self.is_held(packet_id, digest)
-            || self.was_unheard(packet_id, digest)
-            || self.has_arrived(packet_id, digest)
+        if self.is_held(packet_id, dup, digest) {
+            return true;
+        }
+        if dup {
+            return self.was_unheard(packet_id, digest);
+        }
+        if self.between > 0 && !self.unbound.is_empty() {
+            self.between -= 1;
+        } else {
+            self.end_of_repeats();
+        }
+        false
+    }
+
+    /// Why a message that is not known ends the connection, if it does.
+    fn is_against(&mut self, packet_id: u16, dup: bool) -> Option<&'static str> {
+        if self.open.has(packet_id) {
+            return Some(if dup {
+                "again and again a message that we have not acknowledged, on one connection"
+            } else {
+                "two messages with one packet id, and we have acknowledged neither"
+            });
+        }
+        self.forget_gone();
+        let blocked = self.entries.len() - self.unsettled;
+        (blocked >= self.blocked_max)
+            .then_some("far more messages than it may before we acknowledge the first")
     }
 
     /// Notes what became of records.
@@ -190,8 +261,10 @@ impl Ledger {
             return;
         }
         for ordinal in run.first..run.first + run.count {
-            if let Some(entry) = self.entry(ordinal) {
+            if let Some(entry) = self.entry(ordinal).filter(|entry| !entry.safe) {
                 entry.safe = true;
+                let counted = !entry.gone;
+                self.unsettled -= usize::from(counted);
             }
         }
     }
@@ -204,16 +277,21 @@ impl Ledger {
             entry.gone = true;
             let (packet_id, digest) = (entry.packet_id, entry.digest);
             let twofold = !self.twofold.is_empty() && self.twofold.remove(&packet_id);
+            self.open.remove(packet_id);
             write(packet_id, if twofold { Answer::PubRec } else { Answer::PubAck });
             self.unheard.acknowledged(packet_id, digest);
             self.arrived.pop_front();
             count += 1;
         }
+        self.forget_gone();
+        count
+    }
+
+    fn forget_gone(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.gone) {
             self.entries.pop_front();
             self.first += 1;
         }
-        count
     }
 
     /// Whether a message of any connection waits for its acknowledgement.
@@ -230,16 +308,21 @@ impl Ledger {
     fn arrive(&mut self, packet_id: u16, digest: u64, safe: bool) -> u64 {
         let ordinal = self.first + self.entries.len() as u64;
         self.entries.push_back(Entry { packet_id, digest, safe, gone: false });
-        self.bind(ordinal);
+        self.unsettled += usize::from(!safe);
+        self.bind(packet_id, ordinal);
         ordinal
     }
 
-    fn bind(&mut self, ordinal: u64) {
+    fn bind(&mut self, packet_id: u16, ordinal: u64) {
+        self.open.insert(packet_id);
         self.arrived.push_back(ordinal);
         self.unheard.saw_open(self.arrived.len());
     }
 
-    fn has_arrived(&self, packet_id: u16, digest: u64) -> bool {
+    /// Whether an open message comes again; some brokers send again, on a timer, what they wait for.
+    fn has_arrived(&mut self, packet_id: u16, digest: u64) -> bool {
+        let Some(left) = self.again_left.checked_sub(1) else { return false };
+        self.again_left = left;
         self.arrived.iter().any(|ordinal| {
             let at = usize::try_from(ordinal - self.first).ok();
             let entry = at.and_then(|at| self.entries.get(at));
@@ -248,13 +331,17 @@ impl Ledger {
     }
 
     /// Binds a message that is held to this connection.
-    fn is_held(&mut self, packet_id: u16, digest: u64) -> bool {
+    fn is_held(&mut self, packet_id: u16, dup: bool, digest: u64) -> bool {
         let Some(&ordinal) = self.unbound.get(&packet_id) else { return false };
         if self.entry(ordinal).is_none_or(|entry| entry.digest != digest) {
             return false;
         }
+        if !dup && self.sets_dup {
+            return false;
+        }
+        self.sets_dup |= dup;
         self.unbound.remove(&packet_id);
-        self.bind(ordinal);
+        self.bind(packet_id, ordinal);
         if self.resuming && self.unbound.is_empty() {
             self.judged(0);
         }
@@ -262,7 +349,9 @@ impl Ledger {
     }
 
     /// Whether a message with this digest is held, under whatever id.
-    fn is_held_as(&self, digest: u64) -> bool {
+    fn is_held_as(&mut self, digest: u64) -> bool {
+        let Some(left) = self.looks_left.checked_sub(1) else { return false };
+        self.looks_left = left;
         let at = |ordinal: &u64| usize::try_from(ordinal - self.first).ok();
         let held = self.unbound.values().filter_map(at).filter_map(|at| self.entries.get(at));
         held.into_iter().any(|entry| entry.digest == digest)
@@ -304,8 +393,10 @@ impl Ledger {
 
     /// Forgets a message: it will not settle, or not come again.
     pub fn give_up(&mut self, ordinal: u64) {
-        if let Some(entry) = self.entry(ordinal) {
+        if let Some(entry) = self.entry(ordinal).filter(|entry| !entry.gone) {
             entry.gone = true;
+            let counted = !entry.safe;
+            self.unsettled -= usize::from(counted);
         }
     }
 }

@@ -3,9 +3,9 @@
 //! When a session resumes, the broker sends again what it has had no PUBACK for. If ours was on its
 //! way, the message comes again though it has settled. Its packet id alone says nothing: had the broker
 //! received the PUBACK, it could have given the id to a new message that happens to say the same. A
-//! broker that counts its packet ids up, as Mosquitto does, gives none away within 65,535 messages; so
-//! where that has been seen ([`Ids`]), the message is known. Where it has not, it is taken again:
-//! losing is worse than repeating.
+//! broker that counts its packet ids up, as Mosquitto does, gives none away within 65,535 messages, or
+//! fewer where its steps are wider; so as far back as that has been seen ([`Ids`]), the message is
+//! known. Before that, or of another broker, it is taken again: losing is worse than repeating.
 //!
 //! Many windows of acknowledgements are remembered: a broker can have far more in flight than the window
 //! (Mosquitto 2.0.11 has, while it catches up), and more acknowledgements under way than messages are
@@ -51,14 +51,24 @@ impl Unheard {
     /// The session resumes: what was written may come again.
     pub(super) fn resume(&mut self) {
         self.lost.clear();
-        if self.is_sure() {
-            self.lost.extend(self.written.iter().copied());
-        }
+        let trusted = self.ids.trusted(self.open_max);
+        self.lost.extend(self.written.iter().rev().take(trusted).rev().copied());
     }
 
     /// Whether the broker gives no id away that is remembered here.
+    #[cfg(test)]
     pub(super) fn is_sure(&self) -> bool {
-        self.ids.are_counted_up(self.open_max, self.written_max)
+        self.ids.trusted(self.open_max) >= self.written.len().max(1)
+    }
+
+    /// How many acknowledgements the broker may not have heard, at most.
+    pub(super) fn most(&self) -> usize {
+        self.written.len().min(self.open_max)
+    }
+
+    /// Notes the id of a message that was sent before and is not known.
+    pub(super) fn sent_before(&mut self, packet_id: u16) {
+        self.ids.sent_before(packet_id);
     }
 
     /// Whether a broker that counts its ids up by one gives none away that is remembered here.

@@ -145,6 +145,73 @@ fn what_a_broker_sends_again_on_a_timer_is_known() {
     assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![1, 2], 0));
 }
 
+/// As Aedes and `FlashMQ` do.
+#[test]
+fn what_is_held_is_known_also_without_dup_and_amid_what_was_acknowledged_in_vain() {
+    let mut ledger = ledger_with(&[1, 2, 3, 4]);
+    ledger.settle(run(0, 1), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [1], "written, and lost with the link");
+    ledger.connect(true);
+    assert_eq!(ledger.enter(1, false, 1), Entered::New(4), "nobody can tell");
+    for id in [2, 3, 4] {
+        assert_eq!(ledger.missing(), None);
+        assert_eq!(ledger.enter(id, false, u64::from(id)), Entered::Known);
+    }
+    assert_eq!(ledger.missing(), Some(0));
+    assert_eq!(ledger.enter(5, false, 5), Entered::New(5));
+    ledger.settle(run(1, 5), Outcome::Delivered);
+    assert_eq!((acknowledged(&mut ledger), ledger.open()), (vec![1, 2, 3, 4, 5], 0));
+    assert_eq!(ledger.replaced(), 0);
+}
+
+#[test]
+fn a_held_id_without_dup_is_new_when_it_says_something_else_or_the_broker_knows_dup() {
+    let mut ledger = ledger_with(&[1, 2]);
+    ledger.connect(true);
+    assert_eq!(ledger.enter(1, false, 99), Entered::New(2));
+    assert_eq!((ledger.replaced(), ledger.replaced()), (1, 0));
+    let mut ledger = ledger_with(&[1, 2]);
+    ledger.connect(true);
+    assert_eq!(ledger.enter(1, true, 1), Entered::Known);
+    ledger.connect(true);
+    assert_eq!(ledger.enter(1, false, 1), Entered::New(2), "its repeats have DUP");
+    let mut ledger = ledger_with(&[1, 2]);
+    ledger.connect(true);
+    ledger.enter(9, false, 9);
+    assert_eq!(ledger.enter(1, false, 1), Entered::New(3), "something new has come");
+}
+
+#[test]
+fn an_id_that_is_open_on_this_connection_is_taken_no_second_time() {
+    let mut ledger = ledger_with(&[1, 2]);
+    let against = |entered| matches!(entered, Entered::Against(_));
+    assert!(against(ledger.enter(1, false, 1)), "without DUP");
+    assert!(against(ledger.enter(1, true, 9)), "another message");
+    let known = (0..SENT_AGAIN_MAX).filter(|_| ledger.enter(2, true, 2) == Entered::Known).count();
+    assert!(known + 1 == SENT_AGAIN_MAX && against(ledger.enter(2, true, 2)), "{known}");
+    ledger.connect(true);
+    assert_eq!(ledger.enter(1, true, 1), Entered::Known, "a connection of its own");
+}
+
+#[test]
+fn what_waits_behind_one_reading_is_bounded_and_what_waits_for_the_queue_is_not() {
+    let mut ledger = ledger_with(&[1]);
+    let bound = u16::try_from(blocked_max(20)).unwrap();
+    for id in 2..=bound + 1 {
+        let Entered::New(ordinal) = ledger.enter(id, false, 7) else { panic!("{id}") };
+        ledger.settle(run(ordinal, 1), Outcome::Delivered);
+    }
+    assert!(matches!(ledger.enter(bound + 2, false, 7), Entered::Against(_)));
+    ledger.settle(run(0, 1), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger).len(), usize::from(bound) + 1);
+    for id in 1..=2 * bound {
+        assert!(
+            matches!(ledger.enter(id, false, 7), Entered::New(_)),
+            "held in the queue's places"
+        );
+    }
+}
+
 #[test]
 fn a_session_restored_from_the_past_is_served() {
     let mut ledger = ledger_with(&[1, 2, 3]);
@@ -297,6 +364,7 @@ proptest! {
                     ledger.connect(true);
                     for (id, message) in broker.unacked.clone() {
                         match ledger.enter(id, true, 7) {
+                            Entered::Against(what) => prop_assert!(false, "{}", what),
                             Entered::Known => prop_assert!(taken.contains(&message), "lost"),
                             Entered::New(ordinal) => {
                                 let first = taken.insert(message);

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
+    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
     HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
-use crate::mqtt::ledger;
+use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
@@ -291,7 +291,11 @@ impl Plan {
         // A buffer that grows holds twice its content, and its old self while it moves.
         budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
         budget.add("queue: records (queue.records_max)", 3 * records * record);
-        budget.add("queue: what waits for acknowledgement", 2 * records * LEDGER_ENTRY_BYTES);
+        // What is in the queue, and of each intake what is on the way there or settled and waits.
+        let waiting = CHUNK_RECORDS_MAX + blocked_max(self.acknowledgements_max());
+        let entries = records + intakes * waiting as u64;
+        let ids = intakes * OPEN_IDS_BYTES;
+        budget.add("what waits for acknowledgement", 2 * entries * LEDGER_ENTRY_BYTES + ids);
         let remembered = intakes * self.acknowledgements_max() as u64;
         budget.add("acknowledgements remembered", remembered * ACKNOWLEDGEMENT_BYTES);
         // Each whole and in parts; the open batch twice, as records and as payload.
@@ -306,10 +310,11 @@ impl Plan {
         let stream = self.output_broker().url.stream_bytes() as u64;
         budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
         let stream = self.broker.url.stream_bytes() as u64;
-        // The read buffer, and the records read from it before they are offered.
+        // The read buffer, the records read from it before they are offered, and the answers.
+        let answers = 2 * (ANSWERS_BYTES_MAX as u64 + buffer);
         budget.add(
             "intake connections",
-            intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record + stream),
+            intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record + answers + stream),
         );
         if self.watch_options().is_some() {
             budget.add("watch connection (broker.watch)", watch::BYTES + stream);
@@ -332,6 +337,9 @@ const RECEIPT_BYTES: u64 = 64;
 
 /// A message's entry in a ledger, with its place in the map of a resumed session.
 const LEDGER_ENTRY_BYTES: u64 = 72;
+
+/// The set of open packet ids of an intake: a bit for each, and as many of QoS 2.
+const OPEN_IDS_BYTES: u64 = 256 * 1024;
 
 /// An acknowledgement that is remembered, in a buffer that grows and in the map of a resumed session.
 const ACKNOWLEDGEMENT_BYTES: u64 = 64;

@@ -10,7 +10,7 @@
 //! latest. Without its session there is nothing to acknowledge.
 
 use super::Intake;
-use crate::limits::CLOSE_MAX;
+use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_MAX};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
@@ -78,11 +78,12 @@ impl<E> Intake<E> {
         self.ledger.release();
         self.match_repeats(&mut connection)?;
         while self.ledger.waits() {
+            let has_room = connection.backlog() < ANSWERS_BYTES_MAX;
             tokio::select! {
                 biased;
                 () = self.returned.some() => self.acknowledge(&mut connection),
                 () = phase.reached(Phase::Closing) => break,
-                turn = connection.turn(true) => {
+                turn = connection.turn(has_room) => {
                     turn?;
                     self.match_repeats(&mut connection)?;
                 }

@@ -2,7 +2,8 @@
 //!
 //! The task polls its connection and waits for nothing behind it. When the queue has no room it
 //! *stops reading*: TCP and the broker's window do the rest, while pings and acknowledgements go
-//! on. Acknowledgements leave in order, each when its record has settled (`mqtt::ledger`).
+//! on. Acknowledgements leave in order, each when its record has settled (`mqtt::ledger`). It also
+//! stops while the broker does not take its answers, each of which a broken broker can ask for.
 //!
 //! - The session is persistent (`clean_start = false`, a stable client id), so what is not
 //!   acknowledged comes again after a cut or a restart.
@@ -21,7 +22,9 @@ use self::reader::Reader;
 pub use self::settings::{Qos, Retained, Settings};
 use super::Context;
 use crate::clock;
-use crate::limits::{CHUNK_RECORDS_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE};
+use crate::limits::{
+    ANSWERS_BYTES_MAX, CHUNK_RECORDS_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE,
+};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
@@ -158,6 +161,7 @@ impl<E> Intake<E> {
                 self.read(&mut connection)?;
                 continue;
             }
+            let has_room = connection.backlog() < ANSWERS_BYTES_MAX;
             tokio::select! {
                 biased;
                 () = self.returned.some() => self.acknowledge(&mut connection),
@@ -165,7 +169,7 @@ impl<E> Intake<E> {
                     self.stop_taking();
                     return self.see_out(connection, phase).await;
                 }
-                turn = connection.turn(true) => {
+                turn = connection.turn(has_room) => {
                     turn?;
                     self.read(&mut connection)?;
                 }
@@ -289,7 +293,7 @@ impl<E> Intake<E> {
                 }
             };
             let metrics = &self.context.metrics;
-            let entered = self.reader.enter(&mut self.ledger, &publish, metrics);
+            let entered = self.reader.enter(&mut self.ledger, &publish, metrics)?;
             self.session.proved();
             let Some(token) = entered else {
                 known = true;
@@ -306,6 +310,7 @@ impl<E> Intake<E> {
             }
             self.reader.take(&publish, token, now, &mut self.chunk);
         }
+        self.context.metrics.held_given_up.add(self.ledger.replaced());
         if let Some(missing) = self.ledger.missing() {
             if self.owns_session() {
                 self.session.resumed(missing)?;

@@ -109,15 +109,16 @@ impl Reader {
         }
     }
 
-    /// Enters a message into the ledger; `None` when it is held already.
+    /// Enters a message into the ledger; `None` when it is held already. An error where the broker
+    /// breaks the protocol.
     pub(super) fn enter(
         &self,
         ledger: &mut Ledger,
         publish: &Publish<'_>,
         metrics: &Metrics,
-    ) -> Option<Token> {
+    ) -> Result<Option<Token>, Error> {
         match publish.qos {
-            0 => return Some(Token::NONE),
+            0 => return Ok(Some(Token::NONE)),
             1 => {}
             // From a subscription that somebody else made in our session.
             _ => ledger.expect_qos_2(publish.packet_id),
@@ -125,11 +126,15 @@ impl Reader {
         match ledger.enter(publish.packet_id, publish.dup, self.digest(publish)) {
             Entered::New(ordinal) => {
                 metrics.repeats_taken.add(u64::from(publish.dup));
-                Some(Token { source: self.source, ordinal })
+                Ok(Some(Token { source: self.source, ordinal }))
             }
             Entered::Known => {
                 metrics.repeats_matched.one();
-                None
+                Ok(None)
+            }
+            Entered::Against(what) => {
+                metrics.protocol_errors.one();
+                Err(Error::Protocol(format!("the broker has sent {what}")))
             }
         }
     }

@@ -123,7 +123,7 @@ impl Intake {
             self.old.extend(self.held.keys());
         }
         let counts_up = upstream.giving == Giving::CountsUp;
-        self.sure = counts_up && self.fresh > RISING_WINDOWS * upstream.window;
+        self.sure = counts_up && upstream.marks && self.fresh > RISING_WINDOWS * upstream.window;
     }
 
     /// Reads so many messages, if what was read before had room. Returns values that came again and
@@ -164,6 +164,7 @@ impl Intake {
         let entered = self.ledger.enter(packet_id, dup, digest);
         let missing = self.ledger.missing().unwrap_or_default();
         assert!(missing == 0 || self.set_back, "{missing} are missing, and nobody took them");
+        assert!(!matches!(entered, Entered::Against(_)), "it keeps to the protocol: {entered:?}");
         let Entered::New(ordinal) = entered else {
             assert!(self.taken.contains(&value), "{value} is known and was never taken");
             let unheard = self.written.contains(&value);

@@ -2,22 +2,27 @@
 //! ids.
 //!
 //! What it has had no PUBACK for it sends again when the session resumes, with its first id and DUP,
-//! before anything new (MQTT 5 §4.4). It sends ahead of what is read, so a cut link can lose messages
+//! before anything new (MQTT 5 §4.4); some leave out DUP. It sends ahead of what is read, so a cut link can lose messages
 //! that nobody has seen, and acknowledgements that it has not heard.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use rand::RngExt;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 /// How packet ids are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Giving {
     /// As Mosquitto does.
     CountsUp,
+    /// With a counter that serves other clients too: by any multiple of [`STEP`] up to so many.
+    StepsUp(u16),
     LowestFree,
     LastFreed,
 }
+
+/// Divides 65,535: the few ids that are left come back within a schedule.
+const STEP: u16 = 1285;
 
 /// A message on its way to the gateway.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +47,18 @@ impl Session {
         self.unacknowledged.iter().map(|it| it.1).chain(self.queued.iter().copied()).collect()
     }
 
-    fn packet_id(&mut self, giving: Giving) -> u16 {
+    fn packet_id(&mut self, giving: Giving, random: &mut SmallRng) -> u16 {
         let used = |id: &u16| self.unacknowledged.iter().any(|it| it.0 == *id);
         match giving {
             Giving::CountsUp => self.counter = self.counter % 65_535 + 1,
+            Giving::StepsUp(most) => loop {
+                let step = u32::from(STEP) * random.random_range(1..=u32::from(most));
+                let next = (u32::from(self.counter) + step - 1) % 65_535 + 1;
+                self.counter = u16::try_from(next).expect("below 65,536");
+                if !used(&self.counter) {
+                    break;
+                }
+            },
             Giving::LowestFree => return (1..=u16::MAX).find(|id| !used(id)).unwrap(),
             Giving::LastFreed => match self.freed.pop() {
                 Some(id) => return id,
@@ -68,24 +81,31 @@ struct Link {
 #[derive(Debug)]
 pub(super) struct Upstream {
     pub(super) giving: Giving,
+    /// Whether it marks what it sends again with DUP, as it must.
+    pub(super) marks: bool,
     pub(super) window: usize,
     session: Option<Session>,
     backup: Option<Session>,
     link: Option<Link>,
     /// What the gateway has acknowledged and the broker has heard.
     heard: BTreeSet<u32>,
+    /// Of its own: how ids are chosen changes nothing else.
+    random: SmallRng,
 }
 
 impl Upstream {
     pub(super) fn new(random: &mut SmallRng) -> Self {
-        let givings = [Giving::CountsUp, Giving::LowestFree, Giving::LastFreed];
+        let steps = Giving::StepsUp(random.random_range(2..=10));
+        let givings = [Giving::CountsUp, Giving::LowestFree, Giving::LastFreed, steps];
         Self {
-            giving: givings[random.random_range(0..3)],
+            giving: givings[random.random_range(0..4)],
+            marks: random.random_bool(0.8),
             window: [1, 2, 2, 3, 8, 20][random.random_range(0..6)],
             session: None,
             backup: None,
             link: None,
             heard: BTreeSet::new(),
+            random: SmallRng::from_rng(random),
         }
     }
 
@@ -120,7 +140,7 @@ impl Upstream {
         let (Some(link), Some(session)) = (&mut self.link, &mut self.session) else { return };
         while session.unacknowledged.len() < self.window {
             let Some(value) = session.queued.pop_front() else { return };
-            let packet_id = session.packet_id(self.giving);
+            let packet_id = session.packet_id(self.giving, &mut self.random);
             session.unacknowledged.push((packet_id, value));
             link.wire.push_back(Sent { packet_id, dup: false, value });
         }
@@ -164,7 +184,7 @@ impl Upstream {
         let present = self.session.is_some();
         let session = self.session.get_or_insert_default();
         let again = session.unacknowledged.iter();
-        let again = again.map(|&(packet_id, value)| Sent { packet_id, dup: true, value });
+        let again = again.map(|&(packet_id, value)| Sent { packet_id, dup: self.marks, value });
         self.link = Some(Link { wire: again.collect(), ..Link::default() });
         self.send();
         present
