@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -14,6 +15,7 @@ use crate::limits::{
     HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
@@ -276,6 +278,17 @@ impl Plan {
         let intakes = u32::try_from(self.intakes().count().max(1)).unwrap_or(u32::MAX);
         let share = (self.queue.records_max.get() / intakes).max(1);
         self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
+    }
+
+    /// The message of a dead letter with this payload.
+    pub fn letter(&self, payload: Bytes) -> Outgoing {
+        Outgoing {
+            topic: self.output.dead_letter_topic.clone(),
+            qos: self.output.qos.0,
+            payload,
+            content_type: sink::dead_letter::CONTENT_TYPE,
+            properties: vec![("gateway".to_owned(), self.gateway.id.clone())],
+        }
     }
 
     /// Bytes of a batch beside its records.
