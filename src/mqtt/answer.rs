@@ -17,6 +17,9 @@ pub enum Answer {
     Refused(NotTaken),
 }
 
+/// Packet too large (MQTT 5 §2.4).
+const TOO_LARGE: u8 = 0x95;
+
 /// Why a publish was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotTaken {
@@ -38,9 +41,18 @@ impl NotTaken {
         Self { code, said: said.beside(code) }
     }
 
+    /// Not even asked: the broker has said that it takes no packets of so many bytes.
+    pub fn too_large(bytes: usize, bytes_max: usize) -> Self {
+        let said = format!(
+            "packet too large: it has {bytes} bytes and the broker takes {bytes_max}; raise the \
+             broker's maximum packet size"
+        );
+        Self { code: TOO_LARGE, said }
+    }
+
     /// Whether a smaller message may be taken (0x95).
     pub fn is_too_large(&self) -> bool {
-        self.code == 0x95
+        self.code == TOO_LARGE
     }
 
     /// Whether it will be the same tomorrow: not authorized, or no such topic name (0x87, 0x90).

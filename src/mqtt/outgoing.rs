@@ -41,6 +41,47 @@ pub struct Outgoing {
     pub properties: Vec<(String, String)>,
 }
 
+impl Outgoing {
+    /// Bytes of its PUBLISH, all told (MQTT 5 and 3.1.1 §3.3).
+    pub fn packet_bytes(&self, version: Version) -> usize {
+        let remaining = self.body_bytes(version) + self.payload.len();
+        1 + length_bytes(remaining) + remaining
+    }
+
+    /// Bytes of the largest payload with which its PUBLISH has `packet_bytes_max`; `None` where not
+    /// even an empty one fits.
+    pub fn payload_bytes_max(&self, version: Version, packet_bytes_max: usize) -> Option<usize> {
+        let body = self.body_bytes(version);
+        (1..=4).find_map(|length| {
+            let remaining = packet_bytes_max.checked_sub(1 + length)?;
+            (length_bytes(remaining) <= length).then(|| remaining.checked_sub(body))?
+        })
+    }
+
+    /// Bytes between the remaining length and the payload.
+    fn body_bytes(&self, version: Version) -> usize {
+        let id = if self.qos == 0 { 0 } else { 2 };
+        let head = 2 + self.topic.as_str().len() + id;
+        if version == Version::V3 {
+            return head;
+        }
+        let user: usize =
+            self.properties.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
+        let properties = 3 + self.content_type.len() + user;
+        head + length_bytes(properties) + properties
+    }
+}
+
+/// Bytes of a Variable Byte Integer (MQTT 5 §1.5.5).
+const fn length_bytes(length: usize) -> usize {
+    match length {
+        0..=127 => 1,
+        128..=16_383 => 2,
+        16_384..=2_097_151 => 3,
+        _ => 4,
+    }
+}
+
 /// Writes CONNECT.
 pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(), Error> {
     let keep_alive = u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX);
@@ -167,6 +208,31 @@ fn written<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bytes_of_a_publish_are_counted_as_they_are_written() {
+        let topic = Topic::try_from("a/topic".to_owned()).unwrap();
+        let properties = vec![("batch".to_owned(), "b".repeat(90)), ("count".into(), "7".into())];
+        let sizes = (0..300).chain([16_200, 16_300, 16_383, 16_384, 2_097_100, 2_097_152]);
+        for bytes in sizes {
+            for (version, qos) in
+                [(Version::V3, 0), (Version::V3, 1), (Version::V5, 0), (Version::V5, 1)]
+            {
+                let payload = Bytes::from(vec![b'x'; bytes]);
+                let content_type = "application/json";
+                let (topic, properties) = (topic.clone(), properties.clone());
+                let mut message = Outgoing { topic, qos, payload, content_type, properties };
+                let mut out = BytesMut::new();
+                publish(&mut out, version, 1, &message).unwrap();
+                assert_eq!(message.packet_bytes(version), out.len(), "{bytes} {version:?} {qos}");
+                let most = message.payload_bytes_max(version, out.len());
+                assert_eq!(most, Some(bytes), "{version:?} {qos}");
+                message.payload = Bytes::new();
+                let empty = message.packet_bytes(version);
+                assert_eq!(message.payload_bytes_max(version, empty - 1), None);
+            }
+        }
+    }
 
     #[test]
     fn a_retained_publish_differs_in_its_flag() {

@@ -10,7 +10,6 @@ use std::time::Instant;
 use super::books::Books;
 use super::parts::{BatchName, Fit, Parts};
 use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::topic::Topic;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
 
@@ -126,8 +125,8 @@ impl Flight {
     }
 
     /// Halves a part that was refused as too large; returns the places of what replaces it.
-    pub fn halve(&mut self, at: u32, letters: &Topic) -> Vec<u32> {
-        self.parts.halve(at, self.name.as_ref(), letters)
+    pub fn halve(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
+        self.parts.halve(at, self.name.as_ref(), fit)
     }
 
     /// It is in the spool as `key`: its records settle as spooled.

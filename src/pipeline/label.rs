@@ -22,7 +22,6 @@ use crate::codec::{Format, Head};
 use crate::mqtt::outgoing::Outgoing;
 use crate::registry::Row;
 use crate::settlement::SensorIndex;
-use crate::sink::dead_letter;
 use crate::spool::{Entry, Key};
 
 /// The head of an entry.
@@ -127,21 +126,12 @@ const UNKNOWN: &str = "(unknown)";
 /// The message as it was; where it goes is for today's settings to say.
 fn message(plan: &Plan, name: Option<&BatchName>, count: usize, payload: Bytes) -> Outgoing {
     let output = &plan.output;
-    let qos = output.qos.0;
-    let Some(name) = name else {
-        return Outgoing {
-            topic: output.dead_letter_topic.clone(),
-            qos,
-            payload,
-            content_type: dead_letter::CONTENT_TYPE,
-            properties: vec![("gateway".to_owned(), plan.gateway.id.clone())],
-        };
-    };
+    let Some(name) = name else { return plan.letter(payload) };
     let (gateway, sealed_at) = (&name.gateway, name.sealed_at);
     let head = Head { gateway, batch: &name.id, sealed_at, count };
     Outgoing {
         topic: output.topic.clone(),
-        qos,
+        qos: output.qos.0,
         payload,
         content_type: name.format.content_type(),
         properties: batch_properties(&head),

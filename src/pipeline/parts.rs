@@ -4,7 +4,8 @@
 //! than the one before, or the broker answers "packet too large" (a bound it need not name), a batch
 //! no longer fits, and publishing it as it is would end every connection, for ever. It is parted
 //! then: parts with ids of their own (`….1`, `….2`), the records as they were. A single record that
-//! does not fit becomes its own dead letter; a dead letter that does not fit goes without its payload.
+//! does not fit becomes its own dead letter; a dead letter that does not fit is shortened, and keeps length
+//! and digest. What not even that can be made of stays as it is: it is held until a broker takes it.
 //!
 //! Parts keep their places, because answers name them: one that is replaced by smaller ones stays as
 //! an empty one, and the smaller ones come behind. What was in flight behind a part that the broker
@@ -18,12 +19,13 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
-use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
+use crate::mqtt::options::Version;
 use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::topic::Topic;
 use crate::record::Reason;
 use crate::settlement::{Outcome, Share};
 use crate::sink::dead_letter::{self, DeadLetter};
+use crate::sink::shortened;
 
 /// What a batch is called, to call its parts after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +40,15 @@ pub struct BatchName {
     pub format: Format,
 }
 
-/// The bound that parts must respect.
+/// The bounds that parts must respect.
 #[derive(Debug, Clone, Copy)]
 pub struct Fit<'a> {
-    /// Bytes of a payload.
-    pub payload_bytes_max: usize,
+    /// How packets are written.
+    pub version: Version,
+    /// Bytes of a packet that the broker takes, if it says.
+    pub packet_bytes_max: Option<usize>,
+    /// Bytes of a batch's records: no reason to put a single one aside.
+    pub records_bytes_max: usize,
     /// Where a record goes that does not fit alone.
     pub dead_letter_topic: &'a Topic,
 }
@@ -105,11 +111,13 @@ impl Parts {
     /// Replaces whatever does not fit by what does. Returns whether anything was.
     pub fn fit(&mut self, name: Option<&BatchName>, fit: Fit<'_>) -> bool {
         let count = self.parts.len();
-        let large = |it: &Outgoing| it.payload.len() > fit.payload_bytes_max;
         for at in 0..count {
-            self.replace(at, |part, it| match name {
-                _ if !large(it) => Vec::new(),
-                name => smaller(part, it, name, &|name| fitting(name, part, it, fit)),
+            self.replace(at, |part, it| match batch(part, name) {
+                Some(name) if !fit.takes(it) || is_heavy(name, part, it, fit) => {
+                    fitting(name, part, it, fit)
+                }
+                None if !fit.takes(it) => shorter(part, it, fit),
+                _ => Vec::new(),
             });
         }
         self.parts.len() > count
@@ -117,10 +125,11 @@ impl Parts {
 
     /// Replaces a part that was refused as too large by its halves, a single record by its dead
     /// letter; says where those are: nowhere, if it cannot be made smaller.
-    pub fn halve(&mut self, at: u32, name: Option<&BatchName>, letters: &Topic) -> Vec<u32> {
+    pub fn halve(&mut self, at: u32, name: Option<&BatchName>, fit: Fit<'_>) -> Vec<u32> {
         let count = self.parts.len();
-        self.replace(at as usize, |part, message| {
-            smaller(part, message, name, &|name| halves(name, part, message, letters))
+        self.replace(at as usize, |part, message| match batch(part, name) {
+            Some(name) => halves(name, part, message, fit),
+            None => shorter(part, message, fit),
         });
         (count..self.parts.len()).filter_map(|place| u32::try_from(place).ok()).collect()
     }
@@ -136,73 +145,80 @@ impl Parts {
     }
 }
 
-/// What stands in for a part: a dead letter without its payload, or a batch in parts.
-fn smaller(
-    part: &Part,
-    message: &Outgoing,
-    name: Option<&BatchName>,
-    parts: &dyn Fn(&BatchName) -> Vec<Part>,
-) -> Vec<Part> {
-    match name {
-        Some(name) if part.outcome == Outcome::Delivered => parts(name),
-        _ => bare_letter(part, message),
+impl Fit<'_> {
+    fn takes(&self, message: &Outgoing) -> bool {
+        self.packet_bytes_max.is_none_or(|max| message.packet_bytes(self.version) <= max)
+    }
+
+    /// Bytes of the payload of a message that is otherwise like this one.
+    fn room(&self, like: &Outgoing) -> usize {
+        let room = |max| like.payload_bytes_max(self.version, max).unwrap_or(0);
+        self.packet_bytes_max.map_or(usize::MAX, room)
     }
 }
 
-/// The records of a part in parts that fit.
+/// What a part is called that carries records as readings.
+fn batch<'a>(part: &Part, name: Option<&'a BatchName>) -> Option<&'a BatchName> {
+    name.filter(|_| part.outcome == Outcome::Delivered)
+}
+
+/// Whether it is a batch of more than one record that is larger than batches are to be now.
+fn is_heavy(name: &BatchName, part: &Part, message: &Outgoing, fit: Fit<'_>) -> bool {
+    let bytes_max = fit.records_bytes_max.saturating_add(overhead(name, &part.id));
+    part.records > 1 && message.payload.len() > bytes_max
+}
+
+/// The records of a part in parts that fit; nothing, where it is one record that nothing can be made of.
 fn fitting(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
     let records = name.format.records(&message.payload);
     let overhead = overhead(name, &whole.id);
-    let groups = group(&records, fit.payload_bytes_max.saturating_sub(overhead));
-    pieces(
+    let longest = format!("{}.4294967295", whole.id);
+    let room = fit.room(&piece(name, &longest, &records, message)).saturating_sub(overhead);
+    let groups = group(&records, room.min(fit.records_bytes_max));
+    let single = records.len() == 1;
+    let parts = pieces(
         name,
         whole,
         groups,
-        |records| match records {
-            [alone] if alone.get().len() + overhead > fit.payload_bytes_max => {
-                let letter = letter(name, alone, message, fit);
-                Some(letter)
-            }
-            _ => None,
-        },
+        |alone, piece| if fit.takes(piece) { None } else { letter(name, alone, message, fit) },
         message,
-    )
+    );
+    let same = single && parts.iter().all(|it| it.outcome == Outcome::Delivered);
+    if same { Vec::new() } else { parts }
 }
 
 /// The records of a part in two parts; a single one as its dead letter.
-fn halves(name: &BatchName, whole: &Part, message: &Outgoing, letters: &Topic) -> Vec<Part> {
+fn halves(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
     let records = name.format.records(&message.payload);
     let (first, second) = records.split_at(records.len() / 2);
-    // How small it must be is not known; refused again, the dead letter goes without its payload.
-    let fit = Fit { payload_bytes_max: usize::MAX, dead_letter_topic: letters };
     let groups = [first, second].into_iter().filter(|records| !records.is_empty()).collect();
-    pieces(
+    let parts = pieces(
         name,
         whole,
         groups,
-        |records| match records {
-            [alone] if first.is_empty() => Some(letter(name, alone, message, fit)),
-            _ => None,
-        },
+        // How small it must be is perhaps not known; refused again, the dead letter is shortened.
+        |alone, _| if first.is_empty() { letter(name, alone, message, fit) } else { None },
         message,
-    )
+    );
+    let same = first.is_empty() && parts.iter().all(|it| it.outcome == Outcome::Delivered);
+    if same { Vec::new() } else { parts }
 }
 
-/// Parts of these records; where `letter` gives one, it stands for them.
+/// Parts of these records; where `letter` gives one for a single record, it stands for its part.
 fn pieces(
     name: &BatchName,
     whole: &Part,
     groups: Vec<&[&RawValue]>,
-    letter: impl Fn(&[&RawValue]) -> Option<Outgoing>,
+    letter: impl Fn(&RawValue, &Outgoing) -> Option<Outgoing>,
     message: &Outgoing,
 ) -> Vec<Part> {
     let mut first = whole.first;
     let mut part = |(at, records): (u32, &[&RawValue])| {
         let id = format!("{}.{at}", whole.id);
-        let (message, outcome) = match letter(records) {
-            Some(letter) => (letter, Outcome::DeadLettered),
-            None => (piece(name, &id, records, message), Outcome::Delivered),
-        };
+        let piece = piece(name, &id, records, message);
+        let letter = if let [alone] = records { letter(alone, &piece) } else { None };
+        let delivered = (piece, Outcome::Delivered);
+        let (message, outcome) = letter.map_or(delivered, |it| (it, Outcome::DeadLettered));
         let part =
             Part { id, message: Some(message.into()), first, records: records.len(), outcome };
         first += records.len();
@@ -250,39 +266,40 @@ struct Written {
     topic: String,
 }
 
-/// Bytes of a dead letter beside its payload, ids and topic at their usual lengths. The payload may
-/// double by its escapes.
-const LETTER_OVERHEAD_BYTES: usize = 512;
-
-fn letter(name: &BatchName, record: &RawValue, whole: &Outgoing, fit: Fit<'_>) -> Outgoing {
+/// The dead letter of a record; nothing, where not even the least of it fits.
+fn letter(name: &BatchName, record: &RawValue, whole: &Outgoing, fit: Fit<'_>) -> Option<Outgoing> {
     let text = record.get();
     let written = serde_json::from_str(text)
         .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
-    let room = fit.payload_bytes_max.saturating_sub(LETTER_OVERHEAD_BYTES) / 2;
-    let shown = text.floor_char_boundary(room.min(DEAD_LETTER_HEAD_BYTES_MAX));
+    let message = Outgoing {
+        topic: fit.dead_letter_topic.clone(),
+        qos: whole.qos,
+        payload: Bytes::new(),
+        content_type: dead_letter::CONTENT_TYPE,
+        properties: vec![("gateway".to_owned(), name.gateway.clone())],
+    };
+    let detail = format!("{} bytes as a record: more than the output broker takes", text.len());
     let letter = DeadLetter {
         gateway: &name.gateway,
         reason: Reason::Oversize,
-        detail: format!("{} bytes as a record: more than the output broker takes", text.len())
-            .as_bytes(),
+        detail: detail.as_bytes(),
         sensor: &written.sensor_id,
         topic: written.topic.as_bytes(),
         received: name.sealed_at,
-        payload: text.get(..shown).unwrap_or_default().as_bytes(),
-    }
-    .encode();
-    Outgoing {
-        topic: fit.dead_letter_topic.clone(),
-        qos: whole.qos,
-        payload: Bytes::from(letter),
-        content_type: dead_letter::CONTENT_TYPE,
-        properties: vec![("gateway".to_owned(), name.gateway.clone())],
-    }
+        payload: text.as_bytes(),
+    };
+    let payload = Bytes::from(shortened::headed(&letter, fit.room(&message))?);
+    Some(Outgoing { payload, ..message })
 }
 
-/// A dead letter without its payload; nothing, if it has none any more.
-fn bare_letter(part: &Part, message: &Outgoing) -> Vec<Part> {
-    let Some(payload) = dead_letter::without_payload(&message.payload) else { return Vec::new() };
+/// A dead letter made to fit, or half as large, as far as it keeps length and digest; nothing, where it
+/// cannot be made smaller, or must be smaller still.
+fn shorter(part: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
+    let (bytes, room) = (message.payload.len(), fit.room(message));
+    let wanted = if bytes > room { room } else { bytes / 2 };
+    let letter = shortened::shortened(&message.payload, wanted);
+    let letter = letter.or_else(|| shortened::least(&message.payload));
+    let Some(payload) = letter.filter(|it| it.len() <= room) else { return Vec::new() };
     let message = Outgoing { payload: Bytes::from(payload), ..Outgoing::clone(message) };
     let (id, outcome) = (part.id.clone(), part.outcome);
     let message = Some(Arc::new(message));
@@ -312,6 +329,11 @@ mod tests {
         Topic::try_from(text.to_owned()).unwrap()
     }
 
+    fn fit(letters: &Topic, packet_bytes_max: Option<usize>) -> Fit<'_> {
+        let (version, records_bytes_max) = (Version::V5, usize::MAX);
+        Fit { version, packet_bytes_max, records_bytes_max, dead_letter_topic: letters }
+    }
+
     /// A batch of these records.
     fn batch(records: &[&str]) -> Parts {
         let message = Outgoing {
@@ -332,10 +354,11 @@ mod tests {
     /// Only the first part is halved: its halves have later places, and are published before the rest.
     #[test]
     fn parts_are_open_in_the_order_of_their_records_not_of_their_places() {
+        let letters = topic("letters");
         let mut parts = batch(&["1", "2", "3", "4"]);
-        let halves = parts.halve(0, Some(&name()), &topic("letters"));
+        let halves = parts.halve(0, Some(&name()), fit(&letters, None));
         assert_eq!((payloads(&parts), halves), (vec!["[1,2]".into(), "[3,4]".into()], vec![1, 2]));
-        assert_eq!(parts.halve(1, Some(&name()), &topic("letters")), [3, 4]);
+        assert_eq!(parts.halve(1, Some(&name()), fit(&letters, None)), [3, 4]);
         assert_eq!(payloads(&parts), ["[1]", "[2]", "[3,4]"]);
         assert!(!parts.answered(0) && !parts.answered(2) && !parts.answered(3));
         assert!(parts.answered(4), "the last one");
@@ -346,10 +369,9 @@ mod tests {
         let large = format!("{{\"sensorId\":\"s\",\"value\":\"{}\"}}", "x".repeat(900));
         let mut parts = batch(&["1", &large, "3", "4"]);
         let letters = topic("letters");
-        let fit = Fit { payload_bytes_max: 700, dead_letter_topic: &letters };
-        assert!(parts.fit(Some(&name()), fit));
+        assert!(parts.fit(Some(&name()), fit(&letters, Some(700))));
         // The part before it is replaced once more: its places are now behind the letter's.
-        parts.halve(3, Some(&name()), &letters);
+        parts.halve(3, Some(&name()), fit(&letters, None));
         let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));
         let expected = [
             (1, Outcome::Delivered),
@@ -358,7 +380,7 @@ mod tests {
             (1, Outcome::Delivered),
         ];
         assert_eq!(shares.collect::<Vec<_>>(), expected);
-        parts.halve(1, Some(&name()), &letters);
+        parts.halve(1, Some(&name()), fit(&letters, None));
         let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));
         let expected =
             [Outcome::DeadLettered, Outcome::DeadLettered, Outcome::Delivered, Outcome::Delivered];

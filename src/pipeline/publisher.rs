@@ -28,7 +28,7 @@ use super::books::Books;
 use super::flight::Flight;
 use super::outbox::Outbox;
 use super::parts::Fit;
-use super::plan::{Plan, wire_overhead_bytes};
+use super::plan::Plan;
 use super::store::Store;
 use crate::clock::Now;
 use crate::limits::DEAD_LETTERS_IN_FLIGHT_MAX;
@@ -61,8 +61,6 @@ pub struct Publisher {
     plan: Arc<Plan>,
     books: Arc<Books>,
     window: Window<Flight>,
-    /// Bytes of a packet beside its payload.
-    wire_overhead_bytes: usize,
     next: u64,
     /// Batches and dead letters given to it so far.
     pub published: u64,
@@ -88,7 +86,6 @@ impl Publisher {
     pub fn new(plan: Arc<Plan>, books: Arc<Books>, store: Option<Store>, now: Instant) -> Self {
         Self {
             window: Window::default(),
-            wire_overhead_bytes: wire_overhead_bytes(&plan.output.topic, &plan.gateway.id),
             plan,
             books,
             next: 0,
@@ -252,10 +249,7 @@ impl Publisher {
             && store.can_read(now.instant, self.outbox.is_connected())
         {
             let Some(mut flight) = store.read(now) else { continue };
-            if let Some(payload_bytes_max) = self.payload_bytes_max() {
-                let dead_letter_topic = &self.plan.output.dead_letter_topic;
-                flight.fit(Fit { payload_bytes_max, dead_letter_topic });
-            }
+            flight.fit(bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max));
             self.enter(flight);
         }
     }
@@ -288,14 +282,9 @@ impl Publisher {
         }
     }
 
-    fn payload_bytes_max(&self) -> Option<usize> {
-        Some(self.packet_bytes_max?.saturating_sub(self.wire_overhead_bytes))
-    }
-
     /// Parts the batches in the window that this connection's broker would not take whole.
     fn fit(&mut self) {
-        let Some(payload_bytes_max) = self.payload_bytes_max() else { return };
-        let fit = Fit { payload_bytes_max, dead_letter_topic: &self.plan.output.dead_letter_topic };
+        let fit = bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max);
         let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
         if parted > 0 {
             let bytes_max = self.packet_bytes_max;
@@ -331,8 +320,9 @@ impl Publisher {
     fn halve(&mut self, number: Number) -> bool {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
         let Some(message) = flight.parts().get(number.part) else { return true };
-        let half = message.payload.len() / 2;
-        let places = flight.halve(number.part, &self.plan.output.dead_letter_topic);
+        let half = (message.payload.len() / 2).saturating_sub(self.plan.batch_overhead_bytes());
+        let fit = bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max);
+        let places = flight.halve(number.part, fit);
         if places.len() > 1 {
             self.batch_bytes_max = self.batch_bytes_max.min(half);
             let bytes_max = self.batch_bytes_max;
@@ -399,5 +389,16 @@ impl Publisher {
     fn count(&mut self, is_letter: bool, by: isize) {
         let counter = if is_letter { &mut self.letters } else { &mut self.batches };
         *counter = counter.saturating_add_signed(by);
+    }
+}
+
+/// What a publication must keep to: the broker's word, and the sizes that the settings of today and what
+/// was learned allow a batch.
+fn bounds(plan: &Plan, packet_bytes_max: Option<usize>, batch_bytes_max: usize) -> Fit<'_> {
+    Fit {
+        version: plan.output_broker().version,
+        packet_bytes_max,
+        records_bytes_max: batch_bytes_max.min(plan.batch.bytes_max.get()),
+        dead_letter_topic: &plan.output.dead_letter_topic,
     }
 }

@@ -18,20 +18,22 @@ use bytes::Bytes;
 use super::books::Books;
 use super::flight::Flight;
 use super::parts::{BatchName, batch_properties};
-use super::plan::{Plan, wire_overhead_bytes};
+use super::plan::Plan;
 use super::publisher::{Failure, Publisher};
 use super::store::Store;
-use crate::batch::{self, Batcher, Seal};
+use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now};
 use crate::codec::{Head, RecordWriter, View};
-use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
 use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::registry::Row;
 use crate::settlement::{Receipts, Settle};
 use crate::sink;
-use crate::sink::dead_letter::{self, DeadLetter};
+use crate::sink::dead_letter::DeadLetter;
+use crate::sink::shortened;
+
+mod sizes;
 
 /// What the worker says when it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Worker {
     fitted: (Option<usize>, usize),
     /// Bytes of records that the broker takes in one packet, if it says.
     fits: Option<usize>,
+    /// Bytes of a dead letter that it takes.
+    letter_bytes_max: usize,
     body: Vec<u8>,
     receipts: Receipts,
     writer: RecordWriter,
@@ -99,6 +103,7 @@ impl Worker {
             batches: 0,
             fitted: (None, usize::MAX),
             fits: None,
+            letter_bytes_max: usize::MAX,
             draining: false,
             aborted: false,
         }
@@ -244,9 +249,14 @@ impl Worker {
         };
         self.writer.write(&mut self.body, &view);
         let bytes = self.body.len() - before;
-        if let Some(max) = self.fits.filter(|max| bytes > *max) {
+        if self.fits.is_some_and(|max| bytes > max) && !self.travels_alone(now, before) {
+            let record_bytes = self.body.len() - before;
             self.body.truncate(before);
-            return self.put_aside_oversize((now, since), chunk, record, (bytes, max));
+            if self.put_aside_oversize((now, since), chunk, record, record_bytes) {
+                return;
+            }
+            // It is held as what it is, until a broker takes it.
+            self.writer.write(&mut self.body, &view);
         }
         if let Some(heavy) = self.batcher.must_seal_before(bytes) {
             self.body.truncate(before);
@@ -276,15 +286,9 @@ impl Worker {
             sealed_at: now.wall,
             count: receipts.records(),
         };
-        let payload = output.format.batch(&head, &self.body);
-        tracing::debug!(batch = id, records = head.count, bytes = payload.len(), ?reason, "sealed");
-        let message = Outgoing {
-            topic: output.topic.clone(),
-            qos: output.qos.0,
-            payload: Bytes::from(payload),
-            content_type: output.format.content_type(),
-            properties: batch_properties(&head),
-        };
+        let message = self.message(&head, &self.body);
+        let bytes = message.payload.len();
+        tracing::debug!(batch = id, records = head.count, bytes, ?reason, "sealed");
         let gateway = self.plan.gateway.id.clone();
         let name = BatchName { gateway, id, sealed_at: now.wall, format: output.format };
         let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
@@ -294,26 +298,22 @@ impl Worker {
         self.publisher.publish(Flight::new(message, Some(name), receipts, times));
     }
 
+    fn message(&self, head: &Head<'_>, records: &[u8]) -> Outgoing {
+        let output = &self.plan.output;
+        Outgoing {
+            topic: output.topic.clone(),
+            qos: output.qos.0,
+            payload: Bytes::from(output.format.batch(head, records)),
+            content_type: output.format.content_type(),
+            properties: batch_properties(head),
+        }
+    }
+
     /// Publishes a dead letter.
     fn put_aside(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
         let parts = (reason, chunk.text(detail), chunk.text(payload));
         self.dead_letter((now, since), chunk, record, parts);
-    }
-
-    /// Publishes a dead letter of a reading that the broker does not take even alone.
-    fn put_aside_oversize(
-        &mut self,
-        times: (Now, Instant),
-        chunk: &Chunk,
-        record: &Record,
-        (bytes, max): (usize, usize),
-    ) {
-        let Body::Reading { value, .. } = record.body else { return };
-        let detail = format!("{bytes} bytes as a record; the output broker takes {max}; cut here");
-        let value = chunk.text(value);
-        let head = value.get(..DEAD_LETTER_HEAD_BYTES_MAX).unwrap_or(value);
-        self.dead_letter(times, chunk, record, (Reason::Oversize, detail.as_bytes(), head));
     }
 
     fn dead_letter(
@@ -322,9 +322,9 @@ impl Worker {
         chunk: &Chunk,
         record: &Record,
         (reason, detail, payload): (Reason, &[u8], &[u8]),
-    ) {
+    ) -> bool {
         let row = self.row(record);
-        let mut letter = DeadLetter {
+        let letter = DeadLetter {
             gateway: &self.plan.gateway.id,
             reason,
             detail,
@@ -333,37 +333,16 @@ impl Worker {
             received: record.received,
             payload,
         };
-        let mut encoded = letter.encode();
-        if self.fits.is_some_and(|max| encoded.len() > max) {
-            letter.payload = &[];
-            encoded = letter.encode();
+        let fitting = shortened::headed(&letter, self.letter_bytes_max);
+        if fitting.is_none() && matches!(record.body, Body::Reading { .. }) {
+            return false;
         }
-        let message = Outgoing {
-            topic: self.plan.output.dead_letter_topic.clone(),
-            qos: self.plan.output.qos.0,
-            payload: Bytes::from(encoded),
-            content_type: dead_letter::CONTENT_TYPE,
-            properties: vec![("gateway".to_owned(), self.plan.gateway.id.clone())],
-        };
+        // What is too large all the same is held until a broker takes it.
+        let message = self.plan.letter(fitting.unwrap_or_else(|| letter.encode()).into());
         let mut receipts = self.new_receipts();
         receipts.add(record.token, record.sensor, record.bytes());
         self.publisher.publish(Flight::new(message, None, receipts, (received, now.instant)));
-    }
-
-    /// Adapts the batch's size to what the broker takes.
-    fn fit(&mut self) {
-        let known = (self.publisher.packet_bytes_max(), self.publisher.batch_bytes_max());
-        if std::mem::replace(&mut self.fitted, known) == known {
-            return;
-        }
-        let limits: batch::Limits = self.plan.batch.into();
-        let output = &self.plan.output;
-        let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
-        let overhead = self.plan.batch_overhead_bytes();
-        let room = |packet: usize| packet.saturating_sub(wire + overhead);
-        self.fits = known.0.map(room);
-        let likely = known.1.saturating_sub(overhead);
-        self.batcher.fit(limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(likely));
+        true
     }
 
     fn row(&mut self, record: &Record) -> Arc<Row> {

@@ -6,12 +6,12 @@
 //!  "payload":"{\"a\":"}
 //! ```
 //! A payload that is not UTF-8 stands as `payloadBase64`. One that was cut says so in `detail`,
-//! with its length and SHA-256.
+//! with its length and SHA-256. One that is too large for the output broker is made smaller
+//! ([`super::shortened`]).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 use crate::record::Reason;
@@ -71,13 +71,6 @@ impl DeadLetter<'_> {
     }
 }
 
-/// An encoded dead letter without its payload; `None` if it has none.
-pub fn without_payload(encoded: &[u8]) -> Option<Vec<u8>> {
-    let mut letter: Map<String, Value> = serde_json::from_slice(encoded).ok()?;
-    let had = ["payload", "payloadBase64"].map(|member| letter.remove(member));
-    had.iter().any(Option::is_some).then(|| Value::Object(letter).to_string().into_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,8 +95,5 @@ mod tests {
         let binary = DeadLetter { payload: &[0xff, 0], ..letter }.encode();
         let text = String::from_utf8(binary).unwrap();
         assert!(text.ends_with(r#""payloadBase64":"/wA="}"#), "{text}");
-        let bare = without_payload(text.as_bytes()).unwrap();
-        assert!(!String::from_utf8_lossy(&bare).contains("payload"));
-        assert_eq!(without_payload(&bare), None);
     }
 }

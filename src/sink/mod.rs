@@ -15,6 +15,7 @@ use crate::mqtt::outgoing::Outgoing;
 
 pub mod dead_letter;
 pub mod mqtt;
+pub mod shortened;
 
 /// Names a publication: the engine's count, and which part of it, when it had to be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::mqtt::answer::{Answer, NotTaken};
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::options::Version;
-use crate::mqtt::outgoing::{Hello, Outgoing};
+use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
 use crate::phase::{Phase, Watch};
@@ -157,8 +157,8 @@ impl MqttSink {
                 () = phase.reached(Phase::Closing) => break,
                 turn = connection.turn(true) => { turn?; }
                 Some(publication) = publications.recv(), if room => {
-                    if is_too_large(&publication.message, greeting.packet_bytes_max) {
-                        self.too_large(publication.number);
+                    if let Some(refusal) = self.too_large(&publication, greeting.packet_bytes_max) {
+                        self.post.send(refusal);
                     } else {
                         publish(&mut connection, &mut in_flight, &publication)?;
                     }
@@ -210,20 +210,14 @@ impl MqttSink {
         self.post.send(Event::Answered { number, answer });
     }
 
-    /// A broker would end the connection, time and again: it is asked for no more than it takes.
-    fn too_large(&self, number: Number) {
-        let answer = Answer::Refused(NotTaken::new(PACKET_TOO_LARGE, &[]));
-        self.post.send(Event::Answered { number, answer });
+    /// The answer to what is larger than the broker takes. It would end the connection, time and again,
+    /// and is not asked.
+    fn too_large(&self, it: &Publication, packet_bytes_max: Option<u32>) -> Option<Event> {
+        let (number, bytes) = (it.number, it.message.packet_bytes(self.version));
+        let bytes_max = packet_bytes_max? as usize;
+        let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max));
+        (bytes > bytes_max).then_some(Event::Answered { number, answer })
     }
-}
-
-/// The reason code of a packet that is larger than the receiver takes (MQTT 5 §2.4).
-const PACKET_TOO_LARGE: u8 = 0x95;
-
-/// Whether a message is certainly larger than the broker takes; the engine keeps a margin.
-fn is_too_large(message: &Outgoing, packet_bytes_max: Option<u32>) -> bool {
-    let bytes = message.payload.len() + message.topic.as_str().len();
-    packet_bytes_max.is_some_and(|max| bytes > max as usize)
 }
 
 fn publish(

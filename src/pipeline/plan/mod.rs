@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -15,6 +16,7 @@ use crate::limits::{
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
+use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
@@ -257,6 +259,17 @@ impl Plan {
     /// new one, at a broker that counts its packet ids up by one.
     pub fn recognises_repeats(&self) -> bool {
         ledger::recognises(self.window_each().into(), self.acknowledgements_max())
+    }
+
+    /// The message of a dead letter with this payload.
+    pub fn letter(&self, payload: Bytes) -> Outgoing {
+        Outgoing {
+            topic: self.output.dead_letter_topic.clone(),
+            qos: self.output.qos.0,
+            payload,
+            content_type: sink::dead_letter::CONTENT_TYPE,
+            properties: vec![("gateway".to_owned(), self.gateway.id.clone())],
+        }
     }
 
     /// Bytes of a batch beside its records.

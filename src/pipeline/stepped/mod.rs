@@ -58,6 +58,7 @@ fn small() -> Plan {
 mod direct;
 mod full;
 mod schedules;
+mod sizes;
 mod spool;
 
 impl Bench {

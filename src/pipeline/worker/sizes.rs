@@ -1,0 +1,64 @@
+//! What the output broker takes in one packet, and a reading that is larger.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Worker;
+use crate::batch;
+use crate::clock::Now;
+use crate::codec::Head;
+use crate::pipeline::plan::wire_overhead_bytes;
+use crate::record::{Body, Chunk, Reason, Record};
+
+impl Worker {
+    /// Adapts the batch's size to what the broker takes.
+    pub(super) fn fit(&mut self) {
+        let known = (self.publisher.packet_bytes_max(), self.publisher.batch_bytes_max());
+        if std::mem::replace(&mut self.fitted, known) == known {
+            return;
+        }
+        let limits: batch::Limits = self.plan.batch.into();
+        let output = &self.plan.output;
+        let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
+        let overhead = self.plan.batch_overhead_bytes();
+        let room = |packet: usize| packet.saturating_sub(wire + overhead);
+        self.fits = known.0.map(room);
+        let version = self.plan.output_broker().version;
+        let letter = self.plan.letter(Bytes::new());
+        let letter_room = |max| letter.payload_bytes_max(version, max).unwrap_or(0);
+        self.letter_bytes_max = known.0.map_or(usize::MAX, letter_room);
+        self.batcher.fit(limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(known.1));
+    }
+
+    /// Whether the record that begins there fits into a batch of its own: the bound that batches keep
+    /// to leaves room for the longest id and count.
+    pub(super) fn travels_alone(&self, now: Now, begin: usize) -> bool {
+        let Some(packet_bytes_max) = self.fitted.0 else { return true };
+        let record = self.body.get(begin..).unwrap_or_default();
+        let record = record.strip_prefix(b",").unwrap_or(record);
+        // The open batch may be sealed before it.
+        let batch = format!("{}-{}", self.batch_prefix, self.batches + 2);
+        let gateway = &self.plan.gateway.id;
+        let head = Head { gateway, batch: &batch, sealed_at: now.wall, count: 1 };
+        let version = self.plan.output_broker().version;
+        self.message(&head, record).packet_bytes(version) <= packet_bytes_max
+    }
+
+    /// Publishes a dead letter of a reading that the broker does not take even alone. False where it does
+    /// not take that either.
+    pub(super) fn put_aside_oversize(
+        &mut self,
+        times: (Now, Instant),
+        chunk: &Chunk,
+        record: &Record,
+        bytes: usize,
+    ) -> bool {
+        let Body::Reading { value, .. } = record.body else { return true };
+        let max = self.fitted.0.unwrap_or(usize::MAX);
+        let detail =
+            format!("{bytes} bytes as a record; the output broker takes packets of {max} bytes");
+        let parts = (Reason::Oversize, detail.as_bytes(), chunk.text(value));
+        self.dead_letter(times, chunk, record, parts)
+    }
+}
