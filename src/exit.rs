@@ -24,7 +24,7 @@ pub enum Exit {
     Settings = 64,
     /// A mistake in this program, or the books do not close.
     Internal = 70,
-    /// The spool's disk or file cannot be used.
+    /// The spool's disk or file cannot be used, or readings in it are lost.
     Spool = 74,
     /// Stopped before everything was settled.
     Unsettled = 75,

@@ -161,6 +161,7 @@ fn conclude(report: &Report, fate: &str) -> Exit {
         (Some(error), None) if error.is_refusal() => Exit::Refused,
         (Some(error), None) if error.is_spool() => Exit::Spool,
         (_, Some(_)) | (Some(_), None) => Exit::Internal,
+        (None, None) if report.lost > 0 => Exit::Spool,
         (None, None) if report.balance.held > report.balance.spooled => Exit::Unsettled,
         (None, None) => Exit::Drained,
     };

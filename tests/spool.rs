@@ -179,6 +179,85 @@ fn a_full_disk_is_said_once_and_waited_for() {
     fault(name, 0, &mut gateway, || audit(&sink).judge_load(50, 2000));
 }
 
+/// Somebody tidies up. The gateway is killed after that, so that only the disk can tell.
+#[test]
+fn a_spool_whose_folder_is_deleted_is_written_anew() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let spool = disk.path().join("spool");
+    let config = spooling(&input.url(), &sink.url(), &spool, &[]);
+    let mut gateway = subscribed(&config);
+    sink.go_away();
+    input.publish_all(readings(5, 1..=100, 1));
+    wait_acknowledged(&input, 500);
+    fs::remove_dir_all(&spool).unwrap();
+    input.publish_all(readings(5, 101..=200, 1));
+    wait_acknowledged(&input, 1000);
+    let line = gateway.wait_for_line("was deleted or moved while in use", SOON);
+    assert!(line.contains("ERROR") && line.contains("spool.redb"), "{line}");
+    gateway.signal("KILL");
+    gateway.wait_exit(SOON);
+    sink.come_back();
+    let mut gateway = subscribed(&config);
+    gateway.wait_for_line("published first", SOON);
+    gateway.wait_for_line("the spool is empty", LONG);
+    let name = "spool's folder deleted, output away";
+    fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 200));
+}
+
+#[test]
+fn a_stop_after_the_spool_was_deleted_leaves_it_to_the_next_run() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
+    let mut gateway = subscribed(&config);
+    sink.go_away();
+    input.publish_all(readings(5, 1..=100, 1));
+    wait_acknowledged(&input, 500);
+    fs::remove_file(disk.path().join("spool.redb")).unwrap();
+    gateway.signal("TERM");
+    let (code, balance) = gateway.wait_balance(SOON);
+    assert_eq!((code, balance.spooled), (0, 500), "{}", gateway.text());
+    sink.come_back();
+    let mut gateway = subscribed(&config);
+    gateway.wait_for_line("the spool is empty", LONG);
+    assert_eq!(drained(&mut gateway).delivered, 500);
+    audit(&sink).assert_exactly(5, 100);
+}
+
+/// What was acknowledged before is still published; what comes is not acknowledged.
+#[test]
+fn a_spool_whose_place_is_taken_acknowledges_nothing_more() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let spool = disk.path().join("spool");
+    let more = ["gateway.shutdown_grace = \"2s\""];
+    let config = spooling(&input.url(), &sink.url(), &spool, &more);
+    let taken = |and_back: bool| {
+        let mut gateway = subscribed(&config);
+        let before = input.look(|log| log.acks("gw-in-fleet"));
+        sink.go_away();
+        input.publish_all(readings(5, 1..=100, 1));
+        wait_acknowledged(&input, before + 500);
+        fs::remove_dir_all(&spool).unwrap();
+        fs::write(&spool, "somebody's").unwrap();
+        input.publish_all(readings(5, 101..=110, 1));
+        gateway.wait_for_line("move away what is there, and make the folder writable", SOON);
+        gateway.wait_for_line("degraded: the spool fails: ", SOON);
+        assert_eq!(input.look(|log| log.acks("gw-in-fleet")), before + 500);
+        if and_back {
+            sink.come_back();
+            wait_acknowledged(&input, before + 550);
+        }
+        gateway.signal("TERM");
+        let ended = gateway.wait_balance(SOON);
+        fs::remove_file(&spool).unwrap();
+        (ended, gateway)
+    };
+    let ((code, balance), gateway) = taken(true);
+    assert_eq!((code, balance.delivered, balance.held), (0, 550, 0), "{}", gateway.text());
+    let ((code, balance), gateway) = taken(false);
+    assert_eq!((code, balance.held, balance.spooled), (74, 550, 0), "{}", gateway.text());
+    assert!(gateway.said("the next run will not find what the spool held"), "{}", gateway.text());
+}
+
 #[test]
 fn a_spool_that_cannot_be_used_is_named_with_the_remedy() {
     let (broker, disk) = (Broker::start(), folder());

@@ -44,6 +44,7 @@ pub struct Gauges {
     /// batch; of batches that did not go through the spool.
     pub confirmation: Latencies,
     moments: Mutex<Moments>,
+    spool_trouble: Mutex<Option<String>>,
 }
 
 /// Since when.
@@ -61,6 +62,16 @@ impl Gauges {
         if let Some(received) = received {
             self.confirmation.took(now.saturating_duration_since(received));
         }
+    }
+
+    /// Notes what keeps the spool from taking anything, or that nothing does.
+    pub fn spool_fails(&self, trouble: Option<String>) {
+        *self.spool_trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// What keeps the spool from taking anything.
+    pub fn spool_trouble(&self) -> Option<String> {
+        self.spool_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Since when things are as they are.

@@ -189,6 +189,7 @@ impl Publisher {
         let (room, silent) = (self.has_room(), self.silent());
         let Some(store) = &mut self.store else { return false };
         store.judge(silent, now.instant);
+        store.look(now);
         // First what makes room on a disk that is full.
         store.tidy(now, false);
         // The source of a refused dead letter would wait for it.
@@ -200,10 +201,10 @@ impl Publisher {
         !room && self.has_room()
     }
 
-    /// Takes from the disk what has arrived.
+    /// Takes from the disk what has arrived; the end of a run.
     pub fn finish(&mut self, now: Now) {
         if let Some(store) = &mut self.store {
-            store.tidy(now, true);
+            store.finish(now);
         }
     }
 

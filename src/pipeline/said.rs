@@ -98,10 +98,12 @@ impl Said {
         }
     }
 
-    /// The disk works.
-    pub fn healthy(&mut self) {
-        if std::mem::take(&mut self.failed) {
+    /// The disk works. Whether it did not before.
+    pub fn healthy(&mut self) -> bool {
+        let failed = std::mem::take(&mut self.failed);
+        if failed {
             tracing::info!("the spool's disk works again");
         }
+        failed
     }
 }

@@ -130,6 +130,9 @@ impl Monitor {
             let held = books.balance().held;
             return (Health::Draining, Some(format!("a stop was asked for; {held} readings held")));
         }
+        if let Some(trouble) = books.gauges.spool_trouble() {
+            return (Health::Degraded, Some(trouble));
+        }
         if let Some(waits) = self.waits_for(books, now) {
             return waits;
         }

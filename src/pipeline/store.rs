@@ -33,6 +33,8 @@ use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
 use crate::spool::{Entry, Error, Key, Spool};
 use crate::window::Window;
 
+mod failing;
+
 /// The spool as the publisher uses it.
 #[derive(Debug)]
 pub struct Store {
@@ -64,6 +66,8 @@ pub struct Store {
     /// A stop was asked for: what is on disk stays there.
     stopping: bool,
     said: Said,
+    /// When it was last looked whether the spool's file has lost its name.
+    looked: Option<Instant>,
 }
 
 impl Store {
@@ -101,6 +105,7 @@ impl Store {
             behind: false,
             stopping: false,
             said: Said::default(),
+            looked: None,
         })
     }
 
@@ -196,7 +201,8 @@ impl Store {
         let reads = room && self.wants_read();
         let read = self.reads.deadline().max(self.next_read).filter(|_| reads);
         let remove = self.arrived_since.map(|since| since + REMOVE_DELAY_MAX);
-        [read, self.writes.deadline().or(self.untried).or(remove)].into_iter().flatten().min()
+        let write = self.writes.deadline().or(self.untried).or(remove);
+        [read, write, self.look_at()].into_iter().flatten().min()
     }
 
     /// Writes what is not on disk, oldest first, as much as fits, if the output is stuck, something
@@ -317,6 +323,7 @@ impl Store {
     fn written(&mut self, now: Now, (first, count): (Key, usize), window: &mut Window<Flight>) {
         self.behind = false;
         self.healthy();
+        self.say_renewed();
         if self.stuck {
             self.said.writing(now.instant);
         }
@@ -355,47 +362,5 @@ impl Store {
             self.unreadable(now, key, records);
         }
         flight
-    }
-
-    /// What cannot be read any more stays in the balance as held: it was taken, and did not arrive.
-    fn unreadable(&mut self, now: Instant, key: Key, records: u32) {
-        self.books.metrics.spool_unreadable.add(u64::from(records));
-        tracing::error!(
-            readings = records,
-            "a batch in the spool is damaged and cannot be delivered: its readings are lost"
-        );
-        self.arrived(now, key);
-    }
-
-    fn failed(&mut self, now: Now, error: &Error) {
-        self.books.metrics.spool_failures.one();
-        if matches!(error, Error::Damaged { .. }) {
-            return self.damaged(now, error);
-        }
-        self.said.failed(error);
-    }
-
-    fn write_failed(&mut self, now: Now, error: &Error) {
-        self.writes.failed(now);
-        self.failed(now, error);
-    }
-
-    /// The file cannot be used any more. What is in the window is still delivered, what was not yet
-    /// read is lost; until the next start, which sets the file aside, there is no spool.
-    fn damaged(&mut self, now: Now, error: &Error) {
-        let lost = std::mem::take(&mut self.unread_records);
-        self.unread = 0;
-        self.books.metrics.spool_unreadable.add(lost);
-        self.writes.give_up(now.instant);
-        tracing::error!(
-            %error,
-            readings = lost,
-            "what the spool held is lost; there is none until the next start, which sets it aside"
-        );
-    }
-
-    fn healthy(&mut self) {
-        self.writes.succeeded();
-        self.said.healthy();
     }
 }

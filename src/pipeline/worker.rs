@@ -111,6 +111,12 @@ impl Worker {
 
     /// Works until everything has settled or the worker is told to let go.
     pub fn run(mut self, mut outlet: Outlet<sink::Event>) -> Result<Ended, Failure> {
+        let ended = self.work(&mut outlet);
+        self.publisher.finish(clock::now());
+        ended
+    }
+
+    fn work(&mut self, outlet: &mut Outlet<sink::Event>) -> Result<Ended, Failure> {
         loop {
             let event = outlet.next(self.want());
             let mail = std::iter::from_fn(|| outlet.mail().map(Event::Mail));
@@ -119,7 +125,6 @@ impl Worker {
                 outlet.recycle(used);
             }
             if let Some(ended) = self.ended() {
-                self.publisher.finish(clock::now());
                 return Ok(ended);
             }
         }

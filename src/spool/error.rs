@@ -71,6 +71,17 @@ pub enum Error {
     /// again, after a pause, and opens the file anew.
     #[error("the spool's disk failed: {0}")]
     Disk(#[source] io::Error),
+    /// The file's name does not lead to it any more, and no new file can be made there. What it holds
+    /// can be read until it is closed; nothing can be appended. The same call can be made again.
+    #[error(
+        "{path:?} is not the spool's file any more: it was deleted or replaced while in use, and what it held cannot be written to a new one there ({source}): move away what is there, and make the folder writable for the gateway"
+    )]
+    Adrift {
+        /// Where the file should be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// One entry cannot be read. It stays until it is removed; entries behind it can be read.
     #[error("the spooled entry {key} with {records} readings is corrupt")]
     Corrupt {

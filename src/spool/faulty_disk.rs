@@ -158,6 +158,14 @@ impl Place for Disk {
         file::database(self.clone())
     }
 
+    fn is_named(&self) -> Result<bool, IoError> {
+        Ok(true)
+    }
+
+    fn renew(&self, _: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()> {
+        unreachable!("it never loses its name")
+    }
+
     fn len(&self) -> u64 {
         self.state().live.len() as u64
     }

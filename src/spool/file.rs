@@ -1,7 +1,8 @@
 //! The file: its folder, its lock, and what becomes of one that cannot be used.
 
+use std::cell::Cell;
 use std::fmt::Debug;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,12 @@ pub(super) const CACHE_BYTES: usize = 4 << 20;
 pub(super) trait Place: Debug + Send {
     /// Opens the database or makes a new one.
     fn open(&self) -> store::Result<Database>;
+    /// Whether its name leads to what was opened last. What has lost its name can be read for as long
+    /// as it is open, and is gone after that.
+    fn is_named(&self) -> io::Result<bool>;
+    /// Makes a new database under the name, where nothing is, and lets `fill` write what it is to
+    /// hold. After an error nothing is there again.
+    fn renew(&self, fill: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()>;
     /// Bytes from its beginning to its end; 0 if that cannot be told.
     fn len(&self) -> u64;
     /// Bytes that are free where it is; as good as all if that cannot be told.
@@ -39,7 +46,12 @@ pub(super) trait Place: Debug + Send {
 pub(super) struct InFolder {
     folder: PathBuf,
     file: PathBuf,
+    /// The file that was opened last.
+    opened: Cell<Option<Identity>>,
 }
+
+/// Device and inode, where the system has such.
+type Identity = (u64, u64);
 
 impl InFolder {
     /// The spool's file in `folder`, which is made if it is missing.
@@ -55,7 +67,7 @@ impl InFolder {
             }
             Err(error) => return Err(unusable(error)),
         }
-        Ok(Self { folder: folder.to_owned(), file: folder.join(FILE) })
+        Ok(Self { folder: folder.to_owned(), file: folder.join(FILE), opened: Cell::new(None) })
     }
 
     /// Gives the file a new name that no file has, and says which.
@@ -73,9 +85,10 @@ impl InFolder {
         Ok(name)
     }
 
-    fn file(&self) -> io::Result<File> {
+    /// Opens the file; a new one is made if there is none, and an old one refused if there must be none.
+    fn file(&self, new: bool) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
+        options.read(true).write(true).create(true).create_new(new).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&self.file)?;
@@ -87,11 +100,48 @@ impl InFolder {
 
 impl Place for InFolder {
     fn open(&self) -> store::Result<Database> {
-        let file = self.file()?;
+        if !self.is_named()? {
+            let what = "it was deleted while in use, or another file is in its place";
+            return Err(redb::Error::Corrupted(what.to_owned()));
+        }
+        let file = self.file(false)?;
         if hollow(&file)? {
             return Err(redb::Error::Corrupted("its beginning was never written".to_owned()));
         }
-        database(FileBackend::new(file)?)
+        let opened = identity(&file.metadata()?);
+        let database = database(FileBackend::new(file)?)?;
+        self.opened.set(Some(opened));
+        Ok(database)
+    }
+
+    fn is_named(&self) -> io::Result<bool> {
+        let Some(opened) = self.opened.get() else { return Ok(true) };
+        match self.file.metadata() {
+            Ok(found) => Ok(identity(&found) == opened),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn renew(&self, fill: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()> {
+        make_folder(&self.folder)?;
+        let new = self.file(true)?;
+        let filled = guarded(|| {
+            let made = identity(&new.metadata()?);
+            fill(database(FileBackend::new(new)?)?)?;
+            Ok(made)
+        });
+        match filled {
+            Ok(made) => self.opened.set(Some(made)),
+            Err(error) => {
+                // What is there is ours: nothing was before.
+                std::fs::remove_file(&self.file)?;
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn len(&self) -> u64 {
@@ -106,6 +156,19 @@ impl Place for InFolder {
     fn path(&self) -> &Path {
         &self.file
     }
+}
+
+/// What tells a file from any other for as long as it is open.
+#[cfg(unix)]
+fn identity(file: &Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
+}
+
+/// There is nothing of the kind: only a file that is missing is noticed.
+#[cfg(not(unix))]
+fn identity(_: &Metadata) -> Identity {
+    (0, 0)
 }
 
 /// Whether a file looks like one that was cut short, or whose first page did not reach the disk.

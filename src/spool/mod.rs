@@ -10,6 +10,9 @@
 //!   removed: after a crash, after errors of the disk, after a loss of power.
 //! - What it returned an error for is not there, but for one case: the process ends before the file
 //!   could be opened again, and the write had reached the disk all the same. At least once, then.
+//! - What a key is returned for is in the file that the name leads to: looked at after each write. A
+//!   file that was deleted, moved or replaced while it is open is written anew under its name, if
+//!   nothing is there; until that works nothing can be appended, and what there is can be read.
 //! - What is read is what was written: rows and bodies have checksums that are compared on every
 //!   reading. One corrupt entry is reported with its key; a file whose structure is damaged is set
 //!   aside, never overwritten, and a new one begun.
@@ -34,6 +37,7 @@
 //! | `error` | what can go wrong |
 //! | `faulty`, `faulty_disk` | tests on a disk that fails, forgets and rots |
 
+use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +119,10 @@ pub struct Spool {
     /// The most bytes that were held since the file was last compacted.
     peak: u64,
     packing: Packing,
+    /// At the last look, the file's name did not lead to it.
+    adrift: bool,
+    /// The file was written anew, and nobody was told yet.
+    renewed: bool,
 }
 
 impl Spool {
@@ -144,7 +152,9 @@ impl Spool {
         let (store, next, held) = load(&*place)?;
         let capacity = footprint::capacity(bytes_max, place.len());
         let (store, packing) = (Some(store), Packing::default());
-        Ok(Self { place, store, bytes_max, capacity, next, held, peak: u64::MAX, packing })
+        let (adrift, renewed) = (false, false);
+        let peak = u64::MAX;
+        Ok(Self { place, store, bytes_max, capacity, next, held, peak, packing, adrift, renewed })
     }
 
     /// Shows all entries, oldest first: key, readings and head. Reads no bodies.
@@ -156,6 +166,9 @@ impl Spool {
     /// Appends entries, all or none, and returns when they are on the disk. The key is of the
     /// first; the others follow it without a gap.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Key, Error> {
+        if self.adrift {
+            self.anchor()?;
+        }
         let mut packing = self.packing;
         let counted = entries.iter().map(|entry| Ok((entry, count(&mut packing, entry)?)));
         let counted = counted.collect::<Result<Vec<_>, Error>>()?;
@@ -167,8 +180,15 @@ impl Spool {
         let added = self.with(|store| store.append(first, &counted))?;
         self.next += added.entries;
         self.held.plus(added);
-        self.peak = self.peak.max(self.held.bytes);
         self.packing = packing;
+        if let Err(error) = self.anchor() {
+            // No key is returned for them. If they cannot be taken out, the next call reports that.
+            self.next = first;
+            self.held.minus(added);
+            self.with(|store| store.forget(first)).ok();
+            return Err(error);
+        }
+        self.peak = self.peak.max(self.held.bytes);
         self.measure();
         Ok(Key(first))
     }
@@ -195,6 +215,46 @@ impl Spool {
         }
         self.measure();
         Ok(())
+    }
+
+    /// Looks whether the file's name leads to it, and writes all entries to a new one under that name if
+    /// it does not.
+    pub fn anchor(&mut self) -> Result<(), Error> {
+        self.adrift = !self.place.is_named().map_err(Error::Disk)?;
+        if !self.adrift {
+            return Ok(());
+        }
+        let old = match self.store.take() {
+            Some(old) => old,
+            None => self.reopen()?,
+        };
+        let (next, mut filled) = (self.next, None);
+        let renewed = self.place.renew(&mut |database| {
+            let store::Opened::Store(new, _) = Store::open(database)? else {
+                return Err(redb::Error::Corrupted("a new file is not empty".to_owned()));
+            };
+            old.copy_to(&new, next)?;
+            filled = Some((new.scan(&mut |_, _| {})?, new));
+            Ok(())
+        });
+        let (Ok(()), Some((held, new))) = (&renewed, filled) else {
+            self.store = Some(old);
+            let source = match renewed {
+                Err(redb::Error::Io(error)) => error,
+                Err(error) => io::Error::other(error),
+                Ok(()) => io::Error::other("nothing was written"),
+            };
+            return Err(Error::Adrift { path: self.place.path().to_owned(), source });
+        };
+        (self.store, self.held, self.packing) = (Some(new), held, Packing::default());
+        (self.adrift, self.renewed) = (false, true);
+        self.measure();
+        Ok(())
+    }
+
+    /// Where the file is, if it was written anew since this was last asked.
+    pub fn renewed(&mut self) -> Option<&Path> {
+        std::mem::take(&mut self.renewed).then(|| self.place.path())
     }
 
     /// Whether entries that occupy so many bytes ([`Entry::footprint`]) can be appended.

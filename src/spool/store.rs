@@ -10,7 +10,8 @@
 //! corrupted and what we do is one thing.
 
 use redb::{
-    Database, ReadableDatabase, Table, TableDefinition, TableError, TableHandle, WriteTransaction,
+    Database, Range, ReadOnlyTable, ReadableDatabase, Table, TableDefinition, TableError,
+    TableHandle, WriteTransaction,
 };
 
 use super::footprint::PIECE_BYTES;
@@ -28,6 +29,9 @@ const META_NEXT: &str = "next";
 
 /// No key is this large: a million entries a second reach it after 140,000 years.
 const KEYS_END: u64 = 1 << 62;
+
+/// Bytes that one transaction copies into another store, and one entry more.
+const COPY_BYTES: usize = 1 << 20;
 
 /// With redb's errors.
 pub(super) type Result<T> = std::result::Result<T, redb::Error>;
@@ -153,6 +157,19 @@ impl Store {
         Ok(Some((key, Read::Whole(Entry { records: row.records, head, body: body.into() }))))
     }
 
+    /// Copies all entries, as they are on the disk, into a store that has none. Its next key is `next`.
+    pub(super) fn copy_to(&self, new: &Self, next: u64) -> Result<()> {
+        let read = self.db.begin_read()?;
+        let bodies = read.open_table(BODIES)?;
+        let mut rows = read.open_table(HEADS)?.range::<u64>(..)?;
+        let mut copy = |write: &WriteTransaction| {
+            write.open_table(META)?.insert(META_NEXT, next)?;
+            Tables::open(write)?.put_rows(&mut rows, &bodies)
+        };
+        while new.change(&mut copy)? {}
+        Ok(())
+    }
+
     /// Removes entries; says what they were together.
     pub(super) fn remove(&self, keys: &mut dyn Iterator<Item = u64>) -> Result<Held> {
         self.change(|write| {
@@ -200,6 +217,34 @@ impl<'t> Tables<'t> {
             self.bodies.insert((key, piece), bytes)?;
         }
         Ok(row)
+    }
+
+    /// Copies rows and their bodies, [`COPY_BYTES`] of them; says whether there may be more.
+    fn put_rows(
+        &mut self,
+        rows: &mut Range<'_, u64, &'static [u8]>,
+        bodies: &ReadOnlyTable<(u64, u32), &'static [u8]>,
+    ) -> Result<bool> {
+        let mut bytes = 0;
+        while bytes < COPY_BYTES {
+            let Some(item) = rows.next() else { return Ok(false) };
+            let (key, row) = item?;
+            let (key, row) = (key.value(), row.value());
+            self.heads.insert(key, row)?;
+            bytes += self.put_body(bodies.range((key, 0)..=(key, u32::MAX))?)?;
+        }
+        Ok(true)
+    }
+
+    /// Copies the pieces of a body; says how many bytes they are.
+    fn put_body(&mut self, pieces: Range<'_, (u64, u32), &'static [u8]>) -> Result<usize> {
+        let mut bytes = 0;
+        for item in pieces {
+            let (place, piece) = item?;
+            self.bodies.insert(place.value(), piece.value())?;
+            bytes += piece.value().len();
+        }
+        Ok(bytes)
     }
 
     /// Removes an entry, if there is one, and adds what it was to `held`.

@@ -87,6 +87,61 @@ fn a_file_that_was_exchanged_is_not_taken_for_ours() {
 }
 
 #[test]
+fn a_file_that_loses_its_name_is_written_anew_with_all_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b");
+    let (mut spool, _) = open(&path).unwrap();
+    let keys = spool.append(&[entry(1, 10), entry(2, 3_000_000), entry(3, 0)]).unwrap();
+    spool.remove(&[keys]).unwrap();
+    for (n, gone) in [(4, folder.path().join("a")), (5, path.join("spool.redb"))] {
+        if gone.is_dir() {
+            std::fs::remove_dir_all(gone).unwrap();
+        } else {
+            std::fs::rename(&gone, folder.path().join("elsewhere")).unwrap();
+        }
+        assert_eq!(spool.append(&[entry(n, 100)]).unwrap(), keys.plus(u64::from(n) - 1));
+        assert_eq!(spool.renewed(), Some(&*path.join("spool.redb")));
+        assert_eq!(spool.renewed(), None);
+    }
+    let held = (spool.bytes(), spool.entries(), spool.records());
+    drop(spool);
+    let (mut spool, aside) = open(&path).unwrap();
+    assert_eq!((aside, (spool.bytes(), spool.entries(), spool.records())), (None, held));
+    let mut after = None;
+    for (n, bytes) in [(2, 3_000_000), (3, 0), (4, 100), (5, 100)] {
+        let (key, read) = spool.next(after).unwrap().unwrap();
+        assert!(key == keys.plus(u64::from(n) - 1) && read == entry(n, bytes), "{key}");
+        after = Some(key);
+    }
+    assert_eq!(spool.next(after).unwrap(), None);
+}
+
+#[test]
+fn nothing_is_taken_while_another_file_has_the_name_and_that_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("spool.redb");
+    let (mut spool, _) = open(folder.path()).unwrap();
+    let first = spool.append(&[entry(1, 10)]).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "somebody's").unwrap();
+    for entries in [vec![entry(2, 20), entry(3, 30)], vec![entry(2, 20)]] {
+        let refused = spool.append(&entries).unwrap_err();
+        assert!(matches!(&refused, Error::Adrift { path, .. } if *path == file), "{refused}");
+        assert!(refused.to_string().contains("move away what is there"), "{refused}");
+        assert_eq!((spool.entries(), spool.records()), (1, 1));
+        assert_eq!(spool.next(None).unwrap(), Some((first, entry(1, 10))), "still read");
+        assert_eq!(spool.next(Some(first)).unwrap(), None, "what was refused is not there");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"somebody's");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(spool.append(&[entry(2, 20)]).unwrap(), first.plus(1));
+    drop(spool);
+    let (mut spool, _) = open(folder.path()).unwrap();
+    assert_eq!((spool.entries(), spool.records()), (2, 3));
+    assert_eq!(spool.next(Some(first)).unwrap(), Some((first.plus(1), entry(2, 20))));
+}
+
+#[test]
 fn what_does_not_fit_is_refused_and_the_disk_stays_within_the_bound() {
     let folder = tempfile::tempdir().unwrap();
     let (mut spool, _) = open(folder.path()).unwrap();
