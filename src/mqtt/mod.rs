@@ -150,7 +150,7 @@ impl Error {
     }
 
     /// Whether the broker, or what lies before it, has hung up without a word.
-    fn is_hang_up(&self) -> bool {
+    pub fn is_hang_up(&self) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match self {
             Self::Closed => true,
