@@ -28,7 +28,7 @@ use super::outgoing::{self, Hello, Outgoing};
 use super::packet::{self, Greeting, Packet, Refusal};
 use super::plain::{self, Plain};
 use super::transport::{self, Stream};
-use super::{Error, short};
+use super::{Error, short, tls};
 use crate::clock;
 use crate::limits::{CONNECT_MAX, WRITE_STALL_KEEP_ALIVES};
 
@@ -77,7 +77,8 @@ impl Connection {
             let stream = transport::connect(options).await?;
             let mut connection = Self::new(stream, options, buffer_bytes);
             outgoing::connect(&mut connection.outbound, options, hello)?;
-            let greeting = connection.greeted(options).await?;
+            let greeted = connection.greeted(options).await;
+            let greeting = greeted.map_err(|error| tls::in_words(options, error))?;
             Ok((connection, greeting))
         };
         timeout(CONNECT_MAX, opening).await.map_err(|_| Error::TimedOut(CONNECT_MAX))?
@@ -103,6 +104,9 @@ impl Connection {
 
     async fn greeted(&mut self, options: &Options) -> Result<Greeting, Error> {
         loop {
+            if let Some(error) = tls::foreign(options, self.inbound.unread()) {
+                return Err(error);
+            }
             let first = match self.inbound.packet()? {
                 None => None,
                 Some(Incoming::Other(bytes)) => Some(bytes.to_vec()),

@@ -13,7 +13,8 @@
 //! | --- | --- |
 //! | `topic` | topics and filters, checked when made |
 //! | `options` | where the broker is and who we are |
-//! | `transport` | TCP, TLS |
+//! | `transport` | TCP |
+//! | `tls` | TLS above it, and what goes wrong with it in words |
 //! | `websocket` | WebSocket above them |
 //! | `frame` | cutting the byte stream into packets |
 //! | `publish` | a PUBLISH that came, without a copy |
@@ -45,6 +46,7 @@ pub mod session;
 mod short;
 pub mod standing;
 pub mod system;
+pub mod tls;
 pub mod topic;
 pub mod transport;
 mod unheard;
@@ -115,6 +117,16 @@ pub enum Error {
     /// What came is not MQTT as agreed.
     #[error("protocol error: {0}")]
     Protocol(String),
+    /// TLS does not come about, or is where none is expected, or what answers is something else.
+    #[error("{problem}: {remedy}")]
+    Beneath {
+        /// What is wrong, and with which side or file.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+        /// The other side has only hung up: it may be on its way down, or up.
+        hung_up: bool,
+    },
     /// The password file or a certificate cannot be used.
     #[error("{what} {path}: {problem}")]
     Credentials {
@@ -145,6 +157,7 @@ impl Error {
         match self {
             Self::Closed | Self::TimedOut(_) | Self::Silent(_) | Self::Stalled(_) => true,
             Self::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+            Self::Beneath { hung_up, .. } => *hung_up,
             _ => false,
         }
     }

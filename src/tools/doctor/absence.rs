@@ -91,7 +91,8 @@ fn judge(scene: &Scene<'_>, absence: &Absence) -> Finding {
         );
         return Finding::fit(CHECK, text);
     }
-    let general = "raise the number and the bytes of messages that are queued for a client that is away";
+    let general =
+        "raise the number and the bytes of messages that are queued for a client that is away";
     let keys = "max_queued_messages 0, max_queued_bytes 1073741824 (what one client's messages may \
                 take while it is away)";
     let mut change = scene.software.change(general, keys);
@@ -132,7 +133,8 @@ mod tests {
     #[test]
     fn what_never_comes_is_lost_and_the_advice_fits_the_broker() {
         let mosquitto = || Software::Mosquitto(2, 0, 22);
-        let all = Absence { present: true, taken: 7096, refused: 0, received: 7096, message_bytes: 64 };
+        let all =
+            Absence { present: true, taken: 7096, refused: 0, received: 7096, message_bytes: 64 };
         let outcome = |it: &Absence| judged(it, mosquitto()).outcome;
         assert_eq!(outcome(&all), Outcome::Judged(Verdict::Fit));
         let some = Absence { received: 1000, ..all.clone() };

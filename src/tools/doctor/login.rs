@@ -18,10 +18,7 @@ use crate::source::mqtt::SESSION_EXPIRY_SECONDS;
 pub(super) const WHO: &str = "login";
 
 /// Connects as an intake would, with both versions.
-pub(super) async fn check(
-    scene: &mut Scene<'_>,
-    findings: &mut Vec<Finding>,
-) -> Option<Greeting> {
+pub(super) async fn check(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) -> Option<Greeting> {
     let wanted = scene.broker.version;
     let other = if wanted == Version::V5 { Version::V3 } else { Version::V5 };
     let first = open(scene, wanted, false, Some(SESSION_EXPIRY_SECONDS)).await;
@@ -78,6 +75,9 @@ fn accepted(wanted: Version, other: Version, both: bool) -> Finding {
 
 fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Finding {
     let wanted = scene.broker.version;
+    if let Error::Beneath { problem, remedy, .. } = error {
+        return Finding::failed("login", problem.clone()).change(remedy.clone());
+    }
     if both {
         let text = format!("MQTT {wanted} is not accepted ({error}); MQTT {other} is");
         let change = format!("{} = {}", scene.key("version"), u8::from(other));

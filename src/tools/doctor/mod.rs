@@ -195,7 +195,11 @@ async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
         Ok(None) => {}
         Ok(Some(finding)) => {
             findings.push(finding);
-            return untried(findings, &HELD, "not tried: the probe's clients are one to the broker");
+            return untried(
+                findings,
+                &HELD,
+                "not tried: the probe's clients are one to the broker",
+            );
         }
         Err(error) => findings.push(broken("client ids", &error)),
     }

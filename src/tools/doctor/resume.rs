@@ -188,8 +188,15 @@ mod tests {
     fn repeats_order_and_packet_ids_are_seen() {
         let before = messages(0..5, false);
         let good = [messages(0..5, true), messages(5..10, false)].concat();
-        let whole =
-            Resumed { present: true, again: 5, dup: 5, same_id: 5, away: 5, in_order: true, late_seconds: None };
+        let whole = Resumed {
+            present: true,
+            again: 5,
+            dup: 5,
+            same_id: 5,
+            away: 5,
+            in_order: true,
+            late_seconds: None,
+        };
         assert_eq!(compare(true, &before, &good), whole);
         let reversed = [messages((0..5).rev(), true), messages(5..10, false)].concat();
         let resumed = compare(true, &before, &reversed);

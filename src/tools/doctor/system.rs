@@ -114,7 +114,8 @@ pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Findin
             grouped(own),
             grouped(to.saturating_sub(from))
         );
-        let change = "let the sensors number their readings (payload.json.number): gaps are counted";
+        let change =
+            "let the sensors number their readings (payload.json.number): gaps are counted";
         let dropped = Dropped { before: before.dropped, after: to, own };
         return Finding::risky(CHECK, text).change(change).with(&dropped);
     }
@@ -161,7 +162,11 @@ mod tests {
         assert_eq!(outcome(None, Some(7), true), risky);
         assert_eq!(outcome(Some(7), Some(7), true), risky);
         assert_eq!(outcome(Some(7), None, false), risky);
-        assert_eq!(outcome_of(Some(0), Some(0), true, 2000), risky, "it does not count the probe's");
+        assert_eq!(
+            outcome_of(Some(0), Some(0), true, 2000),
+            risky,
+            "it does not count the probe's"
+        );
         assert_eq!(outcome_of(Some(0), None, true, 2000), risky);
         assert_eq!(outcome_of(None, None, false, 2000), Outcome::Skipped);
     }
