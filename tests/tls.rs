@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::scene::{audit, drained, fleet, output, wait_readings};
-use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
+use crate::support::{SOON, thread};
 
 /// Runs `openssl` in a folder.
 fn openssl(folder: &Path, arguments: &str) {
@@ -189,6 +189,15 @@ fn a_port_with_tls_and_one_without_are_told_from_each_other() {
     let plain = Mosquitto::start("");
     let hung_up = ["hung up during the TLS handshake", "write mqtt://"];
     said_of(&format!("mqtts://127.0.0.1:{}", plain.port()), "", &hung_up);
+    // Mosquitto's listener with TLS says nothing to who does not speak it.
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let at = folder.path().display();
+    let tls =
+        Mosquitto::start(&format!("certfile {at}/localhost.pem\nkeyfile {at}/localhost.key\n"));
+    let mut doctor = Gateway::command("doctor", &fleet(&tls.url(), &[])).start();
+    assert_eq!(doctor.wait_exit(SOON), 75, "{}", doctor.text());
+    assert!(doctor.stdout().contains("if the port wants TLS"), "{}", doctor.text());
     for (scheme, bytes, words) in [
         ("mqtt", &b"\x15\x03\x03\x00\x02\x02\x46"[..], ["answers with TLS", "write mqtts://"]),
         ("mqtt", b"HTTP/1.1 400 Bad Request\r\n\r\n", ["answers with HTTP", "write ws://"]),
@@ -203,7 +212,7 @@ fn a_port_with_tls_and_one_without_are_told_from_each_other() {
 fn answering(bytes: &'static [u8]) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
+    drop(thread("answering", move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut read = [0; 4096];
@@ -212,7 +221,7 @@ fn answering(bytes: &'static [u8]) -> u16 {
                 drop(stream.write_all(bytes));
             }
         }
-    });
+    }));
     port
 }
 

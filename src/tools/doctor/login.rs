@@ -88,7 +88,14 @@ fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Fin
         let change = format!("{keys}; or the broker's list of users");
         return Finding::refused("login", error.to_string()).change(change);
     }
-    let change = format!("start the broker, or another {}", scene.key("url"));
+    let url = scene.key("url");
+    let change = if error.is_hang_up() {
+        format!(
+            "look into the broker's log; if the port wants TLS, {url} begins with mqtts:// or wss://"
+        )
+    } else {
+        format!("start the broker, or another {url}")
+    };
     Finding::failed("login", error.to_string()).change(change)
 }
 
