@@ -135,7 +135,7 @@ It uses topics and clients of its own (<gateway.id>-doctor-…), and removes wha
 The account needs to read and write the topics of the probe.
 
 Verdicts: fit, risky (it works, and something can get lost or late), unfit (it cannot do what the
-settings ask for). \"-\" was not looked at and does not count.
+settings ask for). \"-\" was not looked at, or no setting needs it: it does not count.
 
 Exit codes:
   0   fit

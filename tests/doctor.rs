@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::scene::{BATCHES, LETTERS, fleet, output, violations};
-use crate::support::SOON;
 use crate::support::broker::{Broker, Limits};
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::mosquitto::{Mosquitto, NO_DROP, free_port};
+use crate::support::{SOON, pause};
 
 /// A whole audit, on a busy machine.
 const AUDIT: Duration = Duration::from_mins(2);
@@ -104,8 +104,12 @@ fn it_is_risky_with_the_numbers_and_the_settings() {
         // Newer versions count a little differently: 1040 instead of 1020 of 3.1.1.
         assert!((window + 1000..=window + 1020).contains(&received), "{received}");
         assert_eq!(taken, window + 3000);
-        let dropped = audit.number("dropped", "after");
-        assert_eq!(dropped, taken - received, "the broker counts the same");
+        audit.says("absence", "risky", &["max_queued_messages", "max_queued_bytes"]);
+        let absent = |name| audit.number("absence", name);
+        assert_eq!(absent("taken"), window + 3000);
+        assert!((1000..=1020).contains(&absent("received")), "{}", absent("received"));
+        let lost = taken - received + absent("taken") - absent("received");
+        assert_eq!(audit.number("dropped", "after"), lost, "the broker counts the same");
         for fit in ["login", "session", "keep-alive", "retained", "sharing", "packet size"] {
             audit.says(fit, "fit", &[]);
         }
@@ -135,6 +139,11 @@ fn mosquitto_with_our_limits_is_fit() {
             (audit.number("capacity", "taken"), audit.number("capacity", "received"));
         assert_eq!(taken, received);
         assert!(taken >= 3000);
+        audit.says("absence", "fit", &[]);
+        let (taken, received) =
+            (audit.number("absence", "taken"), audit.number("absence", "received"));
+        assert_eq!(taken, received);
+        assert!(taken > 3000);
     });
 }
 
@@ -370,7 +379,7 @@ fn a_broker_that_takes_one_publish_at_a_time_is_risky_and_not_overrun() {
     broker.announce(Limits { receive_maximum: Some(1), ..Limits::default() });
     let audit = audited(doctor(&fleet(&broker.url(), &[])));
     audit.ended(1, "risky");
-    audit.says("greeting", "risky", &["max_inflight_messages 16", "output.window_batches = 1"]);
+    audit.says("greeting", "risky", &["let it take more", "output.window_batches = 1"]);
     assert_eq!(violations(&broker), [""; 0]);
 }
 
@@ -381,6 +390,109 @@ fn a_broker_that_does_not_answer_pings_while_it_waits_is_unfit() {
     audit.ended(2, "unfit");
     audit.says("keep-alive", "unfit", &["broker"]);
     assert_eq!(audit.number("capacity", "pings"), 0);
+}
+
+#[test]
+fn what_is_not_kept_for_a_client_that_is_away_is_found_and_the_advice_is_no_other_brokers() {
+    each([(0, "unfit"), (50, "risky"), (1000, "risky")], |(kept, outcome)| {
+        let broker = Broker::start();
+        broker.keep_for_absent("absence-sub", kept);
+        let more = ["broker.window_messages = 50", "broker.watch = false"];
+        let audit = audited(doctor(&fleet(&broker.url(), &more)));
+        audit.says("absence", outcome, &["queued for a client that is away"]);
+        assert_eq!(audit.number("absence", "received"), kept as u64);
+        assert_eq!(audit.number("absence", "taken"), 3050);
+        audit.says("session", "fit", &[]);
+        audit.says("capacity", "fit", &[]);
+        // Nothing said that it was Mosquitto.
+        let text = audit.json.to_string();
+        assert!(!text.contains("mosquitto.conf") && !text.contains("max_queued"), "{text}");
+        // It keeps what the window holds, and says nothing more.
+        let change = audit.finding("absence")["change"].as_str().unwrap();
+        assert_eq!(change.contains("broker.window_messages"), kept == 50, "{change}");
+    });
+}
+
+#[test]
+fn messages_that_come_again_late_are_waited_for_and_risky() {
+    let broker = Broker::start();
+    broker.hold_repeats("session-sub");
+    let mut gateway = doctor(&fleet(&broker.url(), &[])).arg("--json").start();
+    broker.wait_until("the client is back", AUDIT, |log| {
+        log.of("session-sub").any(|it| it.connects.len() == 2 && it.delivered.len() == 10)
+    });
+    // Longer than anything else is waited for.
+    pause(Duration::from_secs(4));
+    broker.send_repeats("session-sub");
+    let code = gateway.wait_exit(AUDIT);
+    let audit = Audit { code, json: serde_json::from_str(&gateway.stdout()).unwrap() };
+    audit.ended(1, "risky");
+    audit.says("session", "risky", &["sends again what is not acknowledged"]);
+    assert!((3..=30).contains(&audit.number("session", "late_seconds")));
+    assert!(!audit.json.to_string().contains("mosquitto.conf"));
+}
+
+#[test]
+fn a_broker_that_takes_all_clients_of_an_account_for_one_is_found_and_nothing_else_is_judged() {
+    each([3, 5], |version| {
+        let setup = Mosquitto::with("use_username_as_clientid true\n");
+        let mosquitto = setup.user("gateway", SECRET).user("sensor", SECRET).start();
+        let more = [
+            &format!("broker.version = {version}"),
+            "broker.username = \"gateway\"",
+            "broker.password_file = \"password\"",
+        ];
+        let audited = || audited(doctor(&fleet(&mosquitto.url(), &more)).file("password", SECRET));
+        let audit = audited();
+        audit.ended(2, "unfit");
+        audit.says("client ids", "unfit", &["use_username_as_clientid false"]);
+        audit.says("session", "skipped", &[]);
+        audit.says("capacity", "skipped", &[]);
+        // A session of the gateway's own is seen, and not wiped.
+        let client = |program, user, more: &[&str]| {
+            let account = ["-u", user, "-P", SECRET, "-t", "readings", "-q", "1"];
+            mosquitto_client(program, mosquitto.port(), &[&account, more].concat());
+        };
+        client("mosquitto_sub", "gateway", &["-i", "any", "-c", "-E"]);
+        client("mosquitto_pub", "sensor", &["-m", "kept"]);
+        let audit = audited();
+        audit.ended(2, "unfit");
+        audit.says("client ids", "unfit", &["keep the ids that clients give"]);
+        client("mosquitto_sub", "gateway", &["-i", "any", "-c", "-C", "1", "-W", "10"]);
+    });
+}
+
+/// Runs a client of Mosquitto's to its end.
+#[track_caller]
+fn mosquitto_client(program: &str, port: u16, arguments: &[&str]) {
+    let mut command = std::process::Command::new(program);
+    let done = command.args(["-p", &port.to_string()]).args(arguments).output();
+    let done = done.expect("apt-get install mosquitto-clients");
+    assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_broker_that_gives_other_client_ids_is_unfit_and_its_sessions_are_not_judged() {
+    let broker = Broker::start();
+    broker.assign_ids();
+    let audit = audited(doctor(&fleet(&broker.url(), &[])));
+    audit.ended(2, "unfit");
+    audit.says("greeting", "unfit", &["keep the ids that clients give"]);
+    audit.says("session", "skipped", &[]);
+    audit.says("absence", "skipped", &[]);
+    audit.says("capacity", "fit", &[]);
+}
+
+#[test]
+fn the_output_is_probed_at_a_broker_that_hangs_up_on_mqtt_5() {
+    let broker = Broker::start();
+    broker.know_only_v3();
+    let config = fleet(&broker.url(), &["broker.version = 3"]);
+    let audit = audited(doctor(&config).arg("--probe-output"));
+    audit.ended(0, "fit");
+    audit.says("output topic", "skipped", &["subscribe to gateway/batches"]);
+    assert_eq!(broker.published(BATCHES).len(), 1);
+    assert_eq!(broker.published(LETTERS).len(), 1);
 }
 
 #[test]

@@ -26,7 +26,7 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("config::{", &["settings/"]),
     ("yaml_rust2::", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
-    ("tokio_rustls", &["mqtt/transport.rs"]),
+    ("tokio_rustls", &["mqtt/tls.rs"]),
     ("tungstenite", &["mqtt/websocket"]),
     ("Instant::now", &["clock.rs"]),
     ("SystemTime::now", &["clock.rs"]),

@@ -1,14 +1,14 @@
 //! Over TLS: the broker is checked against a CA, the gateway shows a certificate of its own.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::scene::{audit, drained, fleet, output, wait_readings};
-use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
+use crate::support::{SOON, thread};
 
 /// Runs `openssl` in a folder.
 fn openssl(folder: &Path, arguments: &str) {
@@ -100,7 +100,7 @@ fn a_broker_whose_certificate_is_not_trusted_is_refused_in_words() {
     let config = fleet(&url, &[&tls(folder.path(), "other.pem"), &output(&sink.url())]);
     let gateway = Gateway::start(&config);
     let line = gateway.wait_for_line("cannot connect", SOON);
-    assert!(line.contains("invalid peer certificate"), "{line}");
+    assert!(line.contains("is signed by none that is in tls.ca_file"), "{line}");
 }
 
 #[test]
@@ -115,4 +115,158 @@ fn a_certificate_file_that_is_none_is_named() {
     assert_eq!(gateway.wait_exit(SOON), 64, "{}", gateway.text());
     assert!(gateway.text().contains("ca_file"), "{}", gateway.text());
     assert!(gateway.text().contains("holds no certificate"), "{}", gateway.text());
+}
+
+/// Certificates for `localhost` that brokers should not show: `v1.pem`, as the recipe of mosquitto-tls(7)
+/// makes it; `past.pem` and `future.pem`, out of their time.
+fn bad_certificates(folder: &Path) {
+    certificates(folder);
+    let sign = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2";
+    openssl(folder, &format!("x509 -req -in localhost.csr {sign} -out v1.pem"));
+    let config = "[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n\
+                  default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n";
+    std::fs::write(folder.join("ca.conf"), config).unwrap();
+    std::fs::write(folder.join("index"), "").unwrap();
+    std::fs::write(folder.join("serial"), "01").unwrap();
+    for (name, year) in [("past", 2020), ("future", 2090)] {
+        let next = year + 1;
+        let dates = format!("-startdate {year}0101000000Z -enddate {next}0101000000Z");
+        openssl(
+            folder,
+            &format!(
+                "ca -batch -notext -config ca.conf -in localhost.csr -cert ca.pem -keyfile ca.key {dates} \
+                 -extfile names -out {name}.pem"
+            ),
+        );
+    }
+}
+
+/// What the gateway's log and `doctor` say of a broker that cannot be connected to: each of these words.
+#[track_caller]
+fn said_of(url: &str, tls: &str, words: &[&str]) {
+    let config = fleet(url, &[tls, "output.broker.url = \"mqtt://127.0.0.1:1\""]);
+    let gateway = Gateway::start(&config);
+    let line = gateway.wait_for_line(words[0], SOON);
+    let mut doctor = Gateway::command("doctor", &config).arg("--json").start();
+    assert_eq!(doctor.wait_exit(SOON), 75, "{}", doctor.text());
+    let audit: serde_json::Value = serde_json::from_str(&doctor.stdout()).unwrap();
+    let finding = audit["brokers"][0]["findings"][0].to_string();
+    for word in words {
+        assert!(line.contains(word), "{word:?} is missing in {line}");
+        assert!(finding.contains(word), "{word:?} is missing in {finding}");
+    }
+    assert!(!finding.contains("start the broker"), "{finding}");
+}
+
+#[test]
+fn a_brokers_certificate_that_is_not_accepted_is_said_in_words_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    bad_certificates(folder.path());
+    let at = folder.path().display();
+    let ca = format!("broker.tls = {{ ca_file = \"{at}/ca.pem\" }}");
+    let made = "subjectAltName=DNS:localhost";
+    for (certificate, key, words) in [
+        ("v1", "localhost", ["is X.509 version 1, as the recipe of mosquitto-tls(7)", made]),
+        ("ca", "ca", ["is a CA's own", made]),
+        ("past", "localhost", ["was valid until 2021-01-01T00:00:00Z", "renew it at the broker"]),
+        ("future", "localhost", ["it is from 2090-01-01T00:00:00Z on", "clock of this machine"]),
+    ] {
+        let broker =
+            Mosquitto::start(&format!("certfile {at}/{certificate}.pem\nkeyfile {at}/{key}.key\n"));
+        said_of(&format!("mqtts://localhost:{}", broker.port()), &ca, &words);
+    }
+    let fine = format!("certfile {at}/localhost.pem\nkeyfile {at}/localhost.key\n");
+    let broker = Mosquitto::start(&fine);
+    let name = ["is for localhost and not for 127.0.0.1", "subjectAltName=IP:127.0.0.1"];
+    said_of(&format!("mqtts://127.0.0.1:{}", broker.port()), &ca, &name);
+    let wanted = Mosquitto::start(&format!("{fine}cafile {at}/ca.pem\nrequire_certificate true\n"));
+    let words = ["set tls.cert_file and tls.key_file"];
+    said_of(&format!("mqtts://localhost:{}", wanted.port()), &ca, &words);
+}
+
+#[test]
+fn a_port_with_tls_and_one_without_are_told_from_each_other() {
+    let plain = Mosquitto::start("");
+    let hung_up = ["hung up during the TLS handshake", "write mqtt://"];
+    said_of(&format!("mqtts://127.0.0.1:{}", plain.port()), "", &hung_up);
+    // Mosquitto's listener with TLS says nothing to who does not speak it.
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let at = folder.path().display();
+    let tls =
+        Mosquitto::start(&format!("certfile {at}/localhost.pem\nkeyfile {at}/localhost.key\n"));
+    let mut doctor = Gateway::command("doctor", &fleet(&tls.url(), &[])).start();
+    assert_eq!(doctor.wait_exit(SOON), 75, "{}", doctor.text());
+    assert!(doctor.stdout().contains("if the port wants TLS"), "{}", doctor.text());
+    for (scheme, bytes, words) in [
+        ("mqtt", &b"\x15\x03\x03\x00\x02\x02\x46"[..], ["answers with TLS", "write mqtts://"]),
+        ("mqtt", b"HTTP/1.1 400 Bad Request\r\n\r\n", ["answers with HTTP", "write ws://"]),
+        ("mqtts", b"HTTP/1.1 400 Bad Request\r\n\r\n", ["does not speak TLS", "write mqtt://"]),
+    ] {
+        let port = answering(bytes);
+        said_of(&format!("{scheme}://127.0.0.1:{port}"), "", &words);
+    }
+}
+
+/// Somebody who answers the first bytes of each connection with these, and hangs up.
+fn answering(bytes: &'static [u8]) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(thread("answering", move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut read = [0; 4096];
+            // Who is gone by now needs no answer.
+            if stream.read(&mut read).is_ok_and(|count| count > 0) {
+                drop(stream.write_all(bytes));
+            }
+        }
+    }));
+    port
+}
+
+#[test]
+fn files_that_cannot_be_used_for_tls_are_found_by_check_with_the_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    certificates(at);
+    openssl(at, "x509 -in ca.pem -outform der -out ca.der");
+    openssl(at, "pkey -in gateway.key -aes256 -passout pass:x -out locked.key");
+    openssl(
+        at,
+        "x509 -req -in gateway.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out v1.pem",
+    );
+    std::fs::write(at.join("empty"), "").unwrap();
+    for (ca, cert, key, words) in [
+        ("empty", "gateway.pem", "gateway.key", "tls.ca_file: {}/empty: is empty"),
+        (
+            "ca.der",
+            "gateway.pem",
+            "gateway.key",
+            "tls.ca_file: {}/ca.der: is DER and not PEM: openssl x509",
+        ),
+        (".", "gateway.pem", "gateway.key", "tls.ca_file: {}/.: is a folder"),
+        ("ca.key", "gateway.pem", "gateway.key", "holds no certificate, but a private key"),
+        (
+            "ca.pem",
+            "gateway.pem",
+            "localhost.key",
+            "tls.key_file: {}/localhost.key: does not belong to",
+        ),
+        ("ca.pem", "gateway.pem", "locked.key", "tls.key_file: {}/locked.key: is encrypted"),
+        ("ca.pem", "gateway.pem", "ca.pem", "holds no private key, but a certificate"),
+        ("ca.pem", "v1.pem", "gateway.key", "tls.cert_file: {}/v1.pem: is X.509 version 1"),
+    ] {
+        let at = at.display().to_string();
+        let tls = format!(
+            "broker.tls = {{ ca_file = \"{at}/{ca}\", cert_file = \"{at}/{cert}\", key_file = \
+             \"{at}/{key}\" }}"
+        );
+        let config = fleet("mqtts://localhost:1", &[&tls]);
+        let mut check = Gateway::command("check", &config).start();
+        assert_eq!(check.wait_exit(SOON), 64, "{}", check.text());
+        let words = words.replace("{}", &at);
+        assert!(check.stderr().contains(&words), "{words:?} is missing in:\n{}", check.text());
+        assert!(check.stderr().contains("1 mistake"), "{}", check.text());
+    }
 }

@@ -30,7 +30,7 @@ use super::packet::{self, Greeting, Packet, Refusal};
 use super::plain::{self, Plain};
 use super::steps::Steps;
 use super::transport::{self, Stream};
-use super::{Error, short};
+use super::{Error, short, tls};
 use crate::clock;
 use crate::limits::WRITE_STALL_KEEP_ALIVES;
 
@@ -89,7 +89,8 @@ impl Connection {
         let stream = transport::connect(options, look_ups, steps).await?;
         let mut connection = Self::new(stream, options, buffer_bytes);
         outgoing::connect(&mut connection.outbound, options, hello)?;
-        let greeting = steps.step("CONNECT", connection.greeted(options)).await?;
+        let greeted = steps.step("CONNECT", connection.greeted(options)).await;
+        let greeting = greeted.map_err(|error| tls::in_words(options, error))?;
         Ok((connection, greeting))
     }
 
@@ -113,6 +114,9 @@ impl Connection {
 
     async fn greeted(&mut self, options: &Options) -> Result<Greeting, Error> {
         loop {
+            if let Some(error) = tls::foreign(options, self.inbound.unread()) {
+                return Err(error);
+            }
             let first = match self.inbound.packet()? {
                 None => None,
                 Some(Incoming::Other(bytes)) => Some(bytes.to_vec()),

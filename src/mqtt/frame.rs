@@ -72,6 +72,11 @@ impl Inbound {
         self.buffer.get_mut(self.filled.end..).unwrap_or_default()
     }
 
+    /// What has come and is not yet handled.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.buffer.get(self.filled.clone()).unwrap_or_default()
+    }
+
     /// Forgets what has come.
     pub fn discard(&mut self) {
         self.filled = 0..0;

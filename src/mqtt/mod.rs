@@ -20,7 +20,8 @@
 //! | `options` | where the broker is and who we are |
 //! | `steps` | how long each step to a connection may take |
 //! | `look_up` | names of brokers, looked up |
-//! | `transport` | TCP, TLS |
+//! | `transport` | TCP |
+//! | `tls` | TLS above it, and what goes wrong with it in words |
 //! | `websocket` | WebSocket above them |
 //! | `wire` | the lengths on the wire, for all that reads |
 //! | `properties` | the properties of MQTT 5, for all that reads |
@@ -59,6 +60,7 @@ mod short;
 pub mod standing;
 mod steps;
 pub mod system;
+pub mod tls;
 pub mod topic;
 pub mod transport;
 mod unheard;
@@ -166,6 +168,16 @@ pub enum Error {
     /// What came is not MQTT as agreed.
     #[error("protocol error: {0}")]
     Protocol(String),
+    /// TLS does not come about, or is where none is expected, or what answers is something else.
+    #[error("{problem}: {remedy}")]
+    Beneath {
+        /// What is wrong, and with which side or file.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+        /// The other side has only hung up: it may be on its way down, or up.
+        hung_up: bool,
+    },
     /// The password file or a certificate cannot be used.
     #[error("{what} {}: {}", text::shown(path), text::shown(problem))]
     Credentials {
@@ -212,12 +224,13 @@ impl Error {
             | Self::Silent(_)
             | Self::Stalled(_) => true,
             Self::Io(error) => error.kind() != std::io::ErrorKind::InvalidData,
+            Self::Beneath { hung_up, .. } => *hung_up,
             _ => false,
         }
     }
 
     /// Whether the broker, or what lies before it, has hung up without a word.
-    fn is_hang_up(&self) -> bool {
+    pub fn is_hang_up(&self) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match self {
             Self::Closed => true,

@@ -14,6 +14,7 @@ use yaml_rust2::parser::{Event, Parser};
 
 use super::{Error, Problem};
 use crate::mqtt::options::CREDENTIAL_BYTES_MAX;
+use crate::mqtt::{self, tls};
 use crate::pipeline::plan::{Broker, Plan};
 
 /// Bytes of a configuration file. As many entries as there may be take less.
@@ -62,20 +63,21 @@ pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {
 }
 
 fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {
-    let tls = &broker.tls;
-    let files = [
-        ("password_file", &broker.password_file, password as fn(&Path) -> Result<(), String>),
-        ("tls.ca_file", &tls.ca_file, readable),
-        ("tls.cert_file", &tls.cert_file, readable),
-        ("tls.key_file", &tls.key_file, readable),
-    ];
-    let wrong = files.into_iter().filter_map(|(name, path, examine)| {
-        let path = path.as_deref()?;
-        let why = examine(path).err()?;
-        let text = format!("{}: {why}", path.display());
-        Some(Problem { key: format!("{key}.{name}"), text, variable: None })
+    let unusable = |name: &str, path: &str, why: &str| {
+        let text = format!("{path}: {why}");
+        Problem { key: format!("{key}.{name}"), text, variable: None }
+    };
+    let secret = broker.password_file.as_deref().and_then(|path| {
+        let why = password(path).err()?;
+        Some(unusable("password_file", &path.display().to_string(), &why))
     });
-    wrong.collect()
+    let of_tls = tls::problems(&broker.tls).into_iter().map(|error| match error {
+        mqtt::Error::Credentials { what, path, problem } => {
+            unusable(&format!("tls.{what}"), &path, &problem)
+        }
+        error => Problem { key: format!("{key}.tls"), text: error.to_string(), variable: None },
+    });
+    secret.into_iter().chain(of_tls).collect()
 }
 
 /// The beginning of a file, of at most so many bytes.
@@ -91,11 +93,6 @@ fn head(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
         _ => format!("cannot be read ({error}): name a file that can"),
     })?;
     Ok(head)
-}
-
-fn readable(path: &Path) -> Result<(), String> {
-    let is_empty = head(path, 1)?.is_empty();
-    if is_empty { Err("is empty: it must hold PEM".into()) } else { Ok(()) }
 }
 
 fn password(path: &Path) -> Result<(), String> {

@@ -200,6 +200,30 @@ impl Broker {
         self.change(|state| state.levers.limits = limits);
     }
 
+    /// Hangs up, without a word, at a CONNECT of MQTT 5.
+    pub(crate) fn know_only_v3(&self) {
+        self.change(|state| state.levers.only_v3 = true);
+    }
+
+    /// Gives clients other ids than theirs, and says so in CONNACK.
+    pub(crate) fn assign_ids(&self) {
+        self.change(|state| state.levers.assigns_ids = true);
+    }
+
+    /// Keeps so many messages for a session whose client is away, acknowledges and drops the others.
+    pub(crate) fn keep_for_absent(&self, who: &str, messages: usize) {
+        self.change(|state| state.levers.absent_max.set(who, messages));
+    }
+
+    /// Does not send again what was unacknowledged when a connection ended.
+    pub(crate) fn hold_repeats(&self, who: &str) {
+        self.change(|state| state.levers.late.set(who, ()));
+    }
+
+    pub(crate) fn send_repeats(&self, who: &str) {
+        self.change(|state| state.levers.late.clear(who));
+    }
+
     // Subscriptions and deliveries.
 
     /// Refuses subscriptions to filters that contain `filter` with this code (3.1.1: 0x80).

@@ -82,7 +82,7 @@ pub(super) async fn check(
 
 /// Messages that have come.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     seen: Vec<bool>,
     received: u32,
     reordered: u32,
@@ -92,8 +92,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn new(count: u32) -> Self {
+    pub(super) fn new(count: u32) -> Self {
         Self { seen: vec![false; count as usize], ..Self::default() }
+    }
+
+    /// Different messages that have come.
+    pub(super) fn received(&self) -> u32 {
+        self.received
     }
 
     fn note(&mut self, message: &Message) {
@@ -125,7 +130,7 @@ impl Tally {
     }
 
     /// Acknowledges everything as it comes, until all of `taken` have come or nothing does.
-    async fn drain(&mut self, client: &mut Client, taken: u32) -> Result<(), Error> {
+    pub(super) async fn drain(&mut self, client: &mut Client, taken: u32) -> Result<(), Error> {
         loop {
             for packet_id in self.unacknowledged.drain(..) {
                 client.acknowledge(packet_id);
@@ -141,6 +146,11 @@ impl Tally {
     }
 }
 
+/// Messages of the probe: so many beyond the window.
+pub(super) fn count(scene: &Scene<'_>) -> u32 {
+    scene.probe.messages + u32::from(scene.window().unwrap_or_default())
+}
+
 async fn measure(scene: &Scene<'_>) -> Result<Capacity, Error> {
     let topic = scene.topic("capacity");
     let hello = Hello { session_expiry: None, ..scene.intake_hello(true, 0) };
@@ -149,7 +159,7 @@ async fn measure(scene: &Scene<'_>) -> Result<Capacity, Error> {
         return Err(Error::SubscriptionRefused { filter: topic.to_string(), reason });
     }
     let mut publisher = scene.client("capacity-pub").await?;
-    let count = scene.probe.messages + u32::from(hello.receive_max.unwrap_or_default());
+    let count = count(scene);
     let mut tally = Tally::new(count);
     let sent: Published = {
         let bytes = scene.probe.message_bytes as usize;

@@ -65,7 +65,7 @@ fn judge_retained(scene: &Scene<'_>, greeting: &Greeting, came: &Came, needed: b
         (false, ..) => "the broker says that it has no retained messages",
     };
     if !needed {
-        return Finding::fit(CHECK, format!("{text}; no setting needs it"));
+        return Finding::skipped(CHECK, format!("{text}; no setting needs it"));
     }
     let change = scene.software.change("switch retained messages on", "retain_available true");
     let own = "retained = \"skip\" at each sensor, if none publishes retained readings";
@@ -155,7 +155,7 @@ fn judge_shared(shared: &Shared, needed: bool) -> Finding {
         ),
     };
     if !needed {
-        return Finding::fit(CHECK, format!("{text}; no setting needs it"));
+        return Finding::skipped(CHECK, format!("{text}; no setting needs it"));
     }
     let change = "another broker or version, or sensors.<name>.mqtt without group and one gateway";
     Finding::unfit(CHECK, text).change(change)
@@ -174,10 +174,11 @@ mod tests {
         };
         let fit = Outcome::Judged(Verdict::Fit);
         let unfit = Outcome::Judged(Verdict::Unfit);
+        let unneeded = Outcome::Skipped;
         assert_eq!(shared(10, 10, 20), (fit, fit));
         assert_eq!(shared(20, 0, 20), (fit, fit));
-        assert_eq!(shared(20, 20, 20), (unfit, fit));
-        assert_eq!(shared(0, 0, 0), (unfit, fit));
+        assert_eq!(shared(20, 20, 20), (unfit, unneeded));
+        assert_eq!(shared(0, 0, 0), (unfit, unneeded));
         assert_eq!(judge_shared(&unavailable(), true).outcome, unfit);
     }
 }

@@ -1,7 +1,11 @@
 //! Whether we get in, by which protocol versions, and what the broker says of itself in CONNACK.
+//!
+//! The first client takes the session that is there, if there is one: for an id that nobody has used before
+//! that is another client's ([`super::apart`]), and must not be wiped.
 
 use serde::Serialize;
 
+use super::apart;
 use super::client::Client;
 use super::scene::Scene;
 use super::verdict::{Finding, grouped};
@@ -14,12 +18,19 @@ use crate::source::mqtt::SESSION_EXPIRY_SECONDS;
 pub(super) const WHO: &str = "login";
 
 /// Connects as an intake would, with both versions.
-pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Option<Greeting> {
+pub(super) async fn check(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) -> Option<Greeting> {
     let wanted = scene.broker.version;
     let other = if wanted == Version::V5 { Version::V3 } else { Version::V5 };
-    let asked = scene.role.input.then_some(SESSION_EXPIRY_SECONDS);
-    let first = open(scene, wanted, asked).await;
-    let second = open(scene, other, None).await.is_ok();
+    let first = open(scene, wanted, false, Some(SESSION_EXPIRY_SECONDS)).await;
+    if let Ok(greeting) = &first
+        && greeting.session_present
+    {
+        findings.push(apart::foreign_session(scene));
+        scene.entered = false;
+        return None;
+    }
+    let second = open(scene, other, true, None).await.is_ok();
+    scene.knows_v5 = second || wanted == Version::V5;
     match first {
         Ok(greeting) => {
             findings.push(accepted(wanted, other, second));
@@ -27,17 +38,23 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Opt
             Some(greeting)
         }
         Err(error) => {
+            scene.entered = false;
             findings.push(rejected(scene, other, second, &error));
             None
         }
     }
 }
 
-async fn open(scene: &Scene<'_>, version: Version, expiry: Option<u32>) -> Result<Greeting, Error> {
+async fn open(
+    scene: &Scene<'_>,
+    version: Version,
+    clean_start: bool,
+    expiry: Option<u32>,
+) -> Result<Greeting, Error> {
     let options = Options { version, ..scene.options(WHO) };
-    let mut hello = scene.intake_hello(true, 0);
+    let mut hello = scene.intake_hello(clean_start, 0);
     hello.session_expiry = expiry;
-    // Version 3 ends such a session with the connection; of version 5 we come back and end it.
+    // The session is ended by the next client of this name with a clean start.
     let client = Client::open(&options, &hello).await?;
     let greeting = client.greeting;
     client.close().await;
@@ -58,6 +75,9 @@ fn accepted(wanted: Version, other: Version, both: bool) -> Finding {
 
 fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Finding {
     let wanted = scene.broker.version;
+    if let Error::Beneath { problem, remedy, .. } = error {
+        return Finding::failed("login", problem.clone()).change(remedy.clone());
+    }
     if both {
         let text = format!("MQTT {wanted} is not accepted ({error}); MQTT {other} is");
         let change = format!("{} = {}", scene.key("version"), u8::from(other));
@@ -68,7 +88,14 @@ fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Fin
         let change = format!("{keys}; or the broker's list of users");
         return Finding::refused("login", error.to_string()).change(change);
     }
-    let change = format!("start the broker, or another {}", scene.key("url"));
+    let url = scene.key("url");
+    let change = if error.is_hang_up() {
+        format!(
+            "look into the broker's log; if the port wants TLS, {url} begins with mqtts:// or wss://"
+        )
+    } else {
+        format!("start the broker, or another {url}")
+    };
     Finding::failed("login", error.to_string()).change(change)
 }
 
@@ -109,8 +136,9 @@ fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
         let change = scene.software.change("let it take QoS 1", "max_qos 2");
         Finding::unfit(CHECK, text).change(format!("{change}; or output.qos"))
     } else if scene.role.input && greeting.renames {
-        let text = "it gives clients other ids than theirs: no session can be resumed";
-        Finding::unfit(CHECK, text).change("let the broker keep client ids")
+        let text = "it gives clients other ids than theirs: no session can be resumed, and what comes \
+                    while the gateway is away is lost";
+        Finding::unfit(CHECK, text).change("let the broker keep the ids that clients give")
     } else if let Some(seconds) =
         greeting.session_expiry.filter(|it| scene.role.input && *it < SESSION_EXPIRY_SECONDS)
     {
@@ -155,6 +183,9 @@ fn described(greeting: &Greeting) -> String {
     if let Some(seconds) = greeting.keep_alive {
         said.push(format!("wants a keep-alive of {seconds} s"));
     }
+    if greeting.renames {
+        said.push("gives clients other ids than theirs".into());
+    }
     for (is_there, what) in
         [(greeting.features.retained, "retained messages"), (greeting.features.shared, "sharing")]
     {
@@ -167,12 +198,10 @@ fn described(greeting: &Greeting) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::scene::{Probe, Role};
-    use super::super::verdict::{Outcome, Software, Verdict};
+    use super::super::scene::{Role, with_scene};
+    use super::super::verdict::{Outcome, Verdict};
     use super::*;
     use crate::mqtt::packet::Features;
-    use crate::mqtt::topic::Topic;
-    use crate::pipeline::plan::Plan;
 
     const GREETING: Greeting = Greeting {
         session_present: false,
@@ -184,24 +213,6 @@ mod tests {
         features: Features { retained: true, shared: true },
         renames: false,
     };
-
-    fn with_scene<T>(role: Role, look: impl FnOnce(&Scene<'_>) -> T) -> T {
-        let plan = Plan::default();
-        let probe = Probe {
-            topic_prefix: None,
-            messages: 1,
-            message_bytes: 16,
-            packet_bytes_max: 1024,
-            within: std::time::Duration::from_secs(15),
-            output: false,
-        };
-        let prefix = Topic::try_from("p".to_owned()).unwrap();
-        let (id, software) = ("gw".to_owned(), Software::Mosquitto(2, 0, 11));
-        let (key, broker, probe) = ("broker", &plan.broker, &probe);
-        let scene =
-            Scene { plan: &plan, key, broker, role, probe, prefix, id, software, entered: true };
-        look(&scene)
-    }
 
     #[test]
     fn a_greeting_is_compared_with_what_the_gateway_does_there() {

@@ -16,10 +16,12 @@
 //! | `scene` | one broker under audit: settings, names, sizes |
 //! | `client` | the probe's client |
 //! | `login` | logging in, versions, CONNACK |
+//! | `apart` | whether the broker tells our clients apart |
 //! | `system` | `$SYS`: version, drops |
 //! | `echo` | a subscription, its QoS, one message |
 //! | `resume` | a session that lives on |
 //! | `capacity` | window, queue, drops, pings |
+//! | `absence` | what is queued for a client that is away |
 //! | `features` | retained messages, shared subscriptions |
 //! | `size` | the largest packet |
 //! | `output` | permission to publish, and whether anyone listens |
@@ -41,11 +43,13 @@ use self::system::System;
 use self::verdict::{Finding, Software, grouped};
 use crate::clock;
 use crate::mqtt;
-use crate::mqtt::options::BrokerUrl;
+use crate::mqtt::options::{BrokerUrl, Version};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::topic::Topic;
-use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::{self, Plan};
 
+mod absence;
+mod apart;
 mod capacity;
 mod client;
 mod echo;
@@ -111,7 +115,7 @@ pub fn run(
 
 /// The brokers that the gateway would use.
 fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec<Scene<'a>> {
-    let scene = |key, broker, role| Scene {
+    let scene = |key, broker: &'a plan::Broker, role| Scene {
         plan,
         key,
         broker,
@@ -120,6 +124,7 @@ fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec
         prefix: prefix.clone(),
         id: format!("{}-doctor-{tag:08x}", broker.ids_begin(&plan.gateway)),
         software: Software::Other,
+        knows_v5: broker.version == Version::V5,
         entered: true,
     };
     let input = plan.intakes().next().is_some();
@@ -176,10 +181,7 @@ async fn bounded(scene: &mut Scene<'_>, findings: &mut Vec<Finding>, end: Instan
 /// All checks, one after the other. A check that fails does not keep the others from being made:
 /// what ended one connection says nothing of the next.
 async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
-    let Some(greeting) = login::check(scene, findings).await else {
-        scene.entered = false;
-        return;
-    };
+    let Some(greeting) = login::check(scene, findings).await else { return };
     let before = match system::read(scene).await {
         Ok(system) => system,
         Err(error) => {
@@ -189,18 +191,36 @@ async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
     };
     scene.software = before.software();
     findings.push(system::judge_version(&before));
+    match apart::check(scene).await {
+        Ok(None) => {}
+        Ok(Some(finding)) => {
+            findings.push(finding);
+            return untried(
+                findings,
+                &HELD,
+                "not tried: the probe's clients are one to the broker",
+            );
+        }
+        Err(error) => findings.push(broken("client ids", &error)),
+    }
     match echo::check(scene, findings).await {
         Ok(true) => held(scene, &greeting, &before, findings).await,
         Ok(false) => {
-            let text = "not tried: QoS 1 does not work below the probe's topics";
-            let names = ["session", "capacity", "keep-alive", "retained", "sharing", "packet size"];
-            findings.extend(names.map(|check| Finding::skipped(check, text)));
+            untried(findings, &HELD, "not tried: QoS 1 does not work below the probe's topics");
         }
         Err(error) => findings.push(broken("subscription", &error)),
     }
     if let Err(error) = output::check(scene, findings).await {
         findings.push(broken("output topic", &error));
     }
+}
+
+/// The checks that [`held`] makes.
+const HELD: [&str; 7] =
+    ["session", "absence", "capacity", "keep-alive", "retained", "sharing", "packet size"];
+
+fn untried(findings: &mut Vec<Finding>, checks: &[&'static str], why: &str) {
+    findings.extend(checks.iter().map(|check| Finding::skipped(check, why)));
 }
 
 /// The checks of what the broker holds, which need messages to come below the probe's prefix.
@@ -210,16 +230,23 @@ async fn held(
     before: &System,
     findings: &mut Vec<Finding>,
 ) {
-    if let Err(error) = resume::check(scene, findings).await {
-        findings.push(broken("session", &error));
-    }
-    let own = match capacity::check(scene, findings).await {
-        Ok(capacity) => capacity.lost(),
-        Err(error) => {
-            findings.push(broken("capacity", &error));
-            0
+    let mut own = 0;
+    if greeting.renames {
+        let text = "not tried: who is given another client id does not find its session again";
+        untried(findings, &["session", "absence"], text);
+    } else {
+        if let Err(error) = resume::check(scene, findings).await {
+            findings.push(broken("session", &error));
         }
-    };
+        match absence::check(scene, findings).await {
+            Ok(absence) => own += absence.lost(),
+            Err(error) => findings.push(broken("absence", &error)),
+        }
+    }
+    match capacity::check(scene, findings).await {
+        Ok(capacity) => own += capacity.lost(),
+        Err(error) => findings.push(broken("capacity", &error)),
+    }
     if let Err(error) = features::check_retained(scene, greeting, findings).await {
         findings.push(broken("retained", &error));
     }
@@ -249,7 +276,7 @@ fn broken(check: &'static str, error: &mqtt::Error) -> Finding {
 /// Ends the probe's sessions and deletes its retained message; a finding if that fails.
 async fn cleaned(scene: &Scene<'_>) -> Option<Finding> {
     let cleaning = async {
-        for who in [login::WHO, resume::WHO] {
+        for who in [login::WHO, resume::WHO, absence::WHO] {
             // A clean start without an expiry ends the session that was there, and this one too.
             scene.client(who).await?.close().await;
         }

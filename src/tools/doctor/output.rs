@@ -3,7 +3,8 @@
 //!
 //! Only MQTT 5 tells: its PUBACK has a reason. With 3.1.1 a broker has no way to refuse a publish;
 //! Mosquitto 2.0 acknowledges and drops it. Permission belongs to the account, not to the version,
-//! so the question is asked with MQTT 5 where the broker knows it. Each on a connection of its own:
+//! so the question is asked with MQTT 5 where the broker knows it; else with the version of the settings,
+//! and what an acknowledgement is worth is said. Each on a connection of its own:
 //! Mosquitto 2.0.11 with `max_queued_messages 0` ends it after answering a publish that is not
 //! permitted.
 
@@ -36,24 +37,38 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Res
         }
         return Ok(());
     }
-    let options = Options { version: Version::V5, ..scene.options("output") };
+    let version = if scene.knows_v5 { Version::V5 } else { scene.broker.version };
+    let options = Options { version, ..scene.options("output") };
     for (check, topic) in topics {
-        let mut client = match Client::open(&options, &passing()).await {
-            Err(error) if error.is_permanent() => {
-                let text = format!(
-                    "{topic} cannot be checked: with MQTT 3.1.1 a broker acknowledges and drops what \
-                     is not permitted"
-                );
-                findings.push(Finding::skipped(check, text));
-                continue;
-            }
-            opened => opened?,
-        };
-        let answer = client.publish(topic, Bytes::new()).await?;
+        let mut client = Client::open(&options, &passing()).await?;
+        let answer = client.publish(topic, Bytes::new()).await;
+        findings.push(match answer {
+            Ok(answer) if version == Version::V5 => judge(&scene.software, check, topic, &answer),
+            Ok(_) => unknown(check, topic),
+            Err(error) if error.is_hang_up() => hung_up(&scene.software, check, topic, &error),
+            Err(error) => return Err(error),
+        });
         client.close().await;
-        findings.push(judge(&scene.software, check, topic, &answer));
     }
     Ok(())
+}
+
+/// What an acknowledgement with MQTT 3.1.1 says.
+fn unknown(check: &'static str, topic: &Topic) -> Finding {
+    let text = format!(
+        "one empty message to {topic} was acknowledged, which says little: the broker knows only MQTT \
+         3.1.1, which has no word for a refusal, nor for a topic that nobody subscribes to"
+    );
+    let change = format!("subscribe to {topic} and look whether the message comes");
+    Finding::skipped(check, text).change(change)
+}
+
+/// A broker that hangs up at a publish.
+fn hung_up(software: &Software, check: &'static str, topic: &Topic, error: &Error) -> Finding {
+    let text = format!("{error} when one empty message was published to {topic}");
+    let permit = permission(software, "write", topic.as_str());
+    let change = format!("most likely it is not permitted: {permit}; or another topic in [output]");
+    Finding::unfit(check, text).change(change)
 }
 
 fn judge(software: &Software, check: &'static str, topic: &Topic, answer: &Answer) -> Finding {

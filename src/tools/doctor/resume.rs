@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::client::{Client, Message};
 use super::scene::{QUIET, Scene};
 use super::verdict::Finding;
+use crate::clock;
 use crate::mqtt::Error;
 
 const CHECK: &str = "session";
@@ -24,6 +25,10 @@ const SESSION_SECONDS: u32 = 60;
 /// Bytes of a message.
 const BYTES: usize = 32;
 
+/// How long what has not come again after the return may still come: some brokers wait for that as if the
+/// old connection could still acknowledge it (NATS: 30 s by default).
+const LATE_MAX: Duration = Duration::from_secs(35);
+
 /// What became of the session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Resumed {
@@ -37,6 +42,8 @@ struct Resumed {
     /// Messages that came of those published while away.
     away: usize,
     in_order: bool,
+    /// Seconds from the return to the last of them, where some did not come at once.
+    late_seconds: Option<u64>,
 }
 
 /// Tries it.
@@ -65,9 +72,18 @@ async fn measure(scene: &Scene<'_>) -> Result<Resumed, Error> {
     let mut client = Client::open(&options, &hello).await?;
     let present = client.greeting.session_present;
     let wanted = if present { 2 * MESSAGES as usize } else { 0 };
-    let after = collect(&mut client, wanted, QUIET * 2, true).await?;
+    let back = clock::now().instant;
+    let mut after = collect(&mut client, wanted, QUIET * 2, true).await?;
+    let mut late_seconds = None;
+    while after.len() < wanted {
+        let left = LATE_MAX.saturating_sub(clock::now().instant - back);
+        let Some(message) = client.message(left).await? else { break };
+        client.acknowledge(message.packet_id);
+        after.push(message);
+        late_seconds = Some((clock::now().instant - back).as_secs());
+    }
     client.close().await;
-    Ok(compare(present, &before, &after))
+    Ok(Resumed { late_seconds, ..compare(present, &before, &after) })
 }
 
 /// So many messages, or what comes until it has been quiet for this time.
@@ -103,6 +119,7 @@ fn compare(present: bool, before: &[Message], after: &[Message]) -> Resumed {
         same_id: again.iter().filter(same).count(),
         away: after.len() - again.len(),
         in_order: numbers.is_sorted(),
+        late_seconds: None,
     }
 }
 
@@ -128,6 +145,14 @@ fn judge(scene: &Scene<'_>, resumed: &Resumed) -> Finding {
              messages came again, {away} of {all} that were published meanwhile"
         );
         return broken(text).change(keep());
+    }
+    if let Some(seconds) = resumed.late_seconds {
+        let text = format!(
+            "resumed, but the last unacknowledged messages came again only {seconds} s after the return: \
+             behind newer ones of the same sensor, and a gateway that restarts waits for them"
+        );
+        let change = "a shorter time after which the broker sends again what is not acknowledged";
+        return Finding::risky(CHECK, text).change(change);
     }
     if dup < all {
         let text = format!("resumed, but only {dup} of {all} repeated messages are marked as such");
@@ -163,8 +188,15 @@ mod tests {
     fn repeats_order_and_packet_ids_are_seen() {
         let before = messages(0..5, false);
         let good = [messages(0..5, true), messages(5..10, false)].concat();
-        let whole =
-            Resumed { present: true, again: 5, dup: 5, same_id: 5, away: 5, in_order: true };
+        let whole = Resumed {
+            present: true,
+            again: 5,
+            dup: 5,
+            same_id: 5,
+            away: 5,
+            in_order: true,
+            late_seconds: None,
+        };
         assert_eq!(compare(true, &before, &good), whole);
         let reversed = [messages((0..5).rev(), true), messages(5..10, false)].concat();
         let resumed = compare(true, &before, &reversed);

@@ -71,6 +71,8 @@ pub(super) struct Scene<'a> {
     pub(super) id: String,
     /// Which program the broker is, once that is known.
     pub(super) software: Software,
+    /// The broker knows MQTT 5, whatever the settings ask for.
+    pub(super) knows_v5: bool,
     /// A client of ours may have got in; false once it is known that none did.
     pub(super) entered: bool,
 }
@@ -129,4 +131,32 @@ pub(super) fn permission(software: &Software, access: &str, topic: &str) -> Stri
         &general,
         &format!("{key}, with the line \"topic {access} {topic}\" below the user"),
     )
+}
+
+/// A scene at a broker that is Mosquitto 2.0.11, for the tests of what judges.
+#[cfg(test)]
+pub(super) fn with_scene<T>(role: Role, look: impl FnOnce(&mut Scene<'_>) -> T) -> T {
+    let plan = Plan::default();
+    let probe = Probe {
+        topic_prefix: None,
+        messages: 1,
+        message_bytes: 16,
+        packet_bytes_max: 1024,
+        within: Duration::from_secs(15),
+        output: false,
+    };
+    let prefix = Topic::try_from("p".to_owned()).expect("a topic");
+    let mut scene = Scene {
+        plan: &plan,
+        key: "broker",
+        broker: &plan.broker,
+        role,
+        probe: &probe,
+        prefix,
+        id: "gw".to_owned(),
+        software: Software::Mosquitto(2, 0, 11),
+        knows_v5: true,
+        entered: true,
+    };
+    look(&mut scene)
 }

@@ -102,9 +102,23 @@ struct Dropped {
     own: u32,
 }
 
-/// Judges the counter of dropped messages, of which `own` are the probe's.
+/// Judges the counter of dropped messages, of which `own` are the probe's. What came is believed, and not a
+/// counter that does not move: newer Mosquittos do not count all that they drop.
 pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Finding {
     const CHECK: &str = "dropped";
+    let (from, to) = (before.dropped.unwrap_or(0), after.dropped.or(before.dropped).unwrap_or(0));
+    if after.turned && to.saturating_sub(from) < u64::from(own) {
+        let text = format!(
+            "{} messages of the probe were dropped, and the broker's count grew by {}: it does not count \
+             all that it drops, and broker.watch cannot warn of it",
+            grouped(own),
+            grouped(to.saturating_sub(from))
+        );
+        let change =
+            "let the sensors number their readings (payload.json.number): gaps are counted";
+        let dropped = Dropped { before: before.dropped, after: to, own };
+        return Finding::risky(CHECK, text).change(change).with(&dropped);
+    }
     let Some(last) = after.dropped.or(before.dropped) else {
         if !after.turned {
             return Finding::skipped(CHECK, format!("{DROPPED} is not readable"));
@@ -134,11 +148,12 @@ mod tests {
 
     #[test]
     fn any_drop_is_risky_and_no_counter_is_no_finding() {
-        let outcome = |before, after, turned| {
+        let outcome_of = |before, after, turned, own| {
             let before = System { dropped: before, ..System::default() };
             let after = System { dropped: after, turned, version: None };
-            judge_dropped(&before, &after, 0).outcome
+            judge_dropped(&before, &after, own).outcome
         };
+        let outcome = |before, after, turned| outcome_of(before, after, turned, 0);
         let (fit, risky) = (Outcome::Judged(Verdict::Fit), Outcome::Judged(Verdict::Risky));
         assert_eq!(outcome(Some(0), Some(0), true), fit);
         assert_eq!(outcome(Some(0), None, true), fit);
@@ -147,5 +162,12 @@ mod tests {
         assert_eq!(outcome(None, Some(7), true), risky);
         assert_eq!(outcome(Some(7), Some(7), true), risky);
         assert_eq!(outcome(Some(7), None, false), risky);
+        assert_eq!(
+            outcome_of(Some(0), Some(0), true, 2000),
+            risky,
+            "it does not count the probe's"
+        );
+        assert_eq!(outcome_of(Some(0), None, true, 2000), risky);
+        assert_eq!(outcome_of(None, None, false, 2000), Outcome::Skipped);
     }
 }

@@ -31,7 +31,7 @@ impl Verdict {
 pub enum Outcome {
     /// With a verdict.
     Judged(Verdict),
-    /// It was not wanted, or the broker does not show this. It does not count.
+    /// It was not wanted, or the broker does not show this, or no setting needs it. It does not count.
     Skipped,
     /// It could not be made: nothing is known.
     Failed,
@@ -177,11 +177,12 @@ impl Software {
         Self::Mosquitto(next(), next(), next())
     }
 
-    /// What to change: in general words, and as keys of mosquitto.conf.
+    /// What to change: as keys of mosquitto.conf where the broker says that it is Mosquitto, else in general
+    /// words. Who has another broker is not helped by keys of this one.
     pub fn change(&self, general: &str, keys: &str) -> String {
         match self {
             Self::Mosquitto(..) => format!("in mosquitto.conf: {keys}"),
-            Self::Other => format!("{general} (Mosquitto: {keys})"),
+            Self::Other => general.to_owned(),
         }
     }
 
@@ -233,7 +234,7 @@ mod tests {
         assert!(!Software::of("mosquitto version 2.1.0-rc1").overruns_windows());
         assert_eq!(Software::of("RMQTT/0.24"), Software::Other);
         assert_eq!(old.change("raise x", "x 1"), "in mosquitto.conf: x 1");
-        assert_eq!(Software::Other.change("raise x", "x 1"), "raise x (Mosquitto: x 1)");
+        assert_eq!(Software::Other.change("raise x", "x 1"), "raise x");
     }
 
     #[test]

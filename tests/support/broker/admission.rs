@@ -15,7 +15,16 @@ impl State {
         if connect.client_id.is_empty() {
             connect.client_id = format!("anonymous-{id}");
         }
+        if self.levers.assigns_ids {
+            connect.client_id = format!("assigned-{id}-{}", connect.client_id);
+        }
         let client = connect.client_id.clone();
+        if let Some(link) = self.links.get_mut(&id)
+            && self.levers.only_v3
+            && link.version == Version::V5
+        {
+            return link.end(Fate::Finish);
+        }
         if self.links.get(&id).is_none_or(|link| !link.client.is_empty()) {
             return self.violation(id, "second CONNECT", Some(DisconnectReasonCode::ProtocolError));
         }
@@ -35,6 +44,7 @@ impl State {
         properties.max_packet_size = limits.max_packet_size;
         properties.server_keep_alive = limits.server_keep_alive;
         properties.max_qos = limits.maximum_qos;
+        properties.assigned_client_identifier = self.levers.assigns_ids.then(|| client.clone());
         let answer = ConnAck { session_present, code, properties: Some(properties) };
         link.send(&Packet::ConnAck(answer));
         link.keep_alive = connect.keep_alive;

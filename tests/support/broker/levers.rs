@@ -95,6 +95,14 @@ pub(super) struct Levers {
     pub(super) refuse_subscribe: Rules<u8>,
     pub(super) grant: Rules<u8>,
     pub(super) overrun: Rules<Overrun>,
+    /// How many messages a session keeps while its client is away.
+    pub(super) absent_max: Rules<usize>,
+    /// What was unacknowledged when a connection ended is not sent again for now.
+    pub(super) late: Rules<()>,
+    /// Hangs up at a CONNECT of MQTT 5.
+    pub(super) only_v3: bool,
+    /// Gives clients other ids than theirs.
+    pub(super) assigns_ids: bool,
     pub(super) answers: Vec<Answer>,
     pub(super) drops: Vec<DropAfter>,
     pub(super) login: Option<Login>,

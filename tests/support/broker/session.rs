@@ -171,18 +171,26 @@ impl Session {
         }
     }
 
-    /// Sends from the queue while the window has room.
-    pub(super) fn pump(&mut self, link: &mut Link, rule: Option<Overrun>, log: &mut ClientLog) {
+    /// Sends from the queue while the window has room; with `late`, nothing that was sent before.
+    pub(super) fn pump(
+        &mut self,
+        link: &mut Link,
+        rule: Option<Overrun>,
+        late: bool,
+        log: &mut ClientLog,
+    ) {
         let window = match rule {
             Some(Overrun::By(more)) => self.window + more,
             Some(Overrun::PerAck(_)) | None => self.window,
         };
-        while let Some(waiting) = self.queue.front() {
+        let next = |queue: &VecDeque<Waiting>| queue.iter().position(|it| !late || it.id.is_none());
+        while let Some(at) = next(&self.queue) {
+            let waiting = &self.queue[at];
             let room = self.inflight.len() < window;
             if waiting.message.qos > 0 && !room && self.credit == 0 {
                 break;
             }
-            let Some(waiting) = self.queue.pop_front() else { break };
+            let Some(waiting) = self.queue.remove(at) else { break };
             self.credit = self.credit.saturating_sub(usize::from(waiting.message.qos > 0 && !room));
             self.send(link, waiting, log);
         }

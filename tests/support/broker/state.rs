@@ -238,6 +238,10 @@ impl State {
         let mut takers = Vec::new();
         let mut groups: BTreeMap<String, Vec<(String, u8)>> = BTreeMap::new();
         for (client, session) in &mut self.sessions {
+            let room = self.levers.absent_max.of(client).copied().unwrap_or(usize::MAX);
+            if session.link.is_none() && session.queue.len() >= room {
+                continue;
+            }
             if session.offer(message) {
                 takers.push(client.clone());
             }
@@ -265,7 +269,8 @@ impl State {
         let Some(session) = self.sessions.get_mut(client) else { return };
         let log = self.log.client(client);
         if let Some(link) = session.link.and_then(|id| self.links.get_mut(&id)) {
-            session.pump(link, self.levers.overrun.of(client).copied(), log);
+            let late = self.levers.late.applies(client);
+            session.pump(link, self.levers.overrun.of(client).copied(), late, log);
         }
         log.unacked = session.inflight.len();
         log.unacked_max = log.unacked_max.max(log.unacked);
