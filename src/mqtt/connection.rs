@@ -77,7 +77,8 @@ impl Connection {
             let stream = transport::connect(options).await?;
             let mut connection = Self::new(stream, options, buffer_bytes);
             outgoing::connect(&mut connection.outbound, options, hello)?;
-            let greeting = connection.greeted(options).await?;
+            let greeting = connection.greeted(options).await;
+            let greeting = greeting.map_err(|error| error.at_connect(options.version))?;
             Ok((connection, greeting))
         };
         timeout(CONNECT_MAX, opening).await.map_err(|_| Error::TimedOut(CONNECT_MAX))?

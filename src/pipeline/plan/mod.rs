@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
+    Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX,
+    WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::options::{BrokerUrl, Options, Tls, Version};
 use crate::mqtt::topic::Topic;
@@ -65,6 +66,12 @@ pub struct Broker {
     /// Unacknowledged readings asked for (MQTT 5) or allowed by the broker (3.1.1).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_messages: Option<NonZeroU16>,
+    /// Begins the client ids there, instead of `gateway.id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// File that holds `client_id`: where it is a secret. Read at start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id_file: Option<PathBuf>,
     /// User name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -88,6 +95,8 @@ impl Default for Broker {
             embedded_port: 1883,
             version: Version::V5,
             window_messages: None,
+            client_id: None,
+            client_id_file: None,
             username: None,
             password_file: None,
             keep_alive: Span::millis(30_000),
@@ -107,7 +116,9 @@ impl Broker {
         self.window_messages.map_or(unset, NonZeroU16::get)
     }
 
-    fn options(&self, client_id: String) -> Options {
+    /// Options of one of our clients there.
+    fn options(&self, gateway: &Gateway, name: &str) -> Options {
+        let client_id = format!("{}-{name}", self.client_id.as_ref().unwrap_or(&gateway.id));
         Options {
             url: self.url.clone(),
             version: self.version,
@@ -214,12 +225,12 @@ impl Plan {
 
     /// Options of the intake of MQTT entry `name`.
     pub fn intake_options(&self, name: &str) -> Options {
-        self.broker.options(format!("{}-in-{name}", self.gateway.id))
+        self.input_client(&format!("in-{name}"))
     }
 
     /// Options of the output's client.
     pub fn output_options(&self) -> Options {
-        self.output_broker().options(format!("{}-out", self.gateway.id))
+        self.output_client("out")
     }
 
     /// Options of the client that watches the readings' broker, if there is to be one. The embedded
@@ -231,12 +242,12 @@ impl Plan {
 
     /// Options of another client than the gateway's own, at the readings' broker.
     pub fn input_client(&self, name: &str) -> Options {
-        self.broker.options(format!("{}-{name}", self.gateway.id))
+        self.broker.options(&self.gateway, name)
     }
 
     /// The same at the output's broker.
     pub fn output_client(&self, name: &str) -> Options {
-        self.output_broker().options(format!("{}-{name}", self.gateway.id))
+        self.output_broker().options(&self.gateway, name)
     }
 
     /// MQTT entries, in order; a source's index is its place here.
@@ -336,9 +347,11 @@ impl Plan {
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
         if self.http.listen.0.is_some() {
             let answer = HTTP_ANSWER_BYTES + self.sensors.len() as u64 * HTTP_ENTRY_BYTES;
-            // Each whole as it is made and as it is sent.
-            let each = HTTP_HEAD_BYTES_MAX as u64 + 2 * answer;
-            budget.add("http connections", HTTP_CONNECTIONS_MAX as u64 * each);
+            let connection = (HTTP_HEAD_BYTES_MAX + HTTP_WRITE_BYTES_MAX) as u64;
+            // Each answer whole as it is made and as it is sent.
+            let answers = HTTP_ANSWERS_MAX as u64 * 2 * answer;
+            let connections = HTTP_CONNECTIONS_MAX as u64 * connection;
+            budget.add("http connections and answers", connections + answers);
         }
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
         budget.add("the program itself", PROGRAM_BYTES);

@@ -1,12 +1,37 @@
 //! What works and will surprise: settings that cannot do what they are there for.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use super::Plan;
 use crate::queue::OnFull;
 
 impl Plan {
     /// What `check` and a start warn of: key and remedy.
-    pub fn warnings(&self) -> Vec<(&'static str, String)> {
-        self.shedding_without_choice().map(|text| ("queue.on_full", text)).into_iter().collect()
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        let shedding = self.shedding_without_choice().map(|it| ("queue.on_full".to_owned(), it));
+        shedding.into_iter().chain(self.open_secrets()).collect()
+    }
+
+    /// Files with secrets that every user of this machine can read.
+    fn open_secrets(&self) -> impl Iterator<Item = (String, String)> {
+        let files = self.brokers().flat_map(|(key, broker)| {
+            [
+                ("client_id_file", &broker.client_id_file),
+                ("password_file", &broker.password_file),
+                ("tls.key_file", &broker.tls.key_file),
+            ]
+            .map(|(name, path)| (format!("{key}.{name}"), path.as_deref()))
+        });
+        files.filter_map(|(key, path)| {
+            let path = path.filter(|path| is_open(path))?;
+            let text = format!(
+                "{} can be read by every user of this machine: chmod o-r it, and give it to the user or \
+                 group that the gateway runs as",
+                path.display()
+            );
+            Some((key, text))
+        })
     }
 
     /// A policy that chooses what to lose does so among the records that wait. Those that the
@@ -35,9 +60,29 @@ impl Plan {
     }
 }
 
+/// Whether others than its owner and group may read a file.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o004 != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_everyone_can_read_is_warned_of() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut plan = Plan::default();
+        plan.broker.tls.key_file = Some(file.path().to_owned());
+        let warned = |plan: &Plan, mode| {
+            file.as_file().set_permissions(PermissionsExt::from_mode(mode)).unwrap();
+            plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(warned(&plan, 0o640), [""; 0]);
+        assert_eq!(warned(&plan, 0o644), ["broker.tls.key_file"]);
+        plan.broker.password_file = Some(file.path().to_owned());
+        assert_eq!(warned(&plan, 0o604), ["broker.password_file", "broker.tls.key_file"]);
+    }
 
     #[test]
     fn a_policy_that_cannot_choose_is_warned_of_with_the_numbers() {
