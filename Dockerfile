@@ -4,7 +4,7 @@
 #   docker build -t sluicegate .
 #
 # docker-compose.yml shows what it needs to run: a configuration in /etc/sluicegate, a volume for the spool.
-ARG RUST_VERSION=1
+ARG RUST_VERSION=1.94
 FROM rust:${RUST_VERSION}-slim-bookworm AS build
 WORKDIR /src
 # With glibc linked in, the image needs no libc; name resolution by files and DNS is part of glibc.

@@ -112,7 +112,7 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
             tracing::info!(sensor = name, "qos = 2 is granted as 1: readings come at least once");
         }
     }
-    for (key, text) in settings.plan.warnings() {
+    for (key, text) in settings.misspelt.iter().cloned().chain(settings.plan.warnings()) {
         tracing::warn!("{key}: {text}");
     }
 }

@@ -149,14 +149,25 @@ pub const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 /// How long standard output may take the balance. If nobody reads it, the exit code must do.
 pub const BALANCE_MAX: Duration = Duration::from_secs(1);
 
-/// Connections to `http.listen` at a time. Further ones wait to be accepted.
-pub const HTTP_CONNECTIONS_MAX: usize = 16;
+/// Connections to `http.listen` at a time. For a further one, that whose last request is the longest ago
+/// is closed.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
+/// Answers with metrics or status that are being written at a time. Further requests are answered with 503;
+/// those for health always have their answer.
+pub const HTTP_ANSWERS_MAX: usize = 16;
+
+/// Bytes of an answer that wait in a connection to be written. What is more waits in the answer.
+pub const HTTP_WRITE_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX;
 
 /// Bytes of a request's line and headers. A longer one is answered with 431. Bodies are not read.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a request's line and headers may take to come; then the connection is closed.
 pub const HTTP_HEAD_MAX: Duration = Duration::from_secs(5);
+
+/// When to ask again, of which a 503 for want of a seat speaks.
+pub const HTTP_RETRY: Duration = Duration::from_secs(1);
 
 /// How long a connection to `http.listen` may live, whatever it does; then it is closed.
 pub const HTTP_CONNECTION_MAX: Duration = Duration::from_mins(2);

@@ -54,7 +54,12 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
         }
         Command::Check(_) => {
             let path = path.display().to_string();
-            let report = tools::check::report(&path, &settings.to_toml(), &settings.plan);
+            let report = tools::check::report(
+                &path,
+                &settings.to_toml(),
+                &settings.plan,
+                &settings.misspelt,
+            );
             (Exit::Drained, Some(report))
         }
         Command::Health(_) => commands::health(&settings),

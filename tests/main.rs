@@ -11,8 +11,10 @@
 mod backpressure;
 mod dead_letters;
 mod delivery;
+mod device;
 mod doctor;
 mod faults;
+mod footguns;
 mod formats;
 mod fuzz;
 mod layout;

@@ -168,7 +168,7 @@ fn requests_have_bounds_and_what_exceeds_them_is_answered_or_cut_off() {
     assert_eq!(missing.status, 404);
     assert!(missing.body.contains("/readyz"), "{missing:?}");
     let posted =
-        "POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n\r\n";
+        "POST /metrics HTTP/1.1\r\nhost: [::1]\r\nconnection: close\r\ncontent-length: 9\r\n\r\n";
     assert_eq!(http.send(posted).status, 405);
     let large = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(20_000));
     let large = http.send(&large);
@@ -180,16 +180,54 @@ fn requests_have_bounds_and_what_exceeds_them_is_answered_or_cut_off() {
     drained(&mut gateway);
 }
 
+/// More than may be connected, in each way in which one can stay connected: health is answered all the same.
 #[test]
-fn connections_beyond_the_limit_wait_and_readings_do_not() {
+fn clients_that_stay_connected_keep_no_health_check_out() {
     let (input, sink) = (Broker::start(), Broker::start());
     let (mut gateway, http) = started(&fleet(&input.url(), &[&output(&sink.url())]));
-    // Idle ones, that are cut off after five seconds.
-    let idle: Vec<_> = (0..16).map(|_| http.connect()).collect();
+    http.wait_health("ready", SOON);
+    let listen = format!("127.0.0.1:{}", http.port);
+    let metrics = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for sent in [&b""[..], b"GET /readyz HTTP/1.1\r\n", metrics] {
+        let staying: Vec<_> = (0..200)
+            .map(|_| {
+                let mut stream = http.connect();
+                stream.write_all(sent).unwrap();
+                stream
+            })
+            .collect();
+        let config = fleet(&input.url(), &[]);
+        let launch = Gateway::command("health", &config).env("SLUICEGATE__HTTP__LISTEN", &listen);
+        let mut asked = launch.start();
+        assert_eq!(asked.wait_exit(SOON), 0, "{}", asked.text());
+        assert!(http.metric("sluicegate_http_connections").unwrap() <= 64.0);
+        drop(staying);
+    }
     input.publish_all(readings(10, 1..=10, 1));
     wait_readings(&sink, 100, SOON);
-    assert_eq!(http.get("/readyz").status, 200, "once the idle ones are cut off");
-    drop(idle);
+    drained(&mut gateway);
+}
+
+/// What a web page asks when its own name has been led to this machine.
+#[test]
+fn a_name_that_is_not_known_gets_health_and_nothing_else() {
+    let input = Broker::start();
+    let config = fleet(&input.url(), &["http.hosts = [\"gateway\"]"]);
+    let (mut gateway, http) = started(&config);
+    let ask = |path: &str, host: &str| {
+        http.send(&format!("GET {path} HTTP/1.1\r\n{host}connection: close\r\n\r\n"))
+    };
+    for path in ["/api/status", "/metrics", "/nothing"] {
+        let refused = ask(path, "host: evil.example:8080\r\n");
+        assert_eq!(refused.status, 421, "{refused:?}");
+        assert!(refused.body.contains("http.hosts"), "{refused:?}");
+        let known = ask(path, "host: gateway:8080\r\n").status;
+        assert_eq!(known, if path == "/nothing" { 404 } else { 200 });
+    }
+    let status = "GET /api/status HTTP/1.0\r\n\r\n";
+    assert_eq!(http.send(status).status, 200, "a browser names its host");
+    assert!([200, 503].contains(&ask("/readyz", "host: evil.example\r\n").status));
+    assert_eq!(ask("/healthz", "host: evil.example\r\n").status, 200);
     drained(&mut gateway);
 }
 

@@ -549,3 +549,28 @@ fn a_new_cause_of_a_warning_is_said_at_once_and_nothing_is_counted_that_was_not_
     assert!(!gateway.said("left_out"), "{}", gateway.text());
     drained(&mut gateway);
 }
+
+#[test]
+fn names_of_hosts_are_a_list_in_the_file_and_a_text_in_the_environment() {
+    let check = |more: &[&str]| Gateway::command("check", &fleet("mqtt://127.0.0.1:1", more));
+    let accepted = |launch: Launch| {
+        let mut checked = launch.start();
+        assert_eq!(checked.wait_exit(SOON), 0, "{}", checked.text());
+        assert!(
+            checked.stdout().contains(r#"hosts = ["gateway", "gw.example"]"#),
+            "{}",
+            checked.stdout()
+        );
+    };
+    accepted(check(&["http.hosts = [\"gateway\", \"gw.example\"]"]));
+    accepted(check(&[]).env("SLUICEGATE__HTTP__HOSTS", "gateway, gw.example"));
+    for (wrong, word) in [
+        ("http.hosts = [\"gateway:8080\"]", "http.hosts: \"gateway:8080\" is no host name"),
+        ("http.hosts = [5]", "is no host name"),
+        ("http.hosts = 5", "http.hosts: is not a list: write [\"gateway\""),
+        ("http.hosts = [[\"x\"]]", "is no host name"),
+        ("http.listen = [\"x\"]", "http.listen: is a list: write"),
+    ] {
+        refused(check(&[wrong]), &[word, "1 mistake"]);
+    }
+}

@@ -90,7 +90,8 @@ impl Connection {
         let mut connection = Self::new(stream, options, buffer_bytes);
         outgoing::connect(&mut connection.outbound, options, hello)?;
         let greeted = steps.step("CONNECT", connection.greeted(options)).await;
-        let greeting = greeted.map_err(|error| tls::in_words(options, error))?;
+        let greeted = greeted.map_err(|error| tls::in_words(options, error));
+        let greeting = greeted.map_err(|error| error.at_connect(options.version))?;
         Ok((connection, greeting))
     }
 

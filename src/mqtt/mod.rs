@@ -91,6 +91,12 @@ pub enum Error {
     /// The broker closed the connection without a word.
     #[error("the broker closed the connection")]
     Closed,
+    /// The broker closed the connection at CONNECT, as one does that does not know the version.
+    #[error(
+        "the broker closed the connection when we asked for MQTT 5: if it speaks only MQTT 3.1.1, set \
+         version = 3 beside its url"
+    )]
+    NotGreeted,
     /// The broker said why it closes the connection.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
@@ -219,6 +225,7 @@ impl Error {
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Closed
+            | Self::NotGreeted
             | Self::TimedOut(_)
             | Self::NoAnswer { .. }
             | Self::Silent(_)
@@ -229,11 +236,19 @@ impl Error {
         }
     }
 
+    /// The same of an attempt to connect with this version.
+    fn at_connect(self, version: options::Version) -> Self {
+        match version {
+            options::Version::V5 if self.is_hang_up() => Self::NotGreeted,
+            _ => self,
+        }
+    }
+
     /// Whether the broker, or what lies before it, has hung up without a word.
     pub fn is_hang_up(&self) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         match self {
-            Self::Closed => true,
+            Self::Closed | Self::NotGreeted => true,
             Self::Io(error) => {
                 matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
             }
@@ -253,6 +268,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let no_answer = [
             Error::Closed,
+            Error::NotGreeted,
             Error::TimedOut(second),
             // Its keep-alive is shorter than the time for an attempt.
             Error::Silent(second),

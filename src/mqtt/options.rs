@@ -1,11 +1,14 @@
 //! Where a broker is, how to reach it and who we are there.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::net::Ipv6Addr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -102,6 +105,21 @@ impl TryFrom<String> for BrokerUrl {
             }
         };
         let (rest, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if rest.contains(',') {
+            return Err(
+                "names several brokers: give the address of one; a name that leads to several \
+                        addresses has them tried in turn"
+                    .into(),
+            );
+        }
+        if rest.parse::<Ipv6Addr>().is_ok()
+            || !rest.starts_with('[') && rest.matches(':').count() > 1
+        {
+            return Err(format!(
+                "{rest:?} has too many colons: write an IPv6 address in brackets, as in \
+                 \"mqtt://[::1]:1883\""
+            ));
+        }
         let websocket = is_websocket.then(|| websocket_path(path)).transpose()?;
         if !is_websocket && !matches!(path, "" | "/") {
             return Err("has a path: only ws:// and wss:// have one".into());
@@ -272,13 +290,33 @@ impl Options {
     }
 }
 
+/// What some editors put before a text.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Opens a file to read it, and never waits for somebody to write: a pipe, a socket or a device is refused.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() {
+        return Ok(file);
+    }
+    if kind.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let text = "it is a pipe, a socket or a device";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
 /// The password in a file, of which no more is read than a password with a line's end can have: it may
 /// have changed since the settings were checked.
 fn password(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let bytes_max = CREDENTIAL_BYTES_MAX + "\r\n".len();
-    File::open(path)?.take(bytes_max as u64 + 1).read_to_string(&mut text)?;
-    let password = text.trim_end_matches(['\r', '\n']);
+    let bytes_max = bytes_max + BYTE_ORDER_MARK.len_utf8();
+    open_file(path)?.take(bytes_max as u64 + 1).read_to_string(&mut text)?;
+    let password = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
+    let password = password.trim_end_matches(['\r', '\n']);
     if password.len() > CREDENTIAL_BYTES_MAX {
         let text = format!("too long: a password has {CREDENTIAL_BYTES_MAX} bytes at most");
         return Err(io::Error::other(text));
@@ -326,9 +364,37 @@ mod tests {
         assert_eq!(password(file.path()).unwrap(), longest);
         std::fs::write(&file, format!("{longest}x")).unwrap();
         assert!(password(file.path()).unwrap_err().to_string().contains("65535"));
+        std::fs::write(&file, "\u{feff}secret\r\n").unwrap();
+        assert_eq!(password(file.path()).unwrap(), "secret");
         file.as_file().set_len(1 << 30).unwrap();
         let read = allocation_counter::measure(|| drop(password(file.path()).unwrap_err()));
         assert!(read.bytes_max < 4 * CREDENTIAL_BYTES_MAX as u64, "{read:?}");
+    }
+
+    #[test]
+    fn several_addresses_and_bare_ipv6_are_told_what_to_write() {
+        for (text, words) in [
+            ("mqtt://a:1883,mqtt://b:1883", "names several brokers"),
+            ("mqtt://a,b", "names several brokers"),
+            ("mqtt://::1", "in brackets, as in \"mqtt://[::1]:1883\""),
+            ("mqtt://::1:1883", "in brackets"),
+            ("mqtts://2001:db8::7", "in brackets"),
+        ] {
+            let error = BrokerUrl::try_from(text.to_owned()).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_pipe_a_device_and_a_folder_are_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let error = |path: &Path| open_file(path).unwrap_err();
+        assert!(password(&pipe).unwrap_err().to_string().contains("a pipe"));
+        assert_eq!(error(Path::new("/dev/zero")).kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(error(folder.path()).kind(), io::ErrorKind::IsADirectory);
     }
 
     #[test]

@@ -22,8 +22,8 @@ use tokio_rustls::rustls::{
     self, AlertDescription, CertificateError, ClientConfig, RootCertStore, crypto,
 };
 
-use super::options::{BrokerUrl, Options, Tls};
 use super::Error;
+use super::options::{BrokerUrl, Options, Tls};
 
 /// Bytes of a file with certificates or a key. All the system's certificates together take a quarter.
 const FILE_BYTES_MAX: usize = 1 << 20;

@@ -38,6 +38,20 @@ pub enum TopicError {
     /// Unknown placeholder.
     #[error("has braces in the level {0:?}; the only placeholder is {{sensor}}, as a whole level")]
     Placeholder(String),
+    /// A topic is published to as it is.
+    #[error(
+        "has braces in the level {0:?}; what is published goes to one exact topic, without {{sensor}}"
+    )]
+    Brace(String),
+    /// A blank is a character like any other to MQTT.
+    #[error("begins or ends with a blank, which would be part of it; remove the blank")]
+    Blank,
+    /// What some brokers take for a shared subscription.
+    #[error(
+        "begins with \"$queue/\", which some brokers take for a shared subscription; write the filter \
+         alone and group = \"…\" beside it"
+    )]
+    Queue,
     /// The group has a key of its own.
     #[error("begins with \"$share\"; write the filter alone and group = \"…\" beside it")]
     Share,
@@ -69,8 +83,11 @@ impl TryFrom<String> for Topic {
 
     fn try_from(text: String) -> Result<Self, TopicError> {
         check_length(&text)?;
-        match text.chars().find(|c| matches!(c, '+' | '#')) {
-            Some(wildcard) => Err(TopicError::Wildcard(wildcard)),
+        if let Some(wildcard) = text.chars().find(|c| matches!(c, '+' | '#')) {
+            return Err(TopicError::Wildcard(wildcard));
+        }
+        match text.split('/').find(|level| level.contains(['{', '}'])) {
+            Some(level) => Err(TopicError::Brace(level.to_owned())),
             None => Ok(Self(text.into())),
         }
     }
@@ -154,6 +171,9 @@ impl TryFrom<String> for Filter {
         if text.starts_with("$share/") {
             return Err(TopicError::Share);
         }
+        if text.starts_with("$queue/") {
+            return Err(TopicError::Queue);
+        }
         let levels = text.split('/').count();
         let mut sensor_level = None;
         for (at, level) in text.split('/').enumerate() {
@@ -208,6 +228,7 @@ fn check_length(text: &str) -> Result<(), TopicError> {
         0 => Err(TopicError::Empty),
         bytes if bytes > TOPIC_BYTES_MAX => Err(TopicError::TooLong(bytes)),
         _ if text.contains('\0') => Err(TopicError::Nul),
+        _ if text.trim().len() < text.len() => Err(TopicError::Blank),
         _ => Ok(()),
     }
 }
@@ -243,6 +264,9 @@ mod tests {
             ("a/{id}/b", TopicError::Placeholder("{id}".into())),
             ("{sensor}/{sensor}", TopicError::TwoPlaceholders),
             ("$share/g/a", TopicError::Share),
+            ("$queue/a", TopicError::Queue),
+            ("a/b ", TopicError::Blank),
+            ("\ta", TopicError::Blank),
             ("a\0b", TopicError::Nul),
         ] {
             assert_eq!(filter(bad), Err(error), "{bad}");
@@ -320,7 +344,8 @@ mod tests {
                 Topic::try_from(topic.clone()).is_ok_and(|it| it.as_str() == topic) || {
                     topic.is_empty()
                         || topic.len() > TOPIC_BYTES_MAX
-                        || topic.contains(['+', '#', '\0'])
+                        || topic.contains(['+', '#', '\0', '{', '}'])
+                        || topic.trim() != topic
                 }
             );
             let group = Group::try_from(text.clone());
@@ -351,6 +376,9 @@ mod tests {
     fn a_topic_has_no_wildcard() {
         assert!(Topic::try_from("gateway/batches".to_owned()).is_ok());
         assert_eq!(Topic::try_from("a/+".to_owned()), Err(TopicError::Wildcard('+')));
+        let brace = TopicError::Brace("{sensor}".into());
+        assert_eq!(Topic::try_from("out/{sensor}".to_owned()), Err(brace));
+        assert_eq!(Topic::try_from("out ".to_owned()), Err(TopicError::Blank));
         assert_eq!(Group::try_from("a/b".to_owned()), Err(TopicError::Group));
     }
 }

@@ -1,32 +1,43 @@
 //! HTTP: `/healthz`, `/readyz`, `/metrics`, `/api/status`.
 //!
-//! Bounds: so many connections at a time, each for so long, its head so large and so quick to come
-//! (`limits::HTTP_*`). Bodies are not read. Whoever exceeds a bound is answered or cut off; readings
-//! never notice. An address that cannot be listened to is tried again: a taken port is no reason to
-//! take no readings.
+//! Bounds: so many connections and answers at a time (`seats`), each connection for so long, its head so
+//! large and so quick to come (`limits::HTTP_*`). Bodies are not read. Whoever exceeds a bound is answered
+//! or cut off; readings and health checks never notice. Who asks by a name that is not ours gets nothing but
+//! health (`host`). An address that cannot be listened to is tried again: a taken port is no reason to take
+//! no readings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::View;
 use super::exposition::{Exposition, exposed};
+use super::host::may_ask;
+use super::seats::{Place, Seated, Seats};
 use super::snapshot::Snapshot;
 use crate::clock;
-use crate::limits::{HTTP_CONNECTION_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX, HTTP_LISTEN_PAUSE};
+use crate::limits::{
+    HTTP_CONNECTION_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX, HTTP_LISTEN_PAUSE, HTTP_RETRY,
+};
+use crate::pipeline::plan::Plan;
 use crate::pipeline::tasks::{self, Tasks};
 use crate::repeat::Repeated;
 
@@ -40,11 +51,10 @@ pub fn start(view: View, listen: SocketAddr) -> std::io::Result<()> {
 
 async fn serve(view: View, listen: SocketAddr) {
     let listener = listener(listen).await;
-    let seats = Arc::clone(&view.seats);
+    let (seats, plan) = (Arc::clone(&view.seats), Arc::clone(&view.plan));
     let router = router(view);
     let (mut connections, mut repeated) = (Tasks::default(), Repeated::default());
     loop {
-        let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
@@ -59,11 +69,16 @@ async fn serve(view: View, listen: SocketAddr) {
             // What has ended is cleared away; a panic has been said where it happened.
             Some(_) = connections.next() => continue,
         };
-        let router = router.clone();
+        let (place, closed) = seats.enter();
+        let conversation = converse(stream, place, router.clone(), Arc::clone(&plan));
         connections.start(async move {
-            converse(stream, router).await;
-            drop(seat);
+            tokio::select! {
+                () = conversation => {}
+                _ = closed => {}
+            }
         });
+        // What has come is answered before a further connection can take its place.
+        yield_now().await;
     }
 }
 
@@ -94,14 +109,32 @@ async fn listener(listen: SocketAddr) -> TcpListener {
 }
 
 /// One connection, to its end.
-async fn converse(stream: TcpStream, router: Router) {
+async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Plan>) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        place.asks();
+        let answer = may_ask(&request, &plan.http.hosts).then(|| router.call(request));
+        async move {
+            match answer {
+                Some(answer) => answer.await,
+                None => Ok(misdirected()),
+            }
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HTTP_HEAD_MAX)
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     // A broken or too slow connection is the client's affair.
     drop(timeout(HTTP_CONNECTION_MAX, connection).await);
+}
+
+/// To whoever asks by a name that is not known.
+fn misdirected() -> Response {
+    let text = "the gateway is not known by this name: ask by its address, or add the name to \
+                http.hosts in its configuration\n";
+    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 fn router(view: View) -> Router {
@@ -139,17 +172,58 @@ async fn readyz(State(view): State<View>) -> Response {
 async fn metrics(State(view): State<View>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let exposition = Exposition::asked(accept);
-    let text = exposed(&view, clock::now(), exposition);
-    ([(CONTENT_TYPE, exposition.content_type())], text).into_response()
+    seated(&view.seats, exposition.content_type(), || exposed(&view, clock::now(), exposition))
 }
 
 async fn status(State(view): State<View>) -> Response {
-    json(true, &Snapshot::new(&view, clock::now()))
+    seated(&view.seats, "application/json", || written(&Snapshot::new(&view, clock::now())))
+}
+
+/// An answer that can be large, if there is a seat for it.
+fn seated(seats: &Seats, kind: &'static str, text: impl FnOnce() -> String) -> Response {
+    let Some(seat) = seats.answer() else {
+        let headers = [(RETRY_AFTER, HTTP_RETRY.as_secs().to_string())];
+        let text = "too many others are being answered: ask again\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response();
+    };
+    let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
+    (headers, Body::new(Seated::new(text(), seat))).into_response()
+}
+
+fn written(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("numbers and text can be written") + "\n"
 }
 
 fn json(well: bool, body: &impl Serialize) -> Response {
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let text = serde_json::to_string(body).expect("numbers and text can be written") + "\n";
+    let text = written(body);
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
     (status, headers, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::HTTP_ANSWERS_MAX;
+
+    #[tokio::test]
+    async fn health_is_answered_when_no_other_answer_can_be() {
+        let view = crate::ops::tests::view();
+        let seats = Arc::clone(&view.seats);
+        let router = TowerToHyperService::new(router(view));
+        let ask = async |path| {
+            let answer =
+                router.call(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+            let again = answer.headers().get(RETRY_AFTER).map(|it| it.to_str().unwrap().to_owned());
+            (answer.status().as_u16(), again)
+        };
+        assert_eq!(ask("/metrics").await, (200, None));
+        let taken: Vec<_> = (0..HTTP_ANSWERS_MAX).map(|_| seats.answer().unwrap()).collect();
+        for path in ["/metrics", "/api/status"] {
+            assert_eq!(ask(path).await, (503, Some("1".to_owned())), "{path}");
+        }
+        assert_eq!(ask("/healthz").await.0, 200);
+        drop(taken);
+        assert_eq!(ask("/api/status").await, (200, None));
+    }
 }

@@ -1,7 +1,9 @@
 //! Every limit with its current value.
 
 use super::{View, process};
-use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX};
+use crate::limits::{
+    DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX,
+};
 
 /// One limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +76,29 @@ pub(super) fn levels(view: &View) -> Vec<Level> {
             plan.budget().total(),
         ),
     ];
-    levels.push(Level {
-        name: "http_connections",
-        limit: "connections to http.listen",
-        help: "Connections that ask for health, metrics or status",
-        value: (HTTP_CONNECTIONS_MAX - view.seats.available_permits()) as u64,
-        max: HTTP_CONNECTIONS_MAX as u64,
-    });
+    levels.extend(of_http(view));
     levels.extend(of_spool(view));
     levels
+}
+
+fn of_http(view: &View) -> Vec<Level> {
+    let level = |name, limit, help, value, max: u64| Level { name, limit, help, value, max };
+    vec![
+        level(
+            "http_connections",
+            "connections to http.listen",
+            "Connections that ask for health, metrics or status",
+            view.seats.connections() as u64,
+            HTTP_CONNECTIONS_MAX as u64,
+        ),
+        level(
+            "http_answers",
+            "answers at a time on http.listen",
+            "Answers with metrics or status that are being written",
+            view.seats.answers() as u64,
+            HTTP_ANSWERS_MAX as u64,
+        ),
+    ]
 }
 
 fn of_spool(view: &View) -> Vec<Level> {

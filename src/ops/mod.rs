@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
+use self::seats::Seats;
 use crate::clock::{self, Now};
-use crate::limits::{HTTP_CONNECTIONS_MAX, LOOK_PAUSE_MAX};
+use crate::limits::LOOK_PAUSE_MAX;
 use crate::pipeline::books::Books;
 use crate::pipeline::plan::Plan;
 use crate::pipeline::status::Health;
@@ -19,9 +19,11 @@ use crate::pipeline::status::Health;
 pub mod exposition;
 mod families;
 pub mod health;
+mod host;
 pub mod http;
 mod levels;
 mod process;
+mod seats;
 mod snapshot;
 pub mod systemd;
 
@@ -34,8 +36,8 @@ pub struct View {
     pub books: Arc<Books>,
     /// When it started.
     pub started: Now,
-    /// Places for connections that ask.
-    seats: Arc<Semaphore>,
+    /// Places for who asks.
+    seats: Arc<Seats>,
 }
 
 /// Whether a gateway does its work, for whoever routes or restarts.
@@ -53,8 +55,7 @@ pub struct Readiness {
 impl View {
     /// Of a gateway that starts now.
     pub fn new(plan: Arc<Plan>, books: Arc<Books>) -> Self {
-        let seats = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
-        Self { plan, books, started: clock::now(), seats }
+        Self { plan, books, started: clock::now(), seats: Arc::default() }
     }
 
     /// Whether it does its work, as seen at `now`.

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
-use super::{Problem, is_within, words};
+use super::{Problem, SECTIONS, is_within, words};
 
 /// What begins the name of an overriding environment variable; `__` stands between keys.
 pub const PREFIX: &str = "SLUICEGATE__";
@@ -82,6 +82,24 @@ impl Overrides {
     }
 }
 
+/// Variables with one underscore where two are to be, which therefore set nothing. Only those whose rest is a
+/// key: Kubernetes sets `SLUICEGATE_PORT` and the like for a service of that name.
+pub(super) fn misspelt(environment: &[(OsString, OsString)]) -> Vec<(String, String)> {
+    let names = environment.iter().filter_map(|(name, _)| name.to_str());
+    let found = names.filter_map(|name| {
+        let rest = name.strip_prefix(PREFIX.trim_end_matches("__"))?.strip_prefix('_')?;
+        let rest = rest.to_ascii_lowercase();
+        let key = SECTIONS.iter().find_map(|section| {
+            let below = rest.strip_prefix(section)?.strip_prefix('_')?;
+            let below = below.strip_prefix('_').unwrap_or(below).replace("__", ".");
+            super::is_key(section, &below).then(|| format!("{section}.{below}"))
+        })?;
+        let right = format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase());
+        Some((name.to_owned(), format!("sets nothing: write {right} to set {key}")))
+    });
+    found.collect()
+}
+
 /// Whether a text speaks of a key.
 fn names(text: &str, key: &str) -> bool {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
@@ -124,6 +142,33 @@ mod tests {
             "sensors": {"TEMP": {"simulated": {"count": 7}}}, "batch": {"age_max": "1s"}
         });
         assert_eq!(file, expected);
+    }
+
+    #[test]
+    fn one_underscore_too_few_is_told_where_the_rest_is_a_key() {
+        let told = |name: &str| misspelt(&[(name.into(), "x".into())]);
+        for (name, right) in [
+            ("SLUICEGATE_BROKER__URL", "SLUICEGATE__BROKER__URL to set broker.url"),
+            ("SLUICEGATE_BROKER_URL", "SLUICEGATE__BROKER__URL"),
+            ("SLUICEGATE_HTTP_LISTEN", "SLUICEGATE__HTTP__LISTEN"),
+            ("SLUICEGATE_SPOOL__PATH", "SLUICEGATE__SPOOL__PATH"),
+            ("SLUICEGATE_BROKER__TLS__CA_FILE", "SLUICEGATE__BROKER__TLS__CA_FILE"),
+            ("SLUICEGATE_LOG_LEVEL", "SLUICEGATE__LOG__LEVEL"),
+        ] {
+            let told = told(name);
+            assert!(told.len() == 1 && told[0].1.contains(right), "{name}: {told:?}");
+        }
+        for name in [
+            "SLUICEGATE_PORT",
+            "SLUICEGATE_SERVICE_HOST",
+            "SLUICEGATE_BROKER_PORT",
+            "SLUICEGATE_GATEWAY_PORT_8080_TCP",
+            "SLUICEGATE_HTTP_SERVICE_HOST",
+            "SLUICEGATE_VERSION",
+            "SLUICEGATE__BROKER__URL",
+        ] {
+            assert_eq!(told(name), [], "{name}");
+        }
     }
 
     #[test]

@@ -6,14 +6,13 @@
 //! full of entries takes 100 MiB (`tests/fuzz.rs` measures it). There is no bound at all where a text can
 //! name a part of itself again and again, as YAML can: that is refused.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use yaml_rust2::parser::{Event, Parser};
 
 use super::{Error, Problem};
-use crate::mqtt::options::CREDENTIAL_BYTES_MAX;
+use crate::mqtt::options::{BYTE_ORDER_MARK, CREDENTIAL_BYTES_MAX, open_file};
 use crate::mqtt::{self, tls};
 use crate::pipeline::plan::{Broker, Plan};
 
@@ -24,12 +23,12 @@ pub const FILE_BYTES_MAX: usize = 1 << 20;
 pub(super) fn text(path: &Path) -> Result<String, Error> {
     let unreadable = |error| Error::Unreadable { path: path.to_owned(), error };
     let mut text = String::new();
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_file(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(unreadable)?;
     if text.len() > FILE_BYTES_MAX {
         return Err(Error::TooLarge { path: path.to_owned() });
     }
-    Ok(text)
+    Ok(text.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(text))
 }
 
 /// The deepest nesting of a YAML text: the library that reads it recurses.
@@ -54,6 +53,43 @@ pub(super) fn beyond_bounds(text: &str) -> Option<(usize, &'static str)> {
             Event::StreamEnd => return None,
             _ => {}
         }
+    }
+}
+
+/// Bytes of a file that holds what begins the client ids.
+const CLIENT_ID_BYTES_MAX: usize = 256;
+
+/// Puts what the files say that begins the client ids into the plan; what is wrong with those files.
+pub(super) fn take_client_ids(plan: &mut Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let output = plan.output.broker.iter_mut().map(|it| ("output.broker", it));
+    for (key, broker) in std::iter::once(("broker", &mut plan.broker)).chain(output) {
+        let Some(path) = &broker.client_id_file else { continue };
+        match client_id(path) {
+            Ok(id) => broker.client_id = Some(id),
+            Err(why) => {
+                let text = format!("{}: {why}", path.display());
+                problems.push(Problem {
+                    key: format!("{key}.client_id_file"),
+                    text,
+                    variable: None,
+                });
+            }
+        }
+    }
+    problems
+}
+
+fn client_id(path: &Path) -> Result<String, String> {
+    let text = String::from_utf8(head(path, CLIENT_ID_BYTES_MAX + 1)?);
+    let text = text.ok().filter(|it| it.len() <= CLIENT_ID_BYTES_MAX);
+    let id = text.as_ref().map(|it| it.trim_start_matches(BYTE_ORDER_MARK).trim());
+    let printable = |c: char| !c.is_control() && !c.is_whitespace();
+    match id.filter(|it| !it.is_empty() && it.chars().all(printable)) {
+        Some(id) => Ok(id.to_owned()),
+        None => Err(format!(
+            "is no client id: write one word of up to {CLIENT_ID_BYTES_MAX} bytes into it"
+        )),
     }
 }
 
@@ -83,24 +119,29 @@ fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {
 /// The beginning of a file, of at most so many bytes.
 fn head(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(bytes_max as u64).read_to_end(&mut head));
+    let read = open_file(path).and_then(|file| file.take(bytes_max as u64).read_to_end(&mut head));
     read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => "does not exist: create it, or correct the path".into(),
         io::ErrorKind::PermissionDenied => {
             "cannot be read: permit it to the user that the gateway runs as".into()
         }
         io::ErrorKind::IsADirectory => "is a folder: name the file in it".into(),
+        io::ErrorKind::InvalidInput => {
+            "is a pipe, a socket or a device: name a file, which is read again at each connect"
+                .into()
+        }
         _ => format!("cannot be read ({error}): name a file that can"),
     })?;
     Ok(head)
 }
 
 fn password(path: &Path) -> Result<(), String> {
-    // One more than MQTT allows, and the line's end.
-    let head = head(path, CREDENTIAL_BYTES_MAX + 3)?;
+    // One more than MQTT allows, and what some editors put before and behind it.
+    let head = head(path, CREDENTIAL_BYTES_MAX + 3 + BYTE_ORDER_MARK.len_utf8())?;
     let Ok(text) = String::from_utf8(head) else {
         return Err("is no UTF-8 text: write the password into it anew".into());
     };
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
     if text.trim_end_matches(['\r', '\n']).len() > CREDENTIAL_BYTES_MAX {
         let text = format!("is too long: a password has {CREDENTIAL_BYTES_MAX} bytes at most");
         return Err(text);

@@ -15,7 +15,9 @@ use config::{Config, File, FileFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pipeline::plan::Plan;
+use crate::pipeline::plan::http::Http;
+use crate::pipeline::plan::{Broker, Gateway, Output, Plan};
+use crate::{batch, queue, source, spool};
 
 use self::environment::Overrides;
 use self::sections::Sections;
@@ -29,7 +31,6 @@ mod environment;
 mod files;
 mod report;
 mod sections;
-mod toml;
 mod words;
 
 /// Where the file is looked for, in this order, when none is given.
@@ -71,6 +72,33 @@ pub struct Settings {
     pub plan: Plan,
     /// `[log]`.
     pub log: Log,
+    /// Variables that set nothing and look as if they were meant to: name, and what is to be done.
+    pub misspelt: Vec<(String, String)>,
+}
+
+/// The sections of a file, in the order in which they are written.
+#[derive(Serialize)]
+struct Written<'a> {
+    gateway: &'a Gateway,
+    broker: &'a Broker,
+    sensors: &'a BTreeMap<String, source::Kind>,
+    queue: queue::Settings,
+    batch: batch::Settings,
+    output: &'a Output,
+    spool: &'a spool::Settings,
+    http: &'a Http,
+    log: &'a Log,
+}
+
+impl Settings {
+    /// The effective configuration as TOML, without any secret: a password is only ever named by
+    /// its file.
+    pub fn to_toml(&self) -> String {
+        let Plan { gateway, broker, sensors, queue, batch, output, spool, http } = &self.plan;
+        let (queue, batch, log) = (*queue, *batch, &self.log);
+        let written = Written { gateway, broker, sensors, queue, batch, output, spool, http, log };
+        toml::to_string(&written).expect("settings that were read from text can be written as text")
+    }
 }
 
 /// Whether the files that the settings name are looked at: by who is going to use all of them.
@@ -115,10 +143,15 @@ pub fn load(
         path: path.to_owned(),
         text: syntax(&error.to_string()),
     })?;
-    let overrides = Overrides::find(environment, &tree);
+    let environment: Vec<_> = environment.collect();
+    let misspelt = environment::misspelt(&environment);
+    let overrides = Overrides::find(environment.into_iter(), &tree);
     overrides.apply(&mut tree);
-    let (settings, mut problems) = read(tree, &overrides);
+    let (mut settings, mut problems) = read(tree, &overrides);
+    settings.misspelt = misspelt;
+    let no_ids = files::take_client_ids(&mut settings.plan);
     if files == Files::Examined {
+        problems.extend(no_ids.into_iter().map(|it| overrides.blame(it)));
         problems.extend(files::problems(&settings.plan).map(|it| overrides.blame(it)));
     }
     if problems.is_empty() {
@@ -157,6 +190,7 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
             spool: sections.take("spool"),
             http: sections.take("http"),
         },
+        misspelt: Vec::new(),
     };
     settings.plan.sensors = sections.sensors();
     let unknown: Vec<String> = sections.tree.keys().cloned().collect();
@@ -173,6 +207,16 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
         relations.map(|(key, text)| Problem { key, text, variable: None }).collect();
     problems.extend(relations);
     (settings, problems.into_iter().map(|it| overrides.blame(it)).collect())
+}
+
+/// Whether a section has such a key: one that is not known is refused as such, whatever its value.
+fn is_key(section: &str, below: &str) -> bool {
+    let mut tree = Value::Null;
+    words::put(&mut tree, &words::joined(section, below), Value::Bool(true));
+    let key = format!("{section}.");
+    let unknown = |it: &Problem| it.key.starts_with(&key) && it.text.starts_with("is not known");
+    let relevant = read(tree, &Overrides::default()).1;
+    !relevant.iter().any(unknown)
 }
 
 /// Whether `key` is `of` or lies within it.

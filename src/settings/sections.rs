@@ -70,7 +70,7 @@ impl Sections<'_> {
         let full = |path: &str| format!("{key}.{path}").trim_end_matches('.').to_owned();
         let mut removed = Vec::new();
         let mut lists = Vec::new();
-        refuse_lists(&mut value, "", &mut lists);
+        take_lists(&mut value, "", &mut lists);
         loop {
             let (path, said) = match words::read::<T>(&value) {
                 Ok(read) => return Some(read),
@@ -89,7 +89,13 @@ impl Sections<'_> {
                 // It is only missing because it was wrong.
                 return None;
             }
-            if lists.contains(&path) {
+            let list = lists.iter().position(|(place, _)| *place == path);
+            if let Some(at) = list.filter(|_| said.starts_with(WANTS_LIST)) {
+                let (path, list) = lists.swap_remove(at);
+                words::put(&mut value, &path, list);
+                continue;
+            }
+            if list.is_some() {
                 text = text.replacen("is true", "is a list", 1);
             }
             let place = full(&path);
@@ -111,17 +117,19 @@ impl Sections<'_> {
     }
 }
 
+/// How a setting that is a list begins its refusal of what is none.
+const WANTS_LIST: &str = "is not a list: ";
+
 /// Puts `true`, which no setting is, where a list is, and notes where: a list would be taken for a
-/// section, its members for the values of the keys in their order.
-fn refuse_lists(value: &mut Value, path: &str, found: &mut Vec<String>) {
+/// section, its members for the values of the keys in their order. It is put back where one is wanted.
+fn take_lists(value: &mut Value, path: &str, found: &mut Vec<(String, Value)>) {
     match value {
         Value::Array(_) => {
-            *value = Value::Bool(true);
-            found.push(path.to_owned());
+            found.push((path.to_owned(), std::mem::replace(value, Value::Bool(true))));
         }
         Value::Object(map) => {
             for (key, value) in map {
-                refuse_lists(value, &words::joined(path, key), found);
+                take_lists(value, &words::joined(path, key), found);
             }
         }
         _ => {}

@@ -98,6 +98,53 @@ fn a_section_that_is_left_empty_is_at_its_defaults() {
     let tree = serde_json::json!({"queue": null, "sensors": {"x": {"simulated": null}}});
     let (settings, problems) = read(tree, &Overrides::default());
     assert_eq!(problems, []);
-    assert_eq!(settings.plan.queue, crate::queue::Settings::default());
+    assert_eq!(settings.plan.queue, queue::Settings::default());
     assert_eq!(settings.plan.simulated().count(), 1);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(300))]
+
+    /// Any text where text may stand, and numbers of any size.
+    #[test]
+    fn what_is_printed_is_accepted_and_printed_again_the_same(
+        texts in proptest::collection::vec("\\PC{1,12}|[\\x00-\\x7f]{1,8}", 4),
+        (seed, mean, spread) in (0..=i64::MAX as u64, -1e300..1e300_f64, 0.0..1e-300_f64),
+        host in "[a-z]{1,9}",
+    ) {
+        let tree = serde_json::json!({
+            "broker": {
+                "username": texts[0], "password_file": texts[1], "client_id": texts[2],
+                "url": "mqtts://h", "tls": {"ca_file": texts[3]},
+            },
+            "output": {"broker": {"url": "ws://h/mqtt?x=y", "username": texts[3]}},
+            "sensors": {
+                "T-1": {"simulated": {
+                    "seed": seed, "model": {"gaussian": {"mean": mean, "std_dev": spread}}
+                }},
+                "t": {"simulated": {}},
+                "a": {"mqtt": {"topic": "a", "payload": {"text": {}}}},
+                "b": {"mqtt": {"topic": "b/{sensor}", "payload": {"json": {"value": "/\u{7f}\"~1"}}}},
+            },
+            "spool": {"path": texts[2], "replay_rate": 5},
+            "http": {"hosts": [host]},
+        });
+        let (settings, problems) = read(tree, &Overrides::default());
+        proptest::prop_assert_eq!(&problems, &[]);
+        let printed = settings.to_toml();
+        let file = Config::builder().add_source(File::from_str(&printed, FileFormat::Toml)).build();
+        let tree = file.and_then(Config::try_deserialize::<Value>);
+        let (again, problems) = read(tree.unwrap(), &Overrides::default());
+        proptest::prop_assert_eq!(&problems, &[]);
+        proptest::prop_assert_eq!(again.to_toml(), printed);
+        proptest::prop_assert_eq!(again, settings);
+    }
+}
+
+#[test]
+fn a_number_that_toml_cannot_write_is_refused() {
+    let tree = serde_json::json!({"sensors": {"x": {"simulated": {"seed": u64::MAX}}}});
+    let (_, problems) = read(tree, &Overrides::default());
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].key, "sensors.x.simulated.seed");
 }

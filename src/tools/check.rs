@@ -9,14 +9,14 @@ use crate::mqtt::topic::Group;
 use crate::pipeline::plan::Plan;
 
 /// The report: the effective configuration as given, the bound on memory item by item, and every
-/// client id and topic, and warnings.
-pub fn report(path: &str, effective: &str, plan: &Plan) -> String {
+/// client id and topic, and warnings, with those of `misspelt` variables.
+pub fn report(path: &str, effective: &str, plan: &Plan, misspelt: &[(String, String)]) -> String {
     let mut out = format!("# {path} is fine. In effect:\n\n{effective}");
-    describe(&mut out, plan).expect("text can be written to memory");
+    describe(&mut out, plan, misspelt).expect("text can be written to memory");
     out
 }
 
-fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
+fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> std::fmt::Result {
     let budget = plan.budget();
     let max = mebibytes(plan.gateway.memory_max.get() as u64);
     writeln!(out, "# Memory: at most {} (gateway.memory_max {max})", mebibytes(budget.total()))?;
@@ -76,7 +76,7 @@ fn describe(out: &mut String, plan: &Plan) -> std::fmt::Result {
             broker.url
         )?;
     }
-    let warnings = plan.warnings();
+    let warnings = [misspelt, &plan.warnings()].concat();
     if !warnings.is_empty() {
         writeln!(out, "#\n# Warnings")?;
     }

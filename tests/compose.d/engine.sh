@@ -102,7 +102,7 @@ stop_engine() {
 # stand_in NAME -c CHANGE...: the image NAME, of the tar stream that comes.
 stand_in() { docker import "${@:2}" - "$1" >/dev/null; }
 
-# As eclipse-mosquitto:2 is: user and group 1883, folders below /mosquitto, entry point and command.
+# As eclipse-mosquitto:2.0.22 is: user and group 1883, folders below /mosquitto, entry point and command.
 make_mosquitto() {
   local root=$cache/debian-mosquitto
   chroot "$root" sh -euc '
@@ -114,7 +114,7 @@ make_mosquitto() {
     '[ "$(id -u)" != 0 ] || chown -R mosquitto:mosquitto /mosquitto || true' 'exec "$@"' \
     >"$root/docker-entrypoint.sh"
   chmod +x "$root/docker-entrypoint.sh"
-  tar -C "$root" -c . | stand_in eclipse-mosquitto:2 \
+  tar -C "$root" -c . | stand_in eclipse-mosquitto:2.0.22 \
     -c 'ENTRYPOINT ["/docker-entrypoint.sh"]' -c 'VOLUME ["/mosquitto/data", "/mosquitto/log"]' \
     -c 'CMD ["/usr/sbin/mosquitto", "-c", "/mosquitto/config/mosquitto.conf"]' -c 'EXPOSE 1883'
 }
@@ -128,7 +128,7 @@ make_prometheus() {
     -c 'CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]'
 }
 
-# As rust:1-slim-bookworm is: the toolchain (this machine's), a C compiler, CA certificates. And the crates.
+# As rust:1.94-slim-bookworm is: the toolchain (this machine's), a C compiler, CA certificates. And the crates.
 make_rust() {
   local root=$cache/debian-rust
   mkdir -p "$root"/usr/local/{rust,cargo/vendor}
@@ -136,14 +136,14 @@ make_rust() {
   mount --bind "$cache/vendor" "$root/usr/local/cargo/vendor"
   printf '%s\n' '[source.crates-io]' 'replace-with = "vendor"' '[source.vendor]' \
     'directory = "/usr/local/cargo/vendor"' >"$root/usr/local/cargo/config.toml"
-  tar -C "$root" --exclude=./usr/local/rust/share -c . | stand_in rust:1-slim-bookworm \
+  tar -C "$root" --exclude=./usr/local/rust/share -c . | stand_in rust:1.94-slim-bookworm \
     -c 'ENV CARGO_HOME=/usr/local/cargo' \
     -c 'ENV PATH=/usr/local/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
   umount "$root"/usr/local/{rust,cargo/vendor}
 }
 
 make_stand_ins() {
-  local images=(eclipse-mosquitto:2 prom/prometheus:v3.5.0 rust:1-slim-bookworm)
+  local images=(eclipse-mosquitto:2.0.22 prom/prometheus:v3.5.0 rust:1.94-slim-bookworm)
   docker image inspect "${images[@]}" >/dev/null 2>&1 && return
   say "stand-ins are made: ${images[*]}"
   make_mosquitto

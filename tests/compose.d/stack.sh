@@ -8,12 +8,19 @@ inspect() { docker inspect -f "$2" "$(container "$1")"; }
 process() { inspect "$1" '{{.State.Pid}}'; }
 is_healthy() { [ "$(inspect "$1" '{{.State.Health.Status}}')" = healthy ]; }
 
-# With the password that the first start made; "sensors" may do everything.
-password() { compose exec -T mosquitto cat /run/secrets/sensors_password; }
-pub() { mosquitto_pub -h 127.0.0.1 -u sensors -P "$password" "$@"; }
+# The secrets that the first start made: as a user gets them, from files and never on a command line.
+secret() { compose run --rm -T --entrypoint cat setup "/run/secrets/$1" 2>/dev/null; }
+fetch_secrets() {
+  mkdir -p "$dir/mqtt" "$dir/device"
+  secret sensors/mosquitto_pub >"$dir/mqtt/mosquitto_pub"
+  secret reader/mosquitto_sub >"$dir/mqtt/mosquitto_sub"
+  # A device that subscribes.
+  cp "$dir/mqtt/mosquitto_pub" "$dir/device/mosquitto_sub"
+}
+pub() { XDG_CONFIG_HOME=$dir/mqtt mosquitto_pub -h 127.0.0.1 "$@"; }
 
 # What a file sets, but for what is another thing on one machine.
-limits_of() { grep -vE '^(#|$|listener|allow_anonymous|password_file|persistence_location)' "$1"; }
+limits_of() { grep -vE '^(#|$|listener|allow_anonymous|password_file|acl_file|persistence_location)' "$1"; }
 
 check_files() {
   diff <(limits_of config/mosquitto.conf) <(limits_of config/mosquitto.compose.conf) ||
@@ -47,7 +54,7 @@ inspect_image() {
   ! docker run --rm --entrypoint /bin/sh sluicegate -c true 2>/dev/null || fail "the image has a shell"
 }
 
-# Loads the environment of who uses the stack: the password, and a consumer that was there all the time.
+# Loads the environment of who uses the stack: the secrets, and a consumer that was there all the time.
 start_stack() {
   local began=$SECONDS service
   compose --profile demo config -q
@@ -57,8 +64,8 @@ start_stack() {
       fail "$service is not healthy within $HEALTHY_MAX s: $(inspect $service '{{json .State.Health}}')"
   done
   say "healthy $((SECONDS - began)) s after docker-compose up, with nothing prepared"
-  password=$(password)
-  stdbuf -oL mosquitto_sub -h 127.0.0.1 -u sensors -P "$password" -i consumer -c -q 1 \
+  fetch_secrets
+  XDG_CONFIG_HOME=$dir/mqtt stdbuf -oL mosquitto_sub -h 127.0.0.1 -i consumer -c -q 1 \
     -t gateway/batches -t gateway/dead-letters >"$dir/batches" 2>"$dir/consumer.log" &
   disown
 }
@@ -91,6 +98,41 @@ refuse_strangers() {
   done
   say "who has no password is refused; ports 1883 and 8080 are on loopback only"
 }
+
+# What one device's password is good for: readings, and nothing else. The ids are those that the gateway
+# would have without a secret, and that an envelope gives away.
+refuse_a_device() {
+  local began client topic id pid thieves=()
+  id=$(secret gateway/client_id)
+  [ "${#id}" -ge 32 ] || fail "the gateway's client ids do not begin at random"
+  began=$(connections)
+  for client in gw-1-in-fleet gw-1-out gw-1-watch; do
+    timeout 3 env XDG_CONFIG_HOME="$dir/device" mosquitto_sub -h 127.0.0.1 -c -q 1 -i "$client" \
+      -t '#' -t 'gateway/#' -t 'sensors/#' -t '$SYS/#' >>"$dir/stolen" 2>&1 &
+    thieves+=($!)
+  done
+  for topic in gateway/batches gateway/dead-letters; do
+    pub -q 1 -t "$topic" -m '{"forged":1}'
+    pub -r -q 1 -t "$topic" -m '{"forged":2}'
+    # A will, which the broker publishes for it.
+    timeout -s KILL 1 env XDG_CONFIG_HOME="$dir/device" mosquitto_sub -h 127.0.0.1 -t x --will-topic "$topic" \
+      --will-payload '{"forged":3}' --will-qos 1 >/dev/null 2>&1 || true
+  done
+  pub -q 1 -t sensors/witness/reading -m 1
+  eventually 10 taken_at_least witness 1 || fail "no reading after the attack"
+  wait "${thieves[@]}" || true # timeout ends them
+  ! grep -q forged "$dir/batches" || fail "a device forged: $(grep -m 1 forged "$dir/batches")"
+  ! grep -vE '^(All subscription|$)' "$dir/stolen" || fail "a device read the above"
+  [ "$(connections)" = "$began" ] || fail "a device took the gateway's connection"
+  ! grep -qF "$id" "$dir/batches" || fail "an envelope shows the gateway's client id"
+  for pid in $(docker ps -q | xargs docker inspect -f '{{.State.Pid}}'); do
+    ! tr '\0' ' ' <"/proc/$pid/cmdline" | grep -qE -- '-P ' || fail "a password on a command line"
+  done
+  ! compose exec -T mosquitto sh -c 'ls /run/secrets' | grep -qE 'password|client_id' ||
+    fail "the broker's container sees another's secrets"
+  say "a device's password takes no session, forges no batch and no dead letter, reads nothing"
+}
+connections() { curl -s http://127.0.0.1:8080/metrics | grep '^sluicegate_session_connections_total'; }
 
 # taken SENSOR: its values, in the order in which they came; taken_distinct: how many different ones.
 taken() {
@@ -220,7 +262,7 @@ books_close() {
 start_again_with_demo() {
   local began=$SECONDS
   compose --profile demo up -d >>"$dir/up.log" 2>&1 || fail "up: $(tail -n 5 "$dir/up.log")"
-  [ "$(password)" = "$password" ] || fail "the passwords changed"
+  [ "$(secret sensors/mosquitto_pub)" = "$(cat "$dir/mqtt/mosquitto_pub")" ] || fail "the passwords changed"
   eventually 10 taken_at_least TEMP_00 10 || fail "no reading of the simulated sensors"
   eventually 10 taken_at_least boiler 3 || fail "no reading of the simulated boiler"
   say "profile demo, with the volumes of before: 10 readings of TEMP_00 after $((SECONDS - began)) s"

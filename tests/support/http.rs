@@ -45,7 +45,7 @@ impl Http {
     }
 
     pub(crate) fn get(self, path: &str) -> Answer {
-        self.send(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+        self.send(&format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"))
     }
 
     pub(crate) fn json(self, path: &str) -> serde_json::Value {

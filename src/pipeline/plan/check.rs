@@ -1,6 +1,7 @@
 //! What can only be judged when all settings are known: relations between sections.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 
 use super::{Broker, Plan};
 use crate::codec::Payload;
@@ -19,6 +20,7 @@ impl Plan {
         let mut wrong = |key: &str, text: String| problems.push((key.to_owned(), text));
         self.check_names(&mut wrong);
         self.check_brokers(&mut wrong);
+        self.check_paths(&mut wrong);
         self.check_limits(&mut wrong);
         problems
     }
@@ -64,8 +66,16 @@ impl Plan {
         self.check_numbers(wrong);
     }
 
-    /// A gateway of a group sees a part of each sensor's numbers.
+    /// A gateway of a group sees a part of each sensor's numbers. A number is one that TOML can write.
     fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
+        let numbers = self.simulated().flat_map(|(name, it)| {
+            [("seed", it.seed), ("readings", it.readings)].map(|it| (name, it))
+        });
+        let too_large = |number: Option<u64>| number.is_some_and(|it| i64::try_from(it).is_err());
+        for (name, (key, _)) in numbers.filter(|(_, (_, number))| too_large(*number)) {
+            let text = format!("is too large: write {} at most", i64::MAX);
+            wrong(&format!("sensors.{name}.simulated.{key}"), text);
+        }
         let counts = |it: &Payload| matches!(it, Payload::Json(json) if json.number.is_some());
         for (name, settings) in self.intakes() {
             if settings.group.is_some() && counts(&settings.payload) {
@@ -134,6 +144,25 @@ impl Plan {
                             of one, such as \"mqtt://localhost:1883\"";
                 wrong(&format!("{key}.url"), text.into());
             }
+        }
+    }
+
+    /// An empty path is what a variable leaves that was meant to hold one.
+    fn check_paths(&self, wrong: &mut impl FnMut(&str, String)) {
+        let files = self.brokers().flat_map(|(key, it)| {
+            let tls = &it.tls;
+            [
+                ("client_id_file", &it.client_id_file),
+                ("password_file", &it.password_file),
+                ("tls.ca_file", &tls.ca_file),
+                ("tls.cert_file", &tls.cert_file),
+                ("tls.key_file", &tls.key_file),
+            ]
+            .map(|(name, path)| (format!("{key}.{name}"), path))
+        });
+        let spool = std::iter::once(("spool.path".to_owned(), &self.spool.path));
+        for (key, _) in spool.chain(files).filter(|(_, path)| is_empty(path.as_ref())) {
+            wrong(&key, "is empty: write a path, or leave the key out to do without".into());
         }
     }
 
@@ -212,6 +241,10 @@ const CLIENT_ID_BYTES_MAX: usize = 256;
 fn is_client_id(id: &str) -> bool {
     let printable = |c: char| !c.is_control() && !c.is_whitespace();
     (1..=CLIENT_ID_BYTES_MAX).contains(&id.len()) && id.chars().all(printable)
+}
+
+fn is_empty(path: Option<&PathBuf>) -> bool {
+    path.is_some_and(|it| it.as_os_str().is_empty())
 }
 
 /// Whether two addresses are of one broker, as far as their text tells: host names in any case, the

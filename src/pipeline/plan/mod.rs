@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
+    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX,
+    HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX,
+    WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
@@ -75,6 +76,9 @@ pub struct Broker {
     /// Begins the client ids there, instead of `gateway.id`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
+    /// File that holds `client_id`: where it is a secret. Read at start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id_file: Option<PathBuf>,
     /// User name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -101,6 +105,7 @@ impl Default for Broker {
             version: Version::V5,
             window_messages: None,
             client_id: None,
+            client_id_file: None,
             username: None,
             password_file: None,
             keep_alive: Span::millis(30_000),
@@ -335,9 +340,11 @@ impl Plan {
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
         if self.http.listen.0.is_some() {
             let answer = HTTP_ANSWER_BYTES + self.sensors.len() as u64 * HTTP_ENTRY_BYTES;
-            // Each whole as it is made and as it is sent.
-            let each = HTTP_HEAD_BYTES_MAX as u64 + 2 * answer;
-            budget.add("http connections", HTTP_CONNECTIONS_MAX as u64 * each);
+            let connection = (HTTP_HEAD_BYTES_MAX + HTTP_WRITE_BYTES_MAX) as u64;
+            // Each answer whole as it is made and as it is sent.
+            let answers = HTTP_ANSWERS_MAX as u64 * 2 * answer;
+            let connections = HTTP_CONNECTIONS_MAX as u64 * connection;
+            budget.add("http connections and answers", connections + answers);
         }
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
         budget.add("the program itself", PROGRAM_BYTES);

@@ -1,14 +1,18 @@
 //! What works and will surprise: settings that cannot do what they are there for.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use super::Plan;
 use crate::queue::OnFull;
 
 impl Plan {
     /// What `check` and a start warn of: key and remedy.
-    pub fn warnings(&self) -> Vec<(&'static str, String)> {
-        let shedding = self.shedding_without_choice().map(|text| ("queue.on_full", text));
-        let window = self.window_beyond_memory().map(|text| ("broker.window_messages", text));
-        shedding.into_iter().chain(window).collect()
+    pub fn warnings(&self) -> Vec<(String, String)> {
+        let shedding = self.shedding_without_choice().map(|it| ("queue.on_full".to_owned(), it));
+        let window =
+            self.window_beyond_memory().map(|it| ("broker.window_messages".to_owned(), it));
+        shedding.into_iter().chain(window).chain(self.open_secrets()).collect()
     }
 
     /// A window that takes up so many packet ids that a repeat cannot be told from a new message.
@@ -23,6 +27,27 @@ impl Plan {
              connection are not recognised: they are delivered twice after a cut; write 16384 or less, \
              unless a burst at a broker with short queues is the greater danger"
         ))
+    }
+
+    /// Files with secrets that every user of this machine can read.
+    fn open_secrets(&self) -> impl Iterator<Item = (String, String)> {
+        let files = self.brokers().flat_map(|(key, broker)| {
+            [
+                ("client_id_file", &broker.client_id_file),
+                ("password_file", &broker.password_file),
+                ("tls.key_file", &broker.tls.key_file),
+            ]
+            .map(|(name, path)| (format!("{key}.{name}"), path.as_deref()))
+        });
+        files.filter_map(|(key, path)| {
+            let path = path.filter(|path| is_open(path))?;
+            let text = format!(
+                "{} can be read by every user of this machine: chmod o-r it, and give it to the user or \
+                 group that the gateway runs as",
+                path.display()
+            );
+            Some((key, text))
+        })
     }
 
     /// A policy that chooses what to lose does so among the records that wait. Those that the
@@ -51,6 +76,11 @@ impl Plan {
     }
 }
 
+/// Whether others than its owner and group may read a file.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o004 != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +98,21 @@ mod tests {
         assert!(!warned(16_384, 1), "the default");
         assert!(warned(65_535, 1));
         assert!(!warned(65_535, 0), "nothing is acknowledged");
+    }
+
+    #[test]
+    fn a_secret_that_everyone_can_read_is_warned_of() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut plan = Plan::default();
+        plan.broker.tls.key_file = Some(file.path().to_owned());
+        let warned = |plan: &Plan, mode| {
+            file.as_file().set_permissions(PermissionsExt::from_mode(mode)).unwrap();
+            plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(warned(&plan, 0o640), [""; 0]);
+        assert_eq!(warned(&plan, 0o644), ["broker.tls.key_file"]);
+        plan.broker.password_file = Some(file.path().to_owned());
+        assert_eq!(warned(&plan, 0o604), ["broker.password_file", "broker.tls.key_file"]);
     }
 
     #[test]

@@ -1,0 +1,180 @@
+//! How many may ask over HTTP at a time.
+//!
+//! Two bounds. A *connection* is always taken: where there are [`HTTP_CONNECTIONS_MAX`], the one whose
+//! last request is the longest ago is closed for it. So neither clients that keep their connections open
+//! nor those that never finish a request keep a health check out. An *answer* with metrics or status, which
+//! can be large, has one of [`HTTP_ANSWERS_MAX`] seats until it is written; health needs none.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_WRITE_BYTES_MAX};
+
+/// All that are taken.
+#[derive(Debug)]
+pub(super) struct Seats {
+    connections: Mutex<Connections>,
+    answers: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    open: Vec<Open>,
+    /// Grows with each connection and each request.
+    moment: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    /// Of its last request; of its beginning before the first.
+    last: u64,
+    /// Dropped, it closes the connection.
+    _end: oneshot::Sender<()>,
+}
+
+impl Default for Seats {
+    fn default() -> Self {
+        let answers = Arc::new(Semaphore::new(HTTP_ANSWERS_MAX));
+        Self { connections: Mutex::default(), answers }
+    }
+}
+
+impl Seats {
+    /// Takes a place for a new connection, where there is none from another.
+    pub(super) fn enter(self: &Arc<Self>) -> (Place, oneshot::Receiver<()>) {
+        let (end, closed) = oneshot::channel();
+        let mut all = self.lock();
+        if all.open.len() >= HTTP_CONNECTIONS_MAX {
+            let oldest = all.open.iter().enumerate().min_by_key(|(_, it)| it.last);
+            let oldest = oldest.map(|(at, _)| at).expect("the limit is not 0");
+            all.open.swap_remove(oldest);
+        }
+        all.moment += 1;
+        let id = all.moment;
+        all.open.push(Open { id, last: id, _end: end });
+        (Place { seats: Arc::clone(self), id }, closed)
+    }
+
+    /// Takes a seat for an answer.
+    pub(super) fn answer(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.answers).try_acquire_owned().ok()
+    }
+
+    /// Connections that are open.
+    pub(super) fn connections(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// Answers that are being written.
+    pub(super) fn answers(&self) -> usize {
+        HTTP_ANSWERS_MAX - self.answers.available_permits()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    seats: Arc<Seats>,
+    id: u64,
+}
+
+impl Place {
+    /// It has sent a request.
+    pub(super) fn asks(&self) {
+        let mut all = self.seats.lock();
+        all.moment += 1;
+        let now = all.moment;
+        if let Some(own) = all.open.iter_mut().find(|it| it.id == self.id) {
+            own.last = now;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.seats.lock().open.retain(|it| it.id != self.id);
+    }
+}
+
+/// An answer that has its seat until no more than [`HTTP_WRITE_BYTES_MAX`] of it wait to be written.
+#[derive(Debug)]
+pub(super) struct Seated {
+    left: Bytes,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Seated {
+    /// Of this text.
+    pub(super) fn new(text: String, seat: OwnedSemaphorePermit) -> Self {
+        Self { left: text.into(), _seat: seat }
+    }
+}
+
+impl Body for Seated {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    /// A copy of the next part, which does not hold the whole.
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let count = self.left.len().min(HTTP_WRITE_BYTES_MAX / 2);
+        let part = self.left.split_to(count);
+        Poll::Ready((count > 0).then(|| Ok(Frame::data(Bytes::copy_from_slice(&part)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_that_has_asked_longest_ago_gives_way() {
+        let seats = Arc::new(Seats::default());
+        let mut all: Vec<_> = (0..HTTP_CONNECTIONS_MAX).map(|_| seats.enter()).collect();
+        all[0].0.asks();
+        let newest = seats.enter();
+        assert_eq!(seats.connections(), HTTP_CONNECTIONS_MAX);
+        let mut is_closed =
+            |at: usize| all[at].1.try_recv() == Err(oneshot::error::TryRecvError::Closed);
+        assert_eq!((is_closed(0), is_closed(1), is_closed(2)), (false, true, false));
+        drop((all, newest));
+        assert_eq!(seats.connections(), 0);
+    }
+
+    #[test]
+    fn an_answer_gives_its_seat_back_with_its_last_part() {
+        let seats = Seats::default();
+        let text = "x".repeat(HTTP_WRITE_BYTES_MAX);
+        let mut answer = Box::pin(Seated::new(text, seats.answer().unwrap()));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut parts = 0;
+        while let Poll::Ready(Some(part)) = answer.as_mut().poll_frame(&mut context) {
+            assert!(part.unwrap().into_data().unwrap().len() <= HTTP_WRITE_BYTES_MAX / 2);
+            parts += 1;
+        }
+        assert!(parts == 2 && answer.is_end_stream());
+        assert_eq!(seats.answers(), 1);
+        drop(answer);
+        assert_eq!(seats.answers(), 0);
+    }
+}

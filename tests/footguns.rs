@@ -1,0 +1,108 @@
+//! What is easily got wrong, and what is then said.
+
+use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::scene::{drained, fleet};
+use crate::support::gateway::{Gateway, Launch};
+use crate::support::mosquitto::{Mosquitto, STOCK};
+use crate::support::{SOON, thread};
+
+fn check(more: &[&str]) -> Launch {
+    Gateway::command("check", &fleet("mqtt://127.0.0.1:1", more))
+}
+
+/// Ends within time, with this code; all that it said.
+#[track_caller]
+fn said(launch: Launch, code: i32) -> String {
+    let mut gateway = launch.start();
+    let ended = gateway.wait_exit(SOON);
+    assert_eq!(ended, code, "{}", gateway.text());
+    gateway.text()
+}
+
+#[test]
+fn a_setting_that_cannot_be_meant_is_told_with_what_is_to_be_written() {
+    for (line, words) in [
+        ("output.topic = \"out/{sensor}\"", "output.topic: has braces in the level \"{sensor}\""),
+        ("output.dead_letter_topic = \"x/{id}\"", "output.dead_letter_topic: has braces"),
+        ("output.topic = \"out \"", "output.topic: begins or ends with a blank"),
+        ("sensors.b.mqtt.topic = \" a\"", "sensors.b.mqtt.topic: begins or ends with a blank"),
+        ("sensors.b.mqtt.topic = \"$queue/a\"", "begins with \"$queue/\""),
+        ("output.broker.url = \"mqtt://a:1,mqtt://b:1\"", "output.broker.url: names several"),
+        ("output.broker.url = \"mqtt://::1:1883\"", "write an IPv6 address in brackets"),
+        ("spool.path = \"\"", "spool.path: is empty: write a path, or leave the key out"),
+        ("broker.client_id_file = \"nowhere\"", "broker.client_id_file: nowhere: does not exist"),
+    ] {
+        let text = said(check(&[line]), 64);
+        assert!(text.contains(words) && text.contains("1 mistake"), "{line}: {text}");
+    }
+    let text = said(check(&[]).env("SLUICEGATE__SPOOL__PATH", ""), 64);
+    assert!(text.contains("SLUICEGATE__SPOOL__PATH (spool.path): is empty"), "{text}");
+}
+
+#[test]
+fn a_variable_with_one_underscore_too_few_is_warned_of() {
+    let text = said(check(&[]).env("SLUICEGATE_BROKER__URL", "mqtt://other"), 0);
+    let words = "SLUICEGATE_BROKER__URL: sets nothing: write SLUICEGATE__BROKER__URL";
+    assert!(text.contains("# Warnings") && text.contains(words), "{text}");
+    let kubernetes = check(&[]).env("SLUICEGATE_PORT", "tcp://10.0.0.1:8080");
+    let text = said(kubernetes.env("SLUICEGATE_SERVICE_HOST", "10.0.0.1"), 0);
+    assert!(!text.contains("Warnings"), "{text}");
+}
+
+#[test]
+fn a_pipe_is_no_file_and_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe.toml");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = pipe.display();
+    let tls = |key: &str| format!("broker.tls.{key} = \"{path}\"");
+    let more = [
+        "broker.username = \"u\"".to_owned(),
+        format!("broker.password_file = \"{path}\""),
+        format!("broker.client_id_file = \"{path}\""),
+        tls("ca_file"),
+    ];
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
+    let text = said(Gateway::command("check", &fleet("mqtts://127.0.0.1:1", &more)), 64);
+    for key in ["password_file", "client_id_file", "tls.ca_file"] {
+        assert!(text.contains(&format!("broker.{key}: {path}: is a pipe")), "{text}");
+    }
+    let text = said(Gateway::bare().arg("check").arg("--config").arg(&pipe), 64);
+    assert!(text.contains("a pipe, a socket or a device"), "{text}");
+}
+
+#[test]
+fn a_password_that_everyone_can_read_is_warned_of_and_used() {
+    let mosquitto = Mosquitto::with(STOCK).user("gateway", "right").start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("password");
+    fs::write(&path, "\u{feff}right\r\n").unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    let file = format!("broker.password_file = \"{}\"", path.display());
+    let config = fleet(&mosquitto.url(), &["broker.username = \"gateway\"", &file]);
+    let mut gateway = Gateway::start(&config);
+    gateway.wait_for_line("subscribed", SOON);
+    gateway.wait_for_line("broker.password_file: ", SOON);
+    assert!(gateway.text().contains("can be read by every user"), "{}", gateway.text());
+    drained(&mut gateway);
+}
+
+#[test]
+fn a_broker_that_hangs_up_at_connect_is_asked_with_another_version() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Ends with the test's process.
+    drop(thread("old broker", move || {
+        for stream in listener.incoming() {
+            let read = stream.unwrap().read(&mut [0; 1024]);
+            assert!(read.is_ok_and(|count| count > 0), "a CONNECT");
+        }
+    }));
+    let gateway = Gateway::start(&fleet(&format!("mqtt://127.0.0.1:{port}"), &[]));
+    gateway.wait_for_line("set version = 3", SOON);
+}
