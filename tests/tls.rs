@@ -101,6 +101,7 @@ fn a_broker_whose_certificate_is_not_trusted_is_refused_in_words() {
     let gateway = Gateway::start(&config);
     let line = gateway.wait_for_line("cannot connect", SOON);
     assert!(line.contains("is signed by none that is in tls.ca_file"), "{line}");
+    assert!(line.contains("a CA of that name is there, with another key"), "{line}");
 }
 
 #[test]
@@ -179,6 +180,10 @@ fn a_brokers_certificate_that_is_not_accepted_is_said_in_words_with_the_remedy()
     let broker = Mosquitto::start(&fine);
     let name = ["is for localhost and not for 127.0.0.1", "subjectAltName=IP:127.0.0.1"];
     said_of(&format!("mqtts://127.0.0.1:{}", broker.port()), &ca, &name);
+    let trusted = format!("broker.tls.ca_file = \"{at}/past.pem\"");
+    let unknown =
+        ["is signed by none that is in tls.ca_file", "certificate of the CA that signed it"];
+    said_of(&format!("mqtts://localhost:{}", broker.port()), &trusted, &unknown);
     let wanted = Mosquitto::start(&format!("{fine}cafile {at}/ca.pem\nrequire_certificate true\n"));
     let words = ["set tls.cert_file and tls.key_file"];
     said_of(&format!("mqtts://localhost:{}", wanted.port()), &ca, &words);

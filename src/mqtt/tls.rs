@@ -113,15 +113,13 @@ fn words(options: &Options, error: &rustls::Error) -> (String, String) {
 /// The broker's certificate is not accepted.
 fn certificate(options: &Options, problem: &CertificateError) -> (String, String) {
     let of = format!("the certificate of {}", options.url);
+    let trust = "name in tls.ca_file the certificate of the CA that signed it";
     let clock = "renew it at the broker, or set the clock of this machine";
     match problem {
-        CertificateError::UnknownIssuer => {
-            let trusted = match &options.tls.ca_file {
-                Some(path) => format!("tls.ca_file {}", path.display()),
-                None => "the system's list of certificates (tls.ca_file is not set)".into(),
-            };
-            let remedy = "name in tls.ca_file the certificate of the CA that signed it";
-            (format!("{of} is signed by none that is in {trusted}"), remedy.into())
+        CertificateError::UnknownIssuer => (unknown(options, &of, ""), trust.into()),
+        CertificateError::BadSignature => {
+            let same = ": a CA of that name is there, with another key: one of them was made anew";
+            (unknown(options, &of, same), trust.into())
         }
         CertificateError::Expired => (format!("{of} has expired"), clock.into()),
         CertificateError::ExpiredContext { not_after, .. } => {
@@ -156,6 +154,15 @@ fn certificate(options: &Options, problem: &CertificateError) -> (String, String
         }
         other => (format!("{of} is not accepted: {other}"), made(options)),
     }
+}
+
+/// Nobody whom we trust has signed it.
+fn unknown(options: &Options, of: &str, more: &str) -> String {
+    let trusted = match &options.tls.ca_file {
+        Some(path) => format!("tls.ca_file {}", path.display()),
+        None => "the system's list of certificates (tls.ca_file is not set)".into(),
+    };
+    format!("{of} is signed by none that is in {trusted}{more}")
 }
 
 fn is_version_1(problem: &str) -> bool {
