@@ -71,7 +71,7 @@ fn relations_between_sections_are_checked() {
         memory_max = "1MiB"
         id = "a b"
         [batch]
-        records_max = 9000
+        records_max = 20000
         [sensors.all.mqtt]
         topic = "gateway/+"
         "#,
@@ -114,10 +114,10 @@ proptest::proptest! {
     ) {
         let tree = serde_json::json!({
             "broker": {
-                "username": texts[0], "password_file": texts[1], "client_id": texts[2],
+                "username": texts[0], "password_file": texts[1], "client_id": host,
                 "url": "mqtts://h", "tls": {"ca_file": texts[3]},
             },
-            "output": {"broker": {"url": "ws://h/mqtt?x=y", "username": texts[3]}},
+            "output": {"broker": {"url": "ws://h/mqtt/x", "username": texts[3]}},
             "sensors": {
                 "T-1": {"simulated": {
                     "seed": seed, "model": {"gaussian": {"mean": mean, "std_dev": spread}}

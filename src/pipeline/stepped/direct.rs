@@ -253,14 +253,21 @@ fn what_was_tried_again_waits_for_its_answer_while_another_is_refused() {
 }
 
 #[test]
-fn a_refusal_of_the_very_first_publication_is_a_failure() {
+fn a_refusal_of_the_very_first_publication_is_a_failure_once_the_grace_is_over() {
     let mut bench = Bench::connected(|_| {});
     bench.offer(&some(0..3));
     bench.take();
     let number = bench.came[0].number;
-    let answer = Answer::Refused(NotTaken::new(0x87, &[]));
-    let event = Event::Mail(sink::Event::Answered { number, answer });
-    let failure = bench.worker.apply_all(bench.now, std::iter::once(event)).unwrap_err();
+    let refuse = |bench: &mut Bench| {
+        let answer = Answer::Refused(NotTaken::new(0x87, &[]));
+        let event = Event::Mail(sink::Event::Answered { number, answer });
+        bench.worker.apply_all(bench.now, std::iter::once(event))
+    };
+    assert!(refuse(&mut bench).is_ok(), "an ACL may be loaded later than the broker");
+    bench.later(Duration::from_mins(4));
+    assert!(refuse(&mut bench).is_ok());
+    bench.later(Duration::from_mins(2));
+    let failure = refuse(&mut bench).unwrap_err();
     assert!(failure.to_string().contains("gateway/batches: not authorized"), "{failure}");
 }
 
