@@ -80,5 +80,5 @@ fn a_client_id_that_is_known_is_a_session_that_is_taken() {
     gateway.wait_for_line("subscribed", SOON);
     let options = Options::new(mosquitto.port(), "gw-in-fleet").login("sensors", DEVICE);
     drop(Session::open(&options).unwrap());
-    gateway.wait_for_line("another client", SOON);
+    gateway.wait_for_line("the broker has lost our session", SOON);
 }

@@ -34,7 +34,7 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("tracing_subscriber", &["telemetry.rs"]),
 ];
 
-/// Lines of code of a file: without comments, blank lines and unit tests at its end.
+/// Lines of code of a file: without comments, blank lines and unit tests.
 const FILE_CODE_LINES_MAX: usize = 400;
 
 fn sources() -> Vec<(String, String)> {
@@ -143,7 +143,9 @@ fn every_foreign_thing_has_one_door() {
 #[test]
 fn files_are_short_and_say_what_they_are() {
     for (file, text) in sources() {
-        let lines = code(&text).filter(|line| !line.trim().is_empty()).count();
+        let is_tests = file.ends_with("/tests.rs");
+        let lines =
+            code(if is_tests { "" } else { &text }).filter(|line| !line.trim().is_empty()).count();
         assert!(lines <= FILE_CODE_LINES_MAX, "{file} has {lines} lines of code: two jobs?");
         assert!(text.starts_with("//!"), "{file} does not say what it is");
     }

@@ -232,7 +232,8 @@ impl Ledger {
         if dup {
             return self.was_unheard(packet_id, digest);
         }
-        if self.between > 0 && !self.unbound.is_empty() {
+        let repeated = self.between > 0 && self.unheard.may_have(packet_id, digest);
+        if repeated && !self.unbound.is_empty() {
             self.between -= 1;
         } else {
             self.end_of_repeats();

@@ -7,7 +7,6 @@
 //! The files are read at each attempt, so that they can be renewed while the gateway runs; of each no more
 //! than [`FILE_BYTES_MAX`].
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::Error;
-use super::options::{BrokerUrl, Options, Tls};
+use super::options::{BrokerUrl, Options, Tls, open_file};
 
 /// Bytes of a file with certificates or a key. All the system's certificates together take a quarter.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -358,32 +357,29 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     let bad = |text: &str| Err(bad(what, path, text.into()));
     let mut bytes = Vec::new();
-    let done = fs::metadata(path).and_then(|it| {
-        if !it.is_file() {
-            return Ok(it.is_dir());
-        }
-        File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map(|_| false)
-    });
+    let done = open_file(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
     match done {
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound => bad("does not exist: create it, or correct the path"),
             io::ErrorKind::PermissionDenied => {
                 bad("cannot be read: permit it to the user that the gateway runs as")
             }
+            io::ErrorKind::IsADirectory => bad("is a folder: name the file in it"),
+            io::ErrorKind::InvalidInput => bad("is a pipe, a socket or a device: name a file"),
             _ => bad(&format!("cannot be read ({error}): name a file that can")),
         },
-        Ok(true) => bad("is a folder: name the file in it"),
-        Ok(false) if bytes.is_empty() => bad("is empty: it must hold PEM"),
-        Ok(false) if bytes.len() > FILE_BYTES_MAX => bad("has more than 1 MiB: it is no such file"),
+        Ok(_) if bytes.is_empty() => bad("is empty: it must hold PEM"),
+        Ok(_) if bytes.len() > FILE_BYTES_MAX => bad("has more than 1 MiB: it is no such file"),
         // An ASN.1 SEQUENCE: the same in its binary form.
-        Ok(false) if bytes.first() == Some(&0x30) => {
+        Ok(_) if bytes.first() == Some(&0x30) => {
             let kind = if what == "key_file" { "pkey" } else { "x509" };
             let path = path.display();
             bad(&format!(
                 "is DER and not PEM: openssl {kind} -inform der -in {path} -out {path}.pem makes it so"
             ))
         }
-        Ok(false) => Ok(bytes),
+        Ok(_) => Ok(bytes),
     }
 }
 

@@ -21,8 +21,9 @@ pub(super) struct Unheard {
     /// The last acknowledgements written in this session, by packet id and digest, oldest first.
     written: VecDeque<(u16, u64)>,
     written_max: usize,
-    /// Those of earlier connections that may come again on this one, by packet id.
-    lost: HashMap<u16, u64>,
+    /// Those of earlier connections that may come again on this one, by packet id: the digest, and whether
+    /// the broker cannot have given the id away since.
+    lost: HashMap<u16, (u64, bool)>,
     /// The most messages that were unacknowledged at once.
     open_max: usize,
     ids: Ids,
@@ -52,7 +53,9 @@ impl Unheard {
     pub(super) fn resume(&mut self) {
         self.lost.clear();
         let trusted = self.ids.trusted(self.open_max);
-        self.lost.extend(self.written.iter().rev().take(trusted).rev().copied());
+        let doubtful = self.written.len().saturating_sub(trusted);
+        let written = self.written.iter().enumerate();
+        self.lost.extend(written.map(|(at, (id, digest))| (*id, (*digest, at >= doubtful))));
     }
 
     /// Whether the broker gives no id away that is remembered here.
@@ -97,8 +100,14 @@ impl Unheard {
 
     /// Whether a message that was sent again has been acknowledged before; once.
     pub(super) fn take(&mut self, packet_id: u16, digest: u64) -> bool {
-        let known = self.lost.get(&packet_id) == Some(&digest);
+        let known = self.lost.get(&packet_id) == Some(&(digest, true));
         known && self.lost.remove(&packet_id).is_some()
+    }
+
+    /// Whether a message may have been acknowledged before, as far as it looks: or it is a new one that
+    /// says the same under an id that is used again.
+    pub(super) fn may_have(&self, packet_id: u16, digest: u64) -> bool {
+        self.lost.get(&packet_id).is_some_and(|(lost, _)| *lost == digest)
     }
 
     /// Nothing more comes again on this connection.

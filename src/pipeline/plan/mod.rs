@@ -362,7 +362,7 @@ const LEDGER_ENTRY_BYTES: u64 = 72;
 const OPEN_IDS_BYTES: u64 = 256 * 1024;
 
 /// An acknowledgement that is remembered, in a buffer that grows and in the map of a resumed session.
-const ACKNOWLEDGEMENT_BYTES: u64 = 64;
+const ACKNOWLEDGEMENT_BYTES: u64 = 96;
 
 /// A dead letter in flight, at worst all escapes.
 const DEAD_LETTER_BYTES: u64 = 32 * 1024;
