@@ -5,7 +5,7 @@
 //! certificate expired): equal causes must have equal texts, or the log repeats itself.
 //!
 //! The files are read at each attempt, so that they can be renewed while the gateway runs; of each no more
-//! than [`FILE_BYTES_MAX`].
+//! than 1 MiB.
 
 use std::io::{self, Read};
 use std::path::Path;
