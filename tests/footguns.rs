@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::scene::{drained, fleet};
 use crate::support::gateway::{Gateway, Launch};
 use crate::support::mosquitto::{Mosquitto, STOCK};
+use crate::support::proxy::{Cut, Proxy};
 use crate::support::{SOON, thread};
 
 fn check(more: &[&str]) -> Launch {
@@ -105,4 +106,18 @@ fn a_broker_that_hangs_up_at_connect_is_asked_with_another_version() {
     }));
     let gateway = Gateway::start(&fleet(&format!("mqtt://127.0.0.1:{port}"), &[]));
     gateway.wait_for_line("set version = 3", SOON);
+}
+
+/// A broker that has taken MQTT 5 and hangs up at CONNECT now is restarting, or what lies before it is.
+#[test]
+fn a_broker_that_was_there_is_not_suspected_of_its_version() {
+    let mosquitto = Mosquitto::with(STOCK).start();
+    let proxy = Proxy::to(mosquitto.port());
+    let gateway = Gateway::start(&fleet(&proxy.url(), &[]));
+    gateway.wait_for_line("ready", SOON);
+    proxy.refuse();
+    proxy.cut(Cut::Reset);
+    gateway.wait_for_line("cannot connect", SOON);
+    gateway.wait_for_line("degraded: the output has had no broker", SOON);
+    assert_eq!(gateway.count("version = 3"), 0, "{}", gateway.text());
 }

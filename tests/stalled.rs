@@ -1,4 +1,9 @@
-//! A reader that reads nothing stops nothing: a pager that waits, a full pipe to a log collector.
+//! A reader that reads nothing stops nothing: a pager that waits, a full pipe to a log collector, a broker
+//! that asks and takes no answer.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
 
 use crate::scene::{drained, fleet, output, readings, wait_readings};
 use crate::support::SOON;
@@ -79,4 +84,39 @@ fn who_reads_gets_every_line_to_the_last() {
     assert_eq!(drained(&mut gateway).delivered, 500);
     assert_eq!(gateway.count("sealed"), 500);
     assert!(!gateway.said("dropped"), "{}", gateway.stderr());
+}
+
+/// Bytes of PUBRELs that a broken broker sends; each is answered with as many.
+const ASKED_BYTES: usize = 128 << 20;
+
+/// More than the sockets between the two hold, and far less than all of it.
+const TAKEN_BYTES_MAX: usize = ASKED_BYTES / 2;
+
+/// It sends PUBREL after PUBREL, and reads none of the answers.
+#[test]
+fn a_broker_that_takes_no_answers_is_not_read_from_and_takes_no_memory() {
+    let (listener, sink) = (TcpListener::bind(("127.0.0.1", 0)).unwrap(), Broker::start());
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let more = [&output(&sink.url()), "broker.watch = false", "broker.keep_alive = \"60s\""];
+    let gateway = Gateway::start(&fleet(&url, &more));
+    let (mut broker, _) = listener.accept().unwrap();
+    broker.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
+    let mut heard = [0; 4096];
+    assert!(broker.read(&mut heard).unwrap() > 0, "CONNECT");
+    broker.write_all(&[0x20, 3, 0, 0, 0]).unwrap();
+    assert!(broker.read(&mut heard).unwrap() > 0, "SUBSCRIBE");
+    broker.write_all(&[0x90, 4, 0, 1, 0, 1]).unwrap();
+    gateway.wait_for_line("subscribed", SOON);
+    let asked = [0x62, 2, 0, 7].repeat(16 * 1024);
+    let mut taken = 0;
+    while taken < ASKED_BYTES {
+        if let Err(error) = broker.write_all(&asked) {
+            assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+            break;
+        }
+        taken += asked.len();
+    }
+    assert!(taken < TAKEN_BYTES_MAX, "{taken} bytes were taken");
+    let peak = gateway.memory_peak();
+    assert!(peak < 64 << 20, "{peak} bytes");
 }

@@ -140,9 +140,10 @@ impl Connection {
             let reason = format!("{reason} ({}){remedy}", options.who_and_where());
             return Err(Error::Refused { reason, permanent });
         }
-        let Packet::ConnAck(greeting) = packet::read(bytes, version)? else {
+        let Packet::ConnAck(mut greeting) = packet::read(bytes, version)? else {
             return Err(Error::Protocol("the first answer is no CONNACK".into()));
         };
+        greeting.renames = version == Version::V5 && packet::renames(bytes, &options.client_id)?;
         if let Some(seconds) = greeting.keep_alive {
             // 0: the broker does not care. We do, or a dead link would never be noticed.
             let wanted = Some(Duration::from_secs(u64::from(seconds)));

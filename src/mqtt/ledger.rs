@@ -16,10 +16,13 @@
 //!
 //! Some brokers leave out DUP (Aedes, `FlashMQ`). So a held message is known without it, too, as long as
 //! this broker has never been seen to set DUP, and before anything new has come. Between them may come
-//! as many others as acknowledgements can have been lost, and those are taken again. What remains: a broker that sets DUP, of which no repeat has been seen in this run, and that
-//! was set back in time without saying so. If it gives the id of a held message to a new one that says
-//! the same on the same topic, the new one is taken for the held one. A held id with another digest is
-//! a new message; the held one is given up and counted ([`Ledger::replaced`]).
+//! messages whose acknowledgement was lost (id and digest are remembered): those are taken again, and no
+//! more of them than acknowledgements can have been lost. Any other message is new and ends the repeats.
+//!
+//! What remains: a broker that sets DUP, of which no repeat has been seen in this run, and that was set
+//! back in time without saying so. If it gives the id of a held message to a new one that says the same on
+//! the same topic, the new one is taken for the held one. A held id with another digest is a new message;
+//! the held one is given up and counted ([`Ledger::replaced`]).
 //!
 //! What is held and does not come again was acknowledged by another client in our session, has expired, or
 //! is lost with what the broker forgot: [`Ledger::missing`]. Of a group, another member may have it.
@@ -91,7 +94,8 @@ pub struct Ledger {
     blocked_max: usize,
     /// The broker has been seen to set DUP.
     sets_dup: bool,
-    /// Messages without DUP that are not known, and may still come before something that is held.
+    /// Messages without DUP whose acknowledgement may have been lost: so many may still come before something
+    /// that is held.
     between: usize,
     /// Repeats of what is open that this connection may still bring.
     again_left: usize,

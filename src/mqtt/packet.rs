@@ -33,7 +33,7 @@ pub struct Greeting {
     pub session_expiry: Option<u32>,
     /// What it can do.
     pub features: Features,
-    /// It gave us another client id than ours.
+    /// It gave us another client id than the one that we asked for ([`renames`]).
     pub renames: bool,
 }
 
@@ -198,6 +198,19 @@ pub fn is_takeover(bytes: &[u8]) -> bool {
     matches!(whole(bytes), Ok((0xe0, Wire([0x8e, ..]))))
 }
 
+/// Whether a CONNACK of MQTT 5 assigns another client id than the one that was asked for. Some brokers
+/// repeat that one.
+pub fn renames(bytes: &[u8], client_id: &str) -> Result<bool, Error> {
+    let (_, mut body) = whole(bytes)?;
+    body.two()?;
+    let mut renamed = false;
+    Properties::of(body.counted()?).each(OF_CONNACK, |id, value| {
+        renamed |= id == ASSIGNED_CLIENT_ID && value != Value::Data(client_id.as_bytes());
+        Ok(())
+    })?;
+    Ok(renamed)
+}
+
 /// What a CONNACK refuses for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -280,10 +293,7 @@ fn connack(mut body: Wire<'_>, version: Version) -> Result<(u8, Greeting, Said<'
 impl Greeting {
     /// Keeps a property that matters here.
     fn note(&mut self, id: u8, value: Value<'_>) -> Result<(), Error> {
-        let Value::Number(number) = value else {
-            self.renames |= id == ASSIGNED_CLIENT_ID;
-            return Ok(());
-        };
+        let Value::Number(number) = value else { return Ok(()) };
         let two = u16::try_from(number).unwrap_or(u16::MAX);
         match id {
             RECEIVE_MAX | PACKET_BYTES_MAX if number == 0 => {
@@ -319,6 +329,14 @@ mod tests {
         assert_eq!(greeting.session_expiry, Some(9));
         let Features { retained, shared } = greeting.features;
         assert!(!retained && !shared && !greeting.renames);
+    }
+
+    #[test]
+    fn a_client_id_that_is_repeated_is_none_that_was_assigned() {
+        let said = [0x20, 8, 0, 0, 5, ASSIGNED_CLIENT_ID, 0, 2, b'g', b'w'];
+        assert!(!renames(&said, "gw").unwrap());
+        assert!(renames(&said, "gw-1").unwrap());
+        assert!(!renames(&[0x20, 3, 0, 0, 0], "gw").unwrap());
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::limits::{CLOSE_MAX, ROLL_CALL_EXPIRY_SECONDS};
 /// Bytes of a read buffer. A larger message is read past.
 const BUFFER_BYTES: usize = 8 * 1024;
 
+/// Bytes that the two clients hold, at most, beside what lies beneath MQTT.
+pub const BYTES: u64 = 2 * 4 * BUFFER_BYTES as u64;
+
 /// A first client that was hung up on without a word, while the second lives, so often in a row, was not
 /// cut off by chance.
 const HUNG_UP_MAX: u32 = 2;

@@ -180,6 +180,8 @@ impl Session {
                 let (broker, client) = (options.url.to_string(), options.client_id.clone());
                 Err(Error::Renamed { broker, client })
             }
+            // It has greeted this version before: it, or what lies before it, is on its way down or up.
+            Err(Error::NotGreeted) if self.connected > 0 => Err(Error::Closed),
             opened => opened,
         }
     }
@@ -191,6 +193,8 @@ impl Session {
             return true;
         }
         if self.worked || !error.is_permanent() {
+            // It is away, or busy: that is no refusal that lasts.
+            self.refused = None;
             return false;
         }
         let now = clock::now().instant;

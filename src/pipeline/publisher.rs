@@ -75,10 +75,11 @@ pub struct Publisher {
     batch_bytes_max: usize,
     known: bool,
     proved: bool,
-    /// Since when publications are refused; of interest until one is proved.
+    /// Since when publications are refused for good; of interest until one is taken.
     refused_since: Option<Instant>,
     repeated: Repeated,
     nobody: Repeated,
+    split: Repeated,
 }
 
 impl Publisher {
@@ -102,6 +103,7 @@ impl Publisher {
             refused_since: None,
             repeated: Repeated::default(),
             nobody: Repeated::default(),
+            split: Repeated::default(),
         }
     }
 
@@ -163,7 +165,7 @@ impl Publisher {
                 self.known = true;
                 self.outbox.connected(lane, in_flight_max);
                 self.away = None;
-                self.fit();
+                self.fit(now.instant);
                 self.publish_again();
             }
             sink::Event::Disconnected => {
@@ -284,14 +286,17 @@ impl Publisher {
     }
 
     /// Parts the batches in the window that this connection's broker would not take whole.
-    fn fit(&mut self) {
+    fn fit(&mut self, now: Instant) {
         let fit = bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max);
         let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
-        if parted > 0 {
+        if parted > 0
+            && let Some(left_out) = self.split.due(now)
+        {
             let bytes_max = self.packet_bytes_max;
             tracing::warn!(
                 batches = parted,
                 bytes_max,
+                left_out,
                 "split: the broker takes smaller packets now"
             );
         }
@@ -311,14 +316,15 @@ impl Publisher {
                 self.nobody_listens(now, number);
                 self.settle(now.instant, number);
             }
-            Answer::Refused(refusal) if refusal.is_too_large() && self.halve(number) => {}
+            Answer::Refused(refusal)
+                if refusal.is_too_large() && self.halve(now.instant, number) => {}
             Answer::Refused(refusal) => return self.refused(now, number, &refusal),
         }
         Ok(())
     }
 
     /// Replaces what was too large by its halves. False if it cannot be made smaller.
-    fn halve(&mut self, number: Number) -> bool {
+    fn halve(&mut self, now: Instant, number: Number) -> bool {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
         let Some(message) = flight.parts().get(number.part) else { return true };
         let half = (message.payload.len() / 2).saturating_sub(self.plan.batch_overhead_bytes());
@@ -327,7 +333,13 @@ impl Publisher {
         if places.len() > 1 {
             self.batch_bytes_max = self.batch_bytes_max.min(half);
             let bytes_max = self.batch_bytes_max;
-            tracing::warn!(bytes_max, "split: the broker refused a batch as too large");
+            if let Some(left_out) = self.split.due(now) {
+                tracing::warn!(
+                    bytes_max,
+                    left_out,
+                    "split: the broker refused a batch as too large"
+                );
+            }
         }
         let replaced = !places.is_empty();
         self.outbox.replace(number, places);
@@ -369,9 +381,7 @@ impl Publisher {
         let is_letter = message.topic == self.plan.output.dead_letter_topic;
         let topic = message.topic.to_string();
         self.books.metrics.publishes_refused.one();
-        let since = *self.refused_since.get_or_insert(now.instant);
-        let over = now.instant.saturating_duration_since(since) >= self.plan.gateway.start_grace.0;
-        if !self.proved && refusal.is_permanent() && over {
+        if !self.proved && self.is_refused_for_good(now.instant, refusal) {
             return Err(Failure::Refused { topic, reason: refusal.to_string() });
         }
         self.outbox.refused(now, number, is_letter);
@@ -385,6 +395,16 @@ impl Publisher {
             tracing::error!(topic, reason = %refusal, left_out, "{what}");
         }
         Ok(())
+    }
+
+    /// Whether nothing but refusals for good has come for the start's grace.
+    fn is_refused_for_good(&mut self, now: Instant, refusal: &NotTaken) -> bool {
+        if !refusal.is_permanent() {
+            self.refused_since = None;
+            return false;
+        }
+        let since = *self.refused_since.get_or_insert(now);
+        now.saturating_duration_since(since) >= self.plan.gateway.start_grace.0
     }
 
     fn count(&mut self, is_letter: bool, by: isize) {

@@ -164,6 +164,20 @@ fn what_is_held_is_known_also_without_dup_and_amid_what_was_acknowledged_in_vain
     assert_eq!(ledger.replaced(), 0);
 }
 
+/// Two gateways under one id tell each other by what is missing: a new message must show it at once, also
+/// where acknowledgements may have been lost and the broker has not been seen to set DUP.
+#[test]
+fn a_new_message_ends_the_repeats_also_where_acknowledgements_may_have_been_lost() {
+    let mut ledger = ledger_with(&[1, 2, 3, 4]);
+    ledger.settle(run(0, 2), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [1, 2]);
+    ledger.connect(true);
+    assert_eq!(ledger.enter(1, false, 1), Entered::New(4), "perhaps acknowledged in vain");
+    assert_eq!(ledger.missing(), None, "what is held may still come");
+    assert_eq!(ledger.enter(9, false, 9), Entered::New(5), "never seen before");
+    assert_eq!(ledger.missing(), Some(2));
+}
+
 #[test]
 fn a_held_id_without_dup_is_new_when_it_says_something_else_or_the_broker_knows_dup() {
     let mut ledger = ledger_with(&[1, 2]);

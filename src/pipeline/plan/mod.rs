@@ -18,6 +18,7 @@ use crate::limits::{
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
 use crate::mqtt::outgoing::Outgoing;
+use crate::mqtt::roll_call;
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
@@ -336,6 +337,9 @@ impl Plan {
         );
         if self.watch_options().is_some() {
             budget.add("watch connection (broker.watch)", watch::BYTES + stream);
+        }
+        if self.roll_calls().iter().any(Option::is_some) {
+            budget.add("clients sent ahead", roll_call::BYTES + 2 * stream);
         }
         budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
         if self.http.listen.0.is_some() {

@@ -154,9 +154,9 @@ fn judge(scene: &Scene<'_>, resumed: &Resumed) -> Finding {
         let change = "a shorter time after which the broker sends again what is not acknowledged";
         return Finding::risky(CHECK, text).change(change);
     }
-    if dup < all {
+    if (1..all).contains(&dup) {
         let text = format!("resumed, but only {dup} of {all} repeated messages are marked as such");
-        let change = "another broker or version: a repeat without DUP is taken for a new reading";
+        let change = "another broker or version: of one that marks some, an unmarked repeat is a new reading";
         return Finding::risky(CHECK, text).change(change);
     }
     if !in_order {
@@ -164,9 +164,14 @@ fn judge(scene: &Scene<'_>, resumed: &Resumed) -> Finding {
         let change = "another broker or version: the order of a sensor's readings cannot be kept";
         return Finding::risky(CHECK, text).change(change);
     }
+    let marked = if dup == 0 {
+        "not marked, but known by packet id and content"
+    } else {
+        "marked as repeats"
+    };
     let text = format!(
-        "resumed: {again} of {all} unacknowledged messages came again, marked as repeats, and {away} \
-         of {all} that were published meanwhile, in order"
+        "resumed: {again} of {all} unacknowledged messages came again, {marked}, and {away} of {all} that \
+         were published meanwhile, in order"
     );
     Finding::fit(CHECK, text)
 }
