@@ -288,12 +288,13 @@ const AFTER: &str = "\
 Every key of the file can be overridden by an environment variable: SLUICEGATE__BATCH__AGE_MAX=1s
 sets age_max in [batch].
 
-Signals: SIGINT, SIGTERM and SIGHUP (the terminal is closed) drain within gateway.shutdown_grace; a
+Signals: SIGINT, SIGTERM and, on a terminal, SIGHUP (it is closed) drain within gateway.shutdown_grace; a
 second one lets go at once, and what is not settled of QoS 1 stays unacknowledged at the broker; QoS 0
-and simulated readings are gone. Under nohup SIGHUP stays ignored.
+and simulated readings are gone. Under nohup, and where standard input is no terminal, SIGHUP is ignored.
 
 Exit codes:
   0   drained, and the books close
-  64  wrong arguments or settings, or a broker refuses what they ask for
+  64  wrong arguments or settings, or our client id is in use: no restart mends it
   70  internal error, or the books do not close
-  75  stopped before everything was settled";
+  75  stopped before everything was settled
+  77  a broker has refused us for gateway.start_grace, and nothing has worked";

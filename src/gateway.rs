@@ -53,7 +53,7 @@ async fn serve(
     books: &OnceCell<Arc<Books>>,
 ) -> (Exit, Option<Balance>) {
     let signals = match Signals::listen() {
-        Ok(signals) => signals,
+        Ok(signals) => signals.of_service(),
         Err(error) => {
             tracing::error!(%error, "cannot listen to signals");
             return (Exit::Internal, None);

@@ -1,10 +1,16 @@
 //! SIGINT, SIGTERM and SIGHUP as stop requests: the first drains, the second aborts.
 //!
 //! SIGHUP is what a terminal sends when it closes. Who started the program with `nohup` wants it to
-//! outlive that: where SIGHUP is ignored from the start, it stays so.
+//! outlive that: where SIGHUP is ignored from the start, it stays so. To a gateway without a terminal it
+//! is sent by who wants the configuration read again: it is no stop, and ignored with a word.
+
+use std::io::{IsTerminal, stdin};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::repeat::Repeated;
 
 /// The signals, listened to from now on.
 #[derive(Debug)]
@@ -12,6 +18,9 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
+    /// A SIGHUP stops.
+    hangup_stops: bool,
+    ignored: Repeated,
 }
 
 impl Signals {
@@ -23,7 +32,15 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup,
+            hangup_stops: true,
+            ignored: Repeated::default(),
         })
+    }
+
+    /// The same for a service: where standard input is no terminal, no terminal can close.
+    #[must_use]
+    pub fn of_service(self) -> Self {
+        Self { hangup_stops: stdin().is_terminal(), ..self }
     }
 
     /// Waits for the first signal.
@@ -49,6 +66,18 @@ impl Signals {
     /// # Cancel safety
     /// No signal is lost.
     async fn next(&mut self) {
+        while !self.stops().await {
+            if let Some(left_out) = self.ignored.due(clock::now().instant) {
+                tracing::warn!(
+                    left_out,
+                    "SIGHUP is ignored: restart the gateway to read the configuration again"
+                );
+            }
+        }
+    }
+
+    /// Waits for the next signal: whether it stops.
+    async fn stops(&mut self) -> bool {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -56,9 +85,9 @@ impl Signals {
             }
         };
         tokio::select! {
-            Some(()) = self.interrupt.recv() => {}
-            Some(()) = self.terminate.recv() => {}
-            Some(()) = hangup => {}
+            Some(()) = self.interrupt.recv() => true,
+            Some(()) = self.terminate.recv() => true,
+            Some(()) = hangup => self.hangup_stops,
             // None is ever closed; if all were, there is nothing to wait for.
             else => std::future::pending().await,
         }

@@ -300,3 +300,17 @@ fn packets_that_nobody_asked_for_do_not_end_an_intake() {
         assert_eq!(gateway.count("connection lost"), 0, "{}", gateway.text());
     }
 }
+
+#[test]
+fn a_session_that_is_lost_at_each_connect_is_not_said_each_time() {
+    const ROUNDS: usize = 6;
+    let (input, sink) = (Broker::start(), Broker::start());
+    let mut gateway = subscribed(&fleet(&input.url(), &[&output(&sink.url())]));
+    for round in 1..=ROUNDS {
+        input.forget_sessions("gw-in");
+        input.wait_until("it is back", SOON, |log| log.subscribes("gw-in") > round);
+    }
+    assert!(gateway.said("lost our session"), "{}", gateway.text());
+    assert!(gateway.count("lost our session") < ROUNDS / 2, "{}", gateway.text());
+    drained(&mut gateway);
+}

@@ -44,10 +44,34 @@ fn a_sigint_does_the_same_also_with_mqtt_3() {
     stopped_in_the_middle("INT", 3);
 }
 
-/// The terminal is closed.
 #[test]
-fn a_sighup_does_the_same() {
-    stopped_in_the_middle("HUP", 5);
+fn a_gateway_whose_terminal_is_closed_drains() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let config = fleet(&input.url(), &[&output(&sink.url())]);
+    let mut terminal = Gateway::with_config(&config).on_terminal().start();
+    terminal.wait_for_line("subscribed", SOON);
+    sink.hold_acks("");
+    input.publish_all(readings(5, 1..=4, 1));
+    eventually("all is held", SOON, || audit(&sink).distinct() == 20);
+    terminal.signal("KILL");
+    terminal.wait_exit(SOON);
+    sink.resume_acks("");
+    input.wait_until("it goes", SOON, |log| log.acks("gw-in") == 20 && !log.connected("gw-in"));
+}
+
+#[test]
+fn a_sighup_without_a_terminal_is_ignored_with_a_word() {
+    let input = Broker::start();
+    let mut gateway = subscribed(&fleet(&input.url(), &[]));
+    for _ in 0..2 {
+        gateway.signal("HUP");
+        gateway.wait_for_line("SIGHUP is ignored", SOON);
+    }
+    input.publish_all(readings(5, 1..=4, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 20);
+    assert!(gateway.runs() && !gateway.said("draining"), "{}", gateway.text());
+    assert_eq!(gateway.count("SIGHUP is ignored"), 1, "{}", gateway.text());
+    assert_eq!(drained(&mut gateway).delivered, 20);
 }
 
 #[test]

@@ -264,6 +264,19 @@ mod tests {
     use std::time::Duration;
 
     #[test]
+    fn a_cause_is_the_same_whatever_its_text_says_of_the_moment() {
+        let expired = |seconds: u64| {
+            let text = format!("invalid peer certificate: expired {seconds} seconds ago");
+            Error::Io(std::io::Error::new(ErrorKind::InvalidData, text))
+        };
+        assert_eq!(expired(1).kind(), expired(2).kind());
+        assert_ne!(expired(1).kind(), Error::Io(ErrorKind::ConnectionRefused.into()).kind());
+        let silent = |millis| Error::Silent(Duration::from_millis(millis));
+        assert_eq!(silent(1).kind(), silent(2).kind());
+        assert_ne!(silent(1).kind(), Error::Closed.kind());
+    }
+
+    #[test]
     fn an_attempt_that_no_broker_answered_is_told_from_one_that_it_refused() {
         let second = Duration::from_secs(1);
         let no_answer = [

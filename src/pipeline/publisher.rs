@@ -14,12 +14,12 @@
 //!   publication, for `spool.after`. Then what is in the window is written, and what is sealed
 //!   behind it ([`super::store`]). One rule of age serves an output that is away, one that is silent
 //!   and one that is too slow; a queue that fills and empties fast is no reason to write.
-//! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a
-//!   refusal for good that lasts for `gateway.start_grace` ends the gateway; any other is tried again
-//!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
-//!   behind it may be taken before it: only there can a sensor's batches change places. A refused dead letter
-//!   holds back no batch, but its source, whose acknowledgements are in order; with a spool it is
-//!   written there and holds back nothing, until so many are refused that there is no room for more.
+//! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a refusal for good
+//!   that lasts for `gateway.start_grace` ends the gateway; any other is tried again after a pause, one at a
+//!   time, and nothing new is published meanwhile. What was already in flight behind it may be taken before
+//!   it: only there can a sensor's batches change places. A refused dead letter holds back no batch, but
+//!   its source, whose acknowledgements are in order; with a spool it is written there and holds back
+//!   nothing, until so many are refused that there is no room for more.
 
 use std::sync::Arc;
 use std::time::Instant;

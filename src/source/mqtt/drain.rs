@@ -10,6 +10,7 @@
 //! latest. Without its session there is nothing to acknowledge.
 
 use super::Intake;
+use crate::clock;
 use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_MAX};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -60,9 +61,11 @@ impl<E> Intake<E> {
         let lost = self.ledger.connect(greeting.session_present);
         if !greeting.session_present && self.session.epoch() > 1 {
             self.context.metrics.sessions_lost.one();
+            let Some(left_out) = self.sessions_lost.due(clock::now().instant) else { return };
             tracing::warn!(
                 sensor = self.reader.name,
                 held = lost,
+                left_out,
                 "possible loss outside the gateway: the broker has lost our session, and with it the \
                  readings it held for us"
             );

@@ -36,6 +36,7 @@ use crate::pace::Hurry;
 use crate::phase::{Phase, Watch};
 use crate::queue::{Inlet, Returned};
 use crate::record::Chunk;
+use crate::repeat::Repeated;
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 mod drain;
@@ -50,6 +51,8 @@ mod settings;
 pub struct Intake<E> {
     reader: Reader,
     session: Session,
+    /// Of the warning that the broker has lost it.
+    sessions_lost: Repeated,
     ledger: Ledger,
     /// Unacknowledged messages that the broker is taken to allow.
     window: usize,
@@ -75,6 +78,7 @@ impl<E> Intake<E> {
         Self {
             reader: Reader::new(name, settings, session.options().version, source, &context),
             session,
+            sessions_lost: Repeated::default(),
             ledger: Ledger::new(usize::from(window), context.acknowledgements_max),
             window: usize::from(window),
             unread: false,

@@ -45,9 +45,24 @@ impl Launch {
     }
 
     /// The same, started through `nohup`.
-    pub(crate) fn nohup(mut self) -> Self {
+    pub(crate) fn nohup(self) -> Self {
         let mut command = Command::new("nohup");
         command.arg(self.command.get_program()).args(self.command.get_args());
+        self.through(command)
+    }
+
+    /// The same, on a terminal of its own, which `script` (package util-linux) holds: the process is that
+    /// one, and the terminal closes with it.
+    pub(crate) fn on_terminal(self) -> Self {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let words: Vec<_> = words.map(|it| format!("'{}'", it.display())).collect();
+        let mut command = Command::new("script");
+        command.args(["-q", "-e", "-f", "-c", &words.join(" "), "/dev/null"]);
+        self.through(command)
+    }
+
+    /// Started by this command instead, in the same folder and environment.
+    fn through(mut self, mut command: Command) -> Self {
         command.current_dir(self.folder.path());
         for (name, value) in self.command.get_envs() {
             match value {
