@@ -316,6 +316,9 @@ impl Greeting {
 }
 
 #[cfg(test)]
+mod lengths;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
