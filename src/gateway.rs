@@ -109,7 +109,7 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
     }
     for (name, entry) in settings.plan.intakes() {
         if entry.qos.is_lowered() {
-            tracing::info!(sensor = name, "qos = 2 is granted as 1: readings come at least once");
+            tracing::info!(entry = name, "qos = 2 is granted as 1: readings come at least once");
         }
     }
     for (key, text) in settings.misspelt.iter().cloned().chain(settings.plan.warnings()) {

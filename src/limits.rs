@@ -19,12 +19,20 @@ pub const SENSOR_ID_BYTES_MAX: usize = 128;
 /// length and SHA-256 of the whole stand beside it.
 pub const DEAD_LETTER_HEAD_BYTES_MAX: usize = 1024;
 
+/// Bytes of a dead letter that waits, beside its text. Their number and their text are bounded by the queue:
+/// a record's place in it stays taken until the record has settled.
+pub const LETTER_WAITING_BYTES: usize = 320;
+
 /// What a record has in a batch beside its value: ids, times, a topic. A reading whose JSON is longer
 /// than `queue.record_bytes_max` by more than this becomes a dead letter.
 pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 
-/// Dead letters in flight. Further ones wait in the queue, in order, with the records behind them.
+/// Batches of dead letters in flight. Further letters wait beside the readings: only the session that they
+/// came from acknowledges no more.
 pub const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 64;
+
+/// Bytes of the dead letters in flight above which no further batch of them is published; likewise.
+pub const DEAD_LETTER_BYTES_IN_FLIGHT_MAX: usize = 2 * 1024 * 1024;
 
 /// Batches and dead letters that wait for the spool's disk. When there are so many, nothing more is
 /// sealed until they are written, or the output takes them.

@@ -119,6 +119,11 @@ impl Row {
         seen
     }
 
+    /// The place of the configured entry that it belongs to, if one has claimed it.
+    pub fn entry(&self) -> Option<u32> {
+        Some(self.entry.load(Ordering::Relaxed)).filter(|entry| *entry != NO_ENTRY)
+    }
+
     /// Numbers of the sensor that were passed over and have not come since.
     pub fn numbers_missing(&self) -> u64 {
         self.numbers_missing.load(Ordering::Relaxed)

@@ -157,6 +157,28 @@ impl fmt::Display for DiskSize {
     }
 }
 
+/// A share, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Percent(pub u8);
+
+impl TryFrom<u8> for Percent {
+    type Error = String;
+
+    fn try_from(percent: u8) -> Result<Self, String> {
+        match percent {
+            0..=100 => Ok(Self(percent)),
+            _ => Err(format!("{percent} is no share: write a number of percent from 0 to 100")),
+        }
+    }
+}
+
+impl From<Percent> for u8 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::scene::{
-    LETTERS, audit, drained, fault, fleet, message, output, reading, readings, subscribed,
+    LETTERS, audit, drained, fault, fleet, letters, message, output, reading, readings, subscribed,
     wait_readings,
 };
 use crate::support::SOON;
@@ -57,7 +57,7 @@ fn rubbish_becomes_dead_letters_and_the_good_readings_beside_it_arrive_in_order(
             let bad = rubbish();
             let count = bad.len();
             input.publish_all(mixed(&bad, qos));
-            sink.wait_until("dead letters", SOON, |log| log.count(LETTERS) == count);
+            sink.wait_until("dead letters", SOON, |log| letters(log).len() == count);
             wait_readings(&sink, 3 * count as u64, SOON);
             if qos == 1 {
                 input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 4 * count);
@@ -69,8 +69,8 @@ fn rubbish_becomes_dead_letters_and_the_good_readings_beside_it_arrive_in_order(
                 Balance { received, delivered: good, dead_lettered: dead, ..Balance::default() };
             assert_eq!(balance, expected, "version {version}, QoS {qos}");
             audit(&sink).assert_exactly(3, count as u64);
-            let letters: Vec<Value> = sink.published(LETTERS).iter().map(|it| it.json()).collect();
-            for (letter, (payload, reason)) in letters.iter().zip(&bad) {
+            let came = sink.look(letters);
+            for (letter, (payload, reason)) in came.iter().zip(&bad) {
                 assert_letter(letter, payload, reason);
             }
             let log = input.client("gw-in");
@@ -182,8 +182,7 @@ fn sensor_ids_that_cannot_stand_in_an_envelope_become_dead_letters() {
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 4);
     let balance = drained(&mut gateway);
     assert_eq!((balance.delivered, balance.dead_lettered), (1, 3));
-    let reasons: Vec<Value> =
-        sink.published(LETTERS).iter().map(|it| it.json()["reason"].clone()).collect();
+    let reasons: Vec<Value> = sink.look(letters).iter().map(|it| it["reason"].clone()).collect();
     assert_eq!(reasons, ["sensor_id"; 3]);
 }
 

@@ -115,6 +115,17 @@ pub(crate) fn violations(broker: &Broker) -> Vec<String> {
     broker.look(Log::violations)
 }
 
+/// The dead letters that a scripted broker was sent, each by itself.
+pub(crate) fn letters(log: &Log) -> Vec<serde_json::Value> {
+    let messages = log.published.iter().filter(|it| it.topic == LETTERS).map(Published::json);
+    messages
+        .flat_map(|message| match message {
+            serde_json::Value::Array(letters) => letters,
+            letter => vec![letter],
+        })
+        .collect()
+}
+
 /// The records of a batch.
 pub(crate) fn records(batch: &Published) -> Vec<serde_json::Value> {
     batch.json()["records"].as_array().unwrap().clone()

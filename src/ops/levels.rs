@@ -57,9 +57,16 @@ pub(super) fn levels(view: &View) -> Vec<Level> {
         level(
             "window_dead_letters",
             "dead letters in flight",
-            "Dead letters published and not yet acknowledged",
+            "Batches of dead letters published and not yet acknowledged",
             gauges.window_dead_letters.get(),
             DEAD_LETTERS_IN_FLIGHT_MAX as u64,
+        ),
+        level(
+            "waiting_dead_letters",
+            "queue.records_max",
+            "Dead letters that wait for room on their topic, or in their batch",
+            gauges.letters_waiting.get(),
+            plan.queue.records_max.get().into(),
         ),
         level(
             "sensors",

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::gauges::Gauges;
 use super::plan::Plan;
 use super::status::Board;
+use super::tally::Tally;
 use crate::clock;
 use crate::metrics::{Balance, Metrics};
 use crate::mqtt::standing::Standing;
@@ -32,6 +33,8 @@ pub struct Books {
     pub pace: Arc<Pace>,
     /// What the worker holds.
     pub gauges: Arc<Gauges>,
+    /// What became dead letters of late.
+    pub tally: Arc<Tally>,
     /// How the connections stand.
     pub standings: Standings,
     /// How it is doing.
@@ -67,6 +70,7 @@ impl Books {
             metrics: Arc::default(),
             pace,
             gauges: Arc::default(),
+            tally: Arc::default(),
             board: Arc::new(Board::new(now)),
             standings: Standings {
                 output: standing(),

@@ -22,12 +22,36 @@ enum Duty {
     Stored { key: Key, sensors: Box<[SensorIndex]> },
 }
 
+/// What a flight carries, and its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    /// A batch of readings.
+    Batch(BatchName),
+    /// A batch of dead letters, by its id; that is empty for a letter of an older program's spool.
+    Letters(String),
+}
+
+impl Name {
+    fn batch(&self) -> Option<&BatchName> {
+        match self {
+            Self::Batch(name) => Some(name),
+            Self::Letters(_) => None,
+        }
+    }
+
+    fn id(&self) -> &str {
+        match self {
+            Self::Batch(name) => &name.id,
+            Self::Letters(id) => id,
+        }
+    }
+}
+
 /// What stays until it is acknowledged.
 #[derive(Debug)]
 pub struct Flight {
     message: Arc<Outgoing>,
-    /// `None` for a dead letter.
-    name: Option<BatchName>,
+    name: Name,
     parts: Parts,
     duty: Duty,
     /// When its oldest record came, where that is known.
@@ -36,10 +60,10 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// A batch, or (without a name) a dead letter: when its oldest record came, when it was sealed.
+    /// A batch: when its oldest record came, when it was sealed.
     pub fn new(
         message: Outgoing,
-        name: Option<BatchName>,
+        name: Name,
         receipts: Receipts,
         (received, since): (Instant, Instant),
     ) -> Self {
@@ -51,21 +75,19 @@ impl Flight {
     /// One that was read from the spool at `since`.
     pub fn stored(
         message: Outgoing,
-        name: Option<BatchName>,
+        name: Name,
         (key, sensors): (Key, Box<[SensorIndex]>),
         since: Instant,
     ) -> Self {
         Self::with(message, name, (sensors.len(), Duty::Stored { key, sensors }), since)
     }
 
-    fn with(
-        message: Outgoing,
-        name: Option<BatchName>,
-        (records, duty): (usize, Duty),
-        since: Instant,
-    ) -> Self {
-        let outcome = if name.is_some() { Outcome::Delivered } else { Outcome::DeadLettered };
-        let id = name.as_ref().map_or(String::new(), |name| name.id.clone());
+    fn with(message: Outgoing, name: Name, (records, duty): (usize, Duty), since: Instant) -> Self {
+        let outcome = match name {
+            Name::Batch(_) => Outcome::Delivered,
+            Name::Letters(_) => Outcome::DeadLettered,
+        };
+        let id = name.id().to_owned();
         let message = Arc::new(message);
         let parts = Parts::whole(id, Arc::clone(&message), records, outcome);
         Self { message, name, parts, duty, received: None, since }
@@ -76,14 +98,14 @@ impl Flight {
         &self.message
     }
 
-    /// What the batch is called; `None` for a dead letter.
-    pub fn name(&self) -> Option<&BatchName> {
-        self.name.as_ref()
+    /// What it carries.
+    pub fn name(&self) -> &Name {
+        &self.name
     }
 
-    /// Whether it is a dead letter.
+    /// Whether it carries dead letters.
     pub fn is_letter(&self) -> bool {
-        self.name.is_none()
+        matches!(self.name, Name::Letters(_))
     }
 
     /// Whether records wait for it: it is not in the spool.
@@ -121,12 +143,12 @@ impl Flight {
 
     /// Makes it fit; returns whether it had to be parted.
     pub fn fit(&mut self, fit: Fit<'_>) -> bool {
-        self.parts.fit(self.name.as_ref(), fit)
+        self.parts.fit(self.name.batch(), fit)
     }
 
     /// Halves a part that was refused as too large; returns the places of what replaces it.
     pub fn halve(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
-        self.parts.halve(at, self.name.as_ref(), fit)
+        self.parts.halve(at, self.name.batch(), fit)
     }
 
     /// It is in the spool as `key`: its records settle as spooled.

@@ -30,6 +30,8 @@ impl Gauge {
 pub struct Gauges {
     /// Records of the open batch.
     pub batch_records: Gauge,
+    /// Dead letters that wait for room on their topic, or in their open batch.
+    pub letters_waiting: Gauge,
     /// Batches in flight.
     pub window_batches: Gauge,
     /// Dead letters in flight.
@@ -45,6 +47,18 @@ pub struct Gauges {
     pub confirmation: Latencies,
     moments: Mutex<Moments>,
     spool_trouble: Mutex<Option<String>>,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+/// A topic that the output broker takes nothing for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which.
+    pub topic: String,
+    /// What the broker says.
+    pub reason: String,
+    /// Since when it has refused something, whatever it was.
+    pub since: Instant,
 }
 
 /// Since when.
@@ -72,6 +86,23 @@ impl Gauges {
     /// What keeps the spool from taking anything.
     pub fn spool_trouble(&self) -> Option<String> {
         self.spool_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The broker refuses something for this topic, and maybe for others.
+    pub fn refused(&self, topic: &str, reason: String, now: Instant) {
+        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = refusal.as_ref().map_or(now, |it| it.since);
+        *refusal = Some(Refusal { topic: topic.to_owned(), reason, since });
+    }
+
+    /// The broker takes everything again.
+    pub fn nothing_refused(&self) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// What the broker refuses now.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Since when things are as they are.

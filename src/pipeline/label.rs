@@ -1,7 +1,7 @@
 //! What is written beside a message in the spool, and a flight made of it again.
 //!
-//! Format, version 1: a JSON object. `batch` names the batch (absent for a dead letter), `sensors`
-//! lists ids, `runs` says whose the records are, in order: pairs of a place in `sensors` and a count.
+//! Format, version 1: a JSON object. `batch` names the batch (absent for dead letters), `letters` a batch of
+//! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `runs` says whose the records are, in order: pairs of a place in `sensors` and a count.
 //! The message itself is the entry's body, byte for byte: it is published again as it was, to the
 //! topic that the settings name then.
 
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
-use super::flight::Flight;
+use super::flight::{Flight, Name};
 use super::parts::{BatchName, batch_properties};
 use super::plan::Plan;
 use crate::clock::Timestamp;
@@ -22,6 +22,7 @@ use crate::codec::{Format, Head};
 use crate::mqtt::outgoing::Outgoing;
 use crate::registry::Row;
 use crate::settlement::SensorIndex;
+use crate::sink::dead_letter;
 use crate::spool::{Entry, Key};
 
 /// The head of an entry.
@@ -29,6 +30,8 @@ use crate::spool::{Entry, Key};
 pub struct Label {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<Batch>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    letters: Option<String>,
     sensors: Vec<String>,
     runs: Vec<(u32, u32)>,
 }
@@ -65,8 +68,9 @@ impl Label {
         let label: Self = serde_json::from_slice(&entry.head).ok()?;
         let sensors = label.indexes(entry.records, books)?;
         let count = sensors.len();
-        let name = label.batch.map(BatchName::from);
-        let message = message(plan, name.as_ref(), count, entry.body);
+        let letters = || Name::Letters(label.letters.unwrap_or_default());
+        let name = label.batch.map_or_else(letters, |it| Name::Batch(it.into()));
+        let message = message(plan, &name, count, entry.body);
         Some(Flight::stored(message, name, (key, sensors), since))
     }
 
@@ -85,10 +89,13 @@ impl Label {
         books.recovered(UNKNOWN, u64::from(left));
     }
 
-    fn new(name: Option<&BatchName>, sensors: &[SensorIndex], books: &Books) -> Self {
+    fn new(name: &Name, sensors: &[SensorIndex], books: &Books) -> Self {
         let mut places: HashMap<SensorIndex, u32> = HashMap::new();
-        let mut label =
-            Self { batch: name.map(Batch::from), sensors: Vec::new(), runs: Vec::new() };
+        let (batch, letters) = match name {
+            Name::Batch(name) => (Some(Batch::from(name)), None),
+            Name::Letters(id) => (None, Some(id.clone()).filter(|it| !it.is_empty())),
+        };
+        let mut label = Self { batch, letters, sensors: Vec::new(), runs: Vec::new() };
         let id = |row: Option<&Arc<Row>>| row.map_or(UNKNOWN, |row| &row.id).to_owned();
         books.registry.with_rows(|rows| {
             for sensor in sensors {
@@ -124,14 +131,21 @@ impl Label {
 const UNKNOWN: &str = "(unknown)";
 
 /// The message as it was; where it goes is for today's settings to say.
-fn message(plan: &Plan, name: Option<&BatchName>, count: usize, payload: Bytes) -> Outgoing {
+fn message(plan: &Plan, name: &Name, count: usize, payload: Bytes) -> Outgoing {
     let output = &plan.output;
-    let Some(name) = name else { return plan.letter(payload) };
+    let qos = output.qos.0;
+    let name = match name {
+        Name::Batch(name) => name,
+        Name::Letters(batch) => {
+            let head = dead_letter::Head { gateway: &plan.gateway.id, batch, count };
+            return dead_letter::message((&output.dead_letter_topic, qos), head, payload);
+        }
+    };
     let (gateway, sealed_at) = (&name.gateway, name.sealed_at);
     let head = Head { gateway, batch: &name.id, sealed_at, count };
     Outgoing {
         topic: output.topic.clone(),
-        qos: output.qos.0,
+        qos,
         payload,
         content_type: name.format.content_type(),
         properties: batch_properties(&head),

@@ -7,7 +7,7 @@
 //! not fit waits here and follows when something has been answered. A lane that is closed belongs to
 //! a connection that has ended: what was given to it is published again on the next.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -92,6 +92,17 @@ impl Outbox {
     /// Whether it is a dead letter that the broker refuses: nothing waits behind it.
     pub fn is_aside(&self, count: u64) -> bool {
         self.refused.iter().any(|refused| refused.is_letter && refused.number.count == count)
+    }
+
+    /// How many publications have a dead letter that the broker refuses.
+    pub fn aside(&self) -> usize {
+        let letters = self.refused.iter().filter(|refused| refused.is_letter);
+        letters.map(|refused| refused.number.count).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Whether something was refused and has not been taken since.
+    pub fn refuses(&self) -> bool {
+        !self.refused.is_empty()
     }
 
     /// When it wants to be asked again.

@@ -4,8 +4,9 @@
 //! than the one before, or the broker answers "packet too large" (a bound it need not name), a batch
 //! no longer fits, and publishing it as it is would end every connection, for ever. It is parted
 //! then: parts with ids of their own (`….1`, `….2`), the records as they were. A single record that
-//! does not fit becomes its own dead letter; a dead letter that does not fit is shortened, and keeps length
-//! and digest. What not even that can be made of stays as it is: it is held until a broker takes it.
+//! does not fit becomes its own dead letter. Dead letters are parted in the same way ([`letters`]); one that
+//! does not fit alone is shortened, and keeps length and digest. What not even that can be made of stays
+//! as it is: it is held until a broker takes it.
 //!
 //! Parts keep their places, because answers name them: one that is replaced by smaller ones stays as
 //! an empty one, and the smaller ones come behind. What was in flight behind a part that the broker
@@ -26,6 +27,8 @@ use crate::record::Reason;
 use crate::settlement::{Outcome, Share};
 use crate::sink::dead_letter::{self, DeadLetter};
 use crate::sink::shortened;
+
+mod letters;
 
 /// What a batch is called, to call its parts after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +67,7 @@ struct Part {
     outcome: Outcome,
 }
 
-/// All parts of a batch, or the one message of a dead letter.
+/// All parts of a batch, of readings or of dead letters.
 #[derive(Debug)]
 pub struct Parts {
     parts: Vec<Part>,
@@ -116,7 +119,7 @@ impl Parts {
                 Some(name) if !fit.takes(it) || is_heavy(name, part, it, fit) => {
                     fitting(name, part, it, fit)
                 }
-                None if !fit.takes(it) => shorter(part, it, fit),
+                None if !fit.takes(it) => letters::fitting(part, it, fit),
                 _ => Vec::new(),
             });
         }
@@ -129,7 +132,7 @@ impl Parts {
         let count = self.parts.len();
         self.replace(at as usize, |part, message| match batch(part, name) {
             Some(name) => halves(name, part, message, fit),
-            None => shorter(part, message, fit),
+            None => letters::halves(part, message, fit),
         });
         (count..self.parts.len()).filter_map(|place| u32::try_from(place).ok()).collect()
     }
@@ -180,7 +183,10 @@ fn fitting(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> 
         name,
         whole,
         groups,
-        |alone, piece| if fit.takes(piece) { None } else { letter(name, alone, message, fit) },
+        |id, alone, piece| {
+            let large = !fit.takes(piece);
+            large.then(|| letter((name, id), alone, message, fit))?
+        },
         message,
     );
     let same = single && parts.iter().all(|it| it.outcome == Outcome::Delivered);
@@ -197,7 +203,7 @@ fn halves(name: &BatchName, whole: &Part, message: &Outgoing, fit: Fit<'_>) -> V
         whole,
         groups,
         // How small it must be is perhaps not known; refused again, the dead letter is shortened.
-        |alone, _| if first.is_empty() { letter(name, alone, message, fit) } else { None },
+        |id, alone, _| first.is_empty().then(|| letter((name, id), alone, message, fit))?,
         message,
     );
     let same = first.is_empty() && parts.iter().all(|it| it.outcome == Outcome::Delivered);
@@ -209,14 +215,14 @@ fn pieces(
     name: &BatchName,
     whole: &Part,
     groups: Vec<&[&RawValue]>,
-    letter: impl Fn(&RawValue, &Outgoing) -> Option<Outgoing>,
+    letter: impl Fn(&str, &RawValue, &Outgoing) -> Option<Outgoing>,
     message: &Outgoing,
 ) -> Vec<Part> {
     let mut first = whole.first;
     let mut part = |(at, records): (u32, &[&RawValue])| {
         let id = format!("{}.{at}", whole.id);
         let piece = piece(name, &id, records, message);
-        let letter = if let [alone] = records { letter(alone, &piece) } else { None };
+        let letter = if let [alone] = records { letter(&id, alone, &piece) } else { None };
         let delivered = (piece, Outcome::Delivered);
         let (message, outcome) = letter.map_or(delivered, |it| (it, Outcome::DeadLettered));
         let part =
@@ -267,17 +273,17 @@ struct Written {
 }
 
 /// The dead letter of a record; nothing, where not even the least of it fits.
-fn letter(name: &BatchName, record: &RawValue, whole: &Outgoing, fit: Fit<'_>) -> Option<Outgoing> {
+fn letter(
+    (name, id): (&BatchName, &str),
+    record: &RawValue,
+    whole: &Outgoing,
+    fit: Fit<'_>,
+) -> Option<Outgoing> {
     let text = record.get();
     let written = serde_json::from_str(text)
         .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
-    let message = Outgoing {
-        topic: fit.dead_letter_topic.clone(),
-        qos: whole.qos,
-        payload: Bytes::new(),
-        content_type: dead_letter::CONTENT_TYPE,
-        properties: vec![("gateway".to_owned(), name.gateway.clone())],
-    };
+    let head = dead_letter::Head { gateway: &name.gateway, batch: id, count: 1 };
+    let message = dead_letter::message((fit.dead_letter_topic, whole.qos), head, Bytes::new());
     let detail = format!("{} bytes as a record: more than the output broker takes", text.len());
     let letter = DeadLetter {
         gateway: &name.gateway,
@@ -290,20 +296,6 @@ fn letter(name: &BatchName, record: &RawValue, whole: &Outgoing, fit: Fit<'_>) -
     };
     let payload = Bytes::from(shortened::headed(&letter, fit.room(&message))?);
     Some(Outgoing { payload, ..message })
-}
-
-/// A dead letter made to fit, or half as large, as far as it keeps length and digest; nothing, where it
-/// cannot be made smaller, or must be smaller still.
-fn shorter(part: &Part, message: &Outgoing, fit: Fit<'_>) -> Vec<Part> {
-    let (bytes, room) = (message.payload.len(), fit.room(message));
-    let wanted = if bytes > room { room } else { bytes / 2 };
-    let letter = shortened::shortened(&message.payload, wanted);
-    let letter = letter.or_else(|| shortened::least(&message.payload));
-    let Some(payload) = letter.filter(|it| it.len() <= room) else { return Vec::new() };
-    let message = Outgoing { payload: Bytes::from(payload), ..Outgoing::clone(message) };
-    let (id, outcome) = (part.id.clone(), part.outcome);
-    let message = Some(Arc::new(message));
-    vec![Part { id, message, first: part.first, records: part.records, outcome }]
 }
 
 /// The MQTT 5 user properties of a batch.

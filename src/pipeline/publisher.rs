@@ -4,22 +4,26 @@
 //! the connection, what is in the window is published again, in order, on the next one, before
 //! anything new.
 //!
-//! - Room: no more than `window_batches` batches and a fixed number of dead letters between the
+//! - Room: no more than `window_batches` batches and a fixed number of batches of dead letters between the
 //!   oldest unacknowledged publication and the newest, and never more than the broker takes
 //!   (Receive Maximum). A publication that is settled behind an older one frees no room: so what a
-//!   source must remember is bounded too.
+//!   source must remember is bounded too. Dead letters have room of their own, also in bytes
+//!   ([`room`]): those that find none wait in [`super::letters`].
 //! - Nothing is sealed before the first connection: until then the broker's limits are not known,
 //!   and records wait where they are counted, in the queue; or, with a spool, for `spool.after`.
 //! - With a spool the output is *stuck* when there is no connection, or no answer to the oldest
 //!   publication, for `spool.after`. Then what is in the window is written, and what is sealed
 //!   behind it ([`super::store`]). One rule of age serves an output that is away, one that is silent
 //!   and one that is too slow; a queue that fills and empties fast is no reason to write.
-//! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a refusal for good
-//!   that lasts for `gateway.start_grace` ends the gateway; any other is tried again after a pause, one at a
-//!   time, and nothing new is published meanwhile. What was already in flight behind it may be taken before
-//!   it: only there can a sensor's batches change places. A refused dead letter holds back no batch, but
-//!   its source, whose acknowledgements are in order; with a spool it is written there and holds back
-//!   nothing, until so many are refused that there is no room for more.
+//! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a
+//!   refusal for good that lasts for `gateway.start_grace` ends the gateway; any other is tried again
+//!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
+//!   behind it may be taken before it: only there can a sensor's batches change places.
+//! - A refused dead letter holds back no publication and is not the oldest of any. It is tried again, and
+//!   takes from the room of the letters. Its session acknowledges nothing behind it, because
+//!   acknowledgements are in order per session, and stops by itself once its window is used up. With a
+//!   spool the letter is written there and holds back nothing, until so many are refused that there is no
+//!   room for more.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,12 +35,12 @@ use super::parts::Fit;
 use super::plan::Plan;
 use super::store::Store;
 use crate::clock::Now;
-use crate::limits::DEAD_LETTERS_IN_FLIGHT_MAX;
 use crate::mqtt::answer::{Answer, NotTaken};
 use crate::repeat::Repeated;
 use crate::sink::{self, Number};
 use crate::window::Window;
 
+mod room;
 mod shown;
 
 /// Why the gateway cannot go on.
@@ -66,6 +70,7 @@ pub struct Publisher {
     pub published: u64,
     batches: usize,
     letters: usize,
+    letter_bytes: usize,
     outbox: Outbox,
     /// Since when there is no connection.
     away: Option<Instant>,
@@ -93,6 +98,7 @@ impl Publisher {
             published: 0,
             batches: 0,
             letters: 0,
+            letter_bytes: 0,
             outbox: Outbox::default(),
             away: Some(now),
             store,
@@ -105,13 +111,6 @@ impl Publisher {
             nobody: Repeated::default(),
             split: Repeated::default(),
         }
-    }
-
-    /// Whether a batch and a dead letter can be published now.
-    pub fn has_room(&self) -> bool {
-        let ahead = self.store.as_ref().is_some_and(Store::is_ahead);
-        let direct = !ahead && self.window_has_room();
-        direct || self.store.as_ref().is_some_and(|it| it.is_used() && it.has_room())
     }
 
     /// Whether records wait for an answer: more can come from their sources then.
@@ -141,7 +140,7 @@ impl Publisher {
     pub fn deadline(&self) -> Option<Instant> {
         let retry = self.outbox.deadline();
         let Some(store) = &self.store else { return retry };
-        let room = self.outbox.is_connected() && self.window_has_room();
+        let room = self.outbox.is_connected() && self.window_has_room_for_any();
         [retry, store.stuck_at(self.silent()), store.deadline(room)].into_iter().flatten().min()
     }
 
@@ -149,7 +148,8 @@ impl Publisher {
     /// connection it waits in the window for the next; behind the spool, for its turn.
     pub fn publish(&mut self, flight: Flight) {
         self.published += 1;
-        let room = self.window_has_room();
+        let letter = flight.is_letter();
+        let room = if letter { self.window_has_letter_room() } else { self.window_has_room() };
         match &mut self.store {
             Some(store) if store.is_ahead() || !room => store.push(flight),
             _ => self.enter(flight),
@@ -213,30 +213,10 @@ impl Publisher {
     /// Lets everything go: what was in flight is abandoned.
     pub fn abandon(&mut self) {
         self.window = Window::default();
-        (self.batches, self.letters) = (0, 0);
+        (self.batches, self.letters, self.letter_bytes) = (0, 0, 0);
         if let Some(store) = &mut self.store {
             store.abandon();
         }
-    }
-
-    fn window_has_room(&self) -> bool {
-        let window_batches = usize::from(self.plan.output.window_batches.get());
-        let span = self.oldest().map_or(0, |(oldest, _)| self.next - oldest);
-        let span_max = (window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
-        self.known
-            && !self.outbox.holds_back()
-            && self.batches < window_batches
-            && self.letters < DEAD_LETTERS_IN_FLIGHT_MAX
-            && span < span_max
-            && self.window.len() < self.outbox.in_flight_max()
-    }
-
-    /// The oldest flight that others wait behind. A dead letter that is refused holds nothing back once
-    /// it is on disk; without a spool its source acknowledges nothing behind it.
-    fn oldest(&self) -> Option<(u64, &Flight)> {
-        let aside =
-            |it: &(u64, &Flight)| !it.1.is_held() && it.1.is_letter() && self.outbox.is_aside(it.0);
-        self.window.iter().find(|it| !aside(it))
     }
 
     /// Since when the output has been away, or the oldest flight waits.
@@ -247,7 +227,7 @@ impl Publisher {
 
     /// Fills the window from the spool.
     fn read(&mut self, now: Now) {
-        while self.window_has_room()
+        while self.window_has_room_for_any()
             && let Some(store) = &mut self.store
             && store.can_read(now.instant, self.outbox.is_connected())
         {
@@ -259,7 +239,7 @@ impl Publisher {
 
     fn enter(&mut self, flight: Flight) {
         self.next += 1;
-        self.count(flight.is_letter(), 1);
+        self.count(&flight, 1);
         self.window.open(self.next, flight);
         self.submit(self.next);
     }
@@ -362,7 +342,10 @@ impl Publisher {
         let flight = if last { self.window.settle(number.count) } else { None };
         let Some(flight) = flight else { return };
         self.proved = true;
-        self.count(flight.is_letter(), -1);
+        self.count(&flight, -1);
+        if !self.outbox.refuses() {
+            self.books.gauges.nothing_refused();
+        }
         if !flight.is_letter() {
             self.books.metrics.batches_delivered.one();
             self.books.gauges.confirmed(flight.received(), now);
@@ -385,10 +368,11 @@ impl Publisher {
             return Err(Failure::Refused { topic, reason: refusal.to_string() });
         }
         self.outbox.refused(now, number, is_letter);
+        self.books.gauges.refused(&topic, refusal.to_string(), now.instant);
         if let Some(left_out) = self.repeated.due(now.instant) {
             let what = if is_letter {
-                "the broker refused a dead letter; it is tried again, and its source waits if there is no \
-                 spool"
+                "the broker refused a dead letter; it is tried again, and the session that it came from \
+                 waits if there is no spool"
             } else {
                 "the broker refused a batch; nothing new is published until it takes it"
             };
@@ -407,9 +391,14 @@ impl Publisher {
         now.saturating_duration_since(since) >= self.plan.gateway.start_grace.0
     }
 
-    fn count(&mut self, is_letter: bool, by: isize) {
-        let counter = if is_letter { &mut self.letters } else { &mut self.batches };
-        *counter = counter.saturating_add_signed(by);
+    fn count(&mut self, flight: &Flight, by: isize) {
+        let bytes = flight.message().payload.len().cast_signed();
+        if flight.is_letter() {
+            self.letters = self.letters.saturating_add_signed(by);
+            self.letter_bytes = self.letter_bytes.saturating_add_signed(by * bytes);
+        } else {
+            self.batches = self.batches.saturating_add_signed(by);
+        }
     }
 }
 

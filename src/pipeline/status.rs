@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::books::Books;
+use super::gauges::Refusal;
 use super::plan::Plan;
+use super::share::Share;
 use crate::metrics::Balance;
 use crate::mqtt::standing::Seen;
 use crate::repeat::Repeated;
@@ -94,6 +96,7 @@ pub struct Monitor {
     shed_said: Repeated,
     dead_lettered: u64,
     letters_said: Repeated,
+    share: Share,
 }
 
 impl Monitor {
@@ -109,6 +112,7 @@ impl Monitor {
             shed_said: Repeated::default(),
             dead_lettered: 0,
             letters_said: Repeated::default(),
+            share: Share::new(plan, now),
         }
     }
 
@@ -136,8 +140,14 @@ impl Monitor {
         if let Some(waits) = self.waits_for(books, now) {
             return waits;
         }
+        let share = self.share.judge(books, now);
         let balance = books.balance();
-        let reason = if pause >= PROGRESS_PAUSE_MAX + self.age_max {
+        let refusal = books.gauges.refusal();
+        let reason = if let Some(Refusal { topic, reason, since }) = refusal
+            && now.saturating_duration_since(since) >= PROGRESS_PAUSE_MAX
+        {
+            format!("the output broker refuses {topic}: {reason}")
+        } else if pause >= PROGRESS_PAUSE_MAX + self.age_max {
             let (held, seconds) = (balance.held, pause.as_secs());
             format!("{held} readings are held and none has been delivered for {seconds} s")
         } else if let Some(age) = books.oldest_age(now)
@@ -147,6 +157,8 @@ impl Monitor {
             format!(
                 "the oldest reading has waited {seconds} s: the output is slower than the sensors"
             )
+        } else if let Some(share) = share {
+            share
         } else {
             return (Health::Ready, None);
         };
@@ -196,10 +208,17 @@ impl Monitor {
         let letters = balance.dead_lettered - self.dead_lettered;
         if letters > 0 && self.letters_said.due(now).is_some() {
             self.dead_lettered = balance.dead_lettered;
+            let last = books.tally.last();
+            let last = last.as_ref();
             tracing::warn!(
                 letters,
                 total = balance.dead_lettered,
-                "messages that can be no reading: the reasons are on the dead-letter topic"
+                reason = last.map(|it| it.reason),
+                detail = last.map(|it| it.detail.as_str()),
+                entry = last.and_then(|it| self.share.entry(it)),
+                sensor = last.map(|it| &*it.sensor),
+                topic = last.map(|it| it.topic.as_str()),
+                "messages that can be no reading went to the dead-letter topic: the last one, and why"
             );
         }
     }
@@ -316,6 +335,21 @@ mod tests {
         scene.books.standings.output.usable(at(13));
         scene.books.standings.intakes[0].usable(at(13));
         assert_eq!(scene.look(13), (Health::Ready, String::new()));
+    }
+
+    #[test]
+    fn a_topic_that_is_refused_for_long_is_told_with_the_refusal() {
+        let mut scene = scene();
+        scene.look(0);
+        let start = scene.start;
+        scene.books.gauges.refused("gateway/dead-letters", "not authorized".into(), start);
+        assert_eq!(scene.look(4).0, Health::Ready, "it may pass");
+        let at = start + Duration::from_secs(4);
+        scene.books.gauges.refused("gateway/dead-letters", "not authorized".into(), at);
+        let expected = "the output broker refuses gateway/dead-letters: not authorized";
+        assert_eq!(scene.look(5), (Health::Degraded, expected.to_owned()));
+        scene.books.gauges.nothing_refused();
+        assert_eq!(scene.look(6).0, Health::Ready);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
-use super::flight::Flight;
+use super::flight::{Flight, Name};
+use super::letters::{Content, Letters, Origin};
 use super::parts::{BatchName, batch_properties};
 use super::plan::Plan;
 use super::publisher::{Failure, Publisher};
@@ -26,12 +27,10 @@ use crate::clock::{self, Now};
 use crate::codec::{Head, RecordWriter, View};
 use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Outlet, Want};
-use crate::record::{Body, Chunk, Reason, Record};
+use crate::record::{Body, Chunk, Record};
 use crate::registry::Row;
 use crate::settlement::{Receipts, Settle};
 use crate::sink;
-use crate::sink::dead_letter::DeadLetter;
-use crate::sink::shortened;
 
 mod sizes;
 
@@ -66,11 +65,10 @@ pub struct Worker {
     fitted: (Option<usize>, usize),
     /// Bytes of records that the broker takes in one packet, if it says.
     fits: Option<usize>,
-    /// Bytes of a dead letter that it takes.
-    letter_bytes_max: usize,
     body: Vec<u8>,
     receipts: Receipts,
     writer: RecordWriter,
+    letters: Letters,
     publisher: Publisher,
     batch_prefix: String,
     batches: u64,
@@ -88,11 +86,13 @@ impl Worker {
         (now, salt): (Now, u16),
     ) -> Self {
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
+        let batch_prefix = format!("{}-{:x}{salt:04x}", plan.gateway.id, now.wall.millis());
         Self {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
+            letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), &batch_prefix),
             publisher,
-            batch_prefix: format!("{}-{:x}{salt:04x}", plan.gateway.id, now.wall.millis()),
+            batch_prefix,
             plan,
             books,
             rows: Vec::new(),
@@ -103,7 +103,6 @@ impl Worker {
             batches: 0,
             fitted: (None, usize::MAX),
             fits: None,
-            letter_bytes_max: usize::MAX,
             draining: false,
             aborted: false,
         }
@@ -135,7 +134,8 @@ impl Worker {
         if self.aborted {
             return Some(Ended::Aborted);
         }
-        let idle = self.taken.is_none() && self.batcher.is_empty() && self.publisher.is_done();
+        let empty = self.taken.is_none() && self.batcher.is_empty() && self.letters.is_empty();
+        let idle = empty && self.publisher.is_done();
         (self.draining && idle).then_some(Ended::Drained)
     }
 
@@ -144,13 +144,15 @@ impl Worker {
         let room = self.publisher.has_room();
         let (fill_records, fill_bytes) = self.batcher.room();
         let due = if room { self.batcher.deadline() } else { None };
+        let letters = self.letters.deadline().filter(|_| self.publisher.has_letter_room());
+        let open = !self.batcher.is_empty() || self.letters.is_open();
         Want {
             records: room && self.taken.is_none(),
             fill_records,
             fill_bytes,
             hold: self.plan.batch.age_max.0,
-            stalled: room && !self.batcher.is_empty() && !self.publisher.will_settle(),
-            deadline: [due, self.publisher.deadline()].into_iter().flatten().min(),
+            stalled: room && open && !self.publisher.will_settle(),
+            deadline: [due, letters, self.publisher.deadline()].into_iter().flatten().min(),
         }
     }
 
@@ -181,13 +183,17 @@ impl Worker {
             Event::Mail(sink::Event::Abort) => {
                 self.aborted = true;
                 self.publisher.abandon();
+                self.letters.abandon();
                 self.receipts = self.new_receipts();
             }
             Event::Mail(mail) => {
                 self.publisher.apply(now, mail)?;
                 self.fit();
             }
-            Event::Stalled => self.seal(now, Seal::Starved),
+            Event::Stalled => {
+                self.seal(now, Seal::Starved);
+                self.letters.seal(now, Seal::Starved, &mut self.publisher);
+            }
             Event::Ended => self.draining = true,
             Event::Deadline => {}
         }
@@ -198,8 +204,10 @@ impl Worker {
     fn show(&self, now: Instant) {
         let gauges = &self.books.gauges;
         gauges.batch_records.set(self.receipts.records() as u64);
+        gauges.letters_waiting.set(self.letters.records() as u64);
         let taken = self.taken.as_ref().map(|taken| taken.since);
-        let oldest = [taken, self.batcher.opened()].into_iter().flatten().min();
+        let oldest =
+            [taken, self.batcher.opened(), self.letters.oldest()].into_iter().flatten().min();
         self.publisher.show(gauges, oldest, now);
     }
 
@@ -213,6 +221,7 @@ impl Worker {
                 self.seal(now, due);
             }
         }
+        self.letters.advance(now, &mut self.publisher, self.draining);
     }
 
     /// Puts taken records into batches for as long as batches can be published.
@@ -230,7 +239,7 @@ impl Worker {
             }
             match record.body {
                 Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
-                Body::Unreadable { .. } => self.put_aside(now, &taken.chunk, record, taken.since),
+                Body::Unreadable { .. } => self.put_aside(&taken.chunk, record, taken.since),
             }
             taken.next += 1;
         }
@@ -257,7 +266,7 @@ impl Worker {
         if self.fits.is_some_and(|max| bytes > max) && !self.travels_alone(now, before) {
             let record_bytes = self.body.len() - before;
             self.body.truncate(before);
-            if self.put_aside_oversize((now, since), chunk, record, record_bytes) {
+            if self.put_aside_oversize(since, chunk, record, record_bytes) {
                 return;
             }
             // It is held as what it is, until a broker takes it.
@@ -300,7 +309,7 @@ impl Worker {
         self.body.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(Flight::new(message, Some(name), receipts, times));
+        self.publisher.publish(Flight::new(message, Name::Batch(name), receipts, times));
     }
 
     fn message(&self, head: &Head<'_>, records: &[u8]) -> Outgoing {
@@ -314,40 +323,18 @@ impl Worker {
         }
     }
 
-    /// Publishes a dead letter.
-    fn put_aside(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) {
+    /// Makes a dead letter of what is no reading.
+    fn put_aside(&mut self, chunk: &Chunk, record: &Record, since: Instant) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
-        let parts = (reason, chunk.text(detail), chunk.text(payload));
-        self.dead_letter((now, since), chunk, record, parts);
+        let (detail, payload) = (chunk.text(detail), chunk.text(payload));
+        let content = Content { reason, detail, topic: chunk.text(record.topic), payload };
+        let origin = self.origin(record, since);
+        self.letters.take(origin, content);
     }
 
-    fn dead_letter(
-        &mut self,
-        (now, received): (Now, Instant),
-        chunk: &Chunk,
-        record: &Record,
-        (reason, detail, payload): (Reason, &[u8], &[u8]),
-    ) -> bool {
-        let row = self.row(record);
-        let letter = DeadLetter {
-            gateway: &self.plan.gateway.id,
-            reason,
-            detail,
-            sensor: &row.id,
-            topic: chunk.text(record.topic),
-            received: record.received,
-            payload,
-        };
-        let fitting = shortened::headed(&letter, self.letter_bytes_max);
-        if fitting.is_none() && matches!(record.body, Body::Reading { .. }) {
-            return false;
-        }
-        // What is too large all the same is held until a broker takes it.
-        let message = self.plan.letter(fitting.unwrap_or_else(|| letter.encode()).into());
-        let mut receipts = self.new_receipts();
-        receipts.add(record.token, record.sensor, record.bytes());
-        self.publisher.publish(Flight::new(message, None, receipts, (received, now.instant)));
-        true
+    fn origin(&mut self, record: &Record, since: Instant) -> Origin {
+        let (row, token, bytes) = (self.row(record), record.token, record.bytes());
+        Origin { row, token, bytes, received: record.received, since }
     }
 
     fn row(&mut self, record: &Record) -> Arc<Row> {

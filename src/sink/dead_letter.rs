@@ -8,12 +8,23 @@
 //! A payload that is not UTF-8 stands as `payloadBase64`. One that was cut says so in `detail`,
 //! with its length and SHA-256. One that is too large for the output broker is made smaller
 //! ([`super::shortened`]).
+//!
+//! Letters travel in batches, as readings do. One alone is the object above. Several are a JSON array of
+//! such objects, each with one more member at its end, its `id`. With MQTT 5 a message has the user
+//! properties `batch`, `count` and `gateway`. The id of a letter that travels alone is its `batch`. An
+//! id is the same however often the letter is sent again, from the spool too, and after its batch was
+//! split.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
+use crate::mqtt::outgoing::Outgoing;
+use crate::mqtt::topic::Topic;
 use crate::record::Reason;
 
 /// The MIME type of a dead letter.
@@ -69,6 +80,60 @@ impl DeadLetter<'_> {
         };
         serde_json::to_vec(&wire).expect("strings can be written to memory")
     }
+}
+
+/// What the MQTT 5 user properties say of a message of letters.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    /// The gateway's id.
+    pub gateway: &'a str,
+    /// The batch's id; empty for a letter that an older program wrote to the spool.
+    pub batch: &'a str,
+    /// How many letters.
+    pub count: usize,
+}
+
+/// A message of letters.
+pub fn message((topic, qos): (&Topic, u8), head: Head<'_>, payload: impl Into<Bytes>) -> Outgoing {
+    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let mut properties = Vec::new();
+    if !head.batch.is_empty() {
+        properties.push(property("batch", head.batch));
+        properties.push(property("count", &head.count.to_string()));
+    }
+    properties.push(property("gateway", head.gateway));
+    Outgoing {
+        topic: topic.clone(),
+        qos,
+        payload: payload.into(),
+        content_type: CONTENT_TYPE,
+        properties,
+    }
+}
+
+/// What stands before a letter's id in an array.
+const ID: &str = ",\"id\":";
+
+/// Adds a letter to those of an array that is not yet closed.
+pub fn push(array: &mut Vec<u8>, letter: &[u8], id: &str) {
+    array.push(if array.is_empty() { b'[' } else { b',' });
+    array.extend_from_slice(letter.strip_suffix(b"}").expect("an object ends with a brace"));
+    array.extend_from_slice(ID.as_bytes());
+    array.extend_from_slice(Value::from(id).to_string().as_bytes());
+    array.push(b'}');
+}
+
+/// The letters of an array; `None` for a letter that travels alone.
+pub fn letters(payload: &[u8]) -> Option<Vec<&RawValue>> {
+    payload.starts_with(b"[").then(|| serde_json::from_slice(payload).ok())?
+}
+
+/// A letter of an array as it travels alone, and its id.
+pub fn alone(letter: &str) -> Option<(String, String)> {
+    // Inside of a string the quotes would have backslashes.
+    let (object, id) = letter.rsplit_once(ID)?;
+    let id = serde_json::from_str(id.strip_suffix('}')?).ok()?;
+    Some((format!("{object}}}"), id))
 }
 
 #[cfg(test)]

@@ -5,24 +5,22 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX,
-    HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, READ_AHEAD_BYTES, WAITING_MAX,
-    WRITE_BUFFER_BYTES_MAX,
+    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTER_BYTES_IN_FLIGHT_MAX,
+    DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
+    HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, READ_AHEAD_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
-use crate::mqtt::outgoing::Outgoing;
 use crate::mqtt::roll_call;
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
-use crate::units::{Size, Span};
+use crate::units::{Percent, Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
@@ -147,6 +145,8 @@ pub struct Output {
     pub answer_max: Span,
     /// Where unreadable messages go.
     pub dead_letter_topic: Topic,
+    /// The gateway is degraded while more of its readings become dead letters. 100: never.
+    pub dead_letters_percent_max: Percent,
     /// The output's own broker, if it is not `[broker]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
@@ -162,6 +162,7 @@ impl Default for Output {
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
             answer_max: Span::millis(60_000),
             dead_letter_topic: topic("gateway/dead-letters"),
+            dead_letters_percent_max: Percent(5),
             broker: None,
         }
     }
@@ -267,17 +268,6 @@ impl Plan {
         ledger::recognises(self.window_each().into(), self.acknowledgements_max())
     }
 
-    /// The message of a dead letter with this payload.
-    pub fn letter(&self, payload: Bytes) -> Outgoing {
-        Outgoing {
-            topic: self.output.dead_letter_topic.clone(),
-            qos: self.output.qos.0,
-            payload,
-            content_type: sink::dead_letter::CONTENT_TYPE,
-            properties: vec![("gateway".to_owned(), self.gateway.id.clone())],
-        }
-    }
-
     /// Bytes of a batch beside its records.
     pub fn batch_overhead_bytes(&self) -> usize {
         let head = Head {
@@ -325,7 +315,11 @@ impl Plan {
             budget.add("spool", written * (batch + receipts) + SPOOL_BYTES);
         }
         let letters = DEAD_LETTERS_IN_FLIGHT_MAX as u64;
-        budget.add("dead letters in flight", letters * DEAD_LETTER_BYTES);
+        let in_flight = 2 * (DEAD_LETTER_BYTES_IN_FLIGHT_MAX as u64 + batch);
+        budget.add("dead letters in flight", in_flight + letters * receipts + 3 * batch);
+        // Their text is in the queue's: it still claims its bytes there, and has left the buffers that grow.
+        let waiting = records * LETTER_WAITING_BYTES as u64;
+        budget.add("dead letters that wait (queue.records_max)", waiting);
         let stream = self.output_broker().url.stream_bytes() as u64;
         budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
         let stream = self.broker.url.stream_bytes() as u64;
@@ -367,9 +361,6 @@ const OPEN_IDS_BYTES: u64 = 256 * 1024;
 
 /// An acknowledgement that is remembered, in a buffer that grows and in the map of a resumed session.
 const ACKNOWLEDGEMENT_BYTES: u64 = 96;
-
-/// A dead letter in flight, at worst all escapes.
-const DEAD_LETTER_BYTES: u64 = 32 * 1024;
 
 /// A simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;

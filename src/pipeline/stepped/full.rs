@@ -233,7 +233,7 @@ fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
 fn refused_batches_do_not_wait_for_a_refused_dead_letter() {
     let refused = || Answer::Refused(NotTaken::new(0x87, &[]));
     let mut bench = Bench::proved();
-    bench.offer(&[None]);
+    bench.offer(&[None; 3]);
     bench.take();
     let letter = bench.came[0].number;
     bench.answer(letter, refused());

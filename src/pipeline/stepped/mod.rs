@@ -57,6 +57,7 @@ fn small() -> Plan {
 
 mod direct;
 mod full;
+mod letters;
 mod schedules;
 mod sizes;
 mod spool;

@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::Worker;
 use crate::batch;
 use crate::clock::Now;
 use crate::codec::Head;
+use crate::pipeline::letters::Content;
 use crate::pipeline::plan::wire_overhead_bytes;
 use crate::record::{Body, Chunk, Reason, Record};
 
@@ -24,11 +23,12 @@ impl Worker {
         let overhead = self.plan.batch_overhead_bytes();
         let room = |packet: usize| packet.saturating_sub(wire + overhead);
         self.fits = known.0.map(room);
-        let version = self.plan.output_broker().version;
-        let letter = self.plan.letter(Bytes::new());
-        let letter_room = |max| letter.payload_bytes_max(version, max).unwrap_or(0);
-        self.letter_bytes_max = known.0.map_or(usize::MAX, letter_room);
-        self.batcher.fit(limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(known.1));
+        let bytes_max = limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
+        self.batcher.fit(bytes_max);
+        // Of the topics either may be the longer.
+        let wire = wire_overhead_bytes(&output.dead_letter_topic, &self.plan.gateway.id);
+        let room = |packet: usize| packet.saturating_sub(wire + overhead);
+        self.letters.fit(known.0, bytes_max.min(known.0.map_or(usize::MAX, room)));
     }
 
     /// Whether the record that begins there fits into a batch of its own: the bound that batches keep
@@ -45,11 +45,11 @@ impl Worker {
         self.message(&head, record).packet_bytes(version) <= packet_bytes_max
     }
 
-    /// Publishes a dead letter of a reading that the broker does not take even alone. False where it does
-    /// not take that either.
+    /// Makes a dead letter of a reading that the broker does not take even alone. False where it does not
+    /// take that either.
     pub(super) fn put_aside_oversize(
         &mut self,
-        times: (Now, Instant),
+        since: Instant,
         chunk: &Chunk,
         record: &Record,
         bytes: usize,
@@ -58,7 +58,14 @@ impl Worker {
         let max = self.fitted.0.unwrap_or(usize::MAX);
         let detail =
             format!("{bytes} bytes as a record; the output broker takes packets of {max} bytes");
-        let parts = (Reason::Oversize, detail.as_bytes(), chunk.text(value));
-        self.dead_letter(times, chunk, record, parts)
+        let (topic, payload) = (chunk.text(record.topic), chunk.text(value));
+        let content =
+            Content { reason: Reason::Oversize, detail: detail.as_bytes(), topic, payload };
+        let origin = self.origin(record, since);
+        let fits = self.letters.can_take(&origin, content);
+        if fits {
+            self.letters.take(origin, content);
+        }
+        fits
     }
 }

@@ -52,7 +52,7 @@ impl<E> Intake<E> {
         if !phase.is(Phase::Draining) {
             return Err(error);
         }
-        tracing::warn!(sensor = self.reader.name, %error, "what is delivered now comes again there");
+        tracing::warn!(entry = self.reader.name, %error, "what is delivered now comes again there");
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl<E> Intake<E> {
             self.context.metrics.sessions_lost.one();
             let Some(left_out) = self.sessions_lost.due(clock::now().instant) else { return };
             tracing::warn!(
-                sensor = self.reader.name,
+                entry = self.reader.name,
                 held = lost,
                 left_out,
                 "possible loss outside the gateway: the broker has lost our session, and with it the \

@@ -86,10 +86,10 @@ impl Reader {
         match Connection::read(self.version, bytes)? {
             Packet::SubAck(Ok(qos)) => {
                 (self.subscribed, self.ever_subscribed) = (true, true);
-                tracing::info!(sensor = self.name, filter = self.subscription(), qos, "subscribed");
+                tracing::info!(entry = self.name, filter = self.subscription(), qos, "subscribed");
                 if qos < self.settings.qos.granted() {
                     tracing::warn!(
-                        sensor = self.name,
+                        entry = self.name,
                         qos,
                         "the broker granted a lower QoS than asked for: readings can be lost there"
                     );

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 
 use super::batch::{self, Record, Seen};
 use super::latency::Latency;
-use super::letter::{Letter, letter};
+use super::letter::{Letter, letters};
 use super::numbers::Numbers;
 use crate::clock::Timestamp;
 use crate::codec::Format;
@@ -144,13 +144,19 @@ impl Audit {
         }
     }
 
-    /// Takes a message of the dead-letter topic.
+    /// Takes a message of the dead-letter topic: one letter, or several.
     pub fn take_letter(&mut self, publish: &Publish<'_>) {
         if publish.retain {
             self.retained += 1;
             return;
         }
-        let letter = letter(publish.payload, &self.rules.member);
+        let member = self.rules.member.clone();
+        for letter in letters(publish.payload, &member) {
+            self.count_letter(letter);
+        }
+    }
+
+    fn count_letter(&mut self, letter: Option<Letter<'_>>) {
         let reason = letter.as_ref().map_or("(unreadable)", |it| &*it.reason);
         let is_other =
             self.dead_letters.len() >= REASONS_MAX && !self.dead_letters.contains_key(reason);

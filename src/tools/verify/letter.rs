@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::batch::{members, number};
+use crate::sink::dead_letter;
 
 /// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,16 @@ struct Wire<'a> {
     payload_base64: Option<Cow<'a, str>>,
 }
 
+/// Reads the letters of a message, one alone or several in an array; `None` for one that cannot be read.
+pub fn letters<'a>(message: &'a [u8], member: &str) -> Vec<Option<Letter<'a>>> {
+    match dead_letter::letters(message) {
+        Some(letters) => letters.iter().map(|it| letter(it.get().as_bytes(), member)).collect(),
+        None => vec![letter(message, member)],
+    }
+}
+
 /// Reads a letter; the sensor's own count is `member` of its payload, or of the payload's `value`.
-pub fn letter<'a>(message: &'a [u8], member: &str) -> Option<Letter<'a>> {
+fn letter<'a>(message: &'a [u8], member: &str) -> Option<Letter<'a>> {
     let wire: Wire<'a> = serde_json::from_slice(message).ok()?;
     let decoded = wire.payload_base64.and_then(|it| STANDARD.decode(&*it).ok());
     let decoded = decoded.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -97,5 +106,16 @@ mod tests {
         let bare = letter(br#"{"reason":"empty"}"#, "number").unwrap();
         assert_eq!((&*bare.reason, bare.sensor, bare.number), ("empty", None, None));
         assert_eq!(letter(b"?", "number"), None);
+    }
+
+    #[test]
+    fn letters_are_read_alone_and_in_an_array() {
+        let one = r#"{"reason":"empty","sensorId":"a","payload":"{\"n\":7}"}"#;
+        let several = format!("[{one},{{}},{one}]");
+        let read = letters(several.as_bytes(), "n");
+        let numbers = read.iter().map(|it| it.as_ref().and_then(|it| it.number));
+        assert_eq!(numbers.collect::<Vec<_>>(), [Some(7), None, Some(7)]);
+        assert_eq!(letters(one.as_bytes(), "n"), read[..1]);
+        assert_eq!(letters(b"[", "n"), [None]);
     }
 }

@@ -34,6 +34,17 @@ impl Collected {
         }
     }
 
+    /// A message of dead letters, one for each: alone it is an object, several are an array.
+    fn letters(self) -> Vec<Self> {
+        match serde_json::from_slice(&self.payload) {
+            Ok(serde_json::Value::Array(letters)) => letters
+                .iter()
+                .map(|it| Self { payload: it.to_string().into_bytes(), ..self.clone() })
+                .collect(),
+            _ => vec![self],
+        }
+    }
+
     /// The payload as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -45,6 +56,7 @@ impl Collected {
 #[derive(Debug)]
 pub(crate) struct Collection {
     pub(crate) batches: Vec<Collected>,
+    /// Each by itself, also where several came in one message.
     pub(crate) dead_letters: Vec<Collected>,
     pub(crate) audit: Audit,
     /// Times it was subscribed.
@@ -222,7 +234,7 @@ fn take(
             all.audit.add(&message.payload);
             all.batches.push(message);
         } else {
-            all.dead_letters.push(message);
+            all.dead_letters.extend(message.letters());
         }
     });
     if publish.pkid > 0 { session.ack(publish.pkid) } else { Ok(()) }

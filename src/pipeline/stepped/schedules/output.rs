@@ -15,7 +15,7 @@ pub(super) struct Output {
 impl Output {
     pub(super) fn take(&mut self, message: &Outgoing) {
         let json: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
-        let id = json["batch"].as_str().unwrap_or("letter").to_owned();
+        let id = json.get("batch").and_then(|it| it.as_str()).unwrap_or("letter").to_owned();
         for value in values(&json) {
             let first = !self.ids.contains_key(&value);
             self.ids.entry(value).or_default().insert(id.clone());
@@ -30,8 +30,11 @@ impl Output {
     }
 }
 
-/// The values of a batch, or the one of a dead letter.
+/// The values of a batch, or of dead letters.
 fn values(json: &serde_json::Value) -> Vec<u32> {
+    if let Some(letters) = json.as_array() {
+        return letters.iter().flat_map(values).collect();
+    }
     let number = |it: &serde_json::Value| u32::try_from(it.as_u64().unwrap()).unwrap();
     match json["records"].as_array() {
         Some(records) => records.iter().map(|it| number(&it["value"])).collect(),

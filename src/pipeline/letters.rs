@@ -1,0 +1,274 @@
+//! The dead letters' way into batches of their own, beside the readings'.
+//!
+//! A letter waits here until the dead-letter topic has room: a topic that is slow, or refused for good,
+//! holds back no reading. Then it goes into the open batch, which is sealed as the readings' is.
+//!
+//! What waits is bounded by the queue: a record's place in it stays taken until the record has settled.
+//! So a session with acknowledgements stops by itself once its own window is used up, because they are in
+//! order, and takes nothing from the windows of others. Records that nobody acknowledges (QoS 0, simulated)
+//! take places until the queue is full; then `queue.on_full` says what happens, to all.
+//!
+//! A sensor's letters are in order among themselves, and in none with its readings.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::books::Books;
+use super::flight::{Flight, Name};
+use super::plan::Plan;
+use super::publisher::Publisher;
+use crate::batch::{Batcher, Seal};
+use crate::clock::{Now, Timestamp};
+use crate::limits::LETTER_WAITING_BYTES;
+use crate::mqtt::outgoing::Outgoing;
+use crate::record::Reason;
+use crate::registry::Row;
+use crate::settlement::{Receipts, Settle, Token};
+use crate::sink::dead_letter::{self, DeadLetter, Head};
+use crate::sink::shortened;
+
+/// Bytes of a letter's id in an array, beside the batch's prefix.
+const ID_BYTES: usize = 64;
+
+/// What a letter is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// Where and what.
+    pub detail: &'a [u8],
+    /// The MQTT topic.
+    pub topic: &'a [u8],
+    /// The payload or its head.
+    pub payload: &'a [u8],
+}
+
+/// The record that becomes a letter.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Whose.
+    pub row: Arc<Row>,
+    /// Its way back.
+    pub token: Token,
+    /// Bytes that it claims in the queue.
+    pub bytes: usize,
+    /// When it was taken.
+    pub received: Timestamp,
+    /// Since when it has been here.
+    pub since: Instant,
+}
+
+/// A letter that is in no batch yet.
+#[derive(Debug)]
+struct Waiting {
+    origin: Origin,
+    reason: Reason,
+    /// Detail, topic, payload.
+    text: Box<[u8]>,
+    detail_bytes: usize,
+    topic_bytes: usize,
+}
+
+impl Waiting {
+    fn content(&self) -> Content<'_> {
+        let (detail, rest) = self.text.split_at(self.detail_bytes);
+        let (topic, payload) = rest.split_at(self.topic_bytes);
+        Content { reason: self.reason, detail, topic, payload }
+    }
+}
+
+/// Letters that wait, and the open batch.
+#[derive(Debug)]
+pub struct Letters {
+    plan: Arc<Plan>,
+    books: Arc<Books>,
+    waiting: VecDeque<Waiting>,
+    batcher: Batcher,
+    /// Bytes that the broker takes in one packet, if it says.
+    packet_bytes_max: Option<usize>,
+    body: Vec<u8>,
+    /// The first letter of the open batch, as it travels alone.
+    first: Vec<u8>,
+    receipts: Receipts,
+    batch_prefix: String,
+    batches: u64,
+}
+
+impl Letters {
+    /// None yet; the ids of batches begin with `batch_prefix`.
+    pub fn new(plan: Arc<Plan>, books: Arc<Books>, batch_prefix: &str) -> Self {
+        Self {
+            batcher: Batcher::new(plan.batch.into()),
+            receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
+            plan,
+            books,
+            waiting: VecDeque::new(),
+            packet_bytes_max: None,
+            body: Vec::new(),
+            first: Vec::new(),
+            batch_prefix: format!("{batch_prefix}-d"),
+            batches: 0,
+        }
+    }
+
+    /// Whether the broker takes a letter of this alone, shortened if need be.
+    pub fn can_take(&self, origin: &Origin, content: Content<'_>) -> bool {
+        let bytes_max = self.alone_bytes_max(self.waiting.len());
+        shortened::headed(&self.letter(origin, content), bytes_max).is_some()
+    }
+
+    /// Takes a record that becomes a letter.
+    pub fn take(&mut self, origin: Origin, content: Content<'_>) {
+        let Content { reason, detail, topic, payload } = content;
+        self.books.tally.note(&origin.row, content);
+        let (detail_bytes, topic_bytes) = (detail.len(), topic.len());
+        let text = [detail, topic, payload].concat().into();
+        self.waiting.push_back(Waiting { origin, reason, text, detail_bytes, topic_bytes });
+    }
+
+    /// Moves letters on as far as the publisher has room for them.
+    pub fn advance(&mut self, now: Now, publisher: &mut Publisher, draining: bool) {
+        while publisher.has_letter_room()
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            self.add(now, &waiting, publisher);
+        }
+        if publisher.has_letter_room() {
+            let reason =
+                if draining { Some(Seal::Draining) } else { self.batcher.due(now.instant) };
+            if let Some(reason) = reason {
+                self.seal(now, reason, publisher);
+            }
+        }
+        if self.waiting.is_empty() && self.waiting.capacity() > WAITING_CAPACITY_KEPT {
+            self.waiting = VecDeque::new();
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.batcher.is_empty()
+    }
+
+    /// Whether the open batch waits for more letters.
+    pub fn is_open(&self) -> bool {
+        !self.batcher.is_empty()
+    }
+
+    /// When the open batch is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.batcher.deadline()
+    }
+
+    /// Since when the oldest has been here.
+    pub fn oldest(&self) -> Option<Instant> {
+        let waiting = self.waiting.front().map(|it| it.origin.since);
+        [waiting, self.batcher.opened()].into_iter().flatten().min()
+    }
+
+    /// How many wait or are in the open batch.
+    pub fn records(&self) -> usize {
+        self.waiting.len() + self.receipts.records()
+    }
+
+    /// Lowers the bounds on a packet and on a batch to what the broker takes.
+    pub fn fit(&mut self, packet_bytes_max: Option<usize>, bytes_max: usize) {
+        self.packet_bytes_max = packet_bytes_max;
+        self.batcher.fit(bytes_max);
+    }
+
+    /// Lets all go.
+    pub fn abandon(&mut self) {
+        for Waiting { origin, .. } in std::mem::take(&mut self.waiting) {
+            self.receipts.add(origin.token, origin.row.index, origin.bytes);
+        }
+        self.receipts = self.new_receipts();
+        self.body.clear();
+        self.batcher.sealed();
+    }
+
+    fn add(&mut self, now: Now, waiting: &Waiting, publisher: &mut Publisher) {
+        let Waiting { origin, .. } = waiting;
+        let letter = self.encode(waiting);
+        let bytes = letter.len() + self.batch_prefix.len() + ID_BYTES;
+        if let Some(heavy) = self.batcher.must_seal_before(bytes) {
+            self.seal(now, heavy, publisher);
+        }
+        let id = format!("{}/{}", self.id(self.batches + 1), self.receipts.records() + 1);
+        dead_letter::push(&mut self.body, &letter, &id);
+        if self.batcher.is_empty() {
+            self.first = letter;
+        }
+        self.receipts.add(origin.token, origin.row.index, origin.bytes);
+        if let Some(full) = self.batcher.push(origin.since, bytes) {
+            self.seal(now, full, publisher);
+        }
+    }
+
+    /// A letter as it travels alone, shortened to fit. What is too large all the same is held until a
+    /// broker takes it.
+    fn encode(&self, waiting: &Waiting) -> Vec<u8> {
+        let letter = self.letter(&waiting.origin, waiting.content());
+        let bytes_max = [self.alone_bytes_max(0), usize::MAX];
+        let fitting = bytes_max.into_iter().find_map(|max| shortened::headed(&letter, max));
+        fitting.unwrap_or_else(|| letter.encode())
+    }
+
+    fn letter<'a>(&'a self, origin: &'a Origin, content: Content<'a>) -> DeadLetter<'a> {
+        let Content { reason, detail, topic, payload } = content;
+        let (gateway, sensor, received) = (&self.plan.gateway.id, &origin.row.id, origin.received);
+        DeadLetter { gateway, reason, detail, sensor, topic, received, payload }
+    }
+
+    /// Bytes of a letter that the broker takes alone, behind so many others, each perhaps a batch.
+    fn alone_bytes_max(&self, others: usize) -> usize {
+        let Some(packet_bytes_max) = self.packet_bytes_max else { return usize::MAX };
+        let batch = self.id(self.batches + 1 + u64::from(self.is_open()) + others as u64);
+        let like = self.message(&batch, 1, Bytes::new());
+        let version = self.plan.output_broker().version;
+        like.payload_bytes_max(version, packet_bytes_max).unwrap_or(0)
+    }
+
+    fn message(&self, batch: &str, count: usize, payload: impl Into<Bytes>) -> Outgoing {
+        let output = &self.plan.output;
+        let head = Head { gateway: &self.plan.gateway.id, batch, count };
+        dead_letter::message((&output.dead_letter_topic, output.qos.0), head, payload)
+    }
+
+    fn id(&self, batch: u64) -> String {
+        format!("{}{batch}", self.batch_prefix)
+    }
+
+    /// Publishes the open batch, if there is one.
+    pub fn seal(&mut self, now: Now, reason: Seal, publisher: &mut Publisher) {
+        if self.batcher.is_empty() {
+            return;
+        }
+        self.batches += 1;
+        let id = self.id(self.batches);
+        let next = self.new_receipts();
+        let receipts = std::mem::replace(&mut self.receipts, next);
+        let count = receipts.records();
+        self.body.push(b']');
+        let payload = std::mem::take(if count == 1 { &mut self.first } else { &mut self.body });
+        tracing::debug!(batch = id, letters = count, bytes = payload.len(), ?reason, "sealed");
+        let message = self.message(&id, count, payload);
+        let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
+        self.body.clear();
+        self.batcher.sealed();
+        publisher.publish(Flight::new(message, Name::Letters(id), receipts, times));
+    }
+
+    fn new_receipts(&self) -> Receipts {
+        Receipts::new(Arc::clone(&self.books) as Arc<dyn Settle>)
+    }
+}
+
+// What the budget allows each: a place in a list that grows, and what the allocator adds.
+const _: () = assert!(2 * size_of::<Waiting>() + 32 <= LETTER_WAITING_BYTES);
+
+/// Places of a list that is empty; a larger one is given back.
+const WAITING_CAPACITY_KEPT: usize = 1024;

@@ -1,0 +1,148 @@
+//! Which causes the dead letters of late had: the last one, and the commonest.
+//!
+//! Two spans of time are kept, today's and the one before it, so that what is told is at least one span old
+//! and at most two. In each, [`CAUSES_MAX`] causes are told apart; a further one takes the place of the
+//! rarest and its count with it, so that a cause that comes again and again is always found.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::letters::Content;
+use crate::registry::Row;
+
+/// Causes (a reason and a sensor) that are told apart in one span.
+const CAUSES_MAX: usize = 16;
+
+/// Bytes of a topic or a detail that a cause shows.
+const SHOWN_BYTES_MAX: usize = 128;
+
+/// Why a sensor's message was no reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The reason's word.
+    pub reason: &'static str,
+    /// Where and what.
+    pub detail: String,
+    /// Whose.
+    pub sensor: Box<str>,
+    /// The place of its configured entry, if it has one.
+    pub entry: Option<u32>,
+    /// The topic.
+    pub topic: String,
+}
+
+impl Cause {
+    fn is_of(&self, sensor: &str, reason: &str) -> bool {
+        self.reason == reason && *self.sensor == *sensor
+    }
+}
+
+/// One span.
+#[derive(Debug, Default)]
+struct Span {
+    letters: u64,
+    causes: Vec<(u64, Cause)>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last: Option<Cause>,
+    now: Span,
+    before: Span,
+}
+
+/// The tally.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<Inner>);
+
+impl Tally {
+    /// A record of this sensor becomes a dead letter.
+    pub fn note(&self, row: &Row, content: Content<'_>) {
+        let cause = Cause {
+            reason: content.reason.as_str(),
+            detail: shown(content.detail),
+            sensor: row.id.clone(),
+            entry: row.entry(),
+            topic: shown(content.topic),
+        };
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.now.note(&cause);
+        inner.last = Some(cause);
+    }
+
+    /// The cause of the last one.
+    pub fn last(&self) -> Option<Cause> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.clone()
+    }
+
+    /// Dead letters of both spans, and their commonest cause.
+    pub fn recent(&self) -> (u64, Option<Cause>) {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = inner.before.causes.iter().chain(&inner.now.causes);
+        let commonest = all.max_by_key(|(count, _)| *count).map(|(_, cause)| cause.clone());
+        (inner.before.letters + inner.now.letters, commonest)
+    }
+
+    /// Begins the next span.
+    pub fn turn(&self) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.before = std::mem::take(&mut inner.now);
+    }
+}
+
+impl Span {
+    fn note(&mut self, cause: &Cause) {
+        self.letters += 1;
+        let known = self.causes.iter_mut().find(|(_, it)| it.is_of(&cause.sensor, cause.reason));
+        if let Some((count, latest)) = known {
+            *count += 1;
+            latest.clone_from(cause);
+        } else if self.causes.len() < CAUSES_MAX {
+            self.causes.push((1, cause.clone()));
+        } else if let Some((count, rarest)) = self.causes.iter_mut().min_by_key(|it| it.0) {
+            *count += 1;
+            rarest.clone_from(cause);
+        }
+    }
+}
+
+/// The head of a text from outside, as it may stand in a log line.
+fn shown(text: &[u8]) -> String {
+    let head = text.get(..SHOWN_BYTES_MAX).unwrap_or(text);
+    String::from_utf8_lossy(head).escape_debug().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Reason;
+    use crate::registry::Registry;
+
+    fn note(tally: &Tally, registry: &Registry, sensor: &str) {
+        let content = Content {
+            reason: Reason::Malformed,
+            detail: b"why\n",
+            topic: "t\u{202e}".as_bytes(),
+            payload: b"",
+        };
+        tally.note(&registry.row(sensor).0, content);
+    }
+
+    #[test]
+    fn the_commonest_cause_is_found_among_many_and_forgotten_after_two_spans() {
+        let (tally, registry) = (Tally::default(), Registry::new(1000));
+        for n in 0..200 {
+            note(&tally, &registry, &format!("s{n}"));
+            note(&tally, &registry, "bad");
+        }
+        let (letters, commonest) = tally.recent();
+        let commonest = commonest.unwrap();
+        assert_eq!((letters, &*commonest.sensor), (400, "bad"));
+        assert_eq!((&*commonest.detail, &*commonest.topic), ("why\\n", "t\\u{202e}"));
+        assert_eq!(tally.0.lock().unwrap().now.causes.len(), CAUSES_MAX);
+        tally.turn();
+        assert_eq!(tally.recent().0, 400);
+        tally.turn();
+        assert_eq!(tally.recent(), (0, None));
+        assert_eq!(&*tally.last().unwrap().sensor, "bad");
+    }
+}
