@@ -172,6 +172,61 @@ fn nothing_but_rubbish_flows_through_and_is_bounded() {
     assert!(unacked <= 100, "{unacked}");
 }
 
+/// Two sessions, no spool: the one whose letters are refused waits, the other goes on.
+#[test]
+fn a_dead_letter_topic_that_is_forbidden_holds_back_only_the_session_of_the_letters() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let other = "sensors.other.mqtt.topic = \"other/{sensor}/reading\"";
+    let output = output(&sink.url());
+    let more = [output.as_str(), other, "batch.records_max = 10"];
+    let mut gateway = subscribed(&fleet(&input.url(), &more));
+    input.wait_until("both subscribe", SOON, |log| log.subscribes("gw-in") == 2);
+    let good = |n: u64| {
+        let Message { payload, .. } = reading("good", n, 1);
+        message("other/good/reading", payload, 1)
+    };
+    // A refusal before anything was delivered would be taken for a mistake in the settings.
+    input.publish_all([good(1)]);
+    wait_readings(&sink, 1, SOON);
+    sink.answer_publishes(LETTERS, 0x87, usize::MAX);
+    for n in 2..=300 {
+        input.publish_all([message(TOPIC, "{", 1), good(n)]);
+        wait_readings(&sink, n, SOON);
+    }
+    gateway.wait_for_line("the output broker refuses gateway/dead-letters: not authorized", SOON);
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in-other") == 300);
+    assert_eq!(input.look(|log| log.acks("gw-in-fleet")), 0);
+    sink.answer_normally();
+    input.wait_until("all acknowledgements", SOON, |log| log.acks("gw-in-fleet") == 299);
+    let name = "the output broker forbids the dead-letter topic, without a spool";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(1, 300));
+    assert_eq!((balance.delivered, balance.dead_lettered), (300, 299));
+}
+
+/// The output answers only when it is told to: nothing but the order counts.
+#[test]
+fn a_flood_of_malformed_messages_does_not_delay_good_readings() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    sink.hold_acks("");
+    let output = output(&sink.url());
+    let more = [output.as_str(), "batch.records_max = 100"];
+    let mut gateway = subscribed(&fleet(&input.url(), &more));
+    input.publish_all((0..4000).map(|_| message(TOPIC, "{", 1)));
+    input.publish_all(readings(1, 1..=10, 1));
+    wait_readings(&sink, 10, SOON);
+    assert_eq!(input.look(|log| log.acks("gw-in")), 0, "nothing was answered");
+    sink.resume_acks("");
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 4010);
+    let name = "a flood of malformed messages before good readings";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(1, 10));
+    assert_eq!((balance.delivered, balance.dead_lettered), (10, 4000));
+    assert!(
+        gateway.said("sensor=\"bad\"") && gateway.said("entry=\"fleet\""),
+        "{}",
+        gateway.text()
+    );
+}
+
 #[test]
 fn sensor_ids_that_cannot_stand_in_an_envelope_become_dead_letters() {
     let (input, sink) = (Broker::start(), Broker::start());
