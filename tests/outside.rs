@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::scene::{audit, drained, fleet, output, reading, readings, subscribed, violations};
+use crate::scene::{
+    audit, drained, fleet, output, reading, readings, subscribed, violations, wait_readings,
+};
 use crate::support::broker::Broker;
 use crate::support::client::Publisher;
 use crate::support::gateway::Gateway;
@@ -63,6 +65,7 @@ fn a_broker_that_drops_nothing_is_not_warned_of() {
     let mut gateway = subscribed(&fleet(&mosquitto.url(), &more));
     gateway.wait_for_line("dropped messages total=0", SOON);
     Publisher::to(mosquitto.port()).sensors(10).readings(200).rate(1000.0).run(SOON);
+    wait_readings(&sink, 2000, SOON);
     assert_eq!(drained(&mut gateway).delivered, 2000);
     assert!(!gateway.said(LOSS), "{}", gateway.text());
     let log = mosquitto.log();

@@ -3,7 +3,7 @@
 use crate::scene::{BATCHES, audit, drained, fault, fleet, output, readings, wait_readings};
 use crate::support::SOON;
 use crate::support::broker::Broker;
-use crate::support::client::Publisher;
+use crate::support::client::{Collector, Publisher};
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::wire::ConnectReturnCode as Code;
@@ -72,7 +72,9 @@ fn a_user_whom_mosquitto_learns_of_later_gets_in() {
     assert!(line.contains("ERROR") && line.contains("password_file"), "{line}");
     mosquitto.add_user("gateway", "right");
     gateway.wait_for_line("subscribed", SOON);
+    let collector = Collector::at(mosquitto.port()).login("load", "right").start();
     Publisher::to(mosquitto.port()).login("load", "right").sensors(5).readings(20).run(SOON);
+    collector.wait_readings(100, SOON);
     let balance = drained(&mut gateway);
     assert_eq!(balance.delivered, 100, "{}", gateway.text());
 }
