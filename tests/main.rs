@@ -17,6 +17,7 @@ mod faults;
 mod footguns;
 mod formats;
 mod fuzz;
+mod hang_ups;
 mod layout;
 mod monitoring;
 mod one_for_all;

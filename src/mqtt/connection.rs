@@ -203,6 +203,9 @@ impl Connection {
             return Err(Error::TakenOver);
         }
         match packet::read(bytes, version)? {
+            Packet::Disconnect(reason) if packet::is_too_large(bytes) => {
+                Err(Error::TooLarge(reason))
+            }
             Packet::Disconnect(reason) => Err(Error::Ended(reason)),
             packet => Ok(packet),
         }

@@ -100,6 +100,9 @@ pub enum Error {
     /// The broker said why it closes the connection.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
+    /// The broker said that a packet is too large for it.
+    #[error("the broker ended the connection: {0}")]
+    TooLarge(String),
     /// Another client has connected with our client id, and the broker said so.
     #[error("the broker gave our session to another client that uses our client id")]
     TakenOver,
@@ -244,14 +247,22 @@ impl Error {
         }
     }
 
-    /// Whether the broker, or what lies before it, has hung up without a word.
+    /// Whether it may be a packet of ours that ended the connection, for its size: the broker says so, or
+    /// nothing.
+    pub fn may_be_about_size(&self) -> bool {
+        matches!(self, Self::TooLarge(_)) || self.is_hang_up()
+    }
+
+    /// Whether the broker, or what lies before it, has hung up without a word. `UnexpectedEof` is how TLS
+    /// says that it was closed without notice.
     pub fn is_hang_up(&self) -> bool {
-        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match self {
             Self::Closed | Self::NotGreeted => true,
-            Self::Io(error) => {
-                matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
-            }
+            Self::Io(error) => matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+            ),
             _ => false,
         }
     }

@@ -198,6 +198,11 @@ pub fn is_takeover(bytes: &[u8]) -> bool {
     matches!(whole(bytes), Ok((0xe0, Wire([0x8e, ..]))))
 }
 
+/// Whether a packet is a DISCONNECT that says "packet too large".
+pub fn is_too_large(bytes: &[u8]) -> bool {
+    matches!(whole(bytes), Ok((0xe0, Wire([0x95, ..]))))
+}
+
 /// Whether a CONNACK of MQTT 5 assigns another client id than the one that was asked for. Some brokers
 /// repeat that one.
 pub fn renames(bytes: &[u8], client_id: &str) -> Result<bool, Error> {

@@ -225,6 +225,12 @@ impl Session {
         self.of_use = true;
     }
 
+    /// The connection that was lost was hung up on for a reason that is known, and is being mended.
+    pub fn explained(&mut self) {
+        self.hung_up = 0;
+        self.backoff.at_most(PAUSE_OF_USE_MAX);
+    }
+
     /// Whether messages were gone from the session after the last good connection.
     pub fn is_suspicious(&self) -> bool {
         self.suspicions > 0

@@ -43,7 +43,7 @@ pub(super) async fn connect(
     let connected = TlsConnector::from(config).connect(name, tcp).await;
     connected.map_err(|error| {
         let error = Error::Io(error);
-        if hung_up(&error) {
+        if error.is_hang_up() {
             let problem = format!("{} hung up during the TLS handshake", options.url);
             return Error::Beneath { problem, remedy: NO_TLS.into(), hung_up: true };
         }
@@ -62,7 +62,7 @@ pub(super) fn in_words(options: &Options, error: Error) -> Error {
         return Error::Beneath { problem, remedy, hung_up: false };
     }
     let is_tls = matches!(&options.url, BrokerUrl::Remote { tls: true, .. });
-    if is_tls && options.tls.cert_file.is_none() && hung_up(&error) {
+    if is_tls && options.tls.cert_file.is_none() && error.is_hang_up() {
         // Its alert may be lost with a connection that is reset.
         let problem = format!("{} hung up before its first answer ({error})", options.url);
         let remedy = "if it wants a certificate from its clients, set tls.cert_file and tls.key_file; else \
@@ -70,11 +70,6 @@ pub(super) fn in_words(options: &Options, error: Error) -> Error {
         return Error::Beneath { problem, remedy: remedy.into(), hung_up: true };
     }
     error
-}
-
-fn hung_up(error: &Error) -> bool {
-    let is_eof = matches!(error, Error::Io(it) if it.kind() == io::ErrorKind::UnexpectedEof);
-    is_eof || error.is_hang_up()
 }
 
 /// What the first bytes are, if they are no MQTT: TLS (a record of an alert or a handshake, RFC 8446

@@ -25,6 +25,9 @@ use crate::window::Window;
 struct Lane {
     publications: mpsc::Sender<Publication>,
     in_flight_max: usize,
+    one_at_a_time: bool,
+    /// Given to it and not answered.
+    out: usize,
 }
 
 /// A publication that was refused and has not been taken since.
@@ -61,8 +64,14 @@ impl Default for Outbox {
 
 impl Outbox {
     /// Begins with a new connection: nothing was given to it, nothing refused by it.
-    pub fn connected(&mut self, publications: mpsc::Sender<Publication>, in_flight_max: usize) {
-        self.lane = Some(Lane { publications, in_flight_max: in_flight_max.max(1) });
+    pub fn connected(
+        &mut self,
+        publications: mpsc::Sender<Publication>,
+        in_flight_max: usize,
+        one_at_a_time: bool,
+    ) {
+        let in_flight_max = in_flight_max.max(1);
+        self.lane = Some(Lane { publications, in_flight_max, one_at_a_time, out: 0 });
         self.pending.clear();
         self.refused.clear();
         self.retry = None;
@@ -72,6 +81,20 @@ impl Outbox {
     pub fn disconnected(&mut self) {
         self.lane = None;
         self.pending.clear();
+    }
+
+    /// Whether no more than one publication may be on its way from now on.
+    pub fn one_at_a_time(&mut self, one_at_a_time: bool) {
+        if let Some(lane) = &mut self.lane {
+            lane.one_at_a_time = one_at_a_time;
+        }
+    }
+
+    /// Something that was given to the connection has been answered.
+    pub fn answered(&mut self) {
+        if let Some(lane) = &mut self.lane {
+            lane.out = lane.out.saturating_sub(1);
+        }
     }
 
     /// Whether there is a connection.
@@ -119,13 +142,18 @@ impl Outbox {
 
     /// Gives to the lane what it takes.
     pub fn pump(&mut self, window: &Window<Flight>) {
-        let Some(lane) = &self.lane else { return };
+        let Some(lane) = &mut self.lane else { return };
         while let Some(number) = self.pending.front().copied() {
             let message = window.get(number.count).and_then(|it| it.parts().get(number.part));
-            let publication = message.map(|it| Publication { number, message: Arc::clone(it) });
-            let given = publication.map_or(Ok(()), |it| lane.publications.try_send(it));
-            if let Err(TrySendError::Full(_)) = given {
-                return;
+            if let Some(message) = message {
+                if lane.one_at_a_time && lane.out > 0 {
+                    return;
+                }
+                let publication = Publication { number, message: Arc::clone(message) };
+                if let Err(TrySendError::Full(_)) = lane.publications.try_send(publication) {
+                    return;
+                }
+                lane.out += 1;
             }
             self.pending.pop_front();
         }

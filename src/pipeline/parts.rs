@@ -95,6 +95,17 @@ impl Parts {
         self.parts.get(at as usize)?.message.as_ref()
     }
 
+    /// How many records a part carries.
+    pub fn records(&self, at: u32) -> usize {
+        self.parts.get(at as usize).map_or(0, |part| part.records)
+    }
+
+    /// What becomes of a part's records, while it has not been answered.
+    pub fn outcome(&self, at: u32) -> Option<Outcome> {
+        let part = self.parts.get(at as usize)?;
+        part.message.is_some().then_some(part.outcome)
+    }
+
     /// Notes that one has been answered; true when that was the last.
     pub fn answered(&mut self, at: u32) -> bool {
         if let Some(part) = self.parts.get_mut(at as usize) {

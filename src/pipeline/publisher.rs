@@ -8,13 +8,14 @@
 //!   oldest unacknowledged publication and the newest, and never more than the broker takes
 //!   (Receive Maximum). A publication that is settled behind an older one frees no room: so what a
 //!   source must remember is bounded too. Dead letters have room of their own, also in bytes
-//!   ([`room`]): those that find none wait in [`super::letters`].
+//!   (`room`): those that find none wait in [`super::letters`].
 //! - Nothing is sealed before the first connection: until then the broker's limits are not known,
 //!   and records wait where they are counted, in the queue; or, with a spool, for `spool.after`.
 //! - With a spool the output is *stuck* when there is no connection, or no answer to the oldest
 //!   publication, for `spool.after`. Then what is in the window is written, and what is sealed
 //!   behind it ([`super::store`]). One rule of age serves an output that is away, one that is silent
 //!   and one that is too slow; a queue that fills and empties fast is no reason to write.
+//! - A broker may have no word for what it does not take, and hang up (`hang_ups`).
 //! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a
 //!   refusal for good that lasts for `gateway.start_grace` ends the gateway; any other is tried again
 //!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
@@ -28,6 +29,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::hang_ups::HangUps;
 use super::books::Books;
 use super::flight::Flight;
 use super::outbox::Outbox;
@@ -37,9 +39,11 @@ use super::store::Store;
 use crate::clock::Now;
 use crate::mqtt::answer::{Answer, NotTaken};
 use crate::repeat::Repeated;
+use crate::settlement::Outcome;
 use crate::sink::{self, Number};
 use crate::window::Window;
 
+mod hang_ups;
 mod room;
 mod shown;
 
@@ -76,10 +80,16 @@ pub struct Publisher {
     away: Option<Instant>,
     store: Option<Store>,
     packet_bytes_max: Option<usize>,
-    /// Half of the smallest batch that this connection refused as too large.
+    /// Half of the smallest batch that was refused as too large, or hung up on.
     batch_bytes_max: usize,
+    /// When that was learned last.
+    learned: Option<Instant>,
+    hang_ups: HangUps,
+    hung_up_said: Repeated,
     known: bool,
     proved: bool,
+    /// A batch, or a part of one, has been taken in this run.
+    takes_batches: bool,
     /// Since when publications are refused for good; of interest until one is taken.
     refused_since: Option<Instant>,
     repeated: Repeated,
@@ -104,8 +114,12 @@ impl Publisher {
             store,
             packet_bytes_max: None,
             batch_bytes_max: usize::MAX,
+            learned: None,
+            hang_ups: HangUps::default(),
+            hung_up_said: Repeated::default(),
             known: false,
             proved: false,
+            takes_batches: false,
             refused_since: None,
             repeated: Repeated::default(),
             nobody: Repeated::default(),
@@ -161,18 +175,22 @@ impl Publisher {
         match event {
             sink::Event::Connected { lane, packet_bytes_max, in_flight_max } => {
                 self.packet_bytes_max = packet_bytes_max.map(|bytes| bytes as usize);
-                self.batch_bytes_max = usize::MAX;
+                self.forget(now.instant);
                 self.known = true;
-                self.outbox.connected(lane, in_flight_max);
+                self.outbox.connected(lane, in_flight_max, self.hang_ups.is_one_at_a_time());
                 self.away = None;
                 self.fit(now.instant);
                 self.publish_again();
             }
-            sink::Event::Disconnected => {
+            sink::Event::Disconnected { hung_up_on } => {
                 self.outbox.disconnected();
                 self.away.get_or_insert(now.instant);
+                if let Some(number) = hung_up_on {
+                    self.hung_up(now, number);
+                }
             }
             sink::Event::Answered { number, answer } => {
+                self.outbox.answered();
                 self.answered(now, number, answer)?;
                 self.outbox.pump(&self.window);
                 self.books.pace.wake();
@@ -307,11 +325,11 @@ impl Publisher {
     fn halve(&mut self, now: Instant, number: Number) -> bool {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
         let Some(message) = flight.parts().get(number.part) else { return true };
-        let half = (message.payload.len() / 2).saturating_sub(self.plan.batch_overhead_bytes());
+        let bytes = message.payload.len();
         let fit = bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max);
         let places = flight.halve(number.part, fit);
         if places.len() > 1 {
-            self.batch_bytes_max = self.batch_bytes_max.min(half);
+            self.learn(now, bytes);
             let bytes_max = self.batch_bytes_max;
             if let Some(left_out) = self.split.due(now) {
                 tracing::warn!(
@@ -326,6 +344,21 @@ impl Publisher {
         replaced
     }
 
+    /// A batch of so many bytes was too large.
+    fn learn(&mut self, now: Instant, bytes: usize) {
+        let half = (bytes / 2).saturating_sub(self.plan.batch_overhead_bytes());
+        self.batch_bytes_max = self.batch_bytes_max.min(half);
+        self.learned = Some(now);
+    }
+
+    /// Forgets at a new connection what was learned long ago.
+    fn forget(&mut self, now: Instant) {
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= hang_ups::LEARNED_MAX;
+        if self.learned.is_some_and(is_old) {
+            (self.batch_bytes_max, self.learned) = (usize::MAX, None);
+        }
+    }
+
     fn nobody_listens(&mut self, now: Now, number: Number) {
         let Some(flight) = self.window.get(number.count) else { return };
         let Some(message) = flight.parts().get(number.part) else { return };
@@ -338,10 +371,14 @@ impl Publisher {
 
     fn settle(&mut self, now: Instant, number: Number) {
         self.outbox.taken(now, number);
-        let last = self.window.get_mut(number.count).is_some_and(|it| it.answered(number.part));
+        let Some(flight) = self.window.get_mut(number.count) else { return };
+        self.takes_batches |= flight.parts().outcome(number.part) == Some(Outcome::Delivered);
+        let last = flight.answered(number.part);
         let flight = if last { self.window.settle(number.count) } else { None };
         let Some(flight) = flight else { return };
         self.proved = true;
+        self.hang_ups.taken(number.count);
+        self.outbox.one_at_a_time(self.hang_ups.is_one_at_a_time());
         self.count(&flight, -1);
         if !self.outbox.refuses() {
             self.books.gauges.nothing_refused();

@@ -48,7 +48,10 @@ pub enum Event {
         in_flight_max: usize,
     },
     /// The connection is gone; what it has not answered must be published again.
-    Disconnected,
+    Disconnected {
+        /// The oldest publication without an answer, where the broker hung up and that may be why.
+        hung_up_on: Option<Number>,
+    },
     /// The broker's answer to a publication.
     Answered {
         /// Which.

@@ -3,7 +3,11 @@
 //! Its own client, apart from every intake, so that a flood of readings cannot keep a PUBACK from
 //! us. It connects with a clean start: the broker keeps nothing for it, because the engine's window
 //! keeps everything.
+//!
+//! Where the broker hangs up, the oldest publication without an answer is told to the engine: that may be
+//! why ([`crate::pipeline::publisher`]). Twice the same one is no sign of another client with our id.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -38,13 +42,16 @@ pub struct MqttSink {
     answer_max: Duration,
     post: Post<Event>,
     unknown: Repeated,
+    /// What the broker hung up on at the end of the last connection.
+    hung_up_on: Option<Number>,
 }
 
 /// What one connection has out: packet ids and the publications they stand for.
 #[derive(Debug, Default)]
 struct InFlight {
     last_id: u16,
-    waiting: Vec<(u16, Number, Instant)>,
+    /// In the order in which they were published.
+    waiting: VecDeque<(u16, Number, Instant)>,
     /// QoS 0: reported when written.
     unwritten: Vec<Number>,
 }
@@ -55,7 +62,7 @@ impl InFlight {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             if self.waiting.iter().all(|(id, ..)| *id != self.last_id) {
-                self.waiting.push((self.last_id, number, now));
+                self.waiting.push_back((self.last_id, number, now));
                 return self.last_id;
             }
         }
@@ -63,14 +70,12 @@ impl InFlight {
 
     fn strike(&mut self, packet_id: u16) -> Option<Number> {
         let at = self.waiting.iter().position(|(id, ..)| *id == packet_id)?;
-        Some(self.waiting.swap_remove(at).1)
+        Some(self.waiting.remove(at)?.1)
     }
-}
 
-impl InFlight {
-    /// Since when the oldest has waited.
-    fn oldest(&self) -> Option<Instant> {
-        self.waiting.iter().map(|waiting| waiting.2).min()
+    /// The one that has waited for longest.
+    fn oldest(&self) -> Option<&(u16, Number, Instant)> {
+        self.waiting.front()
     }
 }
 
@@ -85,7 +90,8 @@ impl MqttSink {
         post: Post<Event>,
     ) -> Self {
         let version = session.options().version;
-        Self { session, version, lane_max, qos, answer_max, post, unknown: Repeated::default() }
+        let (unknown, hung_up_on) = (Repeated::default(), None);
+        Self { session, version, lane_max, qos, answer_max, post, unknown, hung_up_on }
     }
 
     /// Publishes until the gateway closes.
@@ -107,9 +113,16 @@ impl MqttSink {
                 Err(error) => return self.post.send(Event::Failed(error)),
             };
             metrics.connections.one();
-            let ended = self.serve(connection, greeting, &mut phase).await;
+            let mut in_flight = InFlight::default();
+            let ended = self.serve(connection, greeting, &mut in_flight, &mut phase).await;
             metrics.disconnections.one();
-            self.post.send(Event::Disconnected);
+            let about_size = ended.as_ref().is_err_and(Error::may_be_about_size);
+            let hung_up_on = in_flight.oldest().filter(|_| about_size).map(|waiting| waiting.1);
+            self.post.send(Event::Disconnected { hung_up_on });
+            if hung_up_on.is_some() && hung_up_on == self.hung_up_on {
+                self.session.explained();
+            }
+            self.hung_up_on = hung_up_on;
             let Err(error) = ended else { return };
             if let Some(error) = self.session.id_in_use(&error) {
                 return self.post.send(Event::Failed(error));
@@ -130,6 +143,7 @@ impl MqttSink {
         &mut self,
         mut connection: Connection,
         greeting: Greeting,
+        in_flight: &mut InFlight,
         phase: &mut Watch,
     ) -> Result<(), Error> {
         if greeting.qos_max < self.qos {
@@ -144,13 +158,12 @@ impl MqttSink {
             // What is not acknowledged is not bounded by it (MQTT 5 §3.2.2.3.3).
             in_flight_max: if self.qos == 0 { usize::MAX } else { greeting.receive_max.into() },
         });
-        let mut in_flight = InFlight::default();
         loop {
             let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX
                 && in_flight.waiting.len() < usize::from(greeting.receive_max.max(1));
-            let patience = in_flight.oldest().map(|oldest| {
+            let patience = in_flight.oldest().map(|(.., since)| {
                 self.answer_max
-                    .saturating_sub(clock::now().instant.saturating_duration_since(oldest))
+                    .saturating_sub(clock::now().instant.saturating_duration_since(*since))
             });
             tokio::select! {
                 biased;
@@ -160,7 +173,7 @@ impl MqttSink {
                     if let Some(refusal) = self.too_large(&publication, greeting.packet_bytes_max) {
                         self.post.send(refusal);
                     } else {
-                        publish(&mut connection, &mut in_flight, &publication)?;
+                        publish(&mut connection, in_flight, &publication)?;
                     }
                 }
                 () = sleep(patience.unwrap_or_default()), if patience.is_some() => {
@@ -169,9 +182,9 @@ impl MqttSink {
                 }
             }
             if connection.backlog() == 0 {
-                self.written(&mut in_flight);
+                self.written(in_flight);
             }
-            self.read(&mut connection, &mut in_flight)?;
+            self.read(&mut connection, in_flight)?;
         }
         connection.close(crate::limits::CLOSE_MAX).await;
         Ok(())

@@ -200,6 +200,11 @@ impl Broker {
         self.change(|state| state.levers.limits = limits);
     }
 
+    /// Hangs up, without a word, at a PUBLISH of more bytes.
+    pub(crate) fn hang_up_above(&self, bytes: Option<usize>) {
+        self.change(|state| state.levers.hangs_up_above = bytes);
+    }
+
     /// Hangs up, without a word, at a CONNECT of MQTT 5.
     pub(crate) fn know_only_v3(&self) {
         self.change(|state| state.levers.only_v3 = true);

@@ -57,6 +57,7 @@ fn small() -> Plan {
 
 mod direct;
 mod full;
+mod hang_ups;
 mod letters;
 mod schedules;
 mod sizes;
@@ -153,7 +154,15 @@ impl Bench {
     fn disconnect(&mut self) {
         self.lane = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected);
+        self.mail(sink::Event::Disconnected { hung_up_on: None });
+    }
+
+    /// The broker hangs up on the oldest publication that has no answer.
+    fn hang_up(&mut self) {
+        let hung_up_on = self.came.first().map(|it| it.number);
+        self.lane = None;
+        self.came.clear();
+        self.mail(sink::Event::Disconnected { hung_up_on });
     }
 
     /// Time passes, and the worker looks at it.

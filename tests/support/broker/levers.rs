@@ -107,6 +107,8 @@ pub(super) struct Levers {
     pub(super) drops: Vec<DropAfter>,
     pub(super) login: Option<Login>,
     pub(super) limits: Limits,
+    /// Bytes of a PUBLISH above which it hangs up without a word.
+    pub(super) hangs_up_above: Option<usize>,
     /// The window of a client that names none (always so with 3.1.1).
     pub(super) window: usize,
     /// Ends a connection that is silent for 1.5 times its keep-alive.

@@ -170,6 +170,9 @@ impl State {
             let text = format!("publish {} of {size} bytes is too large", publish.pkid);
             return self.violation(id, &text, Some(DisconnectReasonCode::PacketTooLarge));
         }
+        if self.levers.hangs_up_above.is_some_and(|max| size > max) {
+            return self.end_link(id, Fate::Reset);
+        }
         if publish.qos == QoS::ExactlyOnce {
             let reason = DisconnectReasonCode::QoSNotSupported;
             return self.violation(id, "publish with QoS 2", Some(reason));

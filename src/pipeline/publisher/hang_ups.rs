@@ -1,0 +1,140 @@
+//! A broker that hangs up on what it will not take.
+//!
+//! MQTT 3.1.1 has no word for a packet that is too large, and some brokers of MQTT 5 use none. The broker
+//! closes the connection, and would close every later one over the same publication, for ever.
+//!
+//! - Twice the same oldest publication was unanswered when the broker hung up: from then on one is
+//!   published at a time, so that it is known over which one it hangs up.
+//! - One that was alone is halved. Batches are no larger than its half from then on ([`LEARNED_MAX`]), also
+//!   those in the window and in the spool.
+//! - One record that is alone becomes a dead letter, which is halved in turn; but only where the size can be
+//!   the reason: it is larger than [`SMALL_BYTES`], the broker has taken batches in this run, and it has
+//!   hung up [`ALONE_MAX`] times. Else it is held: the broker may forbid the topic in this way.
+//! - Once the publication has been taken, publications go out together again.
+//!
+//! The sink sees to it that the client id is not suspected meanwhile ([`crate::sink::mqtt`]).
+
+use std::time::{Duration, Instant};
+
+use super::{Publisher, bounds};
+use crate::clock::Now;
+use crate::settlement::Outcome;
+use crate::sink::Number;
+
+/// Hang-ups over the same oldest publication before publications go out one at a time.
+const TOGETHER_MAX: u32 = 2;
+
+/// Hang-ups over one record alone before it becomes a dead letter.
+const ALONE_MAX: u32 = 3;
+
+/// A payload of so many bytes is taken by any broker: it is not the size that it hangs up on.
+const SMALL_BYTES: usize = 1024;
+
+/// How long a size that was learned holds. The next connection after that tries larger ones again: the
+/// broker may have other settings now.
+pub(super) const LEARNED_MAX: Duration = Duration::from_hours(1);
+
+/// What the hang-ups of late have in common.
+#[derive(Debug, Default)]
+pub(super) struct HangUps {
+    /// The oldest publication that was unanswered, and how many times in a row.
+    over: Option<(Number, u32)>,
+    /// It is published alone.
+    one_at_a_time: bool,
+}
+
+impl HangUps {
+    /// Whether no more than one publication may be on its way.
+    pub(super) fn is_one_at_a_time(&self) -> bool {
+        self.one_at_a_time
+    }
+
+    /// One more; returns how many there were over this one while it was alone.
+    fn over(&mut self, number: Number) -> u32 {
+        let before = self.over.filter(|(last, _)| *last == number).map_or(0, |(_, times)| times);
+        self.over = Some((number, before + 1));
+        if self.one_at_a_time {
+            return before + 1;
+        }
+        if before + 1 >= TOGETHER_MAX {
+            (self.over, self.one_at_a_time) = (Some((number, 0)), true);
+        }
+        0
+    }
+
+    /// Other publications stand in its place now: none of them has been hung up on.
+    fn replaced(&mut self) {
+        if let Some((_, times)) = &mut self.over {
+            *times = 0;
+        }
+    }
+
+    /// All of a publication was taken: the broker takes it after all.
+    pub(super) fn taken(&mut self, count: u64) {
+        if self.over.is_some_and(|(number, _)| number.count <= count) {
+            *self = Self::default();
+        }
+    }
+}
+
+impl Publisher {
+    /// The broker hung up, and this was the oldest publication that it had not answered.
+    pub(super) fn hung_up(&mut self, now: Now, number: Number) {
+        let Some(flight) = self.window.get(number.count) else { return };
+        let Some(message) = flight.parts().get(number.part) else { return };
+        let (topic, bytes) = (message.topic.to_string(), message.payload.len());
+        let was_alone = self.hang_ups.is_one_at_a_time();
+        let alone = self.hang_ups.over(number);
+        if !self.hang_ups.is_one_at_a_time() {
+            return;
+        }
+        let reason = format!(
+            "the broker hangs up when a message of {bytes} bytes is published: if it takes no packets of \
+             that size, raise its maximum or set batch.bytes_max below it; if it forbids the topic, allow it"
+        );
+        self.books.gauges.refused(&topic, reason, now.instant);
+        let smaller = was_alone && self.make_smaller(now.instant, number, alone);
+        if let Some(left_out) = self.hung_up_said.due(now.instant) {
+            let then = if smaller {
+                "it is published in smaller parts"
+            } else {
+                "it is published alone, and all else waits"
+            };
+            tracing::error!(
+                topic,
+                bytes,
+                bytes_max = self.learned.map(|_| self.batch_bytes_max),
+                left_out,
+                "the output broker hangs up when this message is published, time and again, without a word: \
+                 {then}; if it takes no packets of that size, raise its maximum or set batch.bytes_max below \
+                 it; if it forbids the topic, allow it"
+            );
+        }
+    }
+
+    /// Replaces a publication that was hung up on alone by smaller ones, if that may be why.
+    fn make_smaller(&mut self, now: Instant, number: Number, times: u32) -> bool {
+        let bytes_max = self.batch_bytes_max;
+        let (takes_batches, fit) = (self.takes_batches, self.packet_bytes_max);
+        let Some(flight) = self.window.get_mut(number.count) else { return false };
+        let Some(message) = flight.parts().get(number.part) else { return false };
+        let bytes = message.payload.len();
+        let alone = flight.parts().records(number.part) == 1;
+        if alone && (bytes <= SMALL_BYTES || !takes_batches || times < ALONE_MAX) {
+            return false;
+        }
+        let is_reading = flight.parts().outcome(number.part) == Some(Outcome::Delivered);
+        // What stands for one record must be smaller than it.
+        let packet = message.packet_bytes(self.plan.output_broker().version).saturating_sub(1);
+        let smaller = Some(fit.map_or(packet, |max| max.min(packet)));
+        let fit = if alone && is_reading { smaller } else { fit };
+        if flight.halve(number.part, bounds(&self.plan, fit, bytes_max)).is_empty() {
+            return false;
+        }
+        self.hang_ups.replaced();
+        if is_reading && !alone {
+            self.learn(now, bytes);
+        }
+        true
+    }
+}

@@ -1,0 +1,166 @@
+//! The engine stepped with an output that hangs up on large packets, and has no word for it.
+
+use super::*;
+use crate::mqtt::options::Version;
+
+impl Bench {
+    /// An output that takes packets of so many bytes, one answer after the other, and hangs up on any
+    /// other; until everything is taken, or for so many connections. Returns what was taken, and how many
+    /// times it hung up.
+    fn hang_up_above(&mut self, bytes_max: usize, connections: usize) -> (Vec<Publication>, usize) {
+        let mut taken = Vec::new();
+        for hung_up in 0..connections {
+            let fits = |it: &&Publication| it.message.packet_bytes(Version::V3) <= bytes_max;
+            while let Some(first) = self.came.first().filter(fits).cloned() {
+                self.answer(first.number, Answer::Taken);
+                taken.push(first);
+            }
+            if self.came.is_empty() {
+                return (taken, hung_up);
+            }
+            self.hang_up();
+            self.connect(None, usize::MAX);
+        }
+        (taken, connections)
+    }
+}
+
+fn values(taken: &[Publication]) -> Vec<String> {
+    let bench = Bench { came: taken.to_vec(), ..Bench::new(|_| {}) };
+    bench.records().into_iter().flatten().collect()
+}
+
+/// One that has taken a batch of three small readings.
+fn proved(records_max: u32) -> Bench {
+    let mut bench = Bench::connected(|plan| {
+        plan.batch.records_max = NonZeroU32::new(records_max).unwrap();
+        plan.queue.records_max = NonZeroU32::new(200).unwrap();
+    });
+    bench.offer(&some(0..records_max));
+    bench.take();
+    let taken = bench.hang_up_above(usize::MAX, 1).0;
+    assert_eq!(values(&taken).len(), records_max as usize);
+    bench
+}
+
+#[test]
+fn batches_that_are_hung_up_on_are_halved_until_they_pass_and_the_size_is_remembered() {
+    let mut bench = proved(16);
+    bench.offer(&some(16..64));
+    while bench.worker.want().records && bench.came.len() < 2 {
+        bench.take();
+    }
+    assert_eq!(bench.records().iter().map(Vec::len).collect::<Vec<_>>(), [16, 16]);
+    let bytes_max = bench.came[0].message.packet_bytes(Version::V3) / 3;
+    let (mut taken, hung_up) = bench.hang_up_above(bytes_max, 100);
+    // Twice together; then alone, whole and halved.
+    assert!(hung_up <= 6, "{hung_up}");
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    let (more, hung_up) = bench.hang_up_above(bytes_max, 100);
+    taken.extend(more);
+    assert_eq!(hung_up, 0, "what came later is no larger than what passed");
+    assert!(taken.iter().all(|it| it.message.packet_bytes(Version::V3) <= bytes_max));
+    assert_eq!(values(&taken), (16..64).map(|it| it.to_string()).collect::<Vec<_>>(), "in order");
+    assert_eq!((bench.balance().delivered, bench.balance().held), (64, 0));
+    assert_eq!(bench.books.gauges.refusal(), None, "it is over");
+}
+
+#[test]
+fn one_is_on_its_way_at_a_time_until_it_is_known_which_one_it_is() {
+    let mut bench = proved(3);
+    bench.offer(&some(3..9));
+    bench.take();
+    bench.take();
+    for _ in 0..2 {
+        assert_eq!(bench.came.len(), 2);
+        bench.hang_up();
+        bench.connect(None, usize::MAX);
+    }
+    let refusal = bench.books.gauges.refusal().unwrap();
+    assert!(
+        refusal.topic == "gateway/batches" && refusal.reason.contains("hangs up"),
+        "{refusal:?}"
+    );
+    assert_eq!(bench.records(), [["3", "4", "5"]]);
+    bench.answer(bench.came[0].number, Answer::Taken);
+    assert_eq!(bench.records(), [["6", "7", "8"]], "it was not the size");
+    bench.offer(&some(9..12));
+    bench.take();
+    assert_eq!(bench.came.len(), 2, "together again");
+}
+
+#[test]
+fn another_oldest_one_each_time_is_no_reason_to_make_any_smaller() {
+    let mut bench = proved(3);
+    for first in (3..30).step_by(3) {
+        bench.offer(&some(first..first + 3));
+        bench.take();
+        assert_eq!(bench.records(), [[first, first + 1, first + 2].map(|it| it.to_string())]);
+        bench.hang_up();
+        bench.connect(None, usize::MAX);
+        bench.answer(bench.came[0].number, Answer::Taken);
+    }
+    assert_eq!(bench.balance().delivered, 30);
+}
+
+/// A reading that passes in no way becomes a dead letter of a size that passes, and the next ones follow.
+#[test]
+fn a_reading_that_is_hung_up_on_alone_becomes_a_dead_letter_that_passes() {
+    let mut bench = proved(3);
+    bench.offer_large(7, 6000);
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    bench.offer(&some(10..13));
+    bench.take();
+    let (taken, hung_up) = bench.hang_up_above(3000, 100);
+    let topics: Vec<_> = taken.iter().map(|it| it.message.topic.as_str().to_owned()).collect();
+    assert_eq!(topics, ["gateway/dead-letters", "gateway/batches"], "after {hung_up}");
+    let letter: serde_json::Value = serde_json::from_slice(&taken[0].message.payload).unwrap();
+    assert!(letter["sha256"].is_string() && letter["payload"].is_string(), "{letter}");
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (6, 1, 0));
+}
+
+/// It may be the topic, or the broker: nothing tells that a smaller one would pass.
+#[test]
+fn a_reading_is_held_where_its_size_is_no_reason() {
+    let mut bench = proved(3);
+    bench.offer(&[Some(3)]);
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    let (taken, hung_up) = bench.hang_up_above(0, 30);
+    assert_eq!(
+        (taken.len(), hung_up, bench.records()),
+        (0, 30, vec![vec!["3".to_owned()]]),
+        "small"
+    );
+
+    let mut bench = Bench::connected(|_| {});
+    bench.offer_large(7, 6000);
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    let (taken, hung_up) = bench.hang_up_above(3000, 30);
+    assert_eq!((taken.len(), hung_up, bench.balance().held), (0, 30, 1), "nothing was ever taken");
+}
+
+#[test]
+fn a_size_that_was_learned_long_ago_is_forgotten_at_the_next_connection() {
+    let mut bench = proved(16);
+    bench.offer(&some(16..32));
+    bench.take();
+    let bytes_max = bench.came[0].message.packet_bytes(Version::V3) - 1;
+    bench.hang_up_above(bytes_max, 100);
+    let next = |bench: &mut Bench, first| {
+        bench.connect(None, usize::MAX);
+        bench.offer(&some(first..first + 16));
+        bench.take();
+        bench.later(Duration::from_secs(5));
+        let batches = bench.came.len();
+        bench.hang_up_above(usize::MAX, 1);
+        batches
+    };
+    assert!(next(&mut bench, 32) > 1);
+    bench.now = bench.now.later(Duration::from_hours(1));
+    assert_eq!(next(&mut bench, 48), 1);
+}
