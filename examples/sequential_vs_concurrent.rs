@@ -102,7 +102,7 @@ impl Classroom {
             entry: 0,
             remembered_max: 0,
             acknowledgements_max: 0,
-            registry: Arc::new(Registry::new(SENSORS as usize)),
+            registry: Arc::new(Registry::new(SENSORS as usize, [])),
             metrics: Arc::new(Metrics::default()),
             pace: Arc::new(Pace::default()),
             on_full,

@@ -89,7 +89,7 @@ counters! {
     numbers_missing,
     /// Of those, numbers that came after all.
     numbers_late,
-    /// Readings that shared one row because `gateway.sensors_max` sensors were known already.
+    /// Records of sensors for which `gateway.sensors_max` left no row: delivered without a `sequence`.
     sensors_overflowed,
 }
 

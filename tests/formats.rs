@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{BATCHES, drained, gateway, message, records, subscribed, violations};
+use crate::scene::{
+    BATCHES, audit, drained, fleet, gateway, letters, message, output, readings, records,
+    subscribed, violations, wait_readings,
+};
 use crate::support::SOON;
 use crate::support::broker::{Broker, Published};
 use crate::support::client::{Audit, Collector, Options, Session};
@@ -156,21 +159,74 @@ fn a_topic_level_names_the_sensor_and_filters_match_as_in_mqtt() {
 }
 
 #[test]
-fn a_sensor_beyond_sensors_max_keeps_its_id() {
-    let sensors = ["sensors.m.mqtt.topic = \"many/#\"", "gateway.sensors_max = 2"];
+fn a_sensor_beyond_sensors_max_keeps_its_id_and_takes_none_from_another_entry() {
+    // A share of one row for each entry, and two for whoever comes first: the entry's own is one, too.
+    let sensors = [
+        "sensors.m.mqtt.topic = \"many/#\"",
+        "sensors.good.mqtt.topic = \"good/{sensor}/t\"",
+        "gateway.sensors_max = 4",
+    ];
+    let broker = Broker::start();
+    let mut gateway = subscribed(&gateway(&broker.url(), &sensors));
+    broker.wait_until("subscriptions", SOON, |log| log.subscribes("gw-in") == 2);
     let messages = [
         ("many/x", r#"{"value":1,"sensorId":"first"}"#),
-        ("many/x", r#"{"value":2,"sensorId":"second","unit":"C"}"#),
-        ("many/x", r#"{"value":3,"sensorId":"third"}"#),
+        ("many/x", r#"{"value":2,"sensorId":"second"}"#),
+        ("many/x", r#"{"value":3,"sensorId":"third","unit":"C"}"#),
+        ("many/x", r#"{"value":4,"sensorId":"first"}"#),
+        ("good/a/t", "5"),
+        ("good/a/t", "6"),
+        ("good/\"b/t", "7"),
+        ("good/c/t", "{"),
     ];
-    let out = batches(&sensors, &messages);
-    let all = all_records(&out);
-    assert_eq!((&all[0]["sensorId"], &all[1]["sensorId"]), (&json!("first"), &json!("(others)")));
-    let extras = [&all[1]["extra"], &all[2]["extra"]];
-    assert_eq!(
-        extras,
-        [&json!({"unit": "C", "sensorId": "second"}), &json!({"sensorId": "third"})]
-    );
+    for (count, (topic, payload)) in (1..).zip(messages) {
+        broker.publish(topic, payload, 1, false);
+        broker.wait_until("the acknowledgement", SOON, |log| log.acks("gw-in") == count);
+    }
+    gateway
+        .wait_for_line("entry m has 3 sensors, all that gateway.sensors_max = 4 leaves it", SOON);
+    gateway.wait_for_line("entry good has 1 sensors", SOON);
+    gateway.wait_for_line("degraded: entry", SOON);
+    drained(&mut gateway);
+    let all = all_records(&broker.published(BATCHES));
+    let got: Vec<_> =
+        all.iter().map(|it| (it["sensorId"].as_str(), it["sequence"].as_u64())).collect();
+    let expected = [
+        ("first", Some(1)),
+        ("second", Some(1)),
+        ("third", None),
+        ("first", Some(2)),
+        ("a", Some(1)),
+        ("a", Some(2)),
+        ("\"b", None),
+    ];
+    assert_eq!(got, expected.map(|(id, sequence)| (Some(id), sequence)));
+    assert_eq!((&all[2]["extra"], all[2].get("sequence")), (&json!({"unit": "C"}), None));
+    assert_eq!(broker.look(letters)[0]["sensorId"], "c");
+    assert_eq!(violations(&broker), [] as [String; 0]);
+}
+
+/// Their records stay apart also where they wait on disk, and the next run's books close.
+#[test]
+fn sensors_beyond_sensors_max_go_through_the_spool() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), tempfile::tempdir().unwrap());
+    let lines = [
+        output(&sink.url()),
+        format!("spool.path = \"{}\"", disk.path().display()),
+        "gateway.sensors_max = 1".to_owned(),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut first = subscribed(&fleet(&input.url(), &lines));
+    sink.hold_acks("gw-out");
+    input.publish_all(readings(3, 1..=2, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 6);
+    first.signal("KILL");
+    first.wait_exit(SOON);
+    sink.resume_acks("gw-out");
+    let mut second = subscribed(&fleet(&input.url(), &lines));
+    wait_readings(&sink, 6, SOON);
+    assert_eq!(drained(&mut second).delivered, 6);
+    audit(&sink).assert_exactly(3, 2);
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn fast_in_process(figures: &mut Figures) {
         entry: 0,
         remembered_max: 0,
         acknowledgements_max: 0,
-        registry: Arc::new(Registry::new(FAST as usize)),
+        registry: Arc::new(Registry::new(FAST as usize, [])),
         metrics: Arc::new(Metrics::default()),
         pace: Arc::new(Pace::default()),
         on_full: settings.on_full,

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Payload, RecordWriter, View, json, text};
+use super::{Payload, RecordWriter, View, Whose, json, text};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
 use crate::record::Chunk;
@@ -73,8 +73,7 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
                     let sensor = reading.sensor.as_deref().map_or(0, str::len);
                     assert!(sensor <= payload.len());
                     let view = View {
-                        sensor_json: "\"s\"",
-                        sequence: 1,
+                        sensor: Whose::Counted("\"s\"", 1),
                         value: chunk.text(reading.value),
                         timestamp: chunk.text(reading.timestamp),
                         received: Timestamp::from_millis(0),

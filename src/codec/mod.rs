@@ -136,13 +136,20 @@ pub struct Head<'a> {
     pub count: usize,
 }
 
+/// Whose a record is.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// A sensor's with books of its own: its id as a JSON string, and its count.
+    Counted(&'a str, u64),
+    /// That of a sensor without: its id, in UTF-8. It has no `sequence`.
+    Uncounted(&'a [u8]),
+}
+
 /// A record as it is written.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The sensor's id as a JSON string.
-    pub sensor_json: &'a str,
-    /// The sensor's count.
-    pub sequence: u64,
+    /// Whose it is.
+    pub sensor: Whose<'a>,
     /// JSON text.
     pub value: &'a [u8],
     /// JSON text, or empty.
@@ -172,9 +179,14 @@ impl RecordWriter {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"sensorId\":");
-        out.extend_from_slice(view.sensor_json.as_bytes());
-        out.extend_from_slice(b",\"sequence\":");
-        out.extend_from_slice(itoa::Buffer::new().format(view.sequence).as_bytes());
+        match view.sensor {
+            Whose::Counted(json, sequence) => {
+                out.extend_from_slice(json.as_bytes());
+                out.extend_from_slice(b",\"sequence\":");
+                out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
+            }
+            Whose::Uncounted(id) => text_json::write_bytes(out, id),
+        }
         out.extend_from_slice(b",\"value\":");
         out.extend_from_slice(view.value);
         out.extend_from_slice(b",\"timestamp\":");
@@ -216,8 +228,7 @@ mod tests {
         let mut records = Vec::new();
         let mut writer = RecordWriter::default();
         let view = View {
-            sensor_json: "\"TEMP_00\"",
-            sequence: 7,
+            sensor: Whose::Counted("\"TEMP_00\"", 7),
             value: b"50.12",
             timestamp: b"",
             received: Timestamp::from_millis(1_763_796_650_601),
@@ -231,6 +242,11 @@ mod tests {
         let (timestamp, extra) = (&b"1732250000123"[..], &b"\"n\":1"[..]);
         writer
             .write(&mut records, &View { value, topic, timestamp, extra, retained: true, ..view });
+        let mut uncounted = Vec::new();
+        writer.write(&mut uncounted, &View { sensor: Whose::Uncounted(b"a\"b"), ..view });
+        let expected =
+            r#"{"sensorId":"a\"b","value":50.12,"timestamp":"2025-11-22T07:30:50.601Z"}"#;
+        assert_eq!(String::from_utf8(uncounted).unwrap(), expected, "no sequence");
         let sealed_at = Timestamp::from_millis(1_763_796_650_692);
         let head = Head { gateway: "gw-1", batch: "gw-1-18f3c2a7-42", sealed_at, count: 2 };
         let expected = concat!(

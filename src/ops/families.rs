@@ -199,7 +199,12 @@ fn of_entries(view: &View) -> Vec<Family> {
         gauges("entry_readings_held", "Readings not yet delivered, dead-lettered or shed", |it| {
             count(it.balance.held)
         }),
-        gauges("entry_sensors", "Sensors seen", |it| count(it.sensors)),
+        gauges("entry_sensors", "Sensors with books of their own", |it| count(it.sensors)),
+        counters(
+            "entry_readings_without_sequence",
+            "Readings of sensors for which gateway.sensors_max left no row",
+            |it| it.without_row,
+        ),
         gauges(
             "entry_last_reading_timestamp_seconds",
             "When the last reading came, in seconds since 1970; 0 if none has",

@@ -34,6 +34,7 @@ use crate::sink::mqtt::MqttSink;
 use crate::{clock, phase, sink, spool};
 
 pub mod books;
+pub mod crowd;
 mod embedded;
 pub mod flight;
 pub mod gauges;

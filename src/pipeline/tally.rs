@@ -60,7 +60,7 @@ impl Tally {
         let cause = Cause {
             reason: content.reason.as_str(),
             detail: shown(content.detail),
-            sensor: row.id.clone(),
+            sensor: content.sensor(row).into(),
             entry: row.entry(),
             topic: shown(content.topic),
         };
@@ -121,15 +121,16 @@ mod tests {
         let content = Content {
             reason: Reason::Malformed,
             detail: b"why\n",
+            id: b"",
             topic: "t\u{202e}".as_bytes(),
             payload: b"",
         };
-        tally.note(&registry.row(sensor).0, content);
+        tally.note(&registry.row(sensor), content);
     }
 
     #[test]
     fn the_commonest_cause_is_found_among_many_and_forgotten_after_two_spans() {
-        let (tally, registry) = (Tally::default(), Registry::new(1000));
+        let (tally, registry) = (Tally::default(), Registry::new(1000, []));
         for n in 0..200 {
             note(&tally, &registry, &format!("s{n}"));
             note(&tally, &registry, "bad");

@@ -24,7 +24,7 @@ use super::publisher::{Failure, Publisher};
 use super::store::Store;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now};
-use crate::codec::{Head, RecordWriter, View};
+use crate::codec::{Head, RecordWriter, View, Whose};
 use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
@@ -252,8 +252,11 @@ impl Worker {
         let Body::Reading { value, timestamp, extra } = record.body else { return };
         let before = self.body.len();
         let view = View {
-            sensor_json: &row.json,
-            sequence: record.sequence,
+            sensor: if record.id.is_empty() {
+                Whose::Counted(&row.json, record.sequence)
+            } else {
+                Whose::Uncounted(chunk.text(record.id))
+            },
             value: chunk.text(value),
             timestamp: chunk.text(timestamp),
             received: record.received,
@@ -327,7 +330,8 @@ impl Worker {
     fn put_aside(&mut self, chunk: &Chunk, record: &Record, since: Instant) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
         let (detail, payload) = (chunk.text(detail), chunk.text(payload));
-        let content = Content { reason, detail, topic: chunk.text(record.topic), payload };
+        let (id, topic) = (chunk.text(record.id), chunk.text(record.topic));
+        let content = Content { reason, detail, id, topic, payload };
         let origin = self.origin(record, since);
         self.letters.take(origin, content);
     }

@@ -179,7 +179,7 @@ impl Bench {
         for value in values {
             let turn = value.map_or(self.next, u64::from);
             let id = SENSORS[usize::try_from(turn).unwrap() % SENSORS.len()];
-            let (row, _) = self.books.registry.row(id);
+            let row = self.books.registry.row(id);
             let body = match value {
                 Some(value) => {
                     let value = chunk.put(value.to_string().as_bytes());
@@ -199,7 +199,7 @@ impl Bench {
             return false;
         }
         let mut chunk = Chunk::default();
-        let (row, _) = self.books.registry.row("a");
+        let row = self.books.registry.row("a");
         let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
         let (timestamp, extra) = (Span::default(), Span::default());
         let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
@@ -218,6 +218,7 @@ impl Bench {
     fn record_of(&self, row: &Row, body: Body, ordinal: u64) -> Record {
         Record {
             sensor: row.index,
+            id: Span::default(),
             sequence: row.receive(self.now.wall),
             received: self.now.wall,
             token: Token { source: SourceIndex(0), ordinal },
