@@ -43,9 +43,15 @@ pub enum Reason {
     SensorId,
     /// The topic is not UTF-8, or not one that was subscribed to.
     Topic,
+    /// The payload has nothing where the settings say that its value is.
+    Missing,
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Malformed, Self::Empty, Self::Oversize, Self::SensorId, Self::Topic, Self::Missing];
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +60,7 @@ impl Reason {
             Self::Oversize => "oversize",
             Self::SensorId => "sensor_id",
             Self::Topic => "topic",
+            Self::Missing => "missing",
         }
     }
 }

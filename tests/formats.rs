@@ -10,6 +10,8 @@ use crate::scene::{
 use crate::support::SOON;
 use crate::support::broker::{Broker, Published};
 use crate::support::client::{Audit, Collector, Options, Session};
+use crate::support::gateway::Gateway;
+use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, STOCK};
 use crate::support::wire::{Packet, Publish, QoS, Version};
 
@@ -116,6 +118,59 @@ fn pointers_say_where_the_parts_of_a_payload_are() {
 }
 
 #[test]
+fn a_value_that_is_not_where_somebody_said_is_a_dead_letter_counted_by_entry() {
+    let broker = Broker::start();
+    let sensors = [
+        r#"sensors.x.mqtt = { topic = "x", payload = { json = { value = "/data/t" } } }"#,
+        r#"sensors.y.mqtt = { topic = "y" }"#,
+    ];
+    let config = gateway(&broker.url(), &sensors);
+    let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let mut gateway = launch.start();
+    let http = Http::of(&gateway);
+    broker.wait_until("subscriptions", SOON, |log| log.subscribes("gw-in") == 2);
+    for (topic, payload) in [
+        ("x", r#"{"data":{"t":1}}"#),
+        ("x", r#"{"data":{"u":1}}"#),
+        ("x", "7"),
+        ("y", r#"{"u":2}"#),
+        ("x", r#"{"data":{"t":NaN}}"#),
+    ] {
+        broker.publish(topic, payload, 1, false);
+    }
+    broker.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 5);
+    let count = |entry: &str, reason: &str| {
+        let labels = format!("entry=\"{entry}\",reason=\"{reason}\"");
+        http.metric(&format!("sluicegate_entry_dead_letters_total{{{labels}}}"))
+    };
+    let counts = [("x", "missing"), ("x", "malformed"), ("y", "missing")];
+    let counts = counts.map(|(entry, reason)| count(entry, reason));
+    assert_eq!(counts, [Some(2.0), Some(1.0), Some(0.0)]);
+    assert_eq!(drained(&mut gateway).dead_lettered, 3);
+    let (all, letters) = (all_records(&broker.published(BATCHES)), broker.look(letters));
+    let values: Vec<&Value> = all.iter().map(|it| &it["value"]).collect();
+    assert!(values.len() == 2 && values.contains(&&json!(1)) && values.contains(&&json!({"u": 2})));
+    let told: Vec<_> = letters.iter().map(|it| it["reason"].as_str().unwrap()).collect();
+    assert_eq!(told, ["missing", "missing", "malformed"]);
+    assert!(letters[0]["detail"].as_str().unwrap().contains("/data/t"), "{}", letters[0]);
+    assert!(
+        letters[2]["detail"].as_str().unwrap().starts_with("NaN is no number"),
+        "{}",
+        letters[2]
+    );
+}
+
+#[test]
+fn a_batch_is_one_line_and_what_wraps_a_payload_is_left_out() {
+    let pretty = "\u{feff}{\n  \"value\": {\n    \"t\": [1, 2]\n  },\n  \"u\": [\n \"a b\"]\n}\n\0";
+    let out = batches(&[ONE], &[("plant/boiler", pretty), ("plant/boiler", "21.5\0")]);
+    let text = texts(&out);
+    assert!(!text.contains('\n') && !text.contains("\\u0000"), "{text}");
+    assert!(text.contains(r#""value":{"t":[1,2]}"#) && text.contains(r#""value":21.5"#), "{text}");
+    assert!(text.contains(r#""extra":{"u":["a b"]}"#), "{text}");
+}
+
+#[test]
 fn the_payload_codec_text_takes_json_for_text() {
     let sensor = r#"sensors.x.mqtt = { topic = "x", payload = { text = {} } }"#;
     let broker = Broker::start();
@@ -142,7 +197,9 @@ fn a_topic_level_names_the_sensor_and_filters_match_as_in_mqtt() {
         ("hall", "5"),
         ("hall/x/y", "6"),
     ];
-    let mut got: Vec<(i64, String, String)> = all_records(&batches(&sensors, &messages))
+    let out = batches(&sensors, &messages);
+    assert!(texts(&out).contains(r#""extra":{"sensorId":"other"}"#), "{}", texts(&out));
+    let mut got: Vec<(i64, String, String)> = all_records(&out)
         .iter()
         .map(|it| {
             let text = |name: &str| it[name].as_str().unwrap().to_owned();

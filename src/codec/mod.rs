@@ -2,7 +2,8 @@
 //!
 //! - A *payload* codec is total: any bytes give a reading or a [`Malformed`], never a panic, and it
 //!   writes into the chunk that carries the record. A value that was JSON is passed on byte for
-//!   byte.
+//!   byte, but for white space between its tokens where that breaks a line ([`one_line`]).
+//! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
 //! - A *format* gives the same bytes for the same batch, so a batch that is sent again is the same.
 //!
 //! A new payload codec or format is one file here and one line in a list below.
@@ -17,6 +18,7 @@ use crate::record::{Chunk, Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
+mod one_line;
 pub mod pointer;
 pub mod strict;
 pub mod text_json;
@@ -30,7 +32,7 @@ pub struct Reading<'a> {
     pub timestamp: Span,
     /// The other members, `"name":value` joined by commas.
     pub extra: Span,
-    /// The sensor's id, if the payload names it.
+    /// The sensor's id, if the payload names it, and nothing else does.
     pub sensor: Option<Cow<'a, str>>,
     /// The sensor's own number of it, where one is looked for.
     pub number: Option<u64>,
@@ -55,13 +57,16 @@ macro_rules! payloads {
         pub enum Payload { $($(#[$doc])+ $kind($module::Settings),)+ }
 
         impl Payload {
-            /// Reads a payload; its texts are written into `chunk`.
+            /// Reads a payload; its texts are written into `chunk`. Where something else has `named`
+            /// the sensor, the payload's own id is no more than another member.
             pub fn decode<'a>(
                 &self,
                 payload: &'a [u8],
+                named: Option<&str>,
                 chunk: &mut Chunk,
             ) -> Result<Reading<'a>, Malformed> {
-                match self { $(Self::$kind(settings) => settings.decode(payload, chunk),)+ }
+                let payload = unwrapped(payload);
+                match self { $(Self::$kind(settings) => settings.decode(payload, named, chunk),)+ }
             }
         }
     };
@@ -78,6 +83,16 @@ impl Default for Payload {
     fn default() -> Self {
         Self::Json(json::Settings::default())
     }
+}
+
+/// A payload without the byte order mark before it (U+FEFF in UTF-8), and without the zero bytes that
+/// senders in C leave behind it.
+fn unwrapped(payload: &[u8]) -> &[u8] {
+    let mut payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
+    while let [rest @ .., 0] = payload {
+        payload = rest;
+    }
+    payload
 }
 
 macro_rules! formats {
@@ -222,6 +237,24 @@ impl RecordWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_wraps_a_payload_is_no_part_of_it() {
+        let (bom, text) = ("\u{feff}", Payload::Text(text::Settings::default()));
+        for (codec, payload, expected) in [
+            (Payload::default(), format!("{bom}21.5\0\0"), "21.5"),
+            (Payload::default(), format!("{bom}{{\"value\":1}}\n\0"), "1"),
+            (Payload::default(), "open\0".to_owned(), "\"open\""),
+            (text.clone(), format!("{bom}open\0"), "\"open\""),
+            (text, format!("a\0{bom}b"), "\"a\\u0000\u{feff}b\""),
+        ] {
+            let mut chunk = Chunk::default();
+            let reading = codec.decode(payload.as_bytes(), None, &mut chunk).unwrap();
+            assert_eq!(std::str::from_utf8(chunk.text(reading.value)).unwrap(), expected);
+        }
+        let nothing = Payload::default().decode(b"\xef\xbb\xbf\0", None, &mut Chunk::default());
+        assert_eq!(nothing.unwrap_err().reason, Reason::Empty);
+    }
 
     #[test]
     fn the_envelope_is_the_contract() {

@@ -372,7 +372,7 @@ const SIMULATED_BYTES: u64 = 2048;
 const HTTP_ANSWER_BYTES: u64 = 32 * 1024;
 
 /// What is told of one configured entry.
-const HTTP_ENTRY_BYTES: u64 = 2048;
+const HTTP_ENTRY_BYTES: u64 = 4096;
 
 /// The spool's cache and tables.
 const SPOOL_BYTES: u64 = 16 << 20;

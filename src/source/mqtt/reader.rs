@@ -224,7 +224,9 @@ impl Reader {
         if let Some(malformed) = self.oversize(publish) {
             return Err((whose, malformed));
         }
-        let reading = match self.settings.payload.decode(publish.payload, chunk) {
+        let named = self.settings.topic.has_placeholder();
+        let named = named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id));
+        let reading = match self.settings.payload.decode(publish.payload, named, chunk) {
             Ok(reading) => reading,
             Err(malformed) => return Err((whose, malformed)),
         };
@@ -240,11 +242,11 @@ impl Reader {
             extra: reading.extra,
         };
         let whose = match reading.sensor {
-            Some(id) if !self.settings.topic.has_placeholder() => match self.row_by_id(&id) {
+            Some(id) => match self.row_by_id(&id) {
                 Ok(row) => Whose::new(row, id),
                 Err(malformed) => return Err((whose, malformed)),
             },
-            _ => whose,
+            None => whose,
         };
         if let Some(number) = reading.number {
             self.numbers.judge(&whose.row, number, publish, &self.context.metrics);
