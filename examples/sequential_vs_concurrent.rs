@@ -102,6 +102,7 @@ impl Classroom {
             entry: 0,
             remembered_max: 0,
             acknowledgements_max: 0,
+            run: "gw-1".into(),
             registry: Arc::new(Registry::new(SENSORS as usize, [])),
             metrics: Arc::new(Metrics::default()),
             pace: Arc::new(Pace::default()),

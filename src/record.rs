@@ -45,12 +45,21 @@ pub enum Reason {
     Topic,
     /// The payload has nothing where the settings say that its value is.
     Missing,
+    /// It is this run's own output, which came back by a subscription.
+    Loop,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Malformed, Self::Empty, Self::Oversize, Self::SensorId, Self::Topic, Self::Missing];
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::Empty,
+        Self::Oversize,
+        Self::SensorId,
+        Self::Topic,
+        Self::Missing,
+        Self::Loop,
+    ];
 
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -61,6 +70,7 @@ impl Reason {
             Self::SensorId => "sensor_id",
             Self::Topic => "topic",
             Self::Missing => "missing",
+            Self::Loop => "loop",
         }
     }
 }

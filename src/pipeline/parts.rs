@@ -272,6 +272,10 @@ struct Written {
     topic: String,
 }
 
+/// What ends the id of a dead letter that was a reading in a batch. The ids of other letters have a `d` before
+/// their batch's number.
+const LETTER: &str = "-d";
+
 /// The dead letter of a record; nothing, where not even the least of it fits.
 fn letter(
     (name, id): (&BatchName, &str),
@@ -282,7 +286,9 @@ fn letter(
     let text = record.get();
     let written = serde_json::from_str(text)
         .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
-    let head = dead_letter::Head { gateway: &name.gateway, batch: id, count: 1 };
+    // Told from a batch of readings, by whoever gets it back.
+    let id = format!("{id}{LETTER}");
+    let head = dead_letter::Head { gateway: &name.gateway, batch: &id, count: 1 };
     let message = dead_letter::message((fit.dead_letter_topic, whole.qos), head, Bytes::new());
     let detail = format!("{} bytes as a record: more than the output broker takes", text.len());
     let letter = DeadLetter {
@@ -362,6 +368,9 @@ mod tests {
         let mut parts = batch(&["1", &large, "3", "4"]);
         let letters = topic("letters");
         assert!(parts.fit(Some(&name()), fit(&letters, Some(700))));
+        let all: Vec<_> = parts.open().into_iter().map(|at| parts.get(at).unwrap()).collect();
+        let letter = all.iter().find(|it| it.topic == letters).unwrap();
+        assert_eq!(letter.properties[0], ("batch".to_owned(), "b.2-d".to_owned()));
         // The part before it is replaced once more: its places are now behind the letter's.
         parts.halve(3, Some(&name()), fit(&letters, None));
         let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::books::Books;
 use super::plan::Plan;
 use super::store::Store;
-use super::worker::{Ended, Worker};
+use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
 use crate::metrics::Balance;
 use crate::mqtt::answer::{Answer, NotTaken};
@@ -93,12 +93,12 @@ impl Bench {
             queue: Queue::new(plan.queue.into(), 1),
             ..Books::new(&plan, Arc::default())
         });
-        let plan = Arc::new(plan);
+        let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let store = |spool| Store::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
         let store = spool.map(store);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), store, (now, salt)),
+            worker: Worker::new(plan, Arc::clone(&books), store, (now, &run)),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),

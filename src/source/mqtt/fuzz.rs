@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Settings;
 use super::reader::Reader;
-use crate::clock::Timestamp;
+use crate::clock;
 use crate::fuzz::fuzz;
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
 use crate::mqtt::options::Version;
@@ -40,6 +40,7 @@ impl Remembering {
         let registry = Arc::new(Registry::new(SENSORS_MAX, [None]));
         let context = Context {
             entry: 0,
+            run: "gw-1".into(),
             registry: Arc::clone(&registry),
             metrics: Arc::default(),
             pace: Arc::default(),
@@ -64,9 +65,10 @@ impl Remembering {
             payload,
             cut: None,
         };
+        let now = clock::now();
         let took = allocation_counter::measure(|| {
             let mut chunk = Chunk::default();
-            self.reader.take(&publish, Token::NONE, Timestamp::from_millis(1), &mut chunk);
+            assert!(self.reader.take(&publish, Token::NONE, now, &mut chunk));
             assert_eq!(chunk.records.len(), 1);
         });
         let for_a_moment = GROWTH * payload.len() as u64 + REMEMBERED_BYTES;

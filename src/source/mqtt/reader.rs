@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 
-use super::Settings;
 use super::numbers::Numbers;
-use crate::clock::Timestamp;
+use super::own::{Back, Own};
+use super::{Retained, Settings};
+use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{
     DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
@@ -61,6 +62,7 @@ pub(super) struct Reader {
     by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
     digest: FixedState,
     numbers: Numbers,
+    output: Own,
     own: Option<Arc<Row>>,
 }
 
@@ -84,6 +86,7 @@ impl Reader {
             by_id: HashMap::default(),
             digest: FixedState::default(),
             numbers: Numbers::default(),
+            output: Own::new(Arc::clone(&context.run)),
             own: None,
         }
     }
@@ -171,14 +174,22 @@ impl Reader {
         hasher.finish()
     }
 
-    /// Makes a record of a message; what can be no reading becomes a dead letter.
+    /// Makes a record of a message; what can be no reading becomes a dead letter. False for a message of which
+    /// none is made: it is done with.
     pub(super) fn take(
         &mut self,
         publish: &Publish<'_>,
         token: Token,
-        now: Timestamp,
+        now: Now,
         chunk: &mut Chunk,
-    ) {
+    ) -> bool {
+        if let Some(back) = self.output.back(publish) {
+            return self.take_back(publish, &back, (token, now), chunk);
+        }
+        if publish.retain && self.settings.retained == Retained::Skip {
+            self.context.metrics.retained_skipped.one();
+            return false;
+        }
         let before = chunk.bytes();
         let (whose, body) = match self.read(publish, chunk) {
             Ok((whose, reading)) => (whose, reading),
@@ -187,7 +198,50 @@ impl Reader {
                 (whose, unreadable(publish, &malformed, chunk))
             }
         };
-        let Whose { row, id } = whose;
+        self.put(publish, (whose, body), (token, now), chunk);
+        true
+    }
+
+    /// Our own output that came back: counted, and mostly no more.
+    fn take_back(
+        &mut self,
+        publish: &Publish<'_>,
+        back: &Back<'_>,
+        (token, now): (Token, Now),
+        chunk: &mut Chunk,
+    ) -> bool {
+        self.context.metrics.loop_messages.one();
+        let filter = self.settings.topic.subscription(None);
+        if let Some(left_out) = self.output.warns(now.instant) {
+            tracing::warn!(
+                entry = self.name,
+                topic = %String::from_utf8_lossy(publish.topic),
+                batch = back.batch,
+                left_out,
+                "our own output comes back by the subscription to {filter}: it is acknowledged and not taken; \
+                 take the output topics out of the entry's topic, or publish elsewhere"
+            );
+        }
+        let becomes_letter = self.output.becomes_letter(back, now.instant);
+        if becomes_letter {
+            let batch = back.batch;
+            let detail =
+                format!("batch {batch} of this run came back by the subscription to {filter}");
+            let body = unreadable(publish, &Malformed { reason: Reason::Loop, detail }, chunk);
+            let own = self.own();
+            self.put(publish, (own, body), (token, now), chunk);
+        }
+        becomes_letter
+    }
+
+    /// Puts a record into the chunk.
+    fn put(
+        &self,
+        publish: &Publish<'_>,
+        (Whose { row, id }, body): (Whose<'_>, Body),
+        (token, now): (Token, Now),
+        chunk: &mut Chunk,
+    ) {
         let shown = publish.topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(publish.topic);
         let topic = match std::str::from_utf8(shown) {
             Ok(topic) => chunk.put(topic.as_bytes()),
@@ -201,8 +255,8 @@ impl Reader {
         chunk.records.push(Record {
             sensor: row.index,
             id: own,
-            sequence: row.receive(now),
-            received: now,
+            sequence: row.receive(now.wall),
+            received: now.wall,
             token,
             topic,
             retained: publish.retain,
