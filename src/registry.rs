@@ -2,7 +2,7 @@
 //!
 //! Rows are appended and never removed, so an index stays good. A source keeps the rows of its own
 //! sensors at hand; the map is asked once for each sensor and source, and the list once for each
-//! settled batch. A sensor for which no row is left (`gateway.sensors_max`, [`shares`]) has its books in a
+//! settled batch. A sensor for which no row is left (`gateway.sensors_max`, `shares`) has its books in a
 //! row that it shares with all such sensors of its entry: they still close. Its records keep its id, and
 //! have no sequence, which would be nobody's.
 

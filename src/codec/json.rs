@@ -31,7 +31,7 @@ use crate::record::{Chunk, Reason, Span};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The value. If it is set, a payload without it is no reading; if not, it is the member [`VALUE`] or,
+    /// The value. If it is set, a payload without it is no reading; if not, it is the member `value` or,
     /// without one, the whole payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Pointer>,

@@ -2,7 +2,7 @@
 //!
 //! - A *payload* codec is total: any bytes give a reading or a [`Malformed`], never a panic, and it
 //!   writes into the chunk that carries the record. A value that was JSON is passed on byte for
-//!   byte, but for white space between its tokens where that breaks a line ([`one_line`]).
+//!   byte, but for white space between its tokens where that breaks a line (`one_line`).
 //! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
 //! - A *format* gives the same bytes for the same batch, so a batch that is sent again is the same.
 //!

@@ -2,7 +2,7 @@
 //!
 //! Nothing is lost then: such records keep their sensor's id, without a `sequence`. But somebody should
 //! know, because ids that a device invents take rows from the entry's own later sensors. It is told for
-//! as long as such records come, and for [`AFTERWARDS`].
+//! as long as such records come, and for a minute after the last.
 
 use std::time::{Duration, Instant};
 

@@ -4,7 +4,7 @@
 //! than the one before, or the broker answers "packet too large" (a bound it need not name), a batch
 //! no longer fits, and publishing it as it is would end every connection, for ever. It is parted
 //! then: parts with ids of their own (`….1`, `….2`), the records as they were. A single record that
-//! does not fit becomes its own dead letter. Dead letters are parted in the same way ([`letters`]); one that
+//! does not fit becomes its own dead letter. Dead letters are parted in the same way (`letters`); one that
 //! does not fit alone is shortened, and keeps length and digest. What not even that can be made of stays
 //! as it is: it is held until a broker takes it.
 //!

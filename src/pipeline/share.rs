@@ -1,7 +1,7 @@
 //! Whether too many of the readings of late became dead letters.
 //!
-//! Of late is in the last one or two times [`SPAN`]. A handful of bad messages is no matter:
-//! [`LETTERS_LEAST`].
+//! Of late is in the last one or two times `SPAN`. A handful of bad messages is no matter:
+//! `LETTERS_LEAST`.
 
 use std::time::{Duration, Instant};
 

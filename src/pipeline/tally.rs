@@ -1,7 +1,7 @@
 //! Which causes the dead letters of late had: the last one, and the commonest; and how many had which reason.
 //!
 //! Two spans of time are kept, today's and the one before it, so that what is told is at least one span old
-//! and at most two. In each, [`CAUSES_MAX`] causes are told apart; a further one takes the place of the
+//! and at most two. In each, `CAUSES_MAX` causes are told apart; a further one takes the place of the
 //! rarest and its count with it, so that a cause that comes again and again is always found.
 
 use std::collections::BTreeMap;

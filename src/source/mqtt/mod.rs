@@ -11,7 +11,7 @@
 //!   whenever the broker has lost the session.
 //! - While the gateway drains it takes nothing new, but comes back after a cut for as long as there is
 //!   something to acknowledge (`drain`).
-//! - What this run has published itself is not taken ([`own`]).
+//! - What this run has published itself is not taken (`own`).
 //! - QoS 2 is granted as 1: a persistent session that is cut between PUBREC and PUBREL can wedge,
 //!   and at-least-once is what a batch can promise anyway.
 

@@ -29,6 +29,7 @@ use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::settlement::{SourceIndex, Token};
 use crate::source::Context;
+use crate::text;
 
 /// Whose a message is.
 struct Whose<'a> {
@@ -184,7 +185,7 @@ impl Reader {
         chunk: &mut Chunk,
     ) -> bool {
         if let Some(back) = self.output.back(publish) {
-            return self.take_back(publish, &back, (token, now), chunk);
+            return self.take_own(publish, &back, (token, now), chunk);
         }
         if publish.retain && self.settings.retained == Retained::Skip {
             self.context.metrics.retained_skipped.one();
@@ -203,7 +204,7 @@ impl Reader {
     }
 
     /// Our own output that came back: counted, and mostly no more.
-    fn take_back(
+    fn take_own(
         &mut self,
         publish: &Publish<'_>,
         back: &Back<'_>,
@@ -211,20 +212,20 @@ impl Reader {
         chunk: &mut Chunk,
     ) -> bool {
         self.context.metrics.loop_messages.one();
-        let filter = self.settings.topic.subscription(None);
         if let Some(left_out) = self.output.warns(now.instant) {
             tracing::warn!(
                 entry = self.name,
-                topic = %String::from_utf8_lossy(publish.topic),
-                batch = back.batch,
+                topic = text::from_bytes(publish.topic),
+                batch = %text::shown(back.batch),
                 left_out,
-                "our own output comes back by the subscription to {filter}: it is acknowledged and not taken; \
-                 take the output topics out of the entry's topic, or publish elsewhere"
+                "our own output comes back by the subscription to {}: it is acknowledged and not taken; take \
+                 the output topics out of the entry's topic, or publish elsewhere",
+                self.subscription()
             );
         }
         let becomes_letter = self.output.becomes_letter(back, now.instant);
         if becomes_letter {
-            let batch = back.batch;
+            let (batch, filter) = (back.batch, self.subscription());
             let detail =
                 format!("batch {batch} of this run came back by the subscription to {filter}");
             let body = unreadable(publish, &Malformed { reason: Reason::Loop, detail }, chunk);
