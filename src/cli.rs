@@ -280,7 +280,8 @@ Exit codes:
   64  wrong arguments or settings, or the broker refuses them
   70  internal error
   75  inconclusive: nothing came; or the own connection was lost, and with MQTT 5 its session too; the
-      report cannot be read, there are more sensors than --sensors-max; or something is missing, and the simulation had not ended or had
+      report cannot be read, there are more sensors than --sensors-max, or records
+      without number and sequence; or something is missing, and the simulation had not ended or had
       started before verify listened, or it may be a dead letter without a number. It never calls lost
       what it may not have heard";
 

@@ -141,6 +141,10 @@ pub const WINDOW_LEAST: usize = 8;
 /// A repeated warning is written at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
 
+/// Of what comes back of our own output one message is warned of, and one becomes a dead letter, at most this
+/// often for each entry. The rest is counted only.
+pub const LOOP_PAUSE: Duration = Duration::from_mins(1);
+
 /// Causes of one warning that are told apart. Of more, the one that has not come for longest is
 /// forgotten: it is news when it comes again.
 pub const WARNING_CAUSES_MAX: usize = 8;

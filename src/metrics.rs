@@ -57,6 +57,9 @@ counters! {
     protocol_errors,
     /// Retained messages skipped by `retained = "skip"`, acknowledged and not taken.
     retained_skipped,
+    /// Messages of this run's own output that came back by a subscription: acknowledged and not taken, but one
+    /// a minute becomes a dead letter.
+    loop_messages,
     /// Ticks that simulated sensors missed because the queue or the machine was late.
     ticks_missed,
     /// Batches sealed because they were full: `batch.records_max`.
@@ -89,7 +92,7 @@ counters! {
     numbers_missing,
     /// Of those, numbers that came after all.
     numbers_late,
-    /// Readings that shared one row because `gateway.sensors_max` sensors were known already.
+    /// Records of sensors for which `gateway.sensors_max` left no row: delivered without a `sequence`.
     sensors_overflowed,
 }
 

@@ -43,9 +43,24 @@ pub enum Reason {
     SensorId,
     /// The topic is not UTF-8, or not one that was subscribed to.
     Topic,
+    /// The payload has nothing where the settings say that its value is.
+    Missing,
+    /// It is this run's own output, which came back by a subscription.
+    Loop,
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::Empty,
+        Self::Oversize,
+        Self::SensorId,
+        Self::Topic,
+        Self::Missing,
+        Self::Loop,
+    ];
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,6 +69,8 @@ impl Reason {
             Self::Oversize => "oversize",
             Self::SensorId => "sensor_id",
             Self::Topic => "topic",
+            Self::Missing => "missing",
+            Self::Loop => "loop",
         }
     }
 }
@@ -84,9 +101,11 @@ pub enum Body {
 /// One taken message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
-    /// Whose.
+    /// The row of its books.
     pub sensor: SensorIndex,
-    /// Counts the sensor's records from 1 in this process.
+    /// Its sensor's id, where that has no row of its own; empty: the row has it.
+    pub id: Span,
+    /// Counts the row's records from 1 in this process: the sensor's, where the row is its own.
     pub sequence: u64,
     /// When it was taken.
     pub received: Timestamp,
@@ -105,7 +124,8 @@ pub struct Record {
 impl Record {
     /// Bytes of text this record occupies: what it counts against `queue.bytes_max`.
     pub const fn bytes(&self) -> usize {
-        self.topic.bytes()
+        self.id.bytes()
+            + self.topic.bytes()
             + match self.body {
                 Body::Reading { value, timestamp, extra } => {
                     value.bytes() + timestamp.bytes() + extra.bytes()
@@ -115,6 +135,7 @@ impl Record {
     }
 
     fn map_spans(&mut self, mut f: impl FnMut(Span) -> Span) {
+        self.id = f(self.id);
         self.topic = f(self.topic);
         self.body = match self.body {
             Body::Reading { value, timestamp, extra } => {
@@ -217,6 +238,7 @@ mod tests {
         let value = chunk.put(value.as_bytes());
         Record {
             sensor: SensorIndex(0),
+            id: Span::default(),
             sequence: 1,
             received: Timestamp::default(),
             token: Token::NONE,
@@ -248,8 +270,10 @@ mod tests {
         a.append(&mut b);
         assert_eq!(values(&a), ["1", "22", "333"]);
         assert!(b.records.is_empty() && b.bytes() == 0);
+        a.records[1].id = a.put(b"id");
         let mut c = Chunk::default();
         c.copy_from(&a, &a.records[1]);
-        assert_eq!((values(&c), c.bytes()), (vec!["22".to_owned()], 2));
+        assert_eq!((values(&c), c.bytes()), (vec!["22".to_owned()], 4));
+        assert_eq!((c.text(c.records[0].id), c.records[0].bytes()), (&b"id"[..], 4));
     }
 }

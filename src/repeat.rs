@@ -19,7 +19,11 @@ pub struct Repeated {
 impl Repeated {
     /// Whether to say it now; if so, how many were left out since it was said last.
     pub fn due(&mut self, now: Instant) -> Option<LeftOut> {
-        let pause: Duration = REPEATED_WARNING_PAUSE;
+        self.due_after(REPEATED_WARNING_PAUSE, now)
+    }
+
+    /// The same with a pause of its own.
+    pub fn due_after(&mut self, pause: Duration, now: Instant) -> Option<LeftOut> {
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < pause) {
             self.left_out += 1;
             return None;

@@ -6,11 +6,16 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::scene::{drained, fleet};
-use crate::support::gateway::{Gateway, Launch};
+use bytes::Bytes;
+
+use crate::scene::{drained, fleet, gateway, output};
+use crate::support::client::{Collector, Options, Session};
+use crate::support::gateway::{Balance, Gateway, Launch};
+use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, STOCK};
 use crate::support::proxy::{Cut, Proxy};
-use crate::support::{SOON, thread};
+use crate::support::wire::{Packet, Publish, PublishProperties, QoS};
+use crate::support::{SOON, eventually, thread};
 
 fn check(more: &[&str]) -> Launch {
     Gateway::command("check", &fleet("mqtt://127.0.0.1:1", more))
@@ -35,6 +40,10 @@ fn a_setting_that_cannot_be_meant_is_told_with_what_is_to_be_written() {
         ("sensors.b.mqtt.topic = \"$queue/a\"", "begins with \"$queue/\""),
         ("output.broker.url = \"mqtt://a:1,mqtt://b:1\"", "output.broker.url: names several"),
         ("output.broker.url = \"mqtt://::1:1883\"", "write an IPv6 address in brackets"),
+        (
+            "gateway.sensors_max = 1\nsensors.b.mqtt.topic = \"b\"",
+            "gateway.sensors_max: is below the 0 simulated sensors and one for each of 2 MQTT entries",
+        ),
         ("spool.path = \"\"", "spool.path: is empty: write a path, or leave the key out"),
         ("broker.client_id_file = \"nowhere\"", "broker.client_id_file: nowhere: does not exist"),
     ] {
@@ -120,4 +129,62 @@ fn a_broker_that_was_there_is_not_suspected_of_its_version() {
     gateway.wait_for_line("cannot connect", SOON);
     gateway.wait_for_line("degraded: the output has had no broker", SOON);
     assert_eq!(gateway.count("version = 3"), 0, "{}", gateway.text());
+}
+
+/// A message with the user properties of a batch.
+fn batch_of(gateway: &str, batch: &str, id: u16) -> Packet {
+    let user_properties = [("gateway", gateway), ("batch", batch)]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec();
+    Packet::Publish(Publish {
+        qos: QoS::AtLeastOnce,
+        topic: "edge/batches".into(),
+        pkid: id,
+        payload: Bytes::from(format!(r#"{{"n":{id}}}"#)),
+        properties: Some(PublishProperties { user_properties, ..PublishProperties::default() }),
+        ..Publish::default()
+    })
+}
+
+/// The output goes to the readings' broker by another way in, and a wildcard takes all of it.
+#[test]
+fn what_comes_back_of_our_own_output_is_not_taken_and_no_loop() {
+    let mosquitto = Mosquitto::start(STOCK);
+    let (proxy, collector) = (Proxy::to(mosquitto.port()), Collector::start(mosquitto.port()));
+    let lines = ["sensors.all.mqtt.topic = \"#\"", &output(&proxy.url())];
+    let launch = Gateway::with_config(&gateway(&mosquitto.url(), &lines));
+    let mut gateway = launch.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    let mut session = Session::open(&Options::new(mosquitto.port(), "device")).unwrap();
+    let mut count = 0;
+    let mut loops = |what: &str| {
+        count += 1;
+        let name = "sluicegate_loop_messages_total";
+        eventually(what, SOON, || http.metric(name) == Some(f64::from(count)));
+    };
+    // A batch that comes back and becomes a dead letter, and that comes back.
+    session.write_publish("plant/a", b"1".to_vec(), 1);
+    session.flush().unwrap();
+    loops("the first batch is back");
+    loops("its dead letter is back");
+    session.write_publish("plant/b", b"{".to_vec(), 1);
+    session.flush().unwrap();
+    loops("a dead letter is back");
+    // Another gateway's batch, and one of an earlier run of this one: its readings are nowhere else.
+    for (gateway, batch) in [("edge", "edge-18f3c2a70007-1"), ("gw", "gw-18f3c2a70007-1")] {
+        let id = session.fresh_id();
+        session.write(&batch_of(gateway, batch, id));
+        session.flush().unwrap();
+        loops("a batch is back");
+    }
+    let settled = || http.metric("sluicegate_unacknowledged_messages{entry=\"all\"}") == Some(0.0);
+    eventually("all is acknowledged", SOON, settled);
+    assert_eq!(gateway.count("our own output comes back by the subscription to #"), 1);
+    let Balance { received, delivered, dead_lettered, .. } = drained(&mut gateway);
+    assert_eq!((received, delivered, dead_lettered), (5, 3, 2));
+    let letters = collector.dead_letters();
+    let reasons: Vec<_> = letters.iter().map(|it| it.json()["reason"].clone()).collect();
+    assert_eq!(reasons, ["loop", "malformed"]);
+    assert_eq!(collector.batches().len(), 3);
 }

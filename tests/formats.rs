@@ -3,10 +3,15 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{BATCHES, drained, gateway, message, records, subscribed, violations};
+use crate::scene::{
+    BATCHES, audit, drained, fleet, gateway, letters, message, output, readings, records,
+    subscribed, violations, wait_readings,
+};
 use crate::support::SOON;
 use crate::support::broker::{Broker, Published};
 use crate::support::client::{Audit, Collector, Options, Session};
+use crate::support::gateway::Gateway;
+use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, STOCK};
 use crate::support::wire::{Packet, Publish, QoS, Version};
 
@@ -113,6 +118,59 @@ fn pointers_say_where_the_parts_of_a_payload_are() {
 }
 
 #[test]
+fn a_value_that_is_not_where_somebody_said_is_a_dead_letter_counted_by_entry() {
+    let broker = Broker::start();
+    let sensors = [
+        r#"sensors.x.mqtt = { topic = "x", payload = { json = { value = "/data/t" } } }"#,
+        r#"sensors.y.mqtt = { topic = "y" }"#,
+    ];
+    let config = gateway(&broker.url(), &sensors);
+    let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let mut gateway = launch.start();
+    let http = Http::of(&gateway);
+    broker.wait_until("subscriptions", SOON, |log| log.subscribes("gw-in") == 2);
+    for (topic, payload) in [
+        ("x", r#"{"data":{"t":1}}"#),
+        ("x", r#"{"data":{"u":1}}"#),
+        ("x", "7"),
+        ("y", r#"{"u":2}"#),
+        ("x", r#"{"data":{"t":NaN}}"#),
+    ] {
+        broker.publish(topic, payload, 1, false);
+    }
+    broker.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 5);
+    let count = |entry: &str, reason: &str| {
+        let labels = format!("entry=\"{entry}\",reason=\"{reason}\"");
+        http.metric(&format!("sluicegate_entry_dead_letters_total{{{labels}}}"))
+    };
+    let counts = [("x", "missing"), ("x", "malformed"), ("y", "missing")];
+    let counts = counts.map(|(entry, reason)| count(entry, reason));
+    assert_eq!(counts, [Some(2.0), Some(1.0), Some(0.0)]);
+    assert_eq!(drained(&mut gateway).dead_lettered, 3);
+    let (all, letters) = (all_records(&broker.published(BATCHES)), broker.look(letters));
+    let values: Vec<&Value> = all.iter().map(|it| &it["value"]).collect();
+    assert!(values.len() == 2 && values.contains(&&json!(1)) && values.contains(&&json!({"u": 2})));
+    let told: Vec<_> = letters.iter().map(|it| it["reason"].as_str().unwrap()).collect();
+    assert_eq!(told, ["missing", "missing", "malformed"]);
+    assert!(letters[0]["detail"].as_str().unwrap().contains("/data/t"), "{}", letters[0]);
+    assert!(
+        letters[2]["detail"].as_str().unwrap().starts_with("NaN is no number"),
+        "{}",
+        letters[2]
+    );
+}
+
+#[test]
+fn a_batch_is_one_line_and_what_wraps_a_payload_is_left_out() {
+    let pretty = "\u{feff}{\n  \"value\": {\n    \"t\": [1, 2]\n  },\n  \"u\": [\n \"a b\"]\n}\n\0";
+    let out = batches(&[ONE], &[("plant/boiler", pretty), ("plant/boiler", "21.5\0")]);
+    let text = texts(&out);
+    assert!(!text.contains('\n') && !text.contains("\\u0000"), "{text}");
+    assert!(text.contains(r#""value":{"t":[1,2]}"#) && text.contains(r#""value":21.5"#), "{text}");
+    assert!(text.contains(r#""extra":{"u":["a b"]}"#), "{text}");
+}
+
+#[test]
 fn the_payload_codec_text_takes_json_for_text() {
     let sensor = r#"sensors.x.mqtt = { topic = "x", payload = { text = {} } }"#;
     let broker = Broker::start();
@@ -139,7 +197,9 @@ fn a_topic_level_names_the_sensor_and_filters_match_as_in_mqtt() {
         ("hall", "5"),
         ("hall/x/y", "6"),
     ];
-    let mut got: Vec<(i64, String, String)> = all_records(&batches(&sensors, &messages))
+    let out = batches(&sensors, &messages);
+    assert!(texts(&out).contains(r#""extra":{"sensorId":"other"}"#), "{}", texts(&out));
+    let mut got: Vec<(i64, String, String)> = all_records(&out)
         .iter()
         .map(|it| {
             let text = |name: &str| it[name].as_str().unwrap().to_owned();
@@ -156,21 +216,74 @@ fn a_topic_level_names_the_sensor_and_filters_match_as_in_mqtt() {
 }
 
 #[test]
-fn a_sensor_beyond_sensors_max_keeps_its_id() {
-    let sensors = ["sensors.m.mqtt.topic = \"many/#\"", "gateway.sensors_max = 2"];
+fn a_sensor_beyond_sensors_max_keeps_its_id_and_takes_none_from_another_entry() {
+    // A share of one row for each entry, and two for whoever comes first: the entry's own is one, too.
+    let sensors = [
+        "sensors.m.mqtt.topic = \"many/#\"",
+        "sensors.good.mqtt.topic = \"good/{sensor}/t\"",
+        "gateway.sensors_max = 4",
+    ];
+    let broker = Broker::start();
+    let mut gateway = subscribed(&gateway(&broker.url(), &sensors));
+    broker.wait_until("subscriptions", SOON, |log| log.subscribes("gw-in") == 2);
     let messages = [
         ("many/x", r#"{"value":1,"sensorId":"first"}"#),
-        ("many/x", r#"{"value":2,"sensorId":"second","unit":"C"}"#),
-        ("many/x", r#"{"value":3,"sensorId":"third"}"#),
+        ("many/x", r#"{"value":2,"sensorId":"second"}"#),
+        ("many/x", r#"{"value":3,"sensorId":"third","unit":"C"}"#),
+        ("many/x", r#"{"value":4,"sensorId":"first"}"#),
+        ("good/a/t", "5"),
+        ("good/a/t", "6"),
+        ("good/\"b/t", "7"),
+        ("good/c/t", "{"),
     ];
-    let out = batches(&sensors, &messages);
-    let all = all_records(&out);
-    assert_eq!((&all[0]["sensorId"], &all[1]["sensorId"]), (&json!("first"), &json!("(others)")));
-    let extras = [&all[1]["extra"], &all[2]["extra"]];
-    assert_eq!(
-        extras,
-        [&json!({"unit": "C", "sensorId": "second"}), &json!({"sensorId": "third"})]
-    );
+    for (count, (topic, payload)) in (1..).zip(messages) {
+        broker.publish(topic, payload, 1, false);
+        broker.wait_until("the acknowledgement", SOON, |log| log.acks("gw-in") == count);
+    }
+    gateway
+        .wait_for_line("entry m has 3 sensors, all that gateway.sensors_max = 4 leaves it", SOON);
+    gateway.wait_for_line("entry good has 1 sensors", SOON);
+    gateway.wait_for_line("degraded: entry", SOON);
+    drained(&mut gateway);
+    let all = all_records(&broker.published(BATCHES));
+    let got: Vec<_> =
+        all.iter().map(|it| (it["sensorId"].as_str(), it["sequence"].as_u64())).collect();
+    let expected = [
+        ("first", Some(1)),
+        ("second", Some(1)),
+        ("third", None),
+        ("first", Some(2)),
+        ("a", Some(1)),
+        ("a", Some(2)),
+        ("\"b", None),
+    ];
+    assert_eq!(got, expected.map(|(id, sequence)| (Some(id), sequence)));
+    assert_eq!((&all[2]["extra"], all[2].get("sequence")), (&json!({"unit": "C"}), None));
+    assert_eq!(broker.look(letters)[0]["sensorId"], "c");
+    assert_eq!(violations(&broker), [] as [String; 0]);
+}
+
+/// Their records stay apart also where they wait on disk, and the next run's books close.
+#[test]
+fn sensors_beyond_sensors_max_go_through_the_spool() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), tempfile::tempdir().unwrap());
+    let lines = [
+        output(&sink.url()),
+        format!("spool.path = \"{}\"", disk.path().display()),
+        "gateway.sensors_max = 1".to_owned(),
+    ];
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut first = subscribed(&fleet(&input.url(), &lines));
+    sink.hold_acks("gw-out");
+    input.publish_all(readings(3, 1..=2, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 6);
+    first.signal("KILL");
+    first.wait_exit(SOON);
+    sink.resume_acks("gw-out");
+    let mut second = subscribed(&fleet(&input.url(), &lines));
+    wait_readings(&sink, 6, SOON);
+    assert_eq!(drained(&mut second).delivered, 6);
+    audit(&sink).assert_exactly(3, 2);
 }
 
 #[test]

@@ -4,9 +4,12 @@
 //! | --- | --- | --- |
 //! | `{"value":21.5,"timestamp":…,"sensorId":…,"unit":"C"}` | `21.5` | `unit` is kept as `extra` |
 //! | `{"temperature":71.5}` (no `value`) | the whole object | its timestamp and id still count |
+//! | the same, or `21.5`, with a pointer to the value in the settings | dead letter, `missing` | |
 //! | `21.5`, `true`, `[1,2]`, `"open"` | as it is | |
 //! | `open` | `"open"` | text that does not begin like JSON |
 //! | `{"value":`, `"open`, bytes that are not UTF-8 | dead letter, `malformed` | |
+//!
+//! Where the topic names the sensor, the payload's own id stays in `extra`, unless it is the same.
 //!
 //! With `number`, the sensor's own count of its readings is read too; it stays part of `extra` as it
 //! was. A whole number from 0 is one; anything else there is none.
@@ -20,16 +23,18 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::pointer::{Name, Pointer};
-use super::{Malformed, Reading, strict, text, text_json};
+use super::pointer::{Below, Name, Pointer};
+use super::{Malformed, Reading, one_line, strict, text, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 /// Which members are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The value.
-    pub value: Pointer,
+    /// The value. If it is set, a payload without it is no reading; if not, it is the member `value` or,
+    /// without one, the whole payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Pointer>,
     /// The sensor's own time.
     pub timestamp: Pointer,
     /// The sensor's id; a `{sensor}` level of the topic goes before it.
@@ -39,11 +44,14 @@ pub struct Settings {
     pub number: Option<Pointer>,
 }
 
+/// The member that is the value, unless another one is set.
+const VALUE: &str = "value";
+
 impl Default for Settings {
     fn default() -> Self {
         let pointer = Pointer::to_member;
         Self {
-            value: pointer("value"),
+            value: None,
             timestamp: pointer("timestamp"),
             sensor: pointer("sensorId"),
             number: None,
@@ -56,6 +64,7 @@ impl Settings {
     pub(super) fn decode<'a>(
         &self,
         payload: &'a [u8],
+        named: Option<&str>,
         chunk: &mut Chunk,
     ) -> Result<Reading<'a>, Malformed> {
         let trimmed = payload.trim_ascii();
@@ -65,39 +74,57 @@ impl Settings {
         };
         let Ok(json) = std::str::from_utf8(trimmed) else { return text::value(payload, chunk) };
         if *first == b'{' {
-            return self.object(json, chunk);
+            return self.object(json, named, chunk);
         }
         match serde_json::from_str::<&RawValue>(json) {
             Ok(value) => {
                 strict::check(json)?;
+                self.may_be_whole("is no object")?;
                 Ok(Reading {
-                    value: chunk.put(value.get().as_bytes()),
+                    value: one_line::put(chunk, value.get()),
                     timestamp: Span::default(),
                     extra: Span::default(),
                     sensor: None,
                     number: None,
                 })
             }
-            Err(error) if matches!(first, b'[' | b'"') => Err(malformed(&error)),
-            Err(_) => text::value(trimmed, chunk),
+            Err(error) if matches!(first, b'[' | b'"') => Err(malformed(json, &error)),
+            Err(_) => {
+                self.may_be_whole("is no object")?;
+                text::value(trimmed, chunk)
+            }
         }
     }
 
-    fn object<'a>(&self, json: &'a str, chunk: &mut Chunk) -> Result<Reading<'a>, Malformed> {
+    /// A payload in which the value was not found is the value itself, unless somebody has said where the
+    /// value is.
+    fn may_be_whole(&self, but: &str) -> Result<(), Malformed> {
+        let Some(pointer) = &self.value else { return Ok(()) };
+        let detail = format!("no value at {pointer} (payload.json.value): the payload {but}");
+        Err(Malformed { reason: Reason::Missing, detail })
+    }
+
+    fn object<'a>(
+        &self,
+        json: &'a str,
+        named: Option<&str>,
+        chunk: &mut Chunk,
+    ) -> Result<Reading<'a>, Malformed> {
         let mut parts = Parts::default();
         let before = chunk.bytes();
         let (extra, sorted) = chunk.put_with(|extra| {
             let mut deserializer = serde_json::Deserializer::from_str(json);
-            let members = Members { settings: self, parts: &mut parts, extra };
+            let members = Members { settings: self, named, parts: &mut parts, extra };
             deserializer.deserialize_map(members).and_then(|()| deserializer.end())
         });
-        sorted.map_err(|error| malformed(&error))?;
+        sorted.map_err(|error| malformed(json, &error))?;
         strict::check(json)?;
         let (value, extra) = if let Some(raw) = parts.value {
-            (chunk.put(raw.get().as_bytes()), extra)
+            (one_line::put(chunk, raw.get()), extra)
         } else {
+            self.may_be_whole("has nothing there")?;
             chunk.take_back(before);
-            (chunk.put(json.as_bytes()), Span::default())
+            (one_line::put(chunk, json), Span::default())
         };
         let timestamp =
             parts.timestamp.map_or(Span::default(), |raw| chunk.put(raw.get().as_bytes()));
@@ -117,6 +144,7 @@ struct Parts<'a> {
 /// Sorts the members of an object into parts and the rest.
 struct Members<'s, 'p, 'a> {
     settings: &'s Settings,
+    named: Option<&'s str>,
     parts: &'p mut Parts<'a>,
     extra: &'p mut Vec<u8>,
 }
@@ -128,19 +156,26 @@ impl<'a> Members<'_, '_, 'a> {
         if let Some(below) = settings.number.as_ref().and_then(|it| it.below(name)) {
             self.parts.number = below.find(raw)?.and_then(|raw| raw.get().parse().ok());
         }
+        let value = match &settings.value {
+            Some(pointer) => pointer.below(name),
+            None => (name == VALUE).then_some(Below::WHOLE),
+        };
+        let sensor = settings.sensor.below(name);
         let mut whole = false;
-        for (pointer, part, scalar) in [
-            (&settings.value, &mut self.parts.value, false),
-            (&settings.timestamp, &mut self.parts.timestamp, true),
-            (&settings.sensor, &mut self.parts.sensor, true),
+        for (below, part, scalar) in [
+            (value, &mut self.parts.value, false),
+            (settings.timestamp.below(name), &mut self.parts.timestamp, true),
+            (sensor.filter(|_| self.named.is_none()), &mut self.parts.sensor, true),
         ] {
-            let Some(below) = pointer.below(name) else { continue };
+            let Some(below) = below else { continue };
             if let Some(found) = below.find(raw)?.filter(|raw| !scalar || is_scalar(raw)) {
                 *part = Some(found);
                 whole |= below.is_whole();
             }
         }
-        Ok(whole)
+        // An id that is the same says nothing more.
+        let named = self.named.filter(|_| sensor.is_some_and(Below::is_whole));
+        Ok(whole || named.is_some_and(|it| is_scalar(raw) && raw.get().trim_matches('"') == it))
     }
 }
 
@@ -163,7 +198,7 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
             }
             text_json::write_bytes(self.extra, name.as_bytes());
             self.extra.push(b':');
-            self.extra.extend_from_slice(raw.get().as_bytes());
+            one_line::write(self.extra, raw.get());
         }
         Ok(())
     }
@@ -178,11 +213,17 @@ fn id(raw: &RawValue) -> Result<Cow<'_, str>, Malformed> {
     if !raw.get().starts_with('"') {
         return Ok(Cow::Borrowed(raw.get()));
     }
-    serde_json::from_str::<Name<'_>>(raw.get()).map(|name| name.0).map_err(|e| malformed(&e))
+    serde_json::from_str::<Name<'_>>(raw.get())
+        .map(|name| name.0)
+        .map_err(|e| malformed(raw.get(), &e))
 }
 
-fn malformed(error: &serde_json::Error) -> Malformed {
-    Malformed { reason: Reason::Malformed, detail: error.to_string() }
+fn malformed(json: &str, error: &serde_json::Error) -> Malformed {
+    let detail = match strict::not_finite(json) {
+        Some(word) => format!("{word} is no number in JSON (null is what says so): {error}"),
+        None => error.to_string(),
+    };
+    Malformed { reason: Reason::Malformed, detail }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! - A *payload* codec is total: any bytes give a reading or a [`Malformed`], never a panic, and it
 //!   writes into the chunk that carries the record. A value that was JSON is passed on byte for
-//!   byte.
+//!   byte, but for white space between its tokens where that breaks a line (`one_line`).
+//! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
 //! - A *format* gives the same bytes for the same batch, so a batch that is sent again is the same.
 //!
 //! A new payload codec or format is one file here and one line in a list below.
@@ -17,6 +18,7 @@ use crate::record::{Chunk, Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
+mod one_line;
 pub mod pointer;
 pub mod strict;
 pub mod text_json;
@@ -30,7 +32,7 @@ pub struct Reading<'a> {
     pub timestamp: Span,
     /// The other members, `"name":value` joined by commas.
     pub extra: Span,
-    /// The sensor's id, if the payload names it.
+    /// The sensor's id, if the payload names it, and nothing else does.
     pub sensor: Option<Cow<'a, str>>,
     /// The sensor's own number of it, where one is looked for.
     pub number: Option<u64>,
@@ -55,13 +57,16 @@ macro_rules! payloads {
         pub enum Payload { $($(#[$doc])+ $kind($module::Settings),)+ }
 
         impl Payload {
-            /// Reads a payload; its texts are written into `chunk`.
+            /// Reads a payload; its texts are written into `chunk`. Where something else has `named`
+            /// the sensor, the payload's own id is no more than another member.
             pub fn decode<'a>(
                 &self,
                 payload: &'a [u8],
+                named: Option<&str>,
                 chunk: &mut Chunk,
             ) -> Result<Reading<'a>, Malformed> {
-                match self { $(Self::$kind(settings) => settings.decode(payload, chunk),)+ }
+                let payload = unwrapped(payload);
+                match self { $(Self::$kind(settings) => settings.decode(payload, named, chunk),)+ }
             }
         }
     };
@@ -78,6 +83,16 @@ impl Default for Payload {
     fn default() -> Self {
         Self::Json(json::Settings::default())
     }
+}
+
+/// A payload without the byte order mark before it (U+FEFF in UTF-8), and without the zero bytes that
+/// senders in C leave behind it.
+fn unwrapped(payload: &[u8]) -> &[u8] {
+    let mut payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
+    while let [rest @ .., 0] = payload {
+        payload = rest;
+    }
+    payload
 }
 
 macro_rules! formats {
@@ -136,13 +151,20 @@ pub struct Head<'a> {
     pub count: usize,
 }
 
+/// Whose a record is.
+#[derive(Debug, Clone, Copy)]
+pub enum Whose<'a> {
+    /// A sensor's with books of its own: its id as a JSON string, and its count.
+    Counted(&'a str, u64),
+    /// That of a sensor without: its id, in UTF-8. It has no `sequence`.
+    Uncounted(&'a [u8]),
+}
+
 /// A record as it is written.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// The sensor's id as a JSON string.
-    pub sensor_json: &'a str,
-    /// The sensor's count.
-    pub sequence: u64,
+    /// Whose it is.
+    pub sensor: Whose<'a>,
     /// JSON text.
     pub value: &'a [u8],
     /// JSON text, or empty.
@@ -172,9 +194,14 @@ impl RecordWriter {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"sensorId\":");
-        out.extend_from_slice(view.sensor_json.as_bytes());
-        out.extend_from_slice(b",\"sequence\":");
-        out.extend_from_slice(itoa::Buffer::new().format(view.sequence).as_bytes());
+        match view.sensor {
+            Whose::Counted(json, sequence) => {
+                out.extend_from_slice(json.as_bytes());
+                out.extend_from_slice(b",\"sequence\":");
+                out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
+            }
+            Whose::Uncounted(id) => text_json::write_bytes(out, id),
+        }
         out.extend_from_slice(b",\"value\":");
         out.extend_from_slice(view.value);
         out.extend_from_slice(b",\"timestamp\":");
@@ -212,12 +239,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_wraps_a_payload_is_no_part_of_it() {
+        let (bom, text) = ("\u{feff}", Payload::Text(text::Settings::default()));
+        for (codec, payload, expected) in [
+            (Payload::default(), format!("{bom}21.5\0\0"), "21.5"),
+            (Payload::default(), format!("{bom}{{\"value\":1}}\n\0"), "1"),
+            (Payload::default(), "open\0".to_owned(), "\"open\""),
+            (text.clone(), format!("{bom}open\0"), "\"open\""),
+            (text, format!("a\0{bom}b"), "\"a\\u0000\u{feff}b\""),
+        ] {
+            let mut chunk = Chunk::default();
+            let reading = codec.decode(payload.as_bytes(), None, &mut chunk).unwrap();
+            assert_eq!(std::str::from_utf8(chunk.text(reading.value)).unwrap(), expected);
+        }
+        let nothing = Payload::default().decode(b"\xef\xbb\xbf\0", None, &mut Chunk::default());
+        assert_eq!(nothing.unwrap_err().reason, Reason::Empty);
+    }
+
+    #[test]
     fn the_envelope_is_the_contract() {
         let mut records = Vec::new();
         let mut writer = RecordWriter::default();
         let view = View {
-            sensor_json: "\"TEMP_00\"",
-            sequence: 7,
+            sensor: Whose::Counted("\"TEMP_00\"", 7),
             value: b"50.12",
             timestamp: b"",
             received: Timestamp::from_millis(1_763_796_650_601),
@@ -231,6 +275,11 @@ mod tests {
         let (timestamp, extra) = (&b"1732250000123"[..], &b"\"n\":1"[..]);
         writer
             .write(&mut records, &View { value, topic, timestamp, extra, retained: true, ..view });
+        let mut uncounted = Vec::new();
+        writer.write(&mut uncounted, &View { sensor: Whose::Uncounted(b"a\"b"), ..view });
+        let expected =
+            r#"{"sensorId":"a\"b","value":50.12,"timestamp":"2025-11-22T07:30:50.601Z"}"#;
+        assert_eq!(String::from_utf8(uncounted).unwrap(), expected, "no sequence");
         let sealed_at = Timestamp::from_millis(1_763_796_650_692);
         let head = Head { gateway: "gw-1", batch: "gw-1-18f3c2a7-42", sealed_at, count: 2 };
         let expected = concat!(

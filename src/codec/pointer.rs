@@ -32,6 +32,9 @@ impl Pointer {
 pub(super) struct Below<'p>(&'p [String]);
 
 impl Below<'_> {
+    /// The member itself.
+    pub(super) const WHOLE: Self = Self(&[]);
+
     /// Whether it is the member itself.
     pub(super) fn is_whole(self) -> bool {
         self.0.is_empty()
@@ -52,6 +55,12 @@ impl TryFrom<String> for Pointer {
         Ok(Self {
             path: rest.split('/').map(|it| it.replace("~1", "/").replace("~0", "~")).collect(),
         })
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from(self.clone()))
     }
 }
 

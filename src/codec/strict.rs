@@ -44,6 +44,25 @@ fn has_long_number(json: &[u8]) -> bool {
     json.len() > DIGITS_MAX && runs.any(|run| run.len() > DIGITS_MAX)
 }
 
+/// The first word outside of strings that stands for no finite number: `NaN`, `Infinity` or `inf`, in any
+/// case and with any sign, as many languages print them. JSON has no such values (RFC 8259 §6).
+pub(super) fn not_finite(json: &str) -> Option<&str> {
+    let (mut text, mut escaped) = (false, false);
+    let mut words = json.split(|c: char| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if text => escaped = true,
+            '"' => text = !text,
+            _ => return text || !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-')),
+        }
+        true
+    });
+    words.find(|word| {
+        let word = word.trim_start_matches(['+', '-']);
+        ["nan", "inf", "infinity"].iter().any(|it| word.eq_ignore_ascii_case(it))
+    })
+}
+
 fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut text, mut escaped) = (false, false);
@@ -66,6 +85,20 @@ fn depth(json: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_for_no_number_is_found_outside_of_strings_only() {
+        for (json, word) in [
+            (r#"{"value":NaN}"#, Some("NaN")),
+            (r#"{"a":"NaN","value":-Infinity,"b":1}"#, Some("-Infinity")),
+            ("[1, nan]", Some("nan")),
+            (r#"{"value":-nan(ind)}"#, Some("-nan")),
+            (r#"{"a\"nan":"inf","b":Nano,"c":[}"#, None),
+            ("{\"inf", None),
+        ] {
+            assert_eq!(not_finite(json), word, "{json}");
+        }
+    }
 
     #[test]
     fn what_some_readers_refuse_is_refused() {

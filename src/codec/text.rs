@@ -16,6 +16,7 @@ impl Settings {
     pub(super) fn decode<'a>(
         &self,
         payload: &'a [u8],
+        _named: Option<&str>,
         chunk: &mut Chunk,
     ) -> Result<Reading<'a>, Malformed> {
         value(payload, chunk)

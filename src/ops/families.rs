@@ -11,6 +11,7 @@ use super::exposition::{Family, Labels, Numbers};
 use super::levels::{Level, levels};
 use super::{View, process};
 use crate::clock::{Now, Timestamp};
+use crate::record::Reason;
 use crate::registry::Sum;
 
 /// Everything about the gateway.
@@ -21,6 +22,7 @@ pub(super) fn families(view: &View, now: Now) -> Vec<Family> {
     families.extend(of_limits(view));
     families.extend(of_sessions(view));
     families.extend(of_entries(view));
+    families.push(of_letters(view));
     families
 }
 
@@ -199,13 +201,35 @@ fn of_entries(view: &View) -> Vec<Family> {
         gauges("entry_readings_held", "Readings not yet delivered, dead-lettered or shed", |it| {
             count(it.balance.held)
         }),
-        gauges("entry_sensors", "Sensors seen", |it| count(it.sensors)),
+        gauges("entry_sensors", "Sensors with books of their own", |it| count(it.sensors)),
+        counters(
+            "entry_readings_without_sequence",
+            "Readings of sensors for which gateway.sensors_max left no row",
+            |it| it.without_row,
+        ),
         gauges(
             "entry_last_reading_timestamp_seconds",
             "When the last reading came, in seconds since 1970; 0 if none has",
             |it| count(it.last_received.map_or(0, Timestamp::millis)) / 1000.0,
         ),
     ]
+}
+
+fn of_letters(view: &View) -> Family {
+    let letters = view.books.tally.by_entry();
+    let mut numbers = Vec::new();
+    for (place, entry) in (0..).zip(view.plan.sensors.keys()) {
+        for reason in Reason::ALL.map(Reason::as_str) {
+            let labels = vec![("entry", entry.clone()), ("reason", reason.to_owned())];
+            numbers.push((labels, letters.get(&(place, reason)).copied().unwrap_or(0)));
+        }
+    }
+    let words = Reason::ALL.map(Reason::as_str).join(", ");
+    Family {
+        name: "entry_dead_letters".into(),
+        help: format!("Messages that became dead letters, by configured entry and reason: {words}"),
+        numbers: Numbers::Counters(numbers),
+    }
 }
 
 /// What is told of every process, under the names that all programs use.

@@ -72,7 +72,7 @@ pub(super) fn levels(view: &View) -> Vec<Level> {
             "sensors",
             "gateway.sensors_max",
             "Sensors with books of their own",
-            books.registry.with_rows(|rows| rows.len() as u64),
+            books.registry.sensors(),
             plan.gateway.sensors_max.get().into(),
         ),
         level(

@@ -19,6 +19,7 @@ use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
 use crate::sink;
+use crate::source::Kind;
 
 /// The books of a gateway.
 #[derive(Debug, Clone)]
@@ -50,6 +51,15 @@ pub struct Standings {
     pub intakes: Box<[Arc<Standing>]>,
 }
 
+/// A registry for the sensors of this plan: the simulated ones are known.
+fn registry(plan: &Plan) -> Registry {
+    let need = |kind: &Kind| match kind {
+        Kind::Simulated(settings) => Some(settings.sensors() as usize),
+        Kind::Mqtt(_) => None,
+    };
+    Registry::new(plan.gateway.sensors_max.get() as usize, plan.sensors.values().map(need))
+}
+
 impl Settle for Books {
     fn settle(&self, settled: &Settled, shares: &[Share]) {
         self.enter(&settled.sensors, shares);
@@ -66,7 +76,7 @@ impl Books {
         let standing = || Arc::new(Standing::new(now));
         Self {
             queue: Queue::new(plan.queue.into(), plan.intakes().count()),
-            registry: Arc::new(Registry::new(plan.gateway.sensors_max.get() as usize)),
+            registry: Arc::new(registry(plan)),
             metrics: Arc::default(),
             pace,
             gauges: Arc::default(),
@@ -90,7 +100,7 @@ impl Books {
         if records == 0 {
             return;
         }
-        self.registry.row(sensor).0.recover(records);
+        self.registry.row(sensor).recover(records);
         self.metrics.recovered.add(records);
     }
 

@@ -118,7 +118,7 @@ impl Label {
             return None;
         }
         let known: Vec<SensorIndex> =
-            self.sensors.iter().map(|id| books.registry.row(id).0.index).collect();
+            self.sensors.iter().map(|id| books.registry.row(id).index).collect();
         let mut indexes = Vec::new();
         for (place, count) in &self.runs {
             indexes.extend(repeat_n(*known.get(*place as usize)?, *count as usize));
@@ -197,7 +197,7 @@ mod tests {
             let books = Books::new(&Plan::default(), Arc::default());
             Label::recover(head.as_bytes(), records, &books);
             assert_eq!(books.difference(), None);
-            let of = |id: &str| books.registry.row(id).0.balance().held;
+            let of = |id: &str| books.registry.row(id).balance().held;
             (of("a"), of("b"), of(UNKNOWN))
         };
         assert_eq!(recovered("rubbish", 3), (0, 0, 3));

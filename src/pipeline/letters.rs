@@ -40,10 +40,20 @@ pub struct Content<'a> {
     pub reason: Reason,
     /// Where and what.
     pub detail: &'a [u8],
+    /// The sensor's id, where it has no row of its own; empty: the row has it.
+    pub id: &'a [u8],
     /// The MQTT topic.
     pub topic: &'a [u8],
     /// The payload or its head.
     pub payload: &'a [u8],
+}
+
+impl<'a> Content<'a> {
+    /// The id of the sensor whose books are in `row`.
+    pub fn sensor(&self, row: &'a Row) -> &'a str {
+        let own = std::str::from_utf8(self.id).ok().filter(|id| !id.is_empty());
+        own.unwrap_or(&row.id)
+    }
 }
 
 /// The record that becomes a letter.
@@ -66,17 +76,19 @@ pub struct Origin {
 struct Waiting {
     origin: Origin,
     reason: Reason,
-    /// Detail, topic, payload.
+    /// Detail, id, topic, payload.
     text: Box<[u8]>,
     detail_bytes: usize,
+    id_bytes: usize,
     topic_bytes: usize,
 }
 
 impl Waiting {
     fn content(&self) -> Content<'_> {
         let (detail, rest) = self.text.split_at(self.detail_bytes);
+        let (id, rest) = rest.split_at(self.id_bytes);
         let (topic, payload) = rest.split_at(self.topic_bytes);
-        Content { reason: self.reason, detail, topic, payload }
+        Content { reason: self.reason, detail, id, topic, payload }
     }
 }
 
@@ -122,11 +134,12 @@ impl Letters {
 
     /// Takes a record that becomes a letter.
     pub fn take(&mut self, origin: Origin, content: Content<'_>) {
-        let Content { reason, detail, topic, payload } = content;
+        let Content { reason, detail, id, topic, payload } = content;
         self.books.tally.note(&origin.row, content);
-        let (detail_bytes, topic_bytes) = (detail.len(), topic.len());
-        let text = [detail, topic, payload].concat().into();
-        self.waiting.push_back(Waiting { origin, reason, text, detail_bytes, topic_bytes });
+        let [detail_bytes, id_bytes, topic_bytes] = [detail, id, topic].map(<[u8]>::len);
+        let text = [detail, id, topic, payload].concat().into();
+        let waiting = Waiting { origin, reason, text, detail_bytes, id_bytes, topic_bytes };
+        self.waiting.push_back(waiting);
     }
 
     /// Moves letters on as far as the publisher has room for them.
@@ -218,8 +231,9 @@ impl Letters {
     }
 
     fn letter<'a>(&'a self, origin: &'a Origin, content: Content<'a>) -> DeadLetter<'a> {
-        let Content { reason, detail, topic, payload } = content;
-        let (gateway, sensor, received) = (&self.plan.gateway.id, &origin.row.id, origin.received);
+        let Content { reason, detail, topic, payload, .. } = content;
+        let (gateway, received) = (&self.plan.gateway.id, origin.received);
+        let sensor = content.sensor(&origin.row);
         DeadLetter { gateway, reason, detail, sensor, topic, received, payload }
     }
 

@@ -34,6 +34,7 @@ use crate::sink::mqtt::MqttSink;
 use crate::{clock, phase, sink, spool};
 
 pub mod books;
+pub mod crowd;
 mod embedded;
 pub mod flight;
 pub mod gauges;
@@ -134,6 +135,8 @@ pub struct Pipeline {
     books: Arc<Books>,
     pace: Arc<Pace>,
     seed: u64,
+    /// What the ids of all batches begin with: the sources know by it what is our own.
+    run: Arc<str>,
     /// Of the readings' broker, and of the output's.
     roll_calls: [Option<Arc<RollCall>>; 2],
     /// Serves for as long as the gateway lives.
@@ -157,8 +160,9 @@ impl Pipeline {
     pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
         let books = Books::new(&plan, Arc::clone(&pace));
         let (plan, embedded) = embed(plan).await?;
+        let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random()).into();
         let (roll_calls, plan, books) = (plan.roll_calls(), Arc::new(plan), Arc::new(books));
-        Ok(Self { plan, books, pace, seed, roll_calls, _embedded: embedded })
+        Ok(Self { plan, books, pace, seed, run, roll_calls, _embedded: embedded })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -212,9 +216,8 @@ impl Pipeline {
         let queue = &self.books.queue;
         // Inlets exist before the worker does: it would take their absence for the end.
         let sources = self.start_sources(&watch);
-        let now = clock::now();
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
-        let worker = Worker::new(plan, books, store.map(|it| *it), (now, rand::random()));
+        let worker = Worker::new(plan, books, store.map(|it| *it), (clock::now(), &self.run));
         let outlet = queue.outlet();
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let mut clients = Tasks::default();

@@ -4,7 +4,7 @@
 //! than the one before, or the broker answers "packet too large" (a bound it need not name), a batch
 //! no longer fits, and publishing it as it is would end every connection, for ever. It is parted
 //! then: parts with ids of their own (`….1`, `….2`), the records as they were. A single record that
-//! does not fit becomes its own dead letter. Dead letters are parted in the same way ([`letters`]); one that
+//! does not fit becomes its own dead letter. Dead letters are parted in the same way (`letters`); one that
 //! does not fit alone is shortened, and keeps length and digest. What not even that can be made of stays
 //! as it is: it is held until a broker takes it.
 //!
@@ -283,6 +283,10 @@ struct Written {
     topic: String,
 }
 
+/// What ends the id of a dead letter that was a reading in a batch. The ids of other letters have a `d` before
+/// their batch's number.
+const LETTER: &str = "-d";
+
 /// The dead letter of a record; nothing, where not even the least of it fits.
 fn letter(
     (name, id): (&BatchName, &str),
@@ -293,7 +297,9 @@ fn letter(
     let text = record.get();
     let written = serde_json::from_str(text)
         .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
-    let head = dead_letter::Head { gateway: &name.gateway, batch: id, count: 1 };
+    // Told from a batch of readings, by whoever gets it back.
+    let id = format!("{id}{LETTER}");
+    let head = dead_letter::Head { gateway: &name.gateway, batch: &id, count: 1 };
     let message = dead_letter::message((fit.dead_letter_topic, whole.qos), head, Bytes::new());
     let detail = format!("{} bytes as a record: more than the output broker takes", text.len());
     let letter = DeadLetter {
@@ -373,6 +379,9 @@ mod tests {
         let mut parts = batch(&["1", &large, "3", "4"]);
         let letters = topic("letters");
         assert!(parts.fit(Some(&name()), fit(&letters, Some(700))));
+        let all: Vec<_> = parts.open().into_iter().map(|at| parts.get(at).unwrap()).collect();
+        let letter = all.iter().find(|it| it.topic == letters).unwrap();
+        assert_eq!(letter.properties[0], ("batch".to_owned(), "b.2-d".to_owned()));
         // The part before it is replaced once more: its places are now behind the letter's.
         parts.halve(3, Some(&name()), fit(&letters, None));
         let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));

@@ -1,7 +1,7 @@
 //! Whether too many of the readings of late became dead letters.
 //!
-//! Of late is in the last one or two times [`SPAN`]. A handful of bad messages is no matter:
-//! [`LETTERS_LEAST`].
+//! Of late is in the last one or two times `SPAN`. A handful of bad messages is no matter:
+//! `LETTERS_LEAST`.
 
 use std::time::{Duration, Instant};
 
@@ -80,9 +80,9 @@ mod tests {
         let books = Books::new(&plan, std::sync::Arc::default());
         let start = clock::now().instant;
         let mut share = Share::new(&plan, start);
-        let (row, _) = books.registry.row_of("bad", 0);
+        let row = books.registry.row_of("bad", 0);
         let (detail, topic) = (b"no JSON", b"sensors/bad");
-        let content = Content { reason: Reason::Malformed, detail, topic, payload: b"{" };
+        let content = Content { reason: Reason::Malformed, detail, id: b"", topic, payload: b"{" };
         books.metrics.received.add(received);
         (0..letters).for_each(|_| books.tally.note(&row, content));
         let looks = (0..=seconds).map(|second| start + Duration::from_secs(second));

@@ -27,6 +27,7 @@ impl Pipeline {
         let entry = self.plan.sensors.keys().position(|it| it == name);
         source::Context {
             entry: entry.and_then(|it| u32::try_from(it).ok()).expect("the plan's own entry"),
+            run: Arc::clone(&self.run),
             registry: Arc::clone(&self.books.registry),
             metrics: Arc::clone(&self.books.metrics),
             pace: Arc::clone(&self.pace),

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::books::Books;
+use super::crowd::Crowd;
 use super::gauges::Refusal;
 use super::plan::Plan;
 use super::share::Share;
@@ -97,6 +98,7 @@ pub struct Monitor {
     dead_lettered: u64,
     letters_said: Repeated,
     share: Share,
+    crowd: Crowd,
 }
 
 impl Monitor {
@@ -113,6 +115,7 @@ impl Monitor {
             dead_lettered: 0,
             letters_said: Repeated::default(),
             share: Share::new(plan, now),
+            crowd: Crowd::new(plan),
         }
     }
 
@@ -140,7 +143,7 @@ impl Monitor {
         if let Some(waits) = self.waits_for(books, now) {
             return waits;
         }
-        let share = self.share.judge(books, now);
+        let told = [self.share.judge(books, now), self.crowd.judge(books, now)];
         let balance = books.balance();
         let refusal = books.gauges.refusal();
         let reason = if let Some(Refusal { topic, reason, since }) = refusal
@@ -157,8 +160,8 @@ impl Monitor {
             format!(
                 "the oldest reading has waited {seconds} s: the output is slower than the sensors"
             )
-        } else if let Some(share) = share {
-            share
+        } else if let Some(told) = told.into_iter().flatten().next() {
+            told
         } else {
             return (Health::Ready, None);
         };

@@ -1,9 +1,10 @@
-//! Which causes the dead letters of late had: the last one, and the commonest.
+//! Which causes the dead letters of late had: the last one, and the commonest; and how many had which reason.
 //!
 //! Two spans of time are kept, today's and the one before it, so that what is told is at least one span old
-//! and at most two. In each, [`CAUSES_MAX`] causes are told apart; a further one takes the place of the
+//! and at most two. In each, `CAUSES_MAX` causes are told apart; a further one takes the place of the
 //! rarest and its count with it, so that a cause that comes again and again is always found.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::letters::Content;
@@ -48,6 +49,8 @@ struct Inner {
     last: Option<Cause>,
     now: Span,
     before: Span,
+    /// Of the whole run, by the entry's place and the reason's word.
+    by_entry: BTreeMap<(u32, &'static str), u64>,
 }
 
 /// The tally.
@@ -60,12 +63,15 @@ impl Tally {
         let cause = Cause {
             reason: content.reason.as_str(),
             detail: shown(content.detail),
-            sensor: row.id.clone(),
+            sensor: content.sensor(row).into(),
             entry: row.entry(),
             topic: shown(content.topic),
         };
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.now.note(&cause);
+        if let Some(entry) = cause.entry {
+            *inner.by_entry.entry((entry, cause.reason)).or_default() += 1;
+        }
         inner.last = Some(cause);
     }
 
@@ -80,6 +86,11 @@ impl Tally {
         let all = inner.before.causes.iter().chain(&inner.now.causes);
         let commonest = all.max_by_key(|(count, _)| *count).map(|(_, cause)| cause.clone());
         (inner.before.letters + inner.now.letters, commonest)
+    }
+
+    /// Dead letters of the whole run, by the entry's place and the reason's word.
+    pub fn by_entry(&self) -> BTreeMap<(u32, &'static str), u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_entry.clone()
     }
 
     /// Begins the next span.
@@ -121,15 +132,16 @@ mod tests {
         let content = Content {
             reason: Reason::Malformed,
             detail: b"why\n",
+            id: b"",
             topic: "t\u{202e}".as_bytes(),
             payload: b"",
         };
-        tally.note(&registry.row(sensor).0, content);
+        tally.note(&registry.row(sensor), content);
     }
 
     #[test]
     fn the_commonest_cause_is_found_among_many_and_forgotten_after_two_spans() {
-        let (tally, registry) = (Tally::default(), Registry::new(1000));
+        let (tally, registry) = (Tally::default(), Registry::new(1000, []));
         for n in 0..200 {
             note(&tally, &registry, &format!("s{n}"));
             note(&tally, &registry, "bad");

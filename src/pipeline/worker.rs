@@ -23,8 +23,8 @@ use super::plan::Plan;
 use super::publisher::{Failure, Publisher};
 use super::store::Store;
 use crate::batch::{Batcher, Seal};
-use crate::clock::{self, Now};
-use crate::codec::{Head, RecordWriter, View};
+use crate::clock::{self, Now, Timestamp};
+use crate::codec::{Head, RecordWriter, View, Whose};
 use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
@@ -76,23 +76,27 @@ pub struct Worker {
     aborted: bool,
 }
 
+/// What the ids of all batches of a run begin with: its gateway's id, its start and a `salt`, because a machine
+/// without a clock of its own must not give the same ids after each start.
+pub fn run_id(gateway: &str, start: Timestamp, salt: u16) -> String {
+    format!("{gateway}-{:x}{salt:04x}", start.millis())
+}
+
 impl Worker {
-    /// A worker of a gateway that starts now. The time and `salt` go into the batches' ids: a
-    /// machine without a clock of its own must not give the same ids after each start.
+    /// A worker of a gateway that starts now. The batches' ids begin with `run`.
     pub fn new(
         plan: Arc<Plan>,
         books: Arc<Books>,
         store: Option<Store>,
-        (now, salt): (Now, u16),
+        (now, run): (Now, &str),
     ) -> Self {
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
-        let batch_prefix = format!("{}-{:x}{salt:04x}", plan.gateway.id, now.wall.millis());
         Self {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
-            letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), &batch_prefix),
+            letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), run),
             publisher,
-            batch_prefix,
+            batch_prefix: run.to_owned(),
             plan,
             books,
             rows: Vec::new(),
@@ -252,8 +256,11 @@ impl Worker {
         let Body::Reading { value, timestamp, extra } = record.body else { return };
         let before = self.body.len();
         let view = View {
-            sensor_json: &row.json,
-            sequence: record.sequence,
+            sensor: if record.id.is_empty() {
+                Whose::Counted(&row.json, record.sequence)
+            } else {
+                Whose::Uncounted(chunk.text(record.id))
+            },
             value: chunk.text(value),
             timestamp: chunk.text(timestamp),
             received: record.received,
@@ -327,7 +334,8 @@ impl Worker {
     fn put_aside(&mut self, chunk: &Chunk, record: &Record, since: Instant) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
         let (detail, payload) = (chunk.text(detail), chunk.text(payload));
-        let content = Content { reason, detail, topic: chunk.text(record.topic), payload };
+        let (id, topic) = (chunk.text(record.id), chunk.text(record.topic));
+        let content = Content { reason, detail, id, topic, payload };
         let origin = self.origin(record, since);
         self.letters.take(origin, content);
     }

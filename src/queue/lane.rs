@@ -199,7 +199,9 @@ impl Lane {
             return;
         }
         for (at, record) in self.chunk.records.iter().enumerate().skip(from) {
+            // In a shared row the later record is mostly another sensor's.
             if may_be_shed(record)
+                && record.id.is_empty()
                 && let Some(older) = self.latest.insert(record.sensor, at)
             {
                 self.superseded.push_back(older);

@@ -17,6 +17,7 @@ fn add(chunk: &mut Chunk, sensor: u32, sequence: u64, sheddable: bool, bytes: us
     let value = chunk.put(&vec![b'1'; bytes]);
     chunk.records.push(Record {
         sensor: SensorIndex(sensor),
+        id: Span::default(),
         sequence,
         received: Timestamp::default(),
         token: Token::NONE,
@@ -71,6 +72,22 @@ fn mail_goes_behind_records_that_are_due_and_the_end_is_told_once() {
     assert!(matches!(outlet.next(now_or_never(true)), Event::Mail("second")));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Ended));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Deadline));
+}
+
+/// In a shared row each is taken for another sensor's.
+#[test]
+fn keep_latest_gives_up_no_sensor_for_another_one_of_its_row() {
+    let queue = queue(3, 100, OnFull::KeepLatest);
+    let (inlet, mut outlet, mut shed) = (queue.inlet(), queue.outlet(), Vec::new());
+    for (sensor, sequence, id) in [(0, 1, "x"), (0, 2, "y"), (1, 1, ""), (1, 2, "")] {
+        let mut chunk = Chunk::default();
+        add(&mut chunk, sensor, sequence, true, 4);
+        chunk.records[0].id = chunk.put(id.as_bytes());
+        inlet.try_offer(&mut chunk, &mut shed);
+    }
+    let Event::Offered(taken, _) = outlet.next(now_or_never(true)) else { panic!() };
+    let kept: Vec<_> = taken.records.iter().map(|it| (it.sensor.0, it.sequence)).collect();
+    assert_eq!((kept, shed), (vec![(0, 1), (0, 2), (1, 2)], vec![SensorIndex(1)]));
 }
 
 #[tokio::test]

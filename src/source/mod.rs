@@ -40,6 +40,8 @@ kinds! {
 pub struct Context {
     /// The place of the configured entry.
     pub entry: u32,
+    /// What the ids of all batches of this run begin with.
+    pub run: Arc<str>,
     /// The sensors' rows.
     pub registry: Arc<Registry>,
     /// The counters.

@@ -9,8 +9,16 @@ fn decode(payload: &[u8]) -> Result<[String; 4], Malformed> {
 }
 
 fn decode_with(settings: &Settings, payload: &[u8]) -> Result<[String; 4], Malformed> {
+    decode_named(settings, None, payload)
+}
+
+fn decode_named(
+    settings: &Settings,
+    named: Option<&str>,
+    payload: &[u8],
+) -> Result<[String; 4], Malformed> {
     let mut chunk = Chunk::default();
-    let reading = settings.decode(payload, &mut chunk)?;
+    let reading = settings.decode(payload, named, &mut chunk)?;
     let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();
     let sensor = reading.sensor.map(Cow::into_owned).unwrap_or_default();
     Ok([text(reading.value), text(reading.timestamp), text(reading.extra), sensor])
@@ -64,6 +72,9 @@ fn what_is_no_reading_says_why() {
         (br#"{"value":"\ud800"}"#, Reason::Malformed, "refused by most readers"),
         (b"1e999999", Reason::Malformed, "refused by most readers"),
         (br#"{"a":x}"#, Reason::Malformed, "expected value at line 1 column 6"),
+        (br#"{"value":NaN}"#, Reason::Malformed, "NaN is no number in JSON"),
+        (b"[1,-Infinity]", Reason::Malformed, "-Infinity is no number in JSON"),
+        (br#"{"n":{"x":nan}}"#, Reason::Malformed, "line 1 column"),
     ] {
         let malformed = decode(payload).unwrap_err();
         assert_eq!(malformed.reason, reason, "{payload:?}");
@@ -75,7 +86,7 @@ fn what_is_no_reading_says_why() {
 fn pointers_reach_into_nested_objects() {
     let pointer = |text: &str| Pointer::try_from(text.to_owned()).unwrap();
     let settings = Settings {
-        value: pointer("/data/temp"),
+        value: Some(pointer("/data/temp")),
         timestamp: pointer("/at"),
         sensor: pointer("/device/id"),
         number: None,
@@ -88,6 +99,66 @@ fn pointers_reach_into_nested_objects() {
 }
 
 #[test]
+fn a_pointer_that_somebody_wrote_finds_the_value_or_there_is_no_reading() {
+    let pointer = |text: &str| Pointer::try_from(text.to_owned()).unwrap();
+    let with = |value: &str| Settings { value: Some(pointer(value)), ..Settings::default() };
+    for (value, payload, expected) in [
+        ("/data/t", r#"{"data":{"t":1}}"#, Ok("1")),
+        ("/data/t", r#"{"data":{"t":null}}"#, Ok("null")),
+        ("/data/t", r#"{"data":{"u":1}}"#, Err("at /data/t")),
+        ("/data/t", r#"{"data":7,"value":8}"#, Err("has nothing there")),
+        ("/data/t", "7", Err("is no object")),
+        ("/data/t", "[7]", Err("is no object")),
+        ("/data/t", "open", Err("is no object")),
+        ("/value", r#"{"temperature":71.5}"#, Err("at /value")),
+        ("/a~1b", "{}", Err("at /a~1b")),
+    ] {
+        match (decode_with(&with(value), payload.as_bytes()), expected) {
+            (Ok(read), Ok(expected)) => assert_eq!(read[0], expected, "{payload}"),
+            (Err(malformed), Err(words)) => {
+                assert_eq!(malformed.reason, Reason::Missing, "{payload}");
+                assert!(malformed.detail.contains(words), "{payload}: {}", malformed.detail);
+            }
+            (read, _) => panic!("{payload}: {read:?}"),
+        }
+    }
+    let malformed = decode_with(&with("/data/t"), b"{\"data\":").unwrap_err();
+    assert_eq!(malformed.reason, Reason::Malformed, "what cannot be read");
+    let unset: Settings = serde_json::from_str("{}").unwrap();
+    assert_eq!((serde_json::to_value(&unset).unwrap().get("value"), &unset.value), (None, &None));
+}
+
+#[test]
+fn an_id_that_yields_to_the_topics_is_kept_where_it_is_another_one() {
+    let settings = Settings::default();
+    for (payload, extra) in [
+        (r#"{"value":1,"sensorId":"other","u":2}"#, r#""sensorId":"other","u":2"#),
+        (r#"{"value":1,"sensorId":"s7","u":2}"#, r#""u":2"#),
+        (r#"{"value":1,"sensorId":7}"#, r#""sensorId":7"#),
+        (r#"{"value":1,"sensorId":{"x":1}}"#, r#""sensorId":{"x":1}"#),
+    ] {
+        let read = decode_named(&settings, Some("s7"), payload.as_bytes()).unwrap();
+        assert_eq!((read[2].as_str(), read[3].as_str()), (extra, ""), "{payload}");
+    }
+}
+
+#[test]
+fn what_has_a_line_break_becomes_one_line_and_nothing_else_changes() {
+    for (payload, expected) in [
+        (
+            "{\n \"value\": {\"a\": [1,\n 2]},\n \"x\": {\"b\" :\r\n3} }",
+            [r#"{"a":[1,2]}"#, r#""x":{"b":3}"#],
+        ),
+        ("{\n \"value\": {\"a\" : 1}, \"x\": [1,  2]\n}", [r#"{"a" : 1}"#, r#""x":[1,  2]"#]),
+        ("{\"t\": 1,\n\"u\": \"a b\"}", [r#"{"t":1,"u":"a b"}"#, ""]),
+        ("[ 1,\n2 ]", ["[1,2]", ""]),
+    ] {
+        let [value, _, extra, _] = decode(payload.as_bytes()).unwrap();
+        assert_eq!([value.as_str(), extra.as_str()], expected, "{payload:?}");
+    }
+}
+
+#[test]
 fn a_number_is_read_and_stays_where_it_is() {
     let number = |path: &str, payload: &str| {
         let number = Some(Pointer::try_from(path.to_owned()).unwrap());
@@ -95,7 +166,7 @@ fn a_number_is_read_and_stays_where_it_is() {
         let without = decode(payload.as_bytes()).unwrap();
         assert_eq!(decode_with(&settings, payload.as_bytes()).unwrap(), without, "{payload}");
         let mut chunk = Chunk::default();
-        settings.decode(payload.as_bytes(), &mut chunk).unwrap().number
+        settings.decode(payload.as_bytes(), None, &mut chunk).unwrap().number
     };
     for (path, payload, expected) in [
         ("/n", r#"{"value":1,"n":7}"#, Some(7)),

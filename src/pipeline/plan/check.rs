@@ -217,8 +217,12 @@ impl Plan {
         }
         self.check_spool(wrong);
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
-        if simulated > u64::from(self.gateway.sensors_max.get()) {
-            let text = format!("is below the {simulated} simulated sensors: raise it");
+        let subscriptions = self.intakes().count() as u64;
+        if simulated + subscriptions > u64::from(self.gateway.sensors_max.get()) {
+            let text = format!(
+                "is below the {simulated} simulated sensors and one for each of {subscriptions} MQTT \
+                 entries: raise it"
+            );
             wrong("gateway.sensors_max", text);
         }
         let bound = self.budget().total();

@@ -43,7 +43,7 @@ pub struct Gateway {
     pub shutdown_grace: Span,
     /// How long a broker may refuse us before anything has worked; then the gateway ends.
     pub start_grace: Span,
-    /// Sensors with books of their own; further ones share a row.
+    /// Sensors with books of their own. Further ones share those of their entry.
     pub sensors_max: NonZeroU32,
 }
 
@@ -336,7 +336,9 @@ impl Plan {
         if self.roll_calls().iter().any(Option::is_some) {
             budget.add("clients sent ahead", roll_call::BYTES + 2 * stream);
         }
-        budget.add("sensors (gateway.sensors_max)", sensors * SENSOR_BYTES);
+        // A row more for each entry, and for what is of none, is shared.
+        let rows = sensors + self.sensors.len() as u64 + 1;
+        budget.add("sensors (gateway.sensors_max)", rows * SENSOR_BYTES);
         if self.http.listen.0.is_some() {
             let answer = HTTP_ANSWER_BYTES + self.sensors.len() as u64 * HTTP_ENTRY_BYTES;
             let connection = (HTTP_HEAD_BYTES_MAX + HTTP_WRITE_BYTES_MAX) as u64;
@@ -370,7 +372,7 @@ const SIMULATED_BYTES: u64 = 2048;
 const HTTP_ANSWER_BYTES: u64 = 32 * 1024;
 
 /// What is told of one configured entry.
-const HTTP_ENTRY_BYTES: u64 = 2048;
+const HTTP_ENTRY_BYTES: u64 = 4096;
 
 /// The spool's cache and tables.
 const SPOOL_BYTES: u64 = 16 << 20;

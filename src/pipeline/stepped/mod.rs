@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::books::Books;
 use super::plan::Plan;
 use super::store::Store;
-use super::worker::{Ended, Worker};
+use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
 use crate::metrics::Balance;
 use crate::mqtt::answer::{Answer, NotTaken};
@@ -94,12 +94,12 @@ impl Bench {
             queue: Queue::new(plan.queue.into(), 1),
             ..Books::new(&plan, Arc::default())
         });
-        let plan = Arc::new(plan);
+        let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let store = |spool| Store::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
         let store = spool.map(store);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), store, (now, salt)),
+            worker: Worker::new(plan, Arc::clone(&books), store, (now, &run)),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),
@@ -188,7 +188,7 @@ impl Bench {
         for value in values {
             let turn = value.map_or(self.next, u64::from);
             let id = SENSORS[usize::try_from(turn).unwrap() % SENSORS.len()];
-            let (row, _) = self.books.registry.row(id);
+            let row = self.books.registry.row(id);
             let body = match value {
                 Some(value) => {
                     let value = chunk.put(value.to_string().as_bytes());
@@ -208,7 +208,7 @@ impl Bench {
             return false;
         }
         let mut chunk = Chunk::default();
-        let (row, _) = self.books.registry.row("a");
+        let row = self.books.registry.row("a");
         let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
         let (timestamp, extra) = (Span::default(), Span::default());
         let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
@@ -227,6 +227,7 @@ impl Bench {
     fn record_of(&self, row: &Row, body: Body, ordinal: u64) -> Record {
         Record {
             sensor: row.index,
+            id: Span::default(),
             sequence: row.receive(self.now.wall),
             received: self.now.wall,
             token: Token { source: SourceIndex(0), ordinal },

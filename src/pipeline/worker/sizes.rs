@@ -58,9 +58,9 @@ impl Worker {
         let max = self.fitted.0.unwrap_or(usize::MAX);
         let detail =
             format!("{bytes} bytes as a record; the output broker takes packets of {max} bytes");
-        let (topic, payload) = (chunk.text(record.topic), chunk.text(value));
+        let [id, topic, payload] = [record.id, record.topic, value].map(|it| chunk.text(it));
         let content =
-            Content { reason: Reason::Oversize, detail: detail.as_bytes(), topic, payload };
+            Content { reason: Reason::Oversize, detail: detail.as_bytes(), id, topic, payload };
         let origin = self.origin(record, since);
         let fits = self.letters.can_take(&origin, content);
         if fits {

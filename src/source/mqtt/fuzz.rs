@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Settings;
 use super::reader::Reader;
-use crate::clock::Timestamp;
+use crate::clock;
 use crate::fuzz::fuzz;
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
 use crate::mqtt::options::Version;
@@ -37,9 +37,10 @@ struct Remembering {
 impl Remembering {
     fn new(settings: serde_json::Value) -> Self {
         let settings: Settings = serde_json::from_value(settings).unwrap();
-        let registry = Arc::new(Registry::new(SENSORS_MAX));
+        let registry = Arc::new(Registry::new(SENSORS_MAX, [None]));
         let context = Context {
             entry: 0,
+            run: "gw-1".into(),
             registry: Arc::clone(&registry),
             metrics: Arc::default(),
             pace: Arc::default(),
@@ -52,8 +53,8 @@ impl Remembering {
         Self { reader, registry, bytes: 0 }
     }
 
-    /// Takes a message.
-    fn take(&mut self, topic: &[u8], payload: &[u8]) {
+    /// Takes a message; the id that its record has beside its row.
+    fn take(&mut self, topic: &[u8], payload: &[u8]) -> String {
         let publish = Publish {
             dup: false,
             qos: 0,
@@ -64,15 +65,18 @@ impl Remembering {
             payload,
             cut: None,
         };
+        let (now, mut id) = (clock::now(), String::with_capacity(SENSOR_ID_BYTES_MAX));
         let took = allocation_counter::measure(|| {
             let mut chunk = Chunk::default();
-            self.reader.take(&publish, Token::NONE, Timestamp::from_millis(1), &mut chunk);
+            assert!(self.reader.take(&publish, Token::NONE, now, &mut chunk));
             assert_eq!(chunk.records.len(), 1);
+            id.push_str(std::str::from_utf8(chunk.text(chunk.records[0].id)).unwrap());
         });
         let for_a_moment = GROWTH * payload.len() as u64 + REMEMBERED_BYTES;
         assert!(took.bytes_max <= for_a_moment, "{took:?}");
         self.bytes += took.bytes_current;
         assert!(self.bytes <= i64::try_from(REMEMBERED_BYTES).unwrap(), "{} bytes", self.bytes);
+        id
     }
 
     fn is_full(&self) -> bool {
@@ -125,6 +129,23 @@ fn the_longest_names_are_what_is_counted() {
     assert!(by_topic.is_full() && by_id.is_full());
     let counted = i64::try_from(REMEMBERED_BYTES).unwrap();
     assert!(by_topic.bytes > counted / 4 * 3, "{} bytes", by_topic.bytes);
+}
+
+/// Whoever fills the rows: a record says whose it is, and takes no memory from those who have a row.
+#[test]
+fn without_a_row_left_a_record_keeps_its_own_id() {
+    let (mut by_topic, mut by_id) = (by_topic(), by_id());
+    by_id.take(b"t", b"{}");
+    for n in 0..2 * SENSORS_MAX {
+        by_topic.take(format!("sensors/{n}/x").as_bytes(), b"1");
+        by_id.take(b"t", &naming(&n.to_string()));
+    }
+    assert_eq!(by_topic.take(b"sensors/late/x", b"1"), "late");
+    assert_eq!(by_topic.take(b"sensors/late/x", b"{"), "late", "a dead letter's");
+    assert_eq!(by_topic.take(b"elsewhere", b"1"), "entry", "the entry's own");
+    assert_eq!(by_topic.take(b"sensors/7/x", b"1"), "", "the row has it");
+    assert_eq!(by_id.take(b"t", &naming("l\"ate")), "l\"ate");
+    assert_eq!(by_id.take(b"t", b"{}"), "", "the row of the entry has it");
 }
 
 #[test]

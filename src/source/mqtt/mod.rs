@@ -11,6 +11,7 @@
 //!   whenever the broker has lost the session.
 //! - While the gateway drains it takes nothing new, but comes back after a cut for as long as there is
 //!   something to acknowledge (`drain`).
+//! - What this run has published itself is not taken (`own`).
 //! - QoS 2 is granted as 1: a persistent session that is cut between PUBREC and PUBREL can wedge,
 //!   and at-least-once is what a batch can promise anyway.
 
@@ -43,6 +44,7 @@ mod drain;
 #[cfg(test)]
 mod fuzz;
 mod numbers;
+mod own;
 mod reader;
 mod settings;
 
@@ -278,7 +280,7 @@ impl<E> Intake<E> {
 
     /// Reads all packets that have come into the chunk.
     fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        let now = clock::now().wall;
+        let now = clock::now();
         let mut known = false;
         self.unread = true;
         while self.chunk.records.len() < CHUNK_RECORDS_MAX {
@@ -303,16 +305,12 @@ impl<E> Intake<E> {
                 known = true;
                 continue;
             };
-            if publish.retain && self.reader.settings.retained == Retained::Skip {
-                self.context.metrics.retained_skipped.one();
+            let is_record = self.reader.take(&publish, token, now, &mut self.chunk);
+            if !is_record && !token.is_none() {
                 let run = Run { source: token.source, first: token.ordinal, count: 1 };
-                if !token.is_none() {
-                    self.ledger.settle(run, Outcome::Delivered);
-                    known = true;
-                }
-                continue;
+                self.ledger.settle(run, Outcome::Delivered);
+                known = true;
             }
-            self.reader.take(&publish, token, now, &mut self.chunk);
         }
         self.context.metrics.held_given_up.add(self.ledger.replaced());
         if let Some(missing) = self.ledger.missing() {

@@ -1,15 +1,17 @@
 //! Makes records of messages: whose it is, what it says, and what can be no reading.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 
-use super::Settings;
 use super::numbers::Numbers;
-use crate::clock::{self, Timestamp};
-use crate::codec::{Malformed, text_json};
+use super::own::{Back, Own};
+use super::{Retained, Settings};
+use crate::clock::Now;
+use crate::codec::Malformed;
 use crate::limits::{
     DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
     TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
@@ -24,10 +26,25 @@ use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
 use crate::record::{Body, Chunk, Reason, Record, Span};
-use crate::registry::{OVERFLOW, Row};
-use crate::repeat::Repeated;
+use crate::registry::Row;
 use crate::settlement::{SourceIndex, Token};
 use crate::source::Context;
+use crate::text;
+
+/// Whose a message is.
+struct Whose<'a> {
+    /// Where it is counted.
+    row: Arc<Row>,
+    /// The sensor's id, where the row is shared; without one there it is the entry's own.
+    id: Option<Cow<'a, str>>,
+}
+
+impl<'a> Whose<'a> {
+    fn new(row: Arc<Row>, id: Cow<'a, str>) -> Self {
+        let id = row.is_shared().then_some(id);
+        Self { row, id }
+    }
+}
 
 /// Makes records of messages.
 #[derive(Debug)]
@@ -45,8 +62,8 @@ pub(super) struct Reader {
     /// Rows by id, for payloads that name their sensor.
     by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
     digest: FixedState,
-    overflow: Repeated,
     numbers: Numbers,
+    output: Own,
     own: Option<Arc<Row>>,
 }
 
@@ -69,8 +86,8 @@ impl Reader {
             by_topic: HashMap::default(),
             by_id: HashMap::default(),
             digest: FixedState::default(),
-            overflow: Repeated::default(),
             numbers: Numbers::default(),
+            output: Own::new(Arc::clone(&context.run)),
             own: None,
         }
     }
@@ -158,29 +175,89 @@ impl Reader {
         hasher.finish()
     }
 
-    /// Makes a record of a message; what can be no reading becomes a dead letter.
+    /// Makes a record of a message; what can be no reading becomes a dead letter. False for a message of which
+    /// none is made: it is done with.
     pub(super) fn take(
         &mut self,
         publish: &Publish<'_>,
         token: Token,
-        now: Timestamp,
+        now: Now,
+        chunk: &mut Chunk,
+    ) -> bool {
+        if let Some(back) = self.output.back(publish) {
+            return self.take_own(publish, &back, (token, now), chunk);
+        }
+        if publish.retain && self.settings.retained == Retained::Skip {
+            self.context.metrics.retained_skipped.one();
+            return false;
+        }
+        let before = chunk.bytes();
+        let (whose, body) = match self.read(publish, chunk) {
+            Ok((whose, reading)) => (whose, reading),
+            Err((whose, malformed)) => {
+                chunk.take_back(before);
+                (whose, unreadable(publish, &malformed, chunk))
+            }
+        };
+        self.put(publish, (whose, body), (token, now), chunk);
+        true
+    }
+
+    /// Our own output that came back: counted, and mostly no more.
+    fn take_own(
+        &mut self,
+        publish: &Publish<'_>,
+        back: &Back<'_>,
+        (token, now): (Token, Now),
+        chunk: &mut Chunk,
+    ) -> bool {
+        self.context.metrics.loop_messages.one();
+        if let Some(left_out) = self.output.warns(now.instant) {
+            tracing::warn!(
+                entry = self.name,
+                topic = text::from_bytes(publish.topic),
+                batch = %text::shown(back.batch),
+                left_out,
+                "our own output comes back by the subscription to {}: it is acknowledged and not taken; take \
+                 the output topics out of the entry's topic, or publish elsewhere",
+                self.subscription()
+            );
+        }
+        let becomes_letter = self.output.becomes_letter(back, now.instant);
+        if becomes_letter {
+            let (batch, filter) = (back.batch, self.subscription());
+            let detail =
+                format!("batch {batch} of this run came back by the subscription to {filter}");
+            let body = unreadable(publish, &Malformed { reason: Reason::Loop, detail }, chunk);
+            let own = self.own();
+            self.put(publish, (own, body), (token, now), chunk);
+        }
+        becomes_letter
+    }
+
+    /// Puts a record into the chunk.
+    fn put(
+        &self,
+        publish: &Publish<'_>,
+        (Whose { row, id }, body): (Whose<'_>, Body),
+        (token, now): (Token, Now),
         chunk: &mut Chunk,
     ) {
-        let before = chunk.bytes();
-        let read = self.read(publish, chunk);
-        let (row, body) = read.unwrap_or_else(|(row, malformed)| {
-            chunk.take_back(before);
-            (row, unreadable(publish, &malformed, chunk))
-        });
         let shown = publish.topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(publish.topic);
         let topic = match std::str::from_utf8(shown) {
             Ok(topic) => chunk.put(topic.as_bytes()),
             Err(_) => chunk.put(String::from_utf8_lossy(shown).as_bytes()),
         };
+        let mut own = Span::default();
+        if row.is_shared() {
+            self.context.metrics.sensors_overflowed.one();
+            own = chunk.put(id.as_deref().unwrap_or(&self.name).as_bytes());
+        }
         chunk.records.push(Record {
             sensor: row.index,
-            sequence: row.receive(now),
-            received: now,
+            id: own,
+            sequence: row.receive(now.wall),
+            received: now.wall,
             token,
             topic,
             retained: publish.retain,
@@ -189,46 +266,47 @@ impl Reader {
         });
     }
 
-    /// A message's row and content; an error has the row to count it under.
-    fn read(
+    /// Whose a message is, and its content.
+    fn read<'a>(
         &mut self,
-        publish: &Publish<'_>,
+        publish: &Publish<'a>,
         chunk: &mut Chunk,
-    ) -> Result<(Arc<Row>, Body), (Arc<Row>, Malformed)> {
-        let row = match self.row_of(publish.topic) {
-            Ok(row) => row,
+    ) -> Result<(Whose<'a>, Body), (Whose<'a>, Malformed)> {
+        let whose = match self.whose(publish.topic) {
+            Ok(whose) => whose,
             Err(malformed) => return Err((self.own(), malformed)),
         };
         if let Some(malformed) = self.oversize(publish) {
-            return Err((row, malformed));
+            return Err((whose, malformed));
         }
-        let reading = match self.settings.payload.decode(publish.payload, chunk) {
+        let named = self.settings.topic.has_placeholder();
+        let named = named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id));
+        let reading = match self.settings.payload.decode(publish.payload, named, chunk) {
             Ok(reading) => reading,
-            Err(malformed) => return Err((row, malformed)),
+            Err(malformed) => return Err((whose, malformed)),
         };
         let text = reading.value.bytes() + reading.timestamp.bytes() + reading.extra.bytes();
         let text_max = self.context.record_bytes_max + RECORD_OVERHEAD_BYTES;
         if text > text_max {
             let detail = format!("{text} bytes as JSON; at most {text_max}");
-            return Err((row, Malformed { reason: Reason::Oversize, detail }));
+            return Err((whose, Malformed { reason: Reason::Oversize, detail }));
         }
         let body = Body::Reading {
             value: reading.value,
             timestamp: reading.timestamp,
             extra: reading.extra,
         };
-        let (row, body) = match reading.sensor {
-            Some(id) if !self.settings.topic.has_placeholder() => match self.row_by_id(&id) {
-                Ok(row) if &*row.id == OVERFLOW => (row, with_id(body, &id, chunk)),
-                Ok(row) => (row, body),
-                Err(malformed) => return Err((row, malformed)),
+        let whose = match reading.sensor {
+            Some(id) => match self.row_by_id(&id) {
+                Ok(row) => Whose::new(row, id),
+                Err(malformed) => return Err((whose, malformed)),
             },
-            _ => (row, body),
+            None => whose,
         };
         if let Some(number) = reading.number {
-            self.numbers.judge(&row, number, publish, &self.context.metrics);
+            self.numbers.judge(&whose.row, number, publish, &self.context.metrics);
         }
-        Ok((row, body))
+        Ok((whose, body))
     }
 
     fn oversize(&self, publish: &Publish<'_>) -> Option<Malformed> {
@@ -247,10 +325,11 @@ impl Reader {
         Some(Malformed { reason: Reason::Oversize, detail })
     }
 
-    /// The row of the sensor that a topic names, or the entry's own.
-    fn row_of(&mut self, topic: &[u8]) -> Result<Arc<Row>, Malformed> {
+    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own. A row that
+    /// is shared is not remembered: what somebody invents takes no place from those who have one.
+    fn whose<'a>(&mut self, topic: &'a [u8]) -> Result<Whose<'a>, Malformed> {
         if let Some(row) = self.by_topic.get(topic) {
-            return Ok(Arc::clone(row));
+            return Ok(Whose { row: Arc::clone(row), id: None });
         }
         let wrong = |detail: &str| Malformed { reason: Reason::Topic, detail: detail.to_owned() };
         let text = std::str::from_utf8(topic).map_err(|_| wrong("the topic is not UTF-8"))?;
@@ -263,28 +342,22 @@ impl Reader {
                  the broker's session",
             ));
         }
-        let row = match self.settings.topic.sensor(topic) {
-            None => self.own(),
-            Some(id) => self.row(usable_id(id)?),
-        };
-        let worth =
-            self.settings.topic.has_placeholder() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
+        let Some(id) = self.settings.topic.sensor(topic) else { return Ok(self.own()) };
+        let id = usable_id(id)?;
+        let whose = Whose::new(self.row(id), Cow::Borrowed(id));
+        let worth = !whose.row.is_shared() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
         if worth && self.by_topic.len() < self.context.remembered_max {
-            self.by_topic.insert(topic.into(), Arc::clone(&row));
+            self.by_topic.insert(topic.into(), Arc::clone(&whose.row));
         }
-        Ok(row)
+        Ok(whose)
     }
 
-    /// The entry's own row, made when it is needed: an entry whose sensors are all named by their topic
-    /// takes none of `gateway.sensors_max`.
-    fn own(&mut self) -> Arc<Row> {
-        if let Some(own) = &self.own {
-            return Arc::clone(own);
-        }
-        let name = self.name.clone();
-        let own = self.row(&name);
-        self.own = Some(Arc::clone(&own));
-        own
+    /// The entry itself. Its row is made when it is needed: an entry whose sensors are all named by their
+    /// topic takes none of `gateway.sensors_max`.
+    fn own(&mut self) -> Whose<'static> {
+        let (registry, entry) = (&self.context.registry, self.context.entry);
+        let own = self.own.get_or_insert_with(|| registry.row_of(&self.name, entry));
+        Whose { row: Arc::clone(own), id: None }
     }
 
     fn row_by_id(&mut self, id: &str) -> Result<Arc<Row>, Malformed> {
@@ -292,47 +365,15 @@ impl Reader {
             return Ok(Arc::clone(row));
         }
         let row = self.row(usable_id(id.as_bytes())?);
-        if self.by_id.len() < self.context.remembered_max {
+        if !row.is_shared() && self.by_id.len() < self.context.remembered_max {
             self.by_id.insert(id.into(), Arc::clone(&row));
         }
         Ok(row)
     }
 
-    fn row(&mut self, id: &str) -> Arc<Row> {
-        let (row, overflowed) = self.context.registry.row_of(id, self.context.entry);
-        if overflowed {
-            self.context.metrics.sensors_overflowed.one();
-            self.say_overflow(id);
-        }
-        row
+    fn row(&self, id: &str) -> Arc<Row> {
+        self.context.registry.row_of(id, self.context.entry)
     }
-
-    fn say_overflow(&mut self, id: &str) {
-        if let Some(left_out) = self.overflow.due(clock::now().instant) {
-            tracing::warn!(
-                sensor = id,
-                entry = self.name,
-                left_out,
-                "more sensors than gateway.sensors_max: further ones share the books and the sequence \
-                 of \"(others)\"; raise it, or find out who invents ids"
-            );
-        }
-    }
-}
-
-/// A reading whose sensor has no row of its own keeps its id beside its other members.
-fn with_id(body: Body, id: &str, chunk: &mut Chunk) -> Body {
-    let Body::Reading { value, timestamp, extra } = body else { return body };
-    let before = chunk.text(extra).to_vec();
-    let (extra, ()) = chunk.put_with(|out| {
-        out.extend_from_slice(&before);
-        if !before.is_empty() {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"\"sensorId\":");
-        text_json::write(out, id);
-    });
-    Body::Reading { value, timestamp, extra }
 }
 
 /// An id that can stand in logs and envelopes.

@@ -3,7 +3,8 @@
 //! A batch that came before is set aside first, as a consumer is told to do; what is repeated then
 //! is duplicated in truth. Numbers are the sensor's own, if a record carries them. As long as none
 //! did, the gateway's `sequence` stands in; when the first number comes, what was counted by
-//! sequence is unnumbered.
+//! sequence is unnumbered. Without either a record cannot be judged: the gateway had no row for its sensor
+//! (`gateway.sensors_max`).
 //!
 //! A reading that became a dead letter is not missing. If the letter shows the sensor's own number,
 //! that number is accounted for; if not, the letter stands for one number of its sensor, nobody knows
@@ -86,6 +87,8 @@ pub struct Audit {
     pub oldest: Option<Timestamp>,
     /// Records of sensors beyond `sensors_max`: not judged.
     pub unjudged: u64,
+    /// Records of sensors beyond the gateway's own `sensors_max`, without a number: not judged either.
+    pub unsequenced: u64,
     /// Messages that the broker had retained: from before, not judged.
     pub retained: u64,
     /// Dead letters, by reason.
@@ -110,6 +113,7 @@ impl Audit {
             untimed: 0,
             oldest: None,
             unjudged: 0,
+            unsequenced: 0,
             retained: 0,
             dead_letters: BTreeMap::new(),
             latency: Latency::default(),
@@ -189,7 +193,12 @@ impl Audit {
         if record.number.is_some() && !self.is_numbered {
             self.is_numbered = true;
             self.unnumbered += self.sensors.values().map(|it| it.records).sum::<u64>();
+            self.unnumbered += std::mem::take(&mut self.unsequenced);
             self.sensors.values_mut().for_each(Sensor::begin_anew);
+        }
+        if !self.is_numbered && record.sequence.is_none() {
+            self.unsequenced += 1;
+            return;
         }
         let number = if self.is_numbered { record.number } else { record.sequence };
         let usable = record.sensor.len() <= SENSOR_ID_BYTES_MAX;

@@ -21,7 +21,7 @@ pub const BATCHES_REMEMBERED_MAX: usize = 65_536;
 pub struct Record<'a> {
     /// Whose.
     pub sensor: Cow<'a, str>,
-    /// The gateway's count of the sensor.
+    /// The gateway's count of the sensor; absent where it keeps none, 0 where it is no number.
     pub sequence: Option<u64>,
     /// The sensor's own count, if the record has it.
     pub number: Option<u64>,
@@ -62,7 +62,7 @@ pub fn record<'a>(raw: &'a RawValue, member: &str) -> Option<Record<'a>> {
     let wire: Wire<'a> = serde_json::from_str(raw.get()).ok()?;
     let own = |of: Option<&RawValue>| of.and_then(|it| number(it.get(), member));
     Some(Record {
-        sequence: wire.sequence.and_then(|it| it.get().parse().ok()),
+        sequence: wire.sequence.map(|it| it.get().parse().unwrap_or(0)),
         number: own(wire.extra).or_else(|| own(wire.value)),
         timestamp: wire.timestamp.and_then(|it| timestamp(it.get())),
         sensor: wire.sensor_id,

@@ -116,7 +116,7 @@ pub struct Verdict {
     pub unreadable: u64,
     /// Records without a time.
     pub untimed: u64,
-    /// Records of sensors beyond `--sensors-max`.
+    /// Records of sensors beyond `--sensors-max`, or without number and `sequence`.
     pub unjudged: u64,
     /// Dead letters, by reason.
     pub dead_letters: BTreeMap<String, u64>,
@@ -151,7 +151,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
         unnumbered: audit.unnumbered,
         unreadable: audit.unreadable,
         untimed: audit.untimed,
-        unjudged: audit.unjudged,
+        unjudged: audit.unjudged + audit.unsequenced,
         dead_letters: audit.dead_letters.clone(),
         latency_ms: audit.latency.percentiles(),
         worst: Vec::new(),
@@ -244,6 +244,13 @@ fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u
     if audit.unjudged > 0 {
         let unjudged = audit.unjudged;
         doubts.push(format!("{unjudged} records of sensors beyond --sensors-max were not judged"));
+    }
+    if audit.unsequenced > 0 {
+        let unsequenced = audit.unsequenced;
+        doubts.push(format!(
+            "{unsequenced} records have neither a number nor a sequence and were not judged: their sensors \
+             were beyond the gateway's gateway.sensors_max"
+        ));
     }
     match expectation {
         Expectation::Unreadable(problem) => doubts.push(problem.clone()),

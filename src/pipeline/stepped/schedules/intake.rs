@@ -225,7 +225,7 @@ impl Intake {
 impl Bench {
     /// Puts a reading of this value into a chunk, or rubbish that tells it.
     fn read_value(&self, value: u32, ordinal: u64, chunk: &mut Chunk) {
-        let (row, _) = self.books.registry.row(SENSORS[value as usize % SENSORS.len()]);
+        let row = self.books.registry.row(SENSORS[value as usize % SENSORS.len()]);
         let body = if value % 11 == 10 {
             rubbish(chunk, &format!("{{{value}"))
         } else {

@@ -237,6 +237,31 @@ fn the_sequence_stands_in_until_the_first_number() {
     assert_eq!(verdict.untimed, 3);
 }
 
+/// A sensor for which the gateway had no row.
+#[test]
+fn a_record_without_number_and_sequence_is_a_doubt_and_no_fault() {
+    let stream = Stream::new(Format::Json, true);
+    let mut audit = Audit::new(Rules {
+        member: "number".into(),
+        format: Format::Json,
+        sensors_max: 9,
+        late_ms: None,
+    });
+    let take = |audit: &mut Audit, id: &str, more: &str| {
+        let record = format!(r#"[{{"sensorId":"a","value":1{more},"timestamp":1763796650601}}]"#);
+        audit.take_batch(&publish(record.as_bytes(), &stream.properties(id)), AT);
+    };
+    take(&mut audit, "1", r#","sequence":1"#);
+    take(&mut audit, "2", "");
+    let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
+    assert_eq!((verdict.verdict, verdict.unjudged), (Outcome::Inconclusive, 1));
+    assert!(verdict.notes.iter().any(|it| it.contains("gateway.sensors_max")), "{verdict:?}");
+    take(&mut audit, "3", r#","sequence":"x""#);
+    assert_eq!((audit.unnumbered, audit.unsequenced), (1, 1), "a sequence that is none");
+    take(&mut audit, "4", r#","extra":{"number":1}"#);
+    assert_eq!((audit.unnumbered, audit.unsequenced), (3, 0), "others have numbers");
+}
+
 #[test]
 fn what_may_not_have_been_heard_is_not_called_lost() {
     let mut stream = Stream::new(Format::Json, true);
