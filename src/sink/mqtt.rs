@@ -152,10 +152,14 @@ impl MqttSink {
                 self.answer_max
                     .saturating_sub(clock::now().instant.saturating_duration_since(oldest))
             });
+            if patience.is_some_and(|left| left.is_zero()) {
+                // The broker may answer pings and still have forgotten a publication.
+                return Err(Error::Unanswered(self.answer_max));
+            }
             tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => break,
-                turn = connection.turn(true) => { turn?; }
+                // Before what comes, which has no end where a broker goes mad; these are bounded.
                 Some(publication) = publications.recv(), if room => {
                     if let Some(refusal) = self.too_large(&publication, greeting.packet_bytes_max) {
                         self.post.send(refusal);
@@ -163,10 +167,8 @@ impl MqttSink {
                         publish(&mut connection, &mut in_flight, &publication)?;
                     }
                 }
-                () = sleep(patience.unwrap_or_default()), if patience.is_some() => {
-                    // The broker may answer pings and still have forgotten a publication.
-                    return Err(Error::Unanswered(self.answer_max));
-                }
+                turn = connection.turn(true) => { turn?; }
+                () = sleep(patience.unwrap_or_default()), if patience.is_some() => {}
             }
             if connection.backlog() == 0 {
                 self.written(&mut in_flight);

@@ -197,6 +197,8 @@ impl<E> Intake<E> {
         if self.session.is_suspicious() && self.owns_session() {
             self.ledger.hold();
         }
+        // What has settled meanwhile is in nobody's way when the broker sends on.
+        self.acknowledge(connection);
         // Until the broker has answered once: the filter may have changed since an earlier run, or a
         // cut may have come between CONNACK and SUBSCRIBE.
         if !greeting.session_present {
@@ -281,7 +283,8 @@ impl<E> Intake<E> {
         let now = clock::now().wall;
         let mut known = false;
         self.unread = true;
-        while self.chunk.records.len() < CHUNK_RECORDS_MAX {
+        // Messages that make no record count, too: what they wait for is acknowledged in between.
+        for _ in self.chunk.records.len()..CHUNK_RECORDS_MAX {
             let Some(incoming) = connection.packet()? else {
                 self.unread = false;
                 break;
