@@ -46,7 +46,7 @@ fn a_resumed_session_repeats_nothing_that_is_still_held() {
     }
 }
 
-/// Some brokers resend what is unacknowledged without DUP (Aedes, FlashMQ).
+/// Some brokers resend what is unacknowledged without DUP (Aedes, `FlashMQ`).
 #[test]
 fn repeats_without_dup_are_known_by_id_and_content() {
     for version in [3, 5] {
