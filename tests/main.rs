@@ -9,6 +9,7 @@
 )]
 
 mod backpressure;
+mod connecting;
 mod dead_letters;
 mod delivery;
 mod device;
