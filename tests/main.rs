@@ -9,6 +9,7 @@
 )]
 
 mod backpressure;
+mod conformance;
 mod connecting;
 mod dead_letters;
 mod delivery;
@@ -26,6 +27,7 @@ mod one_for_all;
 mod operations;
 mod outage;
 mod outside;
+mod protocol;
 mod quiet;
 mod scene;
 mod sessions;

@@ -235,3 +235,22 @@ fn publish(
     let packet_id = in_flight.enter(*number, clock::now().instant);
     connection.publish(packet_id, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ids count up, round the end, and past those that wait for their answer.
+    #[test]
+    fn no_packet_id_is_0_or_in_use() {
+        let now = clock::now().instant;
+        let number = |count| Number { count, part: 0 };
+        let mut in_flight = InFlight { last_id: u16::MAX - 1, ..InFlight::default() };
+        in_flight.waiting.push((1, number(0), now));
+        in_flight.waiting.push((3, number(0), now));
+        let ids: Vec<u16> = (0..4).map(|count| in_flight.enter(number(count), now)).collect();
+        assert_eq!(ids, [u16::MAX, 2, 4, 5]);
+        assert_eq!(in_flight.strike(2), Some(number(1)));
+        assert_eq!(in_flight.strike(2), None, "answered twice");
+    }
+}

@@ -48,7 +48,7 @@ fn body_of(remaining: usize, head: &[u8], tail: &[u8]) -> Vec<u8> {
 }
 
 /// First byte, what is before the properties, what is behind them, and what is read.
-const KINDS: [(u8, &[u8], &[u8], &str); 11] = [
+const KINDS: [(u8, &[u8], &[u8], &str); 12] = [
     (0x20, &[1, 0], &[], "ConnAck(Greeting { session_present: true"),
     (0x40, &[1, 0, 0], &[], "PubAck { packet_id: 256, answer: Taken }"),
     (0x40, &[1, 0, 0x10], &[], "PubAck { packet_id: 256, answer: NobodyListens }"),
@@ -59,6 +59,7 @@ const KINDS: [(u8, &[u8], &[u8], &str); 11] = [
     (0x90, &[1, 0], &[1], "SubAck(Ok(1))"),
     (0x90, &[1, 0], &[0x87], "SubAck(Err(\"not authorized\"))"),
     (0xb0, &[1, 0], &[0x11], "Other"),
+    (0xf0, &[0x18], &[], "Other"),
     (0xe0, &[0x8b], &[], "Disconnect(\"server shutting down\")"),
 ];
 
@@ -93,6 +94,13 @@ fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
         (Version::V5, &[0x72, 2, 1, 0]),
         (Version::V5, &[0xd1, 0]),
         (Version::V5, &[0xd0, 1, 0]),
+        // The only length that a PINGRESP has, in two bytes.
+        (Version::V5, &[0xd0, 0x81, 0, 0]),
+        (Version::V5, &[0x21, 3, 0, 0, 0]),
+        (Version::V5, &[0x91, 4, 0, 1, 0, 1]),
+        (Version::V5, &[0xb1, 4, 0, 1, 0, 0]),
+        (Version::V5, &[0xe1, 0]),
+        (Version::V5, &[0xf1, 0]),
         (Version::V5, &[0x40, 2, 0, 0]),
         (Version::V5, &[0x40, 1, 1]),
         (Version::V5, &[0x40, 0]),
@@ -124,6 +132,7 @@ fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
         let came = read(bytes, version);
         assert!(matches!(came, Err(Error::Protocol(_))), "{bytes:x?}: {came:?}");
     }
+    assert!(matches!(read(&[0xd0, 0], Version::V5), Ok(Packet::PingResp)));
     let read_v3 = |bytes: &[u8]| format!("{:?}", read(bytes, Version::V3).unwrap());
     assert_eq!(read_v3(&[0x40, 2, 1, 0]), "PubAck { packet_id: 256, answer: Taken }");
     assert_eq!(read_v3(&[0x90, 3, 0, 1, 0x80]).split('(').next(), Some("SubAck"));

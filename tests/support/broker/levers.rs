@@ -69,6 +69,7 @@ pub(crate) struct Limits {
     pub(crate) max_packet_size: Option<u32>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) maximum_qos: Option<u8>,
+    pub(crate) retain_available: Option<u8>,
 }
 
 /// The answer to publishes on a topic.

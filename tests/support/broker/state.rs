@@ -184,6 +184,10 @@ impl State {
             let text = format!("publish {} of {size} bytes is too large", publish.pkid);
             return self.violation(id, &text, Some(DisconnectReasonCode::PacketTooLarge));
         }
+        if v5 && publish.retain && limits.retain_available == Some(0) {
+            let reason = DisconnectReasonCode::RetainNotSupported;
+            return self.violation(id, "publish to be retained", Some(reason));
+        }
         if publish.qos == QoS::ExactlyOnce {
             let reason = DisconnectReasonCode::QoSNotSupported;
             return self.violation(id, "publish with QoS 2", Some(reason));
