@@ -342,6 +342,19 @@ mod tests {
         assert_eq!(finding.outcome, Outcome::Judged(Verdict::Fit));
     }
 
+    #[test]
+    fn a_tally_takes_no_more_than_there_can_be() {
+        let mut tally = Tally::new(5);
+        let head = b"9999999999".to_vec();
+        let (topic, bytes) = (Vec::new(), 10);
+        let message = Message { topic, head, bytes, dup: false, retain: false, packet_id: 1 };
+        for _ in 0..10 + INBOX_MAX {
+            tally.note(&message).unwrap();
+        }
+        assert!(tally.note(&message).is_err());
+        assert_eq!(tally.unacknowledged.len(), 10 + INBOX_MAX);
+    }
+
     proptest! {
         #[test]
         fn the_tally_counts_each_message_once_and_sees_what_comes_late(
