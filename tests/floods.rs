@@ -52,6 +52,27 @@ fn retained_messages_without_end_behind_a_held_reading_are_cut_off() {
     assert_eq!(balance.delivered, 500);
 }
 
+/// It asks again and again, and takes none of the answers.
+#[test]
+fn answers_that_are_asked_for_without_end_cost_a_connection_and_no_reading() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let own = [&output(&sink.url()), "broker.keep_alive = \"2s\""];
+    let mut gateway = subscribed(&fleet(&input.url(), &own));
+    input.publish_all(readings(5, 1..=50, 1));
+    input.stall_reads("gw-in");
+    input.flood("gw-in", [0x62, 2, 0, 7].repeat(4096));
+    gateway.wait_for_line("the broker has not read anything for 6s", LONG);
+    input.end_flood("gw-in");
+    input.resume_reads("gw-in");
+    input.publish_all(readings(5, 51..=100, 1));
+    wait_readings(&sink, 500, LONG);
+    input
+        .wait_until("nothing is left", LONG, |log| log.unacked("gw-in") + log.queued("gw-in") == 0);
+    let name = "PUBRELs without end, no answer taken";
+    // What was acknowledged to deaf ears may come again.
+    fault(name, 250, &mut gateway, || audit(&sink).judge_load(5, 100));
+}
+
 /// Bytes of one flood, and how much the gateway's memory may grow by it.
 const FLOOD_BYTES: usize = 48 << 20;
 const GROWTH_MAX: u64 = 16 << 20;

@@ -47,6 +47,24 @@ fn small_limits_in_connack_let_readings_through_without_a_reconnect() {
     }
 }
 
+/// Not even a subscription fits: an endless reconnect would say nothing.
+#[test]
+fn a_subscription_that_no_packet_holds_is_said_with_number_and_remedy() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    input.announce(packets(20));
+    let mut gateway = Gateway::start(&fleet(&input.url(), &[&output(&sink.url())]));
+    let line =
+        gateway.wait_for_line("it takes packets of 20 bytes, and our subscription has", SOON);
+    assert!(line.contains("raise the broker's maximum packet size"), "{line}");
+    assert_eq!(input.look(|log| log.subscribes("gw-in")), 0);
+    input.announce(Limits::default());
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(5, 1..=20, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 100);
+    let name = "input broker takes no packet that holds a subscription";
+    fault(name, 0, &mut gateway, || audit(&sink).judge_load(5, 20));
+}
+
 /// A reading with a short value and its number, and one that no small packet holds.
 fn short_and_long() -> Vec<Message> {
     let long = format!(r#"{{"value":"{}","n":1}}"#, "x".repeat(300));

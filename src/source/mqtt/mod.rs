@@ -213,7 +213,9 @@ impl<E> Intake<E> {
                 // would bring every reading twice.
                 connection.unsubscribe(&settings.topic.subscription(None))?;
             }
+            let before = connection.backlog();
             connection.subscribe(&filter, settings.qos.granted(), skip)?;
+            takes(greeting, connection.backlog() - before)?;
         }
         Ok(())
     }
@@ -339,6 +341,21 @@ impl<E> Intake<E> {
             self.acknowledge(connection);
         }
         Ok(())
+    }
+}
+
+/// An error where the broker does not take our SUBSCRIBE, of so many bytes: it would only hang up, again and
+/// again.
+fn takes(greeting: Greeting, bytes: usize) -> Result<(), Error> {
+    match greeting.packet_bytes_max {
+        Some(most) if bytes > most as usize => {
+            let reason = format!(
+                "it takes packets of {most} bytes, and our subscription has {bytes}: raise the broker's \
+                 maximum packet size"
+            );
+            Err(Error::Refused { reason, permanent: true })
+        }
+        _ => Ok(()),
     }
 }
 
