@@ -1,5 +1,6 @@
 //! A peer that sends without end: each client of the gateway goes on with its work, and takes no memory.
 
+use std::io::Write;
 use std::time::Duration;
 
 use crate::scene::{
@@ -8,6 +9,7 @@ use crate::scene::{
 use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::gateway::Gateway;
+use crate::support::http::Http;
 
 /// A PUBLISH of MQTT 5.
 fn publish(topic: &str, qos: u8, id: u16, retained: bool, payload: &[u8]) -> Vec<u8> {
@@ -201,4 +203,31 @@ fn a_verification_of_a_broker_that_sends_without_end_takes_no_memory() {
     }
     verification.signal("TERM");
     assert_eq!(verification.wait_exit(SOON), 1, "{}", verification.text());
+}
+
+/// It asks on and on, on as many connections as there may be, and takes no answer.
+#[test]
+fn http_clients_that_ask_without_end_and_read_nothing_take_no_memory() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let config = fleet(&input.url(), &[&output(&sink.url())]);
+    let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let mut gateway = launch.start();
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    http.wait_health("ready", SOON);
+    let before = gateway.memory();
+    let asked = b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1000);
+    let mut streams: Vec<_> = (0..64).map(|_| http.connect()).collect();
+    for stream in &mut streams {
+        stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        // It is not read from any more, or closed for another.
+        while stream.write_all(&asked).is_ok() {}
+    }
+    let grown = gateway.memory_peak().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes");
+    assert_eq!(http.get("/healthz").status, 200);
+    input.publish_all(readings(5, 1..=10, 1));
+    wait_readings(&sink, 50, SOON);
+    drop(streams);
+    assert_eq!(drained(&mut gateway).delivered, 50);
 }
