@@ -8,6 +8,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::super::answer::NotTaken;
+use super::super::frame::{Inbound, Incoming};
 use super::*;
 
 /// A variable byte integer as the standard's own example makes it (MQTT 5 §1.5.5).
@@ -80,6 +81,38 @@ fn every_packet_is_read_at_every_length() {
                 read(&packet(first, &body[..body.len() - 1]), Version::V5).is_err()
                     || body.len() < 128
             );
+        }
+    }
+}
+
+/// A PUBLISH of so many bytes behind its fixed header, with properties of so many where it can have some.
+fn assert_publish(version: Version, remaining: usize, properties: Option<usize>) {
+    let mut body = [data(b"a/b"), vec![1, 0]].concat();
+    if let Some(length) = properties {
+        body.extend([varint(length), filling(length)].concat());
+    }
+    let payload = remaining.checked_sub(body.len()).unwrap_or(7);
+    body.resize(body.len() + payload, b'p');
+    let bytes = [packet(0x32, &body), vec![0xd0, 0]].concat();
+    let mut inbound = Inbound::new(version, 32 * 1024);
+    inbound.space()[..bytes.len()].copy_from_slice(&bytes);
+    inbound.filled(bytes.len());
+    match inbound.packet().unwrap() {
+        Some(Incoming::Publish(it)) => {
+            assert_eq!((it.topic, it.qos, it.packet_id), (&b"a/b"[..], 1, 256));
+            assert_eq!((it.properties.len(), it.payload.len()), (properties.unwrap_or(0), payload));
+        }
+        other => panic!("{version:?} {remaining} {properties:?}: {other:?}"),
+    }
+    assert!(matches!(inbound.packet(), Ok(Some(Incoming::Other(&[0xd0, 0])))), "what is behind it");
+}
+
+#[test]
+fn a_publish_is_read_at_every_length() {
+    for remaining in [127, 128, 16_383, 16_384] {
+        assert_publish(Version::V3, remaining, None);
+        for properties in [0, 127, 128] {
+            assert_publish(Version::V5, remaining, Some(properties));
         }
     }
 }
