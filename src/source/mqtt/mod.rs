@@ -16,6 +16,7 @@
 
 use std::pin::pin;
 
+use bytes::BytesMut;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::reader::Reader;
@@ -29,7 +30,7 @@ use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::ledger::{Answer, Ledger};
-use crate::mqtt::outgoing::Hello;
+use crate::mqtt::outgoing::{self, Hello};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::session::Session;
 use crate::pace::Hurry;
@@ -150,7 +151,10 @@ impl<E> Intake<E> {
             self.session.usable();
             return self.see_out(connection, phase).await;
         }
+        can_subscribe(&self.reader, greeting)?;
         self.begin(&mut connection, greeting)?;
+        // What has settled meanwhile is in nobody's way when the broker sends on.
+        self.acknowledge(&mut connection);
         // What is left from the connection before goes first, then what came with CONNACK.
         self.offer(&mut connection, phase).await?;
         self.read(&mut connection)?;
@@ -197,8 +201,6 @@ impl<E> Intake<E> {
         if self.session.is_suspicious() && self.owns_session() {
             self.ledger.hold();
         }
-        // What has settled meanwhile is in nobody's way when the broker sends on.
-        self.acknowledge(connection);
         // Until the broker has answered once: the filter may have changed since an earlier run, or a
         // cut may have come between CONNACK and SUBSCRIBE.
         if !greeting.session_present {
@@ -213,9 +215,7 @@ impl<E> Intake<E> {
                 // would bring every reading twice.
                 connection.unsubscribe(&settings.topic.subscription(None))?;
             }
-            let before = connection.backlog();
             connection.subscribe(&filter, settings.qos.granted(), skip)?;
-            takes(greeting, connection.backlog() - before)?;
         }
         Ok(())
     }
@@ -344,21 +344,6 @@ impl<E> Intake<E> {
     }
 }
 
-/// An error where the broker does not take our SUBSCRIBE, of so many bytes: it would only hang up, again and
-/// again.
-fn takes(greeting: Greeting, bytes: usize) -> Result<(), Error> {
-    match greeting.packet_bytes_max {
-        Some(most) if bytes > most as usize => {
-            let reason = format!(
-                "it takes packets of {most} bytes, and our subscription has {bytes}: raise the broker's \
-                 maximum packet size"
-            );
-            Err(Error::Refused { reason, permanent: true })
-        }
-        _ => Ok(()),
-    }
-}
-
 /// How long the broker keeps our session after a connection has ended, in seconds: a day.
 pub const SESSION_EXPIRY_SECONDS: u32 = 86_400;
 
@@ -401,4 +386,21 @@ async fn wait_for_room<E>(
             turn = connection.turn(false) => { turn?; }
         }
     }
+}
+
+/// An error where the broker takes no packet of our SUBSCRIBE's size: it would hang up, again and again.
+fn can_subscribe(reader: &Reader, greeting: Greeting) -> Result<(), Error> {
+    let Some(most) = greeting.packet_bytes_max else { return Ok(()) };
+    let (filter, qos) = (reader.subscription(), reader.settings.qos.granted());
+    let mut packet = BytesMut::new();
+    outgoing::subscribe(&mut packet, reader.version, &filter, qos, false)?;
+    if packet.len() <= most as usize {
+        return Ok(());
+    }
+    let reason = format!(
+        "it takes packets of {most} bytes, and our subscription has {}: raise the broker's maximum packet \
+         size",
+        packet.len()
+    );
+    Err(Error::Refused { reason, permanent: true })
 }
