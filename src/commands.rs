@@ -19,7 +19,7 @@ use crate::signals::Signals;
 use crate::tools::doctor::verdict::{Conclusion, Verdict};
 use crate::tools::verify::verdict::Outcome;
 use crate::tools::{doctor, simulate, verify};
-use crate::{clock, telemetry};
+use crate::{clock, telemetry, text};
 
 /// Silence that ends a verification with an expectation.
 const IDLE_WITH_EXPECTATION: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
                 Outcome::Inconclusive => Exit::Unsettled,
             };
             let json = || serde_json::to_string(&verdict).expect("a verdict is plain data");
-            (exit, Some(if args.json { json() } else { verdict.to_string() }))
+            (exit, Some(if args.json { text::json(&json()) } else { verdict.to_string() }))
         }
         Err(error) => failed(Exit::Settings, &error),
     })
@@ -103,7 +103,8 @@ pub fn doctor(settings: &Settings, args: &Doctor) -> Result<(Exit, Option<String
         Conclusion::Refused => Exit::Settings,
         Conclusion::Open => Exit::Unsettled,
     };
-    let said = if args.json { report.to_json().to_string() } else { report.to_string() };
+    let said =
+        if args.json { text::json(&report.to_json().to_string()) } else { report.to_string() };
     Ok((exit, Some(said)))
 }
 

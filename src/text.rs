@@ -62,6 +62,21 @@ pub fn escaped(text: &str) -> String {
     shown
 }
 
+/// A line of JSON, as it may be shown: JSON has escapes of its own, so the values stay what they are.
+pub fn json(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    for c in line.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(shown, "\\u{unit:04x}").expect("a string takes all");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// A path, as it may be shown.
 pub fn from_path(path: &Path) -> String {
     shown(&path.to_string_lossy()).into_owned()
@@ -118,6 +133,14 @@ mod tests {
             assert_eq!(shown(&shown(text)), expected, "twice is as once");
         }
         assert_eq!(from_bytes(b"d\xe9j\xe0"), "d\u{fffd}j\u{fffd}");
+    }
+
+    #[test]
+    fn json_keeps_its_values_and_forges_nothing() {
+        let value = serde_json::json!({ "a\u{202e}": "\x1b[31m\n\u{9b}\u{e0001}é" });
+        let shown = json(&value.to_string());
+        assert!(!shown.contains(is_unsafe), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

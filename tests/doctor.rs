@@ -316,13 +316,22 @@ fn an_output_broker_of_its_own_is_audited_for_what_it_is_for() {
 
 #[test]
 fn each_fault_of_a_broker_is_found() {
-    let faults: [fn(); 4] = [
+    let faults: [fn(); 5] = [
+        a_broker_that_retains_nothing_is_asked_to_retain_nothing,
         nobody_at_the_output_is_risky,
         a_broker_that_grants_less_is_unfit_for_who_asks_for_more,
         a_broker_that_takes_one_publish_at_a_time_is_risky_and_not_overrun,
         a_broker_that_does_not_answer_pings_while_it_waits_is_unfit,
     ];
     each(faults, |fault| fault());
+}
+
+fn a_broker_that_retains_nothing_is_asked_to_retain_nothing() {
+    let broker = Broker::start();
+    broker.announce(Limits { retain_available: Some(0), ..Limits::default() });
+    let audit = audited(doctor(&fleet(&broker.url(), &[])));
+    audit.says("retained", "risky", &["retained = \"skip\""]);
+    assert_eq!(violations(&broker), [""; 0]);
 }
 
 fn nobody_at_the_output_is_risky() {

@@ -9,21 +9,26 @@
 )]
 
 mod backpressure;
+mod conformance;
+mod connecting;
 mod dead_letters;
 mod delivery;
 mod device;
 mod doctor;
 mod faults;
+mod floods;
 mod footguns;
 mod formats;
 mod fuzz;
 mod hang_ups;
 mod layout;
+mod limits;
 mod monitoring;
 mod one_for_all;
 mod operations;
 mod outage;
 mod outside;
+mod protocol;
 mod quiet;
 mod scene;
 mod sessions;

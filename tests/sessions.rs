@@ -46,6 +46,38 @@ fn a_resumed_session_repeats_nothing_that_is_still_held() {
     }
 }
 
+/// Some brokers resend what is unacknowledged without DUP (Aedes, `FlashMQ`).
+#[test]
+fn repeats_without_dup_are_known_by_id_and_content() {
+    for version in [3, 5] {
+        let (input, sink) = (Broker::start(), Broker::start());
+        input.set_window(300);
+        input.repeat_unmarked("");
+        sink.hold_acks("");
+        let own = [output(&sink.url()), format!("broker.version = {version}")];
+        let window = "broker.window_messages = 300";
+        let mut gateway = subscribed(&fleet(&input.url(), &[&own[0], &own[1], window]));
+        input.publish_all(readings(5, 1..=100, 1));
+        for cuts in 1..=4 {
+            input.wait_until("the window is full", SOON, |log| {
+                log.connects("gw-in") == cuts && log.unacked("gw-in") == 300
+            });
+            if cuts < 4 {
+                input.drop_connections("gw-in");
+            }
+        }
+        assert!(input.look(|log| log.of("gw-in").all(|it| it.delivered.iter().all(|it| !it.dup))));
+        sink.resume_acks("");
+        input.wait_until("nothing is left", SOON, |log| {
+            log.unacked("gw-in") + log.queued("gw-in") == 0
+        });
+        let name = format!("input broker repeats without DUP, version {version}");
+        let balance = fault(&name, 0, &mut gateway, || audit(&sink).judge_load(5, 100));
+        assert_eq!((balance.received, balance.delivered), (500, 500));
+        assert_eq!(violations(&input), NONE);
+    }
+}
+
 /// The broker sends again what is held, and before that what was acknowledged to deaf ears.
 #[test]
 fn lost_acknowledgements_do_not_make_held_readings_come_twice() {

@@ -367,3 +367,24 @@ fn readings_that_became_dead_letters_on_their_way_are_not_lost() {
         assert_eq!(drained(&mut taker).dead_lettered, 30);
     }
 }
+
+/// Sensors are called what devices like.
+#[test]
+fn what_devices_are_called_forges_no_line_of_the_report() {
+    for json in [false, true] {
+        let broker = Broker::start();
+        let config = gateway(&broker.url(), &[SENSOR]);
+        let launch = Gateway::command("verify", &config).arg("--idle").arg("1");
+        let mut verification = listening(if json { launch.arg("--json") } else { launch });
+        let record = |n: u64| {
+            let sensor = "x\nverify: clean\u{1b}[2J\u{202e}";
+            json!({ "sensorId": sensor, "sequence": n, "value": 1 })
+        };
+        let batch = Value::from([record(1), record(3)].to_vec()).to_string();
+        broker.publish(BATCHES, batch, 1, false);
+        assert_eq!(verification.wait_exit(LONG), 1, "{}", verification.text());
+        let text = verification.stdout();
+        assert_eq!(text.matches("\nverify: ").count(), 0, "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']) && text.contains("202e"), "{text}");
+    }
+}

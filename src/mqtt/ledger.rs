@@ -256,8 +256,14 @@ impl Ledger {
         }
         self.forget_gone();
         let blocked = self.entries.len() - self.unsettled;
-        (blocked >= self.blocked_max)
+        (blocked >= self.blocked_max && !self.moves())
             .then_some("far more messages than it may before we acknowledge the first")
+    }
+
+    /// Whether the oldest entry has settled, and is acknowledged next.
+    fn moves(&self) -> bool {
+        let oldest = self.arrived.front().filter(|oldest| **oldest == self.first);
+        oldest.is_some() && self.entries.front().is_some_and(|it| it.safe) && !self.holding
     }
 
     /// Notes what became of records.

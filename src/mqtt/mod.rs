@@ -55,6 +55,8 @@ mod properties;
 pub mod publish;
 mod reason;
 pub mod roll_call;
+#[cfg(test)]
+mod sent;
 pub mod session;
 mod short;
 pub mod standing;

@@ -17,6 +17,7 @@ use super::flight::Flight;
 use crate::backoff::Backoff;
 use crate::clock::Now;
 use crate::limits::RECONNECT_PAUSE;
+use crate::mqtt::outgoing::Outgoing;
 use crate::sink::{Number, Publication};
 use crate::window::Window;
 
@@ -28,6 +29,19 @@ struct Lane {
     one_at_a_time: bool,
     /// Given to it and not answered.
     out: usize,
+}
+
+impl Lane {
+    /// Gives it a publication; false if that must wait.
+    fn takes(&mut self, number: Number, message: &Arc<Outgoing>) -> bool {
+        if self.one_at_a_time && self.out > 0 {
+            return false;
+        }
+        let publication = Publication { number, message: Arc::clone(message) };
+        let full = matches!(self.publications.try_send(publication), Err(TrySendError::Full(_)));
+        self.out += usize::from(!full);
+        !full
+    }
 }
 
 /// A publication that was refused and has not been taken since.
@@ -145,15 +159,8 @@ impl Outbox {
         let Some(lane) = &mut self.lane else { return };
         while let Some(number) = self.pending.front().copied() {
             let message = window.get(number.count).and_then(|it| it.parts().get(number.part));
-            if let Some(message) = message {
-                if lane.one_at_a_time && lane.out > 0 {
-                    return;
-                }
-                let publication = Publication { number, message: Arc::clone(message) };
-                if let Err(TrySendError::Full(_)) = lane.publications.try_send(publication) {
-                    return;
-                }
-                lane.out += 1;
+            if message.is_some_and(|it| !lane.takes(number, it)) {
+                return;
             }
             self.pending.pop_front();
         }

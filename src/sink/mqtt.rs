@@ -165,10 +165,14 @@ impl MqttSink {
                 self.answer_max
                     .saturating_sub(clock::now().instant.saturating_duration_since(*since))
             });
+            if patience.is_some_and(|left| left.is_zero()) {
+                // The broker may answer pings and still have forgotten a publication.
+                return Err(Error::Unanswered(self.answer_max));
+            }
             tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => break,
-                turn = connection.turn(true) => { turn?; }
+                // Before what comes, which has no end where a broker goes mad; these are bounded.
                 Some(publication) = publications.recv(), if room => {
                     if let Some(refusal) = self.too_large(&publication, greeting.packet_bytes_max) {
                         self.post.send(refusal);
@@ -176,10 +180,8 @@ impl MqttSink {
                         publish(&mut connection, in_flight, &publication)?;
                     }
                 }
-                () = sleep(patience.unwrap_or_default()), if patience.is_some() => {
-                    // The broker may answer pings and still have forgotten a publication.
-                    return Err(Error::Unanswered(self.answer_max));
-                }
+                turn = connection.turn(true) => { turn?; }
+                () = sleep(patience.unwrap_or_default()), if patience.is_some() => {}
             }
             if connection.backlog() == 0 {
                 self.written(in_flight);
@@ -245,4 +247,23 @@ fn publish(
     }
     let packet_id = in_flight.enter(*number, clock::now().instant);
     connection.publish(packet_id, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ids count up, round the end, and past those that wait for their answer.
+    #[test]
+    fn no_packet_id_is_0_or_in_use() {
+        let now = clock::now().instant;
+        let number = |count| Number { count, part: 0 };
+        let mut in_flight = InFlight { last_id: u16::MAX - 1, ..InFlight::default() };
+        in_flight.waiting.push_back((1, number(0), now));
+        in_flight.waiting.push_back((3, number(0), now));
+        let ids: Vec<u16> = (0..4).map(|count| in_flight.enter(number(count), now)).collect();
+        assert_eq!(ids, [u16::MAX, 2, 4, 5]);
+        assert_eq!(in_flight.strike(2), Some(number(1)));
+        assert_eq!(in_flight.strike(2), None, "answered twice");
+    }
 }

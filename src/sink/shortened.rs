@@ -1,8 +1,8 @@
 //! A dead letter that is too large for the output broker, made smaller: never without what tells which
 //! value it was.
 //!
-//! The payload is cut first, to a head; its length and SHA-256 come in as `bytes` and `sha256`. Then go,
-//! one after the other, the rest of the payload and whatever else is not needed to find the value again.
+//! The payload is cut first, to a head; its length and SHA-256 come in as `bytes` and `sha256`. Then goes,
+//! one member after the other, what is not needed to find the value again, and the head at last.
 //! What is left at least is the reason, the sensor, and length and digest. A letter whose `detail`
 //! already has the digest of the whole keeps that instead: its payload is only a head.
 
@@ -17,6 +17,9 @@ use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
 /// The members that go, in this order, when length and digest leave no room for them.
 const NOT_NEEDED: [&str; 4] = ["detail", "topic", "gateway", "receivedAt"];
 
+/// Bytes of a payload's text that are worth more than the members that are not needed.
+const WHOLE_BYTES: usize = 64;
+
 /// The members that hold a payload.
 const PAYLOADS: [&str; 2] = ["payload", "payloadBase64"];
 
@@ -28,20 +31,16 @@ pub fn shortened(encoded: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     if encoded.len() <= bytes_max {
         return Some(encoded.to_vec());
     }
-    let (mut letter, payload) = parted(encoded)?;
-    if let Some((member, text)) = payload
-        && let Some(headed) = with_head(&letter, member, &text, bytes_max)
-    {
-        return Some(headed);
-    }
-    let mut removable = removable(&letter).into_iter();
-    loop {
-        let bare = bytes_of(&letter);
-        if bare.len() <= bytes_max {
-            return Some(bare);
-        }
-        letter.remove(removable.next()?);
-    }
+    let (letter, payload) = parted(encoded)?;
+    let stages = stages(letter);
+    let headed = payload.and_then(|(member, text)| {
+        // A short value stays whole, at the cost of other members; of a long one any head will do.
+        [text.len().min(WHOLE_BYTES), 1].into_iter().find_map(|least| {
+            let payload = (member, text.as_str(), least);
+            stages.iter().find_map(|letter| with_head(letter, payload, bytes_max))
+        })
+    });
+    headed.or_else(|| stages.iter().map(bytes_of).find(|bare| bare.len() <= bytes_max))
 }
 
 /// A letter with the head of its payload, as much as `bytes_max` hold; `None` where not even the least
@@ -54,11 +53,19 @@ pub fn headed(letter: &DeadLetter<'_>, bytes_max: usize) -> Option<Vec<u8>> {
 
 /// The least of an encoded letter; `None` where it is no smaller.
 pub fn least(encoded: &[u8]) -> Option<Vec<u8>> {
-    let (mut letter, _) = parted(encoded)?;
-    for member in removable(&letter) {
-        letter.remove(member);
+    let (letter, _) = parted(encoded)?;
+    stages(letter).last().map(bytes_of).filter(|it| it.len() < encoded.len())
+}
+
+/// The letter, and what is left of it as one member after the other goes.
+fn stages(letter: Map<String, Value>) -> Vec<Map<String, Value>> {
+    let mut stages = vec![letter.clone()];
+    let mut left = letter;
+    for member in removable(&left) {
+        left.remove(member);
+        stages.push(left.clone());
     }
-    Some(bytes_of(&letter)).filter(|it| it.len() < encoded.len())
+    stages
 }
 
 /// The letter without its payload and with length and digest; and the payload.
@@ -101,18 +108,18 @@ fn removable(letter: &Map<String, Value>) -> Vec<&'static str> {
     NOT_NEEDED.into_iter().filter(|it| !(keeps_detail && *it == "detail")).collect()
 }
 
-/// The letter with as long a head of the payload as fits, in halves: escapes take what they take.
+/// The letter with as long a head of the payload as fits, in halves, of so many bytes at least: escapes take
+/// what they take.
 fn with_head(
     letter: &Map<String, Value>,
-    member: &'static str,
-    text: &str,
+    (member, text, least): (&'static str, &str, usize),
     bytes_max: usize,
 ) -> Option<Vec<u8>> {
     let mut letter = letter.clone();
     letter.insert(member.into(), Value::from(""));
     let room = bytes_max.checked_sub(bytes_of(&letter).len())?;
     let mut cut = room.min(DEAD_LETTER_HEAD_BYTES_MAX).min(text.len());
-    while cut > 0 {
+    while cut >= least.max(1) {
         // Four digits of Base64 stand for whole bytes.
         let end = text.floor_char_boundary(if member == "payload" { cut } else { cut & !3 });
         letter.insert(member.into(), text.get(..end).unwrap_or_default().into());
@@ -178,6 +185,22 @@ mod tests {
             if let Some(head) = short["payloadBase64"].as_str() {
                 prop_assert!(payload.starts_with(&STANDARD.decode(head).unwrap()));
             }
+        }
+    }
+
+    /// A small value says more than the time and the topic that it came with.
+    #[test]
+    fn a_head_of_the_payload_goes_last() {
+        for payload in [&b"1"[..], &[0xff; 3000]] {
+            let encoded = letter("why", payload);
+            let least = least(&encoded).map_or(encoded.len(), |it| it.len());
+            let room = r#","payloadBase64":"AAAA""#.len();
+            let short = json(&shortened(&encoded, least + room).unwrap());
+            assert!(short.get("payload").or(short.get("payloadBase64")).is_some(), "{short}");
+        }
+        for bytes_max in 170..300 {
+            let short = json(&shortened(&letter("why", &[b'7'; 20]), bytes_max).unwrap());
+            assert_eq!(short["payload"], "7".repeat(20), "{bytes_max}: {short}");
         }
     }
 

@@ -99,6 +99,15 @@ impl Broker {
         });
     }
 
+    /// Writes these whole packets to the clients again and again, as fast as they are taken.
+    pub(crate) fn flood(&self, who: &str, packets: impl Into<Bytes>) {
+        self.change(|state| state.levers.floods.set(who, packets.into()));
+    }
+
+    pub(crate) fn end_flood(&self, who: &str) {
+        self.change(|state| state.levers.floods.clear(who));
+    }
+
     // Acknowledgements to publishers.
 
     /// Withholds PUBACKs from now on; the messages themselves go their way.
@@ -223,6 +232,11 @@ impl Broker {
     /// Does not send again what was unacknowledged when a connection ended.
     pub(crate) fn hold_repeats(&self, who: &str) {
         self.change(|state| state.levers.late.set(who, ()));
+    }
+
+    /// Sends again without DUP what was unacknowledged when a connection ended.
+    pub(crate) fn repeat_unmarked(&self, who: &str) {
+        self.change(|state| state.levers.unmarked.set(who, ()));
     }
 
     pub(crate) fn send_repeats(&self, who: &str) {

@@ -472,3 +472,18 @@ proptest! {
         }
     }
 }
+
+/// What is acknowledged next is in nobody's way.
+#[test]
+fn only_an_entry_that_has_not_settled_blocks_those_behind_it() {
+    let bound = u16::try_from(blocked_max(20)).unwrap();
+    let mut ledger = ledger_with(&[1]);
+    for id in 2..bound + 2 {
+        let Entered::New(ordinal) = ledger.enter(id, false, 0) else { panic!("{id}") };
+        ledger.settle(run(ordinal, 1), Outcome::Delivered);
+    }
+    assert!(matches!(ledger.enter(60_000, false, 0), Entered::Against(_)));
+    ledger.settle(run(0, 1), Outcome::Delivered);
+    assert!(matches!(ledger.enter(60_000, false, 0), Entered::New(_)));
+    assert_eq!(acknowledged(&mut ledger).len(), usize::from(bound) + 1);
+}

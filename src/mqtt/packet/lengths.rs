@@ -8,6 +8,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::super::answer::NotTaken;
+use super::super::frame::{Inbound, Incoming};
 use super::*;
 
 /// A variable byte integer as the standard's own example makes it (MQTT 5 §1.5.5).
@@ -48,7 +49,7 @@ fn body_of(remaining: usize, head: &[u8], tail: &[u8]) -> Vec<u8> {
 }
 
 /// First byte, what is before the properties, what is behind them, and what is read.
-const KINDS: [(u8, &[u8], &[u8], &str); 11] = [
+const KINDS: [(u8, &[u8], &[u8], &str); 12] = [
     (0x20, &[1, 0], &[], "ConnAck(Greeting { session_present: true"),
     (0x40, &[1, 0, 0], &[], "PubAck { packet_id: 256, answer: Taken }"),
     (0x40, &[1, 0, 0x10], &[], "PubAck { packet_id: 256, answer: NobodyListens }"),
@@ -59,6 +60,7 @@ const KINDS: [(u8, &[u8], &[u8], &str); 11] = [
     (0x90, &[1, 0], &[1], "SubAck(Ok(1))"),
     (0x90, &[1, 0], &[0x87], "SubAck(Err(\"not authorized\"))"),
     (0xb0, &[1, 0], &[0x11], "Other"),
+    (0xf0, &[0x18], &[], "Other"),
     (0xe0, &[0x8b], &[], "Disconnect(\"server shutting down\")"),
 ];
 
@@ -83,6 +85,38 @@ fn every_packet_is_read_at_every_length() {
     }
 }
 
+/// A PUBLISH of so many bytes behind its fixed header, with properties of so many where it can have some.
+fn assert_publish(version: Version, remaining: usize, properties: Option<usize>) {
+    let mut body = [data(b"a/b"), vec![1, 0]].concat();
+    if let Some(length) = properties {
+        body.extend([varint(length), filling(length)].concat());
+    }
+    let payload = remaining.checked_sub(body.len()).unwrap_or(7);
+    body.resize(body.len() + payload, b'p');
+    let bytes = [packet(0x32, &body), vec![0xd0, 0]].concat();
+    let mut inbound = Inbound::new(version, 32 * 1024);
+    inbound.space()[..bytes.len()].copy_from_slice(&bytes);
+    inbound.filled(bytes.len());
+    match inbound.packet().unwrap() {
+        Some(Incoming::Publish(it)) => {
+            assert_eq!((it.topic, it.qos, it.packet_id), (&b"a/b"[..], 1, 256));
+            assert_eq!((it.properties.len(), it.payload.len()), (properties.unwrap_or(0), payload));
+        }
+        other => panic!("{version:?} {remaining} {properties:?}: {other:?}"),
+    }
+    assert!(matches!(inbound.packet(), Ok(Some(Incoming::Other(&[0xd0, 0])))), "what is behind it");
+}
+
+#[test]
+fn a_publish_is_read_at_every_length() {
+    for remaining in [127, 128, 16_383, 16_384] {
+        assert_publish(Version::V3, remaining, None);
+        for properties in [0, 127, 128] {
+            assert_publish(Version::V5, remaining, Some(properties));
+        }
+    }
+}
+
 #[test]
 fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
     let twice = [data(b"a"), vec![0x1f], data(b"b")].concat();
@@ -93,6 +127,13 @@ fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
         (Version::V5, &[0x72, 2, 1, 0]),
         (Version::V5, &[0xd1, 0]),
         (Version::V5, &[0xd0, 1, 0]),
+        // The only length that a PINGRESP has, in two bytes.
+        (Version::V5, &[0xd0, 0x81, 0, 0]),
+        (Version::V5, &[0x21, 3, 0, 0, 0]),
+        (Version::V5, &[0x91, 4, 0, 1, 0, 1]),
+        (Version::V5, &[0xb1, 4, 0, 1, 0, 0]),
+        (Version::V5, &[0xe1, 0]),
+        (Version::V5, &[0xf1, 0]),
         (Version::V5, &[0x40, 2, 0, 0]),
         (Version::V5, &[0x40, 1, 1]),
         (Version::V5, &[0x40, 0]),
@@ -124,6 +165,7 @@ fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
         let came = read(bytes, version);
         assert!(matches!(came, Err(Error::Protocol(_))), "{bytes:x?}: {came:?}");
     }
+    assert!(matches!(read(&[0xd0, 0], Version::V5), Ok(Packet::PingResp)));
     let read_v3 = |bytes: &[u8]| format!("{:?}", read(bytes, Version::V3).unwrap());
     assert_eq!(read_v3(&[0x40, 2, 1, 0]), "PubAck { packet_id: 256, answer: Taken }");
     assert_eq!(read_v3(&[0x90, 3, 0, 1, 0x80]).split('(').next(), Some("SubAck"));

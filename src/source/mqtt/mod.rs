@@ -17,6 +17,7 @@
 
 use std::pin::pin;
 
+use bytes::BytesMut;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::reader::Reader;
@@ -30,7 +31,7 @@ use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::ledger::{Answer, Ledger};
-use crate::mqtt::outgoing::Hello;
+use crate::mqtt::outgoing::{self, Hello};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::session::Session;
 use crate::pace::Hurry;
@@ -152,7 +153,10 @@ impl<E> Intake<E> {
             self.session.usable();
             return self.see_out(connection, phase).await;
         }
+        can_subscribe(&self.reader, greeting)?;
         self.begin(&mut connection, greeting)?;
+        // What has settled meanwhile is in nobody's way when the broker sends on.
+        self.acknowledge(&mut connection);
         // What is left from the connection before goes first, then what came with CONNACK.
         self.offer(&mut connection, phase).await?;
         self.read(&mut connection)?;
@@ -283,7 +287,8 @@ impl<E> Intake<E> {
         let now = clock::now();
         let mut known = false;
         self.unread = true;
-        while self.chunk.records.len() < CHUNK_RECORDS_MAX {
+        // Messages that make no record count, too: what they wait for is acknowledged in between.
+        for _ in self.chunk.records.len()..CHUNK_RECORDS_MAX {
             let Some(incoming) = connection.packet()? else {
                 self.unread = false;
                 break;
@@ -379,4 +384,21 @@ async fn wait_for_room<E>(
             turn = connection.turn(false) => { turn?; }
         }
     }
+}
+
+/// An error where the broker takes no packet of our SUBSCRIBE's size: it would hang up, again and again.
+fn can_subscribe(reader: &Reader, greeting: Greeting) -> Result<(), Error> {
+    let Some(most) = greeting.packet_bytes_max else { return Ok(()) };
+    let (filter, qos) = (reader.subscription(), reader.settings.qos.granted());
+    let mut packet = BytesMut::new();
+    outgoing::subscribe(&mut packet, reader.version, &filter, qos, false)?;
+    if packet.len() <= most as usize {
+        return Ok(());
+    }
+    let reason = format!(
+        "it takes packets of {most} bytes, and our subscription has {}: raise the broker's maximum packet \
+         size",
+        packet.len()
+    );
+    Err(Error::Refused { reason, permanent: true })
 }

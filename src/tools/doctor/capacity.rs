@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use super::client::{ANSWER_MAX, Client, Message, Published};
+use super::client::{ANSWER_MAX, Client, INBOX_MAX, Message, Published, unpublished};
 use super::scene::{QUIET, Scene};
 use super::verdict::{Finding, Software, grouped};
 use crate::mqtt::Error;
@@ -87,13 +87,16 @@ pub(super) struct Tally {
     received: u32,
     reordered: u32,
     next: u32,
+    /// Messages that may still come: each twice, and [`INBOX_MAX`] that are nobody's.
+    left: usize,
     /// Packet ids not acknowledged.
     unacknowledged: VecDeque<u16>,
 }
 
 impl Tally {
     pub(super) fn new(count: u32) -> Self {
-        Self { seen: vec![false; count as usize], ..Self::default() }
+        let left = 2 * count as usize + INBOX_MAX;
+        Self { seen: vec![false; count as usize], left, ..Self::default() }
     }
 
     /// Different messages that have come.
@@ -101,15 +104,17 @@ impl Tally {
         self.received
     }
 
-    fn note(&mut self, message: &Message) {
+    fn note(&mut self, message: &Message) -> Result<(), Error> {
+        self.left = self.left.checked_sub(1).ok_or_else(unpublished)?;
         self.unacknowledged.push_back(message.packet_id);
-        let Some(number) = message.number() else { return };
-        let Some(seen) = self.seen.get_mut(number as usize) else { return };
+        let Some(number) = message.number() else { return Ok(()) };
+        let Some(seen) = self.seen.get_mut(number as usize) else { return Ok(()) };
         if !std::mem::replace(seen, true) {
             self.received += 1;
             self.reordered += u32::from(number < self.next);
             self.next = self.next.max(number + 1);
         }
+        Ok(())
     }
 
     /// Takes all that comes, and acknowledges nothing. Never returns but with an error.
@@ -124,7 +129,7 @@ impl Tally {
     /// Takes what comes until nothing does, and acknowledges nothing.
     async fn until_quiet(&mut self, client: &mut Client) -> Result<(), Error> {
         while let Some(message) = client.message(QUIET).await? {
-            self.note(&message);
+            self.note(&message)?;
         }
         Ok(())
     }
@@ -139,7 +144,7 @@ impl Tally {
                 return Ok(());
             }
             match client.message(QUIET * 2).await? {
-                Some(message) => self.note(&message),
+                Some(message) => self.note(&message)?,
                 None => return Ok(()),
             }
         }
@@ -337,6 +342,19 @@ mod tests {
         assert_eq!(finding.outcome, Outcome::Judged(Verdict::Fit));
     }
 
+    #[test]
+    fn a_tally_takes_no_more_than_there_can_be() {
+        let mut tally = Tally::new(5);
+        let head = b"9999999999".to_vec();
+        let (topic, bytes) = (Vec::new(), 10);
+        let message = Message { topic, head, bytes, dup: false, retain: false, packet_id: 1 };
+        for _ in 0..10 + INBOX_MAX {
+            tally.note(&message).unwrap();
+        }
+        assert!(tally.note(&message).is_err());
+        assert_eq!(tally.unacknowledged.len(), 10 + INBOX_MAX);
+    }
+
     proptest! {
         #[test]
         fn the_tally_counts_each_message_once_and_sees_what_comes_late(
@@ -348,7 +366,7 @@ mod tests {
                 let (topic, bytes) = (Vec::new(), 10);
                 let message =
                     Message { topic, head, bytes, dup: false, retain: false, packet_id: 1 };
-                tally.note(&message);
+                tally.note(&message).unwrap();
             }
             let distinct: std::collections::BTreeSet<_> = numbers.iter().collect();
             prop_assert_eq!(tally.received as usize, distinct.len());

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::timeout_at;
 
 use crate::clock;
-use crate::limits::CLOSE_MAX;
+use crate::limits::{CLOSE_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::Error;
 use crate::mqtt::answer::Answer;
 use crate::mqtt::connection::Connection;
@@ -27,10 +27,13 @@ use crate::text;
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Messages kept that nobody has asked for yet. More are an error: no check lets so many come.
-const INBOX_MAX: usize = 1024;
+pub(super) const INBOX_MAX: usize = 1024;
 
 /// Bytes of a read buffer. A larger message is read past, its length kept.
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes of a topic that are kept: more than a topic of the probe or of `$SYS` has.
+const TOPIC_BYTES: usize = TOPIC_SHOWN_BYTES_MAX;
 
 /// Bytes of a payload that are kept.
 const HEAD_BYTES: usize = 64;
@@ -59,7 +62,7 @@ impl Message {
     fn of(publish: &Publish<'_>) -> Self {
         let head = publish.payload.get(..HEAD_BYTES).unwrap_or(publish.payload);
         Self {
-            topic: publish.topic.to_vec(),
+            topic: publish.topic.get(..TOPIC_BYTES).unwrap_or(publish.topic).to_vec(),
             head: head.to_vec(),
             bytes: publish.cut.map_or(publish.payload.len() as u64, |cut| cut.bytes),
             dup: publish.dup,
@@ -249,8 +252,7 @@ impl Client {
     fn keep(&mut self, heard: Heard) -> Result<(), Error> {
         if let Heard::Message(message) = heard {
             if self.inbox.len() >= INBOX_MAX {
-                let text = "the broker sends messages that nobody published";
-                return Err(Error::Protocol(text.into()));
+                return Err(unpublished());
             }
             self.inbox.push_back(message);
         }
@@ -305,6 +307,11 @@ impl Client {
     }
 }
 
+/// Far more messages came than there are.
+pub(super) fn unpublished() -> Error {
+    Error::Protocol("the broker sends messages that nobody published".into())
+}
+
 /// A publish of the probe.
 pub(super) fn message(topic: &Topic, payload: Bytes) -> Outgoing {
     let (topic, content_type) = (topic.clone(), "application/octet-stream");
@@ -314,6 +321,23 @@ pub(super) fn message(topic: &Topic, payload: Bytes) -> Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_message_no_more_is_kept_than_is_looked_at() {
+        let long = vec![b'x'; 65_535];
+        let message = Message::of(&Publish {
+            dup: false,
+            qos: 1,
+            retain: false,
+            topic: &long,
+            packet_id: 1,
+            properties: &[],
+            payload: &long,
+            cut: None,
+        });
+        assert_eq!((message.topic.len(), message.head.len()), (TOPIC_BYTES, HEAD_BYTES));
+        assert_eq!(message.bytes, 65_535);
+    }
 
     #[test]
     fn a_numbered_payload_has_its_length_and_gives_its_number_back() {

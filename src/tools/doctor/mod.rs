@@ -281,8 +281,10 @@ async fn cleaned(scene: &Scene<'_>) -> Option<Finding> {
             scene.client(who).await?.close().await;
         }
         let mut client = scene.client("clean").await?;
-        // A broker without retained messages may end the connection: then there is nothing to delete.
-        drop(client.publish_retained(&scene.topic(features::RETAINED), Bytes::new()).await);
+        if client.greeting.features.retained {
+            // A broker that has none and does not say so may end the connection: nothing is to be deleted.
+            drop(client.publish_retained(&scene.topic(features::RETAINED), Bytes::new()).await);
+        }
         client.close().await;
         Ok::<(), mqtt::Error>(())
     };

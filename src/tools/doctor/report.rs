@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use serde_json::{Value, json};
 
 use super::verdict::{Conclusion, Finding, Outcome};
+use crate::text::escaped;
 
 /// Columns of a line for people.
 const COLUMNS: usize = 100;
@@ -93,10 +94,10 @@ impl fmt::Display for Report {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8}{:<14}", self.outcome.word(), self.check)?;
-        wrapped(f, &self.measured)?;
+        wrapped(f, &escaped(&self.measured))?;
         let Some(change) = &self.change else { return Ok(()) };
         write!(f, "{:INDENT$}", "")?;
-        wrapped(f, &format!("-> {change}"))
+        wrapped(f, &escaped(&format!("-> {change}")))
     }
 }
 
@@ -136,6 +137,14 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         assert!(text.contains("\nrisky   capacity      word word"), "{text}");
         assert!(text.contains("\n                      -> x 1\n"), "{text}");
+    }
+
+    #[test]
+    fn what_a_broker_says_forges_no_line() {
+        let said = "refused: no\nverdict: fit\x1b[2J\u{202e}";
+        let text = report(vec![Finding::risky("login", said).change(said)]).to_string();
+        assert_eq!(text.lines().filter(|line| line.starts_with("verdict")).count(), 1, "{text}");
+        assert!(!text.replace('\n', "").contains(crate::text::is_unsafe), "{text}");
     }
 
     #[test]

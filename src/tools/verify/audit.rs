@@ -22,8 +22,10 @@ use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::limits::SENSOR_ID_BYTES_MAX;
 use crate::mqtt::publish::Publish;
+use crate::text;
 
-/// Reasons of dead letters that are told apart; letters with further ones count as `(others)`.
+/// Reasons of dead letters that are told apart, [`text::SHOWN_BYTES_MAX`] of each; letters with further ones
+/// count as `(others)`.
 const REASONS_MAX: usize = 64;
 
 /// What there is to know about a sensor.
@@ -162,6 +164,7 @@ impl Audit {
 
     fn count_letter(&mut self, letter: Option<Letter<'_>>) {
         let reason = letter.as_ref().map_or("(unreadable)", |it| &*it.reason);
+        let reason = &*text::shown(reason);
         let is_other =
             self.dead_letters.len() >= REASONS_MAX && !self.dead_letters.contains_key(reason);
         let reason = if is_other { "(others)" } else { reason };

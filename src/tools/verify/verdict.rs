@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::audit::{Audit, Sensor};
 use super::latency::Percentiles;
 use crate::clock::Timestamp;
+use crate::text::{escaped, shown};
 use crate::tools::simulate::report::{Report, Tally};
 
 /// Sensors that are shown, those with most faults first.
@@ -328,7 +329,7 @@ impl fmt::Display for Verdict {
         };
         writeln!(f, "verify: {outcome}")?;
         for note in &self.notes {
-            writeln!(f, "  {note}")?;
+            writeln!(f, "  {}", escaped(note))?;
         }
         let numbers = &self.numbers;
         writeln!(
@@ -359,7 +360,7 @@ impl fmt::Display for Verdict {
         let letters: u64 = self.dead_letters.values().sum();
         write!(f, "dead letters  {letters:>10}")?;
         for (reason, count) in &self.dead_letters {
-            write!(f, "  {reason} {count}")?;
+            write!(f, "  {} {count}", shown(reason))?;
         }
         writeln!(f)?;
         if let Some(it) = self.latency_ms {
@@ -382,7 +383,7 @@ impl Verdict {
         )?;
         for it in &self.worst {
             let Faults { sensor, missing, dead_lettered, duplicated, reordered, gaps, .. } = it;
-            write!(f, "{sensor:<24} {missing:>10} {dead_lettered:>13} ")?;
+            write!(f, "{:<24} {missing:>10} {dead_lettered:>13} ", shown(sensor))?;
             write!(f, "{duplicated:>10} {reordered:>10} ")?;
             for (first, last) in gaps {
                 let more = Some(last).filter(|last| *last != first);

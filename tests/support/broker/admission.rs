@@ -44,6 +44,7 @@ impl State {
         properties.max_packet_size = limits.max_packet_size;
         properties.server_keep_alive = limits.server_keep_alive;
         properties.max_qos = limits.maximum_qos;
+        properties.retain_available = limits.retain_available;
         properties.assigned_client_identifier = self.levers.assigns_ids.then(|| client.clone());
         let answer = ConnAck { session_present, code, properties: Some(properties) };
         link.send(&Packet::ConnAck(answer));

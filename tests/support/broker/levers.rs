@@ -1,5 +1,7 @@
 //! The faults a test can switch on: rules that name clients by a part of their id.
 
+use bytes::Bytes;
+
 use crate::support::wire::{ConnectReturnCode, Login, PubAckReason};
 
 /// Rules for clients whose id contains the given text; the newest that fits counts.
@@ -67,6 +69,7 @@ pub(crate) struct Limits {
     pub(crate) max_packet_size: Option<u32>,
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) maximum_qos: Option<u8>,
+    pub(crate) retain_available: Option<u8>,
 }
 
 /// The answer to publishes on a topic.
@@ -99,6 +102,10 @@ pub(super) struct Levers {
     pub(super) absent_max: Rules<usize>,
     /// What was unacknowledged when a connection ended is not sent again for now.
     pub(super) late: Rules<()>,
+    /// What was unacknowledged when a connection ended is sent again without DUP.
+    pub(super) unmarked: Rules<()>,
+    /// Packets that go to a client again and again, whatever it says.
+    pub(super) floods: Rules<Bytes>,
     /// Hangs up at a CONNECT of MQTT 5.
     pub(super) only_v3: bool,
     /// Gives clients other ids than theirs.

@@ -108,6 +108,8 @@ pub(crate) struct ClientLog {
     pub(crate) oversize: usize,
     /// PUBACKs that are being withheld from this client.
     pub(crate) held_acks: usize,
+    /// Bytes of a flood that were handed to the socket.
+    pub(crate) flooded: usize,
     /// What no well-behaved client does.
     pub(crate) violations: Vec<String>,
 }
@@ -178,6 +180,10 @@ impl Log {
 
     pub(crate) fn pings(&self, who: &str) -> usize {
         self.of(who).map(|log| log.pings).sum()
+    }
+
+    pub(crate) fn flooded(&self, who: &str) -> usize {
+        self.of(who).map(|log| log.flooded).sum()
     }
 
     /// Deliveries in flight now.

@@ -171,12 +171,13 @@ impl Session {
         }
     }
 
-    /// Sends from the queue while the window has room; with `late`, nothing that was sent before.
+    /// Sends from the queue while the window has room; with `late`, nothing that was sent before, and with
+    /// `unmarked` without DUP.
     pub(super) fn pump(
         &mut self,
         link: &mut Link,
         rule: Option<Overrun>,
-        late: bool,
+        (late, unmarked): (bool, bool),
         log: &mut ClientLog,
     ) {
         let window = match rule {
@@ -192,13 +193,13 @@ impl Session {
             }
             let Some(waiting) = self.queue.remove(at) else { break };
             self.credit = self.credit.saturating_sub(usize::from(waiting.message.qos > 0 && !room));
-            self.send(link, waiting, log);
+            self.send(link, waiting, unmarked, log);
         }
     }
 
-    fn send(&mut self, link: &mut Link, waiting: Waiting, log: &mut ClientLog) {
+    fn send(&mut self, link: &mut Link, waiting: Waiting, unmarked: bool, log: &mut ClientLog) {
         let Waiting { id, message } = waiting;
-        let dup = id.is_some();
+        let dup = id.is_some() && !unmarked;
         let id = id.unwrap_or_else(|| if message.qos > 0 { self.fresh_id() } else { 0 });
         let packet = Publish {
             dup,

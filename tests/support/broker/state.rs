@@ -18,6 +18,9 @@ use crate::support::wire::{
 };
 use crate::support::{Random, order};
 
+/// What clients do against the protocol and is kept, of each.
+const VIOLATIONS_MAX: usize = 100;
+
 /// The broker.
 #[derive(Debug)]
 pub(super) struct State {
@@ -90,7 +93,15 @@ impl State {
         for index in link.acking.drain(..) {
             self.log.published[index].acknowledged = Some(order());
         }
-        let bytes = mem::take(&mut link.out).freeze();
+        let mut bytes = mem::take(&mut link.out).freeze();
+        let greeted = link.fate == Fate::Open && self.sessions.contains_key(&link.client);
+        if bytes.is_empty()
+            && greeted
+            && let Some(flood) = self.levers.floods.of(&link.client)
+        {
+            bytes = flood.clone();
+            self.log.client(&link.client).flooded += bytes.len();
+        }
         (link.fate == Fate::Open || (link.fate == Fate::Finish && !bytes.is_empty()))
             .then_some(bytes)
     }
@@ -147,7 +158,10 @@ impl State {
     /// Notes a violation; with a reason, the client is told and disconnected.
     pub(super) fn violation(&mut self, id: u64, text: &str, reason: Option<DisconnectReasonCode>) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        self.log.client(&link.client).violations.push(text.to_owned());
+        let violations = &mut self.log.client(&link.client).violations;
+        if violations.len() < VIOLATIONS_MAX {
+            violations.push(text.to_owned());
+        }
         if let Some(reason) = reason {
             link.send(&Packet::Disconnect(Disconnect::new(reason)));
             link.end(Fate::Finish);
@@ -172,6 +186,10 @@ impl State {
         }
         if self.levers.hangs_up_above.is_some_and(|max| size > max) {
             return self.end_link(id, Fate::Reset);
+        }
+        if v5 && publish.retain && limits.retain_available == Some(0) {
+            let reason = DisconnectReasonCode::RetainNotSupported;
+            return self.violation(id, "publish to be retained", Some(reason));
         }
         if publish.qos == QoS::ExactlyOnce {
             let reason = DisconnectReasonCode::QoSNotSupported;
@@ -272,8 +290,8 @@ impl State {
         let Some(session) = self.sessions.get_mut(client) else { return };
         let log = self.log.client(client);
         if let Some(link) = session.link.and_then(|id| self.links.get_mut(&id)) {
-            let late = self.levers.late.applies(client);
-            session.pump(link, self.levers.overrun.of(client).copied(), late, log);
+            let how = (self.levers.late.applies(client), self.levers.unmarked.applies(client));
+            session.pump(link, self.levers.overrun.of(client).copied(), how, log);
         }
         log.unacked = session.inflight.len();
         log.unacked_max = log.unacked_max.max(log.unacked);

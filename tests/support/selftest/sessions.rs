@@ -155,6 +155,7 @@ fn the_broker_goes_away_and_comes_back_with_its_sessions() {
 fn what_connack_announces_is_enforced() {
     let broker = Broker::start();
     let limits = Limits {
+        retain_available: Some(1),
         receive_maximum: Some(2),
         max_packet_size: Some(100),
         server_keep_alive: Some(7),

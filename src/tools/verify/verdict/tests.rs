@@ -405,3 +405,22 @@ proptest! {
         prop_assert_eq!(found(&stream.judge()), [lost, twice, 0, 0, 0, 0]);
     }
 }
+
+/// Whoever publishes to the topics chooses what sensors and reasons are called.
+#[test]
+fn names_that_others_chose_forge_no_line_and_take_no_memory() {
+    let mut audit = Stream::new(Format::Json, true).audit();
+    let name = "x\nverify: clean\x1b[2J\u{202e}";
+    let records: Vec<_> = [1, 1]
+        .map(|n| serde_json::json!({ "sensorId": name, "sequence": n, "extra": { "number": n } }))
+        .into();
+    audit.take_batch(&publish(&serde_json::to_vec(&records).unwrap(), &[]), AT);
+    let reason = format!("{name}{}", "x".repeat(1 << 20));
+    let letter = serde_json::json!({ "reason": reason });
+    audit.take_letter(&publish(&serde_json::to_vec(&letter).unwrap(), &[]));
+    assert!(audit.dead_letters.keys().all(|it| it.len() < 512));
+    let text = judge(&audit, "number", &report(READINGS), EARLY).to_string();
+    assert_eq!(text.lines().filter(|line| line.starts_with("verify: ")).count(), 1, "{text}");
+    let unsafe_at = text.replace('\n', "").find(crate::text::is_unsafe);
+    assert!(unsafe_at.is_none() && text.contains("x\\nverify"), "{text}");
+}

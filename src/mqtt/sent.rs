@@ -1,0 +1,224 @@
+//! What we send, read by a reader of the tests' own that knows only the standard: every byte is what it must
+//! be, and there is none that must not be (MQTT 5 and 3.1.1, §3.1, §3.3, §3.8, §3.10).
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::options::{BrokerUrl, Options, Tls, Version};
+use super::outgoing::{self, Hello, Outgoing};
+use super::short;
+use super::topic::Topic;
+
+const BOTH: [Version; 2] = [Version::V3, Version::V5];
+
+/// The bytes of a packet that are left.
+struct Left<'a>(&'a [u8]);
+
+impl<'a> Left<'a> {
+    fn take(&mut self, count: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(count);
+        self.0 = rest;
+        taken
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1)[0]
+    }
+
+    fn two(&mut self) -> u16 {
+        let bytes = self.take(2);
+        u16::from(bytes[0]) << 8 | u16::from(bytes[1])
+    }
+
+    /// In as few bytes as it can have.
+    fn varint(&mut self) -> usize {
+        let (mut value, mut at) = (0, 0);
+        loop {
+            let byte = self.byte();
+            value |= usize::from(byte & 127) << (7 * at);
+            if byte < 128 {
+                assert!(at == 0 || byte > 0, "a length that is longer than it need be");
+                return value;
+            }
+            at += 1;
+        }
+    }
+
+    fn text(&mut self) -> &'a str {
+        let length = self.two();
+        let text = std::str::from_utf8(self.take(length.into())).unwrap();
+        assert!(!text.contains('\0'));
+        text
+    }
+
+    /// The ids of the properties; none of them is met twice but user properties.
+    fn properties(&mut self) -> Vec<u8> {
+        let length = self.varint();
+        let (mut left, mut ids) = (Left(self.take(length)), Vec::new());
+        while !left.0.is_empty() {
+            let id = left.byte();
+            assert!(id == 0x26 || !ids.contains(&id), "{id:#x} twice");
+            ids.push(id);
+            match id {
+                0x11 | 0x27 => drop(left.take(4)),
+                0x21 => assert_ne!(left.two(), 0),
+                0x03 => drop(left.text()),
+                0x26 => drop((left.text(), left.text())),
+                other => panic!("property {other:#x}"),
+            }
+        }
+        ids
+    }
+}
+
+/// The first byte, and what is behind a remaining length that ends where the packet does.
+fn opened(bytes: &[u8]) -> (u8, Left<'_>) {
+    let mut left = Left(bytes);
+    let first = left.byte();
+    assert_eq!(left.varint(), left.0.len());
+    (first, left)
+}
+
+fn options(version: Version) -> Options {
+    Options {
+        url: BrokerUrl::try_from("mqtt://broker".to_owned()).unwrap(),
+        version,
+        client_id: "gw-1-in-é".into(),
+        username: None,
+        password_file: None,
+        keep_alive: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(30),
+        tls: Tls::default(),
+    }
+}
+
+fn connect(options: &Options, clean_start: bool) -> BytesMut {
+    let (session_expiry, receive_max) = (Some(7), Some(20));
+    let hello = Hello { clean_start, session_expiry, receive_max, packet_bytes_max: None };
+    let mut out = BytesMut::new();
+    outgoing::connect(&mut out, options, &hello).unwrap();
+    out
+}
+
+/// A CONNECT with this user name and password.
+fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, clean_start: bool) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "secret").unwrap();
+    let options = Options {
+        username: user.map(str::to_owned),
+        password_file: password.map(|_| file.path().to_owned()),
+        ..options(version)
+    };
+    let out = connect(&options, clean_start);
+    let (first, mut left) = opened(&out);
+    assert_eq!((first, left.text()), (0x10, "MQTT"));
+    // No topic aliases, no problem information withheld, no authentication method.
+    let (level, properties) = match version {
+        Version::V3 => (4, None),
+        Version::V5 => (5, Some(vec![0x11, 0x21])),
+    };
+    assert_eq!(left.byte(), level);
+    // No will, no reserved bit; a password is with a user name only.
+    let login = u8::from(user.is_some()) << 7 | u8::from(password.is_some()) << 6;
+    assert_eq!(left.byte(), login | u8::from(clean_start) << 1, "{user:?} {password:?}");
+    assert_eq!(left.two(), 30);
+    assert_eq!(properties.is_some().then(|| left.properties()), properties);
+    assert_eq!(left.text(), "gw-1-in-é");
+    assert_eq!(user.map(|_| left.text()), user);
+    assert_eq!(password.map(|_| left.text()), password);
+    assert!(left.0.is_empty());
+}
+
+#[test]
+fn a_connect_is_as_the_standard_has_it() {
+    for version in BOTH {
+        for clean_start in [true, false] {
+            assert_connect(version, None, None, clean_start);
+            assert_connect(version, Some("gé"), None, clean_start);
+            assert_connect(version, Some("gé"), Some("secret"), clean_start);
+        }
+    }
+}
+
+/// What is behind the packet id, and behind the properties, which are none.
+fn subscription(bytes: &[u8], version: Version) -> (u8, Left<'_>) {
+    let (first, mut left) = opened(bytes);
+    assert!(left.two() > 0);
+    if version == Version::V5 {
+        assert_eq!(left.properties(), [0; 0]);
+    }
+    (first, left)
+}
+
+#[test]
+fn subscriptions_are_as_the_standard_has_them() {
+    // Retain handling with retained messages, and without.
+    for (version, filter, handling) in [
+        (Version::V3, "sensors/+/é", [0, 0]),
+        (Version::V5, "sensors/+/é", [1, 2]),
+        (Version::V3, "$share/g/#", [0, 0]),
+        (Version::V5, "$share/g/#", [0, 0]),
+    ] {
+        for (skip_retained, handling) in [false, true].into_iter().zip(handling) {
+            let mut out = BytesMut::new();
+            outgoing::subscribe(&mut out, version, filter, 1, skip_retained).unwrap();
+            let (first, mut left) = subscription(&out, version);
+            assert_eq!((first, left.text()), (0x82, filter));
+            // QoS 1; not "no local", not "retain as published", no reserved bits.
+            assert_eq!((left.byte(), left.0.len()), (1 | handling << 4, 0));
+        }
+        let mut out = BytesMut::new();
+        outgoing::unsubscribe(&mut out, version, filter).unwrap();
+        let (first, mut left) = subscription(&out, version);
+        assert_eq!((first, left.text(), left.0.len()), (0xa2, filter, 0));
+    }
+}
+
+/// Never retained, never again: what was not answered is published anew on the next connection.
+#[test]
+fn a_publish_is_as_the_standard_has_it() {
+    for version in BOTH {
+        for (qos, bytes) in [(0, 0), (1, 0), (0, 200), (1, 70_000)] {
+            let message = Outgoing {
+                topic: Topic::try_from("gateway/é".to_owned()).unwrap(),
+                qos,
+                payload: Bytes::from(vec![b'x'; bytes]),
+                content_type: "application/json",
+                properties: vec![("batch".into(), "b-1".into()), ("count".into(), "7".into())],
+            };
+            let mut out = BytesMut::new();
+            outgoing::publish(&mut out, version, 0x1234, &message).unwrap();
+            let (first, mut left) = opened(&out);
+            assert_eq!((first, left.text()), (0x30 | qos << 1, "gateway/é"));
+            if qos > 0 {
+                assert_eq!(left.two(), 0x1234);
+            }
+            if version == Version::V5 {
+                // No topic alias, no subscription identifier, no response topic.
+                let mut ids = left.properties();
+                ids.sort_unstable();
+                assert_eq!(ids, [0x03, 0x26, 0x26]);
+            }
+            assert_eq!(left.0.len(), bytes);
+        }
+    }
+}
+
+/// None has a reason or properties, which would need a packet size that the broker may not take.
+#[test]
+fn answers_are_as_the_standard_has_them() {
+    for (write, first) in [
+        (short::puback as fn(&mut BytesMut, u16), 0x40),
+        (short::pubrec, 0x50),
+        (short::pubcomp, 0x70),
+    ] {
+        let mut out = BytesMut::new();
+        write(&mut out, 0xfffe);
+        assert_eq!(out[..], [first, 2, 0xff, 0xfe]);
+    }
+    let mut out = BytesMut::new();
+    short::pingreq(&mut out);
+    short::disconnect(&mut out);
+    assert_eq!(out[..], [0xc0, 0, 0xe0, 0]);
+}
