@@ -123,6 +123,13 @@ pub const NUMBERS_MISSING_MAX: u64 = u32::MAX as u64;
 /// How long the last acknowledgements of a connection may take to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// A resumed session of MQTT 3.1.1 that has brought nothing for so many keep-alives may be without its
+/// subscription, which is asked for again, once a connection: what the broker had retained comes again.
+pub const SILENT_KEEP_ALIVES: u32 = 2;
+
+/// A subscription that has brought nothing for so long since it was granted is warned of, once a run.
+pub const NEVER_HEARD_MAX: Duration = Duration::from_mins(5);
+
 /// Records that an intake makes before it offers them; what else has come is read after that.
 pub const CHUNK_RECORDS_MAX: usize = 4096;
 

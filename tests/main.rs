@@ -35,6 +35,7 @@ mod spool;
 mod stalled;
 mod start;
 mod stopping;
+mod subscriptions;
 mod support;
 mod takeover;
 mod tls;

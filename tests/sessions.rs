@@ -20,16 +20,20 @@ fn a_resumed_session_repeats_nothing_that_is_still_held() {
         let (input, sink) = (Broker::start(), Broker::start());
         input.set_window(300);
         sink.hold_acks("");
+        let version_is_5 = version == 5;
         let version = format!("broker.version = {version}");
         let more = [output(&sink.url()), version, "broker.window_messages = 300".to_owned()];
         let more: Vec<&str> = more.iter().map(String::as_str).collect();
         let mut gateway = subscribed(&fleet(&input.url(), &more));
         input.publish_all(readings(5, 1..=100, 1));
         input.wait_until("the window is full", SOON, |log| log.unacked("gw-in") == 300);
+        // With MQTT 3.1.1 what is retained would come again with each.
+        let subscribes = |connects: usize| if version_is_5 { connects } else { 1 };
         for cuts in 2..=5 {
             input.drop_connections("gw-in");
             input.wait_until("it comes back", SOON, |log| {
-                log.connects("gw-in") == cuts && log.unacked("gw-in") == 300
+                let all_sent = log.connects("gw-in") == cuts && log.unacked("gw-in") == 300;
+                all_sent && log.subscribes("gw-in") == subscribes(cuts)
             });
         }
         sink.resume_acks("");
@@ -42,7 +46,7 @@ fn a_resumed_session_repeats_nothing_that_is_still_held() {
         let log = input.client("gw-in");
         assert_eq!((log.violations.as_slice(), log.acks_out_of_order), (&NONE[..], 0));
         let resumed = log.connects.iter().filter(|it| it.session_present).count();
-        assert_eq!((resumed, log.subscribes.len()), (4, 1));
+        assert_eq!((resumed, log.subscribes.len()), (4, subscribes(5)));
     }
 }
 

@@ -103,7 +103,9 @@ impl<E> Intake<E> {
             match incoming {
                 Incoming::Publish(publish) => self.reader.recognise(&mut self.ledger, &publish),
                 Incoming::Other(bytes) => {
-                    if let Some(packet_id) = self.reader.control(bytes)? {
+                    let now = clock::now().instant;
+                    let answers = self.subscription.control(now, &self.reader, bytes)?;
+                    if let Some(packet_id) = answers {
                         connection.complete(packet_id);
                     }
                 }
