@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 pub(crate) use levers::{Kind, Limits, Order, Overrun};
 use link::Fate;
-pub(crate) use log::{ClientLog, Log, Published};
+pub(crate) use log::{ClientLog, Connected, Log, Published};
 use server::Shared;
 pub(crate) use session::Message;
 use state::State;

@@ -99,7 +99,7 @@ impl<E> Intake<E> {
     pub async fn run(mut self, mut phase: Watch) -> Result<(), Error> {
         let hello = Hello {
             clean_start: false,
-            session_expiry: Some(SESSION_EXPIRY_SECONDS),
+            session_expiry: Some(self.session.options().session_expiry_seconds()),
             receive_max: Some(u16::try_from(self.window).unwrap_or(u16::MAX)),
             // None: a broker withholds larger messages without a word; we read past them.
             packet_bytes_max: None,
@@ -357,9 +357,6 @@ impl<E> Intake<E> {
         Ok(())
     }
 }
-
-/// How long the broker keeps our session after a connection has ended, in seconds: a day.
-pub const SESSION_EXPIRY_SECONDS: u32 = 86_400;
 
 /// What acknowledging needs while the chunk is lent to the queue.
 struct Acknowledging<'a, E> {
