@@ -40,6 +40,7 @@ use crate::repeat::Repeated;
 use crate::sink::{self, Number};
 use crate::window::Window;
 
+mod nobody;
 mod room;
 mod shown;
 
@@ -291,11 +292,8 @@ impl Publisher {
 
     fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
         match answer {
-            Answer::Taken => self.settle(now.instant, number),
-            Answer::NobodyListens => {
-                self.nobody_listens(now, number);
-                self.settle(now.instant, number);
-            }
+            Answer::NobodyListens if self.nobody_listens(now, number) => {}
+            Answer::Taken | Answer::NobodyListens => self.settle(now.instant, number),
             Answer::Refused(refusal)
                 if refusal.is_too_large() && self.halve(now.instant, number) => {}
             Answer::Refused(refusal) => return self.refused(now, number, &refusal),
@@ -324,16 +322,6 @@ impl Publisher {
         let replaced = !places.is_empty();
         self.outbox.replace(number, places);
         replaced
-    }
-
-    fn nobody_listens(&mut self, now: Now, number: Number) {
-        let Some(flight) = self.window.get(number.count) else { return };
-        let Some(message) = flight.parts().get(number.part) else { return };
-        self.books.metrics.batches_without_subscriber.one();
-        if let Some(left_out) = self.nobody.due(now.instant) {
-            let topic = message.topic.as_str();
-            tracing::warn!(topic, left_out, "delivered, but nobody subscribes to the topic");
-        }
     }
 
     fn settle(&mut self, now: Instant, number: Number) {

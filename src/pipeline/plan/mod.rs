@@ -147,6 +147,8 @@ pub struct Output {
     /// How long a publication may stay unanswered; then the connection is given up, and what it has
     /// not answered is published again on the next.
     pub answer_max: Span,
+    /// What becomes of a batch that the broker takes while nobody subscribes to its topic.
+    pub without_subscriber: WithoutSubscriber,
     /// Where unreadable messages go.
     pub dead_letter_topic: Topic,
     /// The gateway is degraded while more of its readings become dead letters. 100: never.
@@ -165,6 +167,7 @@ impl Default for Output {
             format: Format::Json,
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
             answer_max: Span::millis(60_000),
+            without_subscriber: WithoutSubscriber::default(),
             dead_letter_topic: topic("gateway/dead-letters"),
             dead_letters_percent_max: Percent(5),
             broker: None,
@@ -192,6 +195,17 @@ impl From<OutputQos> for u8 {
     fn from(qos: OutputQos) -> Self {
         qos.0
     }
+}
+
+/// What becomes of a batch that the output broker takes while nobody subscribes to its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutSubscriber {
+    /// It counts as delivered, as the standard has it.
+    #[default]
+    Deliver,
+    /// It is kept and tried again, as one that was refused.
+    Hold,
 }
 
 /// All settings of a gateway.

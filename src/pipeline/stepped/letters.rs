@@ -27,7 +27,7 @@ fn ids(message: &Outgoing) -> Vec<String> {
 }
 
 impl Bench {
-    fn letters(&self) -> Vec<Publication> {
+    pub(super) fn letters(&self) -> Vec<Publication> {
         self.came.iter().filter(|it| is_letter(it)).cloned().collect()
     }
 
