@@ -229,7 +229,7 @@ fn a_group_that_is_added_later_does_not_bring_every_reading_twice() {
 }
 
 /// Runs one of Mosquitto's clients to its end.
-fn client(program: &str, port: u16, arguments: &str) {
+pub(crate) fn client(program: &str, port: u16, arguments: &str) {
     let mut command = std::process::Command::new(program);
     command.args(["-p", &port.to_string(), "-V", "5"]).args(arguments.split_whitespace());
     let done = command.output();

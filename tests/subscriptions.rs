@@ -2,9 +2,13 @@
 //! twice or late for it.
 
 use crate::scene::{BATCHES, drained, fleet, output, readings, subscribed, wait_readings};
-use crate::support::SOON;
+use crate::sessions::client;
 use crate::support::broker::Broker;
+use crate::support::client::{Collector, Publisher};
 use crate::support::gateway::Gateway;
+use crate::support::mosquitto::{Mosquitto, NO_DROP};
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{SOON, eventually};
 
 /// A gateway that is subscribed, with these settings.
 fn gateway(input: &Broker, sink: &Broker, more: &[&str]) -> Gateway {
@@ -28,14 +32,14 @@ fn wait_all(input: &Broker, sink: &Broker, n: u64, more: u64) {
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") as u64 == n + more);
 }
 
+/// With MQTT 3.1.1: asked for again when it has been silent for two keep-alives.
+const SILENT: &[&str] = &["broker.keep_alive = \"2s\""];
+
 #[test]
 fn a_session_that_has_lost_its_subscription_is_not_deaf() {
-    for (version, more) in [
-        (5, &[][..]),
-        (3, &["sensors.fleet.mqtt.retained = \"skip\""]),
-        // Asked for again when it has been silent for two keep-alives.
-        (3, &["broker.keep_alive = \"2s\""]),
-    ] {
+    for (version, more) in
+        [(5, &[][..]), (3, &["sensors.fleet.mqtt.retained = \"skip\""]), (3, SILENT)]
+    {
         let (input, sink) = (Broker::start(), Broker::start());
         let version = format!("broker.version = {version}");
         let mut gateway = gateway(&input, &sink, &[more, &[&version]].concat());
@@ -46,6 +50,7 @@ fn a_session_that_has_lost_its_subscription_is_not_deaf() {
         assert!(input.client("gw-in").connects.last().unwrap().session_present);
         input.publish_all(readings(1, 6..=10, 1));
         wait_all(&input, &sink, 10, 0);
+        assert_eq!(gateway.said("has been silent for long"), more == SILENT);
         assert_eq!(drained(&mut gateway).received, 10, "{version} {more:?}");
     }
 }
@@ -70,6 +75,24 @@ fn what_is_retained_does_not_come_again_to_a_session_that_is_resumed() {
         assert_eq!(drained(&mut gateway).received, 5, "four readings and one retained");
         assert_eq!(retained(&sink), 1);
     }
+}
+
+/// Mosquitto itself: subscribing again brings nothing that it had retained.
+#[test]
+fn mosquitto_sends_nothing_again_for_a_subscription_that_is_there() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let (collector, proxy) = (Collector::start(mosquitto.port()), Proxy::to(mosquitto.port()));
+    let kept = r#"-t sensors/r/reading -q 1 -r -m {"value":7,"n":1}"#;
+    client("mosquitto_pub", mosquitto.port(), kept);
+    let alone = ["broker.watch = false", "log.level = \"debug\""];
+    let mut gateway = subscribed(&fleet(&proxy.url(), &alone));
+    for round in 1..=3 {
+        proxy.cut(Cut::Reset);
+        eventually("subscribed again", SOON, || gateway.count("subscribed again") == round);
+    }
+    Publisher::to(mosquitto.port()).sensors(5).readings(20).run(SOON);
+    collector.wait_readings(101, SOON);
+    assert_eq!(drained(&mut gateway).received, 101);
 }
 
 /// The answer to SUBSCRIBE is waited for by nobody, as long as the session brings something.

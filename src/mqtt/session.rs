@@ -187,9 +187,8 @@ impl Session {
                 client = self.options.client_id,
                 kept_seconds = kept,
                 asked_seconds = asked,
-                "the broker keeps our session for a shorter time than it is asked for \
-                 (broker.session_expiry): when the gateway is away for longer, what waits there is lost; let \
-                 the broker keep sessions longer"
+                "the broker keeps our session for a shorter time than it is asked for: when we are away for \
+                 longer, what waits there is lost; let the broker keep sessions longer"
             );
         }
         self.expiry_said = kept.or(self.expiry_said);

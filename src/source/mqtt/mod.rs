@@ -191,7 +191,7 @@ impl<E> Intake<E> {
                     self.ledger.release();
                     self.acknowledge(&mut connection);
                 }
-                () = alarm.as_mut(), if deadline.is_some() => {
+                () = alarm.as_mut(), if has_room && deadline.is_some() => {
                     self.attend(&mut connection)?;
                     if let Some(next) = self.subscription.deadline() {
                         alarm.as_mut().reset(next.into());
@@ -222,7 +222,14 @@ impl<E> Intake<E> {
                 let within = self.session.options().step_max();
                 return Err(Error::NoAnswer { to: "SUBSCRIBE", within });
             }
-            Some(Due::Again) => self.subscription.ask(now, &self.reader, connection)?,
+            Some(Due::Again) => {
+                tracing::info!(
+                    entry = self.reader.name,
+                    "the resumed session has been silent for long: subscribing again, in case the broker \
+                     has lost the subscription; what it had retained comes again"
+                );
+                self.subscription.ask(now, &self.reader, connection)?;
+            }
             Some(Due::Say) => subscription::say_never_heard(&self.reader),
         }
         Ok(())
