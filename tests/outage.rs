@@ -350,6 +350,21 @@ fn batches_that_nobody_subscribes_to_are_held_where_that_is_set() {
     }
 }
 
+/// Mosquitto itself, whose consumer comes later than the readings.
+#[test]
+fn a_consumer_that_comes_late_misses_nothing_where_batches_are_held() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let more = ["output.without_subscriber = \"hold\"", "batch.records_max = 20"];
+    let mut gateway = subscribed(&fleet(&mosquitto.url(), &more));
+    Publisher::to(mosquitto.port()).sensors(5).readings(100).run(SOON);
+    gateway.wait_for_line("nobody subscribes to the topic: its batches are held", SOON);
+    let collector = Collector::start(mosquitto.port());
+    collector.wait_readings(500, SOON);
+    assert_eq!(drained(&mut gateway).delivered, 500);
+    let verdict = collector.audit().judge_load(5, 100);
+    assert_eq!((verdict.lost, verdict.duplicated), (0, 0), "{verdict:?}");
+}
+
 /// The broker answers pings and later publications, and has forgotten one.
 #[test]
 fn a_publication_that_is_never_answered_ends_the_connection_and_not_the_flow() {
