@@ -9,6 +9,13 @@ use std::time::Duration;
 /// Sources of a gateway: configured MQTT sensors. More are refused by `check`.
 pub const SOURCES_MAX: usize = 4096;
 
+/// Bytes of a session that is remembered for the next run, in memory and in its file, each at most.
+pub const SESSION_LEFT_BYTES: u64 = 2048;
+
+/// Sessions of other entries that are remembered beside those of today. Of more, those known for the longest
+/// are forgotten: that one of them is gone would not be noticed.
+pub const OTHERS_LEFT_MAX: usize = 16;
+
 /// Sensors that one simulated entry may count. More are refused by `check`.
 pub const SIMULATED_COUNT_MAX: u32 = 1_000_000;
 
@@ -83,11 +90,6 @@ pub const READ_GATHER_MAX: Duration = Duration::from_millis(1);
 /// gateway's own connections go by `broker.connect_timeout`.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
-/// Seconds for which a broker keeps the session of a client that only asks whether our clients stand
-/// beside each other, if it cannot be removed: as long as an intake's may have been kept whose place it
-/// took by the broker's doing.
-pub const ROLL_CALL_EXPIRY_SECONDS: u32 = 7 * 86_400;
-
 /// Addresses of a broker's name that are tried, in turn. Further ones are left out.
 pub const ADDRESSES_MAX: usize = 4;
 
@@ -122,6 +124,13 @@ pub const NUMBERS_MISSING_MAX: u64 = u32::MAX as u64;
 
 /// How long the last acknowledgements of a connection may take to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// A resumed session of MQTT 3.1.1 that has brought nothing for so many keep-alives may be without its
+/// subscription, which is asked for again, once a connection: what the broker had retained comes again.
+pub const SILENT_KEEP_ALIVES: u32 = 2;
+
+/// A subscription that has brought nothing for so long since it was granted is warned of, once a run.
+pub const NEVER_HEARD_MAX: Duration = Duration::from_mins(5);
 
 /// Records that an intake makes before it offers them; what else has come is read after that.
 pub const CHUNK_RECORDS_MAX: usize = 4096;

@@ -270,6 +270,7 @@ mod tests {
             password_file: None,
             keep_alive: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(30),
+            session_expiry: Duration::ZERO,
             tls: Tls::default(),
         };
         let mut watcher = Watcher::new(options, None, Arc::default(), 1);

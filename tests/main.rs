@@ -41,6 +41,7 @@ mod spool;
 mod stalled;
 mod start;
 mod stopping;
+mod subscriptions;
 mod support;
 mod takeover;
 mod tls;

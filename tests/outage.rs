@@ -317,6 +317,54 @@ fn batches_that_nobody_subscribes_to_count_as_delivered_and_are_said() {
     assert!(gateway.said("nobody subscribes"), "{}", gateway.text());
 }
 
+/// With `output.without_subscriber = "hold"` they are tried again until somebody subscribes.
+#[test]
+fn batches_that_nobody_subscribes_to_are_held_where_that_is_set() {
+    let hold = "output.without_subscriber = \"hold\"";
+    let grace = "gateway.start_grace = \"0s\"";
+    for spools in [false, true] {
+        let (input, sink, disk) = (Broker::start(), Broker::start(), tempfile::tempdir().unwrap());
+        sink.answer_publishes(BATCHES, 0x10, usize::MAX);
+        let spool = format!("spool.path = \"{}\"", disk.path().display());
+        let more = [output(&sink.url()), "spool.after = \"100ms\"".to_owned()];
+        let mut config = fleet(&input.url(), &[&more[0], &more[1], hold, grace]);
+        if spools {
+            config.push_str(&spool);
+        }
+        let mut gateway = subscribed(&config);
+        input.publish_all(readings(5, 1..=20, 1));
+        gateway.wait_for_line("nobody subscribes to the topic: its batches are held", SOON);
+        gateway.wait_for_line("degraded: nobody subscribes to gateway/batches", SOON);
+        sink.wait_until("it is tried again", SOON, |log| log.on(BATCHES).count() >= 3);
+        if spools {
+            input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 100);
+        }
+        assert_eq!(input.look(|log| log.acks("gw-in")), if spools { 100 } else { 0 });
+        sink.answer_normally();
+        input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 100);
+        if spools {
+            gateway.wait_for_line("the spool is empty", SOON);
+        }
+        assert_eq!(drained(&mut gateway).delivered, 100);
+        audit(&sink).assert_exactly(5, 20);
+    }
+}
+
+/// Mosquitto itself, whose consumer comes later than the readings.
+#[test]
+fn a_consumer_that_comes_late_misses_nothing_where_batches_are_held() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let more = ["output.without_subscriber = \"hold\"", "batch.records_max = 20"];
+    let mut gateway = subscribed(&fleet(&mosquitto.url(), &more));
+    Publisher::to(mosquitto.port()).sensors(5).readings(100).run(SOON);
+    gateway.wait_for_line("nobody subscribes to the topic: its batches are held", SOON);
+    let collector = Collector::start(mosquitto.port());
+    collector.wait_readings(500, SOON);
+    assert_eq!(drained(&mut gateway).delivered, 500);
+    let verdict = collector.audit().judge_load(5, 100);
+    assert_eq!((verdict.lost, verdict.duplicated), (0, 0), "{verdict:?}");
+}
+
 /// The broker answers pings and later publications, and has forgotten one.
 #[test]
 fn a_publication_that_is_never_answered_ends_the_connection_and_not_the_flow() {

@@ -234,6 +234,7 @@ fn mistakes_between_sections_are_in_one_report() {
         "output.topic = \"sensors/x/reading\"",
         "broker.password_file = \"p\"",
         "broker.keep_alive = \"1s\"",
+        "broker.session_expiry = \"10ms\"",
         "gateway.memory_max = \"1MiB\"",
     ];
     let words = [
@@ -243,6 +244,7 @@ fn mistakes_between_sections_are_in_one_report() {
         "come back as readings",
         "broker.username",
         "broker.keep_alive",
+        "broker.session_expiry: must be at least 1s",
         "gateway.memory_max",
     ];
     refused(Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &more)), &words);

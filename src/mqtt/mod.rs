@@ -35,6 +35,7 @@
 //! | `short` | packets of a few bytes |
 //! | `connection` | one connection: polls, pings, never waits for anything else |
 //! | `session` | getting a connection, as often as it takes |
+//! | `left` | sessions that earlier runs left at brokers |
 //! | `roll_call` | whether a broker lets our own clients stand beside each other |
 //! | `ids` | how a broker chooses packet ids |
 //! | `system` | what a broker says of itself |
@@ -46,6 +47,7 @@ pub mod connection;
 pub mod frame;
 mod ids;
 pub mod ledger;
+pub mod left;
 pub mod look_up;
 pub mod options;
 pub mod outgoing;

@@ -265,11 +265,18 @@ pub struct Options {
     pub keep_alive: Duration,
     /// How long an attempt to connect may take, up to CONNACK.
     pub connect_timeout: Duration,
+    /// How long the broker is to keep the session of a client that leaves one (MQTT 5).
+    pub session_expiry: Duration,
     /// Files for TLS.
     pub tls: Tls,
 }
 
 impl Options {
+    /// Session Expiry Interval, in seconds.
+    pub fn session_expiry_seconds(&self) -> u32 {
+        u32::try_from(self.session_expiry.as_secs()).unwrap_or(u32::MAX)
+    }
+
     /// How long one step to a connection may take: half of the whole, so that a step that hangs is named
     /// while there is time, and a slow link still has two slow steps.
     pub fn step_max(&self) -> Duration {

@@ -24,7 +24,7 @@ use super::frame::Incoming;
 use super::options::{Options, Version};
 use super::outgoing::Hello;
 use super::packet::Packet;
-use crate::limits::{CLOSE_MAX, ROLL_CALL_EXPIRY_SECONDS};
+use crate::limits::CLOSE_MAX;
 
 /// Bytes of a read buffer. A larger message is read past.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -36,16 +36,9 @@ pub const BYTES: u64 = 2 * 4 * BUFFER_BYTES as u64;
 /// cut off by chance.
 const HUNG_UP_MAX: u32 = 2;
 
-/// It resumes, and leaves what it finds.
-const HELLO: Hello = Hello {
-    clean_start: false,
-    session_expiry: Some(ROLL_CALL_EXPIRY_SECONDS),
-    receive_max: Some(1),
-    packet_bytes_max: None,
-};
-
 /// Removes what 3.1.1 would keep for ever.
-const REMOVE: Hello = Hello { clean_start: true, session_expiry: None, ..HELLO };
+const REMOVE: Hello =
+    Hello { clean_start: true, session_expiry: None, receive_max: Some(1), packet_bytes_max: None };
 
 /// The clients of one user at one broker.
 #[derive(Debug)]
@@ -106,12 +99,15 @@ impl RollCall {
     }
 
     async fn are_one(&self) -> Result<bool, Error> {
+        // It resumes, and leaves what it finds; for as long as an intake's session is kept, which that may be.
+        let session_expiry = Some(self.options.session_expiry_seconds());
+        let hello = Hello { clean_start: false, session_expiry, ..REMOVE };
         let mut hung_up = 0;
         while hung_up < HUNG_UP_MAX {
             let tag: u32 = rand::random();
             let [first, second] = ["a", "b"].map(|it| self.named(tag, it));
-            let (mut one, _) = Connection::open(&first, &HELLO, BUFFER_BYTES).await?;
-            let (mut two, _) = Connection::open(&second, &HELLO, BUFFER_BYTES).await?;
+            let (mut one, _) = Connection::open(&first, &hello, BUFFER_BYTES).await?;
+            let (mut two, _) = Connection::open(&second, &hello, BUFFER_BYTES).await?;
             match self.answers(&mut one).await {
                 Ok(()) => {
                     tokio::join!(one.close_for_good(CLOSE_MAX), two.close_for_good(CLOSE_MAX));

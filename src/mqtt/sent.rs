@@ -89,6 +89,7 @@ fn options(version: Version) -> Options {
         password_file: None,
         keep_alive: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(30),
+        session_expiry: Duration::from_hours(24),
         tls: Tls::default(),
     }
 }

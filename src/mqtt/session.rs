@@ -25,6 +25,7 @@ use rand::rngs::SmallRng;
 
 use super::Error;
 use super::connection::Connection;
+use super::left::{Own, Trace};
 use super::look_up::LookUps;
 use super::options::{Options, Version};
 use super::outgoing::Hello;
@@ -59,6 +60,9 @@ pub struct Session {
     standing: Arc<Standing>,
     look_ups: LookUps,
     roll_call: Option<Arc<RollCall>>,
+    /// How long the broker keeps the session, in seconds, where that was said.
+    expiry_said: Option<u32>,
+    own: Own,
     /// It has been usable in this run.
     worked: bool,
     /// Since when it is refused, without having worked.
@@ -101,6 +105,8 @@ impl Session {
             standing: Arc::new(Standing::new(clock::now().instant)),
             look_ups: LookUps::default(),
             roll_call: None,
+            expiry_said: None,
+            own: Own::default(),
             worked: false,
             refused: None,
             start_grace: Duration::ZERO,
@@ -117,6 +123,12 @@ impl Session {
     #[must_use]
     pub fn beside(self, roll_call: Option<Arc<RollCall>>) -> Self {
         Self { roll_call, ..self }
+    }
+
+    /// The same, but what is in its session outlives the run.
+    #[must_use]
+    pub fn leaving(self, trace: Option<Trace>) -> Self {
+        Self { own: Own::new(trace), ..self }
     }
 
     /// The same, but it is told there how its connections fare.
@@ -153,6 +165,7 @@ impl Session {
                         epoch = self.connected,
                         "connected"
                     );
+                    self.judge_expiry(hello, &greeting);
                     return Ok((connection, greeting));
                 }
                 Err(error) if self.outlasts(&error) => return Err(error),
@@ -162,6 +175,23 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Says, once, that the broker keeps the session for a shorter time than it is asked for.
+    fn judge_expiry(&mut self, hello: &Hello, greeting: &Greeting) {
+        let asked = hello.session_expiry.filter(|_| !hello.clean_start);
+        let kept = greeting.session_expiry.filter(|kept| asked.is_some_and(|asked| *kept < asked));
+        if kept.is_some() && kept != self.expiry_said {
+            tracing::warn!(
+                broker = %self.options.url,
+                client = self.options.client_id,
+                kept_seconds = kept,
+                asked_seconds = asked,
+                "the broker keeps our session for a shorter time than it is asked for: when we are away for \
+                 longer, what waits there is lost; let the broker keep sessions longer"
+            );
+        }
+        self.expiry_said = kept.or(self.expiry_said);
     }
 
     async fn attempt(&mut self, hello: &Hello) -> Result<(Connection, Greeting), Error> {
@@ -210,9 +240,15 @@ impl Session {
     /// The connection can carry readings or batches.
     pub fn usable(&mut self) {
         self.worked = true;
+        self.own.subscribed();
         if !self.standing.is_usable() {
             self.standing.usable(clock::now().instant);
         }
+    }
+
+    /// Whether our session is gone, as the greeting tells, and with it what it may have held.
+    pub fn is_lost(&mut self, greeting: &Greeting) -> bool {
+        self.own.is_lost(greeting.session_present)
     }
 
     /// So many messages have come and are not acknowledged.

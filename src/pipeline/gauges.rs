@@ -2,6 +2,7 @@
 //!
 //! The worker writes after each event, with plain stores: there are a few events for each batch.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,10 +56,24 @@ pub struct Gauges {
 pub struct Refusal {
     /// Which.
     pub topic: String,
-    /// What the broker says.
-    pub reason: String,
-    /// Since when it has refused something, whatever it was.
+    /// What the broker says; `None` where it takes everything and nobody subscribes to the topic.
+    pub reason: Option<String>,
+    /// Since when something is not taken, whatever it was.
     pub since: Instant,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let topic = &self.topic;
+        match &self.reason {
+            Some(reason) => write!(f, "the output broker refuses {topic}: {reason}"),
+            None => write!(
+                f,
+                "nobody subscribes to {topic}: its batches are held until somebody does \
+                 (output.without_subscriber)"
+            ),
+        }
+    }
 }
 
 /// Since when.
@@ -90,6 +105,15 @@ impl Gauges {
 
     /// The broker refuses something for this topic, and maybe for others.
     pub fn refused(&self, topic: &str, reason: String, now: Instant) {
+        self.not_taken(topic, Some(reason), now);
+    }
+
+    /// Nobody subscribes to this topic, and what is for it is held.
+    pub fn nobody_subscribes(&self, topic: &str, now: Instant) {
+        self.not_taken(topic, None, now);
+    }
+
+    fn not_taken(&self, topic: &str, reason: Option<String>, now: Instant) {
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         let since = refusal.as_ref().map_or(now, |it| it.since);
         *refusal = Some(Refusal { topic: topic.to_owned(), reason, since });

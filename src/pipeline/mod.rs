@@ -140,7 +140,7 @@ pub struct Pipeline {
     /// Of the readings' broker, and of the output's.
     roll_calls: [Option<Arc<RollCall>>; 2],
     /// Serves for as long as the gateway lives.
-    _embedded: Option<Embedded>,
+    embedded: Option<Embedded>,
 }
 
 /// A running gateway.
@@ -162,7 +162,7 @@ impl Pipeline {
         let (plan, embedded) = embed(plan).await?;
         let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random()).into();
         let (roll_calls, plan, books) = (plan.roll_calls(), Arc::new(plan), Arc::new(books));
-        Ok(Self { plan, books, pace, seed, run, roll_calls, _embedded: embedded })
+        Ok(Self { plan, books, pace, seed, run, roll_calls, embedded })
     }
 
     /// The plan, with the embedded broker's address in place.

@@ -44,6 +44,7 @@ use crate::sink::{self, Number};
 use crate::window::Window;
 
 mod hang_ups;
+mod nobody;
 mod room;
 mod shown;
 
@@ -309,11 +310,8 @@ impl Publisher {
 
     fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
         match answer {
-            Answer::Taken => self.settle(now.instant, number),
-            Answer::NobodyListens => {
-                self.nobody_listens(now, number);
-                self.settle(now.instant, number);
-            }
+            Answer::NobodyListens if self.nobody_listens(now, number) => {}
+            Answer::Taken | Answer::NobodyListens => self.settle(now.instant, number),
             Answer::Refused(refusal)
                 if refusal.is_too_large() && self.halve(now.instant, number) => {}
             Answer::Refused(refusal) => return self.refused(now, number, &refusal),
@@ -356,16 +354,6 @@ impl Publisher {
         let is_old = |at: Instant| now.saturating_duration_since(at) >= hang_ups::LEARNED_MAX;
         if self.learned.is_some_and(is_old) {
             (self.batch_bytes_max, self.learned) = (usize::MAX, None);
-        }
-    }
-
-    fn nobody_listens(&mut self, now: Now, number: Number) {
-        let Some(flight) = self.window.get(number.count) else { return };
-        let Some(message) = flight.parts().get(number.part) else { return };
-        self.books.metrics.batches_without_subscriber.one();
-        if let Some(left_out) = self.nobody.due(now.instant) {
-            let topic = message.topic.as_str();
-            tracing::warn!(topic, left_out, "delivered, but nobody subscribes to the topic");
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::tasks::Tasks;
 use super::{Error, Pipeline};
+use crate::mqtt::left::LeftSessions;
 use crate::mqtt::session::Session;
 use crate::phase::Watch;
 use crate::settlement::SourceIndex;
@@ -40,12 +41,20 @@ impl Pipeline {
 
     fn start_intakes(&self, sources: &mut Tasks<Result<(), Error>>, watch: &Watch) {
         let queue = &self.books.queue;
+        let left = self.plan.left_max().zip(self.plan.spool.path.as_deref());
+        // The embedded broker's end with it.
+        let left = left.filter(|_| self.embedded.is_none());
+        let left = left.map(|(max, folder)| LeftSessions::open(folder, max));
         let standings = &self.books.standings.intakes;
         for ((index, (name, settings)), standing) in (0..).zip(self.plan.intakes()).zip(standings) {
             let options = self.plan.intake_options(name);
             let seed = self.seed.wrapping_add(u64::from(index));
-            let session =
-                Session::new(options, self.plan.read_buffer_bytes(), seed).shown(standing);
+            // A broker keeps nothing of QoS 0 for a client that is away.
+            let keeps = settings.qos.granted() > 0;
+            let trace = left.as_ref().filter(|_| keeps).map(|it| it.trace(name, &options));
+            let session = Session::new(options, self.plan.read_buffer_bytes(), seed)
+                .shown(standing)
+                .leaving(trace);
             let session =
                 session.beside(self.roll_calls[0].clone()).patient(self.plan.gateway.start_grace.0);
             let source = SourceIndex(index);

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::crowd::Crowd;
-use super::gauges::Refusal;
 use super::plan::Plan;
 use super::share::Share;
 use crate::metrics::Balance;
@@ -146,10 +145,10 @@ impl Monitor {
         let told = [self.share.judge(books, now), self.crowd.judge(books, now)];
         let balance = books.balance();
         let refusal = books.gauges.refusal();
-        let reason = if let Some(Refusal { topic, reason, since }) = refusal
-            && now.saturating_duration_since(since) >= PROGRESS_PAUSE_MAX
+        let reason = if let Some(refusal) = refusal
+            && now.saturating_duration_since(refusal.since) >= PROGRESS_PAUSE_MAX
         {
-            format!("the output broker refuses {topic}: {reason}")
+            refusal.to_string()
         } else if pause >= PROGRESS_PAUSE_MAX + self.age_max {
             let (held, seconds) = (balance.held, pause.as_secs());
             format!("{held} readings are held and none has been delivered for {seconds} s")
@@ -353,6 +352,8 @@ mod tests {
         assert_eq!(scene.look(5), (Health::Degraded, expected.to_owned()));
         scene.books.gauges.nothing_refused();
         assert_eq!(scene.look(6).0, Health::Ready);
+        scene.books.gauges.nobody_subscribes("gateway/batches", start);
+        assert!(scene.look(6).1.starts_with("nobody subscribes to gateway/batches: "));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 pub(crate) use levers::{Kind, Limits, Order, Overrun};
 use link::Fate;
-pub(crate) use log::{ClientLog, Log, Published};
+pub(crate) use log::{ClientLog, Connected, Log, Published};
 use server::Shared;
 pub(crate) use session::Message;
 use state::State;
@@ -174,6 +174,11 @@ impl Broker {
         self.change(|state| state.forget(who))
     }
 
+    /// Loses the subscriptions, keeps the sessions, and resets their connections. How many there were.
+    pub(crate) fn lose_subscriptions(&self, who: &str) -> usize {
+        self.change(|state| state.unsubscribe(who))
+    }
+
     /// Goes away: nobody listens on the port, every connection is reset. Sessions are kept.
     pub(crate) fn go_away(&self) {
         self.change(|state| {
@@ -252,6 +257,15 @@ impl Broker {
 
     pub(crate) fn accept_subscribes(&self, filter: &str) {
         self.change(|state| state.levers.refuse_subscribe.clear(filter));
+    }
+
+    /// Leaves SUBSCRIBE unanswered.
+    pub(crate) fn mute_subacks(&self, who: &str) {
+        self.change(|state| state.levers.mute_subacks.set(who, ()));
+    }
+
+    pub(crate) fn answer_subscribes(&self, who: &str) {
+        self.change(|state| state.levers.mute_subacks.clear(who));
     }
 
     /// Grants at most this `QoS` to filters that contain `filter`. The broker grants at most 1.

@@ -110,6 +110,9 @@ impl Plan {
             if !(2..=65_535).contains(&keep_alive) {
                 wrong(&format!("{key}.keep_alive"), "must be from 2s to 65535s".into());
             }
+            if broker.session_expiry.0.as_secs() < 1 {
+                wrong(&format!("{key}.session_expiry"), "must be at least 1s".into());
+            }
             if broker.connect_timeout.0.as_secs() < 1 {
                 wrong(&format!("{key}.connect_timeout"), "must be at least 1s".into());
             }

@@ -23,6 +23,7 @@ impl Broker {
             password_file: self.password_file.clone(),
             keep_alive: self.keep_alive.0,
             connect_timeout: self.connect_timeout.0,
+            session_expiry: self.session_expiry.0,
             tls: self.tls.clone(),
         }
     }

@@ -12,8 +12,8 @@ use crate::codec::{Format, Head};
 use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTER_BYTES_IN_FLIGHT_MAX,
     DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
-    HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, READ_AHEAD_BYTES, WAITING_MAX,
-    WRITE_BUFFER_BYTES_MAX,
+    HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, OTHERS_LEFT_MAX, READ_AHEAD_BYTES,
+    SESSION_LEFT_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
@@ -89,6 +89,8 @@ pub struct Broker {
     pub keep_alive: Span,
     /// How long an attempt to connect may take; each of its steps may take half of it.
     pub connect_timeout: Span,
+    /// How long the broker is to keep our sessions while we are away (MQTT 5). Of the readings' broker only.
+    pub session_expiry: Span,
     /// Files for TLS.
     pub tls: Tls,
     /// Read the broker's own count of what it drops. Of the readings' broker only.
@@ -110,6 +112,7 @@ impl Default for Broker {
             password_file: None,
             keep_alive: Span::millis(30_000),
             connect_timeout: Span::millis(30_000),
+            session_expiry: Span::millis(86_400_000),
             tls: Tls::default(),
             watch: true,
         }
@@ -144,6 +147,8 @@ pub struct Output {
     /// How long a publication may stay unanswered; then the connection is given up, and what it has
     /// not answered is published again on the next.
     pub answer_max: Span,
+    /// What becomes of a batch that the broker takes while nobody subscribes to its topic.
+    pub without_subscriber: WithoutSubscriber,
     /// Where unreadable messages go.
     pub dead_letter_topic: Topic,
     /// The gateway is degraded while more of its readings become dead letters. 100: never.
@@ -162,6 +167,7 @@ impl Default for Output {
             format: Format::Json,
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
             answer_max: Span::millis(60_000),
+            without_subscriber: WithoutSubscriber::default(),
             dead_letter_topic: topic("gateway/dead-letters"),
             dead_letters_percent_max: Percent(5),
             broker: None,
@@ -189,6 +195,17 @@ impl From<OutputQos> for u8 {
     fn from(qos: OutputQos) -> Self {
         qos.0
     }
+}
+
+/// What becomes of a batch that the output broker takes while nobody subscribes to its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WithoutSubscriber {
+    /// It counts as delivered, as the standard has it.
+    #[default]
+    Deliver,
+    /// It is kept and tried again, as one that was refused.
+    Hold,
 }
 
 /// All settings of a gateway.
@@ -263,6 +280,11 @@ impl Plan {
         self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
     }
 
+    /// Sessions that are remembered for the next run; `None` where there is no folder for it.
+    pub fn left_max(&self) -> Option<usize> {
+        self.spool.path.as_ref().map(|_| self.intakes().count() + OTHERS_LEFT_MAX)
+    }
+
     /// Whether an intake's window leaves ids enough to tell a message whose acknowledgement was lost from a
     /// new one, at a broker that counts its packet ids up by one.
     pub fn recognises_repeats(&self) -> bool {
@@ -314,6 +336,10 @@ impl Plan {
             // What waits for the disk, and the pages of one write before they are synced.
             let written = WAITING_MAX as u64 + 2 * (batches + WAITING_MAX as u64);
             budget.add("spool", written * (batch + receipts) + SPOOL_BYTES);
+        }
+        if let Some(left) = self.left_max() {
+            // Those that are known, and as they are written.
+            budget.add("sessions remembered", 2 * left as u64 * SESSION_LEFT_BYTES);
         }
         let letters = DEAD_LETTERS_IN_FLIGHT_MAX as u64;
         let in_flight = 2 * (DEAD_LETTER_BYTES_IN_FLIGHT_MAX as u64 + batch);

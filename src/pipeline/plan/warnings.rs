@@ -3,7 +3,8 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::Plan;
+use super::{Broker, Plan, WithoutSubscriber};
+use crate::mqtt::options::Version;
 use crate::queue::OnFull;
 
 impl Plan {
@@ -12,7 +13,33 @@ impl Plan {
         let shedding = self.shedding_without_choice().map(|it| ("queue.on_full".to_owned(), it));
         let window =
             self.window_beyond_memory().map(|it| ("broker.window_messages".to_owned(), it));
-        shedding.into_iter().chain(window).chain(self.open_secrets()).collect()
+        let unsaid = self.without_a_word();
+        shedding.into_iter().chain(window).chain(unsaid).chain(self.open_secrets()).collect()
+    }
+
+    /// Settings of which the brokers are never told, or never tell us.
+    fn without_a_word(&self) -> Vec<(String, String)> {
+        let mut warnings = Vec::new();
+        let mut warn = |key: &str, text: &str| warnings.push((key.to_owned(), text.to_owned()));
+        if self.output.without_subscriber == WithoutSubscriber::Hold {
+            let key = "output.without_subscriber";
+            if self.output_broker().version == Version::V3 {
+                let text = "\"hold\" has no effect with version = 3: MQTT 3.1.1 has no word for a topic that \
+                            nobody subscribes to, and such batches count as delivered; use version = 5";
+                warn(key, text);
+            } else if self.output.qos.0 == 0 {
+                let text = "\"hold\" has no effect with output.qos = 0: nothing is answered, and batches count \
+                            as delivered when they are written; use output.qos = 1";
+                warn(key, text);
+            }
+        }
+        let expiry = self.broker.session_expiry;
+        if self.broker.version == Version::V3 && expiry != Broker::default().session_expiry {
+            let text = "has no effect with version = 3: MQTT 3.1.1 has no word for it, and the broker keeps \
+                        sessions for as long as its own settings say";
+            warn("broker.session_expiry", text);
+        }
+        warnings
     }
 
     /// A window that takes up so many packet ids that a repeat cannot be told from a new message.
@@ -98,6 +125,26 @@ mod tests {
         assert!(!warned(16_384, 1), "the default");
         assert!(warned(65_535, 1));
         assert!(!warned(65_535, 0), "nothing is acknowledged");
+    }
+
+    #[test]
+    fn what_a_broker_has_no_word_for_is_warned_of() {
+        let keys = |change: fn(&mut Plan)| {
+            let mut plan = Plan::default();
+            plan.output.without_subscriber = WithoutSubscriber::Hold;
+            plan.broker.session_expiry = crate::units::Span::millis(1000);
+            change(&mut plan);
+            plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let (hold, expiry) = ("output.without_subscriber", "broker.session_expiry");
+        assert_eq!(keys(|_| {}), [""; 0]);
+        assert_eq!(keys(|plan| plan.broker.version = Version::V3), [hold, expiry]);
+        assert_eq!(keys(|plan| plan.output.qos.0 = 0), [hold]);
+        let apart = |plan: &mut Plan| {
+            plan.output.broker = Some(Broker::default());
+            plan.broker.version = Version::V3;
+        };
+        assert_eq!(keys(apart), [expiry]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn one_is_on_its_way_at_a_time_until_it_is_known_which_one_it_is() {
     }
     let refusal = bench.books.gauges.refusal().unwrap();
     assert!(
-        refusal.topic == "gateway/batches" && refusal.reason.contains("hangs up"),
+        refusal.topic == "gateway/batches" && refusal.to_string().contains("hangs up"),
         "{refusal:?}"
     );
     assert_eq!(bench.records(), [["3", "4", "5"]]);

@@ -28,7 +28,7 @@ fn ids(message: &Outgoing) -> Vec<String> {
 }
 
 impl Bench {
-    fn letters(&self) -> Vec<Publication> {
+    pub(super) fn letters(&self) -> Vec<Publication> {
         self.came.iter().filter(|it| is_letter(it)).cloned().collect()
     }
 

@@ -59,17 +59,24 @@ impl<E> Intake<E> {
     /// Tells the ledger of a new connection.
     pub(super) fn resume(&mut self, greeting: Greeting) {
         let lost = self.ledger.connect(greeting.session_present);
-        if !greeting.session_present && self.session.epoch() > 1 {
-            self.context.metrics.sessions_lost.one();
-            let Some(left_out) = self.sessions_lost.due(clock::now().instant) else { return };
-            tracing::warn!(
-                entry = self.reader.name,
-                held = lost,
-                left_out,
-                "possible loss outside the gateway: the broker has lost our session, and with it the \
-                 readings it held for us"
-            );
+        if !self.session.is_lost(&greeting) {
+            return;
         }
+        self.context.metrics.sessions_lost.one();
+        let Some(left_out) = self.sessions_lost.due(clock::now().instant) else { return };
+        let whose = if self.session.epoch() > 1 {
+            "the broker has lost our session, and with it the readings it held for us"
+        } else {
+            "the broker has not the session that an earlier run left, nor the readings it held for us: it \
+             was ended or lost, or the gateway was away for longer than the broker keeps it \
+             (broker.session_expiry)"
+        };
+        tracing::warn!(
+            entry = self.reader.name,
+            held = lost,
+            left_out,
+            "possible loss outside the gateway: {whose}"
+        );
     }
 
     /// The rest of a connection: acknowledges what settles.
@@ -103,7 +110,9 @@ impl<E> Intake<E> {
             match incoming {
                 Incoming::Publish(publish) => self.reader.recognise(&mut self.ledger, &publish),
                 Incoming::Other(bytes) => {
-                    if let Some(packet_id) = self.reader.control(bytes)? {
+                    let now = clock::now().instant;
+                    let answers = self.subscription.control(now, &self.reader, bytes)?;
+                    if let Some(packet_id) = answers {
                         connection.complete(packet_id);
                     }
                 }

@@ -7,8 +7,7 @@
 //!
 //! - The session is persistent (`clean_start = false`, a stable client id), so what is not
 //!   acknowledged comes again after a cut or a restart.
-//! - It subscribes until it has been answered once in this run, in case the filter has changed, and
-//!   whenever the broker has lost the session.
+//! - It subscribes at each connect, or where that has a price, when it must (`subscription`).
 //! - While the gateway drains it takes nothing new, but comes back after a cut for as long as there is
 //!   something to acknowledge (`drain`).
 //! - What this run has published itself is not taken (`own`).
@@ -22,6 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::reader::Reader;
 pub use self::settings::{Qos, Retained, Settings};
+use self::subscription::{Due, Subscription};
 use super::Context;
 use crate::clock;
 use crate::limits::{
@@ -48,11 +48,13 @@ mod numbers;
 mod own;
 mod reader;
 mod settings;
+mod subscription;
 
 /// An entry's intake.
 #[derive(Debug)]
 pub struct Intake<E> {
     reader: Reader,
+    subscription: Subscription,
     session: Session,
     /// Of the warning that the broker has lost it.
     sessions_lost: Repeated,
@@ -79,6 +81,7 @@ impl<E> Intake<E> {
         context: Context,
     ) -> Self {
         Self {
+            subscription: Subscription::new(session.options(), settings.retained),
             reader: Reader::new(name, settings, session.options().version, source, &context),
             session,
             sessions_lost: Repeated::default(),
@@ -99,7 +102,7 @@ impl<E> Intake<E> {
     pub async fn run(mut self, mut phase: Watch) -> Result<(), Error> {
         let hello = Hello {
             clean_start: false,
-            session_expiry: Some(SESSION_EXPIRY_SECONDS),
+            session_expiry: Some(self.session.options().session_expiry_seconds()),
             receive_max: Some(u16::try_from(self.window).unwrap_or(u16::MAX)),
             // None: a broker withholds larger messages without a word; we read past them.
             packet_bytes_max: None,
@@ -161,9 +164,8 @@ impl<E> Intake<E> {
         self.offer(&mut connection, phase).await?;
         self.read(&mut connection)?;
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
-        let opened = Instant::from(clock::now().instant);
-        let subscribe_max = self.session.options().step_max();
-        let (hold_until, subscribed_by) = (opened + HOLD_MAX, opened + subscribe_max);
+        let hold_until = Instant::from(clock::now().instant) + HOLD_MAX;
+        let mut alarm = pin!(sleep_until(hold_until));
         let _hurry = small.then(|| Hurry::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
@@ -172,6 +174,10 @@ impl<E> Intake<E> {
                 continue;
             }
             let has_room = connection.backlog() < ANSWERS_BYTES_MAX;
+            let deadline = self.subscription.deadline().map(Instant::from);
+            if let Some(at) = deadline.filter(|at| *at < alarm.deadline()) {
+                alarm.as_mut().reset(at);
+            }
             tokio::select! {
                 biased;
                 () = self.returned.some() => self.acknowledge(&mut connection),
@@ -191,8 +197,11 @@ impl<E> Intake<E> {
                     self.ledger.release();
                     self.acknowledge(&mut connection);
                 }
-                () = sleep_until(subscribed_by), if !self.reader.subscribed => {
-                    return Err(Error::NoAnswer { to: "SUBSCRIBE", within: subscribe_max });
+                () = alarm.as_mut(), if has_room && deadline.is_some() => {
+                    self.attend(&mut connection)?;
+                    if let Some(next) = self.subscription.deadline() {
+                        alarm.as_mut().reset(next.into());
+                    }
                 }
             }
         }
@@ -203,21 +212,31 @@ impl<E> Intake<E> {
         if self.session.is_suspicious() && self.owns_session() {
             self.ledger.hold();
         }
-        // Until the broker has answered once: the filter may have changed since an earlier run, or a
-        // cut may have come between CONNACK and SUBSCRIBE.
-        if !greeting.session_present {
-            self.reader.subscribed = false;
+        let now = clock::now().instant;
+        if self.subscription.connected(now, greeting.session_present) {
+            self.subscription.ask(now, &self.reader, connection)?;
         }
-        if !self.reader.subscribed {
-            let settings = &self.reader.settings;
-            let skip = settings.retained == Retained::Skip;
-            let filter = self.reader.subscription();
-            if settings.group.is_some() && greeting.session_present {
-                // The session may be older than the group: a plain subscription beside the shared one
-                // would bring every reading twice.
-                connection.unsubscribe(&settings.topic.subscription(None))?;
+        Ok(())
+    }
+
+    /// Does what is due about the subscription.
+    fn attend(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let now = clock::now().instant;
+        match self.subscription.due(now) {
+            None => {}
+            Some(Due::GiveUp) => {
+                let within = self.session.options().step_max();
+                return Err(Error::NoAnswer { to: "SUBSCRIBE", within });
             }
-            connection.subscribe(&filter, settings.qos.granted(), skip)?;
+            Some(Due::Again) => {
+                tracing::info!(
+                    entry = self.reader.name,
+                    "the resumed session has been silent for long: subscribing again, in case the broker \
+                     has lost the subscription; what it had retained comes again"
+                );
+                self.subscription.ask(now, &self.reader, connection)?;
+            }
+            Some(Due::Say) => subscription::say_never_heard(&self.reader),
         }
         Ok(())
     }
@@ -250,6 +269,8 @@ impl<E> Intake<E> {
             },
         );
         let ended = ended.await;
+        // Its answers may have come meanwhile.
+        self.subscription.heard(clock::now().instant, false);
         self.context.metrics.received.add((waiting - self.chunk.records.len()) as u64);
         ended
     }
@@ -285,7 +306,7 @@ impl<E> Intake<E> {
     /// Reads all packets that have come into the chunk.
     fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
         let now = clock::now();
-        let mut known = false;
+        let (mut known, mut came) = (false, false);
         self.unread = true;
         // Messages that make no record count, too: what they wait for is acknowledged in between.
         for _ in self.chunk.records.len()..CHUNK_RECORDS_MAX {
@@ -296,13 +317,15 @@ impl<E> Intake<E> {
             let publish = match incoming {
                 Incoming::Publish(publish) => publish,
                 Incoming::Other(bytes) => {
-                    if let Some(packet_id) = self.reader.control(bytes)? {
+                    let answers = self.subscription.control(now.instant, &self.reader, bytes)?;
+                    if let Some(packet_id) = answers {
                         connection.complete(packet_id);
                     }
                     self.session.proved();
                     continue;
                 }
             };
+            came = true;
             let metrics = &self.context.metrics;
             let entered = self.reader.enter(&mut self.ledger, &publish, metrics)?;
             self.session.proved();
@@ -317,6 +340,9 @@ impl<E> Intake<E> {
                 known = true;
             }
         }
+        if came {
+            self.subscription.heard(now.instant, true);
+        }
         self.context.metrics.held_given_up.add(self.ledger.replaced());
         if let Some(missing) = self.ledger.missing() {
             if self.owns_session() {
@@ -325,7 +351,7 @@ impl<E> Intake<E> {
             // What was held back meanwhile.
             known = true;
         }
-        if self.reader.subscribed {
+        if self.subscription.is_granted() {
             self.session.usable();
         }
         if self.ledger.open() > self.window {
@@ -341,9 +367,6 @@ impl<E> Intake<E> {
         Ok(())
     }
 }
-
-/// How long the broker keeps our session after a connection has ended, in seconds: a day.
-pub const SESSION_EXPIRY_SECONDS: u32 = 86_400;
 
 /// What acknowledging needs while the chunk is lent to the queue.
 struct Acknowledging<'a, E> {

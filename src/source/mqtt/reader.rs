@@ -18,10 +18,8 @@ use crate::limits::{
 };
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
-use crate::mqtt::connection::Connection;
 use crate::mqtt::ledger::{Entered, Ledger};
 use crate::mqtt::options::Version;
-use crate::mqtt::packet::{Packet, is_put_off};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
@@ -52,9 +50,6 @@ pub(super) struct Reader {
     pub(super) name: String,
     pub(super) settings: Settings,
     pub(super) version: Version,
-    /// The broker has granted the subscription in the session of today; in any session of this run.
-    pub(super) subscribed: bool,
-    pub(super) ever_subscribed: bool,
     source: SourceIndex,
     context: Context,
     /// Rows by topic, for topics that name their sensor.
@@ -79,8 +74,6 @@ impl Reader {
             name: name.to_owned(),
             settings,
             version,
-            subscribed: false,
-            ever_subscribed: false,
             source,
             context: context.clone(),
             by_topic: HashMap::default(),
@@ -94,36 +87,6 @@ impl Reader {
 
     pub(super) fn subscription(&self) -> String {
         self.settings.topic.subscription(self.settings.group.as_ref().map(Group::as_str))
-    }
-
-    /// A packet that is no PUBLISH.
-    ///
-    /// Returns the packet id of a PUBREL, which is to be answered.
-    pub(super) fn control(&mut self, bytes: &[u8]) -> Result<Option<u16>, Error> {
-        match Connection::read(self.version, bytes)? {
-            Packet::SubAck(Ok(qos)) => {
-                (self.subscribed, self.ever_subscribed) = (true, true);
-                tracing::info!(entry = self.name, filter = self.subscription(), qos, "subscribed");
-                if qos < self.settings.qos.granted() {
-                    tracing::warn!(
-                        entry = self.name,
-                        qos,
-                        "the broker granted a lower QoS than asked for: readings can be lost there"
-                    );
-                }
-                Ok(None)
-            }
-            Packet::PubRel { packet_id } => Ok(Some(packet_id)),
-            Packet::SubAck(Err(reason)) => {
-                let filter = self.subscription();
-                Err(if is_put_off(bytes, self.version) {
-                    Error::SubscriptionPutOff { filter, reason }
-                } else {
-                    Error::SubscriptionRefused { filter, reason }
-                })
-            }
-            _ => Ok(None),
-        }
     }
 
     /// Enters a message into the ledger; `None` when it is held already. An error where the broker

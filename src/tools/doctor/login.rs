@@ -12,7 +12,6 @@ use super::verdict::{Finding, grouped};
 use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::packet::Greeting;
-use crate::source::mqtt::SESSION_EXPIRY_SECONDS;
 
 /// The client whose greeting is looked at; its session is ended at the end.
 pub(super) const WHO: &str = "login";
@@ -21,7 +20,8 @@ pub(super) const WHO: &str = "login";
 pub(super) async fn check(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) -> Option<Greeting> {
     let wanted = scene.broker.version;
     let other = if wanted == Version::V5 { Version::V3 } else { Version::V5 };
-    let first = open(scene, wanted, false, Some(SESSION_EXPIRY_SECONDS)).await;
+    let expiry = scene.options(WHO).session_expiry_seconds();
+    let first = open(scene, wanted, false, Some(expiry)).await;
     if let Ok(greeting) = &first
         && greeting.session_present
     {
@@ -130,6 +130,7 @@ fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
     }
     let output = &scene.plan.output;
     let window = output.window_batches.get();
+    let expiry = scene.options(WHO).session_expiry_seconds();
     let finding = if scene.role.output && greeting.qos_max < output.qos.0 {
         let text =
             format!("it takes QoS {} at most; output.qos is {}", said.maximum_qos, output.qos.0);
@@ -140,13 +141,13 @@ fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
                     while the gateway is away is lost";
         Finding::unfit(CHECK, text).change("let the broker keep the ids that clients give")
     } else if let Some(seconds) =
-        greeting.session_expiry.filter(|it| scene.role.input && *it < SESSION_EXPIRY_SECONDS)
+        greeting.session_expiry.filter(|it| scene.role.input && *it < expiry)
     {
         let text = format!(
             "it keeps a session for {} s without its client, where {} are asked for: a gateway that \
              is away longer loses what waits",
             grouped(seconds),
-            grouped(SESSION_EXPIRY_SECONDS)
+            grouped(expiry)
         );
         let change =
             scene.software.change("keep sessions longer", "persistent_client_expiration 14d");

@@ -40,6 +40,7 @@ impl State {
         let session_present = refusal.is_none() && kept;
         let code = refusal.unwrap_or(ConnectReturnCode::Success);
         let mut properties = connack_properties();
+        properties.session_expiry_interval = limits.session_expiry;
         properties.receive_max = limits.receive_maximum;
         properties.max_packet_size = limits.max_packet_size;
         properties.server_keep_alive = limits.server_keep_alive;
@@ -120,7 +121,9 @@ impl State {
         }
         let reasons = codes.iter().map(|code| subscribe_reason(*code)).collect();
         let ack = SubAck { pkid: subscribe.pkid, return_codes: reasons, properties: None };
-        link.send(&Packet::SubAck(ack));
+        if !self.levers.mute_subacks.applies(&client) {
+            link.send(&Packet::SubAck(ack));
+        }
         for (message, granted) in retained {
             session.queue(&message, granted, true, &[]);
         }

@@ -70,6 +70,8 @@ pub(crate) struct Limits {
     pub(crate) server_keep_alive: Option<u16>,
     pub(crate) maximum_qos: Option<u8>,
     pub(crate) retain_available: Option<u8>,
+    /// How long sessions are kept, in seconds: said only.
+    pub(crate) session_expiry: Option<u32>,
 }
 
 /// The answer to publishes on a topic.
@@ -97,6 +99,8 @@ pub(super) struct Levers {
     pub(super) refuse_connect: Rules<ConnectReturnCode>,
     pub(super) refuse_subscribe: Rules<u8>,
     pub(super) grant: Rules<u8>,
+    /// SUBSCRIBE takes effect and is not answered.
+    pub(super) mute_subacks: Rules<()>,
     pub(super) overrun: Rules<Overrun>,
     /// How many messages a session keeps while its client is away.
     pub(super) absent_max: Rules<usize>,

@@ -352,6 +352,13 @@ impl State {
         before - self.sessions.len()
     }
 
+    /// Ends the subscriptions of the clients, and their connections; how many subscriptions there were.
+    pub(super) fn unsubscribe(&mut self, who: &str) -> usize {
+        self.end(who, Fate::Reset);
+        let sessions = self.sessions.iter_mut().filter(|(client, _)| client.contains(who));
+        sessions.map(|(_, session)| session.subscriptions.drain(..).count()).sum()
+    }
+
     /// Lets every connection look at the levers again.
     pub(super) fn wake_all(&self) {
         self.links.values().for_each(|link| link.wakers.all());

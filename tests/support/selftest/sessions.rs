@@ -160,6 +160,7 @@ fn what_connack_announces_is_enforced() {
         max_packet_size: Some(100),
         server_keep_alive: Some(7),
         maximum_qos: Some(1),
+        session_expiry: Some(7),
     };
     broker.announce(limits);
     broker.hold_acks("");

@@ -1,0 +1,307 @@
+//! Sessions that runs of this gateway have left at brokers, in a small file: so that a run whose first
+//! connection finds no session can say that one is gone, with what waited there.
+//!
+//! - The file stands beside the spool; without a folder for that nothing is written. It is JSON, with the
+//!   version of its form: `{"version":1,"subscribed":[{"entry":…,"broker":…,"session":…}]}`.
+//! - A session is in it once a subscription was granted in it. What is told of it is for people, but for
+//!   `session`, which is made of broker and client id: a client id can be a secret, so it is a digest.
+//! - Another file is written and synced, and takes its name. A thread does that: no connection waits.
+//! - It is bounded: of more sessions than it is opened for the longest known are forgotten.
+//! - Whatever is wrong with it is said and stops nothing. What cannot be read counts as nothing, and is
+//!   written anew with the next session.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::options::{self, Options};
+use crate::limits::{SESSION_LEFT_BYTES, SOURCES_MAX};
+use crate::text;
+
+/// The file in the folder.
+const FILE: &str = "sessions.json";
+
+/// The form that this program writes and reads.
+const VERSION: u32 = 1;
+
+/// Bytes of a broker's address that are told. What makes a session known is its digest.
+const BROKER_BYTES_MAX: usize = 256;
+
+/// Bytes of a file that is read; a longer one is none of ours. Read before anything flows.
+const FILE_BYTES_MAX: u64 = SOURCES_MAX as u64 * SESSION_LEFT_BYTES;
+
+/// The file's content.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    version: u32,
+    subscribed: Vec<Left>,
+}
+
+/// A session that was left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Left {
+    entry: String,
+    broker: String,
+    session: String,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct LeftSessions {
+    path: PathBuf,
+    sessions_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    left: Vec<Left>,
+    /// It has changed since it was last taken to be written.
+    changed: bool,
+    /// A thread writes.
+    busy: bool,
+}
+
+/// One of them, or one that may become one.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    all: Arc<LeftSessions>,
+    it: Left,
+}
+
+impl LeftSessions {
+    /// What the file in this folder says, for so many sessions.
+    pub fn open(folder: &Path, sessions_max: usize) -> Arc<Self> {
+        let path = folder.join(FILE);
+        let mut left = read(&path).unwrap_or_else(|problem| {
+            tracing::warn!(
+                path = %path.display(),
+                problem = text::shown(&problem).to_string(),
+                "the list of the sessions that earlier runs left cannot be read: a loss of one is not \
+                 noticed this time, and the list is written anew"
+            );
+            Vec::new()
+        });
+        left.drain(..left.len().saturating_sub(sessions_max));
+        let state = Mutex::new(State { left, ..State::default() });
+        Arc::new(Self { path, sessions_max, state })
+    }
+
+    /// The session of this client, which is the configured entry's.
+    pub fn trace(self: &Arc<Self>, entry: &str, options: &Options) -> Trace {
+        let broker = options.url.to_string();
+        let mut hasher = Sha256::new();
+        hasher.update(&broker);
+        hasher.update([0]);
+        hasher.update(&options.client_id);
+        let hex = |hex, byte: &u8| format!("{hex}{byte:02x}");
+        let session = hasher.finalize().iter().fold(String::new(), hex);
+        let end = broker.floor_char_boundary(BROKER_BYTES_MAX);
+        let broker = broker.get(..end).unwrap_or_default().to_owned();
+        Trace { all: Arc::clone(self), it: Left { entry: entry.to_owned(), broker, session } }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a session. Whether a thread is needed to write it.
+    fn enter(&self, it: &Left) -> bool {
+        let mut state = self.lock();
+        if state.left.iter().any(|left| left.session == it.session) {
+            return false;
+        }
+        let excess = (state.left.len() + 1).saturating_sub(self.sessions_max);
+        state.left.drain(..excess);
+        state.left.push(it.clone());
+        state.changed = true;
+        !std::mem::replace(&mut state.busy, true)
+    }
+
+    /// Writes until nothing has changed meanwhile. Waits for the disk.
+    fn write(&self) {
+        while let Some(subscribed) = self.to_write() {
+            let text = serde_json::to_vec(&Content { version: VERSION, subscribed });
+            let written = text.map_err(io::Error::from).and_then(|text| put(&self.path, &text));
+            if let Err(error) = written {
+                tracing::warn!(
+                    path = %self.path.display(),
+                    %error,
+                    "the list of the sessions that this run leaves cannot be written: the next run would \
+                     not notice the loss of one"
+                );
+            }
+        }
+    }
+
+    fn to_write(&self) -> Option<Vec<Left>> {
+        let mut state = self.lock();
+        state.busy = std::mem::take(&mut state.changed);
+        state.busy.then(|| state.left.clone())
+    }
+}
+
+impl Trace {
+    /// Whether an earlier run has left it.
+    pub fn is_left(&self) -> bool {
+        self.all.lock().left.iter().any(|left| left.session == self.it.session)
+    }
+
+    /// A subscription is granted in it: it is to be there for the next run.
+    pub fn leave(&self) {
+        if self.all.enter(&self.it) {
+            let all = Arc::clone(&self.all);
+            // Whether it is written by the end of the run, nobody waits to hear.
+            drop(tokio::task::spawn_blocking(move || all.write()));
+        }
+    }
+}
+
+/// What a client knows of its own session.
+#[derive(Debug, Default)]
+pub struct Own {
+    trace: Option<Trace>,
+    /// The broker is to have it, and it may hold something.
+    may_hold: bool,
+}
+
+impl Own {
+    /// Of a session that may be left to the next run, and by an earlier one.
+    pub fn new(trace: Option<Trace>) -> Self {
+        let may_hold = trace.as_ref().is_some_and(Trace::is_left);
+        Self { trace, may_hold }
+    }
+
+    /// A subscription is granted in it.
+    pub fn subscribed(&mut self) {
+        if !std::mem::replace(&mut self.may_hold, true) {
+            self.trace.iter().for_each(Trace::leave);
+        }
+    }
+
+    /// Whether it is gone and may have held something. One in which no subscription was ever granted holds
+    /// nothing.
+    pub fn is_lost(&mut self, session_present: bool) -> bool {
+        !session_present && std::mem::take(&mut self.may_hold)
+    }
+}
+
+/// What a file says; nothing, where there is none.
+fn read(path: &Path) -> Result<Vec<Left>, String> {
+    let file = match options::open_file(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
+    }
+    let content: Content = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    match content.version {
+        VERSION => Ok(content.subscribed),
+        other => Err(format!("it is of version {other}; this program knows {VERSION}")),
+    }
+}
+
+/// Puts a text under a name, all of it or nothing, and waits until it is on the disk.
+fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::plan::Plan;
+
+    fn trace(all: &Arc<LeftSessions>, entry: &str) -> Trace {
+        all.trace(entry, &Plan::default().intake_options(entry))
+    }
+
+    /// Leaves these, and waits for the disk.
+    fn leave(all: &Arc<LeftSessions>, entries: &[&str]) {
+        for entry in entries {
+            all.enter(&trace(all, entry).it);
+        }
+        all.write();
+    }
+
+    #[test]
+    fn what_is_left_is_known_to_the_next_run_and_names_no_client_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = LeftSessions::open(folder.path(), 9);
+        assert!(!trace(&all, "a").is_left());
+        leave(&all, &["a", "b"]);
+        assert!(!all.enter(&trace(&all, "a").it), "it is in there");
+        let all = LeftSessions::open(folder.path(), 9);
+        assert!(trace(&all, "a").is_left() && trace(&all, "b").is_left());
+        let mut options = Plan::default().intake_options("a");
+        options.client_id.push('x');
+        assert!(!all.trace("a", &options).is_left(), "another client");
+        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(text.starts_with(r#"{"version":1,"subscribed":[{"entry":"a","broker":"mqtt://"#));
+        assert!(!text.contains("gw-1-in"), "{text}");
+    }
+
+    #[test]
+    fn of_too_many_the_longest_known_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = LeftSessions::open(folder.path(), 2);
+        leave(&all, &["a", "b", "c"]);
+        let known = |all: &Arc<LeftSessions>| ["a", "b", "c"].map(|it| trace(all, it).is_left());
+        assert_eq!(known(&all), [false, true, true]);
+        assert_eq!(known(&LeftSessions::open(folder.path(), 1)), [false, false, true]);
+    }
+
+    #[test]
+    fn rubbish_counts_as_nothing_and_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let too_long = vec![b' '; usize::try_from(FILE_BYTES_MAX).unwrap() + 1];
+        for rubbish in [
+            &b""[..],
+            b"\0\0\0",
+            b"[]",
+            b"{\"version\":1}",
+            b"{\"version\":2,\"subscribed\":[]}",
+            &too_long,
+        ] {
+            fs::write(&path, rubbish).unwrap();
+            assert!(read(&path).is_err());
+            let all = LeftSessions::open(folder.path(), 9);
+            leave(&all, &["a"]);
+            assert!(trace(&LeftSessions::open(folder.path(), 9), "a").is_left());
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let all = LeftSessions::open(folder.path(), 9);
+        leave(&all, &["a"]);
+        assert!(trace(&all, "a").is_left() && path.is_dir(), "said, and no more");
+    }
+
+    #[test]
+    fn a_session_takes_no_more_than_is_counted_for_it() {
+        let mut plan = Plan::default();
+        let url = format!("ws://{}/{}", "h".repeat(200), "\"".repeat(2000));
+        plan.broker.url = url.try_into().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let all = LeftSessions::open(folder.path(), 1);
+        let name = "n".repeat(64);
+        let it = all.trace(&name, &plan.intake_options(&name)).it;
+        assert!(serde_json::to_vec(&it).unwrap().len() as u64 <= SESSION_LEFT_BYTES / 2);
+    }
+}

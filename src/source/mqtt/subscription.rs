@@ -1,0 +1,310 @@
+//! An intake's subscription: when it is asked for, what is granted, and whether anything comes of it.
+//!
+//! A session that is present may be without its subscription: its broker was restored from a copy, or
+//! somebody ended it. Nothing says so, and it brings nothing for ever.
+//!
+//! - MQTT 5: it is asked for at each connect. Retain handling 1 (§3.8.3.1) has the broker send again nothing
+//!   that it had retained where the subscription is still there, and replacing one loses nothing (§3.8.4).
+//! - MQTT 3.1.1 sends all that is retained at each SUBSCRIBE (§3.8.4). It is asked for at the first connect of a
+//!   run, because the filter may have changed, and where the session is not present; at each connect
+//!   where retained messages are skipped; else when a session that is present has brought nothing for
+//!   [`SILENT_KEEP_ALIVES`].
+//!
+//! Nothing waits for the answer: what the session brings meanwhile is taken. A broker that leaves a SUBSCRIBE
+//! unanswered is given up when it has brought nothing else for as long as a step may take. Time in which
+//! we do not read does not count.
+//!
+//! Pure: the time comes as an argument.
+
+use std::time::{Duration, Instant};
+
+use super::reader::Reader;
+use super::settings::Retained;
+use crate::limits::{NEVER_HEARD_MAX, SILENT_KEEP_ALIVES};
+use crate::mqtt::Error;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::options::{Options, Version};
+use crate::mqtt::packet::{Packet, is_put_off};
+
+/// What is to be done about a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Give the connection up: SUBSCRIBE is not answered.
+    GiveUp,
+    /// Ask again: the session may be without it.
+    Again,
+    /// Say that nothing has ever come of it.
+    Say,
+}
+
+/// The subscription of an entry.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// How long a SUBACK may take.
+    answer_max: Duration,
+    /// How long a session that is present may bring nothing before it is asked for again, where that costs
+    /// a copy of all that is retained; else it is asked for at each connect.
+    silence_max: Option<Duration>,
+    /// The session of today was there when we connected; the subscription was granted in it.
+    present: bool,
+    granted: bool,
+    /// The last `QoS` that was granted lower than asked for, and said.
+    lower_said: Option<u8>,
+    /// Something has come in this run, or it was said that nothing has.
+    heard: bool,
+    /// SUBSCRIBE is out; then this connection is given up.
+    answer_by: Option<Instant>,
+    /// It was not asked for on this connection; then it is.
+    again_at: Option<Instant>,
+    /// It was granted, and nothing has come; then it is said.
+    say_at: Option<Instant>,
+}
+
+impl Subscription {
+    /// Of this client, with these messages that the broker had retained.
+    pub(super) fn new(options: &Options, retained: Retained) -> Self {
+        let repeats_retained = options.version == Version::V3 && retained == Retained::Accept;
+        let silence_max = options.keep_alive.saturating_mul(SILENT_KEEP_ALIVES);
+        Self {
+            answer_max: options.step_max(),
+            silence_max: repeats_retained.then_some(silence_max),
+            present: false,
+            granted: false,
+            lower_said: None,
+            heard: false,
+            answer_by: None,
+            again_at: None,
+            say_at: None,
+        }
+    }
+
+    /// Whether it was granted in the session of today: readings can come.
+    pub(super) fn is_granted(&self) -> bool {
+        self.granted
+    }
+
+    /// Begins a connection. Whether to ask now.
+    pub(super) fn connected(&mut self, now: Instant, session_present: bool) -> bool {
+        self.answer_by = None;
+        self.present = session_present;
+        self.granted &= session_present;
+        // While there was no connection nothing could come.
+        self.say_at = self.say_at.map(|_| now + NEVER_HEARD_MAX);
+        self.again_at = self.silence_max.filter(|_| self.granted).map(|max| now + max);
+        self.again_at.is_none()
+    }
+
+    /// Writes SUBSCRIBE.
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        reader: &Reader,
+        connection: &mut Connection,
+    ) -> Result<(), Error> {
+        let settings = &reader.settings;
+        if settings.group.is_some() && self.present && !self.granted {
+            // The session may be older than the group: a plain subscription beside the shared one would
+            // bring every reading twice.
+            connection.unsubscribe(&settings.topic.subscription(None))?;
+        }
+        let skip = settings.retained == Retained::Skip;
+        connection.subscribe(&reader.subscription(), settings.qos.granted(), skip)?;
+        self.answer_by = Some(now + self.answer_max);
+        Ok(())
+    }
+
+    /// Something has come, or we have not read until now.
+    pub(super) fn heard(&mut self, now: Instant, came: bool) {
+        if came {
+            (self.heard, self.say_at) = (true, None);
+        }
+        if self.answer_by.is_some() {
+            self.answer_by = Some(now + self.answer_max);
+        }
+        if self.again_at.is_some() {
+            self.again_at = self.silence_max.map(|max| now + max);
+        }
+    }
+
+    /// When to look again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.answer_by, self.again_at, self.say_at].into_iter().flatten().min()
+    }
+
+    /// What is to be done now.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
+        let over = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if over(&mut self.answer_by) {
+            return Some(Due::GiveUp);
+        }
+        if over(&mut self.again_at) {
+            return Some(Due::Again);
+        }
+        let says = over(&mut self.say_at);
+        self.heard |= says;
+        says.then_some(Due::Say)
+    }
+
+    /// A packet that is no PUBLISH.
+    ///
+    /// Returns the packet id of a PUBREL, which is to be answered.
+    pub(super) fn control(
+        &mut self,
+        now: Instant,
+        reader: &Reader,
+        bytes: &[u8],
+    ) -> Result<Option<u16>, Error> {
+        match Connection::read(reader.version, bytes)? {
+            Packet::SubAck(Ok(qos)) => {
+                let again = self.grant(now);
+                self.say_granted(reader, qos, again);
+                Ok(None)
+            }
+            Packet::PubRel { packet_id } => Ok(Some(packet_id)),
+            Packet::SubAck(Err(reason)) => {
+                let filter = reader.subscription();
+                Err(if is_put_off(bytes, reader.version) {
+                    Error::SubscriptionPutOff { filter, reason }
+                } else {
+                    Error::SubscriptionRefused { filter, reason }
+                })
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Notes that it is granted. Whether it already was, in the session of today.
+    fn grant(&mut self, now: Instant) -> bool {
+        self.answer_by = None;
+        if !self.heard && self.say_at.is_none() {
+            self.say_at = Some(now + NEVER_HEARD_MAX);
+        }
+        std::mem::replace(&mut self.granted, true)
+    }
+
+    fn say_granted(&mut self, reader: &Reader, qos: u8, again: bool) {
+        let (entry, filter) = (&reader.name, reader.subscription());
+        if again {
+            tracing::debug!(entry, filter, qos, "subscribed again");
+        } else {
+            tracing::info!(entry, filter, qos, "subscribed");
+        }
+        let asked = reader.settings.qos.granted();
+        let lower = (qos < asked).then_some(qos);
+        if lower.is_some() && lower != self.lower_said {
+            tracing::warn!(
+                entry,
+                filter,
+                asked,
+                granted = qos,
+                "the broker granted a lower QoS than asked for: readings that come while the gateway is \
+                 away, or slow, are lost there; let it grant this account what is asked for"
+            );
+        }
+        self.lower_said = lower;
+    }
+}
+
+/// Says that nothing has ever come of a subscription.
+pub(super) fn say_never_heard(reader: &Reader) {
+    tracing::warn!(
+        entry = reader.name,
+        filter = reader.subscription(),
+        minutes = NEVER_HEARD_MAX.as_secs() / 60,
+        "the subscription is granted, and nothing has come of it since: check that the filter is what \
+         sensors publish to, letter by letter, that they publish at this broker, and that it lets this \
+         account read there (some brokers grant all, and withhold)"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+    use crate::mqtt::packet;
+    use crate::pipeline::plan::Plan;
+
+    fn subscription(version: Version, retained: Retained) -> Subscription {
+        let options = Options { version, ..Plan::default().intake_options("a") };
+        Subscription::new(&options, retained)
+    }
+
+    /// Granted at the first connect of a run, where something has come.
+    fn granted(version: Version, retained: Retained) -> (Subscription, Instant) {
+        let (mut it, now) = (subscription(version, retained), clock::now().instant);
+        assert!(it.connected(now, true), "the filter may have changed since an earlier run");
+        assert!(!it.grant(now) && it.is_granted());
+        it.heard(now, true);
+        assert_eq!(it.deadline(), None, "nothing to wait for");
+        (it, now)
+    }
+
+    #[test]
+    fn it_is_asked_for_at_each_connect_unless_that_brings_what_is_retained_again() {
+        for (version, retained, asks) in [
+            (Version::V5, Retained::Accept, true),
+            (Version::V5, Retained::Skip, true),
+            (Version::V3, Retained::Skip, true),
+            (Version::V3, Retained::Accept, false),
+        ] {
+            let (mut it, now) = granted(version, retained);
+            assert_eq!(it.connected(now, true), asks, "{version:?} {retained:?}");
+            assert!(it.is_granted(), "what is there can come");
+            assert!(it.connected(now, false) && !it.is_granted(), "{version:?} {retained:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_of_3_1_1_that_is_silent_for_long_is_asked_for_again_once() {
+        let (mut it, now) = granted(Version::V3, Retained::Accept);
+        it.connected(now, true);
+        let whole = it.silence_max.unwrap();
+        let half = whole / 2;
+        it.heard(now + half, true);
+        assert_eq!(it.due(now + whole), None, "something has come");
+        assert_eq!(it.due(now + whole + half), Some(Due::Again));
+        assert_eq!((it.due(now + whole * 9), it.deadline()), (None, None));
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_while_other_things_come_or_we_do_not_read() {
+        let (mut it, now) = granted(Version::V5, Retained::Accept);
+        it.connected(now, true);
+        it.answer_by = Some(now + it.answer_max);
+        it.heard(now + it.answer_max / 2, false);
+        assert_eq!(it.due(now + it.answer_max), None);
+        assert_eq!(it.due(now + it.answer_max * 2), Some(Due::GiveUp));
+    }
+
+    #[test]
+    fn a_subscription_that_never_brings_anything_is_said_once_a_run() {
+        let (mut it, now) = (subscription(Version::V5, Retained::Accept), clock::now().instant);
+        it.connected(now, false);
+        it.grant(now);
+        assert_eq!(it.due(now + NEVER_HEARD_MAX / 2), None);
+        let now = now + NEVER_HEARD_MAX;
+        it.connected(now, true);
+        it.grant(now);
+        assert_eq!(it.due(now + NEVER_HEARD_MAX / 2), None, "its time begins with the connection");
+        assert_eq!(it.due(now + NEVER_HEARD_MAX), Some(Due::Say));
+        it.connected(now, false);
+        it.grant(now);
+        assert_eq!(it.deadline(), None, "once");
+        let (mut it, now) = granted(Version::V5, Retained::Accept);
+        it.connected(now, false);
+        it.grant(now);
+        assert_eq!(it.deadline(), None, "it has brought something");
+    }
+
+    #[test]
+    fn a_suback_for_more_or_fewer_filters_than_ours_is_no_grant() {
+        for (bytes, version) in [
+            (&[0x90, 3, 0, 1, 0][..], Version::V5),
+            (&[0x90, 5, 0, 1, 0, 1, 1], Version::V5),
+            (&[0x90, 2, 0, 1], Version::V3),
+            (&[0x90, 4, 0, 1, 1, 1], Version::V3),
+        ] {
+            assert!(packet::read(bytes, version).is_err(), "{bytes:?}");
+        }
+    }
+}
