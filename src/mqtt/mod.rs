@@ -306,6 +306,15 @@ mod tests {
             Error::Io(std::io::Error::other("failed to lookup address information")),
         ];
         assert!(no_answer.iter().all(Error::is_no_answer));
+        let about_size = [
+            Error::TooLarge("packet too large".into()),
+            Error::Closed,
+            Error::Io(ErrorKind::ConnectionReset.into()),
+            // As TLS has it.
+            Error::Io(ErrorKind::UnexpectedEof.into()),
+        ];
+        assert!(about_size.iter().all(Error::may_be_about_size));
+        assert!(!Error::Ended("server shutting down".into()).may_be_about_size());
         let answers = [
             Error::Refused { reason: "busy".into(), permanent: false },
             // A certificate that is not accepted.

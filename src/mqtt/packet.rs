@@ -380,6 +380,7 @@ mod tests {
         let long = [&[0xe0, 0x85, 0x01, 0x8e][..], &[0; 132]].concat();
         assert!(is_takeover(&long));
         assert!(!is_takeover(&[0xe0, 0]) && !is_takeover(&[0xe0, 1, 0x8b]));
+        assert!(is_too_large(&[0xe0, 1, 0x95]) && !is_too_large(&[0xe0, 1, 0x8e]));
         for (code, passing) in [(0x80, true), (0x83, true), (0x97, true), (0x87, false), (1, false)]
         {
             assert_eq!(is_put_off(&[0x90, 4, 0, 1, 0, code], Version::V5), passing, "{code:#x}");

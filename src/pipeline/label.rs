@@ -1,9 +1,9 @@
 //! What is written beside a message in the spool, and a flight made of it again.
 //!
 //! Format, version 1: a JSON object. `batch` names the batch (absent for dead letters), `letters` a batch of
-//! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `runs` says whose the records are, in order: pairs of a place in `sensors` and a count.
-//! The message itself is the entry's body, byte for byte: it is published again as it was, to the
-//! topic that the settings name then.
+//! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `runs` says whose
+//! the records are, in order: pairs of a place in `sensors` and a count. The message itself is the
+//! entry's body, byte for byte: it is published again as it was, to the topic that the settings name then.
 
 use std::collections::HashMap;
 use std::iter::repeat_n;

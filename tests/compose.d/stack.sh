@@ -236,18 +236,21 @@ lose_the_broker() {
 }
 health_is() { [ "$(inspect gateway '{{.State.Health.Status}}')" = "$1" ]; }
 
-# end_under_load SENSOR. What `down` removes is listened to before: the exit code and the last line.
+# end_under_load SENSOR. `down` removes the container: its log is followed from before, and the engine remembers
+# with what it ended.
 end_under_load() {
-  local waiter
+  local began id
   load "$1" 1000000
   eventually 10 taken_at_least "$1" 1000 || fail "the load does not come"
-  docker wait "$(container gateway)" >"$dir/exit" &
-  waiter=$!
-  docker logs -f --since 1s "$(container gateway)" >"$dir/balance" 2>"$dir/gateway.log" &
+  began=$(date +%s) id=$(container gateway)
+  : >"$dir/gateway.log"
+  docker logs -f "$id" >"$dir/balance" 2>"$dir/gateway.log" &
+  eventually 10 test -s "$dir/gateway.log" || fail "the gateway's log cannot be followed"
   under_load "down"
   compose --profile demo --profile monitoring down >>"$dir/up.log" 2>&1
   kill "$publisher" 2>/dev/null || true
-  wait "$waiter" || fail "docker wait"
+  docker events --since "$began" --until "$(date +%s)" --filter "container=$id" --filter event=die \
+    --format '{{.Actor.Attributes.exitCode}}' >"$dir/exit" || fail "docker events"
   [ "$(cat "$dir/exit")" = 0 ] || fail "the gateway ended with $(cat "$dir/exit"): $(tail -n 3 "$dir/gateway.log")"
   books_close || fail "the books do not close: $(cat "$dir/balance")"
   say "docker-compose down under load: exit code 0, $(tail -n 1 "$dir/balance")"

@@ -34,6 +34,9 @@ const SMALL_BYTES: usize = 1024;
 /// broker may have other settings now.
 pub(super) const LEARNED_MAX: Duration = Duration::from_hours(1);
 
+const REMEDY: &str = "if it takes no packets of that size, raise its maximum or set batch.bytes_max below \
+                      it; if it forbids the topic, allow it";
+
 /// What the hang-ups of late have in common.
 #[derive(Debug, Default)]
 pub(super) struct HangUps {
@@ -88,10 +91,7 @@ impl Publisher {
         if !self.hang_ups.is_one_at_a_time() {
             return;
         }
-        let reason = format!(
-            "the broker hangs up when a message of {bytes} bytes is published: if it takes no packets of \
-             that size, raise its maximum or set batch.bytes_max below it; if it forbids the topic, allow it"
-        );
+        let reason = format!("it hangs up when a message of {bytes} bytes is published; {REMEDY}");
         self.books.gauges.refused(&topic, reason, now.instant);
         let smaller = was_alone && self.make_smaller(now.instant, number, alone);
         if let Some(left_out) = self.hung_up_said.due(now.instant) {
@@ -105,9 +105,7 @@ impl Publisher {
                 bytes,
                 bytes_max = self.learned.map(|_| self.batch_bytes_max),
                 left_out,
-                "the output broker hangs up when this message is published, time and again, without a word: \
-                 {then}; if it takes no packets of that size, raise its maximum or set batch.bytes_max below \
-                 it; if it forbids the topic, allow it"
+                "the output broker hangs up when this message is published, time and again: {then}; {REMEDY}"
             );
         }
     }

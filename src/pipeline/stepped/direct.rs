@@ -245,6 +245,25 @@ fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_th
     assert_eq!(bench.balance().dead_lettered, 3);
 }
 
+/// The topic may be written then: what was refused before was not refused for as long as it takes.
+#[test]
+fn a_batch_that_nobody_subscribes_to_begins_the_grace_of_the_start_anew() {
+    let mut bench = Bench::connected(|plan| {
+        plan.output.without_subscriber = WithoutSubscriber::Hold;
+        plan.gateway.start_grace = Span::millis(30_000);
+    });
+    bench.offer(&some(0..3));
+    bench.take();
+    let first = bench.came[0].number;
+    let forbidden = || Answer::Refused(NotTaken::new(0x87, &[]));
+    for answer in [forbidden(), Answer::NobodyListens, forbidden()] {
+        bench.answer(first, answer);
+        bench.later(Duration::from_secs(20));
+    }
+    bench.answer(first, Answer::Taken);
+    assert_eq!((bench.balance().held, bench.balance().delivered), (0, 3));
+}
+
 /// A broker that refuses all for a while, or by turns, does not change their order.
 #[test]
 fn refused_batches_are_tried_again_one_at_a_time_the_oldest_first() {
