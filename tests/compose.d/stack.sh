@@ -249,7 +249,7 @@ end_under_load() {
   under_load "down"
   compose --profile demo --profile monitoring down >>"$dir/up.log" 2>&1
   kill "$publisher" 2>/dev/null || true
-  docker events --since "$began" --until "$(date +%s)" --filter "container=$id" --filter event=die \
+  docker events --since "$began" --until "$(($(date +%s) + 1))" --filter "container=$id" --filter event=die \
     --format '{{.Actor.Attributes.exitCode}}' >"$dir/exit" || fail "docker events"
   [ "$(cat "$dir/exit")" = 0 ] || fail "the gateway ended with $(cat "$dir/exit"): $(tail -n 3 "$dir/gateway.log")"
   books_close || fail "the books do not close: $(cat "$dir/balance")"

@@ -59,6 +59,7 @@ mod direct;
 mod full;
 mod hang_ups;
 mod letters;
+mod nobody;
 mod schedules;
 mod sizes;
 mod spool;
