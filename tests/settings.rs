@@ -245,7 +245,9 @@ fn mistakes_between_sections_are_in_one_report() {
         "broker.username",
         "broker.keep_alive",
         "broker.session_expiry: must be at least 1s",
-        "gateway.memory_max",
+        "gateway.memory_max: is 1.0 MiB",
+        // A line of its own for each.
+        "MiB  queue: texts (queue.bytes_max)\n",
     ];
     refused(Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &more)), &words);
 }

@@ -187,7 +187,7 @@ mod tests {
         let overrides = found(&variables, &Value::Null);
         let blamed = |key: &str, text: &str| {
             let (key, text) = (key.to_owned(), text.to_owned());
-            overrides.blame(Problem { key, text, variable: None }).to_string()
+            overrides.blame(Problem { key, text, ..Problem::default() }).to_string()
         };
         let own = blamed("queue.records_max", "is wrong");
         assert_eq!(own, "  SLUICEGATE__QUEUE__RECORDS_MAX (queue.records_max): is wrong");

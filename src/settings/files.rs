@@ -72,7 +72,7 @@ pub(super) fn take_client_ids(plan: &mut Plan) -> Vec<Problem> {
                 problems.push(Problem {
                     key: format!("{key}.client_id_file"),
                     text,
-                    variable: None,
+                    ..Problem::default()
                 });
             }
         }
@@ -101,7 +101,7 @@ pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {
 fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {
     let unusable = |name: &str, path: &str, why: &str| {
         let text = format!("{path}: {why}");
-        Problem { key: format!("{key}.{name}"), text, variable: None }
+        Problem { key: format!("{key}.{name}"), text, ..Problem::default() }
     };
     let secret = broker.password_file.as_deref().and_then(|path| {
         let why = password(path).err()?;
@@ -111,7 +111,7 @@ fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {
         mqtt::Error::Credentials { what, path, problem } => {
             unusable(&format!("tls.{what}"), &path, &problem)
         }
-        error => Problem { key: format!("{key}.tls"), text: error.to_string(), variable: None },
+        error => Problem { key: format!("{key}.tls"), text: error.to_string(), ..Problem::default() },
     });
     secret.into_iter().chain(of_tls).collect()
 }

@@ -15,6 +15,7 @@ use config::{Config, File, FileFormat};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::limits::mebibytes;
 use crate::pipeline::plan::http::Http;
 use crate::pipeline::plan::{Broker, Gateway, Output, Plan};
 use crate::{batch, queue, source, spool};
@@ -203,10 +204,26 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     // What could not be read is at its default here; what is said of a key above it is hearsay.
     let read_well = |key: &str| !problems.iter().any(|it| is_within(&it.key, key));
     let relations = settings.plan.problems().into_iter().filter(|(key, _)| read_well(key));
-    let relations: Vec<_> =
-        relations.map(|(key, text)| Problem { key, text, variable: None }).collect();
+    let relations = relations.map(|(key, text)| Problem { key, text, ..Problem::default() });
+    let memory = above_memory_max(&settings.plan).filter(|it| read_well(&it.key));
+    let relations: Vec<_> = relations.chain(memory).collect();
     problems.extend(relations);
     (settings, problems.into_iter().map(|it| overrides.blame(it)).collect())
+}
+
+/// The bound in bytes is above what the user allows: with what it consists of, line by line.
+fn above_memory_max(plan: &Plan) -> Option<Problem> {
+    let (budget, max) = (plan.budget(), plan.gateway.memory_max.get() as u64);
+    (budget.total() > max).then(|| Problem {
+        key: "gateway.memory_max".into(),
+        text: format!(
+            "is {}, but the limits add up to {}: raise it, or lower one of these",
+            mebibytes(max),
+            mebibytes(budget.total())
+        ),
+        below: budget.to_string().lines().map(str::to_owned).collect(),
+        ..Problem::default()
+    })
 }
 
 /// Whether a section has such a key: one that is not known is refused as such, whatever its value.

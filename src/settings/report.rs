@@ -7,12 +7,14 @@ use super::{FILE_BYTES_MAX, FILES};
 use crate::text;
 
 /// A mistake in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The key, dotted.
     pub key: String,
     /// What is wrong, and what would be right.
     pub text: String,
+    /// Lines that belong below it. They are ours: nothing in them comes from outside.
+    pub below: Vec<String>,
     /// The environment variable that set the key.
     pub variable: Option<String>,
 }
@@ -75,10 +77,11 @@ fn lines(problems: &[Problem]) -> String {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Keys are what somebody wrote, and so is what a text repeats.
-        let f = &mut text::Escaping(f);
+        let mut line = text::Escaping(&mut *f);
         match &self.variable {
-            Some(variable) => write!(f, "  {variable} ({}): {}", self.key, self.text),
-            None => write!(f, "  {}: {}", self.key, self.text),
+            Some(variable) => write!(line, "  {variable} ({}): {}", self.key, self.text)?,
+            None => write!(line, "  {}: {}", self.key, self.text)?,
         }
+        self.below.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }

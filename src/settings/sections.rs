@@ -20,7 +20,7 @@ pub(super) struct Sections<'a> {
 impl Sections<'_> {
     pub(super) fn note(&mut self, key: &str, text: String) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { key: key.to_owned(), text, variable: None });
+            self.problems.push(Problem { key: key.to_owned(), text, ..Problem::default() });
         }
     }
 

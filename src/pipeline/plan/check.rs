@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{Broker, Plan};
 use crate::codec::Payload;
-use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX, mebibytes};
+use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX};
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::spool;
 use crate::units::DiskSize;
@@ -227,16 +227,6 @@ impl Plan {
                  entries: raise it"
             );
             wrong("gateway.sensors_max", text);
-        }
-        let bound = self.budget().total();
-        if bound > self.gateway.memory_max.get() as u64 {
-            let text = format!(
-                "is {}, but the limits add up to {}:\n{}\n  raise it, or lower one of these",
-                mebibytes(self.gateway.memory_max.get() as u64),
-                mebibytes(bound),
-                self.budget()
-            );
-            wrong("gateway.memory_max", text);
         }
     }
 }
