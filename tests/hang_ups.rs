@@ -1,4 +1,4 @@
-//! An output broker that has no word for a packet that is too large, and hangs up on it.
+//! An output broker that has no word for a packet that is too large, and hangs up on it or never answers.
 
 use crate::scene::{
     audit, fault, fleet, letters, message, output, readings, subscribed, wait_readings,
@@ -77,4 +77,21 @@ fn a_reading_that_passes_in_no_way_becomes_a_dead_letter_and_the_others_follow()
     let name = "output hangs up on one large reading";
     let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(1, 10));
     assert_eq!((balance.delivered, balance.dead_lettered), (10, 1));
+}
+
+#[test]
+fn batches_that_are_never_answered_pass_in_smaller_parts() {
+    let (input, sink, mut gateway) = scene(&["output.answer_max = \"1s\""]);
+    sink.hang_up_above(None);
+    sink.ignore_above(Some(BYTES_MAX));
+    input.publish_all(readings(1, 2..=300, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 300);
+    let text = gateway.text();
+    assert!(
+        text.contains("the output broker does not answer when this message is published"),
+        "{text}"
+    );
+    let name = "output never answers large batches";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(1, 300));
+    assert_eq!(balance.delivered, 300);
 }

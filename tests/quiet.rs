@@ -1,10 +1,17 @@
 //! A run that nothing disturbs has nothing to complain about.
 
-use crate::scene::{drained, fleet, subscribed};
+use crate::scene::{drained, fleet, output, readings, subscribed};
 use crate::support::SOON;
+use crate::support::broker::Broker;
 use crate::support::client::{Collector, Publisher};
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
+
+/// Times that both links are cut.
+const CUTS: usize = 10;
+
+/// Lines of one kind that a log may have of them: one for each ten seconds that they take, and some more.
+const LINES_MAX: usize = 6;
 
 #[test]
 fn an_undisturbed_run_logs_nothing_above_info() {
@@ -49,4 +56,26 @@ fn simulated_sensors_run_quietly_and_end() {
     let mut gateway = Gateway::start(&crate::scene::gateway(&mosquitto.url(), &more));
     assert_eq!(crate::scene::ended(&mut gateway).delivered, 200);
     assert_only_info(&gateway);
+}
+
+/// Links that come and go write no more lines than one that does so once in a while, of good news too.
+#[test]
+fn connections_that_come_and_go_write_few_lines() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let mut gateway = subscribed(&fleet(&input.url(), &[&output(&sink.url())]));
+    for cut in 1..=CUTS {
+        sink.hold_acks("gw-out");
+        input.publish_all(readings(1, cut as u64..=cut as u64, 1));
+        sink.wait_until("a batch", SOON, |log| log.published.len() > cut - 1);
+        sink.drop_connections("gw-out");
+        sink.resume_acks("gw-out");
+        input.wait_until("acknowledgement", SOON, |log| log.acks("gw-in") == cut);
+        input.forget_sessions("gw-in");
+        input.wait_until("a return", SOON, |log| log.subscribes("gw-in") > cut);
+    }
+    drained(&mut gateway);
+    for line in ["connected", "connection lost", "subscribed", "publishing again", "session"] {
+        let lines = gateway.count(line);
+        assert!(lines <= LINES_MAX, "{lines} x {line}:\n{}", gateway.text());
+    }
 }

@@ -45,7 +45,11 @@ fn round(window: Option<u16>) -> (u64, f64) {
     let flow = Arc::new(Flow::default());
     let auditor = Auditor::start(output.port, 1, &flow, CountOnly);
     let window = window.map_or(String::new(), |window| {
-        format!("window_messages = {window}\n[queue]\nrecords_max = {window}\n")
+        // The largest is above what memory_max allows unless set.
+        format!(
+            "window_messages = {window}\n[queue]\nrecords_max = {window}\n\
+             [gateway]\nmemory_max = \"1GiB\"\n"
+        )
     });
     let mut gateway = Gateway::start(&format!(
         "[http]\nlisten = \"off\"\n[sensors.fleet.mqtt]\ntopic = \"sensors/{{sensor}}/reading\"\n\

@@ -251,10 +251,15 @@ impl Error {
         }
     }
 
-    /// Whether it may be a packet of ours that ended the connection, for its size: the broker says so, or
-    /// nothing.
+    /// Whether it may be a packet of ours that ended the connection, for its size: the broker says so, hangs
+    /// up or falls silent.
     pub fn may_be_about_size(&self) -> bool {
-        matches!(self, Self::TooLarge(_)) || self.is_hang_up()
+        matches!(self, Self::TooLarge(_)) || self.is_hang_up() || self.is_silence()
+    }
+
+    /// Whether the broker, or the link to it, has fallen silent.
+    pub const fn is_silence(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Stalled(_) | Self::Unanswered(_))
     }
 
     /// Whether the broker, or what lies before it, has hung up without a word. `UnexpectedEof` is how TLS

@@ -47,6 +47,7 @@ pub struct Session {
     rng: SmallRng,
     failures: PerCause,
     connected: u64,
+    said: Said,
     /// Since when the connection of today has stood.
     since: Option<Instant>,
     /// It has brought something.
@@ -68,6 +69,13 @@ pub struct Session {
     /// Since when it is refused, without having worked.
     refused: Option<Instant>,
     start_grace: Duration,
+}
+
+/// What the log told last: where it leaves a loss out, it leaves out the return too.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Connected,
+    Lost,
 }
 
 /// A connection that has stood for so long was a good one.
@@ -97,6 +105,7 @@ impl Session {
             rng: SmallRng::seed_from_u64(seed),
             failures: PerCause::default(),
             connected: 0,
+            said: Said::Lost,
             since: None,
             of_use: false,
             hung_up: 0,
@@ -158,13 +167,7 @@ impl Session {
                     self.connected += 1;
                     self.since = Some(clock::now().instant);
                     self.standing.connected(self.connected);
-                    tracing::info!(
-                        broker = %self.options.url,
-                        client = self.options.client_id,
-                        session_present = greeting.session_present,
-                        epoch = self.connected,
-                        "connected"
-                    );
+                    self.say_connected(&greeting);
                     self.judge_expiry(hello, &greeting);
                     return Ok((connection, greeting));
                 }
@@ -175,6 +178,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn say_connected(&mut self, greeting: &Greeting) {
+        if std::mem::replace(&mut self.said, Said::Connected) == Said::Connected {
+            return;
+        }
+        tracing::info!(
+            broker = %self.options.url,
+            client = self.options.client_id,
+            session_present = greeting.session_present,
+            epoch = self.connected,
+            "connected"
+        );
     }
 
     /// Says, once, that the broker keeps the session for a shorter time than it is asked for.
@@ -362,6 +378,7 @@ impl Session {
         let Some(left_out) = self.failures.due(now, &(what, error.kind())) else {
             return tokio::time::sleep(pause).await;
         };
+        self.said = Said::Lost;
         let (broker, client) = (&self.options.url, &self.options.client_id);
         let again_in = round(pause);
         if let Some(since) = self.refused.filter(|_| !self.worked && error.is_permanent()) {

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::hang_ups::HangUps;
+use self::learned::Learned;
 use super::books::Books;
 use super::flight::Flight;
 use super::outbox::Outbox;
@@ -44,6 +45,7 @@ use crate::sink::{self, Number};
 use crate::window::Window;
 
 mod hang_ups;
+mod learned;
 mod nobody;
 mod room;
 mod shown;
@@ -82,9 +84,7 @@ pub struct Publisher {
     store: Option<Store>,
     packet_bytes_max: Option<usize>,
     /// Half of the smallest batch that was refused as too large, or hung up on.
-    batch_bytes_max: usize,
-    /// When that was learned last.
-    learned: Option<Instant>,
+    learned: Learned,
     hang_ups: HangUps,
     hung_up_said: Repeated,
     known: bool,
@@ -94,6 +94,7 @@ pub struct Publisher {
     /// Since when publications are refused for good; of interest until one is taken.
     refused_since: Option<Instant>,
     repeated: Repeated,
+    again: Repeated,
     nobody: Repeated,
     split: Repeated,
 }
@@ -114,8 +115,7 @@ impl Publisher {
             away: Some(now),
             store,
             packet_bytes_max: None,
-            batch_bytes_max: usize::MAX,
-            learned: None,
+            learned: Learned::default(),
             hang_ups: HangUps::default(),
             hung_up_said: Repeated::default(),
             known: false,
@@ -123,6 +123,7 @@ impl Publisher {
             takes_batches: false,
             refused_since: None,
             repeated: Repeated::default(),
+            again: Repeated::default(),
             nobody: Repeated::default(),
             split: Repeated::default(),
         }
@@ -148,7 +149,7 @@ impl Publisher {
     /// The largest batch that the broker is likely to take: learned from refusals, and no reason to
     /// put a single record aside.
     pub fn batch_bytes_max(&self) -> usize {
-        self.batch_bytes_max
+        self.learned.bytes_max().unwrap_or(usize::MAX)
     }
 
     /// When the publisher wants to be asked again.
@@ -176,18 +177,17 @@ impl Publisher {
         match event {
             sink::Event::Connected { lane, packet_bytes_max, in_flight_max } => {
                 self.packet_bytes_max = packet_bytes_max.map(|bytes| bytes as usize);
-                self.forget(now.instant);
                 self.known = true;
                 self.outbox.connected(lane, in_flight_max, self.hang_ups.is_one_at_a_time());
                 self.away = None;
                 self.fit(now.instant);
-                self.publish_again();
+                self.publish_again(now.instant);
             }
-            sink::Event::Disconnected { hung_up_on } => {
+            sink::Event::Disconnected { over } => {
                 self.outbox.disconnected();
                 self.away.get_or_insert(now.instant);
-                if let Some(number) = hung_up_on {
-                    self.hung_up(now, number);
+                if let Some(over) = over {
+                    self.not_taken(now, over);
                 }
             }
             sink::Event::Answered { number, answer } => {
@@ -206,6 +206,7 @@ impl Publisher {
     /// Does what time brings: publishes again what was refused, writes to the spool and reads from
     /// it. Returns whether there is room now that there was not.
     pub fn tend(&mut self, now: Now) -> bool {
+        self.learned.look(now.instant);
         self.retry(now.instant);
         let (room, silent) = (self.has_room(), self.silent());
         let Some(store) = &mut self.store else { return false };
@@ -251,7 +252,7 @@ impl Publisher {
             && store.can_read(now.instant, self.outbox.is_connected())
         {
             let Some(mut flight) = store.read(now) else { continue };
-            flight.fit(bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max));
+            flight.fit(bounds(&self.plan, self.packet_bytes_max, self.learned.bytes_max()));
             self.enter(flight);
         }
     }
@@ -272,12 +273,15 @@ impl Publisher {
         }
     }
 
-    fn publish_again(&mut self) {
+    fn publish_again(&mut self, now: Instant) {
         let again: Vec<u64> = self.window.iter().map(|(count, _)| count).collect();
         if again.is_empty() {
             return;
         }
-        tracing::info!(publications = again.len(), "publishing again what was not acknowledged");
+        if let Some(left_out) = self.again.due(now) {
+            let publications = again.len();
+            tracing::info!(publications, left_out, "publishing again what was not acknowledged");
+        }
         self.books.metrics.batches_resent.add(again.len() as u64);
         for count in again {
             self.submit(count);
@@ -286,7 +290,7 @@ impl Publisher {
 
     /// Parts the batches in the window that this connection's broker would not take whole.
     fn fit(&mut self, now: Instant) {
-        let fit = bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max);
+        let fit = bounds(&self.plan, self.packet_bytes_max, self.learned.bytes_max());
         let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
         if parted > 0
             && let Some(left_out) = self.split.due(now)
@@ -324,11 +328,11 @@ impl Publisher {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
         let Some(message) = flight.parts().get(number.part) else { return true };
         let bytes = message.payload.len();
-        let fit = bounds(&self.plan, self.packet_bytes_max, self.batch_bytes_max);
+        let fit = bounds(&self.plan, self.packet_bytes_max, self.learned.bytes_max());
         let places = flight.halve(number.part, fit);
         if places.len() > 1 {
             self.learn(now, bytes);
-            let bytes_max = self.batch_bytes_max;
+            let bytes_max = self.batch_bytes_max();
             if let Some(left_out) = self.split.due(now) {
                 tracing::warn!(
                     bytes_max,
@@ -345,16 +349,7 @@ impl Publisher {
     /// A batch of so many bytes was too large.
     fn learn(&mut self, now: Instant, bytes: usize) {
         let half = (bytes / 2).saturating_sub(self.plan.batch_overhead_bytes());
-        self.batch_bytes_max = self.batch_bytes_max.min(half);
-        self.learned = Some(now);
-    }
-
-    /// Forgets at a new connection what was learned long ago.
-    fn forget(&mut self, now: Instant) {
-        let is_old = |at: Instant| now.saturating_duration_since(at) >= hang_ups::LEARNED_MAX;
-        if self.learned.is_some_and(is_old) {
-            (self.batch_bytes_max, self.learned) = (usize::MAX, None);
-        }
+        self.learned.learn(now, half);
     }
 
     fn settle(&mut self, now: Instant, number: Number) {
@@ -429,11 +424,12 @@ impl Publisher {
 
 /// What a publication must keep to: the broker's word, and the sizes that the settings of today and what
 /// was learned allow a batch.
-fn bounds(plan: &Plan, packet_bytes_max: Option<usize>, batch_bytes_max: usize) -> Fit<'_> {
+fn bounds(plan: &Plan, packet_bytes_max: Option<usize>, learned: Option<usize>) -> Fit<'_> {
+    let bytes_max = plan.batch.bytes_max.get();
     Fit {
         version: plan.output_broker().version,
         packet_bytes_max,
-        records_bytes_max: batch_bytes_max.min(plan.batch.bytes_max.get()),
+        records_bytes_max: learned.map_or(bytes_max, |it| it.min(bytes_max)),
         dead_letter_topic: &plan.output.dead_letter_topic,
     }
 }

@@ -177,6 +177,7 @@ impl Worker {
         if self.publisher.tend(now) {
             self.advance(now);
         }
+        self.fit();
         self.show(now.instant);
         Ok(())
     }

@@ -111,7 +111,9 @@ fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {
         mqtt::Error::Credentials { what, path, problem } => {
             unusable(&format!("tls.{what}"), &path, &problem)
         }
-        error => Problem { key: format!("{key}.tls"), text: error.to_string(), ..Problem::default() },
+        error => {
+            Problem { key: format!("{key}.tls"), text: error.to_string(), ..Problem::default() }
+        }
     });
     secret.into_iter().chain(of_tls).collect()
 }

@@ -35,6 +35,15 @@ pub struct Publication {
     pub message: Arc<Outgoing>,
 }
 
+/// The oldest publication that had no answer when a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    /// Which.
+    pub number: Number,
+    /// Whether the broker only fell silent. Else it hung up.
+    pub silent: bool,
+}
+
 /// What a sink reports.
 #[derive(Debug)]
 pub enum Event {
@@ -49,8 +58,8 @@ pub enum Event {
     },
     /// The connection is gone; what it has not answered must be published again.
     Disconnected {
-        /// The oldest publication without an answer, where the broker hung up and that may be why.
-        hung_up_on: Option<Number>,
+        /// Why, where it may have been a publication.
+        over: Option<Over>,
     },
     /// The broker's answer to a publication.
     Answered {

@@ -4,8 +4,8 @@
 //! us. It connects with a clean start: the broker keeps nothing for it, because the engine's window
 //! keeps everything.
 //!
-//! Where the broker hangs up, the oldest publication without an answer is told to the engine: that may be
-//! why ([`crate::pipeline::publisher`]). Twice the same one is no sign of another client with our id.
+//! Where the broker hangs up or falls silent, the oldest publication without an answer is told to the
+//! engine: that may be why ([`crate::pipeline::publisher`]). Twice the same one is no sign of another client with our id.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Event, Number, Publication};
+use super::{Event, Number, Over, Publication};
 use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -42,8 +42,8 @@ pub struct MqttSink {
     answer_max: Duration,
     post: Post<Event>,
     unknown: Repeated,
-    /// What the broker hung up on at the end of the last connection.
-    hung_up_on: Option<Number>,
+    /// What may have ended the last connection.
+    over: Option<Number>,
 }
 
 /// What one connection has out: packet ids and the publications they stand for.
@@ -90,8 +90,8 @@ impl MqttSink {
         post: Post<Event>,
     ) -> Self {
         let version = session.options().version;
-        let (unknown, hung_up_on) = (Repeated::default(), None);
-        Self { session, version, lane_max, qos, answer_max, post, unknown, hung_up_on }
+        let (unknown, over) = (Repeated::default(), None);
+        Self { session, version, lane_max, qos, answer_max, post, unknown, over }
     }
 
     /// Publishes until the gateway closes.
@@ -116,13 +116,17 @@ impl MqttSink {
             let mut in_flight = InFlight::default();
             let ended = self.serve(connection, greeting, &mut in_flight, &mut phase).await;
             metrics.disconnections.one();
-            let about_size = ended.as_ref().is_err_and(Error::may_be_about_size);
-            let hung_up_on = in_flight.oldest().filter(|_| about_size).map(|waiting| waiting.1);
-            self.post.send(Event::Disconnected { hung_up_on });
-            if hung_up_on.is_some() && hung_up_on == self.hung_up_on {
+            let error = ended.as_ref().err().filter(|it| it.may_be_about_size());
+            let oldest = in_flight.oldest().map(|waiting| waiting.1);
+            let over = error
+                .zip(oldest)
+                .map(|(error, number)| Over { number, silent: error.is_silence() });
+            self.post.send(Event::Disconnected { over });
+            let over = over.map(|it| it.number);
+            if over.is_some() && over == self.over {
                 self.session.explained();
             }
-            self.hung_up_on = hung_up_on;
+            self.over = over;
             let Err(error) = ended else { return };
             if let Some(error) = self.session.id_in_use(&error) {
                 return self.post.send(Event::Failed(error));

@@ -219,6 +219,11 @@ impl Broker {
         self.change(|state| state.levers.hangs_up_above = bytes);
     }
 
+    /// Takes no notice of a PUBLISH of more bytes.
+    pub(crate) fn ignore_above(&self, bytes: Option<usize>) {
+        self.change(|state| state.levers.ignores_above = bytes);
+    }
+
     /// Hangs up, without a word, at a CONNECT of MQTT 5.
     pub(crate) fn know_only_v3(&self) {
         self.change(|state| state.levers.only_v3 = true);

@@ -1,25 +1,28 @@
-//! A broker that hangs up on what it will not take.
+//! A broker that hangs up on what it will not take, or falls silent.
 //!
 //! MQTT 3.1.1 has no word for a packet that is too large, and some brokers of MQTT 5 use none. The broker
-//! closes the connection, and would close every later one over the same publication, for ever.
+//! closes the connection, and would close every later one over the same publication, for ever. Others
+//! never answer it, and a link may swallow packets of that size.
 //!
-//! - Twice the same oldest publication was unanswered when the broker hung up: from then on one is
-//!   published at a time, so that it is known over which one it hangs up.
-//! - One that was alone is halved. Batches are no larger than its half from then on ([`LEARNED_MAX`]), also
+//! - Twice the same oldest publication was unanswered when the connection ended: from then on one is
+//!   published at a time, so that it is known which one is the cause.
+//! - One that was alone is halved. Batches are no larger than its half from then on (`learned`), also
 //!   those in the window and in the spool.
 //! - One record that is alone becomes a dead letter, which is halved in turn; but only where the size can be
 //!   the reason: it is larger than [`SMALL_BYTES`], the broker has taken batches in this run, and it has
 //!   hung up [`ALONE_MAX`] times. Else it is held: the broker may forbid the topic in this way.
+//! - Silence may have other causes, behind a broker that answers pings. A batch of [`SMALL_BYTES`] is not
+//!   halved for it, and no record becomes a dead letter.
 //! - Once the publication has been taken, publications go out together again.
 //!
 //! The sink sees to it that the client id is not suspected meanwhile ([`crate::sink::mqtt`]).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Publisher, bounds};
 use crate::clock::Now;
 use crate::settlement::Outcome;
-use crate::sink::Number;
+use crate::sink::{Number, Over};
 
 /// Hang-ups over the same oldest publication before publications go out one at a time.
 const TOGETHER_MAX: u32 = 2;
@@ -30,12 +33,8 @@ const ALONE_MAX: u32 = 3;
 /// A payload of so many bytes is taken by any broker: it is not the size that it hangs up on.
 const SMALL_BYTES: usize = 1024;
 
-/// How long a size that was learned holds. The next connection after that tries larger ones again: the
-/// broker may have other settings now.
-pub(super) const LEARNED_MAX: Duration = Duration::from_hours(1);
-
-const REMEDY: &str = "if it takes no packets of that size, raise its maximum or set batch.bytes_max below \
-                      it; if it forbids the topic, allow it";
+const REMEDY: &str = "if it, or the link to it, takes no packets of that size, raise the maximum there or set \
+                      batch.bytes_max below it";
 
 /// What the hang-ups of late have in common.
 #[derive(Debug, Default)]
@@ -81,8 +80,9 @@ impl HangUps {
 }
 
 impl Publisher {
-    /// The broker hung up, and this was the oldest publication that it had not answered.
-    pub(super) fn hung_up(&mut self, now: Now, number: Number) {
+    /// The broker hung up or fell silent, and this was the oldest publication that it had not answered.
+    pub(super) fn not_taken(&mut self, now: Now, over: Over) {
+        let Over { number, silent } = over;
         let Some(flight) = self.window.get(number.count) else { return };
         let Some(message) = flight.parts().get(number.part) else { return };
         let (topic, bytes) = (message.topic.to_string(), message.payload.len());
@@ -91,9 +91,15 @@ impl Publisher {
         if !self.hang_ups.is_one_at_a_time() {
             return;
         }
-        let reason = format!("it hangs up when a message of {bytes} bytes is published; {REMEDY}");
+        let (what, else_) = if silent {
+            ("does not answer", "if it waits for something behind it, look there")
+        } else {
+            ("hangs up", "if it forbids the topic, allow it")
+        };
+        let reason =
+            format!("it {what} when a message of {bytes} bytes is published; {REMEDY}; {else_}");
         self.books.gauges.refused(&topic, reason, now.instant);
-        let smaller = was_alone && self.make_smaller(now.instant, number, alone);
+        let smaller = was_alone && self.make_smaller(now.instant, over, alone);
         if let Some(left_out) = self.hung_up_said.due(now.instant) {
             let then = if smaller {
                 "it is published in smaller parts"
@@ -103,22 +109,25 @@ impl Publisher {
             tracing::error!(
                 topic,
                 bytes,
-                bytes_max = self.learned.map(|_| self.batch_bytes_max),
+                bytes_max = self.learned.bytes_max(),
                 left_out,
-                "the output broker hangs up when this message is published, time and again: {then}; {REMEDY}"
+                "the output broker {what} when this message is published, time and again: {then}; \
+                 {REMEDY}; {else_}"
             );
         }
     }
 
-    /// Replaces a publication that was hung up on alone by smaller ones, if that may be why.
-    fn make_smaller(&mut self, now: Instant, number: Number, times: u32) -> bool {
-        let bytes_max = self.batch_bytes_max;
+    /// Replaces a publication that was alone when the connection ended by smaller ones, if its size may be
+    /// why.
+    fn make_smaller(&mut self, now: Instant, over: Over, times: u32) -> bool {
+        let Over { number, silent } = over;
         let (takes_batches, fit) = (self.takes_batches, self.packet_bytes_max);
         let Some(flight) = self.window.get_mut(number.count) else { return false };
         let Some(message) = flight.parts().get(number.part) else { return false };
         let bytes = message.payload.len();
         let alone = flight.parts().records(number.part) == 1;
-        if alone && (bytes <= SMALL_BYTES || !takes_batches || times < ALONE_MAX) {
+        let small = bytes <= SMALL_BYTES;
+        if silent && (small || alone) || alone && (small || !takes_batches || times < ALONE_MAX) {
             return false;
         }
         let is_reading = flight.parts().outcome(number.part) == Some(Outcome::Delivered);
@@ -126,6 +135,7 @@ impl Publisher {
         let packet = message.packet_bytes(self.plan.output_broker().version).saturating_sub(1);
         let smaller = Some(fit.map_or(packet, |max| max.min(packet)));
         let fit = if alone && is_reading { smaller } else { fit };
+        let bytes_max = self.learned.bytes_max();
         if flight.halve(number.part, bounds(&self.plan, fit, bytes_max)).is_empty() {
             return false;
         }

@@ -144,15 +144,55 @@ fn a_reading_is_held_where_its_size_is_no_reason() {
     assert_eq!((taken.len(), hung_up, bench.balance().held), (0, 30, 1), "nothing was ever taken");
 }
 
+/// Silence may have a cause behind the broker: what waits becomes smaller, and no dead letter.
 #[test]
-fn a_size_that_was_learned_long_ago_is_forgotten_at_the_next_connection() {
+fn what_is_never_answered_is_halved_and_a_single_reading_is_held() {
+    let mut bench = proved(16);
+    bench.offer(&some(16..32));
+    bench.take();
+    bench.offer_large(7, 6000);
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    let bytes_max = bench.came[0].message.packet_bytes(Version::V3) / 2;
+    let (mut taken, mut silences) = (Vec::new(), 0);
+    while silences < 30 {
+        let fits = |it: &&Publication| it.message.packet_bytes(Version::V3) <= bytes_max;
+        while let Some(first) = bench.came.first().filter(fits).cloned() {
+            bench.answer(first.number, Answer::Taken);
+            taken.push(first);
+        }
+        bench.end_over(true);
+        bench.connect(None, usize::MAX);
+        silences += 1;
+    }
+    assert_eq!(values(&taken), (16..32).map(|it| it.to_string()).collect::<Vec<_>>(), "in order");
+    let refusal = bench.books.gauges.refusal().unwrap().to_string();
+    assert!(refusal.contains("does not answer"), "{refusal}");
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (32, 0, 1));
+}
+
+/// A broker that waits for what is behind it answers no batch, whatever its size.
+#[test]
+fn small_batches_are_not_halved_for_silence() {
+    let mut bench = proved(3);
+    bench.offer(&some(3..6));
+    bench.take();
+    for _ in 0..10 {
+        bench.end_over(true);
+        bench.connect(None, usize::MAX);
+        assert_eq!(bench.records(), [["3", "4", "5"]]);
+    }
+}
+
+#[test]
+fn a_size_that_was_learned_is_tried_again_later() {
     let mut bench = proved(16);
     bench.offer(&some(16..32));
     bench.take();
     let bytes_max = bench.came[0].message.packet_bytes(Version::V3) - 1;
     bench.hang_up_above(bytes_max, 100);
     let next = |bench: &mut Bench, first| {
-        bench.connect(None, usize::MAX);
         bench.offer(&some(first..first + 16));
         bench.take();
         bench.later(Duration::from_secs(5));
@@ -161,6 +201,6 @@ fn a_size_that_was_learned_long_ago_is_forgotten_at_the_next_connection() {
         batches
     };
     assert!(next(&mut bench, 32) > 1);
-    bench.now = bench.now.later(Duration::from_hours(1));
-    assert_eq!(next(&mut bench, 48), 1);
+    bench.later(Duration::from_mins(1));
+    assert_eq!(next(&mut bench, 48), 1, "on the same connection");
 }

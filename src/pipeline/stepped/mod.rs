@@ -155,15 +155,20 @@ impl Bench {
     fn disconnect(&mut self) {
         self.lane = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected { hung_up_on: None });
+        self.mail(sink::Event::Disconnected { over: None });
     }
 
     /// The broker hangs up on the oldest publication that has no answer.
     fn hang_up(&mut self) {
-        let hung_up_on = self.came.first().map(|it| it.number);
+        self.end_over(false);
+    }
+
+    /// The connection ends over the oldest publication that has no answer.
+    fn end_over(&mut self, silent: bool) {
+        let over = self.came.first().map(|it| sink::Over { number: it.number, silent });
         self.lane = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected { hung_up_on });
+        self.mail(sink::Event::Disconnected { over });
     }
 
     /// Time passes, and the worker looks at it.

@@ -25,6 +25,7 @@ use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::packet::{Packet, is_put_off};
+use crate::repeat::Repeated;
 
 /// What is to be done about a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(super) struct Subscription {
     /// The session of today was there when we connected; the subscription was granted in it.
     present: bool,
     granted: bool,
+    said: Repeated,
     /// The last `QoS` that was granted lower than asked for, and said.
     lower_said: Option<u8>,
     /// Something has come in this run, or it was said that nothing has.
@@ -70,6 +72,7 @@ impl Subscription {
             silence_max: repeats_retained.then_some(silence_max),
             present: false,
             granted: false,
+            said: Repeated::default(),
             lower_said: None,
             heard: false,
             answer_by: None,
@@ -157,7 +160,7 @@ impl Subscription {
         match Connection::read(reader.version, bytes)? {
             Packet::SubAck(Ok(qos)) => {
                 let again = self.grant(now);
-                self.say_granted(reader, qos, again);
+                self.say_granted(now, reader, qos, again);
                 Ok(None)
             }
             Packet::PubRel { packet_id } => Ok(Some(packet_id)),
@@ -182,12 +185,10 @@ impl Subscription {
         std::mem::replace(&mut self.granted, true)
     }
 
-    fn say_granted(&mut self, reader: &Reader, qos: u8, again: bool) {
+    fn say_granted(&mut self, now: Instant, reader: &Reader, qos: u8, again: bool) {
         let (entry, filter) = (&reader.name, reader.subscription());
-        if again {
-            tracing::debug!(entry, filter, qos, "subscribed again");
-        } else {
-            tracing::info!(entry, filter, qos, "subscribed");
+        if !again && let Some(left_out) = self.said.due(now) {
+            tracing::info!(entry, filter, qos, left_out, "subscribed");
         }
         let asked = reader.settings.qos.granted();
         let lower = (qos < asked).then_some(qos);

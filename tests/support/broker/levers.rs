@@ -120,6 +120,8 @@ pub(super) struct Levers {
     pub(super) limits: Limits,
     /// Bytes of a PUBLISH above which it hangs up without a word.
     pub(super) hangs_up_above: Option<usize>,
+    /// Bytes of a PUBLISH above which it takes no notice of it.
+    pub(super) ignores_above: Option<usize>,
     /// The window of a client that names none (always so with 3.1.1).
     pub(super) window: usize,
     /// Ends a connection that is silent for 1.5 times its keep-alive.

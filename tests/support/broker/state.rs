@@ -187,6 +187,9 @@ impl State {
         if self.levers.hangs_up_above.is_some_and(|max| size > max) {
             return self.end_link(id, Fate::Reset);
         }
+        if self.levers.ignores_above.is_some_and(|max| size > max) {
+            return;
+        }
         if v5 && publish.retain && limits.retain_available == Some(0) {
             let reason = DisconnectReasonCode::RetainNotSupported;
             return self.violation(id, "publish to be retained", Some(reason));
