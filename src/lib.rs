@@ -66,6 +66,8 @@ pub mod sink;
 pub mod source;
 pub mod watch;
 
+pub mod sealed;
+
 pub mod batch;
 pub mod codec;
 pub mod mqtt;

@@ -230,8 +230,8 @@ impl Pipeline {
             .patient(self.plan.gateway.start_grace.0);
         let sink = MqttSink::new(
             session,
+            self.plan.messages(),
             self.plan.lane_max(),
-            output.qos.0,
             output.answer_max.0,
             queue.post(),
         );

@@ -17,7 +17,7 @@ use super::flight::Flight;
 use crate::backoff::Backoff;
 use crate::clock::Now;
 use crate::limits::RECONNECT_PAUSE;
-use crate::mqtt::outgoing::Outgoing;
+use crate::sealed::Sealed;
 use crate::sink::{Number, Publication};
 use crate::window::Window;
 
@@ -33,11 +33,11 @@ struct Lane {
 
 impl Lane {
     /// Gives it a publication; false if that must wait.
-    fn takes(&mut self, number: Number, message: &Arc<Outgoing>) -> bool {
+    fn takes(&mut self, number: Number, sealed: &Arc<Sealed>) -> bool {
         if self.one_at_a_time && self.out > 0 {
             return false;
         }
-        let publication = Publication { number, message: Arc::clone(message) };
+        let publication = Publication { number, sealed: Arc::clone(sealed) };
         let full = matches!(self.publications.try_send(publication), Err(TrySendError::Full(_)));
         self.out += usize::from(!full);
         !full
@@ -158,8 +158,8 @@ impl Outbox {
     pub fn pump(&mut self, window: &Window<Flight>) {
         let Some(lane) = &mut self.lane else { return };
         while let Some(number) = self.pending.front().copied() {
-            let message = window.get(number.count).and_then(|it| it.parts().get(number.part));
-            if message.is_some_and(|it| !lane.takes(number, it)) {
+            let sealed = window.get(number.count).and_then(|it| it.parts().get(number.part));
+            if sealed.is_some_and(|it| !lane.takes(number, it)) {
                 return;
             }
             self.pending.pop_front();

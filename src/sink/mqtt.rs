@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Event, Number, Over, Publication};
+use super::message::Messages;
+use super::{Event, Measure, Number, Over, Publication};
 use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -21,7 +22,6 @@ use crate::mqtt::Error;
 use crate::mqtt::answer::{Answer, NotTaken};
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
-use crate::mqtt::options::Version;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
@@ -36,9 +36,8 @@ pub const READ_BUFFER_BYTES: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct MqttSink {
     session: Session,
-    version: Version,
+    messages: Messages,
     lane_max: usize,
-    qos: u8,
     answer_max: Duration,
     post: Post<Event>,
     unknown: Repeated,
@@ -80,18 +79,17 @@ impl InFlight {
 }
 
 impl MqttSink {
-    /// A sink that takes `lane_max` publications at a time, of `qos` at most, and gives a connection
-    /// up that leaves one unanswered for `answer_max`.
+    /// A sink that publishes so, takes `lane_max` batches at a time, and gives a connection up that leaves
+    /// one unanswered for `answer_max`.
     pub fn new(
         session: Session,
+        messages: Messages,
         lane_max: usize,
-        qos: u8,
         answer_max: Duration,
         post: Post<Event>,
     ) -> Self {
-        let version = session.options().version;
         let (unknown, over) = (Repeated::default(), None);
-        Self { session, version, lane_max, qos, answer_max, post, unknown, over }
+        Self { session, messages, lane_max, answer_max, post, unknown, over }
     }
 
     /// Publishes until the gateway closes.
@@ -150,17 +148,22 @@ impl MqttSink {
         in_flight: &mut InFlight,
         phase: &mut Watch,
     ) -> Result<(), Error> {
-        if greeting.qos_max < self.qos {
+        if greeting.qos_max < self.messages.qos {
             let reason = format!("it takes no QoS above {}: set output.qos", greeting.qos_max);
             return Err(Error::Refused { reason, permanent: true });
         }
         self.session.usable();
         let (lane, mut publications) = mpsc::channel(self.lane_max);
+        let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
         self.post.send(Event::Connected {
             lane,
-            packet_bytes_max: greeting.packet_bytes_max,
+            bytes_max,
             // What is not acknowledged is not bounded by it (MQTT 5 §3.2.2.3.3).
-            in_flight_max: if self.qos == 0 { usize::MAX } else { greeting.receive_max.into() },
+            in_flight_max: if self.messages.qos == 0 {
+                usize::MAX
+            } else {
+                greeting.receive_max.into()
+            },
         });
         loop {
             let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX
@@ -178,10 +181,10 @@ impl MqttSink {
                 () = phase.reached(Phase::Closing) => break,
                 // Before what comes, which has no end where a broker goes mad; these are bounded.
                 Some(publication) = publications.recv(), if room => {
-                    if let Some(refusal) = self.too_large(&publication, greeting.packet_bytes_max) {
+                    if let Some(refusal) = self.too_large(&publication, bytes_max) {
                         self.post.send(refusal);
                     } else {
-                        publish(&mut connection, in_flight, &publication)?;
+                        self.publish(&mut connection, in_flight, &publication)?;
                     }
                 }
                 turn = connection.turn(true) => { turn?; }
@@ -206,7 +209,7 @@ impl MqttSink {
     fn read(&mut self, connection: &mut Connection, in_flight: &mut InFlight) -> Result<(), Error> {
         while let Some(incoming) = connection.packet()? {
             if let Incoming::Other(bytes) = incoming {
-                self.answered(Connection::read(self.version, bytes)?, in_flight);
+                self.answered(Connection::read(self.messages.version, bytes)?, in_flight);
             }
         }
         Ok(())
@@ -231,26 +234,27 @@ impl MqttSink {
 
     /// The answer to what is larger than the broker takes. It would end the connection, time and again,
     /// and is not asked.
-    fn too_large(&self, it: &Publication, packet_bytes_max: Option<u32>) -> Option<Event> {
-        let (number, bytes) = (it.number, it.message.packet_bytes(self.version));
-        let bytes_max = packet_bytes_max? as usize;
+    fn too_large(&self, it: &Publication, bytes_max: Option<usize>) -> Option<Event> {
+        let (number, bytes) = (it.number, self.messages.bytes(&it.sealed));
+        let bytes_max = bytes_max?;
         let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max));
         (bytes > bytes_max).then_some(Event::Answered { number, answer })
     }
-}
 
-fn publish(
-    connection: &mut Connection,
-    in_flight: &mut InFlight,
-    publication: &Publication,
-) -> Result<(), Error> {
-    let Publication { number, message } = publication;
-    if message.qos == 0 {
-        in_flight.unwritten.push(*number);
-        return connection.publish(0, message);
+    fn publish(
+        &self,
+        connection: &mut Connection,
+        in_flight: &mut InFlight,
+        publication: &Publication,
+    ) -> Result<(), Error> {
+        let message = self.messages.of(&publication.sealed);
+        if message.qos == 0 {
+            in_flight.unwritten.push(publication.number);
+            return connection.publish(0, &message);
+        }
+        let packet_id = in_flight.enter(publication.number, clock::now().instant);
+        connection.publish(packet_id, &message)
     }
-    let packet_id = in_flight.enter(*number, clock::now().instant);
-    connection.publish(packet_id, message)
 }
 
 #[cfg(test)]

@@ -21,7 +21,6 @@ use std::time::Instant;
 
 use super::{Publisher, bounds};
 use crate::clock::Now;
-use crate::settlement::Outcome;
 use crate::sink::{Number, Over};
 
 /// Hang-ups over the same oldest publication before publications go out one at a time.
@@ -84,8 +83,8 @@ impl Publisher {
     pub(super) fn not_taken(&mut self, now: Now, over: Over) {
         let Over { number, silent } = over;
         let Some(flight) = self.window.get(number.count) else { return };
-        let Some(message) = flight.parts().get(number.part) else { return };
-        let (topic, bytes) = (message.topic.to_string(), message.payload.len());
+        let Some(sealed) = flight.parts().get(number.part) else { return };
+        let (topic, bytes) = (self.measure.destination(sealed).to_owned(), sealed.text.len());
         let was_alone = self.hang_ups.is_one_at_a_time();
         let alone = self.hang_ups.over(number);
         if !self.hang_ups.is_one_at_a_time() {
@@ -121,22 +120,22 @@ impl Publisher {
     /// why.
     fn make_smaller(&mut self, now: Instant, over: Over, times: u32) -> bool {
         let Over { number, silent } = over;
-        let (takes_batches, fit) = (self.takes_batches, self.packet_bytes_max);
+        let (takes_batches, fit) = (self.takes_batches, self.bytes_max);
         let Some(flight) = self.window.get_mut(number.count) else { return false };
-        let Some(message) = flight.parts().get(number.part) else { return false };
-        let bytes = message.payload.len();
+        let Some(sealed) = flight.parts().get(number.part) else { return false };
+        let bytes = sealed.text.len();
         let alone = flight.parts().records(number.part) == 1;
         let small = bytes <= SMALL_BYTES;
         if silent && (small || alone) || alone && (small || !takes_batches || times < ALONE_MAX) {
             return false;
         }
-        let is_reading = flight.parts().outcome(number.part) == Some(Outcome::Delivered);
+        let is_reading = !sealed.is_letters();
         // What stands for one record must be smaller than it.
-        let packet = message.packet_bytes(self.plan.output_broker().version).saturating_sub(1);
-        let smaller = Some(fit.map_or(packet, |max| max.min(packet)));
+        let below = self.measure.bytes(sealed).saturating_sub(1);
+        let smaller = Some(fit.map_or(below, |max| max.min(below)));
         let fit = if alone && is_reading { smaller } else { fit };
-        let bytes_max = self.learned.bytes_max();
-        if flight.halve(number.part, bounds(&self.plan, fit, bytes_max)).is_empty() {
+        let fit = bounds(&self.plan, &*self.measure, fit, self.learned.bytes_max());
+        if flight.halve(number.part, fit).is_empty() {
             return false;
         }
         self.hang_ups.replaced();
