@@ -90,5 +90,7 @@ pub mod limits;
 pub mod metrics;
 pub mod phase;
 pub mod settlement;
+pub mod standing;
 pub mod text;
 pub mod units;
+pub mod unusable;

@@ -5,7 +5,19 @@ use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
 const FLOORS: [&[&str]; 8] = [
-    &["settlement", "limits", "clock", "backoff", "phase", "metrics", "units", "text", "fuzz"],
+    &[
+        "settlement",
+        "limits",
+        "clock",
+        "backoff",
+        "phase",
+        "metrics",
+        "units",
+        "text",
+        "fuzz",
+        "standing",
+        "unusable",
+    ],
     &["record", "pace", "repeat", "series"],
     &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
     &["sealed"],

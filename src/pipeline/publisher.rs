@@ -38,10 +38,10 @@ use super::parts::Fit;
 use super::plan::Plan;
 use super::store::Store;
 use crate::clock::Now;
-use crate::mqtt::answer::{Answer, NotTaken};
 use crate::repeat::Repeated;
 use crate::settlement::Outcome;
-use crate::sink::{self, Measure, Number};
+use crate::sink::{self, Answer, Measure, Number, Refusal};
+use crate::unusable::Unusable;
 use crate::window::Window;
 
 mod hang_ups;
@@ -55,7 +55,7 @@ mod shown;
 pub enum Failure {
     /// There never was a connection, and trying again is pointless.
     #[error("{0}")]
-    Connect(crate::mqtt::Error),
+    Connect(Unusable),
     /// The very first publication was refused.
     #[error("the broker refused to take a message on {topic}: {reason}")]
     Refused {
@@ -321,10 +321,9 @@ impl Publisher {
 
     fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
         match answer {
-            Answer::NobodyListens if self.nobody_listens(now, number) => {}
-            Answer::Taken | Answer::NobodyListens => self.settle(now.instant, number),
-            Answer::Refused(refusal)
-                if refusal.is_too_large() && self.halve(now.instant, number) => {}
+            Answer::TakenByNobody if self.nobody_listens(now, number) => {}
+            Answer::Taken | Answer::TakenByNobody => self.settle(now.instant, number),
+            Answer::Refused(refusal) if refusal.too_large && self.halve(now.instant, number) => {}
             Answer::Refused(refusal) => return self.refused(now, number, &refusal),
         }
         Ok(())
@@ -384,7 +383,7 @@ impl Publisher {
         }
     }
 
-    fn refused(&mut self, now: Now, number: Number, refusal: &NotTaken) -> Result<(), Failure> {
+    fn refused(&mut self, now: Now, number: Number, refusal: &Refusal) -> Result<(), Failure> {
         let Some(flight) = self.window.get(number.count) else { return Ok(()) };
         let Some(sealed) = flight.parts().get(number.part) else { return Ok(()) };
         // A part of a batch may have become a dead letter of its own.
@@ -392,10 +391,10 @@ impl Publisher {
         let topic = self.measure.destination(sealed).to_owned();
         self.books.metrics.publishes_refused.one();
         if !self.proved && self.is_refused_for_good(now.instant, refusal) {
-            return Err(Failure::Refused { topic, reason: refusal.to_string() });
+            return Err(Failure::Refused { topic, reason: refusal.reason.clone() });
         }
         self.outbox.refused(now, number, is_letter);
-        self.books.gauges.refused(&topic, refusal.to_string(), now.instant);
+        self.books.gauges.refused(&topic, refusal.reason.clone(), now.instant);
         if let Some(left_out) = self.repeated.due(now.instant) {
             let what = if is_letter {
                 "the broker refused a dead letter; it is tried again, and the session that it came from \
@@ -403,14 +402,14 @@ impl Publisher {
             } else {
                 "the broker refused a batch; nothing new is published until it takes it"
             };
-            tracing::error!(topic, reason = %refusal, left_out, "{what}");
+            tracing::error!(topic, reason = refusal.reason, left_out, "{what}");
         }
         Ok(())
     }
 
     /// Whether nothing but refusals for good has come for the start's grace.
-    fn is_refused_for_good(&mut self, now: Instant, refusal: &NotTaken) -> bool {
-        if !refusal.is_permanent() {
+    fn is_refused_for_good(&mut self, now: Instant, refusal: &Refusal) -> bool {
+        if !refusal.permanent {
             self.refused_since = None;
             return false;
         }

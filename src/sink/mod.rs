@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::mqtt::Error;
-use crate::mqtt::answer::Answer;
 use crate::sealed::Sealed;
+use crate::unusable::Unusable;
 
 pub mod dead_letter;
 pub mod message;
@@ -52,6 +51,28 @@ pub trait Measure: std::fmt::Debug + Send + Sync {
     fn destination(&self, sealed: &Sealed) -> &str;
 }
 
+/// What the other side says to a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It has it.
+    Taken,
+    /// It has taken it, and there is nobody who gets it.
+    TakenByNobody,
+    /// It has not taken it.
+    Refused(Refusal),
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words.
+    pub reason: String,
+    /// A smaller one may be taken.
+    pub too_large: bool,
+    /// It will be the same tomorrow.
+    pub permanent: bool,
+}
+
 /// The oldest publication that had no answer when a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Over {
@@ -86,7 +107,7 @@ pub enum Event {
         answer: Answer,
     },
     /// There will never be a connection.
-    Failed(Error),
+    Failed(Unusable),
     /// From the engine: a stop was asked for; what is safe on disk may stay there.
     Stop,
     /// From the engine: let everything go that is not settled.

@@ -14,12 +14,12 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::message::Messages;
-use super::{Event, Measure, Number, Over, Publication};
+use super::{Answer, Event, Measure, Number, Over, Publication, Refusal};
 use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
-use crate::mqtt::answer::{Answer, NotTaken};
+use crate::mqtt::answer::{self, NotTaken};
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
 use crate::mqtt::outgoing::Hello;
@@ -108,7 +108,7 @@ impl MqttSink {
             };
             let (connection, greeting) = match connected {
                 Ok(connected) => connected,
-                Err(error) => return self.post.send(Event::Failed(error)),
+                Err(error) => return self.post.send(Event::Failed(error.into())),
             };
             metrics.connections.one();
             let mut in_flight = InFlight::default();
@@ -127,10 +127,10 @@ impl MqttSink {
             self.over = over;
             let Err(error) = ended else { return };
             if let Some(error) = self.session.id_in_use(&error) {
-                return self.post.send(Event::Failed(error));
+                return self.post.send(Event::Failed(error.into()));
             }
             if self.session.outlasts(&error) {
-                return self.post.send(Event::Failed(error));
+                return self.post.send(Event::Failed(error.into()));
             }
             tokio::select! {
                 biased;
@@ -229,7 +229,7 @@ impl MqttSink {
             return;
         };
         self.session.proved();
-        self.post.send(Event::Answered { number, answer });
+        self.post.send(Event::Answered { number, answer: answer.into() });
     }
 
     /// The answer to what is larger than the broker takes. It would end the connection, time and again,
@@ -237,7 +237,7 @@ impl MqttSink {
     fn too_large(&self, it: &Publication, bytes_max: Option<usize>) -> Option<Event> {
         let (number, bytes) = (it.number, self.messages.bytes(&it.sealed));
         let bytes_max = bytes_max?;
-        let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max));
+        let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max).into());
         (bytes > bytes_max).then_some(Event::Answered { number, answer })
     }
 
@@ -254,6 +254,23 @@ impl MqttSink {
         }
         let packet_id = in_flight.enter(publication.number, clock::now().instant);
         connection.publish(packet_id, &message)
+    }
+}
+
+impl From<answer::Answer> for Answer {
+    fn from(answer: answer::Answer) -> Self {
+        match answer {
+            answer::Answer::Taken => Self::Taken,
+            answer::Answer::NobodyListens => Self::TakenByNobody,
+            answer::Answer::Refused(it) => Self::Refused(it.into()),
+        }
+    }
+}
+
+impl From<NotTaken> for Refusal {
+    fn from(it: NotTaken) -> Self {
+        let (too_large, permanent) = (it.is_too_large(), it.is_permanent());
+        Self { reason: it.to_string(), too_large, permanent }
     }
 }
 

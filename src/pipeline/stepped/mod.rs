@@ -14,16 +14,21 @@ use super::store::Store;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
 use crate::metrics::Balance;
-use crate::mqtt::answer::{Answer, NotTaken};
+use crate::mqtt::answer::NotTaken;
 use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::message::Messages;
-use crate::sink::{self, Number};
+use crate::sink::{self, Answer, Number};
 use crate::spool::Spool;
 use crate::spool::faulty_disk::Disk;
+
+/// Not taken, with this reason code of MQTT 5.
+fn refusal(code: u8) -> Answer {
+    Answer::Refused(NotTaken::new(code, &[]).into())
+}
 
 /// A batch that was given to the sink, as it publishes it.
 #[derive(Debug, Clone)]
