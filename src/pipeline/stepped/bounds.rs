@@ -3,8 +3,9 @@
 use super::*;
 use crate::limits::{
     DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTER_HEAD_BYTES_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
-    RECONNECT_PAUSE,
+    RECONNECT_PAUSE, WAITING_MAX,
 };
+use crate::mqtt::options::Version;
 use crate::units::Span as Time;
 
 impl Bench {
@@ -186,4 +187,118 @@ fn letters_that_nobody_subscribes_to_are_not_counted_as_batches() {
     let balance = bench.balance();
     assert_eq!((balance.delivered, balance.dead_lettered), (3, 3));
     assert_eq!(bench.books.metrics.batches_without_subscriber.get(), 1);
+}
+
+/// What the spool holds goes into the window as far as there is room there, of each kind.
+#[test]
+fn letters_come_from_the_spool_as_far_as_they_have_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = small();
+    plan.queue.records_max = NonZeroU32::new(200).unwrap();
+    plan.batch.records_max = NonZeroU32::new(1).unwrap();
+    let letters = DEAD_LETTERS_IN_FLIGHT_MAX + 20;
+    let mut bench = Bench::on_folder(&folder, plan.clone());
+    bench.connect(None, usize::MAX);
+    bench.disconnect();
+    bench.later(AFTER);
+    bench.offer(&vec![None; letters]);
+    for _ in 0..letters {
+        bench.take();
+        bench.later(AFTER);
+    }
+    assert_eq!(bench.balance().spooled, letters as u64);
+    drop(bench);
+    let mut bench = Bench::on_folder(&folder, plan);
+    bench.connect(None, usize::MAX);
+    assert_eq!(bench.letters().len(), DEAD_LETTERS_IN_FLIGHT_MAX);
+}
+
+#[test]
+fn no_more_is_sealed_than_may_wait_for_a_disk_that_is_full_and_it_is_shown_since_when() {
+    let disk = Disk::default();
+    let mut plan = small();
+    plan.queue.records_max = NonZeroU32::new(200).unwrap();
+    let mut bench = Bench::on_disk(&disk, plan);
+    bench.connect(None, usize::MAX);
+    bench.disconnect();
+    bench.later(AFTER);
+    bench.offer(&some(0..6));
+    bench.take();
+    bench.later(AFTER);
+    assert_eq!(bench.balance().spooled, 6);
+    disk.fill();
+    let (full, step) = (bench.now.instant, Duration::from_millis(100));
+    for n in 2..40 {
+        bench.offer(&some(n * 3..n * 3 + 3));
+        bench.take();
+        bench.later(step);
+    }
+    let gauges = &bench.books.gauges;
+    assert!((1..=WAITING_MAX as u64).contains(&gauges.spool_waiting.get()));
+    assert!(!bench.worker.want().records);
+    // What the file had room for is written; the next batch is the oldest that waits.
+    let written = u32::try_from(bench.balance().spooled / 3).unwrap();
+    assert_eq!(gauges.moments().oldest, Some(full + step * (written - 2)));
+}
+
+/// What was sealed for a broker without limits, and is published to one that has some.
+#[test]
+fn what_comes_from_the_spool_is_parted_for_the_broker_of_today() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = small();
+    plan.batch.records_max = NonZeroU32::new(9).unwrap();
+    let mut bench = Bench::on_folder(&folder, plan.clone());
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..9));
+    bench.take();
+    let bytes = bench.came[0].message.packet_bytes(Version::V5);
+    bench.disconnect();
+    bench.later(AFTER);
+    assert_eq!(bench.balance().spooled, 9);
+    drop(bench);
+    let mut bench = Bench::on_folder(&folder, plan);
+    bench.connect(Some(u32::try_from(bytes).unwrap() - 1), usize::MAX);
+    assert!(bench.came.iter().all(|it| it.message.packet_bytes(Version::V5) < bytes));
+    assert_eq!(bench.records().concat(), texts(0..9));
+}
+
+/// Twice together and three times alone; halves of a batch begin anew, because nobody has hung up on them.
+#[test]
+fn a_reading_is_hung_up_on_three_times_alone_before_it_becomes_a_dead_letter() {
+    for (readings, expected) in [(1, 2 + 3), (2, 2 + 1 + 3)] {
+        let mut bench = Bench::proved();
+        for value in 0..readings {
+            bench.offer_large(value, 6000);
+        }
+        bench.take();
+        bench.later(AFTER);
+        let mut hung_up = 0;
+        while bench.letters().is_empty() {
+            bench.hang_up();
+            bench.connect(None, usize::MAX);
+            hung_up += 1;
+            assert!(hung_up < 20, "{:?}", bench.records());
+        }
+        assert_eq!(hung_up, expected, "{readings} readings");
+    }
+}
+
+/// Its size is no reason to make batches smaller: one reading alone was too large.
+#[test]
+fn one_large_reading_that_is_hung_up_on_leaves_batches_as_they_are() {
+    let mut bench = Bench::connected(|plan| plan.batch.records_max = NonZeroU32::new(16).unwrap());
+    bench.offer(&some(0..16));
+    bench.take();
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.offer_large(7, 1100);
+    bench.take();
+    bench.later(AFTER);
+    while bench.letters().is_empty() {
+        bench.hang_up();
+        bench.connect(None, usize::MAX);
+    }
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.offer(&some(16..32));
+    bench.take();
+    assert_eq!(bench.records(), [texts(16..32)]);
 }
