@@ -501,7 +501,9 @@ fn is_whole(clients: &[(&str, &[u16])], servers: &[(&str, &[u16])], absent: &[(&
     for (section, numbers) in clients.iter().chain(servers) {
         sections.entry(section).or_default().extend(*numbers);
     }
-    absent.iter().for_each(|(section, number)| sections.entry(section).or_default().push(*number));
+    for (section, number) in absent {
+        sections.entry(section).or_default().push(*number);
+    }
     for (section, mut numbers) in sections {
         numbers.sort_unstable();
         let expected: Vec<u16> = (1..).take(numbers.len()).collect();

@@ -139,7 +139,7 @@ mod tests {
         tally.note(&registry.row(sensor), content);
     }
 
-    fn content<'a>(reason: Reason, detail: &'a [u8]) -> Content<'a> {
+    fn content(reason: Reason, detail: &[u8]) -> Content<'_> {
         Content { reason, detail, id: b"", topic: b"t", payload: b"" }
     }
 

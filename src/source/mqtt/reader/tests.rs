@@ -68,10 +68,10 @@ fn letter(reader: &mut Reader, publish: &Publish<'_>) -> Option<(Reason, String)
 #[test]
 fn what_is_no_reading_is_told_with_its_reason_and_no_more_than_its_head() {
     let long_topic = [b"sensors/a/", &[b'x'; TOPIC_SHOWN_BYTES_MAX][..]].concat();
-    let longest_topic = [b'x'; TOPIC_BYTES_MAX];
+    let longest_topic = vec![b'x'; TOPIC_BYTES_MAX];
     let long_id = [b"sensors/", &[b'x'; SENSOR_ID_BYTES_MAX + 1][..]].concat();
     let rubbish = [b'{'; 2 * DEAD_LETTER_HEAD_BYTES_MAX];
-    let oversize = [b'1'; RECORD_BYTES_MAX + 1];
+    let oversize = vec![b'1'; RECORD_BYTES_MAX + 1];
     let mut reader = reader();
     for (topic, payload, expected) in [
         (&b"sensors/a"[..], &b"1"[..], None),
