@@ -139,6 +139,44 @@ mod tests {
         tally.note(&registry.row(sensor), content);
     }
 
+    fn content(reason: Reason, detail: &[u8]) -> Content<'_> {
+        Content { reason, detail, id: b"", topic: b"t", payload: b"" }
+    }
+
+    #[test]
+    fn a_cause_is_a_reason_and_a_sensor_and_shows_the_head_of_its_last_detail() {
+        let (tally, registry) = (Tally::default(), Registry::new(9, [None]));
+        let row = registry.row_of("a", 0);
+        let long = [b'x'; SHOWN_BYTES_MAX + 1];
+        for detail in [&b"first"[..], b"second", &long] {
+            tally.note(&row, content(Reason::Malformed, detail));
+        }
+        let (_, last) = tally.recent();
+        assert_eq!(last.unwrap().detail.len(), SHOWN_BYTES_MAX);
+        (0..2).for_each(|_| tally.note(&row, content(Reason::Oversize, b"large")));
+        let (letters, commonest) = tally.recent();
+        assert_eq!((letters, commonest.unwrap().reason), (5, "malformed"), "3 of 5");
+        assert_eq!(tally.last().unwrap().detail, "large");
+        assert_eq!(
+            tally.by_entry().into_iter().collect::<Vec<_>>(),
+            [((0, "malformed"), 3), ((0, "oversize"), 2)]
+        );
+    }
+
+    /// Another cause takes the rarest's place with its count: it cannot be pushed out by the next one.
+    #[test]
+    fn a_cause_that_comes_between_many_others_is_the_commonest_in_the_end() {
+        let (tally, registry) = (Tally::default(), Registry::new(1000, []));
+        for n in 0..CAUSES_MAX {
+            note(&tally, &registry, &format!("first{n}"));
+        }
+        for n in 0..10 * CAUSES_MAX {
+            note(&tally, &registry, "late");
+            note(&tally, &registry, &format!("s{n}"));
+        }
+        assert_eq!(&*tally.recent().1.unwrap().sensor, "late");
+    }
+
     #[test]
     fn the_commonest_cause_is_found_among_many_and_forgotten_after_two_spans() {
         let (tally, registry) = (Tally::default(), Registry::new(1000, []));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::books::Books;
+use super::gauges::Gauge;
 use super::plan::Plan;
 use super::store::Store;
 use super::worker::{Ended, Worker, run_id};
@@ -55,6 +56,7 @@ fn small() -> Plan {
     plan
 }
 
+mod bounds;
 mod direct;
 mod full;
 mod hang_ups;
