@@ -3,6 +3,7 @@
 //! Every constant says what happens when it is reached. Settings with bounds live beside the part
 //! they limit; [`Budget`] adds both up to the one number that is printed at start.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::time::Duration;
 
@@ -225,6 +226,17 @@ impl Budget {
     /// Its parts.
     pub fn items(&self) -> &[(&'static str, u64)] {
         &self.items
+    }
+}
+
+impl Budget {
+    /// The items of a MiB and more on one line, the largest first: a mistake in the settings is one line, and
+    /// a line break in it would be shown as an escape.
+    pub fn largest_first(&self) -> String {
+        let mut items: Vec<_> = self.items.iter().filter(|item| item.1 >= 1 << 20).collect();
+        items.sort_by_key(|item| Reverse(item.1));
+        let items = items.iter().map(|(what, bytes)| format!("{} {what}", mebibytes(*bytes)));
+        items.collect::<Vec<_>>().join("; ")
     }
 }
 

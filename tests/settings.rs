@@ -245,7 +245,8 @@ fn mistakes_between_sections_are_in_one_report() {
         "broker.username",
         "broker.keep_alive",
         "broker.session_expiry: must be at least 1s",
-        "gateway.memory_max",
+        "gateway.memory_max: is 1.0 MiB, but the limits add up to ",
+        " MiB sensors (gateway.sensors_max); ",
     ];
     refused(Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &more)), &words);
 }

@@ -228,13 +228,13 @@ impl Plan {
             );
             wrong("gateway.sensors_max", text);
         }
-        let bound = self.budget().total();
-        if bound > self.gateway.memory_max.get() as u64 {
+        let (budget, max) = (self.budget(), self.gateway.memory_max.get() as u64);
+        if budget.total() > max {
             let text = format!(
-                "is {}, but the limits add up to {}:\n{}\n  raise it, or lower one of these",
-                mebibytes(self.gateway.memory_max.get() as u64),
-                mebibytes(bound),
-                self.budget()
+                "is {}, but the limits add up to {}: raise it, or lower one of these: {}",
+                mebibytes(max),
+                mebibytes(budget.total()),
+                budget.largest_first()
             );
             wrong("gateway.memory_max", text);
         }
