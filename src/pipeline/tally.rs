@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::letters::Content;
 use crate::registry::Row;
+use crate::text;
 
 /// Causes (a reason and a sensor) that are told apart in one span.
 const CAUSES_MAX: usize = 16;
@@ -119,7 +120,7 @@ impl Span {
 /// The head of a text from outside, as it may stand in a log line.
 fn shown(text: &[u8]) -> String {
     let head = text.get(..SHOWN_BYTES_MAX).unwrap_or(text);
-    String::from_utf8_lossy(head).escape_debug().to_string()
+    text::escaped(&String::from_utf8_lossy(head))
 }
 
 #[cfg(test)]
@@ -131,7 +132,7 @@ mod tests {
     fn note(tally: &Tally, registry: &Registry, sensor: &str) {
         let content = Content {
             reason: Reason::Malformed,
-            detail: b"why\n",
+            detail: b"the sensor's\n",
             id: b"",
             topic: "t\u{202e}".as_bytes(),
             payload: b"",
@@ -187,7 +188,7 @@ mod tests {
         let (letters, commonest) = tally.recent();
         let commonest = commonest.unwrap();
         assert_eq!((letters, &*commonest.sensor), (400, "bad"));
-        assert_eq!((&*commonest.detail, &*commonest.topic), ("why\\n", "t\\u{202e}"));
+        assert_eq!((&*commonest.detail, &*commonest.topic), ("the sensor's\\n", "t\\u{202e}"));
         assert_eq!(tally.0.lock().unwrap().now.causes.len(), CAUSES_MAX);
         tally.turn();
         assert_eq!(tally.recent().0, 400);
