@@ -18,7 +18,7 @@ pub mod mqtt;
 pub mod shortened;
 
 /// Names a publication: the engine's count, and which part of it, when it had to be split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number {
     /// Counts publications in the order they were made.
     pub count: u64,

@@ -10,6 +10,8 @@
 //! - One record that is alone becomes a dead letter, which is halved in turn; but only where the size can be
 //!   the reason: it is larger than [`SMALL_BYTES`], the broker has taken batches in this run, and it has
 //!   hung up [`ALONE_MAX`] times. Else it is held: the broker may forbid the topic in this way.
+//! - A dead letter that was alone [`ALONE_MAX`] times and cannot be made smaller is set aside with all others,
+//!   and nothing waits for them: the broker may forbid their topic. One is tried again now and then.
 //! - Once the publication has been taken, publications go out together again.
 //!
 //! The sink sees to it that the client id is not suspected meanwhile ([`crate::sink::mqtt`]).
@@ -86,6 +88,10 @@ impl Publisher {
         let Some(flight) = self.window.get(number.count) else { return };
         let Some(message) = flight.parts().get(number.part) else { return };
         let (topic, bytes) = (message.topic.to_string(), message.payload.len());
+        let is_letter = self.is_for_letters(Some(message));
+        if self.outbox.is_trial(number) {
+            return;
+        }
         let was_alone = self.hang_ups.is_one_at_a_time();
         let alone = self.hang_ups.over(number);
         if !self.hang_ups.is_one_at_a_time() {
@@ -94,9 +100,17 @@ impl Publisher {
         let reason = format!("it hangs up when a message of {bytes} bytes is published; {REMEDY}");
         self.books.gauges.refused(&topic, reason, now.instant);
         let smaller = was_alone && self.make_smaller(now.instant, number, alone);
+        let aside = is_letter && !smaller && alone >= ALONE_MAX;
+        if aside {
+            self.hang_ups = HangUps::default();
+            self.outbox.set_letters_aside(now.instant);
+        }
         if let Some(left_out) = self.hung_up_said.due(now.instant) {
             let then = if smaller {
                 "it is published in smaller parts"
+            } else if aside {
+                "dead letters wait, and one is tried now and then; the session that it came from waits if \
+                 there is no spool"
             } else {
                 "it is published alone, and all else waits"
             };

@@ -164,3 +164,93 @@ fn a_size_that_was_learned_long_ago_is_forgotten_at_the_next_connection() {
     bench.now = bench.now.later(Duration::from_hours(1));
     assert_eq!(next(&mut bench, 48), 1);
 }
+
+impl Bench {
+    /// An output that forbids the dead letters' topic by hanging up, for so many connections. Returns how many
+    /// readings it took.
+    fn hang_up_on_letters(&mut self, connections: usize) -> usize {
+        let mut readings = 0;
+        for _ in 0..connections {
+            while let Some(first) = self.came.first().filter(|it| !is_letter(it)).cloned() {
+                readings += values(std::slice::from_ref(&first)).len();
+                self.answer(first.number, Answer::Taken);
+            }
+            if self.came.is_empty() {
+                break;
+            }
+            self.hang_up();
+            self.connect(None, usize::MAX);
+        }
+        readings
+    }
+}
+
+fn is_letter(it: &Publication) -> bool {
+    it.message.topic.as_str() == "gateway/dead-letters"
+}
+
+/// An unreadable message, and three readings behind it.
+fn hung_up_on_a_letter() -> Bench {
+    let mut bench = proved(3);
+    bench.offer(&[None]);
+    bench.take();
+    bench.later(Duration::from_secs(1));
+    assert!(is_letter(&bench.came[0]));
+    bench.offer(&some(3..6));
+    bench.take();
+    bench
+}
+
+#[test]
+fn nothing_waits_behind_a_dead_letter_that_is_hung_up_on() {
+    let mut bench = hung_up_on_a_letter();
+    assert_eq!(bench.hang_up_on_letters(6), 3);
+    assert_eq!((bench.balance().delivered, bench.balance().held), (6, 1));
+    let refusal = bench.books.gauges.refusal().unwrap();
+    assert_eq!(refusal.topic, "gateway/dead-letters");
+    // Those that come later wait with it.
+    bench.offer(&[None, Some(6), Some(7), Some(8)]);
+    bench.take();
+    bench.later(Duration::from_secs(1));
+    assert_eq!(bench.hang_up_on_letters(1), 3);
+    assert!(bench.came.is_empty(), "no letter is tried so soon: {:?}", bench.came);
+    assert_eq!((bench.balance().delivered, bench.balance().held), (9, 2));
+    assert!(bench.books.gauges.refusal().is_some(), "it is not over because readings pass");
+}
+
+#[test]
+fn a_dead_letter_that_was_hung_up_on_is_tried_again_alone_and_the_others_follow() {
+    let mut bench = hung_up_on_a_letter();
+    bench.hang_up_on_letters(6);
+    bench.offer(&[None, Some(6), Some(7), Some(8)]);
+    bench.take();
+    bench.later(Duration::from_secs(59));
+    assert_eq!(bench.came.len(), 1, "the readings are on their way: {:?}", bench.came);
+    bench.later(Duration::from_mins(1));
+    assert_eq!(bench.came.len(), 1, "not beside the readings");
+    bench.answer(bench.came[0].number, Answer::Taken);
+    assert!(bench.came.len() == 1 && is_letter(&bench.came[0]), "{:?}", bench.came);
+    bench.offer(&some(9..12));
+    bench.take();
+    assert_eq!(bench.came.len(), 1, "nothing beside it");
+    // It fails again, however the connection ends.
+    bench.disconnect();
+    bench.connect(None, usize::MAX);
+    assert_eq!(bench.records(), [["9", "10", "11"]]);
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.later(Duration::from_secs(30));
+    assert!(bench.came.is_empty());
+    bench.later(Duration::from_secs(31));
+    assert!(bench.came.len() == 1 && is_letter(&bench.came[0]), "{:?}", bench.came);
+    while let Some(first) = bench.came.first() {
+        bench.answer(first.number, Answer::Taken);
+    }
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (12, 2, 0));
+    assert_eq!(bench.books.gauges.refusal(), None, "it is over");
+    // All is as before.
+    bench.offer(&[None]);
+    bench.take();
+    bench.later(Duration::from_secs(1));
+    assert!(bench.came.len() == 1 && is_letter(&bench.came[0]));
+}
