@@ -29,8 +29,19 @@ use crate::phase::{Phase, Watch};
 use crate::queue::Post;
 use crate::repeat::Repeated;
 
-/// Bytes of the read buffer: only acknowledgements come.
-pub const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// Bytes of the read buffer: only acknowledgements come. The broker is told with MQTT 5, and leaves out reason
+/// strings and properties that would not fit (§3.1.2.11.4).
+pub const READ_BUFFER_BYTES: usize = ANSWER_BYTES_MAX as usize;
+
+const ANSWER_BYTES_MAX: u32 = 8 * 1024;
+
+/// What is said in CONNECT.
+const HELLO: Hello = Hello {
+    clean_start: true,
+    session_expiry: None,
+    receive_max: None,
+    packet_bytes_max: Some(ANSWER_BYTES_MAX),
+};
 
 /// The sink of the output topic.
 #[derive(Debug)]
@@ -96,17 +107,11 @@ impl MqttSink {
 
     /// Publishes until the gateway closes.
     pub async fn run(mut self, metrics: &Metrics, mut phase: Watch) {
-        let hello = Hello {
-            clean_start: true,
-            session_expiry: None,
-            receive_max: None,
-            packet_bytes_max: None,
-        };
         loop {
             let connected = tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => return,
-                connected = self.session.connect(&hello) => connected,
+                connected = self.session.connect(&HELLO) => connected,
             };
             let (connection, greeting) = match connected {
                 Ok(connected) => connected,
@@ -252,6 +257,34 @@ fn publish(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::frame::Inbound;
+    use crate::mqtt::outgoing;
+    use crate::pipeline::plan::Plan;
+
+    #[test]
+    fn the_largest_answer_that_a_broker_may_send_is_read() {
+        let mut connect = bytes::BytesMut::new();
+        outgoing::connect(&mut connect, &Plan::default().output_options(), &HELLO).unwrap();
+        let mut said = connect.windows(5).filter(|it| it[0] == 0x27);
+        let said = u32::from_be_bytes(said.next().unwrap()[1..].try_into().unwrap());
+        // A PUBACK with one user property: 3 + 3 + 2 + 5 bytes, and the value.
+        let bytes = said as usize;
+        let varint =
+            |value: usize| [value % 128 + 128, value / 128].map(|it| u8::try_from(it).unwrap());
+        let mut puback = vec![0x40];
+        puback.extend(varint(bytes - 3));
+        puback.extend([0, 1, 0]);
+        puback.extend(varint(bytes - 8));
+        puback.extend([0x26, 0, 0]);
+        puback.extend(u16::try_from(bytes - 13).unwrap().to_be_bytes());
+        puback.resize(bytes, b'x');
+        let mut inbound = Inbound::new(Version::V5, READ_BUFFER_BYTES);
+        inbound.space()[..bytes].copy_from_slice(&puback);
+        inbound.filled(bytes);
+        let Some(Incoming::Other(came)) = inbound.packet().unwrap() else { panic!("not read") };
+        let read = Connection::read(Version::V5, came).unwrap();
+        assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: Answer::Taken }));
+    }
 
     /// Ids count up, round the end, and past those that wait for their answer.
     #[test]
