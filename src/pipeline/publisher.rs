@@ -44,6 +44,7 @@ use crate::settlement::Outcome;
 use crate::sink::{self, Number};
 use crate::window::Window;
 
+mod forbidden;
 mod hang_ups;
 mod nobody;
 mod room;
@@ -88,6 +89,8 @@ pub struct Publisher {
     learned: Option<Instant>,
     hang_ups: HangUps,
     hung_up_said: Repeated,
+    /// The publication over which the broker last ended the connection in words.
+    forbidden: Option<Number>,
     known: bool,
     proved: bool,
     /// A batch, or a part of one, has been taken in this run.
@@ -119,6 +122,7 @@ impl Publisher {
             learned: None,
             hang_ups: HangUps::default(),
             hung_up_said: Repeated::default(),
+            forbidden: None,
             known: false,
             proved: false,
             takes_batches: false,
@@ -185,11 +189,14 @@ impl Publisher {
                 self.fit(now.instant);
                 self.publish_again();
             }
-            sink::Event::Disconnected { hung_up_on } => {
+            sink::Event::Disconnected { hung_up_on, forbidden } => {
                 self.outbox.disconnected();
                 self.away.get_or_insert(now.instant);
                 if let Some(number) = hung_up_on {
                     self.hung_up(now, number);
+                }
+                if let Some((number, reason)) = forbidden {
+                    self.forbidden(now, number, &reason);
                 }
             }
             sink::Event::Answered { number, answer } => {

@@ -51,6 +51,8 @@ pub enum Event {
     Disconnected {
         /// The oldest publication without an answer, where the broker hung up and that may be why.
         hung_up_on: Option<Number>,
+        /// The same, where it said a reason that may be about that publication; and the reason.
+        forbidden: Option<(Number, String)>,
     },
     /// The broker's answer to a publication.
     Answered {

@@ -123,7 +123,11 @@ impl MqttSink {
             metrics.disconnections.one();
             let about_size = ended.as_ref().is_err_and(Error::may_be_about_size);
             let hung_up_on = in_flight.oldest().filter(|_| about_size).map(|waiting| waiting.1);
-            self.post.send(Event::Disconnected { hung_up_on });
+            let forbidden = match (&ended, in_flight.oldest()) {
+                (Err(Error::Forbidden(reason)), Some(waiting)) => Some((waiting.1, reason.clone())),
+                _ => None,
+            };
+            self.post.send(Event::Disconnected { hung_up_on, forbidden });
             if hung_up_on.is_some() && hung_up_on == self.hung_up_on {
                 self.session.explained();
             }

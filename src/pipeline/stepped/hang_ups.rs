@@ -166,6 +166,15 @@ fn a_size_that_was_learned_long_ago_is_forgotten_at_the_next_connection() {
 }
 
 impl Bench {
+    /// The broker ends the connection in words, and has not answered the oldest publication.
+    fn forbid(&mut self) {
+        let forbidden = self.came.first().map(|it| (it.number, "not authorized".to_owned()));
+        self.lane = None;
+        self.came.clear();
+        self.mail(sink::Event::Disconnected { hung_up_on: None, forbidden });
+        self.connect(None, usize::MAX);
+    }
+
     /// An output that forbids the dead letters' topic by hanging up, for so many connections. Returns how many
     /// readings it took.
     fn hang_up_on_letters(&mut self, connections: usize) -> usize {
@@ -253,4 +262,25 @@ fn a_dead_letter_that_was_hung_up_on_is_tried_again_alone_and_the_others_follow(
     bench.take();
     bench.later(Duration::from_secs(1));
     assert!(bench.came.len() == 1 && is_letter(&bench.came[0]));
+}
+
+/// MQTT 5 has a word for it, and so it takes two connections to know.
+#[test]
+fn nothing_waits_behind_a_dead_letter_over_which_the_connection_is_ended_in_words() {
+    let mut bench = hung_up_on_a_letter();
+    bench.forbid();
+    assert_eq!(bench.came.len(), 2, "once may be chance: {:?}", bench.came);
+    bench.forbid();
+    assert_eq!(bench.records(), [["3", "4", "5"]]);
+    bench.answer(bench.came[0].number, Answer::Taken);
+    assert_eq!((bench.balance().delivered, bench.balance().held), (6, 1));
+    let refusal = bench.books.gauges.refusal().unwrap().to_string();
+    assert!(refusal.contains("dead-letters") && refusal.contains("not authorized"), "{refusal}");
+    // Of readings it is as before: they wait.
+    bench.offer(&some(6..9));
+    bench.take();
+    for _ in 0..5 {
+        bench.forbid();
+        assert_eq!(bench.records(), [["6", "7", "8"]]);
+    }
 }

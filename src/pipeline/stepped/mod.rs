@@ -155,7 +155,7 @@ impl Bench {
     fn disconnect(&mut self) {
         self.lane = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected { hung_up_on: None });
+        self.mail(sink::Event::Disconnected { hung_up_on: None, forbidden: None });
     }
 
     /// The broker hangs up on the oldest publication that has no answer.
@@ -163,7 +163,7 @@ impl Bench {
         let hung_up_on = self.came.first().map(|it| it.number);
         self.lane = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected { hung_up_on });
+        self.mail(sink::Event::Disconnected { hung_up_on, forbidden: None });
     }
 
     /// Time passes, and the worker looks at it.
