@@ -1,8 +1,9 @@
 //! Dead letters that the broker does not take without a word: it hangs up, or does not answer.
 //!
 //! A broker may forbid a topic in this way. Each attempt costs a connection, and so it is the dead letters that
-//! wait, all of them, and nothing waits behind them. After [`TRIAL_PAUSE`] the oldest is tried again, with
-//! nothing else on its way: another hang-up repeats no batch. Once it has been answered, the others follow.
+//! wait, all of them, and nothing waits behind them. After a pause ([`TRIAL_PAUSE`]) the oldest is tried again,
+//! with nothing else on its way: another hang-up repeats no batch. Each attempt that fails doubles the pause,
+//! because one that is never answered keeps the output busy. Once it has been answered, the others follow.
 //!
 //! Unlike what is refused in words, this is known across connections.
 
@@ -11,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use crate::sink::Number;
 
-/// How long dead letters wait between two attempts.
-const TRIAL_PAUSE: Duration = Duration::from_mins(1);
+/// How long dead letters wait before the first attempt, and between two of them at most.
+const TRIAL_PAUSE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(8));
 
 /// What is set aside.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(super) struct SetAside {
     at: Option<Instant>,
     /// On its way, or about to be.
     trial: Option<Number>,
+    /// Attempts that failed.
+    failed: u32,
 }
 
 impl SetAside {
@@ -42,7 +45,9 @@ impl SetAside {
 
     /// Begins.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.at = Some(now + TRIAL_PAUSE);
+        let (first, longest) = TRIAL_PAUSE;
+        let pause = first.saturating_mul(2_u32.saturating_pow(self.failed)).min(longest);
+        self.at = Some(now + pause);
     }
 
     /// A new connection: everything is given anew. However the last one ended, an attempt that was not answered
@@ -50,6 +55,7 @@ impl SetAside {
     pub(super) fn connected(&mut self, now: Instant) {
         self.numbers.clear();
         if self.trial.take().is_some() {
+            self.failed += 1;
             self.begin(now);
         }
     }

@@ -26,7 +26,7 @@ impl Publisher {
                 reason,
                 left_out,
                 "the output broker ends the connection when a dead letter is published: dead letters wait, and \
-                 one is tried each minute; the session that it came from waits if there is no spool"
+                 one is tried now and then; the session that it came from waits if there is no spool"
             );
         }
     }
