@@ -128,7 +128,9 @@ impl MqttSink {
                 _ => None,
             };
             self.post.send(Event::Disconnected { hung_up_on, forbidden });
-            if hung_up_on.is_some() && hung_up_on == self.hung_up_on {
+            // Its halves are other parts of the same one.
+            let count = |number: Option<Number>| number.map(|it| it.count);
+            if hung_up_on.is_some() && count(hung_up_on) == count(self.hung_up_on) {
                 self.session.explained();
             }
             self.hung_up_on = hung_up_on;
