@@ -104,6 +104,9 @@ pub enum Error {
     /// The broker said why it closes the connection.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
+    /// The broker said a reason that may be about what we published.
+    #[error("the broker ended the connection: {0}")]
+    Forbidden(String),
     /// The broker said that a packet is too large for it.
     #[error("the broker ended the connection: {0}")]
     TooLarge(String),

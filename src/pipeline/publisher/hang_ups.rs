@@ -13,6 +13,8 @@
 //!   hung up [`ALONE_MAX`] times. Else it is held: the broker may forbid the topic in this way.
 //! - Silence may have other causes, behind a broker that answers pings. A batch of [`SMALL_BYTES`] is not
 //!   halved for it, and no record becomes a dead letter.
+//! - A dead letter that was alone [`ALONE_MAX`] times and cannot be made smaller is set aside with all others,
+//!   and nothing waits for them: the broker may forbid their topic. One is tried again now and then.
 //! - Once the publication has been taken, publications go out together again.
 //!
 //! The sink sees to it that the client id is not suspected meanwhile ([`crate::sink::mqtt`]).
@@ -22,7 +24,7 @@ use std::time::Instant;
 use super::{Publisher, bounds};
 use crate::clock::Now;
 use crate::settlement::Outcome;
-use crate::sink::{Number, Over};
+use crate::sink::{Number, Over, Why};
 
 /// Hang-ups over the same oldest publication before publications go out one at a time.
 const TOGETHER_MAX: u32 = 2;
@@ -81,11 +83,15 @@ impl HangUps {
 
 impl Publisher {
     /// The broker hung up or fell silent, and this was the oldest publication that it had not answered.
-    pub(super) fn not_taken(&mut self, now: Now, over: Over) {
-        let Over { number, silent } = over;
+    pub(super) fn not_taken(&mut self, now: Now, over: &Over) {
+        let (number, silent) = (over.number, over.why == Why::Silent);
         let Some(flight) = self.window.get(number.count) else { return };
         let Some(message) = flight.parts().get(number.part) else { return };
         let (topic, bytes) = (message.topic.to_string(), message.payload.len());
+        let is_letter = self.is_for_letters(Some(message));
+        if self.outbox.is_trial(number) {
+            return;
+        }
         let was_alone = self.hang_ups.is_one_at_a_time();
         let alone = self.hang_ups.over(number);
         if !self.hang_ups.is_one_at_a_time() {
@@ -100,9 +106,17 @@ impl Publisher {
             format!("it {what} when a message of {bytes} bytes is published; {REMEDY}; {else_}");
         self.books.gauges.refused(&topic, reason, now.instant);
         let smaller = was_alone && self.make_smaller(now.instant, over, alone);
+        let aside = is_letter && !smaller && alone >= ALONE_MAX;
+        if aside {
+            self.hang_ups = HangUps::default();
+            self.outbox.set_letters_aside(now.instant);
+        }
         if let Some(left_out) = self.hung_up_said.due(now.instant) {
             let then = if smaller {
                 "it is published in smaller parts"
+            } else if aside {
+                "dead letters wait, and one is tried now and then; the session that it came from waits if \
+                 there is no spool"
             } else {
                 "it is published alone, and all else waits"
             };
@@ -119,8 +133,8 @@ impl Publisher {
 
     /// Replaces a publication that was alone when the connection ended by smaller ones, if its size may be
     /// why.
-    fn make_smaller(&mut self, now: Instant, over: Over, times: u32) -> bool {
-        let Over { number, silent } = over;
+    fn make_smaller(&mut self, now: Instant, over: &Over, times: u32) -> bool {
+        let (number, silent) = (over.number, over.why == Why::Silent);
         let (takes_batches, fit) = (self.takes_batches, self.packet_bytes_max);
         let Some(flight) = self.window.get_mut(number.count) else { return false };
         let Some(message) = flight.parts().get(number.part) else { return false };
