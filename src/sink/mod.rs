@@ -47,8 +47,10 @@ pub struct Over {
 /// How a connection ended that may have ended over a publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The broker hung up, or called it too large.
+    /// The broker hung up without a word.
     HungUp,
+    /// The broker called it too large.
+    TooLarge,
     /// The broker, or the link to it, fell silent.
     Silent,
     /// The broker said this, which may be about the publication.

@@ -261,6 +261,7 @@ fn publish(
 fn why(error: &Error) -> Option<Why> {
     match error {
         Error::Forbidden(reason) => Some(Why::Forbidden(reason.clone())),
+        Error::TooLarge(_) => Some(Why::TooLarge),
         error if error.is_silence() => Some(Why::Silent),
         error => error.may_be_about_size().then_some(Why::HungUp),
     }

@@ -10,7 +10,7 @@
 //!   those in the window and in the spool.
 //! - One record that is alone becomes a dead letter, which is halved in turn; but only where the size can be
 //!   the reason: it is larger than [`SMALL_BYTES`], the broker has taken batches in this run, and it has
-//!   hung up [`ALONE_MAX`] times. Else it is held: the broker may forbid the topic in this way.
+//!   hung up [`ALONE_MAX`] times; or where the broker called it too large. Else it is held: the broker may forbid the topic in this way.
 //! - Silence may have other causes, behind a broker that answers pings. A batch of [`SMALL_BYTES`] is not
 //!   halved for it, and no record becomes a dead letter.
 //! - A dead letter that was alone [`ALONE_MAX`] times and cannot be made smaller is set aside with all others,
@@ -84,7 +84,7 @@ impl HangUps {
 impl Publisher {
     /// The broker hung up or fell silent, and this was the oldest publication that it had not answered.
     pub(super) fn not_taken(&mut self, now: Now, over: &Over) {
-        let (number, silent) = (over.number, over.why == Why::Silent);
+        let number = over.number;
         let Some(flight) = self.window.get(number.count) else { return };
         let Some(message) = flight.parts().get(number.part) else { return };
         let (topic, bytes) = (message.topic.to_string(), message.payload.len());
@@ -97,10 +97,10 @@ impl Publisher {
         if !self.hang_ups.is_one_at_a_time() {
             return;
         }
-        let (what, else_) = if silent {
-            ("does not answer", "if it waits for something behind it, look there")
-        } else {
-            ("hangs up", "if it forbids the topic, allow it")
+        let (what, else_) = match over.why {
+            Why::Silent => ("does not answer", "if it waits for something behind it, look there"),
+            Why::TooLarge => ("ends the connection (packet too large)", "nothing else helps"),
+            _ => ("hangs up", "if it forbids the topic, allow it"),
         };
         let reason =
             format!("it {what} when a message of {bytes} bytes is published; {REMEDY}; {else_}");
@@ -134,14 +134,20 @@ impl Publisher {
     /// Replaces a publication that was alone when the connection ended by smaller ones, if its size may be
     /// why.
     fn make_smaller(&mut self, now: Instant, over: &Over, times: u32) -> bool {
-        let (number, silent) = (over.number, over.why == Why::Silent);
+        let number = over.number;
         let (takes_batches, fit) = (self.takes_batches, self.packet_bytes_max);
         let Some(flight) = self.window.get_mut(number.count) else { return false };
         let Some(message) = flight.parts().get(number.part) else { return false };
         let bytes = message.payload.len();
         let alone = flight.parts().records(number.part) == 1;
         let small = bytes <= SMALL_BYTES;
-        if silent && (small || alone) || alone && (small || !takes_batches || times < ALONE_MAX) {
+        let may_be_size = match over.why {
+            Why::Silent => !small && !alone,
+            // It has said so.
+            Why::TooLarge => true,
+            _ => !alone || !small && takes_batches && times >= ALONE_MAX,
+        };
+        if !may_be_size {
             return false;
         }
         let is_reading = flight.parts().outcome(number.part) == Some(Outcome::Delivered);

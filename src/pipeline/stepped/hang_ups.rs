@@ -122,6 +122,22 @@ fn a_reading_that_is_hung_up_on_alone_becomes_a_dead_letter_that_passes() {
     assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (6, 1, 0));
 }
 
+/// The broker has said that it is the size, however small it is.
+#[test]
+fn a_small_reading_that_is_called_too_large_becomes_a_dead_letter() {
+    let mut bench = proved(3);
+    bench.offer(&[Some(3)]);
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    while bench.came.first().is_some_and(|it| !is_letter(it)) {
+        bench.end_over(sink::Why::TooLarge);
+        bench.connect(None, usize::MAX);
+    }
+    bench.answer(bench.came[0].number, Answer::Taken);
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (3, 1, 0));
+}
+
 /// It may be the topic, or the broker: nothing tells that a smaller one would pass.
 #[test]
 fn a_reading_is_held_where_its_size_is_no_reason() {
@@ -212,9 +228,9 @@ impl Bench {
         self.connect(None, usize::MAX);
     }
 
-    /// An output that forbids the dead letters' topic by hanging up, for so many connections. Returns how many
+    /// An output that forbids the dead letters' topic without a word, for so many connections. Returns how many
     /// readings it took.
-    fn hang_up_on_letters(&mut self, connections: usize) -> usize {
+    fn end_over_letters(&mut self, why: &sink::Why, connections: usize) -> usize {
         let mut readings = 0;
         for _ in 0..connections {
             while let Some(first) = self.came.first().filter(|it| !is_letter(it)).cloned() {
@@ -224,7 +240,7 @@ impl Bench {
             if self.came.is_empty() {
                 break;
             }
-            self.hang_up();
+            self.end_over(why.clone());
             self.connect(None, usize::MAX);
         }
         readings
@@ -248,26 +264,28 @@ fn hung_up_on_a_letter() -> Bench {
 }
 
 #[test]
-fn nothing_waits_behind_a_dead_letter_that_is_hung_up_on() {
-    let mut bench = hung_up_on_a_letter();
-    assert_eq!(bench.hang_up_on_letters(6), 3);
-    assert_eq!((bench.balance().delivered, bench.balance().held), (6, 1));
-    let refusal = bench.books.gauges.refusal().unwrap();
-    assert_eq!(refusal.topic, "gateway/dead-letters");
-    // Those that come later wait with it.
-    bench.offer(&[None, Some(6), Some(7), Some(8)]);
-    bench.take();
-    bench.later(Duration::from_secs(1));
-    assert_eq!(bench.hang_up_on_letters(1), 3);
-    assert!(bench.came.is_empty(), "no letter is tried so soon: {:?}", bench.came);
-    assert_eq!((bench.balance().delivered, bench.balance().held), (9, 2));
-    assert!(bench.books.gauges.refusal().is_some(), "it is not over because readings pass");
+fn nothing_waits_behind_a_dead_letter_that_is_hung_up_on_or_never_answered() {
+    for why in [sink::Why::HungUp, sink::Why::Silent] {
+        let mut bench = hung_up_on_a_letter();
+        assert_eq!(bench.end_over_letters(&why, 6), 3);
+        assert_eq!((bench.balance().delivered, bench.balance().held), (6, 1));
+        let refusal = bench.books.gauges.refusal().unwrap();
+        assert_eq!(refusal.topic, "gateway/dead-letters");
+        // Those that come later wait with it.
+        bench.offer(&[None, Some(6), Some(7), Some(8)]);
+        bench.take();
+        bench.later(Duration::from_secs(1));
+        assert_eq!(bench.end_over_letters(&why, 1), 3);
+        assert!(bench.came.is_empty(), "no letter is tried so soon: {:?}", bench.came);
+        assert_eq!((bench.balance().delivered, bench.balance().held), (9, 2));
+        assert!(bench.books.gauges.refusal().is_some(), "it is not over because readings pass");
+    }
 }
 
 #[test]
 fn a_dead_letter_that_was_hung_up_on_is_tried_again_alone_and_the_others_follow() {
     let mut bench = hung_up_on_a_letter();
-    bench.hang_up_on_letters(6);
+    bench.end_over_letters(&sink::Why::HungUp, 6);
     bench.offer(&[None, Some(6), Some(7), Some(8)]);
     bench.take();
     bench.later(Duration::from_secs(59));

@@ -21,6 +21,7 @@ fn context(sensors_max: usize, on_full: OnFull) -> Context {
         on_full,
         remembered_max: 9,
         acknowledgements_max: 1,
+        chunk_records_max: 1,
         record_bytes_max: RECORD_BYTES_MAX,
     }
 }
