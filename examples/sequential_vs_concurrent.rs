@@ -102,6 +102,7 @@ impl Classroom {
             entry: 0,
             remembered_max: 0,
             acknowledgements_max: 0,
+            chunk_records_max: 1,
             run: "gw-1".into(),
             registry: Arc::new(Registry::new(SENSORS as usize, [])),
             metrics: Arc::new(Metrics::default()),

@@ -297,5 +297,20 @@ Exit codes:
   0   drained, and the books close
   64  wrong arguments or settings, or our client id is in use: no restart mends it
   70  internal error, or the books do not close
+  74  the spool cannot be used, or readings in it are lost
   75  stopped before everything was settled
   77  a broker has refused us for gateway.start_grace, and nothing has worked";
+
+#[cfg(test)]
+mod tests {
+    use super::AFTER;
+    use crate::exit::Exit;
+
+    #[test]
+    fn the_help_names_each_exit_code_of_a_run() {
+        use Exit::{Drained, Internal, Refused, Settings, Spool, Unsettled};
+        for exit in [Drained, Settings, Internal, Spool, Unsettled, Refused] {
+            assert!(AFTER.contains(&format!("\n  {:<2}  ", exit as u8)), "{exit:?} is missing");
+        }
+    }
+}

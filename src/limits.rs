@@ -132,8 +132,12 @@ pub const SILENT_KEEP_ALIVES: u32 = 2;
 /// A subscription that has brought nothing for so long since it was granted is warned of, once a run.
 pub const NEVER_HEARD_MAX: Duration = Duration::from_mins(5);
 
-/// Records that an intake makes before it offers them; what else has come is read after that.
+/// Records that an intake makes before it offers them; what else has come is read after that. Several
+/// intakes share them, but each has [`CHUNK_RECORDS_LEAST`].
 pub const CHUNK_RECORDS_MAX: usize = 4096;
+
+/// Records that each of many intakes makes before it offers them.
+pub const CHUNK_RECORDS_LEAST: usize = 256;
 
 /// A broker that has been silent for so long with at least [`WINDOW_LEAST`] messages unacknowledged
 /// is taken to allow no more.

@@ -111,8 +111,11 @@ mod tests {
         standing.usable(at(3));
         let seen = standing.seen();
         assert_eq!((seen.usable, seen.since, seen.epoch), (true, at(2), 1));
+        assert!(standing.is_usable());
         standing.lost(at(4), &"taken over");
         assert_eq!(standing.seen().since, at(4));
         assert!(!standing.is_usable());
+        standing.open(7);
+        assert_eq!(standing.unacknowledged(), 7);
     }
 }

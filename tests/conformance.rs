@@ -1,11 +1,12 @@
 //! What MQTT asks of a client, statement by statement, and which test holds us to it.
 //!
 //! The statements are those that bind a client, as sender or as receiver, by their numbers in the standards'
-//! lists of normative statements ("[MQTT-3.1.0-1]"); those for servers alone are left out. Each has a test
+//! lists of normative statements ("[MQTT-3.1.0-1]"); those for servers alone are only named. Each has a test
 //! ([`Test`]), is done otherwise with a reason and a test that shows it ([`Otherwise`]), or does not arise
-//! ([`Never`]). [`BINDING_5`] and [`BINDING_3`] are the lists that the tables must match.
+//! ([`Never`]). [`BINDING_5`] and [`BINDING_3`] are the lists that the tables must match; with [`SERVERS_5`]
+//! and [`SERVERS_3`] they leave no number out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -128,7 +129,6 @@ const BINDING_3: &[(&str, &[u16])] = &[
     ("3.10.3", &[1, 2]),
     ("3.14.4", &[1, 2]),
     ("4.1.0", &[1, 2]),
-    ("4.2.0", &[1]),
     ("4.3.1", &[1]),
     ("4.3.2", &[1, 2]),
     ("4.3.3", &[1, 2]),
@@ -139,6 +139,70 @@ const BINDING_3: &[(&str, &[u16])] = &[
     ("4.7.3", &[1, 2, 3]),
     ("4.8.0", &[1, 2]),
     ("6.0.0", &[1, 2, 3]),
+    ("7.0.0", &[2]),
+    ("7.1.2", &[1]),
+];
+
+/// MQTT 5's that bind servers alone. With those above they are all that it has.
+const SERVERS_5: &[(&str, &[u16])] = &[
+    ("2.2.1", &[4, 6]),
+    ("3.1.0", &[2]),
+    ("3.1.2", &[2, 3, 5, 6, 7, 8, 10, 14, 15, 22, 24, 25, 26, 27, 28, 29]),
+    ("3.1.3", &[5, 6, 7, 8, 9, 10]),
+    ("3.1.4", &[1, 2, 3, 4, 5, 6]),
+    ("3.2.0", &[1, 2]),
+    ("3.2.2", &[1, 2, 3, 6, 7, 8, 9, 10, 12, 13, 16, 19, 20, 22]),
+    ("3.3.1", &[5, 6, 7, 8, 9, 10, 11, 12, 13]),
+    ("3.3.2", &[3, 4, 5, 6, 11, 12, 15, 16, 17, 18, 20]),
+    ("3.3.4", &[2, 3, 4, 5, 9, 10]),
+    ("3.8.3", &[3]),
+    ("3.8.4", &[1, 2, 3, 4, 5, 6, 7, 8]),
+    ("3.9.2", &[1, 2]),
+    ("3.9.3", &[1, 2]),
+    ("3.10.4", &[1, 2, 3, 4, 5, 6]),
+    ("3.11.2", &[1, 2]),
+    ("3.11.3", &[1, 2]),
+    ("3.12.4", &[1]),
+    ("3.14.0", &[1]),
+    ("3.14.2", &[2]),
+    ("3.14.4", &[3]),
+    ("4.1.0", &[2]),
+    ("4.5.0", &[1]),
+    ("4.6.0", &[5, 6]),
+    ("4.7.2", &[1]),
+    ("4.7.3", &[4]),
+    ("4.8.2", &[3, 4, 5, 6]),
+    ("4.12.0", &[1, 2, 4, 6]),
+    ("4.13.1", &[1]),
+    ("6.0.0", &[4]),
+];
+
+/// MQTT 3.1.1, likewise.
+const SERVERS_3: &[(&str, &[u16])] = &[
+    ("2.3.1", &[4, 7]),
+    ("3.1.0", &[2]),
+    ("3.1.2", &[1, 2, 3, 5, 7, 8, 10, 12, 16, 17, 24]),
+    ("3.1.3", &[5, 6, 8, 9]),
+    ("3.1.4", &[1, 2, 3, 4, 5]),
+    ("3.2.0", &[1]),
+    ("3.2.2", &[1, 2, 3, 4, 5, 6]),
+    ("3.3.1", &[5, 6, 7, 8, 9, 10, 11, 12]),
+    ("3.3.2", &[3]),
+    ("3.3.5", &[1, 2]),
+    ("3.8.3", &[2, 4]),
+    ("3.8.4", &[1, 2, 3, 4, 5, 6]),
+    ("3.9.3", &[1, 2]),
+    ("3.10.4", &[1, 2, 3, 4, 5, 6]),
+    ("3.12.4", &[1]),
+    ("3.14.1", &[1]),
+    ("3.14.4", &[3]),
+    ("4.5.0", &[1]),
+    ("4.6.0", &[5, 6]),
+    ("4.7.2", &[1]),
+    ("4.7.3", &[4]),
+    ("6.0.0", &[4]),
+    ("7.0.0", &[1]),
+    ("7.1.1", &[1]),
 ];
 
 #[rustfmt::skip]
@@ -331,7 +395,6 @@ const ROWS_3: &[Row] = &[
     ("3.14.4-2", "nothing is sent after it", FIRST_AND_LAST),
     ("4.1.0-1", "the session's state lasts as long as the session", RESUMED),
     ("4.1.0-2", "and as long as the connection", RESUMED),
-    ("4.2.0-1", "an ordered and lossless stream of bytes lies beneath", Test("readings_come_over_tls_with_certificates_on_both_sides")),
     ("4.3.1-1", "QoS 0: sent with QoS 0 and without DUP", PUBLISH),
     ("4.3.2-1", "QoS 1: sent with an unused id, unacknowledged until its PUBACK", Test("nothing_settles_before_the_broker_has_answered")),
     ("4.3.2-2", "what came is answered with PUBACK once it is ours", Test("nothing_is_acknowledged_upstream_before_its_batch_is_acknowledged_downstream")),
@@ -354,6 +417,8 @@ const ROWS_3: &[Row] = &[
     ("6.0.0-1", "WebSocket: only binary frames", Test("what_is_no_binary_stream_is_an_error")),
     ("6.0.0-2", "frames need not end where packets do", Test("any_frames_give_the_same_bytes_in_any_pieces_within_the_same_memory")),
     ("6.0.0-3", "the subprotocol is called mqtt", Test("readings_and_batches_travel_inside_websocket")),
+    ("7.0.0-2", "no extension of the protocol is needed", Test("a_hundred_thousand_qos_1_readings_come_out_once_and_in_order_with_mqtt_3")),
+    ("7.1.2-1", "an ordered and lossless stream of bytes lies beneath", Test("readings_come_over_tls_with_certificates_on_both_sides")),
 ];
 
 /// The Rust files below these folders.
@@ -428,6 +493,28 @@ fn every_statement_of_mqtt_5_for_clients_has_its_test_or_its_reason() {
 #[test]
 fn every_statement_of_mqtt_3_1_1_for_clients_has_its_test_or_its_reason() {
     holds(BINDING_3, ROWS_3);
+}
+
+/// Each section's numbers, of both lists: from 1 on, each once, and none left out but `absent`.
+fn is_whole(clients: &[(&str, &[u16])], servers: &[(&str, &[u16])], absent: &[(&str, u16)]) {
+    let mut sections: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
+    for (section, numbers) in clients.iter().chain(servers) {
+        sections.entry(section).or_default().extend(*numbers);
+    }
+    for (section, number) in absent {
+        sections.entry(section).or_default().push(*number);
+    }
+    for (section, mut numbers) in sections {
+        numbers.sort_unstable();
+        let expected: Vec<u16> = (1..).take(numbers.len()).collect();
+        assert_eq!(numbers, expected, "{section}");
+    }
+}
+
+#[test]
+fn the_statements_for_clients_and_those_for_servers_are_all_there_are() {
+    is_whole(BINDING_5, SERVERS_5, &[("2.2.1", 1)]);
+    is_whole(BINDING_3, SERVERS_3, &[]);
 }
 
 #[test]

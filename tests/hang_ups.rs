@@ -95,3 +95,18 @@ fn batches_that_are_never_answered_pass_in_smaller_parts() {
     let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(1, 300));
     assert_eq!(balance.delivered, 300);
 }
+
+/// Each hang-up is over a smaller part, and all of them have one cause.
+#[test]
+fn the_client_id_is_not_suspected_while_a_batch_is_halved_time_and_again() {
+    let (input, sink, mut gateway) = scene(&["output.broker.version = 3"]);
+    sink.hang_up_above(Some(BYTES_MAX / 8));
+    input.publish_all(readings(1, 2..=200, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 200);
+    let connects = sink.look(|log| log.connects("gw-out"));
+    assert!(connects >= 7, "{connects} connections are too few to tell");
+    assert_cause_is_said(&gateway);
+    let name = "output hangs up on all but small batches";
+    let balance = fault(name, 0, &mut gateway, || audit(&sink).judge_load(1, 200));
+    assert_eq!(balance.delivered, 200);
+}

@@ -315,6 +315,7 @@ fn batches_that_nobody_subscribes_to_count_as_delivered_and_are_said() {
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 100);
     assert_eq!(drained(&mut gateway).delivered, 100);
     assert!(gateway.said("nobody subscribes"), "{}", gateway.text());
+    assert!(gateway.said("start its consumer"), "{}", gateway.text());
 }
 
 /// With `output.without_subscriber = "hold"` they are tried again until somebody subscribes.

@@ -203,6 +203,7 @@ fn a_port_with_tls_and_one_without_are_told_from_each_other() {
     let mut doctor = Gateway::command("doctor", &fleet(&tls.url(), &[])).start();
     assert_eq!(doctor.wait_exit(SOON), 75, "{}", doctor.text());
     assert!(doctor.stdout().contains("if the port wants TLS"), "{}", doctor.text());
+    said_of(&tls.url(), "", &["set version = 3", "write mqtts://"]);
     for (scheme, bytes, words) in [
         ("mqtt", &b"\x15\x03\x03\x00\x02\x02\x46"[..], ["answers with TLS", "write mqtts://"]),
         ("mqtt", b"HTTP/1.1 400 Bad Request\r\n\r\n", ["answers with HTTP", "write ws://"]),

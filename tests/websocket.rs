@@ -50,5 +50,6 @@ fn an_address_that_speaks_no_mqtt_over_websocket_is_said() {
         let gateway = Gateway::start(&fleet(&url, &[]));
         let line = gateway.wait_for_line("cannot connect", SOON);
         assert!(line.contains("no MQTT over WebSocket there"), "{line}");
+        assert!(line.contains("write mqtt://"), "{line}");
     }
 }

@@ -140,6 +140,7 @@ fn fast_in_process(figures: &mut Figures) {
         entry: 0,
         remembered_max: 0,
         acknowledgements_max: 0,
+        chunk_records_max: 1,
         run: "gw-1".into(),
         registry: Arc::new(Registry::new(FAST as usize, [])),
         metrics: Arc::new(Metrics::default()),

@@ -84,13 +84,16 @@ impl Default for Payload {
 }
 
 /// A payload without the byte order mark before it (U+FEFF in UTF-8), and without the zero bytes that
-/// senders in C leave behind it.
+/// senders in C leave behind it. Where other control characters stand before those, it is no text, but a
+/// number or a message in binary that happens to be UTF-8, and they are a part of it.
 fn unwrapped(payload: &[u8]) -> &[u8] {
-    let mut payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
-    while let [rest @ .., 0] = payload {
-        payload = rest;
+    let payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
+    let mut text = payload;
+    while let [rest @ .., 0] = text {
+        text = rest;
     }
-    payload
+    let is_binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    if text.len() < payload.len() && text.iter().any(is_binary) { payload } else { text }
 }
 
 macro_rules! formats {
@@ -245,6 +248,10 @@ mod tests {
             (Payload::default(), "open\0".to_owned(), "\"open\""),
             (text.clone(), format!("{bom}open\0"), "\"open\""),
             (text, format!("a\0{bom}b"), "\"a\\u0000\u{feff}b\""),
+            // UTF-16: its last zero byte is half of a character.
+            (Payload::default(), "2\x001\0".to_owned(), "\"2\\u00001\\u0000\""),
+            // MessagePack: [5, 0].
+            (Payload::default(), "\x02\x05\0".to_owned(), "\"\\u0002\\u0005\\u0000\""),
         ] {
             let mut chunk = Chunk::default();
             let reading = codec.decode(payload.as_bytes(), None, &mut chunk).unwrap();

@@ -87,6 +87,7 @@ mod tests {
         for (bytes, expected) in [
             (&[0x40, 2, 1, 2][..], Answer::Taken),
             (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
+            (&[0x40, 3, 1, 2, 0x02], Answer::Refused(NotTaken::new(0x02, &[]))),
             (&[0x40, 3, 1, 2, 0x95], Answer::Refused(NotTaken::new(0x95, &[]))),
             (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(NotTaken::new(0xee, &[]))),
             (

@@ -206,6 +206,9 @@ impl Connection {
             Packet::Disconnect(reason) if packet::is_too_large(bytes) => {
                 Err(Error::TooLarge(reason))
             }
+            Packet::Disconnect(reason) if packet::is_about_publish(bytes) => {
+                Err(Error::Forbidden(reason))
+            }
             Packet::Disconnect(reason) => Err(Error::Ended(reason)),
             packet => Ok(packet),
         }

@@ -118,7 +118,11 @@ impl Inbound {
         let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
         let first = bytes.first().copied().unwrap_or_default();
         if first >> 4 != PUBLISH {
-            return Err(Error::Protocol(format!("a packet of {body} bytes that is no PUBLISH")));
+            return Err(Error::Protocol(format!(
+                "a packet of {} bytes that is no PUBLISH, and {} is the most that is read of such",
+                header + body,
+                self.buffer.len()
+            )));
         }
         // The head is taken when it has all come; a full buffer is as much as ever comes at once.
         let full = self.filled.len() == self.buffer.len();

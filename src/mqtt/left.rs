@@ -225,6 +225,7 @@ fn put(path: &Path, text: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::BrokerUrl;
     use super::*;
     use crate::pipeline::plan::Plan;
 
@@ -249,6 +250,9 @@ mod tests {
         assert!(!all.enter(&trace(&all, "a").it), "it is in there");
         let all = LeftSessions::open(folder.path(), 9);
         assert!(trace(&all, "a").is_left() && trace(&all, "b").is_left());
+        let mut options = Plan::default().intake_options("a");
+        options.url = BrokerUrl::try_from("mqtt://elsewhere".to_owned()).unwrap();
+        assert!(!all.trace("a", &options).is_left(), "another broker");
         let mut options = Plan::default().intake_options("a");
         options.client_id.push('x');
         assert!(!all.trace("a", &options).is_left(), "another client");
@@ -291,6 +295,55 @@ mod tests {
         let all = LeftSessions::open(folder.path(), 9);
         leave(&all, &["a"]);
         assert!(trace(&all, "a").is_left() && path.is_dir(), "said, and no more");
+    }
+
+    #[test]
+    fn a_list_that_is_longer_than_any_of_ours_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        leave(&LeftSessions::open(folder.path(), 9), &["a"]);
+        let path = folder.path().join(FILE);
+        let text = fs::read(&path).unwrap();
+        let padded = |bytes| [&text[..], &vec![b' '; bytes - text.len()]].concat();
+        let longest = usize::try_from(FILE_BYTES_MAX).unwrap();
+        for (bytes, left) in [(longest, 1), (longest + 1, 0), (longest * 4, 0)] {
+            fs::write(&path, padded(bytes)).unwrap();
+            let took = allocation_counter::measure(|| {
+                assert_eq!(read(&path).map_or(0, |it| it.len()), left, "{bytes} bytes");
+            });
+            assert!(took.bytes_max <= 4 * FILE_BYTES_MAX, "{took:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_replaced_as_a_whole_and_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        leave(&LeftSessions::open(folder.path(), 9), &["a"]);
+        #[cfg(unix)]
+        {
+            let mode =
+                std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let before = fs::read(&path).unwrap();
+        fs::create_dir(path.with_extension("json.new")).unwrap();
+        leave(&LeftSessions::open(folder.path(), 9), &["b"]);
+        assert_eq!(fs::read(&path).unwrap(), before, "no other name, no change");
+    }
+
+    #[test]
+    fn only_a_session_that_may_have_held_something_is_lost_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = LeftSessions::open(folder.path(), 9);
+        let mut own = Own::new(Some(trace(&all, "a")));
+        assert!(!own.is_lost(false), "no earlier run has left it");
+        leave(&all, &["a"]);
+        let mut own = Own::new(Some(trace(&all, "a")));
+        assert!(!own.is_lost(true), "it is there");
+        assert!(own.is_lost(false) && !own.is_lost(false), "said once");
+        let mut own = Own::new(None);
+        own.subscribed();
+        assert!(own.is_lost(false));
     }
 
     #[test]

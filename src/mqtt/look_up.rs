@@ -12,6 +12,8 @@ use std::pin::Pin;
 
 use tokio::net::lookup_host;
 
+use crate::text;
+
 /// Addresses, when they are known.
 type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
@@ -46,12 +48,20 @@ impl LookUps {
         let pending = self.pending.get_or_insert_with(|| begin(host.to_owned(), port));
         let addresses = pending.await;
         self.pending = None;
-        addresses
+        addresses.map_err(|error| {
+            let host = text::shown(host);
+            let text = format!(
+                "no address of the host {host} is known ({error}): correct the url, or see why this machine \
+                 cannot look names up (DNS, /etc/hosts)"
+            );
+            io::Error::new(error.kind(), text)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
@@ -71,6 +81,26 @@ mod tests {
         BEGUN.fetch_add(1, Ordering::Relaxed);
         ANSWERS.acquire().await.unwrap().forget();
         Ok(vec![SocketAddr::from(([127, 0, 0, 1], port))])
+    }
+
+    fn unknown() -> io::Result<Vec<SocketAddr>> {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_not_known_is_said_with_the_remedy() {
+        let mut look_ups = LookUps { begin: |_, _| Box::pin(ready(unknown())), pending: None };
+        let error = look_ups.addresses("no-such-broker", 7).await.unwrap_err();
+        assert_eq!(
+            error.kind(),
+            io::ErrorKind::TimedOut,
+            "the kind tells whether it is a new cause"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains("the host no-such-broker ") && text.contains("correct the url"),
+            "{text}"
+        );
     }
 
     #[tokio::test]

@@ -98,12 +98,15 @@ pub enum Error {
     /// The broker closed the connection at CONNECT, as one does that does not know the version.
     #[error(
         "the broker closed the connection when we asked for MQTT 5: if it speaks only MQTT 3.1.1, set \
-         version = 3 beside its url"
+         version = 3 beside its url; if its port is for TLS and the url is not, write mqtts:// (wss://)"
     )]
     NotGreeted,
     /// The broker said why it closes the connection.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
+    /// The broker said a reason that may be about what we published.
+    #[error("the broker ended the connection: {0}")]
+    Forbidden(String),
     /// The broker said that a packet is too large for it.
     #[error("the broker ended the connection: {0}")]
     TooLarge(String),

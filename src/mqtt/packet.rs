@@ -203,6 +203,13 @@ pub fn is_too_large(bytes: &[u8]) -> bool {
     matches!(whole(bytes), Ok((0xe0, Wire([0x95, ..]))))
 }
 
+/// Whether a packet is a DISCONNECT whose reason may be about what we published (MQTT 5 §3.14.2.1): unspecified,
+/// implementation specific, not authorized, topic name invalid, quota exceeded, payload format invalid.
+pub fn is_about_publish(bytes: &[u8]) -> bool {
+    let about = [0x80, 0x83, 0x87, 0x90, 0x97, 0x99];
+    matches!(whole(bytes), Ok((0xe0, Wire([code, ..]))) if about.contains(code))
+}
+
 /// Whether a CONNACK of MQTT 5 assigns another client id than the one that was asked for. Some brokers
 /// repeat that one.
 pub fn renames(bytes: &[u8], client_id: &str) -> Result<bool, Error> {
@@ -381,6 +388,8 @@ mod tests {
         assert!(is_takeover(&long));
         assert!(!is_takeover(&[0xe0, 0]) && !is_takeover(&[0xe0, 1, 0x8b]));
         assert!(is_too_large(&[0xe0, 1, 0x95]) && !is_too_large(&[0xe0, 1, 0x8e]));
+        assert!(is_about_publish(&[0xe0, 1, 0x87]) && is_about_publish(&[0xe0, 2, 0x90, 0]));
+        assert!(!is_about_publish(&[0xe0, 1, 0x8b]) && !is_about_publish(&[0xe0, 0]));
         for (code, passing) in [(0x80, true), (0x83, true), (0x97, true), (0x87, false), (1, false)]
         {
             assert_eq!(is_put_off(&[0x90, 4, 0, 1, 0, code], Version::V5), passing, "{code:#x}");

@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn a_plain_publish_is_what_the_codec_writes() {
-        for (bytes, qos, dup) in [(3, 1, true), (120, 1, false), (70_000, 0, false), (0, 0, true)] {
+        for (bytes, qos, dup) in
+            [(3, 1, true), (60, 1, true), (120, 1, false), (70_000, 0, false), (0, 0, true)]
+        {
             let payload = vec![b'x'; bytes];
             let plain = Plain { topic: "sensors/é/reading", qos, dup, payload: &payload };
             for version in [Version::V3, Version::V5] {

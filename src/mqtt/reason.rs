@@ -171,12 +171,13 @@ mod tests {
         assert!(REASONS.is_sorted_by(|a, b| a.code < b.code));
         assert!((0x80..=0xa2).all(|code| find(code).is_some()), "MQTT 5 has them all");
         assert_eq!(code_in_words(0xee), "reason code 0xee");
+        assert!(!is_passing(0xee), "nobody knows");
     }
 
     #[test]
     fn what_a_broker_says_is_found_among_all_properties_and_cannot_forge_a_line() {
-        let properties = b"\x26\0\x01a\0\x01b\x1c\0\x02b2\x1f\0\x04no\n!";
+        let properties = b"\x26\0\x01a\0\x01b\x1c\0\x03b\n2\x1f\0\x04no\n!";
         let said = Said::among(properties, &[0x1c, 0x1f, 0x26]).unwrap();
-        assert_eq!(said.beside(0x9d), "server moved (no\\n!); it names the server b2");
+        assert_eq!(said.beside(0x9d), "server moved (no\\n!); it names the server b\\n2");
     }
 }

@@ -102,7 +102,7 @@ fn connect(options: &Options, clean_start: bool) -> BytesMut {
     out
 }
 
-/// A CONNECT with this user name and password.
+/// A CONNECT with this user name and password; a password that is nobody's is left out.
 fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, clean_start: bool) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "secret").unwrap();
@@ -111,6 +111,7 @@ fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, 
         password_file: password.map(|_| file.path().to_owned()),
         ..options(version)
     };
+    let password = password.filter(|_| user.is_some());
     let out = connect(&options, clean_start);
     let (first, mut left) = opened(&out);
     assert_eq!((first, left.text()), (0x10, "MQTT"));
@@ -136,6 +137,7 @@ fn a_connect_is_as_the_standard_has_it() {
     for version in BOTH {
         for clean_start in [true, false] {
             assert_connect(version, None, None, clean_start);
+            assert_connect(version, None, Some("secret"), clean_start);
             assert_connect(version, Some("gé"), None, clean_start);
             assert_connect(version, Some("gé"), Some("secret"), clean_start);
         }

@@ -139,4 +139,17 @@ mod tests {
         assert!(!unheard.take(100, 7), "sent a second time it is another message");
         assert!(unheard.is_empty());
     }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_its_ids_are_trusted_by_what_was_seen_open() {
+        let mut unheard = Unheard::new(2, 4);
+        for id in 1..=100 {
+            unheard.fresh(id);
+            unheard.acknowledged(id, 7);
+        }
+        assert!(unheard.is_sure() && unheard.written.len() == 4);
+        assert_eq!(unheard.written.front(), Some(&(97, 7)), "the last ones");
+        unheard.saw_open(50);
+        assert!(!unheard.is_sure(), "a broker that has so many under way may have gone round");
+    }
 }

@@ -34,7 +34,10 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     let uri: Uri = address.parse().map_err(io::Error::other)?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol("mqtt");
     let (socket, _) = client_async(request, stream).await.map_err(|error| {
-        let text = format!("no MQTT over WebSocket there: {error}");
+        let text = format!(
+            "no MQTT over WebSocket there ({error}): name the broker's port and path for WebSocket, or write \
+             mqtt:// (mqtts://) if the port is for MQTT itself"
+        );
         // An answer is one that this was no broker's.
         let answered =
             matches!(&error, tungstenite::Error::Http(it) if it.status().is_client_error());

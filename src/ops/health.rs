@@ -107,7 +107,49 @@ async fn readiness(address: SocketAddr) -> Result<(bool, String), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
     use super::*;
+    use crate::pipeline::tasks;
+
+    /// What is made of this answer, whoever gave it.
+    fn asked(status: &str, body: &str) -> Result<(bool, String), Error> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let answering = move || {
+            let (mut client, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                client.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
+            // Whoever has heard enough goes.
+            drop(client.write_all(answer.as_bytes()));
+        };
+        drop(tasks::thread("answer", answering).unwrap());
+        ask(Some(address))
+    }
+
+    #[test]
+    fn only_what_a_gateway_says_is_an_answer_and_no_more_of_it_than_a_gateway_says() {
+        assert_eq!(asked("200 OK", "all is well\n").unwrap(), (true, "all is well".to_owned()));
+        let forged = "no output\nand \u{1b}[31mmore";
+        let (ready, said) = asked("503 Service Unavailable", forged).unwrap();
+        assert!(!ready && said.starts_with("no output\\nand"), "{said}");
+        assert!(!said.contains(char::is_control), "{said:?}");
+        for status in ["404 Not Found", "301 Moved", "500 Oh"] {
+            assert!(matches!(asked(status, ""), Err(Error::Strange { .. })), "{status}");
+        }
+        let most = "x".repeat(ANSWER_BYTES_MAX);
+        assert_eq!(asked("200 OK", &most).unwrap().1, most);
+        let more = format!("{most}x");
+        assert!(matches!(asked("200 OK", &more), Err(Error::Strange { .. })));
+        assert!(matches!(ask(None), Err(Error::Off)));
+    }
 
     #[test]
     fn who_listens_everywhere_is_asked_here() {

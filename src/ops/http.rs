@@ -204,7 +204,49 @@ fn json(well: bool, body: &impl Serialize) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::HTTP_ANSWERS_MAX;
+    use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, LOOK_PAUSE_MAX};
+
+    /// What this gateway answers to who asks whether it is alive, and ready.
+    async fn statuses(view: View) -> [u16; 2] {
+        let router = TowerToHyperService::new(router(view));
+        let mut statuses = [0; 2];
+        for (status, path) in statuses.iter_mut().zip(["/healthz", "/readyz"]) {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            *status = router.call(request).await.unwrap().status().as_u16();
+        }
+        statuses
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_hangs_is_neither_alive_nor_ready_and_one_that_starts_is_alive() {
+        let view = crate::ops::tests::view();
+        assert_eq!(statuses(view.clone()).await, [200, 503]);
+        let long_ago = clock::now().instant.checked_sub(LOOK_PAUSE_MAX * 2).unwrap();
+        let books = crate::pipeline::books::Books {
+            board: Arc::new(crate::pipeline::status::Board::new(long_ago)),
+            ..crate::pipeline::books::Books::new(&view.plan, Arc::default())
+        };
+        assert_eq!(statuses(View { books: Arc::new(books), ..view }).await, [503, 503]);
+    }
+
+    /// The oldest of as many connections as there may be.
+    #[tokio::test]
+    async fn who_asks_is_not_the_one_that_gives_way() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let view = crate::ops::tests::view();
+        let (seats, plan) = (Arc::clone(&view.seats), Arc::clone(&view.plan));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (place, mut closed) = seats.enter();
+        let mut connections = Tasks::default();
+        connections.start(converse(stream, place, router(view), plan));
+        let mut others: Vec<_> = (1..HTTP_CONNECTIONS_MAX).map(|_| seats.enter()).collect();
+        client.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        assert!(client.read(&mut [0; 64]).await.unwrap() > 0);
+        others.push(seats.enter());
+        assert_eq!(closed.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty));
+    }
 
     #[tokio::test]
     async fn health_is_answered_when_no_other_answer_can_be() {

@@ -130,3 +130,74 @@ fn of_spool(view: &View) -> Vec<Level> {
         },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock;
+    use crate::ops::tests::view;
+    use crate::pipeline::plan::Plan;
+    use crate::record::{Body, Chunk, Record, Span};
+    use crate::settlement::Token;
+
+    /// Each with a number of its own: none is shown for another.
+    #[test]
+    fn each_limit_is_shown_with_what_is_counted_against_it() {
+        let mut view = view();
+        view.plan = Arc::new(Plan {
+            spool: crate::spool::Settings { path: Some("/spool".into()), ..Default::default() },
+            ..Plan::clone(&view.plan)
+        });
+        let (books, gauges) = (&view.books, &view.books.gauges);
+        let mut chunk = Chunk::default();
+        for sensor in ["a", "b", "c"] {
+            let row = books.registry.row(sensor);
+            let (value, none) = (chunk.put(&[b'1'; 100]), Span::default());
+            chunk.records.push(Record {
+                sensor: row.index,
+                id: none,
+                sequence: 1,
+                received: clock::now().wall,
+                token: Token::NONE,
+                topic: none,
+                retained: false,
+                sheddable: false,
+                body: Body::Reading { value, timestamp: none, extra: none },
+            });
+        }
+        assert!(books.queue.inlet().try_offer(&mut chunk, &mut Vec::new()));
+        gauges.batch_records.set(11);
+        gauges.window_batches.set(12);
+        gauges.window_dead_letters.set(13);
+        gauges.letters_waiting.set(14);
+        gauges.spool_bytes.set(15);
+        gauges.spool_waiting.set(16);
+        let connections: Vec<_> = (0..5).map(|_| view.seats.enter()).collect();
+        let answers: Vec<_> = (0..2).map(|_| view.seats.answer()).collect();
+        let shown = |name| {
+            let level = levels(&view).into_iter().find(|it| it.name == name).unwrap();
+            assert!(level.max > 0, "{name}");
+            level.value
+        };
+        let sensors = books.registry.sensors();
+        for (name, value) in [
+            ("queue_records", 3),
+            ("queue_bytes", 300),
+            ("batch_records", 11),
+            ("window_batches", 12),
+            ("window_dead_letters", 13),
+            ("waiting_dead_letters", 14),
+            ("sensors", sensors),
+            ("http_connections", 5),
+            ("http_answers", 2),
+            ("spool_bytes", 15),
+            ("spool_waiting_batches", 16),
+        ] {
+            assert_eq!(shown(name), value, "{name}");
+        }
+        assert!(sensors >= 3 && shown("memory_bytes") > 0);
+        drop((connections, answers));
+    }
+}

@@ -149,3 +149,32 @@ fn entries(view: &View) -> Vec<Entry> {
     };
     entries.map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mqtt::Error;
+    use crate::ops::tests::view;
+
+    #[test]
+    fn the_status_tells_how_long_things_have_waited_and_what_the_trouble_was() {
+        let view = view();
+        let (books, start) = (&view.books, view.started);
+        books.recovered("a", 7);
+        books.gauges.spool_batches.set(1);
+        books.gauges.look(Some(start.instant), start.instant);
+        let trouble = Error::TimedOut(Duration::from_secs(3));
+        books.standings.output.lost(start.instant, &trouble);
+        let now = start.later(Duration::from_secs(8));
+        let told = serde_json::to_value(Snapshot::new(&view, now)).unwrap();
+        assert_eq!(told["uptimeSeconds"], 8);
+        assert_eq!(told["oldestReadingSeconds"], 8.0);
+        assert_eq!(told["spoolingSeconds"], 8.0);
+        assert_eq!(told["balance"]["spooled"], books.balance().spooled);
+        let output = &told["sessions"][0];
+        assert_eq!((&output["name"], &output["usable"]), (&"output".into(), &false.into()));
+        assert_eq!(output["lastTrouble"], trouble.to_string());
+    }
+}

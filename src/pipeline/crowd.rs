@@ -104,5 +104,9 @@ mod tests {
         assert_eq!(look(61), None, "long ago");
         came("d", 1);
         assert!(look(62).unwrap().contains("and 3 readings"));
+        for id in ["mine", "mine too", "mine three", "mine four"] {
+            came(id, 0);
+        }
+        assert!(look(63).unwrap().starts_with("entry calm has"), "the first of two");
     }
 }

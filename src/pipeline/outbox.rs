@@ -3,6 +3,8 @@
 //! Batches that were refused go again one at a time, the oldest first, the next when it was taken: a
 //! broker that takes again what it refused, or refuses by turns (a quota), does not change their order.
 //!
+//! Dead letters that were hung up on wait for better days (`set_aside`).
+//!
 //! Holds numbers, not messages: those stay in the window. A connection's lane is bounded; what does
 //! not fit waits here and follows when something has been answered. A lane that is closed belongs to
 //! a connection that has ended: what was given to it is published again on the next.
@@ -13,6 +15,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
+use self::set_aside::SetAside;
 use super::flight::Flight;
 use crate::backoff::Backoff;
 use crate::clock::Now;
@@ -21,22 +24,27 @@ use crate::sealed::Sealed;
 use crate::sink::{Number, Publication};
 use crate::window::Window;
 
+mod set_aside;
+
 /// What a connection allows.
 #[derive(Debug)]
 struct Lane {
     publications: mpsc::Sender<Publication>,
     in_flight_max: usize,
     one_at_a_time: bool,
+    /// What is on its way goes alone.
+    alone: bool,
     /// Given to it and not answered.
     out: usize,
 }
 
 impl Lane {
     /// Gives it a publication; false if that must wait.
-    fn takes(&mut self, number: Number, sealed: &Arc<Sealed>) -> bool {
-        if self.one_at_a_time && self.out > 0 {
+    fn takes(&mut self, number: Number, sealed: &Arc<Sealed>, alone: bool) -> bool {
+        if (self.one_at_a_time || self.alone || alone) && self.out > 0 {
             return false;
         }
+        self.alone = alone;
         let publication = Publication { number, sealed: Arc::clone(sealed) };
         let full = matches!(self.publications.try_send(publication), Err(TrySendError::Full(_)));
         self.out += usize::from(!full);
@@ -59,6 +67,7 @@ pub struct Outbox {
     lane: Option<Lane>,
     pending: VecDeque<Number>,
     refused: Vec<Refused>,
+    set_aside: SetAside,
     retry: Option<Instant>,
     backoff: Backoff,
 }
@@ -70,6 +79,7 @@ impl Default for Outbox {
             lane: None,
             pending: VecDeque::new(),
             refused: Vec::new(),
+            set_aside: SetAside::default(),
             retry: None,
             backoff: Backoff::new(first, longest),
         }
@@ -81,13 +91,14 @@ impl Outbox {
     pub fn connected(
         &mut self,
         publications: mpsc::Sender<Publication>,
-        in_flight_max: usize,
-        one_at_a_time: bool,
+        (in_flight_max, one_at_a_time): (usize, bool),
+        now: Instant,
     ) {
         let in_flight_max = in_flight_max.max(1);
-        self.lane = Some(Lane { publications, in_flight_max, one_at_a_time, out: 0 });
+        self.lane = Some(Lane { publications, in_flight_max, one_at_a_time, alone: false, out: 0 });
         self.pending.clear();
         self.refused.clear();
+        self.set_aside.connected(now);
         self.retry = None;
     }
 
@@ -105,10 +116,11 @@ impl Outbox {
     }
 
     /// Something that was given to the connection has been answered.
-    pub fn answered(&mut self) {
+    pub fn answered(&mut self, number: Number) {
         if let Some(lane) = &mut self.lane {
             lane.out = lane.out.saturating_sub(1);
         }
+        self.pending.extend(self.set_aside.answered(number));
     }
 
     /// Whether there is a connection.
@@ -128,23 +140,28 @@ impl Outbox {
 
     /// Whether it is a dead letter that the broker refuses: nothing waits behind it.
     pub fn is_aside(&self, count: u64) -> bool {
-        self.refused.iter().any(|refused| refused.is_letter && refused.number.count == count)
+        self.letters_aside().any(|it| it == count)
     }
 
     /// How many publications have a dead letter that the broker refuses.
     pub fn aside(&self) -> usize {
+        self.letters_aside().collect::<BTreeSet<_>>().len()
+    }
+
+    fn letters_aside(&self) -> impl Iterator<Item = u64> {
         let letters = self.refused.iter().filter(|refused| refused.is_letter);
-        letters.map(|refused| refused.number.count).collect::<BTreeSet<_>>().len()
+        letters.map(|refused| refused.number.count).chain(self.set_aside.counts())
     }
 
     /// Whether something was refused and has not been taken since.
     pub fn refuses(&self) -> bool {
-        !self.refused.is_empty()
+        !self.refused.is_empty() || !self.set_aside.is_empty()
     }
 
     /// When it wants to be asked again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.retry
+        let trial = self.set_aside.deadline().filter(|_| self.is_connected());
+        [self.retry, trial].into_iter().flatten().min()
     }
 
     /// Publishes what of it has not been answered, behind what waits.
@@ -154,12 +171,32 @@ impl Outbox {
         }
     }
 
+    /// The same for a dead letter: it waits while those are set aside.
+    pub fn push_letter(&mut self, number: Number) {
+        if self.set_aside.is_on() && self.lane.is_some() {
+            self.set_aside.hold(number);
+        } else {
+            self.push(number.count, [number.part]);
+        }
+    }
+
+    /// Sets all dead letters aside from the next connection on: one was not taken, without a word.
+    pub fn set_letters_aside(&mut self, now: Instant) {
+        self.set_aside.begin(now);
+    }
+
+    /// Whether it is a dead letter that was set aside and is tried again.
+    pub fn is_trial(&self, number: Number) -> bool {
+        self.set_aside.is_trial(number)
+    }
+
     /// Gives to the lane what it takes.
     pub fn pump(&mut self, window: &Window<Flight>) {
         let Some(lane) = &mut self.lane else { return };
         while let Some(number) = self.pending.front().copied() {
             let sealed = window.get(number.count).and_then(|it| it.parts().get(number.part));
-            if sealed.is_some_and(|it| !lane.takes(number, it)) {
+            let alone = self.set_aside.is_trial(number);
+            if sealed.is_some_and(|it| !lane.takes(number, it, alone)) {
                 return;
             }
             self.pending.pop_front();
@@ -204,8 +241,10 @@ impl Outbox {
     /// Publishes again what was refused, if it is time: dead letters, and the oldest batch; returns how
     /// many.
     pub fn retry(&mut self, now: Instant) -> u64 {
+        let trial = if self.is_connected() { self.set_aside.due(now) } else { None };
+        self.pending.extend(trial);
         if self.retry.is_none_or(|at| at > now) {
-            return 0;
+            return u64::from(trial.is_some());
         }
         self.retry = None;
         self.refused.sort_unstable_by_key(|it| (it.number.count, it.number.part));
@@ -217,6 +256,6 @@ impl Outbox {
             }
             behind |= !refused.is_letter;
         }
-        (self.pending.len() - before) as u64
+        (self.pending.len() - before) as u64 + u64::from(trial.is_some())
     }
 }

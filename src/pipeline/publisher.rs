@@ -24,7 +24,7 @@
 //!   takes from the room of the letters. Its session acknowledges nothing behind it, because
 //!   acknowledgements are in order per session, and stops by itself once its window is used up. With a
 //!   spool the letter is written there and holds back nothing, until so many are refused that there is no
-//!   room for more.
+//!   room for more. The same holds for a dead letter that the broker hangs up on.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,10 +40,11 @@ use super::store::Store;
 use crate::clock::Now;
 use crate::repeat::Repeated;
 use crate::settlement::Outcome;
-use crate::sink::{self, Answer, Measure, Number, Refusal};
+use crate::sink::{self, Answer, Measure, Number, Over, Refusal, Why};
 use crate::unusable::Unusable;
 use crate::window::Window;
 
+mod forbidden;
 mod hang_ups;
 mod learned;
 mod nobody;
@@ -88,6 +89,8 @@ pub struct Publisher {
     learned: Learned,
     hang_ups: HangUps,
     hung_up_said: Repeated,
+    /// The publication over which the broker last ended the connection in words.
+    forbidden: Option<Number>,
     known: bool,
     proved: bool,
     /// A batch, or a part of one, has been taken in this run.
@@ -120,6 +123,7 @@ impl Publisher {
             learned: Learned::default(),
             hang_ups: HangUps::default(),
             hung_up_said: Repeated::default(),
+            forbidden: None,
             known: false,
             proved: false,
             takes_batches: false,
@@ -180,7 +184,8 @@ impl Publisher {
             sink::Event::Connected { lane, bytes_max, in_flight_max } => {
                 self.bytes_max = bytes_max;
                 self.known = true;
-                self.outbox.connected(lane, in_flight_max, self.hang_ups.is_one_at_a_time());
+                let alone = self.hang_ups.is_one_at_a_time();
+                self.outbox.connected(lane, (in_flight_max, alone), now.instant);
                 self.away = None;
                 self.fit(now.instant);
                 self.publish_again(now.instant);
@@ -188,12 +193,16 @@ impl Publisher {
             sink::Event::Disconnected { over } => {
                 self.outbox.disconnected();
                 self.away.get_or_insert(now.instant);
-                if let Some(over) = over {
-                    self.not_taken(now, over);
+                match over {
+                    Some(Over { number, why: Why::Forbidden(reason) }) => {
+                        self.forbidden(now, number, &reason);
+                    }
+                    Some(over) => self.not_taken(now, &over),
+                    None => {}
                 }
             }
             sink::Event::Answered { number, answer } => {
-                self.outbox.answered();
+                self.outbox.answered(number);
                 self.answered(now, number, answer)?;
                 self.outbox.pump(&self.window);
                 self.books.pace.wake();
@@ -314,7 +323,13 @@ impl Publisher {
 
     fn submit(&mut self, count: u64) {
         let Some(flight) = self.window.get(count) else { return };
-        self.outbox.push(count, flight.parts().open());
+        for part in flight.parts().open() {
+            if self.is_for_letters(flight.parts().get(part)) {
+                self.outbox.push_letter(Number { count, part });
+            } else {
+                self.outbox.push(count, [part]);
+            }
+        }
         self.outbox.pump(&self.window);
         self.books.pace.wake();
     }

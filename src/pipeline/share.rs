@@ -89,6 +89,26 @@ mod tests {
         looks.map(|at| share.judge(&books, at)).last().flatten()
     }
 
+    /// What came long ago is no excuse.
+    #[test]
+    fn the_share_is_one_of_the_readings_of_late() {
+        let plan = Plan::default();
+        let books = Books::new(&plan, std::sync::Arc::default());
+        let start = clock::now().instant;
+        let mut share = Share::new(&plan, start);
+        books.metrics.received.add(1_000_000);
+        for spans in 1..=2 {
+            assert_eq!(share.judge(&books, start + SPAN * spans), None);
+        }
+        books.metrics.received.add(100);
+        let row = books.registry.row("bad");
+        let content =
+            Content { reason: Reason::Malformed, detail: b"", id: b"", topic: b"", payload: b"" };
+        (0..100).for_each(|_| books.tally.note(&row, content));
+        let told = share.judge(&books, start + SPAN * 2 + Duration::from_secs(1)).unwrap();
+        assert!(told.starts_with("100 of the last 100 readings"), "{told}");
+    }
+
     #[test]
     fn a_share_above_the_limit_is_told_with_its_commonest_cause_until_it_is_long_ago() {
         let reason = "21 of the last 400 readings became dead letters, and \

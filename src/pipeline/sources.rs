@@ -35,6 +35,7 @@ impl Pipeline {
             on_full: self.plan.queue.on_full,
             remembered_max: self.plan.remembered_max(),
             acknowledgements_max: self.plan.acknowledgements_max(),
+            chunk_records_max: self.plan.chunk_records_max(),
             record_bytes_max: self.plan.queue.record_bytes_max.get(),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::letters::Content;
 use crate::registry::Row;
+use crate::text;
 
 /// Causes (a reason and a sensor) that are told apart in one span.
 const CAUSES_MAX: usize = 16;
@@ -119,7 +120,7 @@ impl Span {
 /// The head of a text from outside, as it may stand in a log line.
 fn shown(text: &[u8]) -> String {
     let head = text.get(..SHOWN_BYTES_MAX).unwrap_or(text);
-    String::from_utf8_lossy(head).escape_debug().to_string()
+    text::escaped(&String::from_utf8_lossy(head))
 }
 
 #[cfg(test)]
@@ -131,12 +132,50 @@ mod tests {
     fn note(tally: &Tally, registry: &Registry, sensor: &str) {
         let content = Content {
             reason: Reason::Malformed,
-            detail: b"why\n",
+            detail: b"the sensor's\n",
             id: b"",
             topic: "t\u{202e}".as_bytes(),
             payload: b"",
         };
         tally.note(&registry.row(sensor), content);
+    }
+
+    fn content(reason: Reason, detail: &[u8]) -> Content<'_> {
+        Content { reason, detail, id: b"", topic: b"t", payload: b"" }
+    }
+
+    #[test]
+    fn a_cause_is_a_reason_and_a_sensor_and_shows_the_head_of_its_last_detail() {
+        let (tally, registry) = (Tally::default(), Registry::new(9, [None]));
+        let row = registry.row_of("a", 0);
+        let long = [b'x'; SHOWN_BYTES_MAX + 1];
+        for detail in [&b"first"[..], b"second", &long] {
+            tally.note(&row, content(Reason::Malformed, detail));
+        }
+        let (_, last) = tally.recent();
+        assert_eq!(last.unwrap().detail.len(), SHOWN_BYTES_MAX);
+        (0..2).for_each(|_| tally.note(&row, content(Reason::Oversize, b"large")));
+        let (letters, commonest) = tally.recent();
+        assert_eq!((letters, commonest.unwrap().reason), (5, "malformed"), "3 of 5");
+        assert_eq!(tally.last().unwrap().detail, "large");
+        assert_eq!(
+            tally.by_entry().into_iter().collect::<Vec<_>>(),
+            [((0, "malformed"), 3), ((0, "oversize"), 2)]
+        );
+    }
+
+    /// Another cause takes the rarest's place with its count: it cannot be pushed out by the next one.
+    #[test]
+    fn a_cause_that_comes_between_many_others_is_the_commonest_in_the_end() {
+        let (tally, registry) = (Tally::default(), Registry::new(1000, []));
+        for n in 0..CAUSES_MAX {
+            note(&tally, &registry, &format!("first{n}"));
+        }
+        for n in 0..10 * CAUSES_MAX {
+            note(&tally, &registry, "late");
+            note(&tally, &registry, &format!("s{n}"));
+        }
+        assert_eq!(&*tally.recent().1.unwrap().sensor, "late");
     }
 
     #[test]
@@ -149,7 +188,7 @@ mod tests {
         let (letters, commonest) = tally.recent();
         let commonest = commonest.unwrap();
         assert_eq!((letters, &*commonest.sensor), (400, "bad"));
-        assert_eq!((&*commonest.detail, &*commonest.topic), ("why\\n", "t\\u{202e}"));
+        assert_eq!((&*commonest.detail, &*commonest.topic), ("the sensor's\\n", "t\\u{202e}"));
         assert_eq!(tally.0.lock().unwrap().now.causes.len(), CAUSES_MAX);
         tally.turn();
         assert_eq!(tally.recent().0, 400);

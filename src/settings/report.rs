@@ -26,7 +26,10 @@ pub enum Error {
     #[error("no configuration: none of {} exists; name one with --config FILE", FILES.join(", "))]
     NoFile,
     /// The file cannot be read.
-    #[error("cannot read {}: {error}", text::from_path(path))]
+    #[error(
+        "cannot read {}: {error}; correct the path after --config, or let this user read the file",
+        text::from_path(path)
+    )]
     Unreadable {
         /// Its path.
         path: PathBuf,

@@ -18,7 +18,7 @@ pub mod mqtt;
 pub mod shortened;
 
 /// Names a publication: the engine's count, and which part of it, when it had to be split.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number {
     /// Counts publications in the order they were made.
     pub count: u64,
@@ -74,12 +74,32 @@ pub struct Refusal {
 }
 
 /// The oldest publication that had no answer when a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Over {
     /// Which.
     pub number: Number,
-    /// Whether the broker only fell silent. Else it hung up.
-    pub silent: bool,
+    /// How it ended.
+    pub why: Why,
+}
+
+/// How a connection ended that may have ended over a publication.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// The broker hung up without a word.
+    HungUp,
+    /// The broker called it too large.
+    TooLarge,
+    /// The broker, or the link to it, fell silent.
+    Silent,
+    /// The broker said this, which may be about the publication.
+    Forbidden(String),
+}
+
+impl Over {
+    /// Whether nothing was said of what is forbidden.
+    pub fn is_wordless(&self) -> bool {
+        !matches!(self.why, Why::Forbidden(_))
+    }
 }
 
 /// What a sink reports.

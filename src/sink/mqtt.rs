@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::message::Messages;
-use super::{Answer, Event, Measure, Number, Over, Publication, Refusal};
+use super::{Answer, Event, Measure, Number, Over, Publication, Refusal, Why};
 use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -29,8 +29,19 @@ use crate::phase::{Phase, Watch};
 use crate::queue::Post;
 use crate::repeat::Repeated;
 
-/// Bytes of the read buffer: only acknowledgements come.
-pub const READ_BUFFER_BYTES: usize = 8 * 1024;
+/// Bytes of the read buffer: only acknowledgements come. The broker is told with MQTT 5, and leaves out reason
+/// strings and properties that would not fit (§3.1.2.11.4).
+pub const READ_BUFFER_BYTES: usize = ANSWER_BYTES_MAX as usize;
+
+const ANSWER_BYTES_MAX: u32 = 8 * 1024;
+
+/// What is said in CONNECT.
+const HELLO: Hello = Hello {
+    clean_start: true,
+    session_expiry: None,
+    receive_max: None,
+    packet_bytes_max: Some(ANSWER_BYTES_MAX),
+};
 
 /// The sink of the output topic.
 #[derive(Debug)]
@@ -41,8 +52,8 @@ pub struct MqttSink {
     answer_max: Duration,
     post: Post<Event>,
     unknown: Repeated,
-    /// What may have ended the last connection.
-    over: Option<Number>,
+    /// The count of the publication that may have ended the last connection, without a word.
+    over: Option<u64>,
 }
 
 /// What one connection has out: packet ids and the publications they stand for.
@@ -94,17 +105,11 @@ impl MqttSink {
 
     /// Publishes until the gateway closes.
     pub async fn run(mut self, metrics: &Metrics, mut phase: Watch) {
-        let hello = Hello {
-            clean_start: true,
-            session_expiry: None,
-            receive_max: None,
-            packet_bytes_max: None,
-        };
         loop {
             let connected = tokio::select! {
                 biased;
                 () = phase.reached(Phase::Closing) => return,
-                connected = self.session.connect(&hello) => connected,
+                connected = self.session.connect(&HELLO) => connected,
             };
             let (connection, greeting) = match connected {
                 Ok(connected) => connected,
@@ -114,17 +119,16 @@ impl MqttSink {
             let mut in_flight = InFlight::default();
             let ended = self.serve(connection, greeting, &mut in_flight, &mut phase).await;
             metrics.disconnections.one();
-            let error = ended.as_ref().err().filter(|it| it.may_be_about_size());
             let oldest = in_flight.oldest().map(|waiting| waiting.1);
-            let over = error
-                .zip(oldest)
-                .map(|(error, number)| Over { number, silent: error.is_silence() });
+            let why = ended.as_ref().err().and_then(why);
+            let over = oldest.zip(why).map(|(number, why)| Over { number, why });
+            // Its halves are other parts of the same one.
+            let count = over.as_ref().filter(|it| it.is_wordless()).map(|it| it.number.count);
             self.post.send(Event::Disconnected { over });
-            let over = over.map(|it| it.number);
-            if over.is_some() && over == self.over {
+            if count.is_some() && count == self.over {
                 self.session.explained();
             }
-            self.over = over;
+            self.over = count;
             let Err(error) = ended else { return };
             if let Some(error) = self.session.id_in_use(&error) {
                 return self.post.send(Event::Failed(error.into()));
@@ -274,9 +278,47 @@ impl From<NotTaken> for Refusal {
     }
 }
 
+/// What of a publication may have ended a connection, if anything.
+fn why(error: &Error) -> Option<Why> {
+    match error {
+        Error::Forbidden(reason) => Some(Why::Forbidden(reason.clone())),
+        Error::TooLarge(_) => Some(Why::TooLarge),
+        error if error.is_silence() => Some(Why::Silent),
+        error => error.may_be_about_size().then_some(Why::HungUp),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::frame::Inbound;
+    use crate::mqtt::outgoing;
+    use crate::pipeline::plan::Plan;
+
+    #[test]
+    fn the_largest_answer_that_a_broker_may_send_is_read() {
+        let mut connect = bytes::BytesMut::new();
+        outgoing::connect(&mut connect, &Plan::default().output_options(), &HELLO).unwrap();
+        let mut said = connect.windows(5).filter(|it| it[0] == 0x27);
+        let said = u32::from_be_bytes(said.next().unwrap()[1..].try_into().unwrap());
+        // A PUBACK with one user property: 3 + 3 + 2 + 5 bytes, and the value.
+        let bytes = said as usize;
+        let varint =
+            |value: usize| [value % 128 + 128, value / 128].map(|it| u8::try_from(it).unwrap());
+        let mut puback = vec![0x40];
+        puback.extend(varint(bytes - 3));
+        puback.extend([0, 1, 0]);
+        puback.extend(varint(bytes - 8));
+        puback.extend([0x26, 0, 0]);
+        puback.extend(u16::try_from(bytes - 13).unwrap().to_be_bytes());
+        puback.resize(bytes, b'x');
+        let mut inbound = Inbound::new(Version::V5, READ_BUFFER_BYTES);
+        inbound.space()[..bytes].copy_from_slice(&puback);
+        inbound.filled(bytes);
+        let Some(Incoming::Other(came)) = inbound.packet().unwrap() else { panic!("not read") };
+        let read = Connection::read(Version::V5, came).unwrap();
+        assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: Answer::Taken }));
+    }
 
     /// Ids count up, round the end, and past those that wait for their answer.
     #[test]

@@ -54,6 +54,8 @@ pub struct Context {
     pub remembered_max: usize,
     /// Acknowledgements that one intake remembers, in case they were lost with a connection.
     pub acknowledgements_max: usize,
+    /// Records that an intake makes before it offers them.
+    pub chunk_records_max: usize,
     /// A payload above this is dead-lettered with its head.
     pub record_bytes_max: usize,
 }

@@ -198,3 +198,78 @@ fn what_is_appended_comes_out_in_order_and_survives() {
     drop(spool);
     assert_eq!(open().0.append(&[entry(4, 4)]).unwrap(), first.plus(3), "keys are not reused");
 }
+
+/// While the file is open the engine trusts its pages: what it has not in its cache is read as it is.
+#[cfg(unix)]
+#[test]
+fn a_body_that_changes_on_the_disk_is_told_and_not_handed_out() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path()).unwrap();
+    let first = spool.append(&[entry(1, 100_000)]).unwrap();
+    let more = 2 * file::CACHE_BYTES / 1_000_000;
+    for n in (2..).take(more) {
+        spool.append(&[entry(n, 1_000_000)]).unwrap();
+    }
+    let path = folder.path().join("spool.redb");
+    let bytes = std::fs::read(&path).unwrap();
+    let body = bytes.windows(100).position(|it| it == [1; 100]).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.write_all_at(&[7], body as u64 + 50).unwrap();
+    let read = spool.next(None);
+    assert!(matches!(read, Err(Error::Corrupt { key, records: 1 }) if key == first), "{read:?}");
+    let (key, entry_behind) = spool.next(Some(first)).unwrap().unwrap();
+    assert_eq!((key, entry_behind), (first.plus(1), entry(2, 1_000_000)), "the others are whole");
+}
+
+/// Appending would write over what is there.
+#[test]
+fn a_file_whose_next_key_is_behind_its_entries_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path()).unwrap();
+    spool.append(&[entry(1, 10), entry(2, 10)]).unwrap();
+    drop(spool);
+    let file = redb::Database::open(folder.path().join("spool.redb")).unwrap();
+    let write = file.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, u64>::new("meta");
+    write.open_table(meta).unwrap().insert("next", 2).unwrap();
+    write.commit().unwrap();
+    drop(file);
+    let (spool, aside) = open(folder.path()).unwrap();
+    assert!(aside.is_some() && spool.entries() == 0);
+}
+
+#[test]
+fn an_empty_spool_gives_its_space_back_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(folder.path()).unwrap();
+    for round in 0..3 {
+        let keys: Vec<Key> =
+            (0..5).map(|_| spool.append(&[entry(1, 1_000_000)]).unwrap()).collect();
+        spool.remove(&keys).unwrap();
+        let left = std::fs::metadata(folder.path().join("spool.redb")).unwrap().len();
+        assert!(left < 256 << 10, "{left} in round {round}");
+    }
+}
+
+#[test]
+fn a_file_that_could_not_be_written_anew_leaves_its_name_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = InFolder::new(folder.path()).unwrap();
+    let failed = place.renew(&mut |_| Err(redb::Error::Corrupted("no".to_owned())));
+    assert!(failed.is_err() && !place.path().exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_spooled_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new");
+    let (spool, _) = open(&path).unwrap();
+    for (path, expected) in [(&path, 0o700), (&path.join("spool.redb"), 0o600)] {
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, expected, "{}", path.display());
+    }
+    drop(spool);
+}

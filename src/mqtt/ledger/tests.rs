@@ -487,3 +487,86 @@ fn only_an_entry_that_has_not_settled_blocks_those_behind_it() {
     assert!(matches!(ledger.enter(60_000, false, 0), Entered::New(_)));
     assert_eq!(acknowledged(&mut ledger).len(), usize::from(bound) + 1);
 }
+
+/// A ledger that has acknowledged 100 messages that all say the same, of a broker that counts its ids up.
+fn counting_up() -> Ledger {
+    let mut ledger = Ledger::new(10, 10);
+    ledger.connect(false);
+    for id in 1..=100 {
+        let Entered::New(ordinal) = ledger.enter(id, false, 7) else { panic!("{id}") };
+        ledger.settle(run(ordinal, 1), Outcome::Delivered);
+        assert_eq!(acknowledged(&mut ledger), [id]);
+    }
+    ledger
+}
+
+/// To know a message that was never taken is to lose it.
+#[test]
+fn acknowledgements_are_forgotten_with_their_session_and_when_something_new_has_come() {
+    let mut ledger = counting_up();
+    ledger.connect(false);
+    ledger.connect(true);
+    assert_eq!(ledger.enter(100, true, 7), Entered::New(100), "its session is another one");
+    let mut ledger = counting_up();
+    ledger.connect(true);
+    assert_eq!(ledger.enter(101, false, 7), Entered::New(100));
+    assert_eq!(
+        ledger.enter(100, true, 7),
+        Entered::New(101),
+        "repeats come before all that is new"
+    );
+}
+
+/// Of what was acknowledged in vain no more comes between the repeats than acknowledgements were written.
+#[test]
+fn no_more_comes_between_the_repeats_than_acknowledgements_can_have_been_lost() {
+    let mut ledger = ledger_with(&[1, 2, 3]);
+    ledger.settle(run(0, 1), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [1]);
+    ledger.connect(true);
+    for (ordinal, missing) in [(3, None), (4, Some(2))] {
+        assert_eq!(ledger.enter(1, false, 1), Entered::New(ordinal));
+        ledger.settle(run(ordinal, 1), Outcome::Delivered);
+        assert_eq!((acknowledged(&mut ledger), ledger.missing()), (vec![1], missing));
+    }
+}
+
+#[test]
+fn what_one_connection_may_bring_again_begins_anew_with_the_next() {
+    let mut ledger = ledger_with(&[1]);
+    for _ in 0..2 {
+        for _ in 0..SENT_AGAIN_MAX {
+            assert_eq!(ledger.enter(1, true, 1), Entered::Known);
+        }
+        assert!(matches!(ledger.enter(1, true, 1), Entered::Against(_)));
+        ledger.connect(true);
+        assert_eq!(ledger.enter(1, true, 1), Entered::Known, "held");
+    }
+}
+
+/// Each look goes through all that is held: what a broker invents costs no more than so many.
+#[test]
+fn so_many_messages_and_no_more_are_looked_for_among_all_that_is_held() {
+    for (strangers, missing) in [(LOOKS_MAX - 1, Some(0)), (LOOKS_MAX, None)] {
+        let mut ledger = ledger_with(&[1, 2]);
+        ledger.connect(true);
+        for id in (1000..).take(strangers) {
+            assert!(matches!(ledger.enter(id, true, 9), Entered::New(_)));
+        }
+        assert!(matches!(ledger.enter(5000, true, 1), Entered::New(_)));
+        assert_eq!(ledger.missing(), missing, "{strangers}");
+    }
+}
+
+#[test]
+fn an_id_of_qos_2_is_one_of_qos_1_on_the_next_connection_if_it_comes_so() {
+    let mut ledger = Ledger::new(20, 20);
+    ledger.connect(true);
+    ledger.expect_qos_2(4);
+    assert_eq!(ledger.enter(4, true, 4), Entered::New(0));
+    ledger.connect(true);
+    assert_eq!(ledger.enter(4, true, 4), Entered::Known);
+    ledger.settle(run(0, 1), Outcome::Delivered);
+    ledger.acknowledge(|id, answer| assert_eq!((id, answer), (4, Answer::PubAck)));
+    assert!(!ledger.waits());
+}

@@ -143,6 +143,7 @@ fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
         (Version::V5, &[0x90, 5, 0, 1, 0, 1, 1]),
         (Version::V5, &[0x90, 4, 0, 1, 0, 3]),
         (Version::V5, &[0xb0, 3, 0, 1, 0]),
+        (Version::V5, &[0xb0, 5, 0, 1, 0, 0, 0]),
         (Version::V5, &[0x20, 3, 2, 0, 0]),
         (Version::V5, &[0x20, 2, 0, 0]),
         (Version::V5, &[0x20, 6, 0, 0, 3, 0x21, 0, 0]),

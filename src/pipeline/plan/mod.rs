@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_MAX, DEAD_LETTER_BYTES_IN_FLIGHT_MAX,
-    DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX,
-    HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, OTHERS_LEFT_MAX, READ_AHEAD_BYTES,
-    SESSION_LEFT_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
+    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_LEAST, CHUNK_RECORDS_MAX,
+    DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX,
+    HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES,
+    OTHERS_LEFT_MAX, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
@@ -274,6 +274,11 @@ impl Plan {
         2 * self.queue.records_max.get() as usize / self.intakes().count().max(1)
     }
 
+    /// Records that each intake makes before it offers them.
+    pub fn chunk_records_max(&self) -> usize {
+        (CHUNK_RECORDS_MAX / self.intakes().count().max(1)).max(CHUNK_RECORDS_LEAST)
+    }
+
     /// Unacknowledged readings each intake asks for: all together no more than the queue's places.
     pub fn window_each(&self) -> u16 {
         let intakes = u32::try_from(self.intakes().count().max(1)).unwrap_or(u32::MAX);
@@ -326,7 +331,8 @@ impl Plan {
         budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
         budget.add("queue: records (queue.records_max)", 3 * records * record);
         // What is in the queue, and of each intake what is on the way there or settled and waits.
-        let waiting = CHUNK_RECORDS_MAX + blocked_max(self.acknowledgements_max());
+        let chunk = self.chunk_records_max();
+        let waiting = chunk + blocked_max(self.acknowledgements_max());
         let entries = records + intakes * waiting as u64;
         let ids = intakes * OPEN_IDS_BYTES;
         budget.add("what waits for acknowledgement", 2 * entries * LEDGER_ENTRY_BYTES + ids);
@@ -356,7 +362,7 @@ impl Plan {
         let answers = 2 * (ANSWERS_BYTES_MAX as u64 + buffer);
         budget.add(
             "intake connections",
-            intakes * (3 * buffer + 3 * CHUNK_RECORDS_MAX as u64 * record + answers + stream),
+            intakes * (3 * buffer + 3 * chunk as u64 * record + answers + stream),
         );
         if self.watch_options().is_some() {
             budget.add("watch connection (broker.watch)", watch::BYTES + stream);

@@ -10,9 +10,11 @@
 //!   those in the window and in the spool.
 //! - One record that is alone becomes a dead letter, which is halved in turn; but only where the size can be
 //!   the reason: it is larger than [`SMALL_BYTES`], the broker has taken batches in this run, and it has
-//!   hung up [`ALONE_MAX`] times. Else it is held: the broker may forbid the topic in this way.
+//!   hung up [`ALONE_MAX`] times; or where the broker called it too large. Else it is held: the broker may forbid the topic in this way.
 //! - Silence may have other causes, behind a broker that answers pings. A batch of [`SMALL_BYTES`] is not
 //!   halved for it, and no record becomes a dead letter.
+//! - A dead letter that was alone [`ALONE_MAX`] times and cannot be made smaller is set aside with all others,
+//!   and nothing waits for them: the broker may forbid their topic. One is tried again now and then.
 //! - Once the publication has been taken, publications go out together again.
 //!
 //! The sink sees to it that the client id is not suspected meanwhile ([`crate::sink::mqtt`]).
@@ -21,7 +23,7 @@ use std::time::Instant;
 
 use super::{Publisher, bounds};
 use crate::clock::Now;
-use crate::sink::{Number, Over};
+use crate::sink::{Number, Over, Why};
 
 /// Hang-ups over the same oldest publication before publications go out one at a time.
 const TOGETHER_MAX: u32 = 2;
@@ -80,28 +82,40 @@ impl HangUps {
 
 impl Publisher {
     /// The broker hung up or fell silent, and this was the oldest publication that it had not answered.
-    pub(super) fn not_taken(&mut self, now: Now, over: Over) {
-        let Over { number, silent } = over;
+    pub(super) fn not_taken(&mut self, now: Now, over: &Over) {
+        let number = over.number;
         let Some(flight) = self.window.get(number.count) else { return };
         let Some(sealed) = flight.parts().get(number.part) else { return };
         let (topic, bytes) = (self.measure.destination(sealed).to_owned(), sealed.text.len());
+        let is_letter = sealed.is_letters();
+        if self.outbox.is_trial(number) {
+            return;
+        }
         let was_alone = self.hang_ups.is_one_at_a_time();
         let alone = self.hang_ups.over(number);
         if !self.hang_ups.is_one_at_a_time() {
             return;
         }
-        let (what, else_) = if silent {
-            ("does not answer", "if it waits for something behind it, look there")
-        } else {
-            ("hangs up", "if it forbids the topic, allow it")
+        let (what, else_) = match over.why {
+            Why::Silent => ("does not answer", "if it waits for something behind it, look there"),
+            Why::TooLarge => ("ends the connection (packet too large)", "nothing else helps"),
+            _ => ("hangs up", "if it forbids the topic, allow it"),
         };
         let reason =
             format!("it {what} when a message of {bytes} bytes is published; {REMEDY}; {else_}");
         self.books.gauges.refused(&topic, reason, now.instant);
         let smaller = was_alone && self.make_smaller(now.instant, over, alone);
+        let aside = is_letter && !smaller && alone >= ALONE_MAX;
+        if aside {
+            self.hang_ups = HangUps::default();
+            self.outbox.set_letters_aside(now.instant);
+        }
         if let Some(left_out) = self.hung_up_said.due(now.instant) {
             let then = if smaller {
                 "it is published in smaller parts"
+            } else if aside {
+                "dead letters wait, and one is tried now and then; the session that it came from waits if \
+                 there is no spool"
             } else {
                 "it is published alone, and all else waits"
             };
@@ -118,15 +132,21 @@ impl Publisher {
 
     /// Replaces a publication that was alone when the connection ended by smaller ones, if its size may be
     /// why.
-    fn make_smaller(&mut self, now: Instant, over: Over, times: u32) -> bool {
-        let Over { number, silent } = over;
+    fn make_smaller(&mut self, now: Instant, over: &Over, times: u32) -> bool {
+        let number = over.number;
         let (takes_batches, fit) = (self.takes_batches, self.bytes_max);
         let Some(flight) = self.window.get_mut(number.count) else { return false };
         let Some(sealed) = flight.parts().get(number.part) else { return false };
         let bytes = sealed.text.len();
         let alone = flight.parts().records(number.part) == 1;
         let small = bytes <= SMALL_BYTES;
-        if silent && (small || alone) || alone && (small || !takes_batches || times < ALONE_MAX) {
+        let may_be_size = match over.why {
+            Why::Silent => !small && !alone,
+            // It has said so.
+            Why::TooLarge => true,
+            _ => !alone || !small && takes_batches && times >= ALONE_MAX,
+        };
+        if !may_be_size {
             return false;
         }
         let is_reading = !sealed.is_letters();

@@ -11,6 +11,10 @@ use crate::clock::Now;
 use crate::pipeline::plan::WithoutSubscriber;
 use crate::sink::Number;
 
+/// What is said of a publication that counts as delivered all the same.
+const GONE: &str = "delivered, but nobody subscribes to the topic, and what is published there is gone: start its \
+                    consumer, with a session that is kept (output.without_subscriber = \"hold\" keeps batches)";
+
 impl Publisher {
     /// Counts and says that nobody subscribes to the topic of a publication. Whether it is held for that.
     pub(super) fn nobody_listens(&mut self, now: Now, number: Number) -> bool {
@@ -37,7 +41,7 @@ impl Publisher {
                      does (output.without_subscriber = \"hold\")"
                 );
             } else {
-                tracing::warn!(topic, left_out, "delivered, but nobody subscribes to the topic");
+                tracing::warn!(topic, left_out, "{GONE}");
             }
         }
         holds

@@ -67,7 +67,7 @@ fn what_was_not_answered_is_published_again_in_order_before_anything_new() {
 }
 
 #[test]
-fn an_answer_out_of_order_frees_no_room_beyond_the_span() {
+fn a_window_that_is_full_of_one_batch_leaves_letters_their_room() {
     let mut bench = Bench::connected(|plan| {
         plan.output.window_batches = NonZeroU16::new(1).unwrap();
     });

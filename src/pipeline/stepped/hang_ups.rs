@@ -122,6 +122,22 @@ fn a_reading_that_is_hung_up_on_alone_becomes_a_dead_letter_that_passes() {
     assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (6, 1, 0));
 }
 
+/// The broker has said that it is the size, however small it is.
+#[test]
+fn a_small_reading_that_is_called_too_large_becomes_a_dead_letter() {
+    let mut bench = proved(3);
+    bench.offer(&[Some(3)]);
+    bench.take();
+    bench.later(Duration::from_secs(5));
+    while bench.came.first().is_some_and(|it| !is_letter(it)) {
+        bench.end_over(sink::Why::TooLarge);
+        bench.connect(None, usize::MAX);
+    }
+    bench.answer(bench.came[0].number, Answer::Taken);
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (3, 1, 0));
+}
+
 /// It may be the topic, or the broker: nothing tells that a smaller one would pass.
 #[test]
 fn a_reading_is_held_where_its_size_is_no_reason() {
@@ -161,7 +177,7 @@ fn what_is_never_answered_is_halved_and_a_single_reading_is_held() {
             bench.answer(first.number, Answer::Taken);
             taken.push(first);
         }
-        bench.end_over(true);
+        bench.end_over(sink::Why::Silent);
         bench.connect(None, usize::MAX);
         silences += 1;
     }
@@ -179,7 +195,7 @@ fn small_batches_are_not_halved_for_silence() {
     bench.offer(&some(3..6));
     bench.take();
     for _ in 0..10 {
-        bench.end_over(true);
+        bench.end_over(sink::Why::Silent);
         bench.connect(None, usize::MAX);
         assert_eq!(bench.records(), [["3", "4", "5"]]);
     }
@@ -203,4 +219,123 @@ fn a_size_that_was_learned_is_tried_again_later() {
     assert!(next(&mut bench, 32) > 1);
     bench.later(Duration::from_mins(1));
     assert_eq!(next(&mut bench, 48), 1, "on the same connection");
+}
+
+impl Bench {
+    /// The broker ends the connection in words, and has not answered the oldest publication.
+    fn forbid(&mut self) {
+        self.end_over(sink::Why::Forbidden("not authorized".into()));
+        self.connect(None, usize::MAX);
+    }
+
+    /// An output that forbids the dead letters' topic without a word, for so many connections. Returns how many
+    /// readings it took.
+    fn end_over_letters(&mut self, why: &sink::Why, connections: usize) -> usize {
+        let mut readings = 0;
+        for _ in 0..connections {
+            while let Some(first) = self.came.first().filter(|it| !is_letter(it)).cloned() {
+                readings += values(std::slice::from_ref(&first)).len();
+                self.answer(first.number, Answer::Taken);
+            }
+            if self.came.is_empty() {
+                break;
+            }
+            self.end_over(why.clone());
+            self.connect(None, usize::MAX);
+        }
+        readings
+    }
+}
+
+fn is_letter(it: &Publication) -> bool {
+    it.message.topic.as_str() == "gateway/dead-letters"
+}
+
+/// An unreadable message, and three readings behind it.
+fn hung_up_on_a_letter() -> Bench {
+    let mut bench = proved(3);
+    bench.offer(&[None]);
+    bench.take();
+    bench.later(Duration::from_secs(1));
+    assert!(is_letter(&bench.came[0]));
+    bench.offer(&some(3..6));
+    bench.take();
+    bench
+}
+
+#[test]
+fn nothing_waits_behind_a_dead_letter_that_is_hung_up_on_or_never_answered() {
+    for why in [sink::Why::HungUp, sink::Why::Silent] {
+        let mut bench = hung_up_on_a_letter();
+        assert_eq!(bench.end_over_letters(&why, 6), 3);
+        assert_eq!((bench.balance().delivered, bench.balance().held), (6, 1));
+        let refusal = bench.books.gauges.refusal().unwrap();
+        assert_eq!(refusal.topic, "gateway/dead-letters");
+        // Those that come later wait with it.
+        bench.offer(&[None, Some(6), Some(7), Some(8)]);
+        bench.take();
+        bench.later(Duration::from_secs(1));
+        assert_eq!(bench.end_over_letters(&why, 1), 3);
+        assert!(bench.came.is_empty(), "no letter is tried so soon: {:?}", bench.came);
+        assert_eq!((bench.balance().delivered, bench.balance().held), (9, 2));
+        assert!(bench.books.gauges.refusal().is_some(), "it is not over because readings pass");
+    }
+}
+
+#[test]
+fn a_dead_letter_that_was_hung_up_on_is_tried_again_alone_and_the_others_follow() {
+    let mut bench = hung_up_on_a_letter();
+    bench.end_over_letters(&sink::Why::HungUp, 6);
+    bench.offer(&[None, Some(6), Some(7), Some(8)]);
+    bench.take();
+    bench.later(Duration::from_secs(59));
+    assert_eq!(bench.came.len(), 1, "the readings are on their way: {:?}", bench.came);
+    bench.later(Duration::from_mins(1));
+    assert_eq!(bench.came.len(), 1, "not beside the readings");
+    bench.answer(bench.came[0].number, Answer::Taken);
+    assert!(bench.came.len() == 1 && is_letter(&bench.came[0]), "{:?}", bench.came);
+    bench.offer(&some(9..12));
+    bench.take();
+    assert_eq!(bench.came.len(), 1, "nothing beside it");
+    // It fails again, however the connection ends.
+    bench.disconnect();
+    bench.connect(None, usize::MAX);
+    assert_eq!(bench.records(), [["9", "10", "11"]]);
+    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.later(Duration::from_secs(119));
+    assert!(bench.came.is_empty(), "twice as long now");
+    bench.later(Duration::from_secs(2));
+    assert!(bench.came.len() == 1 && is_letter(&bench.came[0]), "{:?}", bench.came);
+    while let Some(first) = bench.came.first() {
+        bench.answer(first.number, Answer::Taken);
+    }
+    let balance = bench.balance();
+    assert_eq!((balance.delivered, balance.dead_lettered, balance.held), (12, 2, 0));
+    assert_eq!(bench.books.gauges.refusal(), None, "it is over");
+    // All is as before.
+    bench.offer(&[None]);
+    bench.take();
+    bench.later(Duration::from_secs(1));
+    assert!(bench.came.len() == 1 && is_letter(&bench.came[0]));
+}
+
+/// MQTT 5 has a word for it, and so it takes two connections to know.
+#[test]
+fn nothing_waits_behind_a_dead_letter_over_which_the_connection_is_ended_in_words() {
+    let mut bench = hung_up_on_a_letter();
+    bench.forbid();
+    assert_eq!(bench.came.len(), 2, "once may be chance: {:?}", bench.came);
+    bench.forbid();
+    assert_eq!(bench.records(), [["3", "4", "5"]]);
+    bench.answer(bench.came[0].number, Answer::Taken);
+    assert_eq!((bench.balance().delivered, bench.balance().held), (6, 1));
+    let refusal = bench.books.gauges.refusal().unwrap().to_string();
+    assert!(refusal.contains("dead-letters") && refusal.contains("not authorized"), "{refusal}");
+    // Of readings it is as before: they wait.
+    bench.offer(&some(6..9));
+    bench.take();
+    for _ in 0..5 {
+        bench.forbid();
+        assert_eq!(bench.records(), [["6", "7", "8"]]);
+    }
 }

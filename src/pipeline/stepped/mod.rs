@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::books::Books;
+use super::gauges::Gauge;
 use super::plan::Plan;
 use super::store::Store;
 use super::worker::{Ended, Worker, run_id};
@@ -70,6 +71,7 @@ fn small() -> Plan {
     plan
 }
 
+mod bounds;
 mod direct;
 mod full;
 mod hang_ups;
@@ -178,12 +180,12 @@ impl Bench {
 
     /// The broker hangs up on the oldest publication that has no answer.
     fn hang_up(&mut self) {
-        self.end_over(false);
+        self.end_over(sink::Why::HungUp);
     }
 
     /// The connection ends over the oldest publication that has no answer.
-    fn end_over(&mut self, silent: bool) {
-        let over = self.came.first().map(|it| sink::Over { number: it.number, silent });
+    fn end_over(&mut self, why: sink::Why) {
+        let over = self.came.first().map(|it| sink::Over { number: it.number, why });
         self.lane = None;
         self.came.clear();
         self.mail(sink::Event::Disconnected { over });

@@ -47,6 +47,7 @@ impl Remembering {
             on_full: OnFull::Wait,
             remembered_max: SENSORS_MAX,
             acknowledgements_max: 1,
+            chunk_records_max: 1,
             record_bytes_max: 64 * 1024,
         };
         let reader = Reader::new("entry", settings, Version::V5, SourceIndex(0), &context);

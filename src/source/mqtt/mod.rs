@@ -24,9 +24,7 @@ pub use self::settings::{Qos, Retained, Settings};
 use self::subscription::{Due, Subscription};
 use super::Context;
 use crate::clock;
-use crate::limits::{
-    ANSWERS_BYTES_MAX, CHUNK_RECORDS_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE,
-};
+use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE};
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
@@ -309,7 +307,7 @@ impl<E> Intake<E> {
         let (mut known, mut came) = (false, false);
         self.unread = true;
         // Messages that make no record count, too: what they wait for is acknowledged in between.
-        for _ in self.chunk.records.len()..CHUNK_RECORDS_MAX {
+        for _ in self.chunk.records.len()..self.context.chunk_records_max {
             let Some(incoming) = connection.packet()? else {
                 self.unread = false;
                 break;

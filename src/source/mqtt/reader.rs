@@ -368,3 +368,6 @@ fn unreadable(publish: &Publish<'_>, malformed: &Malformed, chunk: &mut Chunk) -
     let detail: Span = chunk.put(detail.as_bytes());
     Body::Unreadable { reason: malformed.reason, detail, payload }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! Tests of the reader: what becomes of a message, and what of it is kept.
+
+use serde_json::json;
+
+use super::*;
+use crate::clock;
+use crate::mqtt::ledger::Answer;
+use crate::mqtt::topic::TOPIC_BYTES_MAX;
+use crate::registry::Registry;
+use crate::settlement::{Outcome, Run};
+
+const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+fn context(sensors_max: usize, on_full: OnFull) -> Context {
+    Context {
+        entry: 0,
+        run: "gw-1".into(),
+        registry: Arc::new(Registry::new(sensors_max, [None])),
+        metrics: Arc::default(),
+        pace: Arc::default(),
+        on_full,
+        remembered_max: 9,
+        acknowledgements_max: 1,
+        chunk_records_max: 1,
+        record_bytes_max: RECORD_BYTES_MAX,
+    }
+}
+
+fn reader_of(settings: serde_json::Value, context: &Context) -> Reader {
+    let settings = serde_json::from_value(settings).unwrap();
+    Reader::new("entry", settings, Version::V5, SourceIndex(0), context)
+}
+
+fn reader() -> Reader {
+    reader_of(json!({"topic": "sensors/{sensor}/#"}), &context(9, OnFull::Wait))
+}
+
+fn publish<'a>(topic: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos: 1,
+        retain: false,
+        topic,
+        packet_id: 1,
+        properties: &[],
+        payload,
+        cut: None,
+    }
+}
+
+/// The record of a message, and the chunk that it is in.
+fn taken(reader: &mut Reader, publish: &Publish<'_>) -> (Record, Chunk) {
+    let mut chunk = Chunk::default();
+    assert!(reader.take(publish, Token::NONE, clock::now(), &mut chunk));
+    (chunk.records.pop().unwrap(), chunk)
+}
+
+/// Why a message is no reading; its letter holds no more than it tells.
+fn letter(reader: &mut Reader, publish: &Publish<'_>) -> Option<(Reason, String)> {
+    let (record, chunk) = taken(reader, publish);
+    assert_eq!(chunk.bytes(), record.bytes(), "nothing is kept that nobody sees");
+    assert!(std::str::from_utf8(chunk.text(record.topic)).is_ok());
+    assert!(chunk.text(record.topic).len() <= TOPIC_SHOWN_BYTES_MAX);
+    let Body::Unreadable { reason, detail, payload } = record.body else { return None };
+    assert!(chunk.text(payload).len() <= DEAD_LETTER_HEAD_BYTES_MAX);
+    Some((reason, String::from_utf8(chunk.text(detail).to_vec()).unwrap()))
+}
+
+#[test]
+fn what_is_no_reading_is_told_with_its_reason_and_no_more_than_its_head() {
+    let long_topic = [b"sensors/a/", &[b'x'; TOPIC_SHOWN_BYTES_MAX][..]].concat();
+    let longest_topic = vec![b'x'; TOPIC_BYTES_MAX];
+    let long_id = [b"sensors/", &[b'x'; SENSOR_ID_BYTES_MAX + 1][..]].concat();
+    let rubbish = [b'{'; 2 * DEAD_LETTER_HEAD_BYTES_MAX];
+    let oversize = vec![b'1'; RECORD_BYTES_MAX + 1];
+    let mut reader = reader();
+    for (topic, payload, expected) in [
+        (&b"sensors/a"[..], &b"1"[..], None),
+        (b"sensors/a", &rubbish, Some(Reason::Malformed)),
+        (b"sensors/a", &oversize, Some(Reason::Oversize)),
+        (b"others/a", b"1", Some(Reason::Topic)),
+        (b"sensors/\xff", b"1", Some(Reason::Topic)),
+        (&long_topic, b"1", Some(Reason::Topic)),
+        (&longest_topic, b"1", Some(Reason::Topic)),
+        (&long_id, b"1", Some(Reason::SensorId)),
+        (b"sensors//x", b"1", Some(Reason::SensorId)),
+        (b"sensors/a\nb", b"1", Some(Reason::SensorId)),
+    ] {
+        let told = letter(&mut reader, &publish(topic, payload));
+        assert_eq!(told.as_ref().map(|it| it.0), expected, "{told:?}");
+    }
+}
+
+/// A text of control characters is six times longer as JSON.
+#[test]
+fn what_is_too_long_as_json_is_oversize_though_its_payload_was_not() {
+    let settings = json!({"topic": "a", "payload": {"text": {}}});
+    let mut reader = reader_of(settings, &context(9, OnFull::Wait));
+    let text_max = RECORD_BYTES_MAX + RECORD_OVERHEAD_BYTES;
+    for (bytes, is_letter) in [(text_max / 6 - 1, false), (text_max / 6 + 1, true)] {
+        let payload = vec![1; bytes];
+        let told = letter(&mut reader, &publish(b"a", &payload));
+        let reason = is_letter.then_some(Reason::Oversize);
+        assert_eq!(told.as_ref().map(|it| it.0), reason, "{told:?}");
+    }
+}
+
+#[test]
+fn only_what_is_of_qos_0_can_be_shed_and_only_where_nothing_waits() {
+    for (on_full, sheddable) in [(OnFull::Wait, false), (OnFull::ShedOldest, true)] {
+        let mut reader = reader_of(json!({"topic": "a"}), &context(9, on_full));
+        for qos in 0..=2 {
+            let (record, _) = taken(&mut reader, &Publish { qos, ..publish(b"a", b"1") });
+            assert_eq!(record.sheddable, qos == 0 && sheddable, "{on_full:?} {qos}");
+        }
+    }
+}
+
+/// A ledger that holds one message, on a connection that resumes its session.
+fn holding(reader: &Reader, publish: &Publish<'_>) -> Ledger {
+    let mut ledger = Ledger::new(20, 20);
+    ledger.connect(false);
+    let metrics = &reader.context.metrics;
+    assert!(reader.enter(&mut ledger, publish, metrics).unwrap().is_some());
+    ledger.connect(true);
+    ledger
+}
+
+/// By its packet id alone none is: a broker that was set back gives the id of a held one to another.
+#[test]
+fn a_held_message_is_known_by_its_topic_and_its_payload() {
+    let reader = reader();
+    let held = publish(b"sensors/a", b"1");
+    let metrics = &reader.context.metrics;
+    for (again, is_new) in [
+        (publish(b"sensors/a", b"1"), false),
+        (publish(b"sensors/a", b"2"), true),
+        (publish(b"sensors/b", b"1"), true),
+    ] {
+        let mut ledger = holding(&reader, &held);
+        let again = Publish { dup: true, ..again };
+        let token = reader.enter(&mut ledger, &again, metrics).unwrap();
+        assert_eq!(token.is_some(), is_new, "{again:?}");
+        let mut ledger = holding(&reader, &held);
+        reader.recognise(&mut ledger, &again);
+        assert_eq!(ledger.open() == 0, is_new, "in a drain");
+    }
+    assert_eq!((metrics.repeats_taken.get(), metrics.repeats_matched.get()), (2, 2));
+}
+
+#[test]
+fn a_repeat_of_qos_2_that_a_drain_knows_is_answered_with_pubrec() {
+    let reader = reader();
+    let message = Publish { qos: 2, ..publish(b"sensors/a", b"1") };
+    let mut ledger = holding(&reader, &message);
+    reader.recognise(&mut ledger, &Publish { dup: true, ..message });
+    ledger.settle(Run { source: SourceIndex(0), first: 0, count: 1 }, Outcome::Delivered);
+    let mut answers = Vec::new();
+    ledger.acknowledge(|id, answer| answers.push((id, answer)));
+    assert_eq!(answers, [(1, Answer::PubRec)]);
+}
+
+#[test]
+fn a_message_against_the_protocol_is_an_error_and_counted() {
+    let (reader, mut ledger) = (reader(), Ledger::new(20, 20));
+    ledger.connect(false);
+    let metrics = &reader.context.metrics;
+    let message = publish(b"sensors/a", b"1");
+    assert!(reader.enter(&mut ledger, &message, metrics).is_ok());
+    assert!(matches!(reader.enter(&mut ledger, &message, metrics), Err(Error::Protocol(_))));
+    assert_eq!(metrics.protocol_errors.get(), 1);
+}
+
+/// Copies of what came before, perhaps before the gateway did.
+#[test]
+fn the_numbers_of_retained_messages_are_not_judged() {
+    let payload = json!({"json": {"value": "/v", "number": "/n"}});
+    let context = context(9, OnFull::Wait);
+    let mut reader = reader_of(json!({"topic": "a", "payload": payload}), &context);
+    for (number, retain, missing) in [(1, false, 0), (9, true, 0), (2, false, 0), (4, false, 1)] {
+        let payload = json!({"v": 1, "n": number}).to_string();
+        taken(&mut reader, &Publish { retain, ..publish(b"a", payload.as_bytes()) });
+        assert_eq!(context.metrics.numbers_missing.get(), missing, "{number}");
+    }
+}
+
+/// What is remembered of a topic is its sensor, as long as there is a row for it: a shared row has no id.
+#[test]
+fn a_sensor_without_a_row_is_named_each_time_and_counted() {
+    let context = context(1, OnFull::Wait);
+    let mut reader = reader_of(json!({"topic": "sensors/{sensor}/#"}), &context);
+    taken(&mut reader, &publish(b"sensors/a", b"1"));
+    for n in 1..=2 {
+        let (record, chunk) = taken(&mut reader, &publish(b"sensors/late", b"1"));
+        assert_eq!(chunk.text(record.id), b"late");
+        assert_eq!(context.metrics.sensors_overflowed.get(), n);
+    }
+}
+
+#[test]
+fn no_more_topics_are_remembered_than_may_be_whosever_they_are() {
+    let mut reader = reader();
+    for n in 0..100 {
+        taken(&mut reader, &publish(format!("sensors/a/{n}").as_bytes(), b"1"));
+    }
+    assert_eq!(reader.by_topic.len(), reader.context.remembered_max);
+}
