@@ -187,7 +187,9 @@ impl Subscription {
 
     fn say_granted(&mut self, now: Instant, reader: &Reader, qos: u8, again: bool) {
         let (entry, filter) = (&reader.name, reader.subscription());
-        if !again && let Some(left_out) = self.said.due(now) {
+        if again {
+            tracing::debug!(entry, filter, qos, "subscribed again");
+        } else if let Some(left_out) = self.said.due(now) {
             tracing::info!(entry, filter, qos, left_out, "subscribed");
         }
         let asked = reader.settings.qos.granted();
