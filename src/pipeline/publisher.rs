@@ -324,7 +324,7 @@ impl Publisher {
     fn submit(&mut self, count: u64) {
         let Some(flight) = self.window.get(count) else { return };
         for part in flight.parts().open() {
-            if self.is_for_letters(flight.parts().get(part)) {
+            if flight.parts().get(part).is_some_and(|it| it.is_letters()) {
                 self.outbox.push_letter(Number { count, part });
             } else {
                 self.outbox.push(count, [part]);

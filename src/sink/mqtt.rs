@@ -292,6 +292,7 @@ fn why(error: &Error) -> Option<Why> {
 mod tests {
     use super::*;
     use crate::mqtt::frame::Inbound;
+    use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;
     use crate::pipeline::plan::Plan;
 
@@ -317,7 +318,7 @@ mod tests {
         inbound.filled(bytes);
         let Some(Incoming::Other(came)) = inbound.packet().unwrap() else { panic!("not read") };
         let read = Connection::read(Version::V5, came).unwrap();
-        assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: Answer::Taken }));
+        assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: answer::Answer::Taken }));
     }
 
     /// Ids count up, round the end, and past those that wait for their answer.

@@ -178,7 +178,7 @@ fn letters_that_nobody_subscribes_to_are_not_counted_as_batches() {
     bench.take();
     bench.take();
     for number in [bench.came[0].number, bench.came[1].number] {
-        bench.answer(number, Answer::NobodyListens);
+        bench.answer(number, Answer::TakenByNobody);
     }
     let balance = bench.balance();
     assert_eq!((balance.delivered, balance.dead_lettered), (3, 3));
