@@ -66,6 +66,8 @@ pub mod sink;
 pub mod source;
 pub mod watch;
 
+pub mod sealed;
+
 pub mod batch;
 pub mod codec;
 pub mod mqtt;
@@ -88,5 +90,7 @@ pub mod limits;
 pub mod metrics;
 pub mod phase;
 pub mod settlement;
+pub mod standing;
 pub mod text;
 pub mod units;
+pub mod unusable;

@@ -8,16 +8,17 @@ use super::Head;
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// The payload of a batch: `[…]`.
-pub fn batch(_head: &Head<'_>, records: &[u8]) -> Vec<u8> {
+/// The payload of a batch: `[…]`; and where in it the records begin.
+pub fn batch(_head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
     let mut out = Vec::with_capacity(records.len() + 2);
     out.push(b'[');
     out.extend_from_slice(records);
     out.push(b']');
-    out
+    (1, out)
 }
 
 /// The records in such a payload.
-pub fn records(payload: &[u8]) -> Vec<&RawValue> {
-    serde_json::from_slice(payload).unwrap_or_default()
+pub fn records(payload: &[u8]) -> Vec<&[u8]> {
+    let records: Vec<&RawValue> = serde_json::from_slice(payload).unwrap_or_default();
+    records.into_iter().map(|it| it.get().as_bytes()).collect()
 }

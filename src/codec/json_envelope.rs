@@ -8,8 +8,9 @@ use super::{Head, text_json};
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// The payload of a batch: `{"gateway":…,"batch":…,"sealedAt":…,"count":…,"records":[…]}`.
-pub fn batch(head: &Head<'_>, records: &[u8]) -> Vec<u8> {
+/// The payload of a batch: `{"gateway":…,"batch":…,"sealedAt":…,"count":…,"records":[…]}`;
+/// and where in it the records begin.
+pub fn batch(head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
     let mut out = Vec::with_capacity(records.len() + 160 + head.gateway.len() + head.batch.len());
     out.extend_from_slice(b"{\"gateway\":");
     text_json::write(&mut out, head.gateway);
@@ -17,14 +18,16 @@ pub fn batch(head: &Head<'_>, records: &[u8]) -> Vec<u8> {
     text_json::write(&mut out, head.batch);
     out.extend_from_slice(format!(",\"sealedAt\":\"{}\"", head.sealed_at).as_bytes());
     out.extend_from_slice(format!(",\"count\":{},\"records\":[", head.count).as_bytes());
+    let begin = out.len();
     out.extend_from_slice(records);
     out.extend_from_slice(b"]}");
-    out
+    (begin, out)
 }
 
 /// The records in such a payload.
-pub fn records(payload: &[u8]) -> Vec<&RawValue> {
-    serde_json::from_slice::<Envelope<'_>>(payload).map(|it| it.records).unwrap_or_default()
+pub fn records(payload: &[u8]) -> Vec<&[u8]> {
+    let envelope: Option<Envelope<'_>> = serde_json::from_slice(payload).ok();
+    envelope.into_iter().flat_map(|it| it.records).map(|it| it.get().as_bytes()).collect()
 }
 
 #[derive(Deserialize)]

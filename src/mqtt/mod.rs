@@ -61,7 +61,6 @@ pub mod roll_call;
 mod sent;
 pub mod session;
 mod short;
-pub mod standing;
 mod steps;
 pub mod system;
 pub mod tls;
@@ -74,6 +73,7 @@ mod wire;
 use std::mem::{Discriminant, discriminant};
 
 use crate::text;
+use crate::unusable::Unusable;
 
 /// Why there is no connection, or no longer. What others say in it is [`text::shown`].
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +204,12 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self { may_mend: !error.is_about_ids(), reason: error.to_string() }
+    }
 }
 
 impl Error {

@@ -31,12 +31,12 @@ use super::options::{Options, Version};
 use super::outgoing::Hello;
 use super::packet::Greeting;
 use super::roll_call::RollCall;
-use super::standing::Standing;
 use super::steps::round;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::{NOBODY_PAUSE_MAX, RECONNECT_PAUSE};
 use crate::repeat::PerCause;
+use crate::standing::Standing;
 
 /// One client's connections, one after the other.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use super::levels::levels;
 use super::{Readiness, View};
 use crate::clock::Now;
 use crate::metrics::Balance;
-use crate::mqtt::standing::Seen;
 use crate::registry::Sum;
+use crate::standing::Seen;
 
 /// The object.
 #[derive(Debug, Serialize)]

@@ -13,13 +13,13 @@ use super::status::Board;
 use super::tally::Tally;
 use crate::clock;
 use crate::metrics::{Balance, Metrics};
-use crate::mqtt::standing::Standing;
 use crate::pace::Pace;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
 use crate::sink;
 use crate::source::Kind;
+use crate::standing::Standing;
 
 /// The books of a gateway.
 #[derive(Debug, Clone)]

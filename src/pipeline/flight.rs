@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::books::Books;
-use super::parts::{BatchName, Fit, Parts};
-use crate::mqtt::outgoing::Outgoing;
+use super::parts::{Fit, Parts};
+use crate::sealed::Sealed;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
 
@@ -22,36 +22,10 @@ enum Duty {
     Stored { key: Key, sensors: Box<[SensorIndex]> },
 }
 
-/// What a flight carries, and its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Name {
-    /// A batch of readings.
-    Batch(BatchName),
-    /// A batch of dead letters, by its id; that is empty for a letter of an older program's spool.
-    Letters(String),
-}
-
-impl Name {
-    fn batch(&self) -> Option<&BatchName> {
-        match self {
-            Self::Batch(name) => Some(name),
-            Self::Letters(_) => None,
-        }
-    }
-
-    fn id(&self) -> &str {
-        match self {
-            Self::Batch(name) => &name.id,
-            Self::Letters(id) => id,
-        }
-    }
-}
-
 /// What stays until it is acknowledged.
 #[derive(Debug)]
 pub struct Flight {
-    message: Arc<Outgoing>,
-    name: Name,
+    sealed: Arc<Sealed>,
     parts: Parts,
     duty: Duty,
     /// When its oldest record came, where that is known.
@@ -61,51 +35,32 @@ pub struct Flight {
 
 impl Flight {
     /// A batch: when its oldest record came, when it was sealed.
-    pub fn new(
-        message: Outgoing,
-        name: Name,
-        receipts: Receipts,
-        (received, since): (Instant, Instant),
-    ) -> Self {
-        let records = receipts.records();
-        let flight = Self::with(message, name, (records, Duty::Held(receipts)), since);
-        Self { received: Some(received), ..flight }
+    pub fn new(sealed: Sealed, receipts: Receipts, (received, since): (Instant, Instant)) -> Self {
+        Self { received: Some(received), ..Self::with(sealed, Duty::Held(receipts), since) }
     }
 
     /// One that was read from the spool at `since`.
     pub fn stored(
-        message: Outgoing,
-        name: Name,
+        sealed: Sealed,
         (key, sensors): (Key, Box<[SensorIndex]>),
         since: Instant,
     ) -> Self {
-        Self::with(message, name, (sensors.len(), Duty::Stored { key, sensors }), since)
+        Self::with(sealed, Duty::Stored { key, sensors }, since)
     }
 
-    fn with(message: Outgoing, name: Name, (records, duty): (usize, Duty), since: Instant) -> Self {
-        let outcome = match name {
-            Name::Batch(_) => Outcome::Delivered,
-            Name::Letters(_) => Outcome::DeadLettered,
-        };
-        let id = name.id().to_owned();
-        let message = Arc::new(message);
-        let parts = Parts::whole(id, Arc::clone(&message), records, outcome);
-        Self { message, name, parts, duty, received: None, since }
+    fn with(sealed: Sealed, duty: Duty, since: Instant) -> Self {
+        let sealed = Arc::new(sealed);
+        Self { parts: Parts::whole(Arc::clone(&sealed)), sealed, duty, received: None, since }
     }
 
-    /// The message as it was made.
-    pub fn message(&self) -> &Arc<Outgoing> {
-        &self.message
-    }
-
-    /// What it carries.
-    pub fn name(&self) -> &Name {
-        &self.name
+    /// The batch as it was sealed.
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
     }
 
     /// Whether it carries dead letters.
     pub fn is_letter(&self) -> bool {
-        matches!(self.name, Name::Letters(_))
+        self.sealed.is_letters()
     }
 
     /// Whether records wait for it: it is not in the spool.
@@ -143,12 +98,12 @@ impl Flight {
 
     /// Makes it fit; returns whether it had to be parted.
     pub fn fit(&mut self, fit: Fit<'_>) -> bool {
-        self.parts.fit(self.name.batch(), fit)
+        self.parts.fit(fit)
     }
 
     /// Halves a part that was refused as too large; returns the places of what replaces it.
     pub fn halve(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
-        self.parts.halve(at, self.name.batch(), fit)
+        self.parts.halve(at, fit)
     }
 
     /// It is in the spool as `key`: its records settle as spooled.

@@ -14,15 +14,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
-use super::flight::{Flight, Name};
-use super::parts::{BatchName, batch_properties};
+use super::flight::Flight;
 use super::plan::Plan;
 use crate::clock::Timestamp;
-use crate::codec::{Format, Head};
-use crate::mqtt::outgoing::Outgoing;
+use crate::codec::Format;
 use crate::registry::Row;
+use crate::sealed::{Kind, Sealed};
 use crate::settlement::SensorIndex;
-use crate::sink::dead_letter;
 use crate::spool::{Entry, Key};
 
 /// The head of an entry.
@@ -50,11 +48,11 @@ impl Label {
     /// The entry of a flight.
     pub fn entry(flight: &Flight, books: &Books) -> Entry {
         let sensors = flight.sensors();
-        let label = Self::new(flight.name(), sensors, books);
+        let label = Self::new(flight.sealed(), sensors, books);
         Entry {
             records: u32::try_from(sensors.len()).expect("batch.records_max is a u32"),
             head: serde_json::to_vec(&label).expect("text and numbers can be written"),
-            body: flight.message().payload.clone(),
+            body: flight.sealed().text.clone(),
         }
     }
 
@@ -68,10 +66,8 @@ impl Label {
         let label: Self = serde_json::from_slice(&entry.head).ok()?;
         let sensors = label.indexes(entry.records, books)?;
         let count = sensors.len();
-        let letters = || Name::Letters(label.letters.unwrap_or_default());
-        let name = label.batch.map_or_else(letters, |it| Name::Batch(it.into()));
-        let message = message(plan, &name, count, entry.body);
-        Some(Flight::stored(message, name, (key, sensors), since))
+        let sealed = label.sealed(&plan.gateway.id, count, entry.body);
+        Some(Flight::stored(sealed, (key, sensors), since))
     }
 
     /// Enters the records of an earlier run's entry in the books, as `books` says.
@@ -89,11 +85,15 @@ impl Label {
         books.recovered(UNKNOWN, u64::from(left));
     }
 
-    fn new(name: &Name, sensors: &[SensorIndex], books: &Books) -> Self {
+    fn new(sealed: &Sealed, sensors: &[SensorIndex], books: &Books) -> Self {
         let mut places: HashMap<SensorIndex, u32> = HashMap::new();
-        let (batch, letters) = match name {
-            Name::Batch(name) => (Some(Batch::from(name)), None),
-            Name::Letters(id) => (None, Some(id.clone()).filter(|it| !it.is_empty())),
+        let id = sealed.id.clone();
+        let (batch, letters) = match sealed.kind {
+            Kind::Readings { format, sealed_at } => {
+                let (gateway, sealed_at) = (sealed.gateway.clone(), sealed_at.millis());
+                (Some(Batch { gateway, id, sealed_at, format }), None)
+            }
+            Kind::DeadLetters => (None, Some(id).filter(|it| !it.is_empty())),
         };
         let mut label = Self { batch, letters, sensors: Vec::new(), runs: Vec::new() };
         let id = |row: Option<&Arc<Row>>| row.map_or(UNKNOWN, |row| &row.id).to_owned();
@@ -109,6 +109,18 @@ impl Label {
             }
         });
         label
+    }
+
+    /// The batch as it was; dead letters are this gateway's.
+    fn sealed(self, gateway: &str, count: usize, text: Bytes) -> Sealed {
+        let (gateway, id, kind) = match self.batch {
+            Some(Batch { gateway, id, sealed_at, format }) => {
+                let sealed_at = Timestamp::from_millis(sealed_at);
+                (gateway, id, Kind::Readings { format, sealed_at })
+            }
+            None => (gateway.to_owned(), self.letters.unwrap_or_default(), Kind::DeadLetters),
+        };
+        Sealed { gateway, id, kind, count, text, places: None }
     }
 
     /// The sensor of each of so many records, by its index of today.
@@ -129,42 +141,6 @@ impl Label {
 
 /// The sensor of records whose label says none.
 const UNKNOWN: &str = "(unknown)";
-
-/// The message as it was; where it goes is for today's settings to say.
-fn message(plan: &Plan, name: &Name, count: usize, payload: Bytes) -> Outgoing {
-    let output = &plan.output;
-    let qos = output.qos.0;
-    let name = match name {
-        Name::Batch(name) => name,
-        Name::Letters(batch) => {
-            let head = dead_letter::Head { gateway: &plan.gateway.id, batch, count };
-            return dead_letter::message((&output.dead_letter_topic, qos), head, payload);
-        }
-    };
-    let (gateway, sealed_at) = (&name.gateway, name.sealed_at);
-    let head = Head { gateway, batch: &name.id, sealed_at, count };
-    Outgoing {
-        topic: output.topic.clone(),
-        qos,
-        payload,
-        content_type: name.format.content_type(),
-        properties: batch_properties(&head),
-    }
-}
-
-impl From<&BatchName> for Batch {
-    fn from(name: &BatchName) -> Self {
-        let BatchName { gateway, id, sealed_at, format } = name.clone();
-        Self { gateway, id, sealed_at: sealed_at.millis(), format }
-    }
-}
-
-impl From<Batch> for BatchName {
-    fn from(batch: Batch) -> Self {
-        let Batch { gateway, id, sealed_at, format } = batch;
-        Self { gateway, id, sealed_at: Timestamp::from_millis(sealed_at), format }
-    }
-}
 
 #[cfg(test)]
 mod tests {

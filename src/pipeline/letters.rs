@@ -17,21 +17,25 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
-use super::flight::{Flight, Name};
+use super::flight::Flight;
 use super::plan::Plan;
 use super::publisher::Publisher;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{Now, Timestamp};
 use crate::limits::LETTER_WAITING_BYTES;
-use crate::mqtt::outgoing::Outgoing;
 use crate::record::Reason;
 use crate::registry::Row;
+use crate::sealed::{Kind, Places, Sealed, place};
 use crate::settlement::{Receipts, Settle, Token};
-use crate::sink::dead_letter::{self, DeadLetter, Head};
+use crate::sink::Measure;
+use crate::sink::dead_letter::{self, DeadLetter};
 use crate::sink::shortened;
 
 /// Bytes of a letter's id in an array, beside the batch's prefix.
 const ID_BYTES: usize = 64;
+
+/// Bytes before the first letter of an array.
+const BEGIN: usize = 1;
 
 /// What a letter is made of.
 #[derive(Debug, Clone, Copy)]
@@ -99,9 +103,12 @@ pub struct Letters {
     books: Arc<Books>,
     waiting: VecDeque<Waiting>,
     batcher: Batcher,
-    /// Bytes that the broker takes in one packet, if it says.
-    packet_bytes_max: Option<usize>,
+    measure: Arc<dyn Measure>,
+    /// Bytes of a batch that the sink takes, if it says.
+    bytes_max: Option<usize>,
     body: Vec<u8>,
+    /// Where each letter of the body ends.
+    ends: Vec<u32>,
     /// The first letter of the open batch, as it travels alone.
     first: Vec<u8>,
     receipts: Receipts,
@@ -115,11 +122,13 @@ impl Letters {
         Self {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
+            measure: plan.measure(),
             plan,
             books,
             waiting: VecDeque::new(),
-            packet_bytes_max: None,
+            bytes_max: None,
             body: Vec::new(),
+            ends: Vec::new(),
             first: Vec::new(),
             batch_prefix: format!("{batch_prefix}-d"),
             batches: 0,
@@ -187,10 +196,10 @@ impl Letters {
         self.waiting.len() + self.receipts.records()
     }
 
-    /// Lowers the bounds on a packet and on a batch to what the broker takes.
-    pub fn fit(&mut self, packet_bytes_max: Option<usize>, bytes_max: usize) {
-        self.packet_bytes_max = packet_bytes_max;
-        self.batcher.fit(bytes_max);
+    /// Lowers the bounds on a letter and on the letters of a batch to what the sink takes.
+    pub fn fit(&mut self, bytes_max: Option<usize>, letters_bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.batcher.fit(letters_bytes_max);
     }
 
     /// Lets all go.
@@ -200,6 +209,7 @@ impl Letters {
         }
         self.receipts = self.new_receipts();
         self.body.clear();
+        self.ends.clear();
         self.batcher.sealed();
     }
 
@@ -212,6 +222,7 @@ impl Letters {
         }
         let id = format!("{}/{}", self.id(self.batches + 1), self.receipts.records() + 1);
         dead_letter::push(&mut self.body, &letter, &id);
+        self.ends.push(place(self.body.len() - BEGIN));
         if self.batcher.is_empty() {
             self.first = letter;
         }
@@ -239,17 +250,15 @@ impl Letters {
 
     /// Bytes of a letter that the broker takes alone, behind so many others, each perhaps a batch.
     fn alone_bytes_max(&self, others: usize) -> usize {
-        let Some(packet_bytes_max) = self.packet_bytes_max else { return usize::MAX };
+        let Some(bytes_max) = self.bytes_max else { return usize::MAX };
         let batch = self.id(self.batches + 1 + u64::from(self.is_open()) + others as u64);
-        let like = self.message(&batch, 1, Bytes::new());
-        let version = self.plan.output_broker().version;
-        like.payload_bytes_max(version, packet_bytes_max).unwrap_or(0)
+        self.measure.text_bytes_max(&self.sealed(batch, 1), bytes_max).unwrap_or(0)
     }
 
-    fn message(&self, batch: &str, count: usize, payload: impl Into<Bytes>) -> Outgoing {
-        let output = &self.plan.output;
-        let head = Head { gateway: &self.plan.gateway.id, batch, count };
-        dead_letter::message((&output.dead_letter_topic, output.qos.0), head, payload)
+    /// A batch of so many letters, without its text.
+    fn sealed(&self, id: String, count: usize) -> Sealed {
+        let (gateway, kind) = (self.plan.gateway.id.clone(), Kind::DeadLetters);
+        Sealed { gateway, id, kind, count, text: Bytes::new(), places: None }
     }
 
     fn id(&self, batch: u64) -> String {
@@ -267,13 +276,16 @@ impl Letters {
         let receipts = std::mem::replace(&mut self.receipts, next);
         let count = receipts.records();
         self.body.push(b']');
-        let payload = std::mem::take(if count == 1 { &mut self.first } else { &mut self.body });
-        tracing::debug!(batch = id, letters = count, bytes = payload.len(), ?reason, "sealed");
-        let message = self.message(&id, count, payload);
+        let text = std::mem::take(if count == 1 { &mut self.first } else { &mut self.body });
+        tracing::debug!(batch = id, letters = count, bytes = text.len(), ?reason, "sealed");
+        let ends = self.ends.as_slice().into();
+        let places = (count > 1).then_some(Places { begin: place(BEGIN), ends });
+        let sealed = Sealed { text: text.into(), places, ..self.sealed(id, count) };
         let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
         self.body.clear();
+        self.ends.clear();
         self.batcher.sealed();
-        publisher.publish(Flight::new(message, Name::Letters(id), receipts, times));
+        publisher.publish(Flight::new(sealed, receipts, times));
     }
 
     fn new_receipts(&self) -> Receipts {

@@ -24,13 +24,13 @@ use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
 use crate::limits::CLOSE_MAX;
 use crate::metrics::Balance;
-use crate::mqtt;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::session::Session;
 use crate::pace::Pace;
 use crate::phase::{Lead, Phase};
 use crate::queue::Post;
 use crate::sink::mqtt::MqttSink;
+use crate::unusable::Unusable;
 use crate::{clock, phase, sink, spool};
 
 pub mod books;
@@ -70,7 +70,7 @@ pub enum Error {
         /// The entry.
         name: String,
         /// Why.
-        error: mqtt::Error,
+        error: Unusable,
     },
     /// The embedded broker did not start.
     #[cfg(feature = "embedded-broker")]
@@ -95,9 +95,7 @@ impl Error {
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::Output(Failure::Refused { .. }) => true,
-            Self::Output(Failure::Connect(error)) | Self::Intake { error, .. } => {
-                !error.is_about_ids()
-            }
+            Self::Output(Failure::Connect(error)) | Self::Intake { error, .. } => error.may_mend,
             _ => false,
         }
     }
@@ -230,8 +228,8 @@ impl Pipeline {
             .patient(self.plan.gateway.start_grace.0);
         let sink = MqttSink::new(
             session,
+            self.plan.messages(),
             self.plan.lane_max(),
-            output.qos.0,
             output.answer_max.0,
             queue.post(),
         );

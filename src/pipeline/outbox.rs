@@ -20,7 +20,7 @@ use super::flight::Flight;
 use crate::backoff::Backoff;
 use crate::clock::Now;
 use crate::limits::RECONNECT_PAUSE;
-use crate::mqtt::outgoing::Outgoing;
+use crate::sealed::Sealed;
 use crate::sink::{Number, Publication};
 use crate::window::Window;
 
@@ -40,12 +40,12 @@ struct Lane {
 
 impl Lane {
     /// Gives it a publication; false if that must wait.
-    fn takes(&mut self, number: Number, message: &Arc<Outgoing>, alone: bool) -> bool {
+    fn takes(&mut self, number: Number, sealed: &Arc<Sealed>, alone: bool) -> bool {
         if (self.one_at_a_time || self.alone || alone) && self.out > 0 {
             return false;
         }
         self.alone = alone;
-        let publication = Publication { number, message: Arc::clone(message) };
+        let publication = Publication { number, sealed: Arc::clone(sealed) };
         let full = matches!(self.publications.try_send(publication), Err(TrySendError::Full(_)));
         self.out += usize::from(!full);
         !full
@@ -194,9 +194,9 @@ impl Outbox {
     pub fn pump(&mut self, window: &Window<Flight>) {
         let Some(lane) = &mut self.lane else { return };
         while let Some(number) = self.pending.front().copied() {
-            let message = window.get(number.count).and_then(|it| it.parts().get(number.part));
+            let sealed = window.get(number.count).and_then(|it| it.parts().get(number.part));
             let alone = self.set_aside.is_trial(number);
-            if message.is_some_and(|it| !lane.takes(number, it, alone)) {
+            if sealed.is_some_and(|it| !lane.takes(number, it, alone)) {
                 return;
             }
             self.pending.pop_front();

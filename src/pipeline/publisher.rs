@@ -38,11 +38,10 @@ use super::parts::Fit;
 use super::plan::Plan;
 use super::store::Store;
 use crate::clock::Now;
-use crate::mqtt::answer::{Answer, NotTaken};
-use crate::mqtt::outgoing::Outgoing;
 use crate::repeat::Repeated;
 use crate::settlement::Outcome;
-use crate::sink::{self, Number, Over, Why};
+use crate::sink::{self, Answer, Measure, Number, Over, Refusal, Why};
+use crate::unusable::Unusable;
 use crate::window::Window;
 
 mod forbidden;
@@ -57,7 +56,7 @@ mod shown;
 pub enum Failure {
     /// There never was a connection, and trying again is pointless.
     #[error("{0}")]
-    Connect(crate::mqtt::Error),
+    Connect(Unusable),
     /// The very first publication was refused.
     #[error("the broker refused to take a message on {topic}: {reason}")]
     Refused {
@@ -73,6 +72,7 @@ pub enum Failure {
 pub struct Publisher {
     plan: Arc<Plan>,
     books: Arc<Books>,
+    measure: Arc<dyn Measure>,
     window: Window<Flight>,
     next: u64,
     /// Batches and dead letters given to it so far.
@@ -84,7 +84,7 @@ pub struct Publisher {
     /// Since when there is no connection.
     away: Option<Instant>,
     store: Option<Store>,
-    packet_bytes_max: Option<usize>,
+    bytes_max: Option<usize>,
     /// Half of the smallest batch that was refused as too large, or hung up on.
     learned: Learned,
     hang_ups: HangUps,
@@ -108,6 +108,7 @@ impl Publisher {
     pub fn new(plan: Arc<Plan>, books: Arc<Books>, store: Option<Store>, now: Instant) -> Self {
         Self {
             window: Window::default(),
+            measure: plan.measure(),
             plan,
             books,
             next: 0,
@@ -118,7 +119,7 @@ impl Publisher {
             outbox: Outbox::default(),
             away: Some(now),
             store,
-            packet_bytes_max: None,
+            bytes_max: None,
             learned: Learned::default(),
             hang_ups: HangUps::default(),
             hung_up_said: Repeated::default(),
@@ -147,8 +148,8 @@ impl Publisher {
     }
 
     /// The largest packet the broker takes, once that is known.
-    pub fn packet_bytes_max(&self) -> Option<usize> {
-        self.packet_bytes_max
+    pub fn bytes_max(&self) -> Option<usize> {
+        self.bytes_max
     }
 
     /// The largest batch that the broker is likely to take: learned from refusals, and no reason to
@@ -180,8 +181,8 @@ impl Publisher {
     /// Takes a report of the sink.
     pub fn apply(&mut self, now: Now, event: sink::Event) -> Result<(), Failure> {
         match event {
-            sink::Event::Connected { lane, packet_bytes_max, in_flight_max } => {
-                self.packet_bytes_max = packet_bytes_max.map(|bytes| bytes as usize);
+            sink::Event::Connected { lane, bytes_max, in_flight_max } => {
+                self.bytes_max = bytes_max;
                 self.known = true;
                 let alone = self.hang_ups.is_one_at_a_time();
                 self.outbox.connected(lane, (in_flight_max, alone), now.instant);
@@ -262,7 +263,12 @@ impl Publisher {
             && store.can_read(now.instant, self.outbox.is_connected())
         {
             let Some(mut flight) = store.read(now) else { continue };
-            flight.fit(bounds(&self.plan, self.packet_bytes_max, self.learned.bytes_max()));
+            flight.fit(bounds(
+                &self.plan,
+                &*self.measure,
+                self.bytes_max,
+                self.learned.bytes_max(),
+            ));
             self.enter(flight);
         }
     }
@@ -300,12 +306,12 @@ impl Publisher {
 
     /// Parts the batches in the window that this connection's broker would not take whole.
     fn fit(&mut self, now: Instant) {
-        let fit = bounds(&self.plan, self.packet_bytes_max, self.learned.bytes_max());
+        let fit = bounds(&self.plan, &*self.measure, self.bytes_max, self.learned.bytes_max());
         let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
         if parted > 0
             && let Some(left_out) = self.split.due(now)
         {
-            let bytes_max = self.packet_bytes_max;
+            let bytes_max = self.bytes_max;
             tracing::warn!(
                 batches = parted,
                 bytes_max,
@@ -318,7 +324,7 @@ impl Publisher {
     fn submit(&mut self, count: u64) {
         let Some(flight) = self.window.get(count) else { return };
         for part in flight.parts().open() {
-            if self.is_for_letters(flight.parts().get(part)) {
+            if flight.parts().get(part).is_some_and(|it| it.is_letters()) {
                 self.outbox.push_letter(Number { count, part });
             } else {
                 self.outbox.push(count, [part]);
@@ -330,10 +336,9 @@ impl Publisher {
 
     fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
         match answer {
-            Answer::NobodyListens if self.nobody_listens(now, number) => {}
-            Answer::Taken | Answer::NobodyListens => self.settle(now.instant, number),
-            Answer::Refused(refusal)
-                if refusal.is_too_large() && self.halve(now.instant, number) => {}
+            Answer::TakenByNobody if self.nobody_listens(now, number) => {}
+            Answer::Taken | Answer::TakenByNobody => self.settle(now.instant, number),
+            Answer::Refused(refusal) if refusal.too_large && self.halve(now.instant, number) => {}
             Answer::Refused(refusal) => return self.refused(now, number, &refusal),
         }
         Ok(())
@@ -342,9 +347,9 @@ impl Publisher {
     /// Replaces what was too large by its halves. False if it cannot be made smaller.
     fn halve(&mut self, now: Instant, number: Number) -> bool {
         let Some(flight) = self.window.get_mut(number.count) else { return true };
-        let Some(message) = flight.parts().get(number.part) else { return true };
-        let bytes = message.payload.len();
-        let fit = bounds(&self.plan, self.packet_bytes_max, self.learned.bytes_max());
+        let Some(sealed) = flight.parts().get(number.part) else { return true };
+        let bytes = sealed.text.len();
+        let fit = bounds(&self.plan, &*self.measure, self.bytes_max, self.learned.bytes_max());
         let places = flight.halve(number.part, fit);
         if places.len() > 1 {
             self.learn(now, bytes);
@@ -393,17 +398,18 @@ impl Publisher {
         }
     }
 
-    fn refused(&mut self, now: Now, number: Number, refusal: &NotTaken) -> Result<(), Failure> {
+    fn refused(&mut self, now: Now, number: Number, refusal: &Refusal) -> Result<(), Failure> {
         let Some(flight) = self.window.get(number.count) else { return Ok(()) };
-        let Some(message) = flight.parts().get(number.part) else { return Ok(()) };
-        let is_letter = self.is_for_letters(Some(message));
-        let topic = message.topic.to_string();
+        let Some(sealed) = flight.parts().get(number.part) else { return Ok(()) };
+        // A part of a batch may have become a dead letter of its own.
+        let is_letter = sealed.is_letters();
+        let topic = self.measure.destination(sealed).to_owned();
         self.books.metrics.publishes_refused.one();
         if !self.proved && self.is_refused_for_good(now.instant, refusal) {
-            return Err(Failure::Refused { topic, reason: refusal.to_string() });
+            return Err(Failure::Refused { topic, reason: refusal.reason.clone() });
         }
         self.outbox.refused(now, number, is_letter);
-        self.books.gauges.refused(&topic, refusal.to_string(), now.instant);
+        self.books.gauges.refused(&topic, refusal.reason.clone(), now.instant);
         if let Some(left_out) = self.repeated.due(now.instant) {
             let what = if is_letter {
                 "the broker refused a dead letter; it is tried again, and the session that it came from \
@@ -411,19 +417,14 @@ impl Publisher {
             } else {
                 "the broker refused a batch; nothing new is published until it takes it"
             };
-            tracing::error!(topic, reason = %refusal, left_out, "{what}");
+            tracing::error!(topic, reason = refusal.reason, left_out, "{what}");
         }
         Ok(())
     }
 
-    /// Whether it is a dead letter, by its topic: a part of a batch may have become one.
-    fn is_for_letters(&self, message: Option<&Arc<Outgoing>>) -> bool {
-        message.is_some_and(|it| it.topic == self.plan.output.dead_letter_topic)
-    }
-
     /// Whether nothing but refusals for good has come for the start's grace.
-    fn is_refused_for_good(&mut self, now: Instant, refusal: &NotTaken) -> bool {
-        if !refusal.is_permanent() {
+    fn is_refused_for_good(&mut self, now: Instant, refusal: &Refusal) -> bool {
+        if !refusal.permanent {
             self.refused_since = None;
             return false;
         }
@@ -432,7 +433,7 @@ impl Publisher {
     }
 
     fn count(&mut self, flight: &Flight, by: isize) {
-        let bytes = flight.message().payload.len().cast_signed();
+        let bytes = flight.sealed().text.len().cast_signed();
         if flight.is_letter() {
             self.letters = self.letters.saturating_add_signed(by);
             self.letter_bytes = self.letter_bytes.saturating_add_signed(by * bytes);
@@ -444,12 +445,13 @@ impl Publisher {
 
 /// What a publication must keep to: the broker's word, and the sizes that the settings of today and what
 /// was learned allow a batch.
-fn bounds(plan: &Plan, packet_bytes_max: Option<usize>, learned: Option<usize>) -> Fit<'_> {
-    let bytes_max = plan.batch.bytes_max.get();
-    Fit {
-        version: plan.output_broker().version,
-        packet_bytes_max,
-        records_bytes_max: learned.map_or(bytes_max, |it| it.min(bytes_max)),
-        dead_letter_topic: &plan.output.dead_letter_topic,
-    }
+fn bounds<'a>(
+    plan: &Plan,
+    measure: &'a dyn Measure,
+    bytes_max: Option<usize>,
+    learned: Option<usize>,
+) -> Fit<'a> {
+    let batch_bytes_max = plan.batch.bytes_max.get();
+    let records_bytes_max = learned.map_or(batch_bytes_max, |it| it.min(batch_bytes_max));
+    Fit { measure, bytes_max, records_bytes_max }
 }

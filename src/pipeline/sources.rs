@@ -65,7 +65,7 @@ impl Pipeline {
                 Intake::new((name, settings.clone()), session, window, ends, self.context(name));
             let (name, watch) = (name.to_owned(), watch.clone());
             sources.start(async move {
-                intake.run(watch).await.map_err(|error| Error::Intake { name, error })
+                intake.run(watch).await.map_err(|error| Error::Intake { name, error: error.into() })
             });
         }
     }

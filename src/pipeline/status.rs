@@ -12,8 +12,8 @@ use super::crowd::Crowd;
 use super::plan::Plan;
 use super::share::Share;
 use crate::metrics::Balance;
-use crate::mqtt::standing::Seen;
 use crate::repeat::Repeated;
+use crate::standing::Seen;
 
 /// Held readings that have seen no settlement for this long, beyond what a batch may wait to be full,
 /// mean "degraded"; so does a broker that has been away for as long.
@@ -239,7 +239,6 @@ fn say(books: &Books, health: Health, reason: &str) {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::mqtt::Error;
 
     const AFTER: Duration = Duration::from_mins(1);
 
@@ -327,12 +326,12 @@ mod tests {
         scene.look(0);
         let start = scene.start;
         let at = |seconds| start + Duration::from_secs(seconds);
-        scene.books.standings.intakes[0].lost(at(1), &Error::TakenOver);
+        scene.books.standings.intakes[0].lost(at(1), &"taken over");
         assert_eq!(scene.look(5).0, Health::Ready, "it may be back at once");
         let (health, reason) = scene.look(6);
         assert_eq!(health, Health::Degraded);
         assert!(reason.starts_with("sensors.fleet has had no broker for 5 s: "), "{reason}");
-        scene.books.standings.output.lost(at(6), &Error::TakenOver);
+        scene.books.standings.output.lost(at(6), &"taken over");
         assert!(scene.look(12).1.starts_with("the output has had"), "what matters most");
         scene.books.standings.output.usable(at(13));
         scene.books.standings.intakes[0].usable(at(13));
@@ -359,7 +358,7 @@ mod tests {
     #[test]
     fn it_is_starting_until_every_broker_was_there_once() {
         let mut scene = scene();
-        scene.books.standings.intakes[0].lost(scene.start, &Error::TakenOver);
+        scene.books.standings.intakes[0].lost(scene.start, &"taken over");
         assert_eq!(scene.look(1).0, Health::Starting);
         assert_eq!(scene.look(100).0, Health::Starting, "however long");
         scene.books.standings.intakes[0].usable(scene.start);

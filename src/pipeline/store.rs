@@ -307,7 +307,7 @@ impl Store {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for flight in held.chain(&self.waiting) {
             // A label is made where it may fit only: this is asked often while the spool is full.
-            if !self.spool.fits(bytes + flight.message().payload.len() as u64) {
+            if !self.spool.fits(bytes + flight.sealed().text.len() as u64) {
                 break;
             }
             let entry = Label::entry(flight, &self.books);

@@ -13,24 +13,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::books::Books;
-use super::flight::{Flight, Name};
+use super::flight::Flight;
 use super::letters::{Content, Letters, Origin};
-use super::parts::{BatchName, batch_properties};
 use super::plan::Plan;
 use super::publisher::{Failure, Publisher};
 use super::store::Store;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now, Timestamp};
 use crate::codec::{Head, RecordWriter, View, Whose};
-use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
 use crate::registry::Row;
+use crate::sealed::{Sealed, place};
 use crate::settlement::{Receipts, Settle};
-use crate::sink;
+use crate::sink::{self, Measure};
 
 mod sizes;
 
@@ -61,11 +58,14 @@ pub struct Worker {
     taken: Option<Taken>,
     used: Option<Chunk>,
     batcher: Batcher,
-    /// What was known of the broker's bounds when the batch was adapted to them.
+    measure: Arc<dyn Measure>,
+    /// What was known of the sink's bounds when the batch was adapted to them.
     fitted: (Option<usize>, usize),
     /// Bytes of records that the broker takes in one packet, if it says.
     fits: Option<usize>,
     body: Vec<u8>,
+    /// Where each record of the body ends.
+    ends: Vec<u32>,
     receipts: Receipts,
     writer: RecordWriter,
     letters: Letters,
@@ -95,6 +95,7 @@ impl Worker {
             batcher: Batcher::new(plan.batch.into()),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
             letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), run),
+            measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
             plan,
@@ -103,6 +104,7 @@ impl Worker {
             taken: None,
             used: None,
             body: Vec::new(),
+            ends: Vec::new(),
             writer: RecordWriter::default(),
             batches: 0,
             fitted: (None, usize::MAX),
@@ -286,6 +288,7 @@ impl Worker {
             self.writer.write(&mut self.body, &view);
         }
         let bytes = self.body.len() - if self.batcher.is_empty() { 0 } else { before };
+        self.ends.push(place(self.body.len()));
         self.receipts.add(record.token, record.sensor, record.bytes());
         if let Some(full) = self.batcher.push(since, bytes) {
             self.seal(now, full);
@@ -299,36 +302,20 @@ impl Worker {
         }
         self.batches += 1;
         let id = format!("{}-{}", self.batch_prefix, self.batches);
-        let output = &self.plan.output;
         let next = self.new_receipts();
         let receipts = std::mem::replace(&mut self.receipts, next);
-        let head = Head {
-            gateway: &self.plan.gateway.id,
-            batch: &id,
-            sealed_at: now.wall,
-            count: receipts.records(),
-        };
-        let message = self.message(&head, &self.body);
-        let bytes = message.payload.len();
+        let gateway = &self.plan.gateway.id;
+        let head = Head { gateway, batch: &id, sealed_at: now.wall, count: receipts.records() };
+        let ends = self.ends.as_slice().into();
+        let sealed = Sealed::readings(&head, self.plan.output.format, &self.body, ends);
+        let bytes = sealed.text.len();
         tracing::debug!(batch = id, records = head.count, bytes, ?reason, "sealed");
-        let gateway = self.plan.gateway.id.clone();
-        let name = BatchName { gateway, id, sealed_at: now.wall, format: output.format };
         let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
         self.body.clear();
+        self.ends.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(Flight::new(message, Name::Batch(name), receipts, times));
-    }
-
-    fn message(&self, head: &Head<'_>, records: &[u8]) -> Outgoing {
-        let output = &self.plan.output;
-        Outgoing {
-            topic: output.topic.clone(),
-            qos: output.qos.0,
-            payload: Bytes::from(output.format.batch(head, records)),
-            content_type: output.format.content_type(),
-            properties: batch_properties(head),
-        }
+        self.publisher.publish(Flight::new(sealed, receipts, times));
     }
 
     /// Makes a dead letter of what is no reading.

@@ -17,14 +17,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
-use crate::mqtt::outgoing::Outgoing;
-use crate::mqtt::topic::Topic;
 use crate::record::Reason;
 
 /// The MIME type of a dead letter.
@@ -82,35 +79,6 @@ impl DeadLetter<'_> {
     }
 }
 
-/// What the MQTT 5 user properties say of a message of letters.
-#[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
-    /// The gateway's id.
-    pub gateway: &'a str,
-    /// The batch's id; empty for a letter that an older program wrote to the spool.
-    pub batch: &'a str,
-    /// How many letters.
-    pub count: usize,
-}
-
-/// A message of letters.
-pub fn message((topic, qos): (&Topic, u8), head: Head<'_>, payload: impl Into<Bytes>) -> Outgoing {
-    let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let mut properties = Vec::new();
-    if !head.batch.is_empty() {
-        properties.push(property("batch", head.batch));
-        properties.push(property("count", &head.count.to_string()));
-    }
-    properties.push(property("gateway", head.gateway));
-    Outgoing {
-        topic: topic.clone(),
-        qos,
-        payload: payload.into(),
-        content_type: CONTENT_TYPE,
-        properties,
-    }
-}
-
 /// What stands before a letter's id in an array.
 const ID: &str = ",\"id\":";
 
@@ -124,14 +92,16 @@ pub fn push(array: &mut Vec<u8>, letter: &[u8], id: &str) {
 }
 
 /// The letters of an array; `None` for a letter that travels alone.
-pub fn letters(payload: &[u8]) -> Option<Vec<&RawValue>> {
-    payload.starts_with(b"[").then(|| serde_json::from_slice(payload).ok())?
+pub fn letters(text: &[u8]) -> Option<Vec<&[u8]>> {
+    let letters: Vec<&RawValue> =
+        text.starts_with(b"[").then(|| serde_json::from_slice(text).ok())??;
+    Some(letters.into_iter().map(|it| it.get().as_bytes()).collect())
 }
 
 /// A letter of an array as it travels alone, and its id.
-pub fn alone(letter: &str) -> Option<(String, String)> {
+pub fn alone(letter: &[u8]) -> Option<(String, String)> {
     // Inside of a string the quotes would have backslashes.
-    let (object, id) = letter.rsplit_once(ID)?;
+    let (object, id) = std::str::from_utf8(letter).ok()?.rsplit_once(ID)?;
     let id = serde_json::from_str(id.strip_suffix('}')?).ok()?;
     Some((format!("{object}}}"), id))
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::mqtt::Error;
-use crate::mqtt::answer::Answer;
-use crate::mqtt::outgoing::Outgoing;
+use crate::sealed::Sealed;
+use crate::unusable::Unusable;
 
 pub mod dead_letter;
+pub mod message;
 pub mod mqtt;
 pub mod shortened;
 
@@ -26,13 +26,51 @@ pub struct Number {
     pub part: u32,
 }
 
-/// One message to publish.
+/// One batch to deliver.
 #[derive(Debug, Clone)]
 pub struct Publication {
     /// Its number, by which it is reported.
     pub number: Number,
-    /// What to publish.
-    pub message: Arc<Outgoing>,
+    /// The batch.
+    pub sealed: Arc<Sealed>,
+}
+
+/// How large a sink makes a batch, and where it takes it: all that the engine has to know of that.
+pub trait Measure: std::fmt::Debug + Send + Sync {
+    /// Bytes of a batch as this sink sends it: what the bound of [`Event::Connected`] counts.
+    fn bytes(&self, sealed: &Sealed) -> usize;
+
+    /// Bytes of the longest text with which a batch that is otherwise like this one has `bytes_max`; `None`
+    /// where not even an empty one fits.
+    fn text_bytes_max(&self, like: &Sealed, bytes_max: usize) -> Option<usize>;
+
+    /// Bytes that a batch of this gateway has beside its text, at most.
+    fn overhead_bytes(&self, gateway: &str, letters: bool) -> usize;
+
+    /// Where it takes a batch, as it is called in the log.
+    fn destination(&self, sealed: &Sealed) -> &str;
+}
+
+/// What the other side says to a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It has it.
+    Taken,
+    /// It has taken it, and there is nobody who gets it.
+    TakenByNobody,
+    /// It has not taken it.
+    Refused(Refusal),
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// In words.
+    pub reason: String,
+    /// A smaller one may be taken.
+    pub too_large: bool,
+    /// It will be the same tomorrow.
+    pub permanent: bool,
 }
 
 /// The oldest publication that had no answer when a connection ended.
@@ -71,8 +109,8 @@ pub enum Event {
     Connected {
         /// Takes publications for as long as this connection lives.
         lane: mpsc::Sender<Publication>,
-        /// The largest packet the broker takes.
-        packet_bytes_max: Option<u32>,
+        /// Bytes of the largest batch that is taken, as [`Measure::bytes`] counts them.
+        bytes_max: Option<usize>,
         /// Publications the broker takes unacknowledged.
         in_flight_max: usize,
     },
@@ -89,7 +127,7 @@ pub enum Event {
         answer: Answer,
     },
     /// There will never be a connection.
-    Failed(Error),
+    Failed(Unusable),
     /// From the engine: a stop was asked for; what is safe on disk may stay there.
     Stop,
     /// From the engine: let everything go that is not settled.

@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::{Event, Number, Over, Publication, Why};
+use super::message::Messages;
+use super::{Answer, Event, Measure, Number, Over, Publication, Refusal, Why};
 use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
-use crate::mqtt::answer::{Answer, NotTaken};
+use crate::mqtt::answer::{self, NotTaken};
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::Incoming;
-use crate::mqtt::options::Version;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
@@ -47,9 +47,8 @@ const HELLO: Hello = Hello {
 #[derive(Debug)]
 pub struct MqttSink {
     session: Session,
-    version: Version,
+    messages: Messages,
     lane_max: usize,
-    qos: u8,
     answer_max: Duration,
     post: Post<Event>,
     unknown: Repeated,
@@ -91,18 +90,17 @@ impl InFlight {
 }
 
 impl MqttSink {
-    /// A sink that takes `lane_max` publications at a time, of `qos` at most, and gives a connection
-    /// up that leaves one unanswered for `answer_max`.
+    /// A sink that publishes so, takes `lane_max` batches at a time, and gives a connection up that leaves
+    /// one unanswered for `answer_max`.
     pub fn new(
         session: Session,
+        messages: Messages,
         lane_max: usize,
-        qos: u8,
         answer_max: Duration,
         post: Post<Event>,
     ) -> Self {
-        let version = session.options().version;
         let (unknown, over) = (Repeated::default(), None);
-        Self { session, version, lane_max, qos, answer_max, post, unknown, over }
+        Self { session, messages, lane_max, answer_max, post, unknown, over }
     }
 
     /// Publishes until the gateway closes.
@@ -115,7 +113,7 @@ impl MqttSink {
             };
             let (connection, greeting) = match connected {
                 Ok(connected) => connected,
-                Err(error) => return self.post.send(Event::Failed(error)),
+                Err(error) => return self.post.send(Event::Failed(error.into())),
             };
             metrics.connections.one();
             let mut in_flight = InFlight::default();
@@ -133,10 +131,10 @@ impl MqttSink {
             self.over = count;
             let Err(error) = ended else { return };
             if let Some(error) = self.session.id_in_use(&error) {
-                return self.post.send(Event::Failed(error));
+                return self.post.send(Event::Failed(error.into()));
             }
             if self.session.outlasts(&error) {
-                return self.post.send(Event::Failed(error));
+                return self.post.send(Event::Failed(error.into()));
             }
             tokio::select! {
                 biased;
@@ -154,17 +152,22 @@ impl MqttSink {
         in_flight: &mut InFlight,
         phase: &mut Watch,
     ) -> Result<(), Error> {
-        if greeting.qos_max < self.qos {
+        if greeting.qos_max < self.messages.qos {
             let reason = format!("it takes no QoS above {}: set output.qos", greeting.qos_max);
             return Err(Error::Refused { reason, permanent: true });
         }
         self.session.usable();
         let (lane, mut publications) = mpsc::channel(self.lane_max);
+        let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
         self.post.send(Event::Connected {
             lane,
-            packet_bytes_max: greeting.packet_bytes_max,
+            bytes_max,
             // What is not acknowledged is not bounded by it (MQTT 5 §3.2.2.3.3).
-            in_flight_max: if self.qos == 0 { usize::MAX } else { greeting.receive_max.into() },
+            in_flight_max: if self.messages.qos == 0 {
+                usize::MAX
+            } else {
+                greeting.receive_max.into()
+            },
         });
         loop {
             let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX
@@ -182,10 +185,10 @@ impl MqttSink {
                 () = phase.reached(Phase::Closing) => break,
                 // Before what comes, which has no end where a broker goes mad; these are bounded.
                 Some(publication) = publications.recv(), if room => {
-                    if let Some(refusal) = self.too_large(&publication, greeting.packet_bytes_max) {
+                    if let Some(refusal) = self.too_large(&publication, bytes_max) {
                         self.post.send(refusal);
                     } else {
-                        publish(&mut connection, in_flight, &publication)?;
+                        self.publish(&mut connection, in_flight, &publication)?;
                     }
                 }
                 turn = connection.turn(true) => { turn?; }
@@ -210,7 +213,7 @@ impl MqttSink {
     fn read(&mut self, connection: &mut Connection, in_flight: &mut InFlight) -> Result<(), Error> {
         while let Some(incoming) = connection.packet()? {
             if let Incoming::Other(bytes) = incoming {
-                self.answered(Connection::read(self.version, bytes)?, in_flight);
+                self.answered(Connection::read(self.messages.version, bytes)?, in_flight);
             }
         }
         Ok(())
@@ -230,31 +233,49 @@ impl MqttSink {
             return;
         };
         self.session.proved();
-        self.post.send(Event::Answered { number, answer });
+        self.post.send(Event::Answered { number, answer: answer.into() });
     }
 
     /// The answer to what is larger than the broker takes. It would end the connection, time and again,
     /// and is not asked.
-    fn too_large(&self, it: &Publication, packet_bytes_max: Option<u32>) -> Option<Event> {
-        let (number, bytes) = (it.number, it.message.packet_bytes(self.version));
-        let bytes_max = packet_bytes_max? as usize;
-        let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max));
+    fn too_large(&self, it: &Publication, bytes_max: Option<usize>) -> Option<Event> {
+        let (number, bytes) = (it.number, self.messages.bytes(&it.sealed));
+        let bytes_max = bytes_max?;
+        let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max).into());
         (bytes > bytes_max).then_some(Event::Answered { number, answer })
+    }
+
+    fn publish(
+        &self,
+        connection: &mut Connection,
+        in_flight: &mut InFlight,
+        publication: &Publication,
+    ) -> Result<(), Error> {
+        let message = self.messages.of(&publication.sealed);
+        if message.qos == 0 {
+            in_flight.unwritten.push(publication.number);
+            return connection.publish(0, &message);
+        }
+        let packet_id = in_flight.enter(publication.number, clock::now().instant);
+        connection.publish(packet_id, &message)
     }
 }
 
-fn publish(
-    connection: &mut Connection,
-    in_flight: &mut InFlight,
-    publication: &Publication,
-) -> Result<(), Error> {
-    let Publication { number, message } = publication;
-    if message.qos == 0 {
-        in_flight.unwritten.push(*number);
-        return connection.publish(0, message);
+impl From<answer::Answer> for Answer {
+    fn from(answer: answer::Answer) -> Self {
+        match answer {
+            answer::Answer::Taken => Self::Taken,
+            answer::Answer::NobodyListens => Self::TakenByNobody,
+            answer::Answer::Refused(it) => Self::Refused(it.into()),
+        }
     }
-    let packet_id = in_flight.enter(*number, clock::now().instant);
-    connection.publish(packet_id, message)
+}
+
+impl From<NotTaken> for Refusal {
+    fn from(it: NotTaken) -> Self {
+        let (too_large, permanent) = (it.is_too_large(), it.is_permanent());
+        Self { reason: it.to_string(), too_large, permanent }
+    }
 }
 
 /// What of a publication may have ended a connection, if anything.
@@ -271,6 +292,7 @@ fn why(error: &Error) -> Option<Why> {
 mod tests {
     use super::*;
     use crate::mqtt::frame::Inbound;
+    use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;
     use crate::pipeline::plan::Plan;
 
@@ -296,7 +318,7 @@ mod tests {
         inbound.filled(bytes);
         let Some(Incoming::Other(came)) = inbound.packet().unwrap() else { panic!("not read") };
         let read = Connection::read(Version::V5, came).unwrap();
-        assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: Answer::Taken }));
+        assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: answer::Answer::Taken }));
     }
 
     /// Ids count up, round the end, and past those that wait for their answer.

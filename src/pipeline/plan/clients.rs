@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Broker, Gateway, Plan};
+use super::{Broker, Gateway, Output, Plan};
 use crate::mqtt::options::{BrokerUrl, Options};
 use crate::mqtt::roll_call::RollCall;
+use crate::sink::Measure;
+use crate::sink::message::Messages;
 
 impl Broker {
     /// What begins our client ids there.
@@ -38,6 +40,18 @@ impl Plan {
     /// Options of the output's client.
     pub fn output_options(&self) -> Options {
         self.output_client("out")
+    }
+
+    /// How batches are published.
+    pub fn messages(&self) -> Messages {
+        let Output { topic, qos, dead_letter_topic, .. } = &self.output;
+        let (topic, dead_letter_topic) = (topic.clone(), dead_letter_topic.clone());
+        Messages { version: self.output_broker().version, qos: qos.0, topic, dead_letter_topic }
+    }
+
+    /// How large the sink makes a batch.
+    pub fn measure(&self) -> Arc<dyn Measure> {
+        Arc::new(self.messages())
     }
 
     /// Options of the client that watches the readings' broker, if there is to be one. The embedded

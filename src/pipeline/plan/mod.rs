@@ -21,6 +21,7 @@ use crate::mqtt::roll_call;
 use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
+use crate::sealed::PLACE_BYTES;
 use crate::units::{Percent, Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
@@ -320,7 +321,8 @@ impl Plan {
         let intakes = self.intakes().count() as u64;
         let batch = (self.batch.bytes_max.get() + self.batch_overhead_bytes()) as u64;
         let batches = u64::from(self.output.window_batches.get());
-        let receipts = u64::from(self.batch.records_max.get()) * RECEIPT_BYTES;
+        let of_record = RECEIPT_BYTES + PLACE_BYTES as u64;
+        let receipts = u64::from(self.batch.records_max.get()) * of_record;
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         let sensors = u64::from(self.gateway.sensors_max.get());
         let buffer = self.read_buffer_bytes() as u64;
@@ -411,12 +413,6 @@ const SPOOL_BYTES: u64 = 16 << 20;
 
 /// Code, stacks, runtime, allocator.
 const PROGRAM_BYTES: u64 = 16 << 20;
-
-/// A publication's bytes on the wire beside its payload, at most, for `sink` to compare with the
-/// broker's Maximum Packet Size.
-pub fn wire_overhead_bytes(topic: &Topic, gateway: &str) -> usize {
-    crate::mqtt::outgoing::PUBLISH_OVERHEAD_BYTES + topic.as_str().len() + 3 * gateway.len()
-}
 
 /// The output's client reads only acknowledgements.
 pub const OUTPUT_READ_BUFFER_BYTES: usize = sink::mqtt::READ_BUFFER_BYTES;

@@ -11,9 +11,9 @@ impl Publisher {
     /// The broker ended the connection with this word, and this was the oldest publication that it had not
     /// answered.
     pub(super) fn forbidden(&mut self, now: Now, number: Number, reason: &str) {
-        let message = self.window.get(number.count).and_then(|it| it.parts().get(number.part));
+        let sealed = self.window.get(number.count).and_then(|it| it.parts().get(number.part));
         let again = self.forbidden.replace(number) == Some(number);
-        if self.outbox.is_trial(number) || !again || !self.is_for_letters(message) {
+        if self.outbox.is_trial(number) || !again || !sealed.is_some_and(|it| it.is_letters()) {
             return;
         }
         self.outbox.set_letters_aside(now.instant);

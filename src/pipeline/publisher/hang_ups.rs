@@ -23,7 +23,6 @@ use std::time::Instant;
 
 use super::{Publisher, bounds};
 use crate::clock::Now;
-use crate::settlement::Outcome;
 use crate::sink::{Number, Over, Why};
 
 /// Hang-ups over the same oldest publication before publications go out one at a time.
@@ -86,9 +85,9 @@ impl Publisher {
     pub(super) fn not_taken(&mut self, now: Now, over: &Over) {
         let number = over.number;
         let Some(flight) = self.window.get(number.count) else { return };
-        let Some(message) = flight.parts().get(number.part) else { return };
-        let (topic, bytes) = (message.topic.to_string(), message.payload.len());
-        let is_letter = self.is_for_letters(Some(message));
+        let Some(sealed) = flight.parts().get(number.part) else { return };
+        let (topic, bytes) = (self.measure.destination(sealed).to_owned(), sealed.text.len());
+        let is_letter = sealed.is_letters();
         if self.outbox.is_trial(number) {
             return;
         }
@@ -135,10 +134,10 @@ impl Publisher {
     /// why.
     fn make_smaller(&mut self, now: Instant, over: &Over, times: u32) -> bool {
         let number = over.number;
-        let (takes_batches, fit) = (self.takes_batches, self.packet_bytes_max);
+        let (takes_batches, fit) = (self.takes_batches, self.bytes_max);
         let Some(flight) = self.window.get_mut(number.count) else { return false };
-        let Some(message) = flight.parts().get(number.part) else { return false };
-        let bytes = message.payload.len();
+        let Some(sealed) = flight.parts().get(number.part) else { return false };
+        let bytes = sealed.text.len();
         let alone = flight.parts().records(number.part) == 1;
         let small = bytes <= SMALL_BYTES;
         let may_be_size = match over.why {
@@ -150,13 +149,13 @@ impl Publisher {
         if !may_be_size {
             return false;
         }
-        let is_reading = flight.parts().outcome(number.part) == Some(Outcome::Delivered);
+        let is_reading = !sealed.is_letters();
         // What stands for one record must be smaller than it.
-        let packet = message.packet_bytes(self.plan.output_broker().version).saturating_sub(1);
-        let smaller = Some(fit.map_or(packet, |max| max.min(packet)));
+        let below = self.measure.bytes(sealed).saturating_sub(1);
+        let smaller = Some(fit.map_or(below, |max| max.min(below)));
         let fit = if alone && is_reading { smaller } else { fit };
-        let bytes_max = self.learned.bytes_max();
-        if flight.halve(number.part, bounds(&self.plan, fit, bytes_max)).is_empty() {
+        let fit = bounds(&self.plan, &*self.measure, fit, self.learned.bytes_max());
+        if flight.halve(number.part, fit).is_empty() {
             return false;
         }
         self.hang_ups.replaced();

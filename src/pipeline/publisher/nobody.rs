@@ -19,12 +19,12 @@ impl Publisher {
     /// Counts and says that nobody subscribes to the topic of a publication. Whether it is held for that.
     pub(super) fn nobody_listens(&mut self, now: Now, number: Number) -> bool {
         let Some(flight) = self.window.get(number.count) else { return false };
-        let Some(message) = flight.parts().get(number.part) else { return false };
+        let Some(sealed) = flight.parts().get(number.part) else { return false };
         let output = &self.plan.output;
         // A part of a batch may have become a dead letter of its own.
-        let is_batch = message.topic != output.dead_letter_topic;
+        let is_batch = !sealed.is_letters();
         let holds = is_batch && output.without_subscriber == WithoutSubscriber::Hold;
-        let topic = message.topic.as_str();
+        let topic = self.measure.destination(sealed);
         self.books.metrics.batches_without_subscriber.add(u64::from(is_batch));
         if holds {
             self.books.gauges.nobody_subscribes(topic, now.instant);

@@ -28,10 +28,6 @@ impl Bench {
     }
 }
 
-fn refused(code: u8) -> Answer {
-    Answer::Refused(NotTaken::new(code, &[]))
-}
-
 #[test]
 fn dead_letters_in_flight_are_bounded_in_bytes() {
     let mut bench = Bench::connected(|plan| {
@@ -75,7 +71,7 @@ fn a_refused_dead_letter_takes_nothing_from_the_receive_maximum() {
     bench.connect(None, 1);
     bench.offer(&[None; 3]);
     bench.take();
-    bench.answer(bench.letters()[0].number, refused(0x97));
+    bench.answer(bench.letters()[0].number, refusal(0x97));
     bench.offer(&some(3..6));
     bench.take();
     assert_eq!(bench.records(), [texts(3..6)]);
@@ -144,7 +140,7 @@ fn a_refusal_for_good_after_something_was_taken_is_counted_and_tried_again() {
     bench.offer(&some(3..6));
     bench.take();
     for n in 1..=3 {
-        bench.answer(bench.came[0].number, refused(0x87));
+        bench.answer(bench.came[0].number, refusal(0x87));
         assert_eq!(bench.books.metrics.publishes_refused.get(), n);
         bench.later(Duration::from_secs(10));
         assert_eq!(bench.books.metrics.batches_resent.get(), n);
@@ -162,7 +158,7 @@ fn pauses_after_refusals_grow_and_begin_anew_once_all_is_taken() {
         bench.offer(&some(round * 3..round * 3 + 3));
         bench.take();
         for _ in 0..4 {
-            bench.answer(bench.came[0].number, refused(0x97));
+            bench.answer(bench.came[0].number, refusal(0x97));
             pauses.push(bench.worker.want().deadline.unwrap() - bench.now.instant);
             bench.later(Duration::from_secs(10));
         }
@@ -182,7 +178,7 @@ fn letters_that_nobody_subscribes_to_are_not_counted_as_batches() {
     bench.take();
     bench.take();
     for number in [bench.came[0].number, bench.came[1].number] {
-        bench.answer(number, Answer::NobodyListens);
+        bench.answer(number, Answer::TakenByNobody);
     }
     let balance = bench.balance();
     assert_eq!((balance.delivered, balance.dead_lettered), (3, 3));

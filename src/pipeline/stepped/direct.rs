@@ -164,7 +164,7 @@ fn a_refused_dead_letter_that_is_a_part_of_a_batch_holds_back_no_batch() {
     };
     assert_eq!(letters(&bench), [false, true]);
     let (part, letter) = (bench.came[0].number, bench.came[1].number);
-    bench.answer(letter, Answer::Refused(NotTaken::new(0x87, &[])));
+    bench.answer(letter, refusal(0x87));
     bench.answer(part, Answer::Taken);
     bench.offer(&some(4..6));
     bench.take();
@@ -183,7 +183,7 @@ fn a_refused_batch_is_not_tried_again_before_its_pause_has_passed() {
     bench.offer(&some(3..6));
     bench.take();
     let number = bench.came[0].number;
-    bench.answer(number, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.answer(number, refusal(0x97));
     let pause = bench.worker.want().deadline.unwrap() - bench.now.instant;
     bench.later(pause.checked_sub(Duration::from_millis(1)).unwrap());
     assert!(bench.came.is_empty(), "not yet");
@@ -199,20 +199,20 @@ fn a_refused_batch_is_tried_again_and_nothing_new_goes_meanwhile() {
     bench.offer(&some(3..9));
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
-    bench.answer(first, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.answer(first, refusal(0x97));
     bench.answer(second, Answer::Taken);
     assert!(!bench.worker.want().records, "nothing new while one is refused");
     assert_eq!(bench.balance().held, 3);
     bench.later(Duration::from_secs(10));
     assert_eq!(bench.came.iter().map(|it| it.number).collect::<Vec<_>>(), [first]);
-    bench.answer(first, Answer::NobodyListens);
+    bench.answer(first, Answer::TakenByNobody);
     assert_eq!((bench.balance().held, bench.balance().delivered), (0, 9));
 }
 
 /// A broker that refuses all for a while, or by turns, does not change their order.
 #[test]
 fn refused_batches_are_tried_again_one_at_a_time_the_oldest_first() {
-    let refused = || Answer::Refused(NotTaken::new(0x97, &[]));
+    let refused = || refusal(0x97);
     let mut bench = Bench::proved();
     bench.offer(&some(3..9));
     bench.take();
@@ -243,9 +243,9 @@ fn what_was_tried_again_waits_for_its_answer_while_another_is_refused() {
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
     let numbers = |bench: &Bench| bench.came.iter().map(|it| it.number).collect::<Vec<_>>();
-    bench.answer(first, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.answer(first, refusal(0x97));
     bench.later(Duration::from_secs(10));
-    bench.answer(second, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.answer(second, refusal(0x97));
     bench.later(Duration::from_secs(10));
     assert_eq!(numbers(&bench), [first], "the second behind it");
     bench.answer(first, Answer::Taken);
@@ -260,7 +260,7 @@ fn a_refusal_of_the_very_first_publication_is_a_failure_once_the_grace_is_over()
     bench.take();
     let number = bench.came[0].number;
     let refuse = |bench: &mut Bench| {
-        let answer = Answer::Refused(NotTaken::new(0x87, &[]));
+        let answer = refusal(0x87);
         let event = Event::Mail(sink::Event::Answered { number, answer });
         bench.worker.apply_all(bench.now, std::iter::once(event))
     };
@@ -344,7 +344,7 @@ proptest! {
                 Step::Take => bench.take(),
                 Step::Answer { pick, refused } => {
                     if let Some(it) = bench.came.get(pick % bench.came.len().max(1)) {
-                        let refusal = Answer::Refused(NotTaken::new(0x97, &[]));
+                        let refusal = refusal(0x97);
                         bench.answer(it.number, if refused { refusal } else { Answer::Taken });
                     }
                 }

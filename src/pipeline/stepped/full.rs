@@ -219,7 +219,7 @@ fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
             let (number, letter) =
                 (first.number, first.message.topic.as_str() == "gateway/dead-letters");
             delivered += u32::from(!letter);
-            let refusal = Answer::Refused(NotTaken::new(0x87, &[]));
+            let refusal = refusal(0x87);
             bench.answer(number, if letter { refusal } else { Answer::Taken });
             bench.take();
         }
@@ -231,7 +231,7 @@ fn a_dead_letter_that_is_always_refused_keeps_no_batch_from_the_output() {
 
 #[test]
 fn refused_batches_do_not_wait_for_a_refused_dead_letter() {
-    let refused = || Answer::Refused(NotTaken::new(0x87, &[]));
+    let refused = || refusal(0x87);
     let mut bench = Bench::proved();
     bench.offer(&[None; 3]);
     bench.take();
@@ -257,9 +257,9 @@ fn a_refused_batch_that_is_split_holds_back_nothing_more() {
     bench.offer(&some(3..6));
     bench.take();
     let number = bench.came[0].number;
-    bench.answer(number, Answer::Refused(NotTaken::new(0x97, &[])));
+    bench.answer(number, refusal(0x97));
     bench.later(Duration::from_secs(10));
-    bench.answer(number, Answer::Refused(NotTaken::new(0x95, &[])));
+    bench.answer(number, refusal(0x95));
     while let Some(part) = bench.came.first() {
         let number = part.number;
         bench.answer(number, Answer::Taken);

@@ -36,7 +36,7 @@ impl Bench {
     fn refuse_letters(&mut self) -> usize {
         let mut batches = 0;
         while let Some(first) = self.came.first().cloned() {
-            let refusal = Answer::Refused(NotTaken::new(REFUSED, &[]));
+            let refusal = refusal(REFUSED);
             batches += usize::from(!is_letter(&first));
             self.answer(first.number, if is_letter(&first) { refusal } else { Answer::Taken });
         }
@@ -77,18 +77,18 @@ fn letters_that_are_too_many_for_a_packet_are_split_and_keep_their_ids() {
     bench.take();
     let whole = bench.letters().swap_remove(0);
     let mut expected = ids(&whole.message);
-    bench.answer(whole.number, Answer::Refused(NotTaken::new(0x95, &[])));
+    bench.answer(whole.number, refusal(0x95));
     let parts = bench.letters();
     assert_eq!(parts.iter().flat_map(|it| ids(&it.message)).collect::<Vec<_>>(), expected);
     let counts: Vec<_> = parts.iter().map(|it| property(&it.message, "count").unwrap()).collect();
     assert_eq!(counts, ["1", "2"]);
     bench.answer(parts[0].number, Answer::Taken);
-    bench.answer(parts[1].number, Answer::Refused(NotTaken::new(0x95, &[])));
+    bench.answer(parts[1].number, refusal(0x95));
     expected.remove(0);
     let rest = bench.letters();
     assert_eq!(rest.iter().flat_map(|it| ids(&it.message)).collect::<Vec<_>>(), expected);
     // One that is too large even alone goes without its payload.
-    bench.answer(rest[0].number, Answer::Refused(NotTaken::new(0x95, &[])));
+    bench.answer(rest[0].number, refusal(0x95));
     assert!(!String::from_utf8_lossy(&bench.letters()[1].message.payload).contains("payload"));
     while let Some(first) = bench.came.first() {
         bench.answer(first.number, Answer::Taken);

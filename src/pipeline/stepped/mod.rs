@@ -15,14 +15,28 @@ use super::store::Store;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
 use crate::metrics::Balance;
-use crate::mqtt::answer::{Answer, NotTaken};
+use crate::mqtt::answer::NotTaken;
+use crate::mqtt::outgoing::Outgoing;
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
-use crate::sink::{self, Number, Publication};
+use crate::sink::message::Messages;
+use crate::sink::{self, Answer, Number};
 use crate::spool::Spool;
 use crate::spool::faulty_disk::Disk;
+
+/// Not taken, with this reason code of MQTT 5.
+fn refusal(code: u8) -> Answer {
+    Answer::Refused(NotTaken::new(code, &[]).into())
+}
+
+/// A batch that was given to the sink, as it publishes it.
+#[derive(Debug, Clone)]
+struct Publication {
+    number: Number,
+    message: Arc<Outgoing>,
+}
 
 /// A worker, both ends of its queue, and the far side of its sink.
 struct Bench {
@@ -32,7 +46,8 @@ struct Bench {
     inlet: Option<Inlet<sink::Event>>,
     returned: Returned<sink::Event>,
     books: Arc<Books>,
-    lane: Option<mpsc::Receiver<Publication>>,
+    messages: Messages,
+    lane: Option<mpsc::Receiver<sink::Publication>>,
     /// Publications that came on the connection of today.
     came: Vec<Publication>,
     next: u64,
@@ -97,6 +112,7 @@ impl Bench {
             queue: Queue::new(plan.queue.into(), 1),
             ..Books::new(&plan, Arc::default())
         });
+        let messages = plan.messages();
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let store = |spool| Store::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
         let store = spool.map(store);
@@ -107,6 +123,7 @@ impl Bench {
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),
             books,
+            messages,
             lane: None,
             came: Vec::new(),
             next: 0,
@@ -147,11 +164,12 @@ impl Bench {
         self.apply(Event::Mail(mail));
     }
 
-    fn connect(&mut self, packet_bytes_max: Option<u32>, in_flight_max: usize) {
+    fn connect(&mut self, bytes_max: Option<u32>, in_flight_max: usize) {
+        let bytes_max = bytes_max.map(|it| it as usize);
         let (lane, publications) = mpsc::channel(100);
         self.lane = Some(publications);
         self.came.clear();
-        self.mail(sink::Event::Connected { lane, packet_bytes_max, in_flight_max });
+        self.mail(sink::Event::Connected { lane, bytes_max, in_flight_max });
     }
 
     fn disconnect(&mut self) {
@@ -181,7 +199,8 @@ impl Bench {
 
     fn collect(&mut self) {
         while let Some(Ok(publication)) = self.lane.as_mut().map(mpsc::Receiver::try_recv) {
-            self.came.push(publication);
+            let message = Arc::new(self.messages.of(&publication.sealed));
+            self.came.push(Publication { number: publication.number, message });
         }
     }
 

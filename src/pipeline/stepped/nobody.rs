@@ -14,7 +14,7 @@ fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_th
     bench.take();
     let (first, second) = (bench.came[0].number, bench.came[1].number);
     for n in 0..3 {
-        bench.answer(first, Answer::NobodyListens);
+        bench.answer(first, Answer::TakenByNobody);
         if n == 0 {
             bench.answer(second, Answer::Taken);
         }
@@ -34,7 +34,7 @@ fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_th
     bench.offer(&[None; 3]);
     bench.take();
     let letter = bench.letters()[0].number;
-    bench.answer(letter, Answer::NobodyListens);
+    bench.answer(letter, Answer::TakenByNobody);
     assert_eq!(bench.balance().dead_lettered, 3);
 }
 
@@ -48,8 +48,8 @@ fn a_batch_that_nobody_subscribes_to_begins_the_grace_of_the_start_anew() {
     bench.offer(&some(0..3));
     bench.take();
     let first = bench.came[0].number;
-    let forbidden = || Answer::Refused(NotTaken::new(0x87, &[]));
-    for answer in [forbidden(), Answer::NobodyListens, forbidden()] {
+    let forbidden = || refusal(0x87);
+    for answer in [forbidden(), Answer::TakenByNobody, forbidden()] {
         bench.answer(first, answer);
         bench.later(Duration::from_secs(20));
     }

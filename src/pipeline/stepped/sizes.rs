@@ -18,7 +18,7 @@ impl Bench {
         while let Some(publication) = self.came.first().cloned() {
             let bytes = publication.message.packet_bytes(Version::V5);
             if bytes > bytes_max {
-                let refusal = NotTaken::too_large(bytes, bytes_max);
+                let refusal = NotTaken::too_large(bytes, bytes_max).into();
                 self.answer(publication.number, Answer::Refused(refusal));
             } else {
                 self.answer(publication.number, Answer::Taken);

@@ -7,42 +7,41 @@ use crate::batch;
 use crate::clock::Now;
 use crate::codec::Head;
 use crate::pipeline::letters::Content;
-use crate::pipeline::plan::wire_overhead_bytes;
 use crate::record::{Body, Chunk, Reason, Record};
+use crate::sealed::Sealed;
 
 impl Worker {
     /// Adapts the batch's size to what the broker takes.
     pub(super) fn fit(&mut self) {
-        let known = (self.publisher.packet_bytes_max(), self.publisher.batch_bytes_max());
+        let known = (self.publisher.bytes_max(), self.publisher.batch_bytes_max());
         if std::mem::replace(&mut self.fitted, known) == known {
             return;
         }
         let limits: batch::Limits = self.plan.batch.into();
-        let output = &self.plan.output;
-        let wire = wire_overhead_bytes(&output.topic, &self.plan.gateway.id);
-        let overhead = self.plan.batch_overhead_bytes();
-        let room = |packet: usize| packet.saturating_sub(wire + overhead);
-        self.fits = known.0.map(room);
+        let room = |letters: bool| {
+            let sent = self.measure.overhead_bytes(&self.plan.gateway.id, letters);
+            let overhead = sent + self.plan.batch_overhead_bytes();
+            known.0.map(|max| max.saturating_sub(overhead))
+        };
+        let letters_room = room(true).unwrap_or(usize::MAX);
+        self.fits = room(false);
         let bytes_max = limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
         self.batcher.fit(bytes_max);
-        // Of the topics either may be the longer.
-        let wire = wire_overhead_bytes(&output.dead_letter_topic, &self.plan.gateway.id);
-        let room = |packet: usize| packet.saturating_sub(wire + overhead);
-        self.letters.fit(known.0, bytes_max.min(known.0.map_or(usize::MAX, room)));
+        self.letters.fit(known.0, bytes_max.min(letters_room));
     }
 
     /// Whether the record that begins there fits into a batch of its own: the bound that batches keep
     /// to leaves room for the longest id and count.
     pub(super) fn travels_alone(&self, now: Now, begin: usize) -> bool {
-        let Some(packet_bytes_max) = self.fitted.0 else { return true };
+        let Some(bytes_max) = self.fitted.0 else { return true };
         let record = self.body.get(begin..).unwrap_or_default();
         let record = record.strip_prefix(b",").unwrap_or(record);
         // The open batch may be sealed before it.
         let batch = format!("{}-{}", self.batch_prefix, self.batches + 2);
         let gateway = &self.plan.gateway.id;
         let head = Head { gateway, batch: &batch, sealed_at: now.wall, count: 1 };
-        let version = self.plan.output_broker().version;
-        self.message(&head, record).packet_bytes(version) <= packet_bytes_max
+        let alone = Sealed::readings(&head, self.plan.output.format, record, [].into());
+        self.measure.bytes(&alone) <= bytes_max
     }
 
     /// Makes a dead letter of a reading that the broker does not take even alone. False where it does not

@@ -17,7 +17,7 @@ use crate::mqtt::answer::Answer;
 use crate::mqtt::outgoing;
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::topic::Topic;
-use crate::pipeline::plan::wire_overhead_bytes;
+use crate::sink::message;
 
 const CHECK: &str = "packet size";
 
@@ -65,7 +65,7 @@ pub(super) async fn check(
 fn wanted(scene: &Scene<'_>) -> (u32, u32) {
     let plan = scene.plan;
     let around =
-        plan.batch_overhead_bytes() + wire_overhead_bytes(&plan.output.topic, &plan.gateway.id);
+        plan.batch_overhead_bytes() + message::overhead_bytes(&plan.output.topic, &plan.gateway.id);
     let bytes = |inside: usize| u32::try_from(inside + around).unwrap_or(u32::MAX);
     let record = plan.queue.record_bytes_max.get() + RECORD_OVERHEAD_BYTES;
     (bytes(plan.batch.bytes_max.get()), bytes(record))

@@ -51,15 +51,15 @@ struct Named<'a> {
 }
 
 /// The records of a payload in any format, the expected one first; empty when it is no batch.
-pub fn records(payload: &[u8], expected: Format) -> Vec<&RawValue> {
+pub fn records(payload: &[u8], expected: Format) -> Vec<&[u8]> {
     let others = Format::ALL.iter().copied().filter(|it| *it != expected);
     let mut read = [expected].into_iter().chain(others).map(|format| format.records(payload));
     read.find(|records| !records.is_empty()).unwrap_or_default()
 }
 
 /// Reads a record; the sensor's own count is `member` of its `extra`, or of its `value`.
-pub fn record<'a>(raw: &'a RawValue, member: &str) -> Option<Record<'a>> {
-    let wire: Wire<'a> = serde_json::from_str(raw.get()).ok()?;
+pub fn record<'a>(raw: &'a [u8], member: &str) -> Option<Record<'a>> {
+    let wire: Wire<'a> = serde_json::from_slice(raw).ok()?;
     let own = |of: Option<&RawValue>| of.and_then(|it| number(it.get(), member));
     Some(Record {
         sequence: wire.sequence.map(|it| it.get().parse().unwrap_or(0)),
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Option<Record<'_>> {
-        record(serde_json::from_str(json).unwrap(), "number")
+        record(json.as_bytes(), "number")
     }
 
     #[test]

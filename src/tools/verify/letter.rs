@@ -36,7 +36,7 @@ struct Wire<'a> {
 /// Reads the letters of a message, one alone or several in an array; `None` for one that cannot be read.
 pub fn letters<'a>(message: &'a [u8], member: &str) -> Vec<Option<Letter<'a>>> {
     match dead_letter::letters(message) {
-        Some(letters) => letters.iter().map(|it| letter(it.get().as_bytes(), member)).collect(),
+        Some(letters) => letters.iter().map(|it| letter(it, member)).collect(),
         None => vec![letter(message, member)],
     }
 }

@@ -188,7 +188,7 @@ impl World {
         if let Some(number) = first.map(|it| it.number).filter(|_| self.refusals) {
             self.disordered = true;
             let code = [0x97, 0x95, 0x80][self.random.random_range(0..3)];
-            self.bench.answer(number, Answer::Refused(NotTaken::new(code, &[])));
+            self.bench.answer(number, refusal(code));
         }
     }
 

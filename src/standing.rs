@@ -1,4 +1,4 @@
-//! What others may know of a client's connections: whether it is usable now, since when, and why not.
+//! What others may know of the connections of a source or of the sink: whether it is usable now, since when, and why not.
 //!
 //! Written at each change of state by the session and by whoever serves its connections, read by
 //! whoever shows it. *Usable* is more than connected: an intake's session is usable once its
@@ -7,8 +7,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-use super::Error;
 
 /// One client's standing.
 #[derive(Debug)]
@@ -53,28 +51,30 @@ impl Standing {
         self.unacknowledged.load(Ordering::Relaxed)
     }
 
-    pub(super) fn open(&self, messages: usize) {
+    /// So many messages have come and are not acknowledged.
+    pub fn open(&self, messages: usize) {
         self.unacknowledged.store(messages as u64, Ordering::Relaxed);
     }
 
     /// Whether readings or batches can pass.
-    pub(super) fn is_usable(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         self.usable.load(Ordering::Relaxed)
     }
 
-    pub(super) fn connected(&self, epoch: u64) {
+    /// That many connections have stood.
+    pub fn connected(&self, epoch: u64) {
         self.lock().epoch = epoch;
     }
 
     /// Readings or batches can pass from now on.
-    pub(crate) fn usable(&self, now: Instant) {
+    pub fn usable(&self, now: Instant) {
         self.change(now, true);
     }
 
-    /// They cannot.
-    pub(crate) fn lost(&self, now: Instant, error: &Error) {
+    /// They cannot, because of this.
+    pub fn lost(&self, now: Instant, trouble: &impl ToString) {
         self.change(now, false);
-        self.lock().trouble = Some(error.to_string());
+        self.lock().trouble = Some(trouble.to_string());
     }
 
     fn change(&self, now: Instant, usable: bool) {
@@ -102,7 +102,7 @@ mod tests {
         let now = clock::now().instant;
         let at = |seconds| now + Duration::from_secs(seconds);
         let standing = Standing::new(now);
-        standing.lost(at(1), &Error::TimedOut(Duration::from_secs(1)));
+        standing.lost(at(1), &"timed out");
         let seen = standing.seen();
         assert_eq!((seen.usable, seen.since, seen.epoch), (false, now, 0), "never was usable");
         assert!(seen.trouble.is_some());
@@ -112,7 +112,7 @@ mod tests {
         let seen = standing.seen();
         assert_eq!((seen.usable, seen.since, seen.epoch), (true, at(2), 1));
         assert!(standing.is_usable());
-        standing.lost(at(4), &Error::TakenOver);
+        standing.lost(at(4), &"taken over");
         assert_eq!(standing.seen().since, at(4));
         assert!(!standing.is_usable());
         standing.open(7);

@@ -1,0 +1,118 @@
+//! A sealed batch: a value that knows no protocol.
+//!
+//! Its text is what a format wrote, and stays as it is, also in the spool: a batch that is sent again is the
+//! same, byte for byte. Where each record ends stands beside the text, so a batch is split by slicing it.
+//! What becomes of it on the way (a topic, a file, a row) is its sink's affair ([`crate::sink`]).
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::codec::{Format, Head};
+
+/// What a batch carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Readings, written so, sealed then.
+    Readings {
+        /// How it is written.
+        format: Format,
+        /// When it was sealed.
+        sealed_at: Timestamp,
+    },
+    /// Dead letters: one as a JSON object, several as an array of them.
+    DeadLetters,
+}
+
+/// A sealed batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The gateway's id.
+    pub gateway: String,
+    /// The batch's id; empty for a dead letter that an older program wrote to the spool.
+    pub id: String,
+    /// What it carries.
+    pub kind: Kind,
+    /// How many records.
+    pub count: usize,
+    /// The batch as it is written.
+    pub text: Bytes,
+    /// Where the records stand in it; `None` where that is not known: a batch of the spool.
+    pub places: Option<Places>,
+}
+
+/// Where the records of a text stand: one behind the other, with one byte between two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// Where the first begins.
+    pub begin: u32,
+    /// Where each ends, counted from `begin`.
+    pub ends: Box<[u32]>,
+}
+
+/// Bytes that a record's place takes.
+pub const PLACE_BYTES: usize = size_of::<u32>();
+
+impl Sealed {
+    /// A batch of readings, in JSON joined by commas, each of which ends there.
+    pub fn readings(head: &Head<'_>, format: Format, records: &[u8], ends: Box<[u32]>) -> Self {
+        let (begin, text) = format.batch(head, records);
+        Self {
+            gateway: head.gateway.to_owned(),
+            id: head.batch.to_owned(),
+            kind: Kind::Readings { format, sealed_at: head.sealed_at },
+            count: head.count,
+            text: text.into(),
+            places: Some(Places { begin: place(begin), ends }),
+        }
+    }
+
+    /// A batch of no text yet that is otherwise like this one.
+    #[must_use]
+    pub fn like(&self, id: String, count: usize) -> Self {
+        let (gateway, kind) = (self.gateway.clone(), self.kind);
+        Self { gateway, id, kind, count, text: Bytes::new(), places: None }
+    }
+
+    /// Whether it carries dead letters.
+    pub fn is_letters(&self) -> bool {
+        self.kind == Kind::DeadLetters
+    }
+}
+
+impl Places {
+    /// The record at each place.
+    pub fn of<'a>(&self, text: &'a [u8]) -> Vec<&'a [u8]> {
+        let mut begin = self.begin as usize;
+        let record = |end: &u32| {
+            let end = self.begin as usize + *end as usize;
+            let record = text.get(begin..end).expect("a place lies in its text");
+            begin = end + 1;
+            record
+        };
+        self.ends.iter().map(record).collect()
+    }
+}
+
+/// A place in a text. A packet holds far fewer bytes than a `u32` counts (MQTT 5 §1.5.5), and so does a
+/// batch.
+pub fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("a batch is smaller than 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_places_name_the_records_as_they_were_written() {
+        for format in Format::ALL.iter().copied() {
+            let (gateway, batch, sealed_at) = ("gw\"1", "b", Timestamp::from_millis(0));
+            let head = Head { gateway, batch, sealed_at, count: 3 };
+            let ends = [1, 7, 15].into();
+            let sealed = Sealed::readings(&head, format, br#"1,"a,b",{"v":2}"#, ends);
+            let records = sealed.places.as_ref().unwrap().of(&sealed.text);
+            assert_eq!(records, [&b"1"[..], br#""a,b""#, br#"{"v":2}"#]);
+            assert_eq!(records, format.records(&sealed.text), "as one who reads it finds them");
+        }
+    }
+}
