@@ -14,15 +14,15 @@
 //!
 //! Follow one reading: [`source`] takes it from a connection (or makes it up) and offers it to the
 //! [`queue`]; [`pipeline::worker`] takes it, writes it into the open batch ([`codec`], [`batch`])
-//! and seals; [`pipeline::publisher`] keeps the batch in the [`window`] and gives it to the
-//! [`sink`]. The broker's PUBACK comes back as an event of the same worker, which settles the
-//! batch's receipts ([`settlement`], [`pipeline::books`]): the queue gets its places back, the
+//! and seals: a value that knows no protocol ([`sealed`]). [`pipeline::publisher`] keeps it in the
+//! [`window`] and gives it to the [`sink`], which makes a message of it. The broker's PUBACK comes back
+//! as an event of the same worker, which settles the batch's receipts ([`settlement`], [`pipeline::books`]): the queue gets its places back, the
 //! books their entries, and the source learns what it may acknowledge.
 //!
 //! # Promises, and what keeps them
 //!
 //! 1. *At least once.* A PUBACK to a sensor's broker is written by one function
-//!    ([`mqtt::ledger::Ledger::acknowledge`]), for records that settled as delivered or
+//!    ([`mqtt::ledger::Ledger::acknowledge`]), for records that settled as delivered, spooled or
 //!    dead-lettered. Receipts that are dropped settle as abandoned.
 //! 2. *Bounded memory.* Every part has a bound with a name; their sum is computed
 //!    ([`pipeline::plan::Plan::budget`]), printed at start and checked against
@@ -39,13 +39,14 @@
 //!
 //! | floor | | modules |
 //! | --- | --- | --- |
-//! | 6 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
-//! | 5 | operations | `ops` `tools` |
-//! | 4 | engine | `pipeline` |
-//! | 3 | edges | `source` `sink` `watch` `broker` |
+//! | 7 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
+//! | 6 | operations | `ops` `tools` |
+//! | 5 | engine | `pipeline` |
+//! | 4 | edges | `source` `sink` `watch` `broker` |
+//! | 3 | batch | `sealed` |
 //! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
 //! | 1 | values | `record` `pace` `repeat` `series` |
-//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` `text` |
+//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` `text` `standing` `unusable` |
 
 pub mod cli;
 pub mod commands;

@@ -4,6 +4,9 @@
 //! one connection, and reports what the other side said. Whatever it was given and has not
 //! reported is the engine's to publish again on the next connection; the lane of a connection that
 //! is gone is closed, so nothing given too late can go astray.
+//!
+//! What crosses here knows no protocol: sealed batches one way, answers and sizes the other. Packets,
+//! topics and QoS exist on the sink's side only (`message`, `mqtt`).
 
 use std::sync::Arc;
 
