@@ -132,6 +132,11 @@ pub const SILENT_KEEP_ALIVES: u32 = 2;
 /// A subscription that has brought nothing for so long since it was granted is warned of, once a run.
 pub const NEVER_HEARD_MAX: Duration = Duration::from_mins(5);
 
+/// Memory of a used chunk of the queue that is kept for the next; more goes back to the system. A queue that
+/// is full by its default places stays below it: to fault the pages of each chunk in anew took a third of
+/// the processor time of a reading.
+pub const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Records that an intake makes before it offers them; what else has come is read after that. Several
 /// intakes share them, but each has [`CHUNK_RECORDS_LEAST`].
 pub const CHUNK_RECORDS_MAX: usize = 4096;

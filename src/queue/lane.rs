@@ -8,15 +8,13 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use super::OnFull;
+use crate::limits::SPARE_BYTES_MAX;
 use crate::record::{Body, Chunk, Record, Span};
 use crate::settlement::SensorIndex;
 
 /// Tombstones, and bytes of them, up to which the lane is not rebuilt.
 const TOMBSTONES_SPARED: usize = 1024;
 const TOMBSTONE_BYTES_SPARED: usize = 64 * 1024;
-
-/// Memory of a used chunk that is kept for the next; more goes back to the system.
-const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Lane {

@@ -13,7 +13,8 @@ use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_LEAST, CHUNK_RECORDS_MAX,
     DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX,
     HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES,
-    OTHERS_LEFT_MAX, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, WAITING_MAX, WRITE_BUFFER_BYTES_MAX,
+    OTHERS_LEFT_MAX, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, SPARE_BYTES_MAX, WAITING_MAX,
+    WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::options::{BrokerUrl, Tls, Version};
@@ -411,8 +412,10 @@ const HTTP_ENTRY_BYTES: u64 = 4096;
 /// The spool's cache and tables.
 const SPOOL_BYTES: u64 = 16 << 20;
 
-/// Code, stacks, runtime, allocator.
+/// Code, stacks, runtime, allocator, and the queue's used chunk that is kept.
 const PROGRAM_BYTES: u64 = 16 << 20;
+
+const _: () = assert!(SPARE_BYTES_MAX as u64 <= PROGRAM_BYTES / 4);
 
 /// The output's client reads only acknowledgements.
 pub const OUTPUT_READ_BUFFER_BYTES: usize = sink::mqtt::READ_BUFFER_BYTES;
