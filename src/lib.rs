@@ -16,8 +16,9 @@
 //! [`queue`]; [`pipeline::worker`] takes it, writes it into the open batch ([`codec`], [`batch`])
 //! and seals: a value that knows no protocol ([`sealed`]). [`pipeline::publisher`] keeps it in the
 //! [`window`] and gives it to the [`sink`], which makes a message of it. The broker's PUBACK comes back
-//! as an event of the same worker, which settles the batch's receipts ([`settlement`], [`pipeline::books`]): the queue gets its places back, the
-//! books their entries, and the source learns what it may acknowledge.
+//! as an event of the same worker, which settles the batch's receipts ([`settlement`],
+//! [`pipeline::books`]): the queue gets its places back, the books their entries, and the source learns
+//! what it may acknowledge.
 //!
 //! # Promises, and what keeps them
 //!

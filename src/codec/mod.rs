@@ -10,9 +10,10 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::Timestamp;
 use crate::record::{Chunk, Reason, Span};
-use serde::{Deserialize, Serialize};
 
 #[cfg(test)]
 mod fuzz;

@@ -260,17 +260,6 @@ impl Error {
         }
     }
 
-    /// Whether it may be a packet of ours that ended the connection, for its size: the broker says so, hangs
-    /// up or falls silent.
-    pub fn may_be_about_size(&self) -> bool {
-        matches!(self, Self::TooLarge(_)) || self.is_hang_up() || self.is_silence()
-    }
-
-    /// Whether the broker, or the link to it, has fallen silent.
-    pub const fn is_silence(&self) -> bool {
-        matches!(self, Self::Silent(_) | Self::Stalled(_) | Self::Unanswered(_))
-    }
-
     /// Whether the broker, or what lies before it, has hung up without a word. `UnexpectedEof` is how TLS
     /// says that it was closed without notice.
     pub fn is_hang_up(&self) -> bool {
@@ -320,15 +309,6 @@ mod tests {
             Error::Io(std::io::Error::other("failed to lookup address information")),
         ];
         assert!(no_answer.iter().all(Error::is_no_answer));
-        let about_size = [
-            Error::TooLarge("packet too large".into()),
-            Error::Closed,
-            Error::Io(ErrorKind::ConnectionReset.into()),
-            // As TLS has it.
-            Error::Io(ErrorKind::UnexpectedEof.into()),
-        ];
-        assert!(about_size.iter().all(Error::may_be_about_size));
-        assert!(!Error::Ended("server shutting down".into()).may_be_about_size());
         let answers = [
             Error::Refused { reason: "busy".into(), permanent: false },
             // A certificate that is not accepted.

@@ -91,7 +91,8 @@ impl Outbox {
     pub fn connected(
         &mut self,
         publications: mpsc::Sender<Publication>,
-        (in_flight_max, one_at_a_time): (usize, bool),
+        in_flight_max: usize,
+        one_at_a_time: bool,
         now: Instant,
     ) {
         let in_flight_max = in_flight_max.max(1);

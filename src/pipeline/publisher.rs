@@ -185,7 +185,7 @@ impl Publisher {
                 self.bytes_max = bytes_max;
                 self.known = true;
                 let alone = self.hang_ups.is_one_at_a_time();
-                self.outbox.connected(lane, (in_flight_max, alone), now.instant);
+                self.outbox.connected(lane, in_flight_max, alone, now.instant);
                 self.away = None;
                 self.fit(now.instant);
                 self.publish_again(now.instant);

@@ -81,6 +81,20 @@ fn relations_between_sections_are_checked() {
     }
 }
 
+/// `config/sluicegate.toml` says how many entries fit with all else as it is.
+#[test]
+fn as_many_entries_fit_into_the_default_memory_as_the_shipped_file_says() {
+    let shipped = include_str!("../../config/sluicegate.toml");
+    let (before, _) = shipped.split_once(" fit.").expect("it says so");
+    let fit: usize = before.rsplit(' ').next().unwrap().parse().unwrap();
+    let refused = |entries: usize| {
+        let entry = |n| format!("[sensors.e{n}.mqtt]\ntopic = \"e{n}/{{sensor}}\"\n");
+        let problems = problems(&(0..entries).map(entry).collect::<String>());
+        problems.iter().any(|it| it.starts_with("gateway.memory_max"))
+    };
+    assert_eq!((refused(fit), refused(fit + 1)), (false, true), "{fit}");
+}
+
 #[test]
 fn what_is_in_effect_reads_back_the_same() {
     let text = "[sensors.T.simulated]\ncount = 3\n[sensors.m.mqtt]\ntopic = \"a/{sensor}\"\n\

@@ -5,7 +5,8 @@
 //! keeps everything.
 //!
 //! Where the broker hangs up or falls silent, the oldest publication without an answer is told to the
-//! engine: that may be why ([`crate::pipeline::publisher`]). Twice the same one is no sign of another client with our id.
+//! engine: that may be why ([`crate::pipeline::publisher`]). Twice the same one is no sign of another
+//! client with our id.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::message::Messages;
-use super::{Answer, Event, Measure, Number, Over, Publication, Refusal, Why};
+use super::{Answer, Event, Number, Over, Publication, Refusal, Why};
 use crate::clock;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
@@ -185,11 +186,7 @@ impl MqttSink {
                 () = phase.reached(Phase::Closing) => break,
                 // Before what comes, which has no end where a broker goes mad; these are bounded.
                 Some(publication) = publications.recv(), if room => {
-                    if let Some(refusal) = self.too_large(&publication, bytes_max) {
-                        self.post.send(refusal);
-                    } else {
-                        self.publish(&mut connection, in_flight, &publication)?;
-                    }
+                    self.publish(&mut connection, in_flight, &publication, bytes_max)?;
                 }
                 turn = connection.turn(true) => { turn?; }
                 () = sleep(patience.unwrap_or_default()), if patience.is_some() => {}
@@ -236,28 +233,27 @@ impl MqttSink {
         self.post.send(Event::Answered { number, answer: answer.into() });
     }
 
-    /// The answer to what is larger than the broker takes. It would end the connection, time and again,
-    /// and is not asked.
-    fn too_large(&self, it: &Publication, bytes_max: Option<usize>) -> Option<Event> {
-        let (number, bytes) = (it.number, self.messages.bytes(&it.sealed));
-        let bytes_max = bytes_max?;
-        let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max).into());
-        (bytes > bytes_max).then_some(Event::Answered { number, answer })
-    }
-
+    /// Publishes a batch. One that is larger than the broker takes would end the connection, time and again:
+    /// it is answered here, and the broker is not asked.
     fn publish(
         &self,
         connection: &mut Connection,
         in_flight: &mut InFlight,
         publication: &Publication,
+        bytes_max: Option<usize>,
     ) -> Result<(), Error> {
-        let message = self.messages.of(&publication.sealed);
+        let (number, message) = (publication.number, self.messages.of(&publication.sealed));
+        let bytes = message.packet_bytes(self.messages.version);
+        if let Some(bytes_max) = bytes_max.filter(|max| bytes > *max) {
+            let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max).into());
+            self.post.send(Event::Answered { number, answer });
+            return Ok(());
+        }
         if message.qos == 0 {
-            in_flight.unwritten.push(publication.number);
+            in_flight.unwritten.push(number);
             return connection.publish(0, &message);
         }
-        let packet_id = in_flight.enter(publication.number, clock::now().instant);
-        connection.publish(packet_id, &message)
+        connection.publish(in_flight.enter(number, clock::now().instant), &message)
     }
 }
 
@@ -283,8 +279,8 @@ fn why(error: &Error) -> Option<Why> {
     match error {
         Error::Forbidden(reason) => Some(Why::Forbidden(reason.clone())),
         Error::TooLarge(_) => Some(Why::TooLarge),
-        error if error.is_silence() => Some(Why::Silent),
-        error => error.may_be_about_size().then_some(Why::HungUp),
+        Error::Silent(_) | Error::Stalled(_) | Error::Unanswered(_) => Some(Why::Silent),
+        error => error.is_hang_up().then_some(Why::HungUp),
     }
 }
 
@@ -295,6 +291,26 @@ mod tests {
     use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;
     use crate::pipeline::plan::Plan;
+
+    #[test]
+    fn what_of_a_publication_may_have_ended_a_connection_is_told_by_how_it_ended() {
+        use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+        let silence = Duration::from_secs(1);
+        for (error, expected) in [
+            (Error::TooLarge("packet too large".into()), Some(Why::TooLarge)),
+            (Error::Closed, Some(Why::HungUp)),
+            (Error::Io(ConnectionReset.into()), Some(Why::HungUp)),
+            // As TLS has it.
+            (Error::Io(UnexpectedEof.into()), Some(Why::HungUp)),
+            (Error::Silent(silence), Some(Why::Silent)),
+            (Error::Stalled(silence), Some(Why::Silent)),
+            (Error::Unanswered(silence), Some(Why::Silent)),
+            (Error::Forbidden("no".into()), Some(Why::Forbidden("no".into()))),
+            (Error::Ended("server shutting down".into()), None),
+        ] {
+            assert_eq!(why(&error), expected, "{error}");
+        }
+    }
 
     #[test]
     fn the_largest_answer_that_a_broker_may_send_is_read() {

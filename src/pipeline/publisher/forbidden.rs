@@ -11,18 +11,17 @@ impl Publisher {
     /// The broker ended the connection with this word, and this was the oldest publication that it had not
     /// answered.
     pub(super) fn forbidden(&mut self, now: Now, number: Number, reason: &str) {
-        let sealed = self.window.get(number.count).and_then(|it| it.parts().get(number.part));
         let again = self.forbidden.replace(number) == Some(number);
-        if self.outbox.is_trial(number) || !again || !sealed.is_some_and(|it| it.is_letters()) {
-            return;
-        }
+        let sealed = self.window.get(number.count).and_then(|it| it.parts().get(number.part));
+        let letters = sealed.filter(|it| again && it.is_letters());
+        let Some(letters) = letters.filter(|_| !self.outbox.is_trial(number)) else { return };
         self.outbox.set_letters_aside(now.instant);
-        let topic = &self.plan.output.dead_letter_topic;
+        let topic = self.measure.destination(letters);
         let said = format!("it ends the connection when a message is published there: {reason}");
-        self.books.gauges.refused(topic.as_str(), said, now.instant);
+        self.books.gauges.refused(topic, said, now.instant);
         if let Some(left_out) = self.repeated.due(now.instant) {
             tracing::error!(
-                %topic,
+                topic,
                 reason,
                 left_out,
                 "the output broker ends the connection when a dead letter is published: dead letters wait, and \

@@ -96,13 +96,13 @@ impl Publisher {
         if !self.hang_ups.is_one_at_a_time() {
             return;
         }
-        let (what, else_) = match over.why {
-            Why::Silent => ("does not answer", "if it waits for something behind it, look there"),
-            Why::TooLarge => ("ends the connection (packet too large)", "nothing else helps"),
-            _ => ("hangs up", "if it forbids the topic, allow it"),
+        let (what, or) = match over.why {
+            Why::Silent => ("does not answer", "; if it waits for something behind it, look there"),
+            Why::TooLarge => ("ends the connection (packet too large)", ""),
+            _ => ("hangs up", "; if it forbids the topic, allow it"),
         };
         let reason =
-            format!("it {what} when a message of {bytes} bytes is published; {REMEDY}; {else_}");
+            format!("it {what} when a message of {bytes} bytes is published; {REMEDY}{or}");
         self.books.gauges.refused(&topic, reason, now.instant);
         let smaller = was_alone && self.make_smaller(now.instant, over, alone);
         let aside = is_letter && !smaller && alone >= ALONE_MAX;
@@ -125,7 +125,7 @@ impl Publisher {
                 bytes_max = self.learned.bytes_max(),
                 left_out,
                 "the output broker {what} when this message is published, time and again: {then}; \
-                 {REMEDY}; {else_}"
+                 {REMEDY}{or}"
             );
         }
     }
