@@ -73,6 +73,7 @@ pub struct Store {
 impl Store {
     /// Takes over what an opened spool holds: it is published before anything new.
     pub fn new(mut spool: Spool, plan: Arc<Plan>, books: Arc<Books>) -> Result<Self, Error> {
+        show_disk(&spool, &books.gauges);
         let mut recovered = 0;
         spool.heads(|_, records, head| {
             recovered += u64::from(records);
@@ -291,8 +292,7 @@ impl Store {
     /// Shows what it holds; returns since when the oldest that is not on disk has been here.
     pub fn show(&self, gauges: &Gauges) -> Option<Instant> {
         gauges.spool_waiting.set(self.waiting.len() as u64);
-        gauges.spool_bytes.set(self.spool.bytes());
-        gauges.spool_batches.set(self.spool.entries());
+        show_disk(&self.spool, gauges);
         self.waiting.front().and_then(Flight::received)
     }
 
@@ -322,6 +322,8 @@ impl Store {
 
     fn written(&mut self, now: Now, (first, count): (Key, usize), window: &mut Window<Flight>) {
         self.behind = false;
+        // Before its records settle: nobody may see readings in a spool of no bytes.
+        show_disk(&self.spool, &self.books.gauges);
         self.healthy();
         self.say_renewed();
         if self.stuck {
@@ -363,4 +365,10 @@ impl Store {
         }
         flight
     }
+}
+
+/// Shows how full the spool is.
+fn show_disk(spool: &Spool, gauges: &Gauges) {
+    gauges.spool_bytes.set(spool.bytes());
+    gauges.spool_batches.set(spool.entries());
 }

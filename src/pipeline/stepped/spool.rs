@@ -1,8 +1,13 @@
 //! The engine stepped with a spool.
 
 use super::*;
+use crate::codec::{Format, Head};
 use crate::limits::WAITING_MAX;
+use crate::pipeline::flight::Flight;
+use crate::sealed::Sealed;
+use crate::settlement::{Receipts, Settle, Settled, Share};
 use crate::spool::DISK_RESERVE_BYTES;
+use crate::window::Window;
 
 impl Bench {
     /// Answers whatever comes until nothing does; says what came, by value, in order.
@@ -214,4 +219,44 @@ fn the_disk_is_written_to_once_a_turn_and_what_is_left_is_due_at_once() {
     bench.apply(Event::Deadline);
     bench.take();
     assert_eq!(bench.balance().spooled, 180);
+}
+
+/// Looks at the gauges of the spool while records settle.
+struct Looker {
+    books: Arc<Books>,
+    seen: std::sync::Mutex<Vec<(u64, bool)>>,
+}
+
+impl Settle for Looker {
+    fn settle(&self, _: &Settled, _: &[Share]) {
+        let gauges = &self.books.gauges;
+        let seen = (gauges.spool_batches.get(), gauges.spool_bytes.get() > 0);
+        self.seen.lock().unwrap().push(seen);
+    }
+}
+
+/// A scrape may come between the write and the end of the turn.
+#[test]
+fn nobody_sees_readings_in_a_spool_of_no_bytes() {
+    let disk = Disk::default();
+    let plan = Arc::new(small());
+    let books = Arc::new(Books::new(&plan, Arc::default()));
+    let looker = Arc::new(Looker { books: Arc::clone(&books), seen: Default::default() });
+    let now = clock::now();
+    let flight = |number: u64| {
+        let mut receipts = Receipts::new(Arc::clone(&looker) as Arc<dyn Settle>);
+        let sensor = books.registry.row("a").index;
+        receipts.add(Token::NONE, sensor, 1);
+        let id = number.to_string();
+        let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };
+        let sealed = Sealed::readings(&head, Format::Json, b"{}", [2].into());
+        Flight::new(sealed, receipts, (now.instant, now.instant))
+    };
+    let mut window = Window::default();
+    for number in 0..2 {
+        window.open(number, flight(number));
+    }
+    let mut store = Store::new(disk.spool().unwrap(), plan, Arc::clone(&books)).unwrap();
+    store.write(now, &mut window, true);
+    assert_eq!(*looker.seen.lock().unwrap(), [(2, true), (2, true)]);
 }
