@@ -1,5 +1,7 @@
 //! The engine stepped with a spool.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::codec::{Format, Head};
 use crate::limits::WAITING_MAX;
@@ -224,7 +226,7 @@ fn the_disk_is_written_to_once_a_turn_and_what_is_left_is_due_at_once() {
 /// Looks at the gauges of the spool while records settle.
 struct Looker {
     books: Arc<Books>,
-    seen: std::sync::Mutex<Vec<(u64, bool)>>,
+    seen: Mutex<Vec<(u64, bool)>>,
 }
 
 impl Settle for Looker {
@@ -241,7 +243,7 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
     let disk = Disk::default();
     let plan = Arc::new(small());
     let books = Arc::new(Books::new(&plan, Arc::default()));
-    let looker = Arc::new(Looker { books: Arc::clone(&books), seen: Default::default() });
+    let looker = Arc::new(Looker { books: Arc::clone(&books), seen: Mutex::default() });
     let now = clock::now();
     let flight = |number: u64| {
         let mut receipts = Receipts::new(Arc::clone(&looker) as Arc<dyn Settle>);
