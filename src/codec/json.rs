@@ -24,7 +24,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::pointer::{Below, Name, Pointer};
-use super::{Malformed, Reading, one_line, strict, text, text_json};
+use super::strict::{self, Marks};
+use super::{Malformed, Reading, one_line, text, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 /// Which members are read.
@@ -78,10 +79,11 @@ impl Settings {
         }
         match serde_json::from_str::<&RawValue>(json) {
             Ok(value) => {
-                strict::check(json)?;
+                let marks = Marks::of(json);
+                strict::check(json, marks)?;
                 self.may_be_whole("is no object")?;
                 Ok(Reading {
-                    value: one_line::put(chunk, value.get()),
+                    value: one_line::put(chunk, value.get(), marks),
                     timestamp: Span::default(),
                     extra: Span::default(),
                     sensor: None,
@@ -111,20 +113,21 @@ impl Settings {
         chunk: &mut Chunk,
     ) -> Result<Reading<'a>, Malformed> {
         let mut parts = Parts::default();
+        let marks = Marks::of(json);
         let before = chunk.bytes();
         let (extra, sorted) = chunk.put_with(|extra| {
             let mut deserializer = serde_json::Deserializer::from_str(json);
-            let members = Members { settings: self, named, parts: &mut parts, extra };
+            let members = Members { settings: self, named, marks, parts: &mut parts, extra };
             deserializer.deserialize_map(members).and_then(|()| deserializer.end())
         });
         sorted.map_err(|error| malformed(json, &error))?;
-        strict::check(json)?;
+        strict::check(json, marks)?;
         let (value, extra) = if let Some(raw) = parts.value {
-            (one_line::put(chunk, raw.get()), extra)
+            (one_line::put(chunk, raw.get(), marks), extra)
         } else {
             self.may_be_whole("has nothing there")?;
             chunk.take_back(before);
-            (one_line::put(chunk, json), Span::default())
+            (one_line::put(chunk, json, marks), Span::default())
         };
         let timestamp =
             parts.timestamp.map_or(Span::default(), |raw| chunk.put(raw.get().as_bytes()));
@@ -145,6 +148,7 @@ struct Parts<'a> {
 struct Members<'s, 'p, 'a> {
     settings: &'s Settings,
     named: Option<&'s str>,
+    marks: Marks,
     parts: &'p mut Parts<'a>,
     extra: &'p mut Vec<u8>,
 }
@@ -152,31 +156,48 @@ struct Members<'s, 'p, 'a> {
 impl<'a> Members<'_, '_, 'a> {
     /// Whether the member is one of the parts, and so not kept as extra.
     fn sort(&mut self, name: &str, raw: &'a RawValue) -> serde_json::Result<bool> {
-        let settings = self.settings;
+        let Self { settings, named, ref mut parts, .. } = *self;
         if let Some(below) = settings.number.as_ref().and_then(|it| it.below(name)) {
-            self.parts.number = below.find(raw)?.and_then(|raw| raw.get().parse().ok());
+            parts.number = below.find(raw)?.and_then(|raw| raw.get().parse().ok());
         }
+        let mut whole = false;
         let value = match &settings.value {
             Some(pointer) => pointer.below(name),
             None => (name == VALUE).then_some(Below::WHOLE),
         };
-        let sensor = settings.sensor.below(name);
-        let mut whole = false;
-        for (below, part, scalar) in [
-            (value, &mut self.parts.value, false),
-            (settings.timestamp.below(name), &mut self.parts.timestamp, true),
-            (sensor.filter(|_| self.named.is_none()), &mut self.parts.sensor, true),
-        ] {
-            let Some(below) = below else { continue };
-            if let Some(found) = below.find(raw)?.filter(|raw| !scalar || is_scalar(raw)) {
-                *part = Some(found);
-                whole |= below.is_whole();
+        if let Some(below) = value
+            && let Some(found) = below.find(raw)?
+        {
+            parts.value = Some(found);
+            whole |= below.is_whole();
+        }
+        if let Some(below) = settings.timestamp.below(name)
+            && let Some(found) = below.find(raw)?.filter(|raw| is_scalar(raw))
+        {
+            parts.timestamp = Some(found);
+            whole |= below.is_whole();
+        }
+        if let Some(below) = settings.sensor.below(name) {
+            match named {
+                // An id that is the same says nothing more.
+                Some(named) => whole |= below.is_whole() && says(raw, named),
+                None => {
+                    if let Some(found) = below.find(raw)?.filter(|raw| is_scalar(raw)) {
+                        parts.sensor = Some(found);
+                        whole |= below.is_whole();
+                    }
+                }
             }
         }
-        // An id that is the same says nothing more.
-        let named = self.named.filter(|_| sensor.is_some_and(Below::is_whole));
-        Ok(whole || named.is_some_and(|it| is_scalar(raw) && raw.get().trim_matches('"') == it))
+        Ok(whole)
     }
+}
+
+/// Whether a string or a number is this id.
+fn says(raw: &RawValue, id: &str) -> bool {
+    let text = raw.get();
+    let content = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    content.map_or_else(|| is_scalar(raw) && text == id, |content| content == id)
 }
 
 impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
@@ -196,9 +217,9 @@ impl<'a> Visitor<'a> for Members<'_, '_, 'a> {
             if self.extra.len() > begin {
                 self.extra.push(b',');
             }
-            text_json::write_bytes(self.extra, name.as_bytes());
+            text_json::write(self.extra, &name);
             self.extra.push(b':');
-            one_line::write(self.extra, raw.get());
+            one_line::write(self.extra, raw.get(), self.marks);
         }
         Ok(())
     }

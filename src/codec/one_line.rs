@@ -3,17 +3,13 @@
 //! White space between tokens is insignificant (RFC 8259 §2), and a line break can stand nowhere else: in a
 //! string it is an escape. Text without a line break stays as it is, byte for byte.
 
+use super::strict::Marks;
 use crate::record::{Chunk, Span};
 
-/// Whether `json` has a line break. One pass, many bytes in one step.
-pub(super) fn is_broken(json: &str) -> bool {
-    let breaks = json.bytes().map(|byte| u8::from(byte == b'\n') | u8::from(byte == b'\r'));
-    breaks.fold(0, |found, this| found | this) != 0
-}
-
-/// Appends JSON text; without the white space between its tokens, where it has a line break.
-pub(super) fn write(out: &mut Vec<u8>, json: &str) {
-    if !is_broken(json) {
+/// Appends JSON text, part of one that has these marks; without the white space between its tokens,
+/// where there is a line break.
+pub(super) fn write(out: &mut Vec<u8>, json: &str, marks: Marks) {
+    if !marks.has_break() || !Marks::of(json).has_break() {
         return out.extend_from_slice(json.as_bytes());
     }
     let (mut text, mut escaped) = (false, false);
@@ -30,8 +26,8 @@ pub(super) fn write(out: &mut Vec<u8>, json: &str) {
 }
 
 /// Puts JSON text into a chunk in one line.
-pub(super) fn put(chunk: &mut Chunk, json: &str) -> Span {
-    chunk.put_with(|out| write(out, json)).0
+pub(super) fn put(chunk: &mut Chunk, json: &str, marks: Marks) -> Span {
+    chunk.put_with(|out| write(out, json, marks)).0
 }
 
 #[cfg(test)]
@@ -42,7 +38,7 @@ mod tests {
 
     fn written(json: &str) -> String {
         let mut out = Vec::new();
-        write(&mut out, json);
+        write(&mut out, json, Marks::of(json));
         String::from_utf8(out).unwrap()
     }
 

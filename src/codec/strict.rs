@@ -2,8 +2,8 @@
 //! surrogate pair, numbers beyond any range, nesting without end.
 //!
 //! One such value would make a whole batch unreadable to them, and with it the good readings beside.
-//! Ordinary payloads hold neither escapes nor exponents and cost three passes over their bytes, or four
-//! if they are long enough for a number of that many digits.
+//! Ordinary payloads hold neither escapes nor exponents and cost one pass over their bytes ([`Marks`]);
+//! long ones, in which more could be, cost two more.
 
 use super::Malformed;
 use crate::record::Reason;
@@ -15,27 +15,83 @@ pub const DEPTH_MAX: usize = 64;
 /// Digits of a number that is in the range of a double (1.8 · 10³⁰⁸) whatever they are.
 const DIGITS_MAX: usize = 308;
 
-/// Whether any reader will take `json`, which is valid by the grammar.
-pub(super) fn check(json: &str) -> Result<(), Malformed> {
+/// What one pass over JSON text finds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    const BREAK: u8 = 1;
+    const ESCAPE: u8 = 2;
+    const EXPONENT: u8 = 4;
+
+    /// Of this text.
+    pub(super) fn of(json: &str) -> Self {
+        let bytes = json.as_bytes();
+        let last = bytes.last().map_or(0, |last| mark(*last, 0));
+        // Whole blocks, the last of which may overlap the one before it: a found mark stays found.
+        let found = match bytes.last_chunk::<BLOCK>() {
+            Some(end) => {
+                bytes.windows(BLOCK).step_by(BLOCK - 1).fold(block(end), |found, these| {
+                    these.try_into().map_or(found, |these| found | block(these))
+                })
+            }
+            None => bytes.windows(2).fold(0, |found, pair| match pair {
+                [this, next] => found | mark(*this, *next),
+                _ => found,
+            }),
+        };
+        Self(found | last)
+    }
+
+    /// Whether it has a line break.
+    pub(super) fn has_break(self) -> bool {
+        self.0 & Self::BREAK != 0
+    }
+}
+
+/// Bytes that are looked at in one step, and the one behind them.
+const BLOCK: usize = 17;
+
+/// The marks of a block, but for its last byte. Without a way out half-way, so that it is a few
+/// instructions for all of them.
+fn block(bytes: &[u8; BLOCK]) -> u8 {
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    pairs.fold(0, |found, (this, next)| found | mark(*this, *next))
+}
+
+/// The mark of a byte and the one behind it.
+fn mark(this: u8, next: u8) -> u8 {
+    let is = |is: bool, mark: u8| u8::from(is) * mark;
+    is(matches!(this, b'\n' | b'\r'), Marks::BREAK)
+        | is(this == b'\\', Marks::ESCAPE)
+        | is(this.is_ascii_digit(), Marks::EXPONENT) & is(next | 0x20 == b'e', Marks::EXPONENT)
+}
+
+/// Whether any reader will take `json`, which is valid by the grammar and has these marks.
+pub(super) fn check(json: &str, marks: Marks) -> Result<(), Malformed> {
     let wrong = |detail: String| Malformed { reason: Reason::Malformed, detail };
     let bytes = json.as_bytes();
-    let opened = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if opened > DEPTH_MAX && depth(bytes) > DEPTH_MAX {
+    // Each level opens with a byte and closes with one.
+    if bytes.len() > 2 * DEPTH_MAX && opened(bytes) > DEPTH_MAX && depth(bytes) > DEPTH_MAX {
         return Err(wrong(format!("nested more than {DEPTH_MAX} deep")));
     }
-    // Without a way out half-way, so that many bytes are looked at in one step.
-    let any = |found: u8, this: u8| found | this;
-    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
-    let begins = |(a, b): (&u8, &u8)| u8::from(a.is_ascii_digit()) & u8::from(b | 0x20 == b'e');
-    let exponents = pairs.map(begins).fold(0, any);
-    let escapes = bytes.iter().map(|byte| u8::from(*byte == b'\\')).fold(0, any);
-    if exponents | escapes == 0 && !has_long_number(bytes) {
+    if marks.0 & (Marks::EXPONENT | Marks::ESCAPE) == 0 && !has_long_number(bytes) {
         return Ok(());
     }
     match serde_json::from_str::<serde_json::Value>(json) {
         Ok(_) => Ok(()),
         Err(error) => Err(wrong(format!("valid, but refused by most readers: {error}"))),
     }
+}
+
+/// Brackets that open an array or an object, those in strings among them.
+fn opened(json: &[u8]) -> usize {
+    // So short that a byte can count them: many are counted in one step.
+    let counts = json.chunks(128).map(|bytes| {
+        let opens = bytes.iter().map(|byte| u8::from(matches!(byte, b'[' | b'{')));
+        usize::from(opens.sum::<u8>())
+    });
+    counts.sum()
 }
 
 /// Whether there are more digits in a row than some readers can count to.
@@ -113,11 +169,31 @@ mod tests {
             &format!("0.{}", "1".repeat(1000)),
             &format!("[{}]", vec!["[]"; 1000].join(",")),
         ] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert_eq!(check(good, Marks::of(good)), Ok(()), "{good}");
         }
         let (deep, long) = (nested(DEPTH_MAX + 1), format!("[{}]", "9".repeat(400)));
         for bad in [r#""\ud800""#, r#"{"a":"\udc00x"}"#, "1e999999", &deep, &long] {
-            assert!(check(bad).is_err(), "{bad}");
+            assert!(check(bad, Marks::of(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_found_at_every_place_of_a_text_of_any_length() {
+        let marks = [
+            ("\n", Marks::BREAK),
+            ("\r", Marks::BREAK),
+            ("\\", Marks::ESCAPE),
+            ("7E", Marks::EXPONENT),
+        ];
+        for length in 2..70 {
+            let plain = "x".repeat(length);
+            assert_eq!(Marks::of(&plain).0, 0, "{length}");
+            let places = (0..length).flat_map(|at| marks.map(|it| (at, it)));
+            for (at, (text, mark)) in places.filter(|(at, (text, _))| at + text.len() <= length) {
+                let mut marked = plain.clone();
+                marked.replace_range(at..at + text.len(), text);
+                assert_eq!(Marks::of(&marked).0, mark, "{text:?} at {at} of {length}");
+            }
         }
     }
 }

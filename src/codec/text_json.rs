@@ -2,19 +2,21 @@
 
 /// Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 pub fn write_bytes(out: &mut Vec<u8>, text: &[u8]) {
-    let plain = text.iter().all(|byte| *byte >= 0x20 && !matches!(byte, b'"' | b'\\'));
-    if plain && std::str::from_utf8(text).is_ok() {
-        out.push(b'"');
-        out.extend_from_slice(text);
-        out.push(b'"');
-    } else {
-        write(out, &String::from_utf8_lossy(text));
+    match std::str::from_utf8(text) {
+        Ok(text) => write(out, text),
+        Err(_) => write(out, &String::from_utf8_lossy(text)),
     }
 }
 
 /// Appends `text` as a JSON string.
 pub fn write(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a string can be written to memory");
+    if text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\')) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a string can be written to memory");
+    }
 }
 
 /// `text` as a JSON string.
