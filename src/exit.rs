@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 
 use crate::limits::BALANCE_MAX;
-use crate::pipeline::tasks;
+use crate::tasks;
 
 /// Exit codes, after `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,7 +26,7 @@
 //!    ([`mqtt::ledger::Ledger::acknowledge`]), for records that settled as delivered, spooled or
 //!    dead-lettered. Receipts that are dropped settle as abandoned.
 //! 2. *Bounded memory.* Every part has a bound with a name; their sum is computed
-//!    ([`pipeline::plan::Plan::budget`]), printed at start and checked against
+//!    ([`plan::Plan::budget`]), printed at start and checked against
 //!    `gateway.memory_max`.
 //! 3. *Order per sensor.* One queue, one worker, one window, published again in order.
 //! 4. *The books close*: `received = delivered + dead-lettered + shed + held`, checked at exit.
@@ -40,14 +40,16 @@
 //!
 //! | floor | | modules |
 //! | --- | --- | --- |
-//! | 7 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
-//! | 6 | operations | `ops` `tools` |
-//! | 5 | engine | `pipeline` |
+//! | 9 | shell | `main` `cli` `commands` `gateway` `settings` `telemetry` `signals` `exit` |
+//! | 8 | operations | `ops` `tools` |
+//! | 7 | engine | `pipeline` |
+//! | 6 | assembly | `assembly` |
+//! | 5 | plan | `plan` |
 //! | 4 | edges | `source` `sink` `watch` `broker` |
 //! | 3 | batch | `sealed` |
 //! | 2 | parts | `codec` `queue` `batch` `window` `spool` `registry` `mqtt` |
 //! | 1 | values | `record` `pace` `repeat` `series` |
-//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` `text` `standing` `unusable` |
+//! | 0 | ground | `settlement` `limits` `clock` `backoff` `phase` `metrics` `units` `text` `standing` `unusable` `tasks` |
 
 pub mod cli;
 pub mod commands;
@@ -61,6 +63,9 @@ pub mod ops;
 pub mod tools;
 
 pub mod pipeline;
+
+pub mod assembly;
+pub mod plan;
 
 #[cfg(feature = "embedded-broker")]
 pub mod broker;
@@ -93,6 +98,7 @@ pub mod metrics;
 pub mod phase;
 pub mod settlement;
 pub mod standing;
+pub mod tasks;
 pub mod text;
 pub mod units;
 pub mod unusable;

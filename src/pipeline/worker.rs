@@ -16,12 +16,12 @@ use std::time::Instant;
 use super::books::Books;
 use super::flight::Flight;
 use super::letters::{Content, Letters, Origin};
-use super::plan::Plan;
 use super::publisher::{Failure, Publisher};
 use super::store::Store;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now, Timestamp};
 use crate::codec::{Head, RecordWriter, View, Whose};
+use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
 use crate::registry::Row;
@@ -92,7 +92,7 @@ impl Worker {
     ) -> Self {
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
         Self {
-            batcher: Batcher::new(plan.batch.into()),
+            batcher: Batcher::new(plan.batch),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
             letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), run),
             measure: plan.measure(),

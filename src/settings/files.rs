@@ -14,7 +14,7 @@ use yaml_rust2::parser::{Event, Parser};
 use super::{Error, Problem};
 use crate::mqtt::options::{BYTE_ORDER_MARK, CREDENTIAL_BYTES_MAX, open_file};
 use crate::mqtt::{self, tls};
-use crate::pipeline::plan::{Broker, Plan};
+use crate::plan::{Broker, Plan};
 
 /// Bytes of a configuration file. As many entries as there may be take less.
 pub const FILE_BYTES_MAX: usize = 1 << 20;

@@ -6,7 +6,7 @@ use crate::limits::mebibytes;
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::system::DROPPED;
 use crate::mqtt::topic::Group;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 
 /// The report: the effective configuration as given, the bound on memory item by item, and every
 /// client id and topic, and warnings, with those of `misspelt` variables.

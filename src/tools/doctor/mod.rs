@@ -46,7 +46,7 @@ use crate::mqtt;
 use crate::mqtt::options::{BrokerUrl, Version};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::topic::Topic;
-use crate::pipeline::plan::{self, Plan};
+use crate::plan::{self, Plan};
 
 mod absence;
 mod apart;

@@ -23,7 +23,7 @@ use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::Packet;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 use crate::tools::simulate::report::Report;
 
 /// Messages the broker may send unacknowledged.

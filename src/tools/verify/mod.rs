@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::mqtt;
 use crate::mqtt::topic::Filter;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 use crate::tools::simulate::report::Report;
 
 use self::audit::Rules;

@@ -23,8 +23,9 @@ use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
 use crate::sealed::PLACE_BYTES;
+use crate::source::mqtt::Bounds;
 use crate::units::{Percent, Size, Span};
-use crate::{batch, queue, sink, source, spool, watch};
+use crate::{batch, queue, source, spool, watch};
 
 mod check;
 mod clients;
@@ -287,6 +288,17 @@ impl Plan {
         self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
     }
 
+    /// The bounds of each intake.
+    pub fn intake_bounds(&self) -> Bounds {
+        Bounds {
+            window: self.window_each(),
+            read_buffer_bytes: self.read_buffer_bytes(),
+            remembered_max: self.remembered_max(),
+            acknowledgements_max: self.acknowledgements_max(),
+            chunk_records_max: self.chunk_records_max(),
+        }
+    }
+
     /// Sessions that are remembered for the next run; `None` where there is no folder for it.
     pub fn left_max(&self) -> Option<usize> {
         self.spool.path.as_ref().map(|_| self.intakes().count() + OTHERS_LEFT_MAX)
@@ -416,6 +428,3 @@ const SPOOL_BYTES: u64 = 16 << 20;
 const PROGRAM_BYTES: u64 = 16 << 20;
 
 const _: () = assert!(SPARE_BYTES_MAX as u64 <= PROGRAM_BYTES / 4);
-
-/// The output's client reads only acknowledgements.
-pub const OUTPUT_READ_BUFFER_BYTES: usize = sink::mqtt::READ_BUFFER_BYTES;
