@@ -17,7 +17,7 @@ use crate::phase::Watch;
 use crate::plan::Plan;
 use crate::queue::{Post, Queue};
 use crate::registry::Registry;
-use crate::sink::{self, mqtt::MqttSink};
+use crate::sink::{self, file::FileSink, mqtt::MqttSink};
 use crate::source::{self, Context, Entry};
 use crate::standing::Standings;
 use crate::tasks::Tasks;
@@ -126,15 +126,26 @@ impl Assembly {
             let watcher = Watcher::new(options, roll_call, metrics, self.seed ^ 0x7761);
             tasks.start(watcher.run(shared.phase.clone()));
         }
-        let (options, seed) = (self.plan.output_options(), self.seed ^ 0x5157);
+        self.start_sink(shared, post, &mut tasks);
+        tasks
+    }
+
+    fn start_sink(&self, shared: &Shared<'_>, post: Post<sink::Event>, tasks: &mut Tasks<()>) {
+        let (output, lane_max, seed) =
+            (&self.plan.output, self.plan.lane_max(), self.seed ^ 0x5157);
+        let standing = &shared.standings.output;
+        let (metrics, phase) = (Arc::clone(shared.metrics), shared.phase.clone());
+        if let Some(file) = &output.file {
+            let sink = FileSink::new(file, lane_max, post, standing, seed);
+            return tasks.start(async move { sink.run(&metrics, phase).await });
+        }
+        let options = self.plan.output_options();
         let session = Session::new(options, sink::mqtt::READ_BUFFER_BYTES, seed)
-            .shown(&shared.standings.output)
+            .shown(standing)
             .beside(self.roll_calls[1].clone())
             .patient(self.plan.gateway.start_grace.0);
-        let (messages, answer_max) = (self.plan.messages(), self.plan.output.answer_max.0);
-        let sink = MqttSink::new(session, messages, self.plan.lane_max(), answer_max, post);
-        let (metrics, phase) = (Arc::clone(shared.metrics), shared.phase.clone());
+        let messages = self.plan.messages();
+        let sink = MqttSink::new(session, messages, lane_max, output.answer_max.0, post);
         tasks.start(async move { sink.run(&metrics, phase).await });
-        tasks
     }
 }

@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(scene.look(4).0, Health::Ready, "it may pass");
         let at = start + Duration::from_secs(4);
         scene.books.gauges.refused("gateway/dead-letters", "not authorized".into(), at);
-        let expected = "the output broker refuses gateway/dead-letters: not authorized";
+        let expected = "the output refuses gateway/dead-letters: not authorized";
         assert_eq!(scene.look(5), (Health::Degraded, expected.to_owned()));
         scene.books.gauges.nothing_refused();
         assert_eq!(scene.look(6).0, Health::Ready);

@@ -25,7 +25,7 @@ use crate::registry::SENSOR_BYTES;
 use crate::sealed::PLACE_BYTES;
 use crate::source::mqtt::Bounds;
 use crate::units::{Percent, Size, Span};
-use crate::{batch, queue, source, spool, watch};
+use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
 mod clients;
@@ -156,6 +156,9 @@ pub struct Output {
     pub dead_letter_topic: Topic,
     /// The gateway is degraded while more of its readings become dead letters. 100: never.
     pub dead_letters_percent_max: Percent,
+    /// Files that batches are appended to, instead of an MQTT topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<sink::file::Settings>,
     /// The output's own broker, if it is not `[broker]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
@@ -173,8 +176,16 @@ impl Default for Output {
             without_subscriber: WithoutSubscriber::default(),
             dead_letter_topic: topic("gateway/dead-letters"),
             dead_letters_percent_max: Percent(5),
+            file: None,
             broker: None,
         }
+    }
+}
+
+impl Output {
+    /// Whether batches go to standard output.
+    pub fn is_standard_output(&self) -> bool {
+        self.file.as_ref().is_some_and(sink::file::Settings::is_standard_output)
     }
 }
 
@@ -368,8 +379,11 @@ impl Plan {
         // Their text is in the queue's: it still claims its bytes there, and has left the buffers that grow.
         let waiting = records * LETTER_WAITING_BYTES as u64;
         budget.add("dead letters that wait (queue.records_max)", waiting);
-        let stream = self.output_broker().url.stream_bytes() as u64;
-        budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
+        // Files are written from the window.
+        if self.output.file.is_none() {
+            let stream = self.output_broker().url.stream_bytes() as u64;
+            budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
+        }
         let stream = self.broker.url.stream_bytes() as u64;
         // The read buffer, the records read from it before they are offered, and the answers.
         let answers = 2 * (ANSWERS_BYTES_MAX as u64 + buffer);

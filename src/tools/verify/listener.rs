@@ -62,6 +62,9 @@ impl Listener {
         if client.url == BrokerUrl::Embedded {
             return Err(Error::Embedded);
         }
+        if plan.output.file.is_some() && options.topic.is_none() {
+            return Err(Error::File);
+        }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
         let session = Session::new(client, batch.max(READ_BUFFER_BYTES_MIN), seed);
         let filter = |text: &str| {

@@ -64,6 +64,11 @@ pub enum Error {
          as SLUICEGATE__BROKER__URL=mqtt://127.0.0.1:1883"
     )]
     Embedded,
+    /// Nothing to listen to.
+    #[error(
+        "batches go to a file ([output.file]), and verify listens to a topic: name one with --topic"
+    )]
+    File,
     /// A connection or subscription can never be had.
     #[error("{broker}: {error}")]
     Broker {
