@@ -151,6 +151,9 @@ fn fate(plan: &Plan) -> String {
     if plan.simulated().next().is_some() {
         fates.push("simulated readings are gone");
     }
+    if plan.commands().next().is_some() {
+        fates.push("lines of commands are gone");
+    }
     fates.join("; ")
 }
 

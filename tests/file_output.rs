@@ -17,11 +17,11 @@ fn to_file(path: &Path) -> String {
     format!("output.file.path = \"{}\"", path.display())
 }
 
-/// The batches in a file: one in each line.
+/// The batches in the whole lines of a file. A kill may have torn the last one.
 fn audit(path: &Path) -> Audit {
     let text = fs::read_to_string(path).unwrap();
-    assert!(text.ends_with('\n'), "the last line is whole");
-    Audit::of(Counter::Member("n"), text.lines())
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    Audit::of(Counter::Member("n"), whole.lines())
 }
 
 #[test]

@@ -34,7 +34,7 @@ const FLOORS: [&[&str]; 10] = [
 const SHELL: usize = FLOORS.len() - 1;
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 16] = [
+const DOORS: [(&str, &[&str]); 17] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
@@ -45,6 +45,7 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("config::{", &["settings/"]),
     ("yaml_rust2::", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
+    ("tokio::process", &["source/exec.rs"]),
     ("tokio_rustls", &["mqtt/tls.rs"]),
     ("tungstenite", &["mqtt/websocket"]),
     ("Instant::now", &["clock.rs"]),

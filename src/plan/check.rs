@@ -44,8 +44,7 @@ impl Plan {
             }
         }
         if self.sensors.is_empty() {
-            let text =
-                "there is no sensor: add [sensors.<name>.simulated] or [sensors.<name>.mqtt]";
+            let text = "there is no sensor: add [sensors.<name>.simulated], [sensors.<name>.mqtt] or [sensors.<name>.exec]";
             wrong("sensors", text.into());
         }
         for name in self.sensors.keys() {
@@ -223,10 +222,10 @@ impl Plan {
         }
         self.check_spool(wrong);
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
-        let subscriptions = self.intakes().count() as u64;
+        let subscriptions = (self.intakes().count() + self.commands().count()) as u64;
         if simulated + subscriptions > u64::from(self.gateway.sensors_max.get()) {
             let text = format!(
-                "is below the {simulated} simulated sensors and one for each of {subscriptions} MQTT \
+                "is below the {simulated} simulated sensors and one for each of {subscriptions} other \
                  entries: raise it"
             );
             wrong("gateway.sensors_max", text);

@@ -259,7 +259,7 @@ impl Plan {
     pub fn intakes(&self) -> impl Iterator<Item = (&str, &source::mqtt::Settings)> {
         self.sensors.iter().filter_map(|(name, kind)| match kind {
             source::Kind::Mqtt(settings) => Some((name.as_str(), settings)),
-            source::Kind::Simulated(_) => None,
+            _ => None,
         })
     }
 
@@ -267,7 +267,15 @@ impl Plan {
     pub fn simulated(&self) -> impl Iterator<Item = (&str, &source::simulated::Settings)> {
         self.sensors.iter().filter_map(|(name, kind)| match kind {
             source::Kind::Simulated(settings) => Some((name.as_str(), settings)),
-            source::Kind::Mqtt(_) => None,
+            _ => None,
+        })
+    }
+
+    /// Commands, in order.
+    pub fn commands(&self) -> impl Iterator<Item = (&str, &source::exec::Settings)> {
+        self.sensors.iter().filter_map(|(name, kind)| match kind {
+            source::Kind::Exec(settings) => Some((name.as_str(), settings)),
+            _ => None,
         })
     }
 
@@ -407,6 +415,11 @@ impl Plan {
             let answers = HTTP_ANSWERS_MAX as u64 * 2 * answer;
             let connections = HTTP_CONNECTIONS_MAX as u64 * connection;
             budget.add("http connections and answers", connections + answers);
+        }
+        let commands = self.commands().count() as u64;
+        if commands > 0 {
+            let each = source::exec::bytes_max(self.queue.record_bytes_max.get());
+            budget.add("commands", commands * each);
         }
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
         budget.add("the program itself", PROGRAM_BYTES);

@@ -13,10 +13,13 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::codec::Malformed;
+use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, SENSOR_ID_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::phase::Watch;
 use crate::queue::{OnFull, Queue};
+use crate::record::{Body, Chunk, Reason, Span};
 use crate::registry::Registry;
 use crate::settlement::SourceIndex;
 use crate::tasks::Tasks;
@@ -50,6 +53,8 @@ kinds! {
     simulated => Simulated,
     /// A subscription at an MQTT broker.
     mqtt => Mqtt,
+    /// The lines that a command writes.
+    exec => Exec,
 }
 
 /// How a source's task ended. A source that nothing may end but the end of the gateway ended for a reason.
@@ -108,4 +113,35 @@ impl Context {
     pub fn source(&self) -> SourceIndex {
         SourceIndex(self.entry)
     }
+}
+
+/// An id that can stand in logs and envelopes.
+fn usable_id(id: &[u8]) -> Result<&str, Malformed> {
+    let wrong = |detail: String| Malformed { reason: Reason::SensorId, detail };
+    let text = std::str::from_utf8(id).map_err(|_| wrong("the sensor's id is not UTF-8".into()))?;
+    if text.is_empty() {
+        return Err(wrong("the sensor's id is empty".into()));
+    }
+    if text.len() > SENSOR_ID_BYTES_MAX {
+        let bytes = text.len();
+        return Err(wrong(format!(
+            "the sensor's id has {bytes} bytes, more than {SENSOR_ID_BYTES_MAX}"
+        )));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(wrong("the sensor's id holds a control character".into()));
+    }
+    Ok(text)
+}
+
+/// The body of a dead letter: why, and the payload or its head.
+fn unreadable(payload: &[u8], malformed: &Malformed, chunk: &mut Chunk) -> Body {
+    let shown = payload.len().min(DEAD_LETTER_HEAD_BYTES_MAX);
+    let mut detail = malformed.detail.clone();
+    if shown < payload.len() && malformed.reason != Reason::Oversize {
+        detail.extend(["; ", &payload.len().to_string(), " bytes, cut here"]);
+    }
+    let head = chunk.put(payload.get(..shown).unwrap_or_default());
+    let detail: Span = chunk.put(detail.as_bytes());
+    Body::Unreadable { reason: malformed.reason, detail, payload: head }
 }

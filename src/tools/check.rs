@@ -53,6 +53,10 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt
         let every = settings.interval;
         writeln!(out, "#   {ids}: simulated, one reading each every {every}")?;
     }
+    for (name, settings) in plan.commands() {
+        let command = settings.command.program();
+        writeln!(out, "#   {name}: the lines that {command} writes, at most once up to the queue")?;
+    }
     if let Some(watch) = plan.watch_options() {
         let (client, url, version) = (&watch.client_id, &watch.url, watch.version);
         writeln!(

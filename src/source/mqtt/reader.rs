@@ -12,10 +12,7 @@ use super::own::{Back, Own};
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
-use crate::limits::{
-    DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
-    TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
-};
+use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::ledger::{Entered, Ledger};
@@ -26,7 +23,7 @@ use crate::queue::OnFull;
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::settlement::Token;
-use crate::source::Context;
+use crate::source::{Context, unreadable, usable_id};
 use crate::text;
 
 /// Whose a message is.
@@ -159,7 +156,7 @@ impl Reader {
             Ok((whose, reading)) => (whose, reading),
             Err((whose, malformed)) => {
                 chunk.take_back(before);
-                (whose, unreadable(publish, &malformed, chunk))
+                (whose, unreadable(publish.payload, &malformed, chunk))
             }
         };
         self.put(publish, (whose, body), (token, now), chunk);
@@ -191,7 +188,8 @@ impl Reader {
             let (batch, filter) = (back.batch, self.subscription());
             let detail =
                 format!("batch {batch} of this run came back by the subscription to {filter}");
-            let body = unreadable(publish, &Malformed { reason: Reason::Loop, detail }, chunk);
+            let body =
+                unreadable(publish.payload, &Malformed { reason: Reason::Loop, detail }, chunk);
             let own = self.own();
             self.put(publish, (own, body), (token, now), chunk);
         }
@@ -337,36 +335,6 @@ impl Reader {
     fn row(&self, id: &str) -> Arc<Row> {
         self.context.registry.row_of(id, self.context.entry)
     }
-}
-
-/// An id that can stand in logs and envelopes.
-fn usable_id(id: &[u8]) -> Result<&str, Malformed> {
-    let wrong = |detail: String| Malformed { reason: Reason::SensorId, detail };
-    let text = std::str::from_utf8(id).map_err(|_| wrong("the sensor's id is not UTF-8".into()))?;
-    if text.is_empty() {
-        return Err(wrong("the sensor's id is empty".into()));
-    }
-    if text.len() > SENSOR_ID_BYTES_MAX {
-        let bytes = text.len();
-        return Err(wrong(format!(
-            "the sensor's id has {bytes} bytes, more than {SENSOR_ID_BYTES_MAX}"
-        )));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(wrong("the sensor's id holds a control character".into()));
-    }
-    Ok(text)
-}
-
-fn unreadable(publish: &Publish<'_>, malformed: &Malformed, chunk: &mut Chunk) -> Body {
-    let shown = publish.payload.len().min(DEAD_LETTER_HEAD_BYTES_MAX);
-    let mut detail = malformed.detail.clone();
-    if shown < publish.payload.len() && malformed.reason != Reason::Oversize {
-        detail.extend(["; ", &publish.payload.len().to_string(), " bytes, cut here"]);
-    }
-    let payload = chunk.put(publish.payload.get(..shown).unwrap_or_default());
-    let detail: Span = chunk.put(detail.as_bytes());
-    Body::Unreadable { reason: malformed.reason, detail, payload }
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ pub enum Error {
          SLUICEGATE__BROKER__URL=mqtt://host:1883"
     )]
     Embedded,
+    /// There is no broker in use.
+    #[error(
+        "no broker is used: no entry subscribes to one, and batches go to a file ([output.file])"
+    )]
+    NoBroker,
     /// The probe would be too large.
     #[error(
         "the capacity probe would send {} bytes; its bound is {}: lower --messages or --message-bytes",
@@ -98,6 +103,9 @@ pub fn run(
     let random = || Topic::try_from(format!("sluicegate-doctor/{tag:08x}")).expect("a plain topic");
     let prefix = probe.topic_prefix.clone().unwrap_or_else(random);
     let scenes = scenes(plan, probe, &prefix, tag);
+    if scenes.is_empty() {
+        return Err(Error::NoBroker);
+    }
     if scenes.iter().any(|scene| scene.broker.url == BrokerUrl::Embedded) {
         return Err(Error::Embedded);
     }

@@ -1,0 +1,364 @@
+//! `[sensors.<name>.exec]`: the lines that a command writes to its standard output are payloads.
+//!
+//! The command is started without a shell, in a process group of its own, with nothing on its standard input.
+//! What it writes to standard error goes to the log. When it ends it is started again after a pause that grows;
+//! with `restart = "on_failure"` not where it ended with 0: then this source has ended, as a simulated one that
+//! has made all its readings.
+//!
+//! - A line is read when the queue has room: a command that writes faster waits at its pipe. No more than
+//!   `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter.
+//! - Nobody can ask for a line again. So readings come *at most once* up to the queue, and at least once from
+//!   there: what is held when the gateway stops without having drained is gone.
+//! - When the gateway drains, the group gets SIGTERM, and SIGKILL where it lives after [`END_MAX`]. Lines that
+//!   it writes meanwhile are not read.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::{sleep, timeout};
+
+use self::lines::{Line, Lines};
+use super::{Context, Ended, Entry, unreadable, usable_id};
+use crate::backoff::Backoff;
+use crate::clock::{self, Now};
+use crate::codec::{Malformed, Payload};
+use crate::limits::{RECONNECT_PAUSE, RECORD_OVERHEAD_BYTES};
+use crate::phase::{Phase, Watch};
+use crate::queue::Inlet;
+use crate::record::{Body, Chunk, Reason, Record, Span};
+use crate::registry::Row;
+use crate::repeat::PerCause;
+use crate::settlement::Token;
+use crate::tasks::Tasks;
+use crate::text;
+
+mod lines;
+
+/// How long a process group may live after SIGTERM.
+const END_MAX: Duration = Duration::from_secs(2);
+
+/// A command that ran for so long is started again after the shortest pause.
+const STEADY: Duration = Duration::from_mins(1);
+
+/// Bytes of a line of standard error that are logged.
+const ERROR_LINE_BYTES_MAX: usize = 1024;
+
+/// Ids whose rows are remembered; the others are looked up each time.
+const IDS_REMEMBERED_MAX: usize = 1024;
+
+/// Lines that are read before they are offered.
+const LINES_MAX: usize = 256;
+
+/// Bytes of the buffer of a pipe.
+const PIPE_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Bytes that an entry holds beside the queue, at most: the buffers of two pipes, a line, and what is read
+/// and not offered yet, each in a buffer that grows.
+pub const fn bytes_max(record_bytes_max: usize) -> u64 {
+    let line = 2 * record_bytes_max;
+    let chunk = 4 * record_bytes_max + 2 * LINES_MAX * size_of::<Record>();
+    (2 * PIPE_BUFFER_BYTES + line + chunk) as u64
+}
+
+/// `[sensors.<name>.exec]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The program and its arguments. There is no shell: `["sh", "-c", "…"]` starts one.
+    pub command: Argv,
+    /// When it is started again.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How lines are read.
+    #[serde(default)]
+    pub payload: Payload,
+}
+
+/// A program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Vec<String>")]
+pub struct Argv {
+    program: String,
+    arguments: Vec<String>,
+}
+
+impl Argv {
+    /// The program, as it may be shown.
+    pub fn program(&self) -> Cow<'_, str> {
+        text::shown(&self.program)
+    }
+}
+
+impl TryFrom<Value> for Argv {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        let words = value.as_array().and_then(|list| {
+            let word = |it: &Value| it.as_str().map(str::to_owned);
+            list.iter().map(word).collect::<Option<Vec<String>>>()
+        });
+        let mut words = words
+            .ok_or("is not a list: write the program and its arguments, such as [\"rtl_433\", \"-F\", \"json\"]")?
+            .into_iter();
+        match words.next().filter(|it| !it.is_empty()) {
+            Some(program) => Ok(Self { program, arguments: words.collect() }),
+            None => Err("is empty: write the program and its arguments"),
+        }
+    }
+}
+
+impl From<Argv> for Vec<String> {
+    fn from(argv: Argv) -> Self {
+        std::iter::once(argv.program).chain(argv.arguments).collect()
+    }
+}
+
+/// When a command that has ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    /// However it ended.
+    #[default]
+    Always,
+    /// Unless it ended with 0.
+    OnFailure,
+}
+
+impl Settings {
+    /// None: the lines may name their sensors.
+    #[expect(clippy::unused_self, reason = "the shape of every kind")]
+    pub(super) fn known_sensors(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// Starts the task of an entry.
+pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
+    let (first, longest) = RECONNECT_PAUSE;
+    let program = Program {
+        name: entry.name.to_owned(),
+        settings: settings.clone(),
+        inlet: entry.queue.inlet(),
+        rows: HashMap::new(),
+        context: entry.context.clone(),
+        chunk: Chunk::default(),
+        said: PerCause::default(),
+        backoff: Backoff::new(first, longest),
+        rng: SmallRng::seed_from_u64(entry.seed),
+    };
+    tasks.start(program.run(entry.phase.clone()));
+}
+
+/// A command, from one start to the next.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    settings: Settings,
+    inlet: Inlet,
+    rows: HashMap<Box<str>, Arc<Row>>,
+    context: Context,
+    chunk: Chunk,
+    said: PerCause,
+    backoff: Backoff,
+    rng: SmallRng,
+}
+
+impl Program {
+    async fn run(mut self, mut phase: Watch) -> Ended {
+        loop {
+            let begun = clock::now().instant;
+            let ended = match self.spawned() {
+                Ok(child) => self.serve(child, &mut phase).await,
+                Err(error) => Some(format!("cannot be started: {error}")),
+            };
+            let Some(how) = ended else { return Ok(()) };
+            if clock::now().instant.saturating_duration_since(begun) >= STEADY {
+                self.backoff.reset();
+            }
+            let pause = self.backoff.pause(&mut self.rng);
+            if let Some(left_out) = self.said.due(clock::now().instant, &how) {
+                let command = self.settings.command.program();
+                tracing::warn!(entry = self.name, left_out, "{command} {how}; it is started again");
+            }
+            tokio::select! {
+                biased;
+                () = phase.reached(Phase::Draining) => return Ok(()),
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    fn spawned(&self) -> io::Result<Child> {
+        let Argv { program, arguments } = &self.settings.command;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true).spawn()
+    }
+
+    /// One run of the command. How it ended, if it is to be started again.
+    async fn serve(&mut self, mut child: Child, phase: &mut Watch) -> Option<String> {
+        let (out, errors) =
+            (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
+        let mut out = Lines::new(out, self.context.record_bytes_max);
+        let mut errors = Some(Lines::new(errors, ERROR_LINE_BYTES_MAX));
+        loop {
+            tokio::select! {
+                () = phase.reached(Phase::Draining) => {
+                    // What was read is counted, and comes before the end of this inlet.
+                    self.offer(phase).await;
+                    end(&mut child).await;
+                    return None;
+                }
+                line = next_error(&mut errors) => match line {
+                    Some(line) => self.say(&line),
+                    None => errors = None,
+                },
+                line = out.next() => match line {
+                    Ok(Some(line)) => self.take(&line, clock::now()),
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.offer(phase).await;
+                        end(&mut child).await;
+                        return Some(format!("cannot be read: {error}"));
+                    }
+                },
+            }
+            let full = self.chunk.records.len() >= LINES_MAX
+                || self.chunk.bytes() >= self.context.record_bytes_max;
+            if full || !out.is_whole_line_here() {
+                self.offer(phase).await;
+            }
+        }
+        self.offer(phase).await;
+        let ended = timeout(END_MAX, child.wait()).await;
+        match ended {
+            Ok(Ok(status)) if status.success() && self.settings.restart == Restart::OnFailure => {
+                None
+            }
+            Ok(Ok(status)) => Some(format!("ended ({status})")),
+            Ok(Err(error)) => Some(format!("cannot be waited for: {error}")),
+            Err(_) => {
+                end(&mut child).await;
+                Some("closed its standard output".to_owned())
+            }
+        }
+    }
+
+    /// Offers what was read and waits for room.
+    async fn offer(&mut self, phase: &mut Watch) {
+        let metrics = &self.context.metrics;
+        metrics.received.add(self.chunk.records.len() as u64);
+        tokio::select! {
+            biased;
+            () = self.inlet.offer(&mut self.chunk) => {}
+            // Nobody takes them any more.
+            () = phase.reached(Phase::Closing) => {
+                metrics.abandoned.add(self.chunk.records.len() as u64);
+            }
+        }
+    }
+
+    fn say(&mut self, line: &Line) {
+        let line = String::from_utf8_lossy(&line.text);
+        let (entry, line) = (self.name.as_str(), text::shown(line.trim_end()));
+        // A command may write the same for ever; each different line is said.
+        if let Some(left_out) = self.said.due(clock::now().instant, &line) {
+            tracing::warn!(entry, left_out, "standard error: {line}");
+        }
+    }
+
+    /// Makes a record of a line; what can be no reading becomes a dead letter. A line without a word is none.
+    fn take(&mut self, line: &Line, now: Now) {
+        if line.text.trim_ascii().is_empty() && line.cut.is_none() {
+            return;
+        }
+        let before = self.chunk.bytes();
+        let (row, id, body) = match self.read(line) {
+            Ok(read) => read,
+            Err(malformed) => {
+                self.chunk.take_back(before);
+                let body = unreadable(&line.text, &malformed, &mut self.chunk);
+                (self.row(&self.name.clone()), self.name.clone(), body)
+            }
+        };
+        let mut own = Span::default();
+        if row.is_shared() {
+            self.context.metrics.sensors_overflowed.one();
+            own = self.chunk.put(id.as_bytes());
+        }
+        self.chunk.records.push(Record {
+            sensor: row.index,
+            id: own,
+            sequence: row.receive(now.wall),
+            received: now.wall,
+            token: Token::NONE,
+            topic: Span::default(),
+            retained: false,
+            sheddable: false,
+            body,
+        });
+    }
+
+    fn read(&mut self, line: &Line) -> Result<(Arc<Row>, String, Body), Malformed> {
+        let max = self.context.record_bytes_max;
+        if let Some((bytes, sha256)) = &line.cut {
+            let detail = format!(
+                "{bytes} bytes; queue.record_bytes_max is {max}; cut here; sha256 {sha256}"
+            );
+            return Err(Malformed { reason: Reason::Oversize, detail });
+        }
+        let reading = self.settings.payload.decode(&line.text, None, &mut self.chunk)?;
+        let text = reading.value.bytes() + reading.timestamp.bytes() + reading.extra.bytes();
+        if text > max + RECORD_OVERHEAD_BYTES {
+            let detail = format!("{text} bytes as JSON; at most {}", max + RECORD_OVERHEAD_BYTES);
+            return Err(Malformed { reason: Reason::Oversize, detail });
+        }
+        let (value, timestamp, extra) = (reading.value, reading.timestamp, reading.extra);
+        let id = match &reading.sensor {
+            Some(id) => usable_id(id.as_bytes())?.to_owned(),
+            None => self.name.clone(),
+        };
+        Ok((self.row(&id), id, Body::Reading { value, timestamp, extra }))
+    }
+
+    fn row(&mut self, id: &str) -> Arc<Row> {
+        if let Some(row) = self.rows.get(id) {
+            return Arc::clone(row);
+        }
+        let row = self.context.registry.row_of(id, self.context.entry);
+        if !row.is_shared() && self.rows.len() < IDS_REMEMBERED_MAX {
+            self.rows.insert(id.into(), Arc::clone(&row));
+        }
+        row
+    }
+}
+
+/// The next line of standard error; never one where that is closed.
+async fn next_error(errors: &mut Option<Lines<ChildStderr>>) -> Option<Line> {
+    match errors {
+        Some(errors) => errors.next().await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends a command and what it has started.
+async fn end(child: &mut Child) {
+    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    // A group that is gone needs none.
+    let signal = |signal| group.map(|group| kill_process_group(group, signal).is_ok());
+    signal(Signal::TERM);
+    if timeout(END_MAX, child.wait()).await.is_err() {
+        signal(Signal::KILL);
+        drop(child.wait().await);
+    }
+}

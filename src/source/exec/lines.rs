@@ -1,0 +1,116 @@
+//! Lines of a pipe, of which no more than a bound is kept.
+
+use std::io;
+
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use super::PIPE_BUFFER_BYTES;
+
+/// A line without its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What it says, or the head of that.
+    pub(super) text: Vec<u8>,
+    /// Bytes of the whole and their SHA-256 in hexadecimal, where only the head is here.
+    pub(super) cut: Option<(u64, String)>,
+}
+
+/// Reads lines.
+#[derive(Debug)]
+pub(super) struct Lines<R> {
+    reader: BufReader<R>,
+    bytes_max: usize,
+    text: Vec<u8>,
+    /// Of a line that is longer: what of it was read.
+    beyond: Option<(u64, Sha256)>,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    /// No more than `bytes_max` of each are kept.
+    pub(super) fn new(from: R, bytes_max: usize) -> Self {
+        Self {
+            reader: BufReader::with_capacity(PIPE_BUFFER_BYTES, from),
+            bytes_max,
+            text: Vec::new(),
+            beyond: None,
+        }
+    }
+
+    /// The next line; the last one may be without an end.
+    ///
+    /// # Cancel safety
+    /// What was read of a line is kept.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            let read = self.reader.fill_buf().await?;
+            if read.is_empty() {
+                let is_some = !self.text.is_empty() || self.beyond.is_some();
+                return Ok(is_some.then(|| self.taken()));
+            }
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let part = read.get(..end.unwrap_or(read.len())).unwrap_or_default();
+            let used = part.len() + usize::from(end.is_some());
+            let room = self.bytes_max.saturating_sub(self.text.len());
+            if part.len() > room || self.beyond.is_some() {
+                let begun = || (self.text.len() as u64, Sha256::new_with_prefix(&self.text));
+                let (bytes, digest) = self.beyond.get_or_insert_with(begun);
+                *bytes += part.len() as u64;
+                digest.update(part);
+            }
+            self.text.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
+            self.reader.consume(used);
+            if end.is_some() {
+                return Ok(Some(self.taken()));
+            }
+        }
+    }
+
+    /// Whether the next line can be had without waiting.
+    pub(super) fn is_whole_line_here(&self) -> bool {
+        self.reader.buffer().contains(&b'\n')
+    }
+
+    fn taken(&mut self) -> Line {
+        let cut = self.beyond.take().map(|(bytes, digest)| {
+            let hex = |hex: String, byte: &u8| format!("{hex}{byte:02x}");
+            (bytes, digest.finalize().iter().fold(String::new(), hex))
+        });
+        let mut text = std::mem::take(&mut self.text);
+        if text.last() == Some(&b'\r') {
+            text.pop();
+        }
+        Line { text, cut }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[u8], bytes_max: usize) -> Vec<Line> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut lines = Lines::new(text, bytes_max);
+        let mut all = Vec::new();
+        while let Some(line) = runtime.block_on(lines.next()).unwrap() {
+            all.push(line);
+        }
+        all
+    }
+
+    #[test]
+    fn a_line_ends_at_its_break_and_the_last_one_at_the_end() {
+        let texts: Vec<_> = lines(b"1\r\n\n22\nlast", 9).into_iter().map(|it| it.text).collect();
+        assert_eq!(texts, [&b"1"[..], b"", b"22", b"last"]);
+    }
+
+    #[test]
+    fn of_a_long_line_the_head_is_kept_with_the_length_and_digest_of_all() {
+        let long = [vec![b'x'; 20_000], b"\nshort\n".to_vec()].concat();
+        let lines = lines(&long, 10);
+        let digest = Sha256::digest(&long[..20_000]);
+        let hex = digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        assert_eq!(lines[0], Line { text: vec![b'x'; 10], cut: Some((20_000, hex)) });
+        assert_eq!(lines[1], Line { text: b"short".to_vec(), cut: None });
+    }
+}

@@ -1,0 +1,102 @@
+//! `[sensors.<name>.exec]`: the lines of a command as readings.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::scene::{drained, ended};
+use crate::support::SOON;
+use crate::support::eventually;
+use crate::support::gateway::Gateway;
+
+/// A gateway that takes the lines of this shell script and appends batches to a file in `folder`.
+fn gateway(folder: &Path, script: &str, more: &str) -> String {
+    let path = folder.join("out").display().to_string();
+    format!(
+        "gateway.id = \"gw\"\n[output.file]\npath = {path:?}\n[batch]\nage_max = \"20ms\"\n\
+         [sensors.meter.exec]\ncommand = [\"sh\", \"-c\", {script:?}]\n{more}\n"
+    )
+}
+
+/// The records in whole lines: the last one may be on its way.
+fn records(folder: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(folder.join("out")).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let batches = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    batches.flat_map(|batch| batch["records"].as_array().unwrap().clone()).collect()
+}
+
+#[test]
+fn each_line_is_a_reading_and_rubbish_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "echo 1; echo; echo '{\"value\":2,\"sensorId\":\"pump\"}'; echo '{\"value\":'; \
+                  head -c 70000 /dev/zero | tr '\\0' x; echo; printf 3";
+    let config = gateway(folder.path(), script, "restart = \"on_failure\"");
+    let mut gateway = Gateway::start(&config);
+    let balance = ended(&mut gateway);
+    assert_eq!((balance.delivered, balance.dead_lettered), (3, 2), "{}", gateway.text());
+    let records = records(folder.path());
+    let seen: Vec<_> = records.iter().map(|it| (&it["sensorId"], &it["value"])).collect();
+    let (meter, pump) = (Value::from("meter"), Value::from("pump"));
+    assert_eq!(seen, [(&meter, &1.into()), (&pump, &2.into()), (&meter, &3.into())]);
+    let letters = fs::read_to_string(folder.path().join("out.dead-letters")).unwrap();
+    assert!(letters.contains("malformed") && letters.contains("70000 bytes"), "{letters}");
+}
+
+#[test]
+fn a_command_that_ends_is_started_again_and_what_it_complains_of_is_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = gateway(folder.path(), "echo 1; echo 'no antenna' >&2; exit 3", "");
+    let mut gateway = Gateway::start(&config);
+    eventually("three starts", SOON, || records(folder.path()).len() >= 3);
+    gateway.wait_for_line("standard error: no antenna", SOON);
+    gateway.wait_for_line("sh ended (exit status: 3); it is started again", SOON);
+    assert_eq!(gateway.count("it is started again"), 1, "the same is not said each time");
+    drained(&mut gateway);
+    let config = gateway_of_nothing();
+    let mut gateway = Gateway::start(&config);
+    gateway.wait_for_line("/none/program cannot be started", SOON);
+    drained(&mut gateway);
+}
+
+fn gateway_of_nothing() -> String {
+    "[output.file]\npath = \"-\"\n[sensors.meter.exec]\ncommand = [\"/none/program\"]\n".to_owned()
+}
+
+#[test]
+fn what_a_command_has_started_ends_with_the_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        "trap '' TERM; sh -c 'echo $$; exec sleep 1000' & echo $$; while :; do sleep 0.1; done";
+    let config = gateway(folder.path(), script, "");
+    let mut gateway = Gateway::start(&config);
+    eventually("both ids", SOON, || records(folder.path()).len() == 2);
+    drained(&mut gateway);
+    for record in records(folder.path()) {
+        let process = format!("/proc/{}/stat", record["value"]);
+        let gone = || fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z "));
+        eventually("the end of the process", SOON, gone);
+    }
+}
+
+#[test]
+fn a_command_that_writes_without_end_waits_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = gateway(folder.path(), "yes 1", "[queue]\nrecords_max = 1000");
+    let mut gateway = Gateway::start(&config);
+    eventually("some batches", SOON, || records(folder.path()).len() >= 20_000);
+    let peak = gateway.memory_peak();
+    let balance = drained(&mut gateway);
+    assert_eq!(records(folder.path()).len() as u64, balance.delivered);
+    assert!(peak < 64 << 20, "{peak} bytes");
+}
+
+#[test]
+fn a_command_without_a_program_is_refused() {
+    let config = "[output.file]\npath = \"-\"\n[sensors.meter.exec]\ncommand = []\n";
+    let mut gateway = Gateway::command("check", config).start();
+    assert_eq!(gateway.wait_exit(SOON), 64);
+    let said = "sensors.meter.exec.command: is empty: write the program and its arguments";
+    assert!(gateway.stderr().contains(said), "{}", gateway.stderr());
+}
