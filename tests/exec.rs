@@ -22,7 +22,7 @@ fn gateway(folder: &Path, script: &str, more: &str) -> String {
 /// The records in whole lines: the last one may be on its way.
 fn records(folder: &Path) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("out")).unwrap_or_default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let batches = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     batches.flat_map(|batch| batch["records"].as_array().unwrap().clone()).collect()
 }

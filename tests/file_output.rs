@@ -20,7 +20,7 @@ fn to_file(path: &Path) -> String {
 /// The batches in the whole lines of a file. A kill may have torn the last one.
 fn audit(path: &Path) -> Audit {
     let text = fs::read_to_string(path).unwrap();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     Audit::of(Counter::Member("n"), whole.lines())
 }
 
