@@ -2,7 +2,7 @@
 //! surrogate pair, numbers beyond any range, nesting without end.
 //!
 //! One such value would make a whole batch unreadable to them, and with it the good readings beside.
-//! Ordinary payloads hold neither escapes nor exponents and cost one pass over their bytes ([`Marks`]);
+//! Ordinary payloads hold neither escapes nor exponents and cost one pass over their bytes (`Marks`);
 //! long ones, in which more could be, cost two more.
 
 use super::Malformed;
