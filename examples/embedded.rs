@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use sluicegate::pace::Pace;
 use sluicegate::pipeline::Pipeline;
-use sluicegate::pipeline::plan::Plan;
+use sluicegate::plan::Plan;
 use tokio::sync::mpsc;
 
 fn main() -> Result<(), Box<dyn Error>> {

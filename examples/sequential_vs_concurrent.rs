@@ -21,12 +21,13 @@ use sluicegate::clock;
 use sluicegate::metrics::Metrics;
 use sluicegate::pace::Pace;
 use sluicegate::phase::{self, Lead, Watch};
-use sluicegate::pipeline::tasks::{self, Tasks};
-use sluicegate::queue::{Event, Limits, OnFull, Outlet, Queue, Want};
+use sluicegate::queue::{self, Event, OnFull, Outlet, Queue, Want};
 use sluicegate::registry::Registry;
 use sluicegate::settlement::{Outcome, Settled};
-use sluicegate::source::Context;
 use sluicegate::source::simulated::{Sensor, Settings};
+use sluicegate::source::{self, Context};
+use sluicegate::tasks::{self, Tasks};
+use sluicegate::units::Size;
 use tokio::sync::mpsc;
 
 const SENSORS: u32 = 10;
@@ -39,14 +40,14 @@ type NoMail = Infallible;
 
 /// A demonstration whose consumer is at work.
 struct Classroom {
-    queue: Queue<NoMail>,
+    queue: Queue,
     context: Context,
     watch: Watch,
     /// For as long as it lives, no sensor is told to stop.
     _lead: Lead,
     /// One message for each reading that has been consumed.
     consumed: mpsc::Receiver<()>,
-    sensors: Tasks<Result<(), Infallible>>,
+    sensors: Tasks<source::Ended>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -95,14 +96,12 @@ impl Classroom {
         let (records_max, bytes_max) = (PLACES, PLACES * 64);
         let bound = |n| NonZeroU32::new(n).ok_or("a bound of 0");
         let on_full = OnFull::Wait;
-        let limits =
-            Limits { records_max: bound(records_max)?, bytes_max: bound(bytes_max)?, on_full };
-        let queue = Queue::new(limits, 0);
+        let (records_max, bytes_max) = (bound(records_max)?, Size(bound(bytes_max)?));
+        let settings =
+            queue::Settings { records_max, bytes_max, on_full, ..queue::Settings::default() };
+        let queue = Queue::new(settings, 0);
         let context = Context {
             entry: 0,
-            remembered_max: 0,
-            acknowledgements_max: 0,
-            chunk_records_max: 1,
             run: "gw-1".into(),
             registry: Arc::new(Registry::new(SENSORS as usize, [])),
             metrics: Arc::new(Metrics::default()),
@@ -146,7 +145,7 @@ impl Classroom {
 }
 
 /// Takes readings and gives their places back, until nobody wants to know.
-fn consume(mut outlet: Outlet<NoMail>, places: &Queue<NoMail>, report: &mpsc::Sender<()>) {
+fn consume(mut outlet: Outlet<NoMail>, places: &Queue, report: &mpsc::Sender<()>) {
     let want = Want {
         records: true,
         fill_records: 1,

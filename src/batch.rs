@@ -5,7 +5,7 @@
 //! larger than a batch must still travel.
 
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,27 +33,6 @@ impl Default for Settings {
     }
 }
 
-impl From<Settings> for Limits {
-    fn from(settings: Settings) -> Self {
-        Self {
-            records_max: settings.records_max.get() as usize,
-            bytes_max: settings.bytes_max.get(),
-            age_max: settings.age_max.0,
-        }
-    }
-}
-
-/// A batch's bounds. Reaching one seals the batch.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Records of a batch.
-    pub records_max: usize,
-    /// Bytes of its encoded records.
-    pub bytes_max: usize,
-    /// How long its oldest record may wait for others.
-    pub age_max: Duration,
-}
-
 /// Why a batch was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seal {
@@ -72,7 +51,9 @@ pub enum Seal {
 /// Counts the open batch.
 #[derive(Debug)]
 pub struct Batcher {
-    limits: Limits,
+    settings: Settings,
+    /// The bound on bytes, as far as the output takes them.
+    bytes_max: usize,
     records: usize,
     bytes: usize,
     opened: Option<Instant>,
@@ -80,13 +61,14 @@ pub struct Batcher {
 
 impl Batcher {
     /// With nothing in it.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, records: 0, bytes: 0, opened: None }
+    pub fn new(settings: Settings) -> Self {
+        let bytes_max = settings.bytes_max.get();
+        Self { settings, bytes_max, records: 0, bytes: 0, opened: None }
     }
 
     /// Whether an item of `bytes` more has to wait for the next batch.
     pub fn must_seal_before(&self, bytes: usize) -> Option<Seal> {
-        (self.records > 0 && self.bytes + bytes > self.limits.bytes_max).then_some(Seal::Heavy)
+        (self.records > 0 && self.bytes + bytes > self.bytes_max).then_some(Seal::Heavy)
     }
 
     /// Counts an item that has waited since `since`; says whether the batch is now full.
@@ -94,7 +76,7 @@ impl Batcher {
         self.records += 1;
         self.bytes += bytes;
         self.opened.get_or_insert(since);
-        (self.records >= self.limits.records_max).then_some(Seal::Full)
+        (self.records >= self.records_max()).then_some(Seal::Full)
     }
 
     /// Whether the batch's age completes it at `now`.
@@ -109,7 +91,7 @@ impl Batcher {
 
     /// When the batch's age will complete it.
     pub fn deadline(&self) -> Option<Instant> {
-        self.opened.map(|opened| opened + self.limits.age_max)
+        self.opened.map(|opened| opened + self.settings.age_max.0)
     }
 
     /// Begins the next batch.
@@ -124,13 +106,16 @@ impl Batcher {
 
     /// Records and bytes that still fit.
     pub fn room(&self) -> (usize, usize) {
-        let Limits { records_max, bytes_max, .. } = self.limits;
-        (records_max - self.records, bytes_max.saturating_sub(self.bytes))
+        (self.records_max() - self.records, self.bytes_max.saturating_sub(self.bytes))
     }
 
     /// Lowers the bound on bytes to what the output broker takes.
     pub fn fit(&mut self, bytes_max: usize) {
-        self.limits.bytes_max = bytes_max;
+        self.bytes_max = bytes_max;
+    }
+
+    fn records_max(&self) -> usize {
+        self.settings.records_max.get() as usize
     }
 }
 
@@ -138,11 +123,16 @@ impl Batcher {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const AGE: Duration = Duration::from_millis(100);
 
     fn batcher(records_max: usize, bytes_max: usize) -> Batcher {
-        Batcher::new(Limits { records_max, bytes_max, age_max: AGE })
+        let records_max = u32::try_from(records_max).ok().and_then(NonZeroU32::new).unwrap();
+        let settings = Settings { records_max, age_max: Span(AGE), ..Settings::default() };
+        let mut batcher = Batcher::new(settings);
+        batcher.fit(bytes_max);
+        batcher
     }
 
     #[test]

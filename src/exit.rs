@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 
 use crate::limits::BALANCE_MAX;
-use crate::pipeline::tasks;
+use crate::tasks;
 
 /// Exit codes, after `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +49,17 @@ pub fn guarded<T>(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| (Exit::Internal, said()))
 }
 
-/// Writes the last line to standard output. It may be the same full pipe as the log's: after
-/// [`BALANCE_MAX`] the line is given up.
-pub fn say_last(line: String) {
+/// Writes the last line to standard output, or to standard error. It may be the same full pipe as the log's:
+/// after [`BALANCE_MAX`] the line is given up.
+pub fn say_last(line: String, to_stderr: bool) {
     let (open, written) = mpsc::sync_channel::<Infallible>(1);
     let thread = tasks::thread("balance", move || {
         // A closed pipe is the reader's decision.
-        drop(writeln!(std::io::stdout(), "{line}"));
+        if to_stderr {
+            drop(writeln!(std::io::stderr(), "{line}"));
+        } else {
+            drop(writeln!(std::io::stdout(), "{line}"));
+        }
         drop(open);
     });
     // Without a thread the channel is closed already.

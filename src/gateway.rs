@@ -16,8 +16,8 @@ use crate::mqtt::options::BrokerUrl;
 use crate::ops::{self, View};
 use crate::pace::Pace;
 use crate::pipeline::books::Books;
-use crate::pipeline::plan::Plan;
 use crate::pipeline::{Pipeline, Report};
+use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::{clock, telemetry};
@@ -118,6 +118,11 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
 }
 
 fn say_where_to_look(plan: &Plan) {
+    if let Some(file) = &plan.output.file {
+        let (path, dead_letters) = (file.path.display(), file.dead_letters());
+        tracing::info!(%path, dead_letters = %dead_letters.display(), "batches go to a file");
+        return;
+    }
     let (broker, topic) = (plan.output_broker(), &plan.output.topic);
     if let BrokerUrl::Remote { tls: false, websocket: None, host, port } = &broker.url {
         let look = format!("mosquitto_sub -h {host} -p {port} -t {topic}");

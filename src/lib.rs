@@ -6,10 +6,10 @@
 //! [`pace`]: crate::pace
 //! [`pipeline::books`]: crate::pipeline::books
 //! [`pipeline::letters`]: crate::pipeline::letters
-//! [`pipeline::plan`]: crate::pipeline::plan
 //! [`pipeline::publisher`]: crate::pipeline::publisher
 //! [`pipeline::store`]: crate::pipeline::store
 //! [`pipeline::worker`]: crate::pipeline::worker
+//! [`plan`]: crate::plan
 //! [`queue`]: crate::queue
 //! [`sealed`]: crate::sealed
 //! [`settlement`]: crate::settlement
@@ -34,6 +34,9 @@ pub mod ops;
 pub mod tools;
 
 pub mod pipeline;
+
+pub mod assembly;
+pub mod plan;
 
 #[cfg(feature = "embedded-broker")]
 pub mod broker;
@@ -66,6 +69,7 @@ pub mod metrics;
 pub mod phase;
 pub mod settlement;
 pub mod standing;
+pub mod tasks;
 pub mod text;
 pub mod units;
 pub mod unusable;

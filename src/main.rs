@@ -46,9 +46,11 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let settings = settings::load(&path, std::env::vars_os(), files)?;
     let (exit, said) = match command {
         Command::Run(_) => {
+            // Where batches go to standard output, it is the consumer's.
+            let to_stderr = settings.plan.output.is_standard_output();
             let (exit, balance) = gateway::run(&path, settings);
             if let Some(balance) = balance {
-                say_last(balance.to_string());
+                say_last(balance.to_string(), to_stderr);
             }
             (exit, None)
         }

@@ -108,10 +108,13 @@ mod tests {
         for format in Format::ALL.iter().copied() {
             let (gateway, batch, sealed_at) = ("gw\"1", "b", Timestamp::from_millis(0));
             let head = Head { gateway, batch, sealed_at, count: 3 };
-            let ends = [1, 7, 15].into();
-            let sealed = Sealed::readings(&head, format, br#"1,"a,b",{"v":2}"#, ends);
+            let written =
+                [&br#"{"sensorId":1}"#[..], br#"{"sensorId":"a,b"}"#, br#"{"sensorId":{}}"#];
+            let ends = [14, 33, 49].into();
+            let joined = written.join(&format.separator());
+            let sealed = Sealed::readings(&head, format, &joined, ends);
             let records = sealed.places.as_ref().unwrap().of(&sealed.text);
-            assert_eq!(records, [&b"1"[..], br#""a,b""#, br#"{"v":2}"#]);
+            assert_eq!(records, written);
             assert_eq!(records, format.records(&sealed.text), "as one who reads it finds them");
         }
     }

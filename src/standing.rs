@@ -4,9 +4,19 @@
 //! whoever shows it. *Usable* is more than connected: an intake's session is usable once its
 //! subscription is granted.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+/// How each connection of a gateway stands.
+#[derive(Debug, Clone)]
+pub struct Standings {
+    /// The output's.
+    pub output: Arc<Standing>,
+    /// Those of the entries that have one, by name.
+    pub entries: BTreeMap<String, Arc<Standing>>,
+}
 
 /// One client's standing.
 #[derive(Debug)]

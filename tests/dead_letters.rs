@@ -195,7 +195,7 @@ fn a_dead_letter_topic_that_is_forbidden_holds_back_only_the_session_of_the_lett
         input.publish_all([message(TOPIC, "{", 1), good(n)]);
         wait_readings(&sink, n, SOON);
     }
-    gateway.wait_for_line("the output broker refuses gateway/dead-letters: not authorized", SOON);
+    gateway.wait_for_line("the output refuses gateway/dead-letters: not authorized", SOON);
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in-other") == 300);
     assert_eq!(input.look(|log| log.acks("gw-in-fleet")), 0);
     sink.answer_normally();

@@ -339,6 +339,20 @@ fn the_format_json_array_is_the_bare_array() {
 }
 
 #[test]
+fn the_format_ndjson_is_a_line_for_each_record() {
+    let settings = [ONE, "output.format = \"ndjson\"", "batch.records_max = 2"];
+    let out =
+        batches(&settings, &[("plant/boiler", "1"), ("plant/boiler", "{\n\"value\": [2,\n3]}")]);
+    let text = std::str::from_utf8(&out[0].payload).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["value"], &lines[1]["value"]), (&1.into(), &json!([2, 3])));
+    assert!(lines.len() == 2 && text.ends_with('\n'), "{text}");
+    assert_eq!(out[0].property("count"), Some("2"));
+    let properties = out[0].properties.as_ref().unwrap();
+    assert_eq!(properties.content_type.as_deref(), Some("application/x-ndjson"));
+}
+
+#[test]
 fn a_batch_with_mqtt_3_has_no_properties_and_the_same_content() {
     let out = batches(&[ONE, "broker.version = 3"], &[("plant/boiler", "1")]);
     assert!(out[0].properties.is_none());

@@ -16,6 +16,7 @@ mod delivery;
 mod device;
 mod doctor;
 mod faults;
+mod file_output;
 mod floods;
 mod footguns;
 mod formats;

@@ -12,7 +12,7 @@ use sluicegate::clock;
 use sluicegate::ops::View;
 use sluicegate::ops::exposition::{Exposition, exposed, table};
 use sluicegate::pipeline::books::Books;
-use sluicegate::pipeline::plan::Plan;
+use sluicegate::plan::Plan;
 
 /// A gateway with everything that has metrics.
 fn view() -> View {

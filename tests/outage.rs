@@ -289,7 +289,7 @@ fn a_refusal_with_a_long_reason_settles_nothing_else() {
     let mut refusal = vec![0x40, 0x8c, 0x01, 0x01, 0x00, 0x97, 0x87, 0x01, 0x1f, 0, 132];
     refusal.resize(refusal.len() + 132, b'x');
     sink.send_raw("gw-out", &refusal);
-    let line = gateway.wait_for_line("the broker refused a batch", SOON);
+    let line = gateway.wait_for_line("the output refused a batch", SOON);
     assert!(line.contains("quota exceeded (xxxx"), "{line}");
     sink.drop_connections("gw-out");
     sink.resume_acks("gw-out");

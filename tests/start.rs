@@ -27,7 +27,7 @@ fn what_is_refused_at_first_and_granted_later_works_in_the_end() {
     input.accept_subscribes("sensors");
     gateway.wait_for_line("subscribed", SOON);
     input.publish_all(readings(5, 1..=40, 1));
-    gateway.wait_for_line("the broker refused a batch", SOON);
+    gateway.wait_for_line("the output refused a batch", SOON);
     assert_eq!(input.look(|log| log.acks("gw-in")), 0, "{}", gateway.text());
     sink.answer_normally();
     wait_readings(&sink, 200, SOON);

@@ -338,7 +338,11 @@ fn chain(more: &[&str], qos: &str) -> (i32, Value) {
 
 #[test]
 fn simulate_gateway_and_verify_agree() {
-    for more in [&[][..], &["broker.version = 3", "output.format = \"json_array\""]] {
+    for more in [
+        &[][..],
+        &["broker.version = 3", "output.format = \"json_array\""],
+        &["output.format = \"ndjson\""],
+    ] {
         let (code, verdict) = chain(more, "1");
         assert_eq!((code, found(&verdict)), (0, [0; 6]), "{verdict}");
         assert_eq!((&verdict["records"], &verdict["expected"]), (&30_000.into(), &30_000.into()));

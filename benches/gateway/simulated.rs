@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use sluicegate::metrics::Metrics;
 use sluicegate::pace::Pace;
 use sluicegate::phase::{self, Phase};
-use sluicegate::pipeline::tasks::{self, Tasks};
-use sluicegate::queue::{self, Event, Limits, Outlet, Queue, Want};
+use sluicegate::queue::{self, Event, Outlet, Queue, Want};
 use sluicegate::registry::Registry;
 use sluicegate::settlement::{Outcome, Settled};
 use sluicegate::source::Context;
 use sluicegate::source::simulated::{Sensor, Settings};
+use sluicegate::tasks::{self, Tasks};
 use sluicegate::units;
 
 use crate::audit::{Audit, Auditor, CountOnly, records};
@@ -135,12 +135,9 @@ fn fast(figures: &mut Figures) {
 fn fast_in_process(figures: &mut Figures) {
     until_calm();
     let settings = queue::Settings::default();
-    let queue: Queue<Infallible> = Queue::new(Limits::from(settings), 0);
+    let queue = Queue::new(settings, 0);
     let context = Context {
         entry: 0,
-        remembered_max: 0,
-        acknowledgements_max: 0,
-        chunk_records_max: 1,
         run: "gw-1".into(),
         registry: Arc::new(Registry::new(FAST as usize, [])),
         metrics: Arc::new(Metrics::default()),
@@ -159,7 +156,7 @@ fn fast_in_process(figures: &mut Figures) {
         for index in 0..FAST {
             let ends = (queue.inlet(), watch.clone());
             let sensor = Sensor::new(&sensor, 0, start, u64::from(index));
-            tasks.start(sensor.run::<_, Infallible>(&format!("S_{index}"), ends, &context));
+            tasks.start(sensor.run(&format!("S_{index}"), ends, &context));
         }
         let (outlet, places) = (queue.outlet(), queue.clone());
         let consumer = tasks::thread("consumer", move || consume(outlet, &places)).unwrap();
@@ -175,7 +172,7 @@ fn fast_in_process(figures: &mut Figures) {
     figures.goal(name, count / time / 1e6, (2, "million/s"), Target::AtLeast(2.0));
 }
 
-fn consume(mut outlet: Outlet<Infallible>, places: &Queue<Infallible>) {
+fn consume(mut outlet: Outlet<Infallible>, places: &Queue) {
     let want = Want {
         records: true,
         fill_records: 500,

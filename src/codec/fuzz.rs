@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Payload, RecordWriter, View, Whose, json, text};
+use super::{Format, Payload, RecordWriter, View, Whose, json, text};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
 use crate::record::Chunk;
@@ -100,7 +100,7 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
 /// One object, with a value, a timestamp that is no structure, and nothing that leaks out of its place.
 fn check_record(view: &View<'_>) {
     let mut out = Vec::new();
-    RecordWriter::default().write(&mut out, view);
+    RecordWriter::new(Format::Json).write(&mut out, view);
     let record: Map<String, Value> = serde_json::from_slice(&out).unwrap();
     assert!(record["timestamp"].is_string() || record["timestamp"].is_number());
     let names = ["extra", "sensorId", "sequence", "timestamp", "value"];

@@ -8,6 +8,9 @@ use super::{Head, text_json};
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";
 
+/// What stands between two records.
+pub const SEPARATOR: u8 = b',';
+
 /// The payload of a batch: `{"gateway":…,"batch":…,"sealedAt":…,"count":…,"records":[…]}`;
 /// and where in it the records begin.
 pub fn batch(head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {

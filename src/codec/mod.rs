@@ -120,6 +120,11 @@ macro_rules! formats {
                 match self { $(Self::$kind => $module::records(payload),)+ }
             }
 
+            /// What stands between two records: one byte.
+            pub const fn separator(self) -> u8 {
+                match self { $(Self::$kind => $module::SEPARATOR,)+ }
+            }
+
             /// Bytes that a batch has beside its records, at most.
             pub fn overhead_bytes(self, head: &Head<'_>) -> usize {
                 self.batch(head, &[]).1.len()
@@ -138,6 +143,8 @@ formats! {
     json_envelope => Json,
     /// The bare array of records.
     json_array => JsonArray,
+    /// Each record a line.
+    ndjson => Ndjson,
 }
 
 /// What a batch says of itself.
@@ -181,21 +188,30 @@ pub struct View<'a> {
     pub retained: bool,
 }
 
-/// Writes records as JSON objects joined by commas. Remembers the text of the last millisecond:
+/// What each record begins with.
+const RECORD_BEGIN: &[u8] = b"{\"sensorId\":";
+
+/// Writes records as JSON objects, as a format joins them. Remembers the text of the last millisecond:
 /// records that came together cost one formatting.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RecordWriter {
+    separator: u8,
     millis: Option<Timestamp>,
     text: String,
 }
 
 impl RecordWriter {
+    /// For this format.
+    pub fn new(format: Format) -> Self {
+        Self { separator: format.separator(), millis: None, text: String::new() }
+    }
+
     /// Appends one record.
     pub fn write(&mut self, out: &mut Vec<u8>, view: &View<'_>) {
         if !out.is_empty() {
-            out.push(b',');
+            out.push(self.separator);
         }
-        out.extend_from_slice(b"{\"sensorId\":");
+        out.extend_from_slice(RECORD_BEGIN);
         match view.sensor {
             Whose::Counted(json, sequence) => {
                 out.extend_from_slice(json.as_bytes());
@@ -265,7 +281,7 @@ mod tests {
     #[test]
     fn the_envelope_is_the_contract() {
         let mut records = Vec::new();
-        let mut writer = RecordWriter::default();
+        let mut writer = RecordWriter::new(Format::Json);
         let view = View {
             sensor: Whose::Counted("\"TEMP_00\"", 7),
             value: b"50.12",
@@ -301,8 +317,12 @@ mod tests {
         let (_, array) = Format::JsonArray.batch(&head, &records);
         assert!(serde_json::from_slice::<Vec<serde_json::Value>>(&array).unwrap().len() == 2);
         assert_eq!(Format::JsonArray.overhead_bytes(&head), 2);
-        for (format, payload) in [(Format::Json, batch), (Format::JsonArray, array)] {
+        for (format, payload) in [(Format::Json, batch), (Format::JsonArray, array.clone())] {
             assert_eq!(format.records(&payload).join(&b','), records_text);
         }
+        let lines = Format::Ndjson.batch(&head, &Format::JsonArray.records(&array).join(&b'\n')).1;
+        assert_eq!(Format::Ndjson.records(&lines).join(&b','), records_text);
+        assert!(lines.ends_with(b"}\n") && lines.split(|it| *it == b'\n').count() == 3);
+        assert!(Format::Ndjson.records(expected.as_bytes()).is_empty(), "an envelope is no record");
     }
 }

@@ -227,7 +227,7 @@ fn put(path: &Path, text: &[u8]) -> io::Result<()> {
 mod tests {
     use super::super::options::BrokerUrl;
     use super::*;
-    use crate::pipeline::plan::Plan;
+    use crate::plan::Plan;
 
     fn trace(all: &Arc<LeftSessions>, entry: &str) -> Trace {
         all.trace(entry, &Plan::default().intake_options(entry))

@@ -395,7 +395,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::plan::Plan;
+    use crate::plan::Plan;
 
     /// Connected at `now`.
     fn connected(now: Instant) -> Session {

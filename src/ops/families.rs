@@ -140,10 +140,10 @@ fn of_sessions(view: &View) -> Vec<Family> {
     let usable =
         sessions.iter().map(|(name, seen)| (label(name), f64::from(u8::from(seen.usable))));
     let epochs = sessions.iter().map(|(name, seen)| (label(name), seen.epoch));
-    let intakes = view.plan.intakes().zip(&view.books.standings.intakes);
-    let open = intakes.map(|((name, _), standing)| {
-        (vec![("entry", name.to_owned())], count(standing.unacknowledged()))
-    });
+    let open =
+        view.books.standings.entries.iter().map(|(name, standing)| {
+            (vec![("entry", name.clone())], count(standing.unacknowledged()))
+        });
     vec![
         gauges(
             "session_usable",

@@ -111,7 +111,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::pipeline::tasks;
+    use crate::tasks;
 
     /// What is made of this answer, whoever gave it.
     fn asked(status: &str, body: &str) -> Result<(bool, String), Error> {

@@ -10,7 +10,7 @@ use hyper::Request;
 use hyper::header::HOST;
 use hyper::http::uri::Authority;
 
-use crate::pipeline::plan::http::Hosts;
+use crate::plan::http::Hosts;
 
 /// Paths that say nothing but how the gateway is: for whoever asks.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];

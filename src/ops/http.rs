@@ -37,9 +37,9 @@ use crate::clock;
 use crate::limits::{
     HTTP_CONNECTION_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX, HTTP_LISTEN_PAUSE, HTTP_RETRY,
 };
-use crate::pipeline::plan::Plan;
-use crate::pipeline::tasks::{self, Tasks};
+use crate::plan::Plan;
 use crate::repeat::Repeated;
+use crate::tasks::{self, Tasks};
 
 /// Serves for as long as the process lives, on a thread of its own.
 pub fn start(view: View, listen: SocketAddr) -> std::io::Result<()> {

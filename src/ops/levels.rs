@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::ops::tests::view;
-    use crate::pipeline::plan::Plan;
+    use crate::plan::Plan;
     use crate::record::{Body, Chunk, Record, Span};
     use crate::settlement::Token;
 

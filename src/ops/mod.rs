@@ -13,8 +13,8 @@ use self::seats::Seats;
 use crate::clock::{self, Now};
 use crate::limits::LOOK_PAUSE_MAX;
 use crate::pipeline::books::Books;
-use crate::pipeline::plan::Plan;
 use crate::pipeline::status::Health;
+use crate::plan::Plan;
 
 pub mod exposition;
 mod families;

@@ -107,9 +107,9 @@ impl View {
     /// How each connection stands, by name: the output's first.
     pub(super) fn sessions(&self) -> Vec<(String, Seen)> {
         let standings = &self.books.standings;
-        let intakes = self.plan.intakes().map(|(name, _)| format!("sensors.{name}"));
-        let intakes = intakes.zip(standings.intakes.iter().map(|it| it.seen()));
-        std::iter::once(("output".to_owned(), standings.output.seen())).chain(intakes).collect()
+        let entries = standings.entries.iter();
+        let entries = entries.map(|(name, it)| (format!("sensors.{name}"), it.seen()));
+        std::iter::once(("output".to_owned(), standings.output.seen())).chain(entries).collect()
     }
 
     /// The names of the configured entries, in order, and of the sensors that are of none.

@@ -13,7 +13,7 @@ use sd_notify::NotifyState;
 use super::View;
 use crate::clock;
 use crate::pipeline::status::{Health, Status};
-use crate::pipeline::tasks;
+use crate::tasks;
 
 /// The longest time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -8,24 +8,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::gauges::Gauges;
-use super::plan::Plan;
 use super::status::Board;
 use super::tally::Tally;
 use crate::clock;
 use crate::metrics::{Balance, Metrics};
 use crate::pace::Pace;
+use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
-use crate::sink;
 use crate::source::Kind;
-use crate::standing::Standing;
+use crate::standing::{Standing, Standings};
 
 /// The books of a gateway.
 #[derive(Debug, Clone)]
 pub struct Books {
     /// The records' places.
-    pub queue: Queue<sink::Event>,
+    pub queue: Queue,
     /// Each sensor's.
     pub registry: Arc<Registry>,
     /// The totals.
@@ -42,22 +41,10 @@ pub struct Books {
     pub board: Arc<Board>,
 }
 
-/// How each connection stands.
-#[derive(Debug, Clone)]
-pub struct Standings {
-    /// The output's.
-    pub output: Arc<Standing>,
-    /// The MQTT entries', in their order.
-    pub intakes: Box<[Arc<Standing>]>,
-}
-
 /// A registry for the sensors of this plan: the simulated ones are known.
 fn registry(plan: &Plan) -> Registry {
-    let need = |kind: &Kind| match kind {
-        Kind::Simulated(settings) => Some(settings.sensors() as usize),
-        Kind::Mqtt(_) => None,
-    };
-    Registry::new(plan.gateway.sensors_max.get() as usize, plan.sensors.values().map(need))
+    let known = plan.sensors.values().map(Kind::known_sensors);
+    Registry::new(plan.gateway.sensors_max.get() as usize, known)
 }
 
 impl Settle for Books {
@@ -75,7 +62,7 @@ impl Books {
         let now = clock::now().instant;
         let standing = || Arc::new(Standing::new(now));
         Self {
-            queue: Queue::new(plan.queue.into(), plan.intakes().count()),
+            queue: Queue::new(plan.queue, plan.sensors.len()),
             registry: Arc::new(registry(plan)),
             metrics: Arc::default(),
             pace,
@@ -84,7 +71,7 @@ impl Books {
             board: Arc::new(Board::new(now)),
             standings: Standings {
                 output: standing(),
-                intakes: plan.intakes().map(|_| standing()).collect(),
+                entries: plan.intakes().map(|(name, _)| (name.to_owned(), standing())).collect(),
             },
         }
     }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::books::Books;
-use super::plan::Plan;
+use crate::plan::Plan;
 use crate::repeat::Repeated;
 
 /// How long it is told after the last such record.

@@ -66,7 +66,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topic = &self.topic;
         match &self.reason {
-            Some(reason) => write!(f, "the output broker refuses {topic}: {reason}"),
+            Some(reason) => write!(f, "the output refuses {topic}: {reason}"),
             None => write!(
                 f,
                 "nobody subscribes to {topic}: its batches are held until somebody does \

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::books::Books;
 use super::flight::Flight;
-use super::plan::Plan;
 use crate::clock::Timestamp;
 use crate::codec::Format;
+use crate::plan::Plan;
 use crate::registry::Row;
 use crate::sealed::{Kind, Sealed};
 use crate::settlement::SensorIndex;

@@ -18,11 +18,11 @@ use bytes::Bytes;
 
 use super::books::Books;
 use super::flight::Flight;
-use super::plan::Plan;
 use super::publisher::Publisher;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{Now, Timestamp};
 use crate::limits::LETTER_WAITING_BYTES;
+use crate::plan::Plan;
 use crate::record::Reason;
 use crate::registry::Row;
 use crate::sealed::{Kind, Places, Sealed, place};
@@ -120,7 +120,7 @@ impl Letters {
     /// None yet; the ids of batches begin with `batch_prefix`.
     pub fn new(plan: Arc<Plan>, books: Arc<Books>, batch_prefix: &str) -> Self {
         Self {
-            batcher: Batcher::new(plan.batch.into()),
+            batcher: Batcher::new(plan.batch),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
             measure: plan.measure(),
             plan,

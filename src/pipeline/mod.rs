@@ -14,28 +14,23 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep_until};
 
 use self::books::Books;
-use self::embedded::{Embedded, embed};
 use self::opening::Opened;
-use self::plan::{OUTPUT_READ_BUFFER_BYTES, Plan};
 use self::publisher::Failure;
 use self::status::{Health, LOOK_EVERY, Monitor};
 use self::store::Store;
-use self::tasks::{Panicked, Tasks};
 use self::worker::{Ended, Worker};
+use crate::assembly::{self, Assembly};
 use crate::limits::CLOSE_MAX;
 use crate::metrics::Balance;
-use crate::mqtt::roll_call::RollCall;
-use crate::mqtt::session::Session;
 use crate::pace::Pace;
 use crate::phase::{Lead, Phase};
+use crate::plan::Plan;
 use crate::queue::Post;
-use crate::sink::mqtt::MqttSink;
-use crate::unusable::Unusable;
-use crate::{clock, phase, sink, spool};
+use crate::tasks::{Panicked, Tasks};
+use crate::{clock, phase, sink, source, spool, tasks};
 
 pub mod books;
 pub mod crowd;
-mod embedded;
 pub mod flight;
 pub mod gauges;
 pub mod label;
@@ -44,15 +39,12 @@ mod opening;
 pub mod outbox;
 pub mod parts;
 pub mod patience;
-pub mod plan;
 pub mod publisher;
 pub mod said;
 pub mod share;
-mod sources;
 pub mod status;
 pub mod store;
 pub mod tally;
-pub mod tasks;
 pub mod worker;
 
 #[cfg(test)]
@@ -64,18 +56,12 @@ pub enum Error {
     /// The output never worked.
     #[error("output: {0}")]
     Output(#[from] Failure),
-    /// A sensor's subscription never worked.
-    #[error("sensors.{name}.mqtt: {error}")]
-    Intake {
-        /// The entry.
-        name: String,
-        /// Why.
-        error: Unusable,
-    },
+    /// A source never worked.
+    #[error(transparent)]
+    Source(#[from] source::Failure),
     /// The embedded broker did not start.
-    #[cfg(feature = "embedded-broker")]
     #[error("embedded broker: {0}")]
-    Embedded(#[from] crate::broker::Error),
+    Embedded(#[from] assembly::embedded::Error),
     /// The spool cannot be used.
     #[error("spool: {0}")]
     Spool(#[from] spool::Error),
@@ -95,7 +81,9 @@ impl Error {
     pub const fn is_refusal(&self) -> bool {
         match self {
             Self::Output(Failure::Refused { .. }) => true,
-            Self::Output(Failure::Connect(error)) | Self::Intake { error, .. } => error.may_mend,
+            Self::Output(Failure::Connect(error)) | Self::Source(source::Failure { error, .. }) => {
+                error.may_mend
+            }
             _ => false,
         }
     }
@@ -131,14 +119,9 @@ pub struct Report {
 pub struct Pipeline {
     plan: Arc<Plan>,
     books: Arc<Books>,
-    pace: Arc<Pace>,
-    seed: u64,
-    /// What the ids of all batches begin with: the sources know by it what is our own.
+    /// What the ids of all batches begin with.
     run: Arc<str>,
-    /// Of the readings' broker, and of the output's.
-    roll_calls: [Option<Arc<RollCall>>; 2],
-    /// Serves for as long as the gateway lives.
-    embedded: Option<Embedded>,
+    assembly: Assembly,
 }
 
 /// A running gateway.
@@ -147,7 +130,7 @@ struct Running {
     post: Post<sink::Event>,
     lead: Lead,
     worker: oneshot::Receiver<Result<Ended, Failure>>,
-    sources: Tasks<Result<(), Error>>,
+    sources: Tasks<source::Ended>,
     /// The sink's, and the watch client's.
     clients: Tasks<()>,
 }
@@ -156,11 +139,11 @@ impl Pipeline {
     /// Builds the gateway; starts the embedded broker if the plan wants one. All randomness comes
     /// from `seed`. `pace` is that of the thread that will run it.
     pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
-        let books = Books::new(&plan, Arc::clone(&pace));
-        let (plan, embedded) = embed(plan).await?;
-        let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random()).into();
-        let (roll_calls, plan, books) = (plan.roll_calls(), Arc::new(plan), Arc::new(books));
-        Ok(Self { plan, books, pace, seed, run, roll_calls, embedded })
+        let books = Arc::new(Books::new(&plan, pace));
+        let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random());
+        let run: Arc<str> = run.into();
+        let assembly = Assembly::new(plan, Arc::clone(&run), seed).await?;
+        Ok(Self { plan: Arc::clone(assembly.plan()), books, run, assembly })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -196,9 +179,7 @@ impl Pipeline {
             );
         }
         // A source that failed may have ended the worker before its own end was seen.
-        let failed =
-            ended.into_iter().find_map(|it| it.map_err(Error::from).and_then(|it| it).err());
-        let error = error.or(failed);
+        let error = error.or(ended.into_iter().find_map(failed));
         self.report(error)
     }
 
@@ -210,33 +191,26 @@ impl Pipeline {
     }
 
     fn start(&self, store: Option<Box<Store>>) -> Result<Running, Error> {
-        let (lead, watch) = phase::start();
-        let queue = &self.books.queue;
+        let (lead, phase) = phase::start();
+        let books = &*self.books;
+        let shared = assembly::Shared {
+            queue: &books.queue,
+            registry: &books.registry,
+            metrics: &books.metrics,
+            pace: &books.pace,
+            standings: &books.standings,
+            phase: &phase,
+        };
         // Inlets exist before the worker does: it would take their absence for the end.
-        let sources = self.start_sources(&watch);
+        let sources = self.assembly.start_sources(&shared);
+        let outlet = books.queue.outlet();
+        let post = outlet.post();
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
         let worker = Worker::new(plan, books, store.map(|it| *it), (clock::now(), &self.run));
-        let outlet = queue.outlet();
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
-        let mut clients = Tasks::default();
-        self.start_watch(&mut clients, &watch);
-        let seed = self.seed ^ 0x5157;
-        let output = &self.plan.output;
-        let session = Session::new(self.plan.output_options(), OUTPUT_READ_BUFFER_BYTES, seed)
-            .shown(&self.books.standings.output)
-            .beside(self.roll_calls[1].clone())
-            .patient(self.plan.gateway.start_grace.0);
-        let sink = MqttSink::new(
-            session,
-            self.plan.messages(),
-            self.plan.lane_max(),
-            output.answer_max.0,
-            queue.post(),
-        );
-        let metrics = Arc::clone(&self.books.metrics);
-        clients.start(async move { sink.run(&metrics, watch).await });
+        let clients = self.assembly.start_clients(&shared, post.clone());
         let books = Arc::clone(&self.books);
-        Ok(Running { books, post: queue.post(), lead, worker, sources, clients })
+        Ok(Running { books, post, lead, worker, sources, clients })
     }
 }
 
@@ -274,7 +248,7 @@ impl Running {
                         }
                     }
                     Some(ended) => {
-                        let failed = ended.map_err(Error::from).and_then(|ended| ended).err();
+                        let failed = failed(ended);
                         drain = failed.is_some();
                         error = error.or(failed);
                     }
@@ -332,9 +306,14 @@ impl Running {
                 }
             };
             let Some(ended) = ended else { return error };
-            error = error.or(ended.map_err(Error::from).and_then(|ended| ended).err());
+            error = error.or(failed(ended));
         }
     }
+}
+
+/// Why a source's task ended, if the gateway has to end for it.
+fn failed(ended: Result<source::Ended, Panicked>) -> Option<Error> {
+    ended.map_err(Error::from).and_then(|ended| ended.map_err(Error::from)).err()
 }
 
 fn far() -> Instant {

@@ -13,12 +13,12 @@ use tokio::time::interval_at;
 
 use super::Error;
 use super::books::Books;
-use super::plan::Plan;
 use super::status::{Health, Status};
 use super::store::Store;
-use super::tasks::thread;
 use crate::clock::{self, Now};
+use crate::plan::Plan;
 use crate::spool::Spool;
+use crate::tasks::thread;
 
 /// How often it is said over HTTP that it is not done.
 const SAY_EVERY: Duration = Duration::from_secs(1);

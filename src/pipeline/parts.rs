@@ -266,7 +266,7 @@ fn piece(whole: &Sealed, id: &str, records: &[&[u8]]) -> Sealed {
     });
     let ends = ends.collect();
     let head = Head { gateway: &whole.gateway, batch: id, sealed_at, count: records.len() };
-    Sealed::readings(&head, format, &records.join(&b','), ends)
+    Sealed::readings(&head, format, &records.join(&format.separator()), ends)
 }
 
 /// What a dead letter tells of a record that had already been written.
@@ -336,9 +336,12 @@ mod tests {
 
     /// A batch of these records; where they stand in it is known, or not.
     fn batch(records: &[&str], known: bool) -> Parts {
+        batch_in(Format::JsonArray, records, known)
+    }
+
+    fn batch_in(format: Format, records: &[&str], known: bool) -> Parts {
         let records: Vec<&[u8]> = records.iter().map(|it| it.as_bytes()).collect();
-        let kind =
-            Kind::Readings { format: Format::JsonArray, sealed_at: Timestamp::from_millis(0) };
+        let kind = Kind::Readings { format, sealed_at: Timestamp::from_millis(0) };
         let (gateway, id) = ("gw".to_owned(), "whole".to_owned());
         let text = Vec::new().into();
         let whole = Sealed { gateway, id, kind, count: records.len(), text, places: None };
@@ -363,6 +366,17 @@ mod tests {
             assert_eq!(texts(&parts), ["[1]", "[2]", "[3,4]"]);
             assert!(!parts.answered(0) && !parts.answered(2) && !parts.answered(3));
             assert!(parts.answered(4), "the last one");
+        }
+    }
+
+    #[test]
+    fn the_parts_of_lines_are_lines() {
+        let lines = [r#"{"sensorId":"a"}"#, r#"{"sensorId":"b,"}"#];
+        for known in [true, false] {
+            let mut parts = batch_in(Format::Ndjson, &lines, known);
+            assert_eq!(texts(&parts), [format!("{}\n{}\n", lines[0], lines[1])]);
+            parts.halve(0, fit(None));
+            assert_eq!(texts(&parts), lines.map(|line| format!("{line}\n")));
         }
     }
 

@@ -35,9 +35,9 @@ use super::books::Books;
 use super::flight::Flight;
 use super::outbox::Outbox;
 use super::parts::Fit;
-use super::plan::Plan;
 use super::store::Store;
 use crate::clock::Now;
+use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::settlement::Outcome;
 use crate::sink::{self, Answer, Measure, Number, Over, Refusal, Why};
@@ -58,7 +58,7 @@ pub enum Failure {
     #[error("{0}")]
     Connect(Unusable),
     /// The very first publication was refused.
-    #[error("the broker refused to take a message on {topic}: {reason}")]
+    #[error("the output refused to take a batch for {topic}: {reason}")]
     Refused {
         /// Where it should have gone.
         topic: String,
@@ -358,7 +358,7 @@ impl Publisher {
                 tracing::warn!(
                     bytes_max,
                     left_out,
-                    "split: the broker refused a batch as too large"
+                    "split: the output refused a batch as too large"
                 );
             }
         }
@@ -412,10 +412,10 @@ impl Publisher {
         self.books.gauges.refused(&topic, refusal.reason.clone(), now.instant);
         if let Some(left_out) = self.repeated.due(now.instant) {
             let what = if is_letter {
-                "the broker refused a dead letter; it is tried again, and the session that it came from \
+                "the output refused a dead letter; it is tried again, and the session that it came from \
                  waits if there is no spool"
             } else {
-                "the broker refused a batch; nothing new is published until it takes it"
+                "the output refused a batch; nothing new is published until it takes it"
             };
             tracing::error!(topic, reason = refusal.reason, left_out, "{what}");
         }

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::books::Books;
-use super::plan::Plan;
 use super::tally::Cause;
+use crate::plan::Plan;
 
 /// What is counted together; when it has passed, what was before it is forgotten.
 const SPAN: Duration = Duration::from_secs(30);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::crowd::Crowd;
-use super::plan::Plan;
 use super::share::Share;
 use crate::metrics::Balance;
+use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::standing::Seen;
 
@@ -85,8 +85,6 @@ impl Board {
 /// Judges from one look to the next.
 #[derive(Debug)]
 pub struct Monitor {
-    /// The MQTT entries' names, in their order.
-    intakes: Vec<String>,
     /// What a batch may wait to be full.
     age_max: Duration,
     health: Health,
@@ -104,7 +102,6 @@ impl Monitor {
     /// Begins at `now`.
     pub fn new(plan: &Plan, now: Instant) -> Self {
         Self {
-            intakes: plan.intakes().map(|(name, _)| name.to_owned()).collect(),
             age_max: plan.batch.age_max.0,
             health: Health::Starting,
             settled: 0,
@@ -182,9 +179,9 @@ impl Monitor {
     /// The first broker that is not there, if one is missing.
     fn waits_for(&self, books: &Books, now: Instant) -> Option<(Health, Option<String>)> {
         let output = std::iter::once(("the output".to_owned(), books.standings.output.seen()));
-        let names = self.intakes.iter().map(|name| format!("sensors.{name}"));
-        let intakes = names.zip(books.standings.intakes.iter().map(|it| it.seen()));
-        output.chain(intakes).find_map(|(name, seen)| self.misses(&name, &seen, now))
+        let entries = books.standings.entries.iter();
+        let entries = entries.map(|(name, it)| (format!("sensors.{name}"), it.seen()));
+        output.chain(entries).find_map(|(name, seen)| self.misses(&name, &seen, now))
     }
 
     fn misses(&self, name: &str, seen: &Seen, now: Instant) -> Option<(Health, Option<String>)> {
@@ -260,7 +257,7 @@ mod tests {
             start,
         };
         scene.books.standings.output.usable(start);
-        scene.books.standings.intakes[0].usable(start);
+        scene.books.standings.entries["fleet"].usable(start);
         scene
     }
 
@@ -326,7 +323,7 @@ mod tests {
         scene.look(0);
         let start = scene.start;
         let at = |seconds| start + Duration::from_secs(seconds);
-        scene.books.standings.intakes[0].lost(at(1), &"taken over");
+        scene.books.standings.entries["fleet"].lost(at(1), &"taken over");
         assert_eq!(scene.look(5).0, Health::Ready, "it may be back at once");
         let (health, reason) = scene.look(6);
         assert_eq!(health, Health::Degraded);
@@ -334,7 +331,7 @@ mod tests {
         scene.books.standings.output.lost(at(6), &"taken over");
         assert!(scene.look(12).1.starts_with("the output has had"), "what matters most");
         scene.books.standings.output.usable(at(13));
-        scene.books.standings.intakes[0].usable(at(13));
+        scene.books.standings.entries["fleet"].usable(at(13));
         assert_eq!(scene.look(13), (Health::Ready, String::new()));
     }
 
@@ -347,7 +344,7 @@ mod tests {
         assert_eq!(scene.look(4).0, Health::Ready, "it may pass");
         let at = start + Duration::from_secs(4);
         scene.books.gauges.refused("gateway/dead-letters", "not authorized".into(), at);
-        let expected = "the output broker refuses gateway/dead-letters: not authorized";
+        let expected = "the output refuses gateway/dead-letters: not authorized";
         assert_eq!(scene.look(5), (Health::Degraded, expected.to_owned()));
         scene.books.gauges.nothing_refused();
         assert_eq!(scene.look(6).0, Health::Ready);
@@ -358,10 +355,10 @@ mod tests {
     #[test]
     fn it_is_starting_until_every_broker_was_there_once() {
         let mut scene = scene();
-        scene.books.standings.intakes[0].lost(scene.start, &"taken over");
+        scene.books.standings.entries["fleet"].lost(scene.start, &"taken over");
         assert_eq!(scene.look(1).0, Health::Starting);
         assert_eq!(scene.look(100).0, Health::Starting, "however long");
-        scene.books.standings.intakes[0].usable(scene.start);
+        scene.books.standings.entries["fleet"].usable(scene.start);
         assert_eq!(scene.look(101).0, Health::Ready);
         scene.monitor.look(&scene.books, true, scene.start + AFTER * 2);
         assert_eq!(scene.books.board.status().health, Health::Draining);

@@ -26,10 +26,10 @@ use super::flight::Flight;
 use super::gauges::Gauges;
 use super::label::Label;
 use super::patience::Patience;
-use super::plan::Plan;
 use super::said::Said;
 use crate::clock::Now;
 use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
+use crate::plan::Plan;
 use crate::spool::{Entry, Error, Key, Spool};
 use crate::window::Window;
 

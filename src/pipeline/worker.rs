@@ -16,12 +16,12 @@ use std::time::Instant;
 use super::books::Books;
 use super::flight::Flight;
 use super::letters::{Content, Letters, Origin};
-use super::plan::Plan;
 use super::publisher::{Failure, Publisher};
 use super::store::Store;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now, Timestamp};
 use crate::codec::{Head, RecordWriter, View, Whose};
+use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
 use crate::registry::Row;
@@ -92,12 +92,13 @@ impl Worker {
     ) -> Self {
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
         Self {
-            batcher: Batcher::new(plan.batch.into()),
+            batcher: Batcher::new(plan.batch),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
             letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), run),
             measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
+            writer: RecordWriter::new(plan.output.format),
             plan,
             books,
             rows: Vec::new(),
@@ -105,7 +106,6 @@ impl Worker {
             used: None,
             body: Vec::new(),
             ends: Vec::new(),
-            writer: RecordWriter::default(),
             batches: 0,
             fitted: (None, usize::MAX),
             fits: None,

@@ -9,20 +9,20 @@ use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
 /// A source's end: offers records.
 #[derive(Debug)]
-pub struct Inlet<E> {
-    shared: Arc<Shared<E>>,
+pub struct Inlet {
+    shared: Arc<Shared>,
 }
 
 /// A source's other end: learns what settled. Outlives the inlet while a source drains.
 #[derive(Debug)]
-pub struct Returned<E> {
-    shared: Arc<Shared<E>>,
+pub struct Returned {
+    shared: Arc<Shared>,
     source: SourceIndex,
     starved: bool,
 }
 
-impl<E> Inlet<E> {
-    pub(super) fn new(shared: &Arc<Shared<E>>) -> Self {
+impl Inlet {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
         shared.lock().inlets += 1;
         Self { shared: Arc::clone(shared) }
     }
@@ -119,14 +119,9 @@ fn piece(chunk: &Chunk, (records_max, bytes_max): (u32, u32)) -> (u32, u32) {
     (count, bytes)
 }
 
-impl<E> State<E> {
+impl State {
     /// Claims a place for `record`, shedding by the policy where that is allowed.
-    fn make_room(
-        &mut self,
-        shared: &Shared<E>,
-        record: &Record,
-        shed: &mut Vec<SensorIndex>,
-    ) -> bool {
+    fn make_room(&mut self, shared: &Shared, record: &Record, shed: &mut Vec<SensorIndex>) -> bool {
         let wanted = bytes_of(record);
         if shared.claim(1, wanted) {
             return true;
@@ -155,7 +150,7 @@ impl<E> State<E> {
     }
 }
 
-impl<E> Drop for Inlet<E> {
+impl Drop for Inlet {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.inlets -= 1;
@@ -165,8 +160,8 @@ impl<E> Drop for Inlet<E> {
     }
 }
 
-impl<E> Returned<E> {
-    pub(super) fn new(shared: &Arc<Shared<E>>, source: SourceIndex) -> Self {
+impl Returned {
+    pub(super) fn new(shared: &Arc<Shared>, source: SourceIndex) -> Self {
         Self { shared: Arc::clone(shared), source, starved: false }
     }
 
@@ -209,7 +204,7 @@ impl<E> Returned<E> {
     }
 }
 
-impl<E> Drop for Returned<E> {
+impl Drop for Returned {
     fn drop(&mut self) {
         self.starved(false);
     }

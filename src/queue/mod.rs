@@ -79,54 +79,31 @@ impl Default for Settings {
     }
 }
 
-impl From<Settings> for Limits {
-    fn from(settings: Settings) -> Self {
-        let Settings { records_max, bytes_max, on_full, .. } = settings;
-        Self { records_max, bytes_max: bytes_max.0, on_full }
-    }
-}
-
-/// The queue's bounds.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Records between `offer` and `release`.
-    pub records_max: NonZeroU32,
-    /// Bytes of their text.
-    pub bytes_max: NonZeroU32,
-    /// What happens to what may be shed when there is no room.
-    pub on_full: OnFull,
-}
-
 /// The queue, as the engine holds it: makes the ends.
-#[derive(Debug)]
-pub struct Queue<E> {
-    shared: Arc<Shared<E>>,
+#[derive(Debug, Clone)]
+pub struct Queue {
+    shared: Arc<Shared>,
 }
 
-impl<E> Queue<E> {
+impl Queue {
     /// A queue for `sources` sources that wait for settlements.
-    pub fn new(limits: Limits, sources: usize) -> Self {
-        Self { shared: Arc::new(Shared::new(limits, sources)) }
+    pub fn new(settings: Settings, sources: usize) -> Self {
+        Self { shared: Arc::new(Shared::new(settings, sources)) }
     }
 
     /// A new end to offer records to.
-    pub fn inlet(&self) -> Inlet<E> {
+    pub fn inlet(&self) -> Inlet {
         Inlet::new(&self.shared)
     }
 
     /// Where `source` learns what settled.
-    pub fn returned(&self, source: SourceIndex) -> Returned<E> {
+    pub fn returned(&self, source: SourceIndex) -> Returned {
         Returned::new(&self.shared, source)
     }
 
-    /// The worker's end. There is one worker.
-    pub fn outlet(&self) -> Outlet<E> {
+    /// The worker's end, which also takes reports of the type `E`. There is one worker.
+    pub fn outlet<E>(&self) -> Outlet<E> {
         Outlet::new(&self.shared)
-    }
-
-    /// The sink's end.
-    pub fn post(&self) -> Post<E> {
-        Post::new(&self.shared)
     }
 
     /// Records between offer and release.
@@ -136,7 +113,7 @@ impl<E> Queue<E> {
 
     /// Bytes of their texts.
     pub fn held_bytes(&self) -> usize {
-        let all = self.shared.limits.bytes_max.get() as usize;
+        let all = self.shared.settings.bytes_max.get();
         all.saturating_sub(self.shared.bytes.available_permits())
     }
 
@@ -157,12 +134,6 @@ impl<E> Queue<E> {
                 returns.some.notify_one();
             }
         }
-    }
-}
-
-impl<E> Clone for Queue<E> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The worker's end, and the sink's way to report to it.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::shared::{Shared, State};
+use super::shared::{Shared, State, lock};
 use crate::clock;
 use crate::record::Chunk;
 
@@ -39,43 +40,50 @@ pub struct Want {
     pub deadline: Option<Instant>,
 }
 
+/// What was reported and is not taken yet. Nobody holds this lock and then waits for the other one: the
+/// worker looks here while it holds that of the lane.
+type Mail<E> = Arc<Mutex<VecDeque<E>>>;
+
 /// The worker's end.
 #[derive(Debug)]
 pub struct Outlet<E> {
-    shared: Arc<Shared<E>>,
+    shared: Arc<Shared>,
+    mail: Mail<E>,
     ended: bool,
 }
 
 /// The sink's end: reports to the worker.
 #[derive(Debug)]
 pub struct Post<E> {
-    shared: Arc<Shared<E>>,
+    shared: Arc<Shared>,
+    mail: Mail<E>,
 }
 
 impl<E> Clone for Post<E> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), mail: Arc::clone(&self.mail) }
     }
 }
 
 impl<E> Post<E> {
-    pub(super) fn new(shared: &Arc<Shared<E>>) -> Self {
-        Self { shared: Arc::clone(shared) }
-    }
-
     /// Reports to the worker.
     pub fn send(&self, mail: E) {
-        let mut state = self.shared.lock();
-        state.mail.push_back(mail);
-        if state.waits {
+        lock(&self.mail).push_back(mail);
+        // After that: a worker that has not seen it waits already, or will look again.
+        if self.shared.lock().waits {
             self.shared.wake.notify_one();
         }
     }
 }
 
 impl<E> Outlet<E> {
-    pub(super) fn new(shared: &Arc<Shared<E>>) -> Self {
-        Self { shared: Arc::clone(shared), ended: false }
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), mail: Mail::default(), ended: false }
+    }
+
+    /// The sink's end: reports to this one.
+    pub fn post(&self) -> Post<E> {
+        Post { shared: Arc::clone(&self.shared), mail: Arc::clone(&self.mail) }
     }
 
     /// Waits for the next event: the worker's one waiting place.
@@ -104,7 +112,7 @@ impl<E> Outlet<E> {
 
     /// Mail that has come meanwhile.
     pub fn mail(&self) -> Option<E> {
-        self.shared.lock().mail.pop_front()
+        lock(&self.mail).pop_front()
     }
 
     /// Gives the memory of a chunk back for the lane to use again.
@@ -116,7 +124,7 @@ impl<E> Outlet<E> {
     /// The event that is due, or until when to wait for one.
     fn ready(
         &mut self,
-        state: &mut State<E>,
+        state: &mut State,
         want: Want,
         now: Instant,
     ) -> Result<Event<E>, Option<Instant>> {
@@ -135,7 +143,7 @@ impl<E> Outlet<E> {
         }
         // Behind records that are due: it is taken with them, and would starve them where each turn
         // brings some.
-        if let Some(mail) = state.mail.pop_front() {
+        if let Some(mail) = self.mail() {
             return Ok(Event::Mail(mail));
         }
         if waiting == 0 {

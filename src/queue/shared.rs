@@ -1,22 +1,20 @@
-//! What the ends of the queue share: the lane and the mail behind a lock, places and bytes as
+//! What the ends of the queue share: the lane behind a lock, places and bytes as
 //! semaphores, and what settled for each source.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::Limits;
+use super::Settings;
 use super::lane::Lane;
 use crate::clock;
 use crate::record::Record;
 use crate::settlement::{Outcome, Run};
 
 #[derive(Debug)]
-pub(super) struct State<E> {
+pub(super) struct State {
     pub(super) lane: Lane,
-    pub(super) mail: VecDeque<E>,
     pub(super) inlets: usize,
     /// Whether the worker waits, and with how many records or bytes its batch would be complete.
     pub(super) waits: bool,
@@ -30,32 +28,27 @@ pub(super) struct Returns {
 }
 
 #[derive(Debug)]
-pub(super) struct Shared<E> {
-    pub(super) limits: Limits,
+pub(super) struct Shared {
+    pub(super) settings: Settings,
     pub(super) places: Semaphore,
     pub(super) bytes: Semaphore,
     pub(super) held: AtomicU64,
     pub(super) waiting: AtomicUsize,
     pub(super) starved: AtomicUsize,
-    pub(super) state: Mutex<State<E>>,
+    pub(super) state: Mutex<State>,
     pub(super) wake: Condvar,
     pub(super) returns: Box<[Returns]>,
 }
 
-impl<E> Shared<E> {
+impl Shared {
     /// For `sources` sources that wait for settlements.
-    pub(super) fn new(limits: Limits, sources: usize) -> Self {
-        let state = State {
-            lane: Lane::new(limits.on_full),
-            mail: VecDeque::new(),
-            inlets: 0,
-            waits: false,
-            fill: (0, 0),
-        };
+    pub(super) fn new(settings: Settings, sources: usize) -> Self {
+        let state =
+            State { lane: Lane::new(settings.on_full), inlets: 0, waits: false, fill: (0, 0) };
         Self {
-            limits,
-            places: Semaphore::new(limits.records_max.get() as usize),
-            bytes: Semaphore::new(limits.bytes_max.get() as usize),
+            settings,
+            places: Semaphore::new(settings.records_max.get() as usize),
+            bytes: Semaphore::new(settings.bytes_max.get()),
             held: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             starved: AtomicUsize::new(0),
@@ -65,7 +58,7 @@ impl<E> Shared<E> {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State<E>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
 
@@ -74,7 +67,7 @@ impl<E> Shared<E> {
     }
 
     /// Notes that records came; wakes the worker for the first ones and for a full batch.
-    pub(super) fn offered(&self, state: &mut State<E>, before: usize) {
+    pub(super) fn offered(&self, state: &mut State, before: usize) {
         state.lane.touched(|| clock::now().instant);
         let full = state.lane.records() >= state.fill.0 || state.lane.bytes() >= state.fill.1;
         if state.waits && (before == 0 || full || self.stalled()) {
@@ -106,16 +99,16 @@ impl<E> Shared<E> {
 
     /// The most that one claim may ask for, so that claims of several sources can take turns.
     pub(super) fn piece_max(&self) -> (u32, u32) {
-        let Limits { records_max, bytes_max, .. } = self.limits;
-        ((records_max.get() / 4).max(1), bytes_max.get() / 4)
+        let Settings { records_max, bytes_max, .. } = self.settings;
+        ((records_max.get() / 4).max(1), bytes_max.0.get() / 4)
     }
 }
 
 /// Counts a claim that waits: the worker must not wait for more records meanwhile.
-struct Waiting<'a, E>(&'a Shared<E>);
+struct Waiting<'a>(&'a Shared);
 
-impl<'a, E> Waiting<'a, E> {
-    fn begin(shared: &'a Shared<E>) -> Self {
+impl<'a> Waiting<'a> {
+    fn begin(shared: &'a Shared) -> Self {
         shared.waiting.fetch_add(1, Ordering::Relaxed);
         if shared.lock().waits {
             shared.wake.notify_one();
@@ -124,7 +117,7 @@ impl<'a, E> Waiting<'a, E> {
     }
 }
 
-impl<E> Drop for Waiting<'_, E> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

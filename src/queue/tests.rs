@@ -7,10 +7,10 @@ use crate::settlement::{SensorIndex, Token};
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn queue(records_max: u32, bytes_max: u32, on_full: OnFull) -> Queue<&'static str> {
+fn queue(records_max: u32, bytes_max: u32, on_full: OnFull) -> Queue {
     let bound = |n| NonZeroU32::new(n).unwrap();
-    let (records_max, bytes_max) = (bound(records_max), bound(bytes_max));
-    Queue::new(Limits { records_max, bytes_max, on_full }, 1)
+    let (records_max, bytes_max) = (bound(records_max), Size(bound(bytes_max)));
+    Queue::new(Settings { records_max, bytes_max, on_full, ..Settings::default() }, 1)
 }
 
 fn add(chunk: &mut Chunk, sensor: u32, sequence: u64, sheddable: bool, bytes: usize) {
@@ -45,7 +45,7 @@ fn settled(records: &[Record]) -> Settled {
 #[test]
 fn places_are_held_until_release_and_not_until_taken() {
     let queue = queue(2, 100, OnFull::Wait);
-    let (inlet, mut outlet) = (queue.inlet(), queue.outlet());
+    let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
     let mut chunk = Chunk::default();
     (1..=3).for_each(|n| add(&mut chunk, 0, n, false, 5));
     assert!(!inlet.try_offer(&mut chunk, &mut Vec::new()));
@@ -60,7 +60,8 @@ fn places_are_held_until_release_and_not_until_taken() {
 #[test]
 fn mail_goes_behind_records_that_are_due_and_the_end_is_told_once() {
     let queue = queue(2, 100, OnFull::Wait);
-    let (inlet, mut outlet, post) = (queue.inlet(), queue.outlet(), queue.post());
+    let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
+    let post = outlet.post();
     let mut chunk = Chunk::default();
     add(&mut chunk, 0, 1, false, 5);
     inlet.try_offer(&mut chunk, &mut Vec::new());
@@ -78,7 +79,7 @@ fn mail_goes_behind_records_that_are_due_and_the_end_is_told_once() {
 #[test]
 fn keep_latest_gives_up_no_sensor_for_another_one_of_its_row() {
     let queue = queue(3, 100, OnFull::KeepLatest);
-    let (inlet, mut outlet, mut shed) = (queue.inlet(), queue.outlet(), Vec::new());
+    let (inlet, mut outlet, mut shed) = (queue.inlet(), queue.outlet::<&str>(), Vec::new());
     for (sensor, sequence, id) in [(0, 1, "x"), (0, 2, "y"), (1, 1, ""), (1, 2, "")] {
         let mut chunk = Chunk::default();
         add(&mut chunk, sensor, sequence, true, 4);
@@ -93,7 +94,7 @@ fn keep_latest_gives_up_no_sensor_for_another_one_of_its_row() {
 #[tokio::test]
 async fn an_offer_waits_for_room_and_says_that_it_does() {
     let queue = queue(4, 100, OnFull::Wait);
-    let (inlet, mut outlet) = (queue.inlet(), queue.outlet());
+    let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
     let mut chunk = Chunk::default();
     (1..=9).for_each(|n| add(&mut chunk, 0, n, false, 5));
     let mut taken = Vec::new();
@@ -139,7 +140,7 @@ proptest! {
     #[test]
     fn the_bounds_hold_and_only_the_policy_loses(steps in steps(), policy in policies()) {
         let queue = queue(8, 120, policy);
-        let (inlet, mut outlet) = (queue.inlet(), queue.outlet());
+        let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
         let (mut offered, mut out) = (0_usize, Vec::<Record>::new());
         let (mut shed, mut unreleased) = (Vec::new(), Vec::new());
         let mut sequence = 0;
@@ -184,7 +185,7 @@ proptest! {
     #[test]
     fn keep_latest_keeps_the_last_reading_of_each_sensor(sensors in prop::collection::vec(0_u32..5, 1..200)) {
         let queue = queue(5, 100, OnFull::KeepLatest);
-        let (inlet, mut outlet) = (queue.inlet(), queue.outlet());
+        let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
         let mut last = std::collections::BTreeMap::new();
         let mut shed = Vec::new();
         for (sequence, &sensor) in (1..).zip(&sensors) {

@@ -7,14 +7,15 @@
 //! name a part of itself again and again, as YAML can: that is refused.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use yaml_rust2::parser::{Event, Parser};
 
 use super::{Error, Problem};
 use crate::mqtt::options::{BYTE_ORDER_MARK, CREDENTIAL_BYTES_MAX, open_file};
 use crate::mqtt::{self, tls};
-use crate::pipeline::plan::{Broker, Plan};
+use crate::plan::{Broker, Plan};
+use crate::sink;
 
 /// Bytes of a configuration file. As many entries as there may be take less.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -95,7 +96,25 @@ fn client_id(path: &Path) -> Result<String, String> {
 
 /// What is wrong with the files of a plan.
 pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {
-    plan.brokers().flat_map(|(key, broker)| of_broker(key, broker))
+    let output = plan.output.file.iter().flat_map(of_output);
+    plan.brokers().flat_map(|(key, broker)| of_broker(key, broker)).chain(output)
+}
+
+/// A folder that is missing stays missing: nobody makes it but the user.
+fn of_output(file: &sink::file::Settings) -> Vec<Problem> {
+    let paths = [("path", file.path.clone()), ("dead_letter_path", file.dead_letters())];
+    let folder = |path: &Path| match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let missing = paths.into_iter().filter(|(_, path)| !folder(path).is_dir());
+    let problem = |(name, path): (&str, PathBuf)| Problem {
+        key: format!("output.file.{name}"),
+        text: format!("{}: there is no such folder: make it", folder(&path).display()),
+        ..Problem::default()
+    };
+    // What follows from the other path is said with that.
+    missing.map(problem).take(1 + usize::from(file.dead_letter_path.is_some())).collect()
 }
 
 fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::limits::mebibytes;
-use crate::pipeline::plan::http::Http;
-use crate::pipeline::plan::{Broker, Gateway, Output, Plan};
+use crate::plan::http::Http;
+use crate::plan::{Broker, Gateway, Output, Plan};
 use crate::{batch, queue, source, spool};
 
 use self::environment::Overrides;

@@ -6,7 +6,7 @@
 //! is gone is closed, so nothing given too late can go astray.
 //!
 //! What crosses here knows no protocol: sealed batches one way, answers and sizes the other. Packets,
-//! topics and QoS exist on the sink's side only (`message`, `mqtt`).
+//! topics and QoS exist on the sink's side only (`message`, `mqtt`), as do files (`file`).
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::sealed::Sealed;
 use crate::unusable::Unusable;
 
 pub mod dead_letter;
+pub mod file;
 pub mod message;
 pub mod mqtt;
 pub mod shortened;

@@ -290,7 +290,7 @@ mod tests {
     use crate::mqtt::frame::Inbound;
     use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;
-    use crate::pipeline::plan::Plan;
+    use crate::plan::Plan;
 
     #[test]
     fn what_of_a_publication_may_have_ended_a_connection_is_told_by_how_it_ended() {

@@ -5,17 +5,22 @@
 //! has taken, but for QoS 0 by policy, counted; it acknowledges upstream only what has settled
 //! safely.
 //!
-//! A new kind of source is one file here and one line in the list below; in the configuration it is
-//! `[sensors.<name>.<kind>]`.
+//! A new kind of source is one file here, with its `Settings` and a function `start`, and one line in the
+//! list below; in the configuration it is `[sensors.<name>.<kind>]`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::queue::OnFull;
+use crate::phase::Watch;
+use crate::queue::{OnFull, Queue};
 use crate::registry::Registry;
+use crate::settlement::SourceIndex;
+use crate::tasks::Tasks;
+use crate::unusable::Unusable;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
@@ -25,6 +30,18 @@ macro_rules! kinds {
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case", rename = "kind of sensor")]
         pub enum Kind { $($(#[$doc])+ $kind($module::Settings),)+ }
+
+        impl Kind {
+            /// How many sensors an entry of this kind has, where that is known before they speak.
+            pub fn known_sensors(&self) -> Option<usize> {
+                match self { $(Self::$kind(settings) => settings.known_sensors(),)+ }
+            }
+
+            /// Starts the tasks of an entry of this kind. Their inlets exist when it returns.
+            pub fn start(&self, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
+                match self { $(Self::$kind(settings) => $module::start(settings, entry, tasks),)+ }
+            }
+        }
     };
 }
 
@@ -35,10 +52,42 @@ kinds! {
     mqtt => Mqtt,
 }
 
+/// How a source's task ended. A source that nothing may end but the end of the gateway ended for a reason.
+pub type Ended = Result<(), Failure>;
+
+/// Why a source ended before the gateway did.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {error}")]
+pub struct Failure {
+    /// The entry, as it is written in the configuration.
+    pub place: String,
+    /// Why.
+    pub error: Unusable,
+}
+
+/// A configured entry that starts.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where its records go.
+    pub queue: &'a Queue,
+    /// How far the gateway is on its way to the end.
+    pub phase: &'a Watch,
+    /// What its tasks know.
+    pub context: Context,
+    /// When all entries start.
+    pub start: Instant,
+    /// Of its randomness.
+    pub seed: u64,
+    /// The readings' broker.
+    pub broker: &'a mqtt::Broker<'a>,
+}
+
 /// What every source is given.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The place of the configured entry.
+    /// The place of the configured entry: what its records settle as, and whose sensors they are.
     pub entry: u32,
     /// What the ids of all batches of this run begin with.
     pub run: Arc<str>,
@@ -50,12 +99,13 @@ pub struct Context {
     pub pace: Arc<Pace>,
     /// What happens to QoS 0 when the queue is full.
     pub on_full: OnFull,
-    /// Topics and ids that one intake remembers.
-    pub remembered_max: usize,
-    /// Acknowledgements that one intake remembers, in case they were lost with a connection.
-    pub acknowledgements_max: usize,
-    /// Records that an intake makes before it offers them.
-    pub chunk_records_max: usize,
     /// A payload above this is dead-lettered with its head.
     pub record_bytes_max: usize,
+}
+
+impl Context {
+    /// What the entry's records settle as.
+    pub fn source(&self) -> SourceIndex {
+        SourceIndex(self.entry)
+    }
 }

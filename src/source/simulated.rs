@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use self::model::{Model, Values};
-use super::Context;
+use super::{Context, Ended, Entry};
 use crate::clock;
 use crate::limits::{SIMULATED_COUNT_MAX, SIMULATED_RUN_RECORDS};
 use crate::phase::{Phase, Watch};
@@ -22,6 +22,7 @@ use crate::queue::Inlet;
 use crate::record::{Body, Record, Span};
 use crate::registry::Row;
 use crate::settlement::Token;
+use crate::tasks::Tasks;
 use crate::units;
 
 mod model;
@@ -101,10 +102,26 @@ impl Settings {
         self.interval.0.mul_f64(f64::from(index) / f64::from(self.count.0))
     }
 
+    /// All of them.
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of every kind")]
+    pub(super) fn known_sensors(&self) -> Option<usize> {
+        Some(self.sensors() as usize)
+    }
+
     /// The values of sensor `index`; `seed` counts if the entry has none.
     pub fn values(&self, index: u32, seed: u64) -> Values {
         let seed = self.seed.unwrap_or(seed).wrapping_add(u64::from(index));
         Values::new(self.model, seed)
+    }
+}
+
+/// Starts a task for each sensor of an entry.
+pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
+    for index in 0..settings.sensors() {
+        let sensor = Sensor::new(settings, index, entry.start, entry.seed);
+        let id = settings.sensor_id(entry.name, index);
+        let ends = (entry.queue.inlet(), entry.phase.clone());
+        tasks.start(sensor.run(&id, ends, &entry.context));
     }
 }
 
@@ -130,12 +147,12 @@ impl Sensor {
 
     /// Makes readings until there are enough or the gateway drains. There may be a hundred thousand
     /// of these, so the task keeps nothing that it needs only once.
-    pub fn run<E, X>(
+    pub fn run(
         mut self,
         id: &str,
-        (inlet, mut phase): (Inlet<E>, Watch),
+        (inlet, mut phase): (Inlet, Watch),
         context: &Context,
-    ) -> impl Future<Output = Result<(), X>> + use<E, X> {
+    ) -> impl Future<Output = Ended> + use<> {
         // There is a row for each: the entry's share of `gateway.sensors_max` is what it counts.
         let row = context.registry.row_of(id, context.entry);
         let metrics = Arc::clone(&context.metrics);

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::limits::LOG_BYTES_MAX;
-use crate::pipeline::tasks;
+use crate::tasks;
 
 /// The lines; to be written to by reference.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! `sluicegate check`: what a run would be, in words, and what of it will surprise.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use crate::limits::mebibytes;
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::system::DROPPED;
 use crate::mqtt::topic::Group;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 
 /// The report: the effective configuration as given, the bound on memory item by item, and every
 /// client id and topic, and warnings, with those of `misspelt` variables.
@@ -16,7 +16,7 @@ pub fn report(path: &str, effective: &str, plan: &Plan, misspelt: &[(String, Str
     out
 }
 
-fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> std::fmt::Result {
+fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt::Result {
     let budget = plan.budget();
     let max = mebibytes(plan.gateway.memory_max.get() as u64);
     writeln!(out, "# Memory: at most {} (gateway.memory_max {max})", mebibytes(budget.total()))?;
@@ -60,14 +60,7 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> std
             "#   {client} reads {DROPPED} at {url} (MQTT {version}, QoS 0): broker.watch"
         )?;
     }
-    let options = plan.output_options();
-    let (client, url, version) = (&options.client_id, &options.url, options.version);
-    let (output, qos) = (&plan.output, plan.output.qos.0);
-    writeln!(
-        out,
-        "#   {client} publishes batches to {} and dead letters to {} at {url} (MQTT {version}, QoS {qos})",
-        output.topic, output.dead_letter_topic
-    )?;
+    output(out, plan)?;
     for (key, broker) in plan.brokers().filter(|(_, broker)| broker.url.hides_query()) {
         writeln!(
             out,
@@ -81,4 +74,20 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> std
         writeln!(out, "#\n# Warnings")?;
     }
     warnings.iter().try_for_each(|(key, text)| writeln!(out, "#   {key}: {text}"))
+}
+/// Where batches go.
+fn output(out: &mut String, plan: &Plan) -> fmt::Result {
+    if let Some(file) = &plan.output.file {
+        let (path, dead_letters) = (file.path.display(), file.dead_letters());
+        let dead_letters = dead_letters.display();
+        return writeln!(out, "#   batches are appended to {path}, dead letters to {dead_letters}");
+    }
+    let options = plan.output_options();
+    let (client, url, version) = (&options.client_id, &options.url, options.version);
+    let (output, qos) = (&plan.output, plan.output.qos.0);
+    writeln!(
+        out,
+        "#   {client} publishes batches to {} and dead letters to {} at {url} (MQTT {version}, QoS {qos})",
+        output.topic, output.dead_letter_topic
+    )
 }

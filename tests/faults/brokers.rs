@@ -72,7 +72,7 @@ fn forbid_output() {
     Trial::new("output topic forbidden for a while", 2000, 0).without_spool().run(|stage| {
         stage.wait(200..500);
         stage.sink.set_acl("topic read #\n");
-        stage.gateway.wait_for_line("the broker refused a batch", SOON);
+        stage.gateway.wait_for_line("the output refused a batch", SOON);
         stage.wait(1000..2000);
         stage.sink.set_acl(OPEN);
     });

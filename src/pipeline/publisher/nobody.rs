@@ -8,7 +8,7 @@
 
 use super::Publisher;
 use crate::clock::Now;
-use crate::pipeline::plan::WithoutSubscriber;
+use crate::plan::WithoutSubscriber;
 use crate::sink::Number;
 
 /// What is said of a publication that counts as delivered all the same.

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 
 use super::books::Books;
 use super::gauges::Gauge;
-use super::plan::Plan;
 use super::store::Store;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
 use crate::metrics::Balance;
 use crate::mqtt::answer::NotTaken;
 use crate::mqtt::outgoing::Outgoing;
+use crate::plan::Plan;
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
@@ -43,8 +43,8 @@ struct Bench {
     now: Now,
     worker: Worker,
     outlet: Outlet<sink::Event>,
-    inlet: Option<Inlet<sink::Event>>,
-    returned: Returned<sink::Event>,
+    inlet: Option<Inlet>,
+    returned: Returned,
     books: Arc<Books>,
     messages: Messages,
     lane: Option<mpsc::Receiver<sink::Publication>>,
@@ -109,7 +109,7 @@ impl Bench {
     fn start_at((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
         let places = u64::from(plan.queue.records_max.get());
         let books = Arc::new(Books {
-            queue: Queue::new(plan.queue.into(), 1),
+            queue: Queue::new(plan.queue, 1),
             ..Books::new(&plan, Arc::default())
         });
         let messages = plan.messages();

@@ -1,7 +1,7 @@
 //! The engine stepped with an output that nobody subscribes to.
 
 use super::*;
-use crate::pipeline::plan::WithoutSubscriber;
+use crate::plan::WithoutSubscriber;
 use crate::units::Span;
 
 #[test]

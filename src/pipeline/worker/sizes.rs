@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::Worker;
-use crate::batch;
 use crate::clock::Now;
 use crate::codec::Head;
 use crate::pipeline::letters::Content;
@@ -17,7 +16,6 @@ impl Worker {
         if std::mem::replace(&mut self.fitted, known) == known {
             return;
         }
-        let limits: batch::Limits = self.plan.batch.into();
         let room = |letters: bool| {
             let sent = self.measure.overhead_bytes(&self.plan.gateway.id, letters);
             let overhead = sent + self.plan.batch_overhead_bytes();
@@ -25,7 +23,8 @@ impl Worker {
         };
         let letters_room = room(true).unwrap_or(usize::MAX);
         self.fits = room(false);
-        let bytes_max = limits.bytes_max.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
+        let all = self.plan.batch.bytes_max.get();
+        let bytes_max = all.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
         self.batcher.fit(bytes_max);
         self.letters.fit(known.0, bytes_max.min(letters_room));
     }

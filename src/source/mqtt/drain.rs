@@ -18,7 +18,7 @@ use crate::mqtt::frame::Incoming;
 use crate::mqtt::packet::Greeting;
 use crate::phase::{Phase, Watch};
 
-impl<E> Intake<E> {
+impl Intake {
     /// The phase that changes what is to be done.
     pub(super) fn next_phase(&self) -> Phase {
         if self.inlet.is_some() { Phase::Draining } else { Phase::Closing }

@@ -16,7 +16,7 @@ use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::queue::OnFull;
 use crate::record::Chunk;
 use crate::registry::{Registry, SENSOR_BYTES};
-use crate::settlement::{SourceIndex, Token};
+use crate::settlement::Token;
 use crate::source::Context;
 
 const SENSORS_MAX: usize = 1000;
@@ -45,12 +45,9 @@ impl Remembering {
             metrics: Arc::default(),
             pace: Arc::default(),
             on_full: OnFull::Wait,
-            remembered_max: SENSORS_MAX,
-            acknowledgements_max: 1,
-            chunk_records_max: 1,
             record_bytes_max: 64 * 1024,
         };
-        let reader = Reader::new("entry", settings, Version::V5, SourceIndex(0), &context);
+        let reader = Reader::new("entry", settings, Version::V5, SENSORS_MAX, &context);
         Self { reader, registry, bytes: 0 }
     }
 

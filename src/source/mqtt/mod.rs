@@ -19,6 +19,8 @@ use std::pin::pin;
 use bytes::BytesMut;
 use tokio::time::{Instant, sleep, sleep_until};
 
+pub(super) use self::entry::start;
+pub use self::entry::{Bounds, Broker};
 use self::reader::Reader;
 pub use self::settings::{Qos, Retained, Settings};
 use self::subscription::{Due, Subscription};
@@ -34,12 +36,13 @@ use crate::mqtt::packet::Greeting;
 use crate::mqtt::session::Session;
 use crate::pace::Hurry;
 use crate::phase::{Phase, Watch};
-use crate::queue::{Inlet, Returned};
+use crate::queue::{Inlet, Queue, Returned};
 use crate::record::Chunk;
 use crate::repeat::Repeated;
-use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
+use crate::settlement::{Outcome, Run, SensorIndex};
 
 mod drain;
+mod entry;
 #[cfg(test)]
 mod fuzz;
 mod numbers;
@@ -50,7 +53,7 @@ mod subscription;
 
 /// An entry's intake.
 #[derive(Debug)]
-pub struct Intake<E> {
+pub struct Intake {
     reader: Reader,
     subscription: Subscription,
     session: Session,
@@ -59,35 +62,39 @@ pub struct Intake<E> {
     ledger: Ledger,
     /// Unacknowledged messages that the broker is taken to allow.
     window: usize,
+    chunk_records_max: usize,
     /// Packets may be left in the connection's buffer: the chunk was full.
     unread: bool,
-    inlet: Option<Inlet<E>>,
-    returned: Returned<E>,
+    inlet: Option<Inlet>,
+    returned: Returned,
     settled: Vec<(Run, Outcome)>,
     chunk: Chunk,
     shed: Vec<SensorIndex>,
     context: Context,
 }
 
-impl<E> Intake<E> {
+impl Intake {
     /// The intake of entry `name`.
     pub fn new(
-        (name, settings): (&str, Settings),
+        name: &str,
+        settings: Settings,
         session: Session,
-        window: u16,
-        (source, inlet, returned): (SourceIndex, Inlet<E>, Returned<E>),
+        bounds: Bounds,
+        queue: &Queue,
         context: Context,
     ) -> Self {
+        let (version, window) = (session.options().version, usize::from(bounds.window));
         Self {
             subscription: Subscription::new(session.options(), settings.retained),
-            reader: Reader::new(name, settings, session.options().version, source, &context),
+            reader: Reader::new(name, settings, version, bounds.remembered_max, &context),
             session,
             sessions_lost: Repeated::default(),
-            ledger: Ledger::new(usize::from(window), context.acknowledgements_max),
-            window: usize::from(window),
+            ledger: Ledger::new(window, bounds.acknowledgements_max),
+            window,
+            chunk_records_max: bounds.chunk_records_max,
             unread: false,
-            inlet: Some(inlet),
-            returned,
+            inlet: Some(queue.inlet()),
+            returned: queue.returned(context.source()),
             settled: Vec::new(),
             chunk: Chunk::default(),
             shed: Vec::new(),
@@ -307,7 +314,7 @@ impl<E> Intake<E> {
         let (mut known, mut came) = (false, false);
         self.unread = true;
         // Messages that make no record count, too: what they wait for is acknowledged in between.
-        for _ in self.chunk.records.len()..self.context.chunk_records_max {
+        for _ in self.chunk.records.len()..self.chunk_records_max {
             let Some(incoming) = connection.packet()? else {
                 self.unread = false;
                 break;
@@ -367,14 +374,14 @@ impl<E> Intake<E> {
 }
 
 /// What acknowledging needs while the chunk is lent to the queue.
-struct Acknowledging<'a, E> {
+struct Acknowledging<'a> {
     ledger: &'a mut Ledger,
-    returned: &'a mut Returned<E>,
+    returned: &'a mut Returned,
     settled: &'a mut Vec<(Run, Outcome)>,
     window: usize,
 }
 
-impl<E> Acknowledging<'_, E> {
+impl Acknowledging<'_> {
     fn acknowledge(&mut self, connection: &mut Connection) {
         self.returned.take(self.settled);
         for (run, outcome) in self.settled.drain(..) {
@@ -388,11 +395,11 @@ impl<E> Acknowledging<'_, E> {
     }
 }
 
-async fn wait_for_room<E>(
-    inlet: &Inlet<E>,
+async fn wait_for_room(
+    inlet: &Inlet,
     chunk: &mut Chunk,
     (connection, phase): (&mut Connection, &mut Watch),
-    mut acknowledging: Acknowledging<'_, E>,
+    mut acknowledging: Acknowledging<'_>,
 ) -> Result<(), Error> {
     let mut offer = pin!(inlet.offer(chunk));
     loop {

@@ -25,7 +25,7 @@ use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
-use crate::settlement::{SourceIndex, Token};
+use crate::settlement::Token;
 use crate::source::Context;
 use crate::text;
 
@@ -50,7 +50,7 @@ pub(super) struct Reader {
     pub(super) name: String,
     pub(super) settings: Settings,
     pub(super) version: Version,
-    source: SourceIndex,
+    remembered_max: usize,
     context: Context,
     /// Rows by topic, for topics that name their sensor.
     by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
@@ -67,14 +67,14 @@ impl Reader {
         name: &str,
         settings: Settings,
         version: Version,
-        source: SourceIndex,
+        remembered_max: usize,
         context: &Context,
     ) -> Self {
         Self {
             name: name.to_owned(),
             settings,
             version,
-            source,
+            remembered_max,
             context: context.clone(),
             by_topic: HashMap::default(),
             by_id: HashMap::default(),
@@ -106,7 +106,7 @@ impl Reader {
         match ledger.enter(publish.packet_id, publish.dup, self.digest(publish)) {
             Entered::New(ordinal) => {
                 metrics.repeats_taken.add(u64::from(publish.dup));
-                Ok(Some(Token { source: self.source, ordinal }))
+                Ok(Some(Token { source: self.context.source(), ordinal }))
             }
             Entered::Known => {
                 metrics.repeats_matched.one();
@@ -309,7 +309,7 @@ impl Reader {
         let id = usable_id(id)?;
         let whose = Whose::new(self.row(id), Cow::Borrowed(id));
         let worth = !whose.row.is_shared() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
-        if worth && self.by_topic.len() < self.context.remembered_max {
+        if worth && self.by_topic.len() < self.remembered_max {
             self.by_topic.insert(topic.into(), Arc::clone(&whose.row));
         }
         Ok(whose)
@@ -328,7 +328,7 @@ impl Reader {
             return Ok(Arc::clone(row));
         }
         let row = self.row(usable_id(id.as_bytes())?);
-        if !row.is_shared() && self.by_id.len() < self.context.remembered_max {
+        if !row.is_shared() && self.by_id.len() < self.remembered_max {
             self.by_id.insert(id.into(), Arc::clone(&row));
         }
         Ok(row)

@@ -25,6 +25,14 @@ pub struct Settings {
     pub payload: Payload,
 }
 
+impl Settings {
+    /// None: whoever publishes is one.
+    #[expect(clippy::unused_self, reason = "the shape of every kind")]
+    pub(in crate::source) fn known_sensors(&self) -> Option<usize> {
+        None
+    }
+}
+
 /// A subscription's quality of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::mqtt::packet;
-    use crate::pipeline::plan::Plan;
+    use crate::plan::Plan;
 
     fn subscription(version: Version, retained: Retained) -> Subscription {
         let options = Options { version, ..Plan::default().intake_options("a") };

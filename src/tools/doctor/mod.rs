@@ -46,7 +46,7 @@ use crate::mqtt;
 use crate::mqtt::options::{BrokerUrl, Version};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::topic::Topic;
-use crate::pipeline::plan::{self, Plan};
+use crate::plan::{self, Plan};
 
 mod absence;
 mod apart;
@@ -128,6 +128,10 @@ fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec
         entered: true,
     };
     let input = plan.intakes().next().is_some();
+    if plan.output.file.is_some() {
+        let takes = || scene("broker", &plan.broker, Role { input, output: false });
+        return input.then(takes).into_iter().collect();
+    }
     let Some(output) = &plan.output.broker else {
         return vec![scene("broker", &plan.broker, Role { input, output: true })];
     };

@@ -9,7 +9,7 @@ use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::topic::Topic;
-use crate::pipeline::plan::{Broker, Plan};
+use crate::plan::{Broker, Plan};
 
 /// Messages of the capacity probe beyond the window, at most.
 pub const MESSAGES_MAX: u32 = 100_000;

@@ -10,7 +10,7 @@ use super::report::rate;
 use super::{Error, PROGRESS_PAUSE, Totals};
 use crate::clock;
 use crate::phase::{Lead, Phase};
-use crate::pipeline::tasks::Tasks;
+use crate::tasks::Tasks;
 
 /// When progress is due, and how far it was.
 #[derive(Debug)]

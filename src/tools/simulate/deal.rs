@@ -7,7 +7,7 @@ use super::{Error, Options};
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Topic;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 
 /// What stands for the sensor's id in a topic.
 const PLACEHOLDER: &str = "{sensor}";

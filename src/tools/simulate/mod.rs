@@ -16,8 +16,8 @@ use crate::metrics::Counter;
 use crate::mqtt;
 use crate::pace::Pace;
 use crate::phase;
-use crate::pipeline::plan::Plan;
-use crate::pipeline::tasks::{Panicked, Tasks};
+use crate::plan::Plan;
+use crate::tasks::{Panicked, Tasks};
 
 use self::course::{Course, Progress};
 use self::lane::Common;

@@ -23,7 +23,7 @@ use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::Packet;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 use crate::tools::simulate::report::Report;
 
 /// Messages the broker may send unacknowledged.
@@ -61,6 +61,9 @@ impl Listener {
         let client = plan.output_client(&format!("verify-{suffix:08x}"));
         if client.url == BrokerUrl::Embedded {
             return Err(Error::Embedded);
+        }
+        if plan.output.file.is_some() && options.topic.is_none() {
+            return Err(Error::File);
         }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
         let session = Session::new(client, batch.max(READ_BUFFER_BYTES_MIN), seed);

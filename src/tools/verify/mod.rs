@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::mqtt;
 use crate::mqtt::topic::Filter;
-use crate::pipeline::plan::Plan;
+use crate::plan::Plan;
 use crate::tools::simulate::report::Report;
 
 use self::audit::Rules;
@@ -64,6 +64,11 @@ pub enum Error {
          as SLUICEGATE__BROKER__URL=mqtt://127.0.0.1:1883"
     )]
     Embedded,
+    /// Nothing to listen to.
+    #[error(
+        "batches go to a file ([output.file]), and verify listens to a topic: name one with --topic"
+    )]
+    File,
     /// A connection or subscription can never be had.
     #[error("{broker}: {error}")]
     Broker {

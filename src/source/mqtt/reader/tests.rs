@@ -7,7 +7,7 @@ use crate::clock;
 use crate::mqtt::ledger::Answer;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::registry::Registry;
-use crate::settlement::{Outcome, Run};
+use crate::settlement::{Outcome, Run, SourceIndex};
 
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
@@ -19,16 +19,13 @@ fn context(sensors_max: usize, on_full: OnFull) -> Context {
         metrics: Arc::default(),
         pace: Arc::default(),
         on_full,
-        remembered_max: 9,
-        acknowledgements_max: 1,
-        chunk_records_max: 1,
         record_bytes_max: RECORD_BYTES_MAX,
     }
 }
 
 fn reader_of(settings: serde_json::Value, context: &Context) -> Reader {
     let settings = serde_json::from_value(settings).unwrap();
-    Reader::new("entry", settings, Version::V5, SourceIndex(0), context)
+    Reader::new("entry", settings, Version::V5, 9, context)
 }
 
 fn reader() -> Reader {
@@ -203,5 +200,5 @@ fn no_more_topics_are_remembered_than_may_be_whosever_they_are() {
     for n in 0..100 {
         taken(&mut reader, &publish(format!("sensors/a/{n}").as_bytes(), b"1"));
     }
-    assert_eq!(reader.by_topic.len(), reader.context.remembered_max);
+    assert_eq!(reader.by_topic.len(), reader.remembered_max);
 }

@@ -53,9 +53,11 @@ impl Stream {
     fn payload(&self, id: &str, readings: &[(usize, u64)]) -> Vec<u8> {
         let mut text = String::new();
         for (sensor, number) in readings {
-            let comma = if text.is_empty() { "" } else { "," };
+            if !text.is_empty() {
+                text.push(char::from(self.format.separator()));
+            }
             let name = char::from(b"abc"[*sensor]);
-            write!(text, r#"{comma}{{"sensorId":"{name}","sequence":{number},"value":1"#).unwrap();
+            write!(text, r#"{{"sensorId":"{name}","sequence":{number},"value":1"#).unwrap();
             text.push_str(r#","timestamp":"2025-11-22T07:30:50.601Z""#);
             if *number > 0 {
                 write!(text, r#","extra":{{"number":{number}}}"#).unwrap();

@@ -7,8 +7,8 @@ use super::{Broker, Plan};
 use crate::codec::Payload;
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX};
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
-use crate::spool;
 use crate::units::DiskSize;
+use crate::{sink, spool};
 
 /// MQTT 5 §1.5.5: a packet has at most 268,435,455 bytes; the rest is for what is no record.
 const BATCH_BYTES_MOST: usize = 268_000_000;
@@ -88,7 +88,7 @@ impl Plan {
 
     /// A gateway must not eat what it makes.
     fn check_loops(&self, wrong: &mut impl FnMut(&str, String)) {
-        if !is_same(self.output_broker(), &self.broker) {
+        if self.output.file.is_some() || !is_same(self.output_broker(), &self.broker) {
             return;
         }
         for (name, settings) in self.intakes() {
@@ -163,6 +163,9 @@ impl Plan {
             ]
             .map(|(name, path)| (format!("{key}.{name}"), path))
         });
+        for (key, text) in self.output.file.iter().flat_map(sink::file::Settings::problems) {
+            wrong(&format!("output.file.{key}"), text.into());
+        }
         let spool = std::iter::once(("spool.path".to_owned(), &self.spool.path));
         for (key, _) in spool.chain(files).filter(|(_, path)| is_empty(path.as_ref())) {
             wrong(&key, "is empty: write a path, or leave the key out to do without".into());

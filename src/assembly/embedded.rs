@@ -1,14 +1,13 @@
 //! The embedded broker, if the plan wants one.
 
 #[cfg(not(feature = "embedded-broker"))]
-pub(super) use std::convert::Infallible as Embedded;
+pub use std::convert::{Infallible as Embedded, Infallible as Error};
 
-use super::Error;
-use super::plan::Plan;
 #[cfg(feature = "embedded-broker")]
-pub(super) use crate::broker::Embedded;
+pub use crate::broker::{Embedded, Error};
 #[cfg(feature = "embedded-broker")]
 use crate::mqtt::options::BrokerUrl;
+use crate::plan::Plan;
 
 /// Without the embedded broker: the plan cannot want it, it would not have been accepted.
 #[cfg(not(feature = "embedded-broker"))]
@@ -31,7 +30,7 @@ pub(super) async fn embed(mut plan: Plan) -> Result<(Plan, Option<Embedded>), Er
             tracing::warn!(%error, "taking a free port for the embedded broker instead");
             Embedded::start(listen(0), packet_bytes_max.max(1 << 20)).await?
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => return Err(error),
     };
     let address = embedded.address();
     let (host, port) = (address.ip().to_string(), address.port());

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Broker, Plan, WithoutSubscriber};
+use super::{Broker, Output, Plan, WithoutSubscriber};
 use crate::mqtt::options::Version;
 use crate::queue::OnFull;
 
@@ -21,7 +21,20 @@ impl Plan {
     fn without_a_word(&self) -> Vec<(String, String)> {
         let mut warnings = Vec::new();
         let mut warn = |key: &str, text: &str| warnings.push((key.to_owned(), text.to_owned()));
-        if self.output.without_subscriber == WithoutSubscriber::Hold {
+        if self.output.file.is_some() {
+            let (set, unset) = (&self.output, Output::default());
+            let keys = [
+                ("output.topic", set.topic != unset.topic),
+                ("output.qos", set.qos != unset.qos),
+                ("output.dead_letter_topic", set.dead_letter_topic != unset.dead_letter_topic),
+                ("output.without_subscriber", set.without_subscriber != unset.without_subscriber),
+                ("output.answer_max", set.answer_max != unset.answer_max),
+                ("output.broker", set.broker.is_some()),
+            ];
+            for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
+                warn(key, "has no effect beside [output.file]: batches go to the file alone");
+            }
+        } else if self.output.without_subscriber == WithoutSubscriber::Hold {
             let key = "output.without_subscriber";
             if self.output_broker().version == Version::V3 {
                 let text = "\"hold\" has no effect with version = 3: MQTT 3.1.1 has no word for a topic that \

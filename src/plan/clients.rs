@@ -51,7 +51,10 @@ impl Plan {
 
     /// How large the sink makes a batch.
     pub fn measure(&self) -> Arc<dyn Measure> {
-        Arc::new(self.messages())
+        match &self.output.file {
+            Some(file) => Arc::new(file.measure()),
+            None => Arc::new(self.messages()),
+        }
     }
 
     /// Options of the client that watches the readings' broker, if there is to be one. The embedded
@@ -76,7 +79,7 @@ impl Plan {
     pub fn roll_calls(&self) -> [Option<Arc<RollCall>>; 2] {
         let (broker, output) = (&self.broker, self.output_broker());
         let user = |it: &Broker| (it.url.clone(), it.username.clone(), it.tls.cert_file.clone());
-        let together = user(broker) == user(output);
+        let together = self.output.file.is_none() && user(broker) == user(output);
         let needed = self.intakes().count() + usize::from(together);
         if needed + usize::from(self.watch_options().is_some()) < 2 {
             return [None, None];

@@ -23,6 +23,7 @@ use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
 use crate::sealed::PLACE_BYTES;
+use crate::source::mqtt::Bounds;
 use crate::units::{Percent, Size, Span};
 use crate::{batch, queue, sink, source, spool, watch};
 
@@ -155,6 +156,9 @@ pub struct Output {
     pub dead_letter_topic: Topic,
     /// The gateway is degraded while more of its readings become dead letters. 100: never.
     pub dead_letters_percent_max: Percent,
+    /// Files that batches are appended to, instead of an MQTT topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<sink::file::Settings>,
     /// The output's own broker, if it is not `[broker]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
@@ -172,8 +176,16 @@ impl Default for Output {
             without_subscriber: WithoutSubscriber::default(),
             dead_letter_topic: topic("gateway/dead-letters"),
             dead_letters_percent_max: Percent(5),
+            file: None,
             broker: None,
         }
+    }
+}
+
+impl Output {
+    /// Whether batches go to standard output.
+    pub fn is_standard_output(&self) -> bool {
+        self.file.as_ref().is_some_and(sink::file::Settings::is_standard_output)
     }
 }
 
@@ -287,6 +299,17 @@ impl Plan {
         self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
     }
 
+    /// The bounds of each intake.
+    pub fn intake_bounds(&self) -> Bounds {
+        Bounds {
+            window: self.window_each(),
+            read_buffer_bytes: self.read_buffer_bytes(),
+            remembered_max: self.remembered_max(),
+            acknowledgements_max: self.acknowledgements_max(),
+            chunk_records_max: self.chunk_records_max(),
+        }
+    }
+
     /// Sessions that are remembered for the next run; `None` where there is no folder for it.
     pub fn left_max(&self) -> Option<usize> {
         self.spool.path.as_ref().map(|_| self.intakes().count() + OTHERS_LEFT_MAX)
@@ -356,8 +379,11 @@ impl Plan {
         // Their text is in the queue's: it still claims its bytes there, and has left the buffers that grow.
         let waiting = records * LETTER_WAITING_BYTES as u64;
         budget.add("dead letters that wait (queue.records_max)", waiting);
-        let stream = self.output_broker().url.stream_bytes() as u64;
-        budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
+        // Files are written from the window.
+        if self.output.file.is_none() {
+            let stream = self.output_broker().url.stream_bytes() as u64;
+            budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
+        }
         let stream = self.broker.url.stream_bytes() as u64;
         // The read buffer, the records read from it before they are offered, and the answers.
         let answers = 2 * (ANSWERS_BYTES_MAX as u64 + buffer);
@@ -416,6 +442,3 @@ const SPOOL_BYTES: u64 = 16 << 20;
 const PROGRAM_BYTES: u64 = 16 << 20;
 
 const _: () = assert!(SPARE_BYTES_MAX as u64 <= PROGRAM_BYTES / 4);
-
-/// The output's client reads only acknowledgements.
-pub const OUTPUT_READ_BUFFER_BYTES: usize = sink::mqtt::READ_BUFFER_BYTES;

@@ -1,0 +1,26 @@
+//! `format = "ndjson"`: the records one below the other, each a line (<https://github.com/ndjson/ndjson-spec>).
+//! The batch's id, count and gateway are only in the MQTT 5 user properties.
+
+use super::Head;
+
+/// The MIME type of a batch.
+pub const CONTENT_TYPE: &str = "application/x-ndjson";
+
+/// What stands between two records.
+pub const SEPARATOR: u8 = b'\n';
+
+/// The payload of a batch: `{…}\n{…}\n`; and where in it the records begin.
+pub fn batch(_head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
+    let mut out = Vec::with_capacity(records.len() + 1);
+    out.extend_from_slice(records);
+    out.push(b'\n');
+    (0, out)
+}
+
+/// The records in such a payload; none where a line is no record.
+pub fn records(payload: &[u8]) -> Vec<&[u8]> {
+    let lines = payload.split(|byte| *byte == SEPARATOR).filter(|line| !line.is_empty());
+    let records: Option<Vec<&[u8]>> =
+        lines.map(|line| line.starts_with(super::RECORD_BEGIN).then_some(line)).collect();
+    records.unwrap_or_default()
+}
