@@ -80,6 +80,7 @@ impl Trial {
     }
 
     /// Runs the load through a fault, and judges what came out.
+    #[track_caller]
     fn run(mut self, act: impl FnOnce(&mut Stage)) {
         let launch = std::mem::replace(&mut self.launch, Box::new(Gateway::with_config));
         let mut stage = Stage::start(&self, launch);

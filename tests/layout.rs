@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
-const FLOORS: [&[&str]; 10] = [
+pub(crate) const FLOORS: [&[&str]; 10] = [
     &[
         "settlement",
         "limits",

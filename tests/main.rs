@@ -30,6 +30,7 @@ mod one_for_all;
 mod operations;
 mod outage;
 mod outside;
+mod pages;
 mod protocol;
 mod quiet;
 mod scene;

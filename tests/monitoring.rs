@@ -92,7 +92,7 @@ fn the_shipped_rules_and_dashboard_name_metrics_that_there_are() {
 #[test]
 fn the_manual_lists_every_metric() {
     let (begin, end) = ("<!-- metrics -->\n", "<!-- end of metrics -->\n");
-    let path = shipped("README.md");
+    let path = shipped("docs/metrics.md");
     let text = fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(begin).unwrap();
     let (found, after) = rest.split_once(end).unwrap();

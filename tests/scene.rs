@@ -3,6 +3,7 @@
 //! A configuration is a list of lines with dotted keys, so each test names only what it is about.
 
 use std::fs;
+use std::panic::Location;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,7 +134,7 @@ pub(crate) fn records(batch: &Published) -> Vec<serde_json::Value> {
 
 /// Ends a gateway that went through a fault, and puts what became of the readings into the table that
 /// `tests/run` prints: lost, out of order, repeated (after repeated batches were set aside by their ids)
-/// and how many may be, and the peak of memory. Fails where it is not as promised: also where the books
+/// and how many may be, the peak of memory, and the test's file. Fails where it is not as promised: also where the books
 /// do not close, memory was out of the printed bound, or the log cannot be read.
 #[track_caller]
 pub(crate) fn fault(
@@ -146,8 +147,10 @@ pub(crate) fn fault(
     let balance = drained(gateway);
     let Verdict { lost, reordered, duplicated, strange, .. } = verdict();
     let mebibytes = peak >> 20;
-    let row =
-        format!("| {name} | {lost} | {reordered} | {duplicated} | {repeats_max} | {mebibytes} |");
+    let row = format!(
+        "| {name} | {lost} | {reordered} | {duplicated} | {repeats_max} | {mebibytes} | {} |",
+        shown_by(Location::caller().file())
+    );
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("faults");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name.replace([' ', '/', ','], "-")), format!("{row}\n")).unwrap();
@@ -157,6 +160,11 @@ pub(crate) fn fault(
     assert!(peak < bound, "{name}: {peak} bytes, the bound is {bound}");
     assert_readable(&gateway.stderr());
     balance
+}
+
+/// A test's file, as the page with the table links it.
+fn shown_by(file: &str) -> String {
+    format!("[{}](../{file})", file.trim_start_matches("tests/"))
 }
 
 /// The bound on memory that the gateway printed, in bytes.
