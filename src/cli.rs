@@ -65,7 +65,7 @@ impl Command {
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Configuration {
-    /// The configuration file (TOML; also JSON and YAML by extension). Default: the first of
+    /// The configuration file (TOML; JSON where its name ends in .json). Default: the first of
     /// config/sluicegate.toml and /etc/sluicegate/sluicegate.toml.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -126,18 +126,12 @@ pub fn load(
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: Files,
 ) -> Result<Settings, Error> {
-    let text = files::text(path)?;
     let format = match path.extension().and_then(|it| it.to_str()) {
         Some("json") => FileFormat::Json,
-        Some("yaml" | "yml") => FileFormat::Yaml,
+        Some("yaml" | "yml") => return Err(Error::Yaml { path: path.to_owned() }),
         _ => FileFormat::Toml,
     };
-    if format == FileFormat::Yaml
-        && let Some((line, what)) = files::beyond_bounds(&text)
-    {
-        let text = format!("line {line} {what}");
-        return Err(Error::Syntax { path: path.to_owned(), text });
-    }
+    let text = files::text(path)?;
     let file = Config::builder().add_source(File::from_str(&text, format)).build();
     let file = file.and_then(Config::try_deserialize::<Value>);
     let mut tree = file.map_err(|error| Error::Syntax {

@@ -46,6 +46,16 @@ pub enum Error {
         /// Its path.
         path: PathBuf,
     },
+    /// The file is YAML.
+    #[error(
+        "{}: YAML is not read: write the settings as TOML, in a file whose name ends in .toml; \
+         config/sluicegate.toml shows every key",
+        text::from_path(path)
+    )]
+    Yaml {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The file is not in its own format.
     #[error("{}: {text}", text::from_path(path))]
     Syntax {
