@@ -49,7 +49,8 @@ pub enum Error {
     /// The file is YAML.
     #[error(
         "{}: YAML is not read: write the settings as TOML, in a file whose name ends in .toml; \
-         config/sluicegate.toml shows every key",
+         `sluicegate schema` \
+         names every key",
         text::from_path(path)
     )]
     Yaml {
