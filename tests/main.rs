@@ -31,6 +31,7 @@ mod outside;
 mod protocol;
 mod quiet;
 mod scene;
+mod schema;
 mod sessions;
 mod settings;
 mod shedding;
