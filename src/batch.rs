@@ -7,19 +7,21 @@
 use std::num::NonZeroU32;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Size, Span};
 
 /// `[batch]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Records of a batch.
+    /// Records of a batch: with so many it is published.
     pub records_max: NonZeroU32,
-    /// Bytes of its encoded records.
+    /// Bytes of a batch's records: it is published before the next record would exceed them, or what the output
+    /// broker takes.
     pub bytes_max: Size,
-    /// How long its oldest record may wait for others.
+    /// How long the oldest record of a batch may wait: then it is published.
     pub age_max: Span,
 }
 

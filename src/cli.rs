@@ -33,6 +33,9 @@ pub enum Command {
     /// Check the configuration: print what is in effect (no secrets), the bound on memory, and every
     /// client id and topic that will be used.
     Check(Configuration),
+    /// Print the JSON Schema of the configuration file (draft 2020-12): every key with its text, values and
+    /// default, for editors that complete and check TOML.
+    Schema,
     /// Ask a running gateway, at the configuration's http.listen, whether it is ready; what it says
     /// goes to standard output.
     #[command(after_help = AFTER_HEALTH)]
@@ -50,22 +53,10 @@ pub enum Command {
     Verify(Verify),
 }
 
-impl Command {
-    /// Where the command's configuration is.
-    pub fn config(&self) -> &Configuration {
-        match self {
-            Self::Run(config) | Self::Check(config) | Self::Health(config) => config,
-            Self::Simulate(args) => &args.config,
-            Self::Verify(args) => &args.config,
-            Self::Doctor(args) => &args.config,
-        }
-    }
-}
-
 /// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Configuration {
-    /// The configuration file (TOML; also JSON and YAML by extension). Default: the first of
+    /// The configuration file (TOML; JSON where its name ends in .json). Default: the first of
     /// config/sluicegate.toml and /etc/sluicegate/sluicegate.toml.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

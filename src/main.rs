@@ -1,13 +1,14 @@
 //! Arguments → settings → logging → run → exit code.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use sluicegate::cli::{Cli, Command};
+use sluicegate::cli::{Cli, Command, Configuration};
 use sluicegate::exit::{Exit, guarded, say_last};
-use sluicegate::settings::Files;
+use sluicegate::settings::{Files, Settings};
 use sluicegate::{commands, gateway, settings, tools};
 
 fn main() -> ExitCode {
@@ -35,17 +36,13 @@ fn main() -> ExitCode {
 }
 
 fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
-    let path = settings::find(command.config().config.as_deref())?;
-    let files = match command {
-        Command::Run(_) | Command::Check(_) => Files::Examined,
-        // These use one broker of two, or say themselves what they cannot do.
-        Command::Simulate(_) | Command::Verify(_) | Command::Doctor(_) | Command::Health(_) => {
-            Files::Unseen
-        }
-    };
-    let settings = settings::load(&path, std::env::vars_os(), files)?;
+    let examined = |config| loaded(config, Files::Examined);
+    // These use one broker of two, or say themselves what they cannot do.
+    let unseen = |config| loaded(config, Files::Unseen);
     let (exit, said) = match command {
-        Command::Run(_) => {
+        Command::Schema => (Exit::Drained, Some(format!("{:#}", settings::schema()))),
+        Command::Run(config) => {
+            let (path, settings) = examined(&config)?;
             // Where batches go to standard output, it is the consumer's.
             let to_stderr = settings.plan.output.is_standard_output();
             let (exit, balance) = gateway::run(&path, settings);
@@ -54,7 +51,8 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             }
             (exit, None)
         }
-        Command::Check(_) => {
+        Command::Check(config) => {
+            let (path, settings) = examined(&config)?;
             let path = path.display().to_string();
             let report = tools::check::report(
                 &path,
@@ -64,15 +62,25 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             );
             (Exit::Drained, Some(report))
         }
-        Command::Health(_) => commands::health(&settings),
-        Command::Simulate(args) => commands::simulate(&path, &settings, args),
-        Command::Verify(args) => commands::verify(&settings, args),
-        Command::Doctor(args) => commands::doctor(&settings, &args)?,
+        Command::Health(config) => commands::health(&unseen(&config)?.1),
+        Command::Simulate(args) => {
+            let (path, settings) = unseen(&args.config)?;
+            commands::simulate(&path, &settings, args)
+        }
+        Command::Verify(args) => commands::verify(&unseen(&args.config)?.1, args),
+        Command::Doctor(args) => commands::doctor(&unseen(&args.config)?.1, &args)?,
     };
     if let Some(said) = said {
         say(&mut std::io::stdout(), said.trim_end());
     }
     Ok(exit)
+}
+
+/// The settings that a command is about, and their file.
+fn loaded(config: &Configuration, files: Files) -> Result<(PathBuf, Settings), settings::Error> {
+    let path = settings::find(config.config.as_deref())?;
+    let settings = settings::load(&path, std::env::vars_os(), files)?;
+    Ok((path, settings))
 }
 
 fn say(to: &mut dyn std::io::Write, text: &str) {

@@ -6,22 +6,48 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What a [`Span`] looks like, as humantime reads it.
+const SPAN: &str = "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*(ns|nsec|nanos|us|µs|usec|ms|msec|millis|s|secs?|seconds?|m|mins?|\
+                    minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?)\\s*)+)$";
+
+/// What a [`Size`] and a [`DiskSize`] look like, as bytesize reads them.
+const SIZE: &str = "^[0-9.]*[1-9][0-9.]*\\s*([kKmMgGtTpPeE][iI]?[bB]?|[bB])?$";
+
 /// A duration, written as text: `"100ms"`, `"10s"`, `"1h 30m"`; `0` needs no unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "Value", into = "String")]
+#[schemars(
+    extend("type" = ["string", "integer"], "pattern" = SPAN, "minimum" = 0, "maximum" = 0),
+    extend("examples" = ["100ms", "10s", "1h 30m"])
+)]
 pub struct Span(pub Duration);
 
 /// A size in bytes, written as text: `"64MiB"`, `"500kB"`. At most 4 GiB − 1; never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "Value", into = "String")]
+#[schemars(
+    extend("type" = ["string", "integer"], "pattern" = SIZE, "minimum" = 1, "maximum" = u32::MAX),
+    extend("examples" = ["64MiB", "500kB"])
+)]
 pub struct Size(pub NonZeroU32);
 
 /// A size on disk in bytes, written as text: `"1GiB"`; never 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "Value", into = "String")]
+#[schemars(
+    extend("type" = ["string", "integer"], "pattern" = SIZE, "minimum" = 1, "maximum" = u64::MAX),
+    extend("examples" = ["1GiB", "500MB"])
+)]
 pub struct DiskSize(pub NonZeroU64);
 
 impl DiskSize {
@@ -158,8 +184,9 @@ impl fmt::Display for DiskSize {
 }
 
 /// A share, in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
+#[schemars(extend("maximum" = 100))]
 pub struct Percent(pub u8);
 
 impl TryFrom<u8> for Percent {

@@ -34,7 +34,7 @@ pub(crate) const FLOORS: [&[&str]; 10] = [
 const SHELL: usize = FLOORS.len() - 1;
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 17] = [
+const DOORS: [(&str, &[&str]); 16] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
@@ -43,7 +43,6 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("prometheus_client::", &["ops/", "metrics.rs"]),
     ("sd_notify::", &["ops/systemd.rs"]),
     ("config::{", &["settings/"]),
-    ("yaml_rust2::", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio::process", &["source/exec.rs"]),
     ("tokio_rustls", &["mqtt/tls.rs"]),

@@ -34,6 +34,7 @@ mod pages;
 mod protocol;
 mod quiet;
 mod scene;
+mod schema;
 mod sessions;
 mod settings;
 mod shedding;

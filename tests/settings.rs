@@ -258,6 +258,10 @@ fn a_file_that_is_not_there_or_not_toml_is_named() {
     refused(Gateway::bare(), &["no configuration", "--config FILE"]);
     refused(Gateway::with_config("[broker\nurl = 1"), &["sluicegate.toml", "line 1"]);
     refused(Gateway::with_config(""), &["there is no sensor"]);
+    for name in ["gateway.yaml", "gateway.yml"] {
+        let launch = Gateway::bare().file(name, "gateway:\n  id: a\n").arg("--config").arg(name);
+        refused(launch, &[name, "YAML is not read: write the settings as TOML"]);
+    }
 }
 
 #[test]

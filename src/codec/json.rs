@@ -19,6 +19,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -29,18 +30,22 @@ use super::{Malformed, Reading, one_line, text, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 /// Which members are read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The value. If it is set, a payload without it is no reading; if not, it is the member `value` or,
-    /// without one, the whole payload.
+    /// JSON pointer to the value; a payload that has nothing there becomes a dead letter (`missing`). Absent:
+    /// the value is the member `value` or, without one, the whole payload.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<Pointer>,
-    /// The sensor's own time.
+    /// JSON pointer to the sensor's own time, which is passed on as it was sent, text or number. Without one
+    /// there, the time of receipt stands.
     pub timestamp: Pointer,
-    /// The sensor's id; a `{sensor}` level of the topic goes before it.
+    /// JSON pointer to the sensor's id; a `{sensor}` level of the topic goes before it. Without one there,
+    /// the entry's name stands.
     pub sensor: Pointer,
-    /// The sensor's own number of the reading. It is only looked at, and stays where it is.
+    /// JSON pointer to the sensor's own number of the reading, a whole number that is one more each time:
+    /// numbers that do not come are counted for each sensor and warned of. The member stays in the record.
+    /// Absent: nothing is counted. Not beside `group`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<Pointer>,
 }

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -51,7 +52,7 @@ macro_rules! payloads {
         $(pub mod $module;)+
 
         /// How a payload is read.
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "payload codec")]
         pub enum Payload { $($(#[$doc])+ $kind($module::Settings),)+ }
 
@@ -72,9 +73,9 @@ macro_rules! payloads {
 }
 
 payloads! {
-    /// JSON, or a plain number or word.
+    /// JSON, or a plain number or word; the members that are read, as JSON pointers to members of objects.
     json => Json,
-    /// Text, whatever it looks like.
+    /// The whole payload as text, whatever it looks like; an empty one too.
     text => Text,
 }
 
@@ -102,7 +103,7 @@ macro_rules! formats {
         $(pub mod $module;)+
 
         /// How a batch is written.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "format")]
         pub enum Format { $($(#[$doc])+ $kind,)+ }
 
@@ -139,9 +140,10 @@ macro_rules! formats {
 }
 
 formats! {
-    /// One object with the batch's id and its records.
+    /// One object with the batch's id, time, count and records.
     json_envelope => Json,
-    /// The bare array of records.
+    /// The bare array of records; a batch that comes again is known only by its MQTT 5 user property `batch`, and
+    /// not at all with 3.1.1.
     json_array => JsonArray,
     /// Each record a line.
     ndjson => Ndjson,

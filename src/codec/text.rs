@@ -1,12 +1,13 @@
 //! `payload = { text = {} }`: the payload is one text value, whatever it looks like.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Malformed, Reading, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 /// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {}
 

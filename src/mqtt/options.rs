@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
@@ -18,8 +19,9 @@ use crate::limits::{TLS_BYTES, WEBSOCKET_BUFFER_BYTES};
 pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
 
 /// MQTT protocol version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
+#[schemars(extend("enum" = [3, 5]))]
 pub enum Version {
     /// MQTT 3.1.1.
     V3,
@@ -58,8 +60,12 @@ impl fmt::Display for Version {
 }
 
 /// A broker's address.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(
+    extend("pattern" = "^(embedded|(mqtt|tcp|mqtts|ssl)://[^/?#@, ]+/?|wss?://[^/?#@, ]+(/[!-\"$-~]*)?)$"),
+    extend("examples" = ["mqtt://localhost:1883", "mqtts://broker.example", "wss://broker.example/mqtt"])
+)]
 pub enum BrokerUrl {
     /// `embedded`: a broker inside this process.
     Embedded,
@@ -237,14 +243,17 @@ impl From<BrokerUrl> for String {
 }
 
 /// Files for TLS, all PEM. Without `ca_file` the system's certificates are trusted.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// Certificates to trust.
+    /// Certificates to trust, PEM. Absent: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
-    /// Our certificate, with its chain.
+    /// Our certificate, with its chain, PEM. Absent: none is shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
-    /// Its private key.
+    /// The private key of that certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The level of a filter that names the sensor.
@@ -61,8 +62,12 @@ pub enum TopicError {
 }
 
 /// A topic to publish to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(
+    extend("minLength" = 1, "maxLength" = TOPIC_BYTES_MAX),
+    extend("pattern" = "^[^+#{}\\u0000]+$", "examples" = ["gateway/batches"])
+)]
 pub struct Topic(Arc<str>);
 
 impl Topic {
@@ -109,8 +114,13 @@ impl From<Topic> for String {
 /// assert_eq!(filter.sensor(b"sensors/TEMP_07/reading"), Some(&b"TEMP_07"[..]));
 /// # Ok::<(), sluicegate::mqtt::topic::TopicError>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(
+    extend("minLength" = 1, "maxLength" = TOPIC_BYTES_MAX),
+    extend("pattern" = "^(([^/+#{}\\u0000]*|\\+|\\{sensor\\})/)*([^/+#{}\\u0000]*|\\+|\\{sensor\\}|#)$"),
+    extend("examples" = ["sensors/{sensor}/reading", "plant/+/temperature", "plant/#"])
+)]
 pub struct Filter {
     text: Arc<str>,
     sensor_level: Option<usize>,
@@ -197,8 +207,9 @@ impl From<Filter> for String {
 }
 
 /// The name of a shared subscription's group (MQTT 5 §4.8.2).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[^/+#\\u0000]+$", "examples" = ["gateways"]))]
 pub struct Group(Arc<str>);
 
 impl Group {

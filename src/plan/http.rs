@@ -2,22 +2,34 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `[http]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Where.
+    /// Where `/healthz`, `/readyz`, `/metrics` and `/api/status` are served, or `off`. Whoever reaches the
+    /// port can read them. 64 connections at a time: for a further one, that whose last request is the
+    /// longest ago is closed; 16 answers with metrics or status are written at a time, further requests get
+    /// 503. A port that is taken is tried again every 5 seconds, and the gateway runs meanwhile.
     pub listen: Listen,
-    /// By which names, beside its addresses and `localhost`.
+    /// Names by which `/metrics` and `/api/status` may be asked, beside addresses and `localhost`, without
+    /// ports; in an environment variable with commas between them. A request for another name gets 421.
     pub hosts: Hosts,
 }
 
+/// What a host name looks like.
+const HOST: &str = "^\\s*[A-Za-z0-9._-]{1,253}\\s*$";
+
 /// Host names, without port: a list, or one text with commas.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Value", into = "Vec<String>")]
+#[schemars(
+    extend("type" = ["array", "string"], "items" = {"type": "string", "pattern": HOST}),
+    extend("examples" = [["gateway", "gw.example"]])
+)]
 pub struct Hosts(Vec<String>);
 
 impl Hosts {
@@ -61,8 +73,12 @@ impl From<Hosts> for Vec<String> {
 const HOST_BYTES_MAX: usize = 253;
 
 /// An address with a port, or `"off"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(
+    extend("pattern" = "^(off|[0-9.]+:[0-9]+|\\[[0-9A-Fa-f:.%]+\\]:[0-9]+)$"),
+    extend("examples" = ["127.0.0.1:8080", "[::1]:8080", "off"])
+)]
 pub struct Listen(pub Option<SocketAddr>);
 
 impl Default for Listen {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -35,18 +36,24 @@ mod warnings;
 use self::http::Http;
 
 /// `[gateway]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gateway {
-    /// Begins every batch id and, unless `broker.client_id` does, every client id; stands in every envelope.
+    /// Begins every batch id and, unless `broker.client_id` does, every client id, and stands in every
+    /// envelope: 1 to 64 of `A-Z a-z 0-9 - _ .`.
+    #[schemars(extend("pattern" = "^[A-Za-z0-9._-]{1,64}$"))]
     pub id: String,
-    /// The computed bound on memory must not be above this.
+    /// The bound on memory that the limits of the other sections may add up to. Above it the gateway does not
+    /// start, and says which limits make up how much.
     pub memory_max: Size,
-    /// How long a drain may take before what is left stays unsettled.
+    /// How long a stop may take until everything is delivered. When it is over (exit code 75), what is left
+    /// of QoS 1 stays unacknowledged in the broker's session; QoS 0 and simulated readings are gone.
     pub shutdown_grace: Span,
-    /// How long a broker may refuse us before anything has worked; then the gateway ends.
+    /// How long a broker may refuse us (login, subscription, output topic) before anything has worked. When
+    /// it is over, the gateway ends with exit code 77. 0: at the first refusal.
     pub start_grace: Span,
-    /// Sensors with books of their own. Further ones share those of their entry.
+    /// Sensors with books and a `sequence` of their own. Readings of further ones are delivered without
+    /// `sequence` and counted with their entry; a warning and health (degraded) name the entry.
     pub sensors_max: NonZeroU32,
 }
 
@@ -63,40 +70,52 @@ impl Default for Gateway {
 }
 
 /// `[broker]` and `[output.broker]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Broker {
-    /// Where.
+    /// Where the broker is: `mqtt://host:1883`, `mqtts://host:8883` (TLS), `ws://host:80/mqtt`,
+    /// `wss://host:443/mqtt` (WebSocket), of which port and path may be left out; or `embedded`: a broker in
+    /// this process, on loopback, for trying things out, which forgets everything when the gateway stops.
     pub url: BrokerUrl,
-    /// Where the embedded broker listens on loopback; a port that is taken is replaced by a free
-    /// one, which is said.
+    /// Port of the embedded broker, on loopback. If it is taken, a free one is used, and said. 0: any.
     pub embedded_port: u16,
-    /// Protocol version.
+    /// Version of the protocol: 5, or 3 for MQTT 3.1.1.
     pub version: Version,
-    /// Unacknowledged readings asked for (MQTT 5) or allowed by the broker (3.1.1).
+    /// Readings that may be unacknowledged at a time: asked for with MQTT 5 (Receive Maximum; default 16384),
+    /// allowed by the broker with MQTT 3.1.1 (default 20, raised when it sends more). All entries together
+    /// never ask for more than `queue.records_max`. When it is used up, the broker holds further readings,
+    /// and drops those beyond its own limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window_messages: Option<NonZeroU16>,
-    /// Begins the client ids there, instead of `gateway.id`.
+    /// Begins the client ids at this broker, instead of `gateway.id`: 1 to 256 bytes without blanks. A
+    /// changed one leaves the old session, and what waits in it, behind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// File that holds `client_id`: where it is a secret. Read at start.
+    /// A file of one word, which begins the client ids and goes before `client_id`: for where they are to be
+    /// a secret. It is read at start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id_file: Option<PathBuf>,
-    /// User name.
+    /// The user name for the broker. Absent: none is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// File that holds the password.
+    /// The file that holds the password, which is read at each connect; line breaks at its end are ignored. A
+    /// password stands nowhere else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
-    /// How often we show that we live.
+    /// How often we show the broker that we live, at least: 2s to 65535s. A broker that does not answer for
+    /// as long is given up and connected to again.
     pub keep_alive: Span,
-    /// How long an attempt to connect may take; each of its steps may take half of it.
+    /// How long an attempt to connect may take: name look-up, TCP, TLS, WebSocket, CONNACK; at least 1s. Each
+    /// of these may take half of it, and so may a SUBACK; what has taken longer is named, and tried again.
     pub connect_timeout: Span,
-    /// How long the broker is to keep our sessions while we are away (MQTT 5). Of the readings' broker only.
+    /// How long the broker is to keep our sessions, with what waits there, while the gateway is away: 1s to
+    /// 365d (MQTT 5; with 3.1.1 the broker decides). After that they are gone. Of `[broker]` only.
     pub session_expiry: Span,
-    /// Files for TLS.
+    /// Files for TLS, all PEM. Without `ca_file` the system's certificates are trusted.
     pub tls: Tls,
-    /// Read the broker's own count of what it drops. Of the readings' broker only.
+    /// Whether a client of its own reads how many messages the broker has dropped
+    /// (`$SYS/broker/publish/messages/dropped` of Mosquitto), and the log warns when that grows. It does so
+    /// where there is an MQTT entry. Of `[broker]` only.
     pub watch: bool,
 }
 
@@ -136,30 +155,34 @@ impl Broker {
 }
 
 /// `[output]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Output {
-    /// Where batches go.
+    /// Where batches are published.
     pub topic: Topic,
-    /// 0 or 1.
+    /// 1: a reading is settled by the broker's PUBACK. 0: by having been written; it may get lost.
     pub qos: OutputQos,
     /// How a batch is written.
     pub format: Format,
-    /// Batches published and not yet acknowledged.
+    /// Batches published and not yet acknowledged. When it is full, records wait in the queue.
     pub window_batches: NonZeroU16,
-    /// How long a publication may stay unanswered; then the connection is given up, and what it has
-    /// not answered is published again on the next.
+    /// How long a publication may stay unanswered, at least 1s. Then the broker is connected to anew, and
+    /// what it has not answered is published again, with the same ids; after the third time over the same
+    /// batch in smaller parts.
     pub answer_max: Span,
-    /// What becomes of a batch that the broker takes while nobody subscribes to its topic.
+    /// What becomes of a batch that the broker takes while nobody subscribes to its topic, where the broker
+    /// says so (MQTT 5, `qos = 1`). Dead letters are never held for that.
     pub without_subscriber: WithoutSubscriber,
-    /// Where unreadable messages go.
+    /// Where messages are published that can be no reading, with the reason.
     pub dead_letter_topic: Topic,
-    /// The gateway is degraded while more of its readings become dead letters. 100: never.
+    /// Percent of the readings of the last minute: when more of them became dead letters, and at least 20,
+    /// the gateway is degraded, with the commonest reason, sensor and topic. 100: never.
     pub dead_letters_percent_max: Percent,
-    /// Files that batches are appended to, instead of an MQTT topic.
+    /// Files that batches are appended to, instead of a topic. Then only `format`, `window_batches` and
+    /// `dead_letters_percent_max` of the keys beside it have an effect.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<sink::file::Settings>,
-    /// The output's own broker, if it is not `[broker]`.
+    /// A broker of its own for the output, with the keys of `[broker]`. Absent: batches go to `[broker]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
 }
@@ -190,8 +213,9 @@ impl Output {
 }
 
 /// QoS of what is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
+#[schemars(extend("enum" = [0, 1]))]
 pub struct OutputQos(pub u8);
 
 impl TryFrom<u8> for OutputQos {
@@ -212,13 +236,14 @@ impl From<OutputQos> for u8 {
 }
 
 /// What becomes of a batch that the output broker takes while nobody subscribes to its topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WithoutSubscriber {
-    /// It counts as delivered, as the standard has it.
+    /// It counts as delivered, as the standard has it, and the log warns: nobody gets it.
     #[default]
     Deliver,
-    /// It is kept and tried again, as one that was refused.
+    /// It is kept and tried again, as one that was refused; nothing new is published meanwhile, sources wait
+    /// (or it goes to the spool), and the gateway is degraded.
     Hold,
 }
 

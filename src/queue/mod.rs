@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::shared::{Shared, lock};
@@ -39,7 +40,7 @@ mod outlet;
 mod shared;
 
 /// What happens to a QoS 0 record when the queue is full. QoS ≥ 1 and simulated records wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFull {
     /// Stop reading from the broker until there is room; the broker then drops by its own limits.
@@ -47,24 +48,27 @@ pub enum OnFull {
     Wait,
     /// Lose the record that came last.
     ShedNewest,
-    /// Lose the QoS 0 record that has waited longest, for the one that came.
+    /// Lose the QoS 0 record that has waited longest, for the one that came. `records_max` must be above what
+    /// can be in flight: `sluicegate check` warns where it is not.
     ShedOldest,
-    /// Lose a waiting QoS 0 record that a later one of the same sensor has superseded; if there is
-    /// none, the one of the sensor that came; if there is none, the oldest.
+    /// Lose a waiting QoS 0 record that a later one of the same sensor has superseded; if there is none, the
+    /// one of the sensor that came; if there is none, the oldest. `records_max` as for `shed_oldest`.
     KeepLatest,
 }
 
 /// `[queue]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Records held between a source and their settlement.
+    /// Readings held from their arrival until they are settled. When it is full, simulated sensors wait, the
+    /// gateway stops reading from the broker (keep-alive goes on), and QoS 0 does as `on_full` says.
     pub records_max: NonZeroU32,
-    /// Bytes of their texts.
+    /// Bytes of the texts of these readings. When it is full, the same happens.
     pub bytes_max: Size,
-    /// A payload above this becomes a dead letter with its head.
+    /// Bytes of a payload. A larger one becomes a dead letter that shows its head, its length and its
+    /// SHA-256.
     pub record_bytes_max: Size,
-    /// What happens to QoS 0 when the queue is full.
+    /// What happens to QoS 0 when the queue is full. What is shed is counted for its sensor.
     pub on_full: OnFull,
 }
 

@@ -3,13 +3,11 @@
 //!
 //! Of each file no more is read than it may have. What is made of a text is larger: at worst 600 times,
 //! where each two bytes are a table, so a file of [`FILE_BYTES_MAX`] can take 600 MiB for a moment; one
-//! full of entries takes 100 MiB (`tests/fuzz.rs` measures it). There is no bound at all where a text can
-//! name a part of itself again and again, as YAML can: that is refused.
+//! full of entries takes 100 MiB (`tests/fuzz.rs` measures it). In neither TOML nor JSON can a text name a
+//! part of itself again and again.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-use yaml_rust2::parser::{Event, Parser};
 
 use super::{Error, Problem};
 use crate::mqtt::options::{BYTE_ORDER_MARK, CREDENTIAL_BYTES_MAX, open_file};
@@ -30,31 +28,6 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
         return Err(Error::TooLarge { path: path.to_owned() });
     }
     Ok(text.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(text))
-}
-
-/// The deepest nesting of a YAML text: the library that reads it recurses.
-const YAML_DEPTH_MAX: usize = 64;
-
-/// The first line of a YAML text that cannot be read in bounded memory, and what is to be done about it.
-pub(super) fn beyond_bounds(text: &str) -> Option<(usize, &'static str)> {
-    let mut parser = Parser::new_from_str(text);
-    let mut depth: usize = 0;
-    loop {
-        // What is no YAML is told by whoever reads it.
-        let (event, place) = parser.next_token().ok()?;
-        match event {
-            Event::Alias(_) => {
-                return Some((place.line(), "names another value (*name): write the value itself"));
-            }
-            Event::SequenceStart(..) | Event::MappingStart(..) if depth == YAML_DEPTH_MAX => {
-                return Some((place.line(), "is nested too deeply"));
-            }
-            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
-            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
-            Event::StreamEnd => return None,
-            _ => {}
-        }
-    }
 }
 
 /// Bytes of a file that holds what begins the client ids.

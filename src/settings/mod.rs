@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use config::{Config, File, FileFormat};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -27,10 +28,12 @@ use self::words::nearest;
 pub use self::environment::PREFIX;
 pub use self::files::FILE_BYTES_MAX;
 pub use self::report::{Error, Problem};
+pub use self::schema::schema;
 
 mod environment;
 mod files;
 mod report;
+mod schema;
 mod sections;
 mod words;
 
@@ -41,10 +44,10 @@ pub const FILES: [&str; 2] = ["config/sluicegate.toml", "/etc/sluicegate/sluiceg
 const PROBLEMS_MAX: usize = 100;
 
 /// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,sluicegate::mqtt=debug`.
+    /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as `info,sluicegate::mqtt=debug`.
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
@@ -57,7 +60,7 @@ impl Default for Log {
 }
 
 /// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
@@ -77,17 +80,32 @@ pub struct Settings {
     pub misspelt: Vec<(String, String)>,
 }
 
-/// The sections of a file, in the order in which they are written.
-#[derive(Serialize)]
+/// The configuration of Sluicegate. Durations (`100ms`, `10s`, `1h`) and sizes (`64MiB`) are text. Every key can
+/// be overridden by an environment variable: `SLUICEGATE__BATCH__AGE_MAX=1s` sets `age_max` in `[batch]`.
+// The sections are written in this order.
+#[derive(Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Sluicegate")]
 struct Written<'a> {
+    /// The gateway as a whole: its id, its bounds, how it starts and stops.
     gateway: &'a Gateway,
+    /// The broker where readings come from, and where batches go unless `[output.broker]` says otherwise.
     broker: &'a Broker,
+    /// The sensors: `[sensors.<name>.<kind>]`, as many as you like. A name has 1 to 64 of `A-Z a-z 0-9 - _`.
+    #[schemars(extend("propertyNames" = {"pattern": "^[A-Za-z0-9_-]{1,64}$"}))]
     sensors: &'a BTreeMap<String, source::Kind>,
+    /// What is held between arrival and settlement.
     queue: queue::Settings,
+    /// When a batch is complete: when one of these is reached, when nothing more can come before it is settled, or
+    /// when the gateway drains.
     batch: batch::Settings,
+    /// Where batches and dead letters go, and how.
     output: &'a Output,
+    /// A place on disk for what the output does not take.
     spool: &'a spool::Settings,
+    /// Health, metrics and status over HTTP.
     http: &'a Http,
+    /// The log, on standard error.
     log: &'a Log,
 }
 
@@ -126,18 +144,12 @@ pub fn load(
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: Files,
 ) -> Result<Settings, Error> {
-    let text = files::text(path)?;
     let format = match path.extension().and_then(|it| it.to_str()) {
         Some("json") => FileFormat::Json,
-        Some("yaml" | "yml") => FileFormat::Yaml,
+        Some("yaml" | "yml") => return Err(Error::Yaml { path: path.to_owned() }),
         _ => FileFormat::Toml,
     };
-    if format == FileFormat::Yaml
-        && let Some((line, what)) = files::beyond_bounds(&text)
-    {
-        let text = format!("line {line} {what}");
-        return Err(Error::Syntax { path: path.to_owned(), text });
-    }
+    let text = files::text(path)?;
     let file = Config::builder().add_source(File::from_str(&text, format)).build();
     let file = file.and_then(Config::try_deserialize::<Value>);
     let mut tree = file.map_err(|error| Error::Syntax {

@@ -46,6 +46,17 @@ pub enum Error {
         /// Its path.
         path: PathBuf,
     },
+    /// The file is YAML.
+    #[error(
+        "{}: YAML is not read: write the settings as TOML, in a file whose name ends in .toml; \
+         `sluicegate schema` \
+         names every key",
+        text::from_path(path)
+    )]
+    Yaml {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The file is not in its own format.
     #[error("{}: {text}", text::from_path(path))]
     Syntax {

@@ -32,7 +32,7 @@ impl Sections<'_> {
 
     pub(super) fn sensors(&mut self) -> BTreeMap<String, source::Kind> {
         let entries = match self.tree.remove("sensors") {
-            None | Some(Value::Null) => return BTreeMap::new(),
+            None => return BTreeMap::new(),
             Some(Value::Object(entries)) => entries,
             Some(value) => {
                 let found = words::kind(&value);
@@ -76,12 +76,6 @@ impl Sections<'_> {
                 Ok(read) => return Some(read),
                 Err(refused) => refused,
             };
-            // "queue:" with nothing below it, in YAML.
-            let is_empty = words::at(&value, &path).is_some_and(Value::is_null);
-            if is_empty && said.contains("expected struct ") {
-                words::put(&mut value, &path, Value::Object(Map::new()));
-                continue;
-            }
             let read = |value: &Value| words::read::<T>(value).err();
             let refused = Refused { key, value: &value, read: &read };
             let (path, mut text) = refused.explain(&path, &said);

@@ -107,13 +107,14 @@ fn what_is_in_effect_reads_back_the_same() {
     assert_eq!(problems, []);
     assert_eq!(parse(&settings.to_toml()), (settings, vec![]));
 }
+
 #[test]
-fn a_section_that_is_left_empty_is_at_its_defaults() {
+fn a_section_that_is_null_in_json_is_told_what_to_write() {
     let tree = serde_json::json!({"queue": null, "sensors": {"x": {"simulated": null}}});
-    let (settings, problems) = read(tree, &Overrides::default());
-    assert_eq!(problems, []);
-    assert_eq!(settings.plan.queue, queue::Settings::default());
-    assert_eq!(settings.plan.simulated().count(), 1);
+    let (_, problems) = read(tree, &Overrides::default());
+    let keys: Vec<_> = problems.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys, ["queue", "sensors.x.simulated"], "{problems:?}");
+    assert!(problems.iter().all(|it| it.text.contains("write it as a section")), "{problems:?}");
 }
 
 proptest::proptest! {

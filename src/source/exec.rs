@@ -22,6 +22,7 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rustix::process::{Pid, Signal, kill_process_group};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::process::{Child, ChildStderr, Command};
@@ -71,7 +72,7 @@ pub const fn bytes_max(record_bytes_max: usize) -> u64 {
 }
 
 /// `[sensors.<name>.exec]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The program and its arguments. There is no shell: `["sh", "-c", "…"]` starts one.
@@ -85,8 +86,9 @@ pub struct Settings {
 }
 
 /// A program and its arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Value", into = "Vec<String>")]
+#[schemars(with = "Vec<String>", extend("minItems" = 1))]
 pub struct Argv {
     program: String,
     arguments: Vec<String>,
@@ -124,7 +126,7 @@ impl From<Argv> for Vec<String> {
 }
 
 /// When a command that has ended is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
     /// However it ended.

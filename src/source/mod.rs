@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Malformed;
@@ -30,7 +31,7 @@ macro_rules! kinds {
         $(pub mod $module;)+
 
         /// A configured sensor, by kind.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "kind of sensor")]
         pub enum Kind { $($(#[$doc])+ $kind($module::Settings),)+ }
 

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::model::{Model, Values};
@@ -28,18 +29,23 @@ use crate::units;
 mod model;
 
 /// `[sensors.<name>.simulated]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How many sensors.
+    /// How many sensors: `<name>_00` and so on; with 1, it has the entry's own name.
     pub count: Count,
-    /// Time between two readings of one sensor; 0: as fast as the queue takes them.
+    /// Time between two readings of one sensor; absolute, so a late one does not delay the next. 0: as fast
+    /// as the queue takes them.
     pub interval: units::Span,
-    /// Readings of one sensor, after which it ends; absent: for ever.
+    /// Readings of each sensor, after which it ends; when every sensor of the file has ended, the gateway
+    /// drains and exits 0. Absent: it never ends.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = i64::MAX))]
     pub readings: Option<u64>,
-    /// Seed of the values; absent: the run's own, which is printed at start.
+    /// Seed of the values: the same one gives the same values. Absent: a new one at each start, which is
+    /// logged.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maximum" = i64::MAX))]
     pub seed: Option<u64>,
     /// How values are made.
     pub model: Model,
@@ -58,8 +64,9 @@ impl Default for Settings {
 }
 
 /// A number of sensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
+#[schemars(extend("minimum" = 1, "maximum" = SIMULATED_COUNT_MAX))]
 pub struct Count(u32);
 
 impl TryFrom<u32> for Count {

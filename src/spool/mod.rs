@@ -41,6 +41,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -79,17 +80,21 @@ pub const DISK_RESERVE_BYTES: u64 = 16 << 20;
 const COMPACT_BYTES: u64 = 4 << 20;
 
 /// `[spool]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The folder of the spool's file. Without it nothing is spooled.
+    /// The folder for what the output does not take, of one gateway only. Absent: nothing is written to disk,
+    /// and what is not settled stays unacknowledged at its broker. A folder that cannot be used ends the
+    /// gateway with exit code 74; a damaged file is set aside under a new name and begun anew, which is said.
     pub path: Option<PathBuf>,
-    /// Bytes on disk; at least [`BYTES_MIN`].
+    /// Bytes of the file (and a 16th), at least 16MiB; half to nearly all of it is for batches. At 80 percent
+    /// it is said; when it is full, sources wait as if there were no spool.
     pub bytes_max: DiskSize,
-    /// How long a batch may wait for the output before it is written to disk.
+    /// How long a batch may wait for the output before it is written, with everything behind it. 0: every
+    /// batch is written at once.
     pub after: Span,
-    /// Readings a second while what was spooled is published. Without it, as fast as the output
-    /// takes them.
+    /// Readings a second while what was written is published. Absent: as fast as the output takes them. Below
+    /// the rate of new readings, which go behind, the spool only grows.
     pub replay_rate: Option<NonZeroU32>,
 }
 

@@ -1,23 +1,29 @@
 //! What can be set for a subscription.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Payload;
 use crate::mqtt::topic::{Filter, Group};
 
 /// `[sensors.<name>.mqtt]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What to subscribe to.
+    /// What to subscribe to, in a session of its own. `{sensor}` takes the sensor's id from a level of the
+    /// topic; `+` and `#` as usual. Where the topics of two entries overlap, each of them takes the message.
     pub topic: Filter,
-    /// 0, 1 or 2; 2 is granted as 1.
+    /// 0, 1 or 2, which is granted as 1: at least once. With 0 the broker may lose readings before we see
+    /// them.
     #[serde(default)]
     pub qos: Qos,
-    /// Shares the subscription with all gateways of the group.
+    /// Shares the readings with the other gateways of this group: an MQTT shared subscription. When it or the
+    /// topic is changed, the session's old subscription goes on beside the new one until the session is
+    /// deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
-    /// What to do with messages that the broker had retained.
+    /// What to do with messages that the broker had retained. They come with a new subscription; with MQTT
+    /// 3.1.1 also at each start, and when a resumed session was silent for two keep-alives.
     #[serde(default)]
     pub retained: Retained,
     /// How payloads are read.
@@ -34,8 +40,9 @@ impl Settings {
 }
 
 /// A subscription's quality of service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
+#[schemars(extend("enum" = [0, 1, 2]))]
 pub struct Qos(u8);
 
 impl Default for Qos {
@@ -71,12 +78,12 @@ impl Qos {
 }
 
 /// What to do with retained messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Retained {
     /// Take them, marked `"retained":true`.
     #[default]
     Accept,
-    /// Leave them: acknowledge and count.
+    /// Leave them: they are acknowledged and counted.
     Skip,
 }

@@ -5,13 +5,14 @@ use std::f64::consts::TAU;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Normal};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How values are made. All in the unit of the reading.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", rename = "model", deny_unknown_fields)]
 pub enum Model {
-    /// Independent values around a mean.
+    /// Independent values around a mean, by the normal distribution.
     Gaussian {
         /// The mean.
         #[serde(default = "fifty")]
@@ -28,7 +29,7 @@ pub enum Model {
         /// From the middle to the peak.
         #[serde(default = "ten_plain")]
         amplitude: NotNegative,
-        /// Readings a period.
+        /// Readings a period, above 0.
         #[serde(default = "hundred")]
         period: Period,
     },
@@ -49,8 +50,9 @@ pub enum Model {
 }
 
 /// A standard deviation: finite and not negative.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
+#[schemars(extend("minimum" = 0))]
 pub struct StdDev(Normal<f64>);
 
 impl TryFrom<f64> for StdDev {
@@ -72,8 +74,9 @@ impl From<StdDev> for f64 {
 }
 
 /// A distance: finite and not negative.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
+#[schemars(extend("minimum" = 0))]
 pub struct NotNegative(f64);
 
 impl TryFrom<f64> for NotNegative {
@@ -94,8 +97,9 @@ impl From<NotNegative> for f64 {
 }
 
 /// Readings a period: finite and above 0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
+#[schemars(extend("exclusiveMinimum" = 0))]
 pub struct Period(f64);
 
 impl TryFrom<f64> for Period {
