@@ -9,7 +9,7 @@
 //!   `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter.
 //! - Nobody can ask for a line again. So readings come *at most once* up to the queue, and at least once from
 //!   there: what is held when the gateway stops without having drained is gone.
-//! - When the gateway drains, the group gets SIGTERM, and SIGKILL where it lives after [`END_MAX`]. Lines that
+//! - When the gateway drains, the group gets SIGTERM, and SIGKILL where it lives after `END_MAX`. Lines that
 //!   it writes meanwhile are not read.
 
 use std::borrow::Cow;
