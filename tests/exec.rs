@@ -11,7 +11,7 @@ use crate::support::eventually;
 use crate::support::gateway::Gateway;
 
 /// A gateway that takes the lines of this shell script and appends batches to a file in `folder`.
-fn gateway(folder: &Path, script: &str, more: &str) -> String {
+fn gateway_of(folder: &Path, script: &str, more: &str) -> String {
     let path = folder.join("out").display().to_string();
     format!(
         "gateway.id = \"gw\"\n[output.file]\npath = {path:?}\n[batch]\nage_max = \"20ms\"\n\
@@ -32,7 +32,7 @@ fn each_line_is_a_reading_and_rubbish_a_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let script = "echo 1; echo; echo '{\"value\":2,\"sensorId\":\"pump\"}'; echo '{\"value\":'; \
                   head -c 70000 /dev/zero | tr '\\0' x; echo; printf 3";
-    let config = gateway(folder.path(), script, "restart = \"on_failure\"");
+    let config = gateway_of(folder.path(), script, "restart = \"on_failure\"");
     let mut gateway = Gateway::start(&config);
     let balance = ended(&mut gateway);
     assert_eq!((balance.delivered, balance.dead_lettered), (3, 2), "{}", gateway.text());
@@ -47,7 +47,7 @@ fn each_line_is_a_reading_and_rubbish_a_dead_letter() {
 #[test]
 fn a_command_that_ends_is_started_again_and_what_it_complains_of_is_logged() {
     let folder = tempfile::tempdir().unwrap();
-    let config = gateway(folder.path(), "echo 1; echo 'no antenna' >&2; exit 3", "");
+    let config = gateway_of(folder.path(), "echo 1; echo 'no antenna' >&2; exit 3", "");
     let mut gateway = Gateway::start(&config);
     eventually("three starts", SOON, || records(folder.path()).len() >= 3);
     gateway.wait_for_line("standard error: no antenna", SOON);
@@ -69,11 +69,25 @@ fn what_a_command_has_started_ends_with_the_gateway() {
     let folder = tempfile::tempdir().unwrap();
     let script =
         "trap '' TERM; sh -c 'echo $$; exec sleep 1000' & echo $$; while :; do sleep 0.1; done";
-    let config = gateway(folder.path(), script, "");
+    let config = gateway_of(folder.path(), script, "");
     let mut gateway = Gateway::start(&config);
     eventually("both ids", SOON, || records(folder.path()).len() == 2);
     drained(&mut gateway);
-    for record in records(folder.path()) {
+    all_gone(folder.path());
+    // It leaves one behind that holds none of its pipes.
+    let folder = tempfile::tempdir().unwrap();
+    let script = "sleep 1000 > /dev/null 2>&1 & echo $!";
+    let mut gateway =
+        Gateway::start(&gateway_of(folder.path(), script, "restart = \"on_failure\""));
+    ended(&mut gateway);
+    all_gone(folder.path());
+}
+
+/// The processes whose ids are the values.
+fn all_gone(folder: &Path) {
+    let records = records(folder);
+    assert!(!records.is_empty());
+    for record in records {
         let process = format!("/proc/{}/stat", record["value"]);
         let gone = || fs::read_to_string(&process).map_or(true, |stat| stat.contains(") Z "));
         eventually("the end of the process", SOON, gone);
@@ -83,13 +97,38 @@ fn what_a_command_has_started_ends_with_the_gateway() {
 #[test]
 fn a_command_that_writes_without_end_waits_for_room() {
     let folder = tempfile::tempdir().unwrap();
-    let config = gateway(folder.path(), "yes 1", "[queue]\nrecords_max = 1000");
+    let config = gateway_of(folder.path(), "yes 1", "[queue]\nrecords_max = 1000");
     let mut gateway = Gateway::start(&config);
     eventually("some batches", SOON, || records(folder.path()).len() >= 20_000);
     let peak = gateway.memory_peak();
     let balance = drained(&mut gateway);
     assert_eq!(records(folder.path()).len() as u64, balance.delivered);
     assert!(peak < 64 << 20, "{peak} bytes");
+}
+
+#[test]
+fn lines_without_end_on_standard_error_are_few_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        gateway_of(folder.path(), "n=0; while :; do n=$((n+1)); echo $n >&2; echo $n; done", "");
+    let mut gateway = Gateway::start(&config);
+    eventually("some batches", SOON, || records(folder.path()).len() >= 5000);
+    drained(&mut gateway);
+    let said = gateway.count("standard error: ");
+    assert!((1..=3).contains(&said), "{said} lines:\n{}", gateway.text());
+}
+
+/// The books close where nobody takes what was read.
+#[test]
+fn what_was_read_and_not_taken_is_held_at_an_abort() {
+    let config = "gateway.id = \"gw\"\ngateway.shutdown_grace = \"1s\"\nbroker.url = \"mqtt://127.0.0.1:1\"\n\
+                  [queue]\nrecords_max = 500\n[sensors.meter.exec]\ncommand = [\"yes\", \"1\"]\n";
+    let mut gateway = Gateway::start(config);
+    gateway.wait_for_line("cannot connect", SOON);
+    gateway.signal("TERM");
+    let (code, balance) = gateway.wait_balance(SOON);
+    assert_eq!((code, balance.delivered), (75, 0), "{}", gateway.text());
+    assert!(balance.held >= 500 && balance.closes(), "{balance:?}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn a_setting_that_cannot_be_meant_is_told_with_what_is_to_be_written() {
         ("output.broker.url = \"mqtt://::1:1883\"", "write an IPv6 address in brackets"),
         (
             "gateway.sensors_max = 1\nsensors.b.mqtt.topic = \"b\"",
-            "gateway.sensors_max: is below the 0 simulated sensors and one for each of 2 MQTT entries",
+            "gateway.sensors_max: is below the 0 simulated sensors and one for each of 2 other entries",
         ),
         ("spool.path = \"\"", "spool.path: is empty: write a path, or leave the key out"),
         ("broker.client_id_file = \"nowhere\"", "broker.client_id_file: nowhere: does not exist"),

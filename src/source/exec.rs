@@ -1,7 +1,7 @@
 //! `[sensors.<name>.exec]`: the lines that a command writes to its standard output are payloads.
 //!
 //! The command is started without a shell, in a process group of its own, with nothing on its standard input.
-//! What it writes to standard error goes to the log. When it ends it is started again after a pause that grows;
+//! What it writes to standard error goes to the log, a line in ten seconds. When it ends it is started again after a pause that grows;
 //! with `restart = "on_failure"` not where it ended with 0: then this source has ended, as a simulated one that
 //! has made all its readings.
 //!
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ use crate::phase::{Phase, Watch};
 use crate::queue::Inlet;
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
-use crate::repeat::PerCause;
+use crate::repeat::Repeated;
 use crate::settlement::Token;
 use crate::tasks::Tasks;
 use crate::text;
@@ -154,7 +155,8 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
         rows: HashMap::new(),
         context: entry.context.clone(),
         chunk: Chunk::default(),
-        said: PerCause::default(),
+        end_said: Repeated::default(),
+        error_said: Repeated::default(),
         backoff: Backoff::new(first, longest),
         rng: SmallRng::seed_from_u64(entry.seed),
     };
@@ -170,7 +172,8 @@ struct Program {
     rows: HashMap<Box<str>, Arc<Row>>,
     context: Context,
     chunk: Chunk,
-    said: PerCause,
+    end_said: Repeated,
+    error_said: Repeated,
     backoff: Backoff,
     rng: SmallRng,
 }
@@ -188,7 +191,7 @@ impl Program {
                 self.backoff.reset();
             }
             let pause = self.backoff.pause(&mut self.rng);
-            if let Some(left_out) = self.said.due(clock::now().instant, &how) {
+            if let Some(left_out) = self.end_said.due(clock::now().instant) {
                 let command = self.settings.command.program();
                 tracing::warn!(entry = self.name, left_out, "{command} {how}; it is started again");
             }
@@ -242,7 +245,12 @@ impl Program {
             }
         }
         self.offer(phase).await;
+        let group = group(&child);
         let ended = timeout(END_MAX, child.wait()).await;
+        if ended.is_ok() {
+            // What it has left behind would not be the last.
+            signal(group, Signal::TERM);
+        }
         match ended {
             Ok(Ok(status)) if status.success() && self.settings.restart == Restart::OnFailure => {
                 None
@@ -266,6 +274,7 @@ impl Program {
             // Nobody takes them any more.
             () = phase.reached(Phase::Closing) => {
                 metrics.abandoned.add(self.chunk.records.len() as u64);
+                self.chunk.clear();
             }
         }
     }
@@ -273,8 +282,8 @@ impl Program {
     fn say(&mut self, line: &Line) {
         let line = String::from_utf8_lossy(&line.text);
         let (entry, line) = (self.name.as_str(), text::shown(line.trim_end()));
-        // A command may write the same for ever; each different line is said.
-        if let Some(left_out) = self.said.due(clock::now().instant, &line) {
+        // By kind and not by text: a command may write without end.
+        if let Some(left_out) = self.error_said.due(clock::now().instant) {
             tracing::warn!(entry, left_out, "standard error: {line}");
         }
     }
@@ -355,12 +364,25 @@ async fn next_error(errors: &mut Option<Lines<ChildStderr>>) -> Option<Line> {
 
 /// Ends a command and what it has started.
 async fn end(child: &mut Child) {
-    let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-    // A group that is gone needs none.
-    let signal = |signal| group.map(|group| kill_process_group(group, signal).is_ok());
-    signal(Signal::TERM);
+    let group = group(child);
+    signal(group, Signal::TERM);
     if timeout(END_MAX, child.wait()).await.is_err() {
-        signal(Signal::KILL);
+        signal(group, Signal::KILL);
         drop(child.wait().await);
+    }
+}
+
+/// The process group that a command leads, until it has been waited for.
+fn group(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
+}
+
+/// A group that is gone needs none.
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group
+        && let Err(error) = kill_process_group(group, signal)
+        && error != Errno::SRCH
+    {
+        tracing::warn!(%error, "cannot end what a command has started: end it by hand");
     }
 }
