@@ -9,6 +9,7 @@ use crate::scene::{drained, ended};
 use crate::support::SOON;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
+use crate::support::http::Http;
 
 /// A gateway that takes the lines of this shell script and appends batches to a file in `folder`.
 fn gateway_of(folder: &Path, script: &str, more: &str) -> String {
@@ -123,12 +124,20 @@ fn lines_without_end_on_standard_error_are_few_in_the_log() {
 fn what_was_read_and_not_taken_is_held_at_an_abort() {
     let config = "gateway.id = \"gw\"\ngateway.shutdown_grace = \"1s\"\nbroker.url = \"mqtt://127.0.0.1:1\"\n\
                   [queue]\nrecords_max = 500\n[sensors.meter.exec]\ncommand = [\"yes\", \"1\"]\n";
-    let mut gateway = Gateway::start(config);
-    gateway.wait_for_line("cannot connect", SOON);
+    let launch = Gateway::with_config(config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let mut gateway = launch.start();
+    let http = Http::of(&gateway);
+    // It waits for room for a quarter of the queue.
+    let held = || http.metric("sluicegate_readings_held").unwrap();
+    eventually("a full queue", SOON, || held() > 375.0);
+    let received = http.metric("sluicegate_readings_received_total");
+    assert_eq!(received, Some(held()), "the books close");
+    let status = http.json("/api/status")["balance"]["held"].as_u64();
     gateway.signal("TERM");
     let (code, balance) = gateway.wait_balance(SOON);
     assert_eq!((code, balance.delivered), (75, 0), "{}", gateway.text());
-    assert!(balance.held >= 500 && balance.closes(), "{balance:?}");
+    let waited = Some(balance.held) > status;
+    assert!(waited && balance.closes(), "{balance:?}");
 }
 
 #[test]

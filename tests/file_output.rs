@@ -63,6 +63,7 @@ fn what_cannot_be_written_is_held_and_health_says_why() {
     };
     gateway.wait_for_line("subscribed", SOON);
     let http = Http::of(&gateway);
+    http.wait_health("ready", SOON);
     input.publish_all(readings(10, 1..=1, 1));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 10);
     fs::rename(&there, &away).unwrap();
@@ -78,6 +79,24 @@ fn what_cannot_be_written_is_held_and_health_says_why() {
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 20);
     assert_eq!(drained(&mut gateway).delivered, 20);
     assert_eq!(audit(&path).distinct(), 20);
+}
+
+/// A limit of the file's size does what a full disk does: it takes a part of a line.
+#[test]
+fn a_disk_that_is_full_leaves_whole_lines_and_nothing_is_lost() {
+    let (input, folder) = (Broker::start(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("batches");
+    let config = fleet(&input.url(), &[&to_file(&path), "batch.records_max = 7"]);
+    let mut gateway = Gateway::with_file_limit(&config, 20).start();
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(10, 1..=40, 1));
+    gateway.wait_for_line("the output cannot be written", SOON);
+    gateway.lift_file_limit();
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 400);
+    assert_eq!(drained(&mut gateway).delivered, 400);
+    let audit = audit(&path);
+    let verdict = audit.judge_load(10, 40);
+    assert_eq!((verdict.lost, verdict.reordered, audit.unreadable), (0, 0, 0));
 }
 
 #[test]
@@ -142,4 +161,9 @@ fn what_is_set_wrongly_is_said() {
     assert_eq!(gateway.wait_exit(SOON), 0, "{}", gateway.text());
     let said = "output.qos: has no effect beside [output.file]";
     assert!(gateway.stdout().contains(said), "{}", gateway.stdout());
+    for (command, said) in [("doctor", "no broker is used"), ("verify", "batches go to a file")] {
+        let mut gateway = Gateway::command(command, config).start();
+        assert_eq!(gateway.wait_exit(SOON), 64, "{}", gateway.text());
+        assert!(gateway.stderr().contains(said), "{}", gateway.stderr());
+    }
 }

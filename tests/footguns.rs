@@ -127,7 +127,7 @@ fn a_broker_that_was_there_is_not_suspected_of_its_version() {
     proxy.refuse();
     proxy.cut(Cut::Reset);
     gateway.wait_for_line("cannot connect", SOON);
-    gateway.wait_for_line("degraded: the output has had no broker", SOON);
+    gateway.wait_for_line("degraded: the output has been away", SOON);
     assert_eq!(gateway.count("version = 3"), 0, "{}", gateway.text());
 }
 

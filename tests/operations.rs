@@ -54,7 +54,7 @@ fn a_broker_that_is_stopped_is_named_and_its_return_is_seen() {
     http.wait_health("ready", SOON);
     input.stop();
     let reason = http.wait_health("degraded", NOTICED);
-    assert!(reason.starts_with("sensors.fleet has had no broker for "), "{reason}");
+    assert!(reason.starts_with("sensors.fleet has been away for "), "{reason}");
     let status = http.json("/api/status");
     let sessions = status["sessions"].as_array().unwrap();
     let usable =

@@ -193,7 +193,7 @@ impl Monitor {
         let health = if never { Health::Starting } else { Health::Degraded };
         let trouble = seen.trouble.as_deref().unwrap_or("no answer yet");
         let seconds = away.as_secs();
-        Some((health, Some(format!("{name} has had no broker for {seconds} s: {trouble}"))))
+        Some((health, Some(format!("{name} has been away for {seconds} s: {trouble}"))))
     }
 
     /// Says what was shed, and what was no reading, since the last time.
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(scene.look(5).0, Health::Ready, "it may be back at once");
         let (health, reason) = scene.look(6);
         assert_eq!(health, Health::Degraded);
-        assert!(reason.starts_with("sensors.fleet has had no broker for 5 s: "), "{reason}");
+        assert!(reason.starts_with("sensors.fleet has been away for 5 s: "), "{reason}");
         scene.books.standings.output.lost(at(6), &"taken over");
         assert!(scene.look(12).1.starts_with("the output has had"), "what matters most");
         scene.books.standings.output.usable(at(13));

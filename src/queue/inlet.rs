@@ -33,13 +33,24 @@ impl Inlet {
     /// # Cancel safety
     /// Records not yet taken are still in `chunk`, each either taken or there.
     pub async fn offer(&self, chunk: &mut Chunk) {
-        let shared = &*self.shared;
         while !chunk.records.is_empty() {
-            let (count, bytes) = piece(chunk, shared.piece_max());
-            shared.claim_or_wait(count, bytes).await;
-            self.append(chunk, count);
+            self.offer_piece(chunk).await;
         }
-        chunk.clear();
+    }
+
+    /// The same with as many of its first records as may be claimed at once, at least one; returns how many
+    /// were taken.
+    ///
+    /// # Cancel safety
+    /// All of them are taken, or none.
+    pub async fn offer_piece(&self, chunk: &mut Chunk) -> u32 {
+        let (count, bytes) = piece(chunk, self.shared.piece_max());
+        self.shared.claim_or_wait(count, bytes).await;
+        self.append(chunk, count);
+        if chunk.records.is_empty() {
+            chunk.clear();
+        }
+        count
     }
 
     /// Waits for a place for one record of `bytes` of text. Whoever has it must

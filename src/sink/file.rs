@@ -9,9 +9,11 @@
 //!   there is no telling whether it is ours.
 //! - A file that was renamed or removed (as `logrotate` does) is made anew before the next write. Above
 //!   `rotate_bytes` the file is renamed by this sink: `.1` is the youngest of `files_max` older ones.
-//! - What cannot be written is answered as refused: the engine keeps it and tries again, one at a time, and
-//!   health says why.
+//! - A write that fails is the end of a connection: nothing behind it is written before it, the engine gives all
+//!   that has no answer again, in order, and health says why. A disk that is full for a large batch may take a
+//!   small one: answered one by one, they would change their order.
 
+use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::appended::Appended;
-use super::{Answer, Event, Measure, Number, Publication, Refusal};
+use super::{Answer, Event, Measure, Number, Publication};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
@@ -139,7 +141,9 @@ pub struct FileSink {
     lane_max: usize,
     post: Post<Event>,
     standing: Arc<Standing>,
-    seed: u64,
+    backoff: Backoff,
+    rng: SmallRng,
+    said: Repeated,
 }
 
 impl FileSink {
@@ -154,48 +158,70 @@ impl FileSink {
         let appended = |path| Appended::new(path, settings);
         let dead_letters = appended(settings.dead_letters());
         let files = Files { batches: appended(settings.path.clone()), dead_letters };
-        Self { files, lane_max, post, standing: Arc::clone(standing), seed }
+        let (first, longest) = RECONNECT_PAUSE;
+        let (backoff, rng) = (Backoff::new(first, longest), SmallRng::seed_from_u64(seed));
+        let (standing, said) = (Arc::clone(standing), Repeated::default());
+        Self { files, lane_max, post, standing, backoff, rng, said }
     }
 
     /// Writes until the gateway closes.
     pub async fn run(mut self, metrics: &Metrics, mut phase: Watch) {
         tokio::select! {
             biased;
-            () = phase.reached(Phase::Closing) => return,
-            () = self.open() => {}
+            () = phase.reached(Phase::Closing) => {}
+            never = self.write_on(metrics) => match never {},
         }
-        metrics.connections.one();
-        self.standing.connected(1);
-        self.standing.usable(clock::now().instant);
+    }
+
+    /// Opens and writes, again and again. What one time has not answered is given again to the next, in
+    /// order.
+    async fn write_on(&mut self, metrics: &Metrics) -> Infallible {
+        let mut epoch = 0;
+        loop {
+            let failed = match self.blocking(Files::open).await {
+                Ok(()) => {
+                    epoch += 1;
+                    self.standing.connected(epoch);
+                    metrics.connections.one();
+                    let failed = self.serve(epoch == 1).await;
+                    self.post.send(Event::Disconnected { over: None });
+                    metrics.disconnections.one();
+                    failed
+                }
+                Err(error) => error,
+            };
+            let now = clock::now().instant;
+            self.standing.lost(now, &failed);
+            if let Some(left_out) = self.said.due(now) {
+                tracing::warn!(left_out, "the output cannot be written: {failed}");
+            }
+            sleep(self.backoff.pause(&mut self.rng)).await;
+        }
+    }
+
+    /// Writes what comes until that fails. After a failure only what was written shows that it is over.
+    async fn serve(&mut self, first: bool) -> io::Error {
+        if first {
+            self.standing.usable(clock::now().instant);
+        }
         let (lane, mut publications) = mpsc::channel(self.lane_max);
         let in_flight_max = self.lane_max;
         self.post.send(Event::Connected { lane, bytes_max: None, in_flight_max });
         loop {
             let mut group = Vec::new();
-            tokio::select! {
-                biased;
-                () = phase.reached(Phase::Closing) => return,
-                came = publications.recv_many(&mut group, in_flight_max) => if came == 0 { return },
+            if publications.recv_many(&mut group, in_flight_max).await == 0 {
+                // The engine holds the other end until it hears of the end.
+                return io::ErrorKind::BrokenPipe.into();
             }
-            for (number, answer) in self.blocking(move |files| files.write(&group)).await {
-                self.post.send(Event::Answered { number, answer });
+            let written = self.blocking(move |files| files.write(&group)).await;
+            for number in written.taken {
+                self.post.send(Event::Answered { number, answer: Answer::Taken });
             }
-        }
-    }
-
-    /// Opens both files, as often as it takes.
-    async fn open(&mut self) {
-        let (first, longest) = RECONNECT_PAUSE;
-        let mut backoff = Backoff::new(first, longest);
-        let mut rng = SmallRng::seed_from_u64(self.seed);
-        let mut said = Repeated::default();
-        while let Err(error) = self.blocking(Files::open).await {
-            let now = clock::now().instant;
-            self.standing.lost(now, &error);
-            if let Some(left_out) = said.due(now) {
-                tracing::warn!(left_out, "the output cannot be opened: {error}");
+            if let Some(error) = written.failed {
+                return error;
             }
-            sleep(backoff.pause(&mut rng)).await;
+            self.backoff.reset();
+            self.standing.usable(clock::now().instant);
         }
     }
 
@@ -212,6 +238,12 @@ impl FileSink {
     }
 }
 
+/// What became of a group of batches: what is on the disk, and why the rest is not.
+struct Written {
+    taken: Vec<Number>,
+    failed: Option<io::Error>,
+}
+
 /// Where batches go, and dead letters.
 #[derive(Debug, Clone)]
 struct Files {
@@ -225,25 +257,16 @@ impl Files {
         self.dead_letters.open()
     }
 
-    /// Writes these batches; what is to be said of each.
-    fn write(&mut self, group: &[Publication]) -> Vec<(Number, Answer)> {
-        let lines = |letters: bool| {
-            let of_file = group.iter().filter(move |it| it.sealed.is_letters() == letters);
-            of_file.map(|it| &*it.sealed.text)
-        };
-        let batches = answer(self.batches.append(lines(false)));
-        let dead_letters = answer(self.dead_letters.append(lines(true)));
-        let of = |it: &Publication| if it.sealed.is_letters() { &dead_letters } else { &batches };
-        group.iter().map(|it| (it.number, of(it).clone())).collect()
-    }
-}
-
-fn answer(written: io::Result<()>) -> Answer {
-    match written {
-        Ok(()) => Answer::Taken,
-        Err(error) => {
-            let reason = error.to_string();
-            Answer::Refused(Refusal { reason, too_large: false, permanent: false })
+    /// Writes these batches: those of a file all, or none.
+    fn write(&mut self, group: &[Publication]) -> Written {
+        let (mut taken, mut failed) = (Vec::new(), None);
+        for (file, letters) in [(&mut self.batches, false), (&mut self.dead_letters, true)] {
+            let of_file = || group.iter().filter(move |it| it.sealed.is_letters() == letters);
+            match file.append(of_file().map(|it| &*it.sealed.text)) {
+                Ok(()) => taken.extend(of_file().map(|it| it.number)),
+                Err(error) => failed = Some(error),
+            }
         }
+        Written { taken, failed }
     }
 }

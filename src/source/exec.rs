@@ -34,13 +34,12 @@ use super::{Context, Ended, Entry, unreadable, usable_id};
 use crate::backoff::Backoff;
 use crate::clock::{self, Now};
 use crate::codec::{Malformed, Payload};
-use crate::limits::{RECONNECT_PAUSE, RECORD_OVERHEAD_BYTES};
+use crate::limits::RECONNECT_PAUSE;
 use crate::phase::{Phase, Watch};
 use crate::queue::Inlet;
-use crate::record::{Body, Chunk, Reason, Record, Span};
+use crate::record::{Body, Chunk, Record};
 use crate::registry::Row;
 use crate::repeat::Repeated;
-use crate::settlement::Token;
 use crate::tasks::Tasks;
 use crate::text;
 
@@ -264,17 +263,20 @@ impl Program {
         }
     }
 
-    /// Offers what was read and waits for room.
+    /// Offers what was read and waits for room. It is received when it has a place.
     async fn offer(&mut self, phase: &mut Watch) {
         let metrics = &self.context.metrics;
-        metrics.received.add(self.chunk.records.len() as u64);
-        tokio::select! {
-            biased;
-            () = self.inlet.offer(&mut self.chunk) => {}
-            // Nobody takes them any more.
-            () = phase.reached(Phase::Closing) => {
-                metrics.abandoned.add(self.chunk.records.len() as u64);
-                self.chunk.clear();
+        while !self.chunk.records.is_empty() {
+            tokio::select! {
+                biased;
+                taken = self.inlet.offer_piece(&mut self.chunk) => metrics.received.add(taken.into()),
+                // Nobody takes them any more.
+                () = phase.reached(Phase::Closing) => {
+                    let left = self.chunk.records.len() as u64;
+                    metrics.received.add(left);
+                    metrics.abandoned.add(left);
+                    self.chunk.clear();
+                }
             }
         }
     }
@@ -302,44 +304,21 @@ impl Program {
                 (self.row(&self.name.clone()), self.name.clone(), body)
             }
         };
-        let mut own = Span::default();
-        if row.is_shared() {
-            self.context.metrics.sensors_overflowed.one();
-            own = self.chunk.put(id.as_bytes());
-        }
-        self.chunk.records.push(Record {
-            sensor: row.index,
-            id: own,
-            sequence: row.receive(now.wall),
-            received: now.wall,
-            token: Token::NONE,
-            topic: Span::default(),
-            retained: false,
-            sheddable: false,
-            body,
-        });
+        let record = self.context.record(&row, id.as_bytes(), body, now, &mut self.chunk);
+        self.chunk.records.push(record);
     }
 
     fn read(&mut self, line: &Line) -> Result<(Arc<Row>, String, Body), Malformed> {
-        let max = self.context.record_bytes_max;
         if let Some((bytes, sha256)) = &line.cut {
-            let detail = format!(
-                "{bytes} bytes; queue.record_bytes_max is {max}; cut here; sha256 {sha256}"
-            );
-            return Err(Malformed { reason: Reason::Oversize, detail });
+            return Err(self.context.oversize(*bytes, sha256));
         }
         let reading = self.settings.payload.decode(&line.text, None, &mut self.chunk)?;
-        let text = reading.value.bytes() + reading.timestamp.bytes() + reading.extra.bytes();
-        if text > max + RECORD_OVERHEAD_BYTES {
-            let detail = format!("{text} bytes as JSON; at most {}", max + RECORD_OVERHEAD_BYTES);
-            return Err(Malformed { reason: Reason::Oversize, detail });
-        }
-        let (value, timestamp, extra) = (reading.value, reading.timestamp, reading.extra);
+        let body = self.context.body(&reading)?;
         let id = match &reading.sensor {
             Some(id) => usable_id(id.as_bytes())?.to_owned(),
             None => self.name.clone(),
         };
-        Ok((self.row(&id), id, Body::Reading { value, timestamp, extra }))
+        Ok((self.row(&id), id, body))
     }
 
     fn row(&mut self, id: &str) -> Arc<Row> {

@@ -14,15 +14,16 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::Malformed;
-use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, SENSOR_ID_BYTES_MAX};
+use crate::clock::Now;
+use crate::codec::{Malformed, Reading};
+use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::phase::Watch;
 use crate::queue::{OnFull, Queue};
-use crate::record::{Body, Chunk, Reason, Span};
-use crate::registry::Registry;
-use crate::settlement::SourceIndex;
+use crate::record::{Body, Chunk, Reason, Record, Span};
+use crate::registry::{Registry, Row};
+use crate::settlement::{SourceIndex, Token};
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
@@ -113,6 +114,48 @@ impl Context {
     /// What the entry's records settle as.
     pub fn source(&self) -> SourceIndex {
         SourceIndex(self.entry)
+    }
+
+    /// A record of a sensor's row, taken now, that waits for no answer and is not to be shed. Where the row is
+    /// shared, `id` is the sensor's.
+    fn record(&self, row: &Row, id: &[u8], body: Body, now: Now, chunk: &mut Chunk) -> Record {
+        let mut own = Span::default();
+        if row.is_shared() {
+            self.metrics.sensors_overflowed.one();
+            own = chunk.put(id);
+        }
+        Record {
+            sensor: row.index,
+            id: own,
+            sequence: row.receive(now.wall),
+            received: now.wall,
+            token: Token::NONE,
+            topic: Span::default(),
+            retained: false,
+            sheddable: false,
+            body,
+        }
+    }
+
+    /// Why a payload is too large: its bytes, and their SHA-256.
+    fn oversize(&self, bytes: u64, sha256: &[u8]) -> Malformed {
+        let hex = sha256.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let max = self.record_bytes_max;
+        let detail =
+            format!("{bytes} bytes; queue.record_bytes_max is {max}; cut here; sha256 {hex}");
+        Malformed { reason: Reason::Oversize, detail }
+    }
+
+    /// The body of a reading, unless it became too large: JSON may be longer than what it was made of.
+    fn body(&self, reading: &Reading<'_>) -> Result<Body, Malformed> {
+        let Reading { value, timestamp, extra, .. } = *reading;
+        let text = value.bytes() + timestamp.bytes() + extra.bytes();
+        let text_max = self.record_bytes_max + RECORD_OVERHEAD_BYTES;
+        if text > text_max {
+            let detail = format!("{text} bytes as JSON; at most {text_max}");
+            return Err(Malformed { reason: Reason::Oversize, detail });
+        }
+        Ok(Body::Reading { value, timestamp, extra })
     }
 }
 

@@ -35,12 +35,7 @@ impl Appended {
         if is_standard_output(&self.path) {
             return Ok(());
         }
-        match self.current() {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))
-            }
-        }
+        self.current().map(drop).map_err(|error| self.about(&error))
     }
 
     /// Appends each text as a line, or as the lines that it is, and waits until they are on the disk. After
@@ -53,11 +48,18 @@ impl Appended {
         if texts.peek().is_none() {
             return Ok(());
         }
-        if is_standard_output(&self.path) {
+        let written = if is_standard_output(&self.path) {
             let mut out = io::stdout().lock();
-            return write_lines(&mut out, texts).and_then(|()| out.flush());
-        }
-        self.append_to_file(texts)
+            write_lines(&mut out, texts).and_then(|()| out.flush())
+        } else {
+            self.append_to_file(texts)
+        };
+        written.map_err(|error| self.about(&error))
+    }
+
+    /// The same error, and of which file.
+    fn about(&self, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
     }
 
     fn append_to_file(&mut self, texts: impl Iterator<Item = impl AsRef<[u8]>>) -> io::Result<()> {
@@ -111,18 +113,16 @@ fn is_named(path: &Path, file: &File) -> bool {
 
 /// The file, made where there is none; what was torn at its end is a line of its own.
 fn opened(path: &Path) -> io::Result<File> {
-    let known = fs::metadata(path);
     // A pipe without a reader would hold whoever opens it.
-    if known.as_ref().is_ok_and(|meta| !meta.is_file()) {
+    if fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
         let what = "is no plain file: name one, or write \"-\" for standard output";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    if known.is_err() {
-        // The name has to last as the lines do.
-        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    } else if file.seek(SeekFrom::End(-1)).is_ok() {
+    // The name has to last as the lines do, also where it was made by an attempt that failed here.
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    if file.seek(SeekFrom::End(-1)).is_ok() {
         let mut last = [0];
         file.read_exact(&mut last)?;
         if last != *b"\n" {

@@ -12,8 +12,8 @@ use super::PIPE_BUFFER_BYTES;
 pub(super) struct Line {
     /// What it says, or the head of that.
     pub(super) text: Vec<u8>,
-    /// Bytes of the whole and their SHA-256 in hexadecimal, where only the head is here.
-    pub(super) cut: Option<(u64, String)>,
+    /// Bytes of the whole and their SHA-256, where only the head is here.
+    pub(super) cut: Option<(u64, [u8; 32])>,
 }
 
 /// Reads lines.
@@ -72,12 +72,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     fn taken(&mut self) -> Line {
-        let cut = self.beyond.take().map(|(bytes, digest)| {
-            let hex = |hex: String, byte: &u8| format!("{hex}{byte:02x}");
-            (bytes, digest.finalize().iter().fold(String::new(), hex))
-        });
+        let cut = self.beyond.take().map(|(bytes, digest)| (bytes, digest.finalize().into()));
         let mut text = std::mem::take(&mut self.text);
-        if text.last() == Some(&b'\r') {
+        if cut.is_none() && text.last() == Some(&b'\r') {
             text.pop();
         }
         Line { text, cut }
@@ -108,9 +105,8 @@ mod tests {
     fn of_a_long_line_the_head_is_kept_with_the_length_and_digest_of_all() {
         let long = [vec![b'x'; 20_000], b"\nshort\n".to_vec()].concat();
         let lines = lines(&long, 10);
-        let digest = Sha256::digest(&long[..20_000]);
-        let hex = digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        assert_eq!(lines[0], Line { text: vec![b'x'; 10], cut: Some((20_000, hex)) });
+        let digest = Sha256::digest(&long[..20_000]).into();
+        assert_eq!(lines[0], Line { text: vec![b'x'; 10], cut: Some((20_000, digest)) });
         assert_eq!(lines[1], Line { text: b"short".to_vec(), cut: None });
     }
 }

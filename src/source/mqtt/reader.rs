@@ -12,7 +12,7 @@ use super::own::{Back, Own};
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
-use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
+use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::ledger::{Entered, Ledger};
@@ -20,7 +20,7 @@ use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
-use crate::record::{Body, Chunk, Reason, Record, Span};
+use crate::record::{Body, Chunk, Reason, Record};
 use crate::registry::Row;
 use crate::settlement::Token;
 use crate::source::{Context, unreadable, usable_id};
@@ -209,22 +209,15 @@ impl Reader {
             Ok(topic) => chunk.put(topic.as_bytes()),
             Err(_) => chunk.put(String::from_utf8_lossy(shown).as_bytes()),
         };
-        let mut own = Span::default();
-        if row.is_shared() {
-            self.context.metrics.sensors_overflowed.one();
-            own = chunk.put(id.as_deref().unwrap_or(&self.name).as_bytes());
-        }
-        chunk.records.push(Record {
-            sensor: row.index,
-            id: own,
-            sequence: row.receive(now.wall),
-            received: now.wall,
+        let id = id.as_deref().unwrap_or(&self.name).as_bytes();
+        let record = Record {
             token,
             topic,
             retained: publish.retain,
             sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
-            body,
-        });
+            ..self.context.record(&row, id, body, now, chunk)
+        };
+        chunk.records.push(record);
     }
 
     /// Whose a message is, and its content.
@@ -246,16 +239,9 @@ impl Reader {
             Ok(reading) => reading,
             Err(malformed) => return Err((whose, malformed)),
         };
-        let text = reading.value.bytes() + reading.timestamp.bytes() + reading.extra.bytes();
-        let text_max = self.context.record_bytes_max + RECORD_OVERHEAD_BYTES;
-        if text > text_max {
-            let detail = format!("{text} bytes as JSON; at most {text_max}");
-            return Err((whose, Malformed { reason: Reason::Oversize, detail }));
-        }
-        let body = Body::Reading {
-            value: reading.value,
-            timestamp: reading.timestamp,
-            extra: reading.extra,
+        let body = match self.context.body(&reading) {
+            Ok(body) => body,
+            Err(malformed) => return Err((whose, malformed)),
         };
         let whose = match reading.sensor {
             Some(id) => match self.row_by_id(&id) {
@@ -271,19 +257,14 @@ impl Reader {
     }
 
     fn oversize(&self, publish: &Publish<'_>) -> Option<Malformed> {
-        let max = self.context.record_bytes_max;
-        let (bytes, sha256) = match publish.cut {
-            Some(cut) => (cut.bytes, cut.sha256),
-            None if publish.payload.len() > max => {
-                use sha2::Digest;
-                (publish.payload.len() as u64, sha2::Sha256::digest(publish.payload).into())
-            }
-            None => return None,
-        };
-        let hex = sha256.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        let detail =
-            format!("{bytes} bytes; queue.record_bytes_max is {max}; cut here; sha256 {hex}");
-        Some(Malformed { reason: Reason::Oversize, detail })
+        if let Some(cut) = publish.cut {
+            return Some(self.context.oversize(cut.bytes, &cut.sha256));
+        }
+        (publish.payload.len() > self.context.record_bytes_max).then(|| {
+            use sha2::Digest;
+            let sha256 = sha2::Sha256::digest(publish.payload);
+            self.context.oversize(publish.payload.len() as u64, &sha256)
+        })
     }
 
     /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own. A row that

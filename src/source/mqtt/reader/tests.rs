@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::clock;
-use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, SENSOR_ID_BYTES_MAX};
+use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
 use crate::mqtt::ledger::Answer;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::registry::Registry;
