@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(health, Health::Degraded);
         assert!(reason.starts_with("sensors.fleet has been away for 5 s: "), "{reason}");
         scene.books.standings.output.lost(at(6), &"taken over");
-        assert!(scene.look(12).1.starts_with("the output has had"), "what matters most");
+        assert!(scene.look(12).1.starts_with("the output has been away"), "what matters most");
         scene.books.standings.output.usable(at(13));
         scene.books.standings.entries["fleet"].usable(at(13));
         assert_eq!(scene.look(13), (Health::Ready, String::new()));
