@@ -108,6 +108,7 @@ impl Classroom {
             pace: Arc::new(Pace::default()),
             on_full,
             record_bytes_max: 64,
+            readings_max: 1,
         };
         let (lead, watch) = phase::start();
         let (report, consumed) = mpsc::channel(PLACES as usize);

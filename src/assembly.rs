@@ -100,6 +100,7 @@ impl Assembly {
             pace: Arc::clone(shared.pace),
             on_full: self.plan.queue.on_full,
             record_bytes_max: self.plan.queue.record_bytes_max.get(),
+            readings_max: self.plan.queue.readings_max.get() as usize,
         }
     }
 

@@ -27,8 +27,10 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Records taken from sources, each message once.
+    /// Readings taken from sources, each once. What can be no reading counts as one.
     received,
+    /// MQTT messages and lines of commands that were taken, each once: with any number of readings, or none.
+    messages,
     /// Records of earlier runs found in the spool at start.
     recovered,
     /// Records whose batch the output broker acknowledged.
@@ -88,7 +90,7 @@ counters! {
     sessions_lost,
     /// Messages that the readings' broker has dropped by its own count, for any of its clients.
     broker_dropped,
-    /// Numbers of sensors that were passed over: `payload.json.number`.
+    /// Numbers of sensors that were passed over: `number` of the payload's settings.
     numbers_missing,
     /// Of those, numbers that came after all.
     numbers_late,

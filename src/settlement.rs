@@ -21,8 +21,8 @@ pub struct SourceIndex(pub u32);
 
 /// A record's way back to its source: a small copy, not a channel.
 ///
-/// Ordinals count what a source must acknowledge, never start again and are never reused, not even
-/// in a later epoch; the source's ledger knows which of them belong to the connection of today. So
+/// Ordinals count the readings that a source must acknowledge, those of one message in a row. They never start again and are never reused, not even
+/// in a later epoch; the source's ledger knows which of them belong to the current connection. So
 /// an acknowledgement cannot cross epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
@@ -39,6 +39,12 @@ impl Token {
     /// Whether nobody waits.
     pub fn is_none(self) -> bool {
         self == Self::NONE
+    }
+
+    /// That of the next reading of the same message.
+    #[must_use]
+    pub fn next(self) -> Self {
+        if self.is_none() { self } else { Self { ordinal: self.ordinal + 1, ..self } }
     }
 }
 

@@ -33,6 +33,7 @@ mod outside;
 mod pages;
 mod protocol;
 mod quiet;
+mod readings;
 mod scene;
 mod schema;
 mod sessions;

@@ -144,6 +144,7 @@ fn fast_in_process(figures: &mut Figures) {
         pace: Arc::new(Pace::default()),
         on_full: settings.on_full,
         record_bytes_max: settings.record_bytes_max.get(),
+        readings_max: 1,
     };
     let metrics = Arc::clone(&context.metrics);
     let (lead, watch) = phase::start();

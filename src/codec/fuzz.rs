@@ -1,9 +1,13 @@
 //! Any payload gives a reading or a dead letter: what is written is JSON that any reader takes, and not
 //! longer than the payload by more than a factor; nor does reading it take more memory.
 
+use std::ops::ControlFlow;
+
 use serde_json::{Map, Value};
 
-use super::{Format, Payload, RecordWriter, View, Whose, json, text};
+use super::{
+    Format, Malformed, Payload, Reading, RecordWriter, View, Whose, json, json_lines, text,
+};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
 use crate::record::Chunk;
@@ -32,6 +36,7 @@ fn codecs() -> Vec<Payload> {
     vec![
         Payload::default(),
         Payload::Text(text::Settings::default()),
+        Payload::Ndjson(json_lines::Settings::default()),
         settings(["/data/value", "/data/timestamp", "/data/id"]),
         settings(["/value", "/value", "/value"]),
         settings(["/a~1b", "/a~1b/x", "/at"]),
@@ -57,6 +62,7 @@ fn samples() -> Vec<String> {
             "\"\u{e9}\u{1f600}\"",
             "open",
             "21,5\r\n",
+            "{\"value\":1,\"sensorId\":\"a\"}\n{\"value\":2}\r\n\n3\n[\nopen",
         ]
         .map(str::to_owned),
     );
@@ -68,33 +74,46 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
     let codecs = codecs();
     fuzz(30_000, &samples(), |payload, _| {
         for codec in &codecs {
-            let mut chunk = Chunk::default();
-            let (decoded, peak) = allocated(|| codec.decode(payload, None, &mut chunk));
-            // A buffer that grows holds twice its content, and its old self while it moves.
-            let peak_max = 3 * payload.len() * GROWTH + DECODER_BYTES;
-            assert!(peak <= peak_max as u64, "{peak} bytes: {codec:?}");
-            match decoded {
-                Ok(reading) => {
-                    let sensor = reading.sensor.as_deref().map_or(0, str::len);
-                    assert!(sensor <= payload.len());
-                    let view = View {
-                        sensor: Whose::Counted("\"s\"", 1),
-                        value: chunk.text(reading.value),
-                        timestamp: chunk.text(reading.timestamp),
-                        received: Timestamp::from_millis(0),
-                        topic: b"",
-                        extra: chunk.text(reading.extra),
-                        retained: false,
-                    };
-                    check_record(&view);
-                }
-                Err(malformed) => {
-                    assert!((1..=DETAIL_BYTES_MAX).contains(&malformed.detail.len()));
-                }
+            let (mut chunk, mut decoder) = (Chunk::default(), codec.decoder());
+            let lines = payload.split(|byte| *byte == b'\n').count();
+            let mut reads = Vec::with_capacity(if codec.is_many() { lines } else { 1 });
+            let mut take = |_: &mut Chunk, _: &[u8], read: Result<_, _>| {
+                reads.push(read);
+                ControlFlow::Continue(())
+            };
+            let (_, peak) = allocated(|| decoder.decode(payload, None, &mut chunk, &mut take));
+            let parts = reads.len();
+            for read in reads {
+                check(&chunk, payload, read);
             }
-            assert!(chunk.bytes() <= payload.len() * GROWTH + QUOTES, "{codec:?}");
+            assert!(parts == 1 || (codec.is_many() && parts > 1), "{parts}: {codec:?}");
+            // A buffer that grows holds twice its content, and its old self while it moves.
+            let peak_max = 3 * payload.len() * GROWTH + parts * DECODER_BYTES;
+            assert!(peak <= peak_max as u64, "{peak} bytes: {codec:?}");
+            assert!(chunk.bytes() <= payload.len() * GROWTH + parts * QUOTES, "{codec:?}");
         }
     });
+}
+
+fn check(chunk: &Chunk, payload: &[u8], read: Result<Reading<'_>, Malformed>) {
+    match read {
+        Ok(reading) => {
+            let sensor = reading.sensor.as_deref().map_or(0, str::len);
+            assert!(sensor <= payload.len());
+            check_record(&View {
+                sensor: Whose::Counted("\"s\"", 1),
+                value: chunk.text(reading.value),
+                timestamp: chunk.text(reading.timestamp),
+                received: Timestamp::from_millis(0),
+                topic: b"",
+                extra: chunk.text(reading.extra),
+                retained: false,
+            });
+        }
+        Err(malformed) => {
+            assert!((1..=DETAIL_BYTES_MAX).contains(&malformed.detail.len()));
+        }
+    }
 }
 
 /// One object, with a value, a timestamp that is no structure, and nothing that leaks out of its place.

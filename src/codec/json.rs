@@ -18,6 +18,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::ControlFlow;
 
 use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
@@ -26,7 +27,7 @@ use serde_json::value::RawValue;
 
 use super::pointer::{Below, Name, Pointer};
 use super::strict::{self, Marks};
-use super::{Malformed, Reading, one_line, text, text_json};
+use super::{Malformed, Reading, Take, one_line, text, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 /// Which members are read.
@@ -50,6 +51,26 @@ pub struct Settings {
     pub number: Option<Pointer>,
 }
 
+/// A payload is one reading.
+pub(super) const IS_MANY: bool = false;
+
+/// Reads payloads.
+#[derive(Debug)]
+pub struct Decoder(Settings);
+
+impl Decoder {
+    pub(super) fn decode<'a>(
+        &mut self,
+        payload: &'a [u8],
+        named: Option<&str>,
+        chunk: &mut Chunk,
+        take: &mut impl Take<'a>,
+    ) -> ControlFlow<()> {
+        let read = self.0.decode(payload, named, chunk);
+        take(chunk, payload, read)
+    }
+}
+
 /// The member that is the value, unless another one is set.
 const VALUE: &str = "value";
 
@@ -66,7 +87,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads a payload.
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder(self.clone())
+    }
+
+    /// Reads one JSON text.
     pub(super) fn decode<'a>(
         &self,
         payload: &'a [u8],
@@ -107,7 +132,7 @@ impl Settings {
     /// value is.
     fn may_be_whole(&self, but: &str) -> Result<(), Malformed> {
         let Some(pointer) = &self.value else { return Ok(()) };
-        let detail = format!("no value at {pointer} (payload.json.value): the payload {but}");
+        let detail = format!("no value at {pointer} (the payload's setting `value`): it {but}");
         Err(Malformed { reason: Reason::Missing, detail })
     }
 

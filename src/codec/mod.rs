@@ -1,14 +1,16 @@
 //! Bytes of a sensor ⇄ reading, records ⇄ bytes of a batch. Pure.
 //!
-//! - A *payload* codec is total: any bytes give a reading or a [`Malformed`], never a panic, and it
-//!   writes into the chunk that carries the record. A value that was JSON is passed on byte for
-//!   byte, but for white space between its tokens where that breaks a line (`one_line`).
+//! - A *payload* codec makes a [`Decoder`] for each entry. It is total: any bytes give readings and
+//!   [`Malformed`] parts, never a panic, and it writes into the chunk that carries the records. A part that is
+//!   no reading does not stop those beside it. A value that was JSON is passed on byte for byte, but for white
+//!   space between its tokens where that breaks a line (`one_line`).
 //! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
 //! - A *format* gives the same bytes for the same batch, so a batch that is sent again is the same.
 //!
 //! A new payload codec or format is one file here and one line in a list below.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +25,7 @@ pub mod pointer;
 pub mod strict;
 pub mod text_json;
 
-/// What a payload says.
+/// What a payload, or a part of it, says.
 #[derive(Debug)]
 pub struct Reading<'a> {
     /// JSON text of the value.
@@ -38,13 +40,25 @@ pub struct Reading<'a> {
     pub number: Option<u64>,
 }
 
-/// Why a payload is no reading.
+/// Why a payload, or a part of it, is no reading.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The kind of problem.
     pub reason: Reason,
     /// Where and what.
     pub detail: String,
+}
+
+/// Takes what a decoder reads: the texts are in the chunk, and the part of the payload is what a dead letter
+/// shows. It may end the decoding.
+pub trait Take<'a>:
+    FnMut(&mut Chunk, &'a [u8], Result<Reading<'a>, Malformed>) -> ControlFlow<()>
+{
+}
+
+impl<'a, F> Take<'a> for F where
+    F: FnMut(&mut Chunk, &'a [u8], Result<Reading<'a>, Malformed>) -> ControlFlow<()>
+{
 }
 
 macro_rules! payloads {
@@ -56,17 +70,35 @@ macro_rules! payloads {
         #[serde(rename_all = "snake_case", rename = "payload codec")]
         pub enum Payload { $($(#[$doc])+ $kind($module::Settings),)+ }
 
+        /// Reads the payloads of one entry, one after the other.
+        #[derive(Debug)]
+        pub enum Decoder { $($(#[$doc])+ $kind($module::Decoder),)+ }
+
         impl Payload {
-            /// Reads a payload; its texts are written into `chunk`. Where something else has `named`
-            /// the sensor, the payload's own id is no more than another member.
+            /// A decoder for an entry.
+            pub fn decoder(&self) -> Decoder {
+                match self { $(Self::$kind(settings) => Decoder::$kind(settings.decoder()),)+ }
+            }
+
+            /// Whether a payload may hold several readings.
+            pub const fn is_many(&self) -> bool {
+                match self { $(Self::$kind(_) => $module::IS_MANY,)+ }
+            }
+        }
+
+        impl Decoder {
+            /// Reads a payload, and hands over what it says part by part, in its order, until `take` breaks. The
+            /// texts are written into `chunk`. Where something else has `named` the sensor, the payload's own id
+            /// is no more than another member.
             pub fn decode<'a>(
-                &self,
+                &mut self,
                 payload: &'a [u8],
                 named: Option<&str>,
                 chunk: &mut Chunk,
-            ) -> Result<Reading<'a>, Malformed> {
+                take: &mut impl Take<'a>,
+            ) -> ControlFlow<()> {
                 let payload = unwrapped(payload);
-                match self { $(Self::$kind(settings) => settings.decode(payload, named, chunk),)+ }
+                match self { $(Self::$kind(decoder) => decoder.decode(payload, named, chunk, take),)+ }
             }
         }
     };
@@ -75,8 +107,21 @@ macro_rules! payloads {
 payloads! {
     /// JSON, or a plain number or word; the members that are read, as JSON pointers to members of objects.
     json => Json,
+    /// Lines of JSON, each as `json` reads it: a reading, or a dead letter. Lines without a word are none.
+    json_lines => Ndjson,
     /// The whole payload as text, whatever it looks like; an empty one too.
     text => Text,
+}
+
+impl Payload {
+    /// The name of the codec, where it is to look for the sensors' own numbers.
+    pub const fn counts_numbers(&self) -> Option<&'static str> {
+        match self {
+            Self::Json(json) if json.number.is_some() => Some("json"),
+            Self::Ndjson(json_lines::Settings(json)) if json.number.is_some() => Some("ndjson"),
+            Self::Json(_) | Self::Ndjson(_) | Self::Text(_) => None,
+        }
+    }
 }
 
 impl Default for Payload {
@@ -258,6 +303,19 @@ impl RecordWriter {
 mod tests {
     use super::*;
 
+    /// The values of a payload's readings, and why its other parts are none.
+    fn read(payload: &Payload, text: &[u8]) -> Vec<Result<String, Reason>> {
+        let mut parts = Vec::new();
+        let mut take = |chunk: &mut Chunk, _: &[u8], read: Result<Reading<'_>, Malformed>| {
+            let value = |it: Reading<'_>| String::from_utf8(chunk.text(it.value).to_vec()).unwrap();
+            parts.push(read.map(value).map_err(|it| it.reason));
+            ControlFlow::Continue(())
+        };
+        let ended = payload.decoder().decode(text, None, &mut Chunk::default(), &mut take);
+        assert_eq!(ended, ControlFlow::Continue(()));
+        parts
+    }
+
     #[test]
     fn what_wraps_a_payload_is_no_part_of_it() {
         let (bom, text) = ("\u{feff}", Payload::Text(text::Settings::default()));
@@ -272,12 +330,9 @@ mod tests {
             // MessagePack: [5, 0].
             (Payload::default(), "\x02\x05\0".to_owned(), "\"\\u0002\\u0005\\u0000\""),
         ] {
-            let mut chunk = Chunk::default();
-            let reading = codec.decode(payload.as_bytes(), None, &mut chunk).unwrap();
-            assert_eq!(std::str::from_utf8(chunk.text(reading.value)).unwrap(), expected);
+            assert_eq!(read(&codec, payload.as_bytes()), [Ok(expected.to_owned())]);
         }
-        let nothing = Payload::default().decode(b"\xef\xbb\xbf\0", None, &mut Chunk::default());
-        assert_eq!(nothing.unwrap_err().reason, Reason::Empty);
+        assert_eq!(read(&Payload::default(), b"\xef\xbb\xbf\0"), [Err(Reason::Empty)]);
     }
 
     #[test]

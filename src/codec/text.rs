@@ -1,10 +1,15 @@
 //! `payload = { text = {} }`: the payload is one text value, whatever it looks like.
 
+use std::ops::ControlFlow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Reading, text_json};
+use super::{Malformed, Reading, Take, text_json};
 use crate::record::{Chunk, Reason, Span};
+
+/// A payload is one reading.
+pub(super) const IS_MANY: bool = false;
 
 /// Nothing to set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -12,15 +17,27 @@ use crate::record::{Chunk, Reason, Span};
 pub struct Settings {}
 
 impl Settings {
-    /// Reads a payload.
+    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
+    pub(super) fn decoder(&self) -> Decoder {
+        Decoder
+    }
+}
+
+/// Reads payloads.
+#[derive(Debug)]
+pub struct Decoder;
+
+impl Decoder {
     #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
     pub(super) fn decode<'a>(
-        &self,
+        &mut self,
         payload: &'a [u8],
         _named: Option<&str>,
         chunk: &mut Chunk,
-    ) -> Result<Reading<'a>, Malformed> {
-        value(payload, chunk)
+        take: &mut impl Take<'a>,
+    ) -> ControlFlow<()> {
+        let read = value(payload, chunk);
+        take(chunk, payload, read)
     }
 }
 

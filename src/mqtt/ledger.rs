@@ -1,15 +1,16 @@
 //! Which reading waits for which PUBACK: the intake's memory of what the broker has not been told.
 //!
-//! Pure. A QoS 1 message enters with its packet id and a digest and gets an *ordinal*, which is its
-//! record's way back. Ordinals grow for ever and are never used again. Acknowledgements leave in
-//! the order the messages came on the connection of today, each when its record has settled safely.
+//! Pure. A QoS 1 message enters with its packet id and a digest. Each of its readings has an *ordinal*, which
+//! is its record's way back: a message is a range of them, and may have none. Ordinals grow for ever and are
+//! never used again. Acknowledgements leave in the order the messages came on the current connection, each
+//! when all readings of the message have settled safely.
 //!
 //! An *epoch* is one connection. When a session resumes, the broker sends everything again that it
 //! has had no PUBACK for, with its packet id and DUP (MQTT 5 §4.4), before anything new:
 //!
 //! - A message that is *held*: as long as we have written no PUBACK for a packet id, the broker
 //!   cannot have used it for another message, so this is the one we hold. It is bound to the new
-//!   epoch instead of being taken twice, and acknowledged at once if its record has settled
+//!   epoch instead of being taken twice, and acknowledged at once if its readings have settled
 //!   meanwhile. The digest guards against a broker that has forgotten more than it says.
 //! - A message whose PUBACK was *written before the cut* and lost with it: known and only acknowledged
 //!   again, where that can be told (`unheard`); taken again, where it cannot.
@@ -29,8 +30,9 @@
 //!
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
-//! - only what came on the connection of today is acknowledged on it, in the order it came;
-//! - a settlement for an ordinal that has left is ignored;
+//! - only what came on the current connection is acknowledged on it, in the order it came;
+//! - a reading settles once: its receipts are used up by it ([`crate::settlement`]);
+//! - a settlement for an ordinal whose message has left is ignored;
 //! - no id is open twice on one connection. A broker may send what it waits for again, on a timer, so
 //!   many times ([`SENT_AGAIN_MAX`]); all else is against the protocol, and the connection's end;
 //! - the number of entries is bounded: the unsettled ones by the queue's places and the chunk, those
@@ -59,24 +61,35 @@ pub const fn blocked_max(remembered: usize) -> usize {
     remembered + 1024
 }
 
+/// A message.
 #[derive(Debug)]
 struct Entry {
     packet_id: u16,
     digest: u64,
-    safe: bool,
+    /// The ordinal of its first reading, and how many of them have not settled safely.
+    first: u64,
+    unsettled: u32,
     /// Acknowledged, or given up by the broker.
     gone: bool,
+}
+
+impl Entry {
+    fn is_safe(&self) -> bool {
+        self.unsettled == 0
+    }
 }
 
 /// The intake's ledger.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Ordinal of the first entry.
+    /// The place of the first entry: places count messages, and are never used again.
     first: u64,
     entries: VecDeque<Entry>,
-    /// Entries of earlier connections that may come again, by packet id.
+    /// The ordinal of the next reading.
+    next_ordinal: u64,
+    /// Places of entries of earlier connections that may come again, by packet id.
     unbound: HashMap<u16, u64>,
-    /// What came on the connection of today and is not acknowledged, in the order it came: what the
+    /// Places of what came on the current connection and is not acknowledged, in the order it came: what the
     /// broker counts against its window.
     arrived: VecDeque<u64>,
     unheard: Unheard,
@@ -117,6 +130,7 @@ impl Ledger {
         Self {
             first: 0,
             entries: VecDeque::new(),
+            next_ordinal: 0,
             unbound: HashMap::new(),
             arrived: VecDeque::new(),
             unheard: Unheard::new(window, remembered),
@@ -153,10 +167,10 @@ impl Ledger {
             return open;
         }
         let held = (self.first..).zip(&self.entries).filter(|(_, entry)| !entry.gone);
-        let held: Vec<_> = held.map(|(ordinal, entry)| (entry.packet_id, ordinal)).collect();
-        for (packet_id, ordinal) in held {
+        let held: Vec<_> = held.map(|(place, entry)| (entry.packet_id, place)).collect();
+        for (packet_id, place) in held {
             // Two under one id: the broker had given the older one up.
-            if let Some(older) = self.unbound.insert(packet_id, ordinal) {
+            if let Some(older) = self.unbound.insert(packet_id, place) {
                 self.give_up(older);
             }
         }
@@ -199,7 +213,8 @@ impl Ledger {
         self.twofold.insert(packet_id);
     }
 
-    /// Enters a message that wants to be acknowledged.
+    /// Enters a message that wants to be acknowledged. A new one has one reading, unless [`Self::readings`]
+    /// says otherwise before the next one is entered.
     pub fn enter(&mut self, packet_id: u16, dup: bool, digest: u64) -> Entered {
         let replaces = self.unbound.contains_key(&packet_id);
         if self.recognise(packet_id, dup, digest) {
@@ -218,10 +233,23 @@ impl Ledger {
         } else {
             self.unheard.fresh(packet_id);
         }
-        if let Some(ordinal) = self.unbound.remove(&packet_id) {
-            self.give_up(ordinal);
+        if let Some(place) = self.unbound.remove(&packet_id) {
+            self.give_up(place);
         }
-        Entered::New(self.arrive(packet_id, digest, false))
+        let first = self.next_ordinal;
+        self.arrive(packet_id, digest, 1);
+        Entered::New(first)
+    }
+
+    /// Says how many readings the new message has that was entered last. Without any it is safe.
+    ///
+    /// # Panics
+    /// If no message has been entered.
+    pub fn readings(&mut self, count: u32) {
+        let entry = self.entries.back_mut().expect("a message has been entered");
+        self.unsettled -= usize::from(!entry.is_safe() && count == 0);
+        entry.unsettled = count;
+        self.next_ordinal = entry.first + u64::from(count);
     }
 
     /// Whether a message is one that is held, or settled; it is bound to this connection then. One that
@@ -263,28 +291,47 @@ impl Ledger {
     /// Whether the oldest entry has settled, and is acknowledged next.
     fn moves(&self) -> bool {
         let oldest = self.arrived.front().filter(|oldest| **oldest == self.first);
-        oldest.is_some() && self.entries.front().is_some_and(|it| it.safe) && !self.holding
+        oldest.is_some() && self.entries.front().is_some_and(Entry::is_safe) && !self.holding
     }
 
-    /// Notes what became of records.
+    /// Notes what became of readings.
+    ///
+    /// # Panics
+    /// If a reading settles a second time: its message would be acknowledged before the others have settled.
     pub fn settle(&mut self, run: Run, outcome: Outcome) {
         if !outcome.is_safe() {
             return;
         }
-        for ordinal in run.first..run.first + run.count {
-            if let Some(entry) = self.entry(ordinal).filter(|entry| !entry.safe) {
-                entry.safe = true;
-                let counted = !entry.gone;
+        let Some(oldest) = self.entries.front() else { return };
+        let (mut ordinal, end) = (run.first.max(oldest.first), run.first + run.count);
+        let mut at = self.at(ordinal);
+        while ordinal < end {
+            let next = self.entries.get(at + 1).map_or(self.next_ordinal, |next| next.first);
+            let Some(entry) = self.entries.get_mut(at) else { return };
+            let settled = end.min(next).saturating_sub(ordinal);
+            if settled > 0 {
+                let left = u64::from(entry.unsettled).checked_sub(settled);
+                let left = left.and_then(|left| u32::try_from(left).ok());
+                entry.unsettled = left.expect("a reading settles once");
+                let counted = entry.is_safe() && !entry.gone;
                 self.unsettled -= usize::from(counted);
+                ordinal += settled;
             }
+            at += 1;
         }
+    }
+
+    /// Where among the entries the message is that has the reading with this ordinal.
+    fn at(&self, ordinal: u64) -> usize {
+        // Messages without readings have the ordinal of the next one, and are before it.
+        self.entries.partition_point(|entry| entry.first <= ordinal).saturating_sub(1)
     }
 
     /// Calls `write` with each packet id that can now be acknowledged, in order. Returns how many.
     pub fn acknowledge(&mut self, mut write: impl FnMut(u16, Answer)) -> usize {
         let mut count = 0;
-        while let Some(&ordinal) = self.arrived.front().filter(|_| !self.holding) {
-            let Some(entry) = self.entry(ordinal).filter(|entry| entry.safe) else { break };
+        while let Some(&place) = self.arrived.front().filter(|_| !self.holding) {
+            let Some(entry) = self.entry(place).filter(|entry| entry.is_safe()) else { break };
             entry.gone = true;
             let (packet_id, digest) = (entry.packet_id, entry.digest);
             let twofold = !self.twofold.is_empty() && self.twofold.remove(&packet_id);
@@ -315,18 +362,19 @@ impl Ledger {
         self.arrived.len()
     }
 
-    /// Puts a message behind all that came on this connection; its ordinal.
-    fn arrive(&mut self, packet_id: u16, digest: u64, safe: bool) -> u64 {
-        let ordinal = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry { packet_id, digest, safe, gone: false });
-        self.unsettled += usize::from(!safe);
-        self.bind(packet_id, ordinal);
-        ordinal
+    /// Puts a message with so many readings behind all that came on this connection.
+    fn arrive(&mut self, packet_id: u16, digest: u64, readings: u32) {
+        let place = self.first + self.entries.len() as u64;
+        let (first, unsettled) = (self.next_ordinal, readings);
+        self.entries.push_back(Entry { packet_id, digest, first, unsettled, gone: false });
+        self.next_ordinal += u64::from(readings);
+        self.unsettled += usize::from(readings > 0);
+        self.bind(packet_id, place);
     }
 
-    fn bind(&mut self, packet_id: u16, ordinal: u64) {
+    fn bind(&mut self, packet_id: u16, place: u64) {
         self.open.insert(packet_id);
-        self.arrived.push_back(ordinal);
+        self.arrived.push_back(place);
         self.unheard.saw_open(self.arrived.len());
     }
 
@@ -334,8 +382,8 @@ impl Ledger {
     fn has_arrived(&mut self, packet_id: u16, digest: u64) -> bool {
         let Some(left) = self.again_left.checked_sub(1) else { return false };
         self.again_left = left;
-        self.arrived.iter().any(|ordinal| {
-            let at = usize::try_from(ordinal - self.first).ok();
+        self.arrived.iter().any(|place| {
+            let at = usize::try_from(place - self.first).ok();
             let entry = at.and_then(|at| self.entries.get(at));
             entry.is_some_and(|it| it.packet_id == packet_id && it.digest == digest)
         })
@@ -343,8 +391,8 @@ impl Ledger {
 
     /// Binds a message that is held to this connection.
     fn is_held(&mut self, packet_id: u16, dup: bool, digest: u64) -> bool {
-        let Some(&ordinal) = self.unbound.get(&packet_id) else { return false };
-        if self.entry(ordinal).is_none_or(|entry| entry.digest != digest) {
+        let Some(&place) = self.unbound.get(&packet_id) else { return false };
+        if self.entry(place).is_none_or(|entry| entry.digest != digest) {
             return false;
         }
         if !dup && self.sets_dup {
@@ -352,7 +400,7 @@ impl Ledger {
         }
         self.sets_dup |= dup;
         self.unbound.remove(&packet_id);
-        self.bind(packet_id, ordinal);
+        self.bind(packet_id, place);
         if self.resuming && self.unbound.is_empty() {
             self.judged(0);
         }
@@ -363,7 +411,7 @@ impl Ledger {
     fn is_held_as(&mut self, digest: u64) -> bool {
         let Some(left) = self.looks_left.checked_sub(1) else { return false };
         self.looks_left = left;
-        let at = |ordinal: &u64| usize::try_from(ordinal - self.first).ok();
+        let at = |place: &u64| usize::try_from(place - self.first).ok();
         let held = self.unbound.values().filter_map(at).filter_map(|at| self.entries.get(at));
         held.into_iter().any(|entry| entry.digest == digest)
     }
@@ -378,7 +426,7 @@ impl Ledger {
         if self.unbound.contains_key(&packet_id) || !self.unheard.take(packet_id, digest) {
             return false;
         }
-        self.arrive(packet_id, digest, true);
+        self.arrive(packet_id, digest, 0);
         true
     }
 
@@ -391,22 +439,29 @@ impl Ledger {
             return;
         }
         self.unheard.end_of_repeats();
-        let rest: Vec<u64> = self.unbound.drain().map(|(_, ordinal)| ordinal).collect();
-        for ordinal in rest {
-            self.give_up(ordinal);
+        let rest: Vec<u64> = self.unbound.drain().map(|(_, place)| place).collect();
+        for place in rest {
+            self.give_up(place);
         }
     }
 
-    fn entry(&mut self, ordinal: u64) -> Option<&mut Entry> {
-        let at = usize::try_from(ordinal.checked_sub(self.first)?).ok()?;
+    fn entry(&mut self, place: u64) -> Option<&mut Entry> {
+        let at = usize::try_from(place.checked_sub(self.first)?).ok()?;
         self.entries.get_mut(at)
     }
 
+    /// Forgets the message that has this reading: not all of it will settle.
+    pub fn let_go(&mut self, ordinal: u64) {
+        if self.entries.front().is_some_and(|oldest| oldest.first <= ordinal) {
+            self.give_up(self.first + self.at(ordinal) as u64);
+        }
+    }
+
     /// Forgets a message: it will not settle, or not come again.
-    pub fn give_up(&mut self, ordinal: u64) {
-        if let Some(entry) = self.entry(ordinal).filter(|entry| !entry.gone) {
+    fn give_up(&mut self, place: u64) {
+        if let Some(entry) = self.entry(place).filter(|entry| !entry.gone) {
             entry.gone = true;
-            let counted = !entry.safe;
+            let counted = !entry.is_safe();
             self.unsettled -= usize::from(counted);
         }
     }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::{Broker, Plan};
-use crate::codec::Payload;
 use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX};
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::units::DiskSize;
@@ -75,12 +74,11 @@ impl Plan {
             let text = format!("is too large: write {} at most", i64::MAX);
             wrong(&format!("sensors.{name}.simulated.{key}"), text);
         }
-        let counts = |it: &Payload| matches!(it, Payload::Json(json) if json.number.is_some());
-        for (name, settings) in self.intakes() {
-            if settings.group.is_some() && counts(&settings.payload) {
+        for (name, settings) in self.intakes().filter(|(_, it)| it.group.is_some()) {
+            if let Some(codec) = settings.payload.counts_numbers() {
                 let text = "stands beside group: the numbers that other gateways of the group take \
                             would look missing here; remove one of the two";
-                wrong(&format!("sensors.{name}.mqtt.payload.json.number"), text.into());
+                wrong(&format!("sensors.{name}.mqtt.payload.{codec}.number"), text.into());
             }
         }
     }
@@ -220,6 +218,15 @@ impl Plan {
             );
             wrong("batch.records_max", text);
         }
+        let many = self.sensors.iter().find(|(_, kind)| kind.is_many());
+        if let Some((name, _)) = many.filter(|_| self.queue.readings_max > self.queue.records_max) {
+            let text = format!(
+                "is above queue.records_max = {}: a message of sensors.{name} might never have room at once; \
+                 lower it, or raise the other",
+                self.queue.records_max
+            );
+            wrong("queue.readings_max", text);
+        }
         self.check_spool(wrong);
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         let subscriptions = (self.intakes().count() + self.commands().count()) as u64;
@@ -320,15 +327,19 @@ mod tests {
 
     #[test]
     fn numbers_are_not_judged_where_others_take_a_part_of_them() {
-        let problems = |group: &str| {
-            let text = format!(r#"{{"topic":"t",{group}"payload":{{"json":{{"number":"/n"}}}}}}"#);
+        let problems = |group: &str, codec: &str| {
+            let payload = format!(r#"{{"{codec}":{{"number":"/n"}}}}"#);
+            let text = format!(r#"{{"topic":"t",{group}"payload":{payload}}}"#);
             let intake = crate::source::Kind::Mqtt(serde_json::from_str(&text).unwrap());
             let mut plan = Plan::default();
             plan.sensors.insert("all".into(), intake);
             plan.problems()
         };
-        assert!(problems("").is_empty());
-        assert!(problems(r#""group":"g","#)[0].0.ends_with("payload.json.number"));
+        for codec in ["json", "ndjson"] {
+            assert!(problems("", codec).is_empty());
+            let (key, _) = problems(r#""group":"g","#, codec).swap_remove(0);
+            assert_eq!(key, format!("sensors.all.mqtt.payload.{codec}.number"));
+        }
     }
 
     #[test]

@@ -371,6 +371,23 @@ impl Plan {
         usize::from(self.output.window_batches.get()) + DEAD_LETTERS_IN_FLIGHT_MAX
     }
 
+    /// Adds what entries need by their kind.
+    fn add_entries(&self, budget: &mut Budget) {
+        let many = self.sensors.values().filter(|kind| kind.is_many()).count() as u64;
+        if many > 0 {
+            let readings_max = self.queue.readings_max.get() as usize;
+            let each = source::Kind::readings_bytes(self.chunk_records_max(), readings_max);
+            budget.add("messages of several readings (queue.readings_max)", many * each);
+        }
+        let commands = self.commands().count() as u64;
+        if commands > 0 {
+            let each = source::exec::bytes_max(self.queue.record_bytes_max.get());
+            budget.add("commands", commands * each);
+        }
+        let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
+        budget.add("simulated sensors", simulated * SIMULATED_BYTES);
+    }
+
     /// The sum of all bounds.
     pub fn budget(&self) -> Budget {
         let records = u64::from(self.queue.records_max.get());
@@ -380,7 +397,6 @@ impl Plan {
         let batches = u64::from(self.output.window_batches.get());
         let of_record = RECEIPT_BYTES + PLACE_BYTES as u64;
         let receipts = u64::from(self.batch.records_max.get()) * of_record;
-        let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         let sensors = u64::from(self.gateway.sensors_max.get());
         let buffer = self.read_buffer_bytes() as u64;
         let mut budget = Budget::default();
@@ -441,12 +457,7 @@ impl Plan {
             let connections = HTTP_CONNECTIONS_MAX as u64 * connection;
             budget.add("http connections and answers", connections + answers);
         }
-        let commands = self.commands().count() as u64;
-        if commands > 0 {
-            let each = source::exec::bytes_max(self.queue.record_bytes_max.get());
-            budget.add("commands", commands * each);
-        }
-        budget.add("simulated sensors", simulated * SIMULATED_BYTES);
+        self.add_entries(&mut budget);
         budget.add("the program itself", PROGRAM_BYTES);
         budget
     }

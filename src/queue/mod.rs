@@ -68,6 +68,9 @@ pub struct Settings {
     /// Bytes of a payload. A larger one becomes a dead letter that shows its head, its length and its
     /// SHA-256.
     pub record_bytes_max: Size,
+    /// Readings of one message, where its payload may hold several (`ndjson`). A message with more becomes one
+    /// dead letter.
+    pub readings_max: NonZeroU32,
     /// What happens to QoS 0 when the queue is full. What is shed is counted for its sensor.
     pub on_full: OnFull,
 }
@@ -78,6 +81,7 @@ impl Default for Settings {
             records_max: NonZeroU32::new(16_384).expect("16384 is not zero"),
             bytes_max: Size::bytes(16 << 20),
             record_bytes_max: Size::bytes(64 << 10),
+            readings_max: NonZeroU32::new(1024).expect("1024 is not zero"),
             on_full: OnFull::Wait,
         }
     }

@@ -13,10 +13,8 @@
 //!   it writes meanwhile are not read.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::io;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -30,16 +28,17 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{sleep, timeout};
 
 use self::lines::{Line, Lines};
-use super::{Context, Ended, Entry, unreadable, usable_id};
+use super::records::{Message, Records};
+use super::{Context, Ended, Entry};
 use crate::backoff::Backoff;
 use crate::clock::{self, Now};
-use crate::codec::{Malformed, Payload};
+use crate::codec::Payload;
 use crate::limits::RECONNECT_PAUSE;
 use crate::phase::{Phase, Watch};
 use crate::queue::Inlet;
-use crate::record::{Body, Chunk, Record};
-use crate::registry::Row;
+use crate::record::{Chunk, Record};
 use crate::repeat::Repeated;
+use crate::settlement::Token;
 use crate::tasks::Tasks;
 use crate::text;
 
@@ -142,6 +141,12 @@ impl Settings {
     pub(super) fn known_sensors(&self) -> Option<usize> {
         None
     }
+
+    /// How payloads are read.
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of every kind")]
+    pub(super) fn payload(&self) -> Option<&Payload> {
+        Some(&self.payload)
+    }
 }
 
 /// Starts the task of an entry.
@@ -151,7 +156,7 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
         name: entry.name.to_owned(),
         settings: settings.clone(),
         inlet: entry.queue.inlet(),
-        rows: HashMap::new(),
+        records: Records::new(entry.name, &settings.payload, IDS_REMEMBERED_MAX, &entry.context),
         context: entry.context.clone(),
         chunk: Chunk::default(),
         end_said: Repeated::default(),
@@ -168,7 +173,7 @@ struct Program {
     name: String,
     settings: Settings,
     inlet: Inlet,
-    rows: HashMap<Box<str>, Arc<Row>>,
+    records: Records,
     context: Context,
     chunk: Chunk,
     end_said: Repeated,
@@ -290,46 +295,28 @@ impl Program {
         }
     }
 
-    /// Makes a record of a line; what can be no reading becomes a dead letter. A line without a word is none.
+    /// Makes records of a line. A line without a word is none.
     fn take(&mut self, line: &Line, now: Now) {
         if line.text.trim_ascii().is_empty() && line.cut.is_none() {
             return;
         }
-        let before = self.chunk.bytes();
-        let (row, id, body) = match self.read(line) {
-            Ok(read) => read,
-            Err(malformed) => {
-                self.chunk.take_back(before);
-                let body = unreadable(&line.text, &malformed, &mut self.chunk);
-                (self.row(&self.name.clone()), self.name.clone(), body)
-            }
+        self.context.metrics.messages.one();
+        let message = Message {
+            payload: &line.text,
+            topic: b"",
+            token: Token::NONE,
+            retained: false,
+            repeated: false,
+            sheddable: false,
+            taken: now,
         };
-        let record = self.context.record(&row, id.as_bytes(), body, now, &mut self.chunk);
-        self.chunk.records.push(record);
-    }
-
-    fn read(&mut self, line: &Line) -> Result<(Arc<Row>, String, Body), Malformed> {
+        let own = self.records.own();
         if let Some((bytes, sha256)) = &line.cut {
-            return Err(self.context.oversize(*bytes, sha256));
+            let oversize = self.context.oversize(*bytes, sha256);
+            self.records.refuse(&message, &own, &oversize, &mut self.chunk);
+        } else {
+            self.records.take(&message, &own, false, &mut self.chunk);
         }
-        let reading = self.settings.payload.decode(&line.text, None, &mut self.chunk)?;
-        let body = self.context.body(&reading)?;
-        let id = match &reading.sensor {
-            Some(id) => usable_id(id.as_bytes())?.to_owned(),
-            None => self.name.clone(),
-        };
-        Ok((self.row(&id), id, body))
-    }
-
-    fn row(&mut self, id: &str) -> Arc<Row> {
-        if let Some(row) = self.rows.get(id) {
-            return Arc::clone(row);
-        }
-        let row = self.context.registry.row_of(id, self.context.entry);
-        if !row.is_shared() && self.rows.len() < IDS_REMEMBERED_MAX {
-            self.rows.insert(id.into(), Arc::clone(&row));
-        }
-        row
     }
 }
 

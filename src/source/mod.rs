@@ -13,17 +13,19 @@ use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::clock::Now;
-use crate::codec::{Malformed, Reading};
-use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
+use crate::codec::{Malformed, Payload, Reading};
+use crate::limits::{
+    DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
+};
 use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::phase::Watch;
 use crate::queue::{OnFull, Queue};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::{Registry, Row};
-use crate::settlement::{SourceIndex, Token};
+use crate::settlement::SourceIndex;
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
@@ -42,12 +44,36 @@ macro_rules! kinds {
                 match self { $(Self::$kind(settings) => settings.known_sensors(),)+ }
             }
 
+            /// How the payloads of an entry of this kind are read, if it has any.
+            pub fn payload(&self) -> Option<&Payload> {
+                match self { $(Self::$kind(settings) => settings.payload(),)+ }
+            }
+
             /// Starts the tasks of an entry of this kind. Their inlets exist when it returns.
             pub fn start(&self, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
                 match self { $(Self::$kind(settings) => $module::start(settings, entry, tasks),)+ }
             }
         }
     };
+}
+
+mod numbers;
+mod records;
+
+impl Kind {
+    /// Whether a message of this entry may hold several readings.
+    pub fn is_many(&self) -> bool {
+        self.payload().is_some_and(Payload::is_many)
+    }
+
+    /// Bytes that an entry of which messages hold up to `readings_max` readings needs beyond one whose messages
+    /// hold one: a message more than a chunk of so many records, and a topic for each reading.
+    pub const fn readings_bytes(chunk_records_max: usize, readings_max: usize) -> u64 {
+        let record = size_of::<Record>() + TOPIC_SHOWN_BYTES_MAX;
+        // A buffer that grows holds twice its content, and its old self while it moves.
+        let chunk = 3 * (chunk_records_max + readings_max) * record;
+        (chunk + records::bytes_max(readings_max)) as u64
+    }
 }
 
 kinds! {
@@ -108,6 +134,8 @@ pub struct Context {
     pub on_full: OnFull,
     /// A payload above this is dead-lettered with its head.
     pub record_bytes_max: usize,
+    /// A message of more readings is dead-lettered.
+    pub readings_max: usize,
 }
 
 impl Context {
@@ -116,33 +144,27 @@ impl Context {
         SourceIndex(self.entry)
     }
 
-    /// A record of a sensor's row, taken now, that waits for no answer and is not to be shed. Where the row is
-    /// shared, `id` is the sensor's.
-    fn record(&self, row: &Row, id: &[u8], body: Body, now: Now, chunk: &mut Chunk) -> Record {
-        let mut own = Span::default();
-        if row.is_shared() {
-            self.metrics.sensors_overflowed.one();
-            own = chunk.put(id);
-        }
-        Record {
-            sensor: row.index,
-            id: own,
-            sequence: row.receive(now.wall),
-            received: now.wall,
-            token: Token::NONE,
-            topic: Span::default(),
-            retained: false,
-            sheddable: false,
-            body,
-        }
+    /// The row of a sensor of this entry.
+    fn row(&self, id: &str) -> Arc<Row> {
+        self.registry.row_of(id, self.entry)
     }
 
     /// Why a payload is too large: its bytes, and their SHA-256.
     fn oversize(&self, bytes: u64, sha256: &[u8]) -> Malformed {
-        let hex = sha256.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        let max = self.record_bytes_max;
+        let (hex, max) = (hex(sha256), self.record_bytes_max);
         let detail =
             format!("{bytes} bytes; queue.record_bytes_max is {max}; cut here; sha256 {hex}");
+        Malformed { reason: Reason::Oversize, detail }
+    }
+
+    /// Why a payload holds too many readings.
+    fn too_many(&self, payload: &[u8]) -> Malformed {
+        let (bytes, hex) = (payload.len(), hex(&Sha256::digest(payload)));
+        let max = self.readings_max;
+        let cut = if bytes > DEAD_LETTER_HEAD_BYTES_MAX { "; cut here" } else { "" };
+        let detail = format!(
+            "more than {max} readings (queue.readings_max); {bytes} bytes{cut}; sha256 {hex}"
+        );
         Malformed { reason: Reason::Oversize, detail }
     }
 
@@ -157,6 +179,10 @@ impl Context {
         }
         Ok(Body::Reading { value, timestamp, extra })
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// An id that can stand in logs and envelopes.

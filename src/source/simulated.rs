@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::model::{Model, Values};
 use super::{Context, Ended, Entry};
 use crate::clock;
+use crate::codec::Payload;
 use crate::limits::{SIMULATED_COUNT_MAX, SIMULATED_RUN_RECORDS};
 use crate::phase::{Phase, Watch};
 use crate::queue::Inlet;
@@ -113,6 +114,12 @@ impl Settings {
     #[expect(clippy::unnecessary_wraps, reason = "the shape of every kind")]
     pub(super) fn known_sensors(&self) -> Option<usize> {
         Some(self.sensors() as usize)
+    }
+
+    /// None: there are no payloads.
+    #[expect(clippy::unused_self, reason = "the shape of every kind")]
+    pub(super) fn payload(&self) -> Option<&Payload> {
+        None
     }
 
     /// The values of sensor `index`; `seed` counts if the entry has none.

@@ -3,7 +3,7 @@
 /// What an entering message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entered {
-    /// To be taken; its record's ordinal.
+    /// To be taken; the ordinal of its first reading.
     New(u64),
     /// Held already, or settled: nothing to take.
     Known,

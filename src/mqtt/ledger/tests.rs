@@ -33,6 +33,75 @@ fn acknowledgements_leave_in_order_of_arrival() {
 }
 
 #[test]
+fn a_message_is_acknowledged_when_all_its_readings_have_settled() {
+    // Of 2, 0, 3, 0 and 1 readings: the ordinals are 0 and 1, 2 to 4, and 5.
+    let mut ledger = ledger_with(&[]);
+    for (id, readings, first) in [(1, 2, 0), (2, 0, 2), (3, 3, 2), (4, 0, 5), (5, 1, 5)] {
+        assert_eq!(ledger.enter(id, false, u64::from(id)), Entered::New(first));
+        ledger.readings(readings);
+    }
+    ledger.settle(run(1, 2), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [] as [u16; 0], "0 has not settled");
+    ledger.settle(run(0, 1), Outcome::Spooled);
+    assert_eq!(acknowledged(&mut ledger), [1, 2], "the second one has none");
+    ledger.settle(run(4, 2), Outcome::DeadLettered);
+    assert_eq!(acknowledged(&mut ledger), [] as [u16; 0], "3 has not settled");
+    ledger.settle(run(3, 1), Outcome::Abandoned);
+    assert_eq!(acknowledged(&mut ledger), [] as [u16; 0], "nor is it safe now");
+    ledger.settle(run(3, 1), Outcome::Delivered);
+    assert_eq!((acknowledged(&mut ledger), ledger.waits()), (vec![3, 4, 5], false));
+    assert_eq!(ledger.enter(6, false, 6), Entered::New(6));
+}
+
+#[test]
+fn a_message_of_many_readings_that_is_held_is_known_and_settles_on_the_next_connection() {
+    let mut ledger = ledger_with(&[1, 2]);
+    ledger.readings(50);
+    ledger.settle(run(0, 20), Outcome::Delivered);
+    ledger.connect(true);
+    for id in [1, 2] {
+        assert_eq!(ledger.enter(id, true, u64::from(id)), Entered::Known);
+    }
+    assert_eq!(acknowledged(&mut ledger), [1]);
+    ledger.settle(run(20, 31), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [2]);
+    assert_eq!(ledger.enter(3, false, 3), Entered::New(51));
+    // A session that is lost: what is held of it settles for nobody, also where a run goes on behind it.
+    ledger.readings(9);
+    assert_eq!(ledger.connect(false), 1);
+    assert_eq!(ledger.enter(1, false, 1), Entered::New(60));
+    ledger.settle(run(51, 10), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [1]);
+}
+
+#[test]
+fn a_message_of_which_a_part_is_let_go_is_never_acknowledged() {
+    let mut ledger = ledger_with(&[1, 2]);
+    ledger.readings(3);
+    ledger.enter(3, false, 3);
+    ledger.settle(run(0, 1), Outcome::Delivered);
+    assert_eq!(acknowledged(&mut ledger), [1]);
+    ledger.let_go(0);
+    ledger.let_go(3);
+    assert!(ledger.waits(), "the third");
+    ledger.settle(run(1, 2), Outcome::Delivered);
+    ledger.settle(run(4, 1), Outcome::Delivered);
+    assert_eq!((acknowledged(&mut ledger), ledger.waits()), (vec![], true));
+    assert_eq!(ledger.open(), 2, "behind the second");
+}
+
+#[test]
+#[should_panic(expected = "a reading settles once")]
+fn a_reading_that_settles_twice_is_no_settlement_of_another() {
+    let mut ledger = ledger_with(&[1]);
+    ledger.readings(2);
+    for _ in 0..2 {
+        ledger.settle(run(0, 1), Outcome::Delivered);
+        ledger.settle(run(0, 1), Outcome::Delivered);
+    }
+}
+
+#[test]
 fn abandoned_records_are_not_acknowledged() {
     let mut ledger = ledger_with(&[1]);
     ledger.settle(run(0, 1), Outcome::Abandoned);

@@ -40,7 +40,7 @@ impl Intake {
         // Taken from the connection, but never offered: the broker still has those of QoS 1.
         let left = std::mem::take(&mut self.chunk);
         for record in left.records.iter().filter(|record| !record.token.is_none()) {
-            self.ledger.give_up(record.token.ordinal);
+            self.ledger.let_go(record.token.ordinal);
         }
         self.context.metrics.received.add(left.records.len() as u64);
         self.context.metrics.abandoned.add(left.records.len() as u64);
@@ -52,7 +52,7 @@ impl Intake {
         if !phase.is(Phase::Draining) {
             return Err(error);
         }
-        tracing::warn!(entry = self.reader.name, %error, "what is delivered now comes again there");
+        tracing::warn!(entry = self.reader.name(), %error, "what is delivered now comes again there");
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Intake {
              (broker.session_expiry)"
         };
         tracing::warn!(
-            entry = self.reader.name,
+            entry = self.reader.name(),
             held = lost,
             left_out,
             "possible loss outside the gateway: {whose}"

@@ -45,7 +45,6 @@ mod drain;
 mod entry;
 #[cfg(test)]
 mod fuzz;
-mod numbers;
 mod own;
 mod reader;
 mod settings;
@@ -235,7 +234,7 @@ impl Intake {
             }
             Some(Due::Again) => {
                 tracing::info!(
-                    entry = self.reader.name,
+                    entry = self.reader.name(),
                     "the resumed session has been silent for long: subscribing again, in case the broker \
                      has lost the subscription; what it had retained comes again"
                 );
@@ -311,10 +310,12 @@ impl Intake {
     /// Reads all packets that have come into the chunk.
     fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
         let now = clock::now();
-        let (mut known, mut came) = (false, false);
+        let (mut known, mut came, mut messages) = (false, false, 0);
         self.unread = true;
         // Messages that make no record count, too: what they wait for is acknowledged in between.
-        for _ in self.chunk.records.len()..self.chunk_records_max {
+        let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
+        while left > 0 {
+            left -= 1;
             let Some(incoming) = connection.packet()? else {
                 self.unread = false;
                 break;
@@ -338,16 +339,18 @@ impl Intake {
                 known = true;
                 continue;
             };
-            let is_record = self.reader.take(&publish, token, now, &mut self.chunk);
-            if !is_record && !token.is_none() {
-                let run = Run { source: token.source, first: token.ordinal, count: 1 };
-                self.ledger.settle(run, Outcome::Delivered);
-                known = true;
+            messages += 1;
+            let readings = self.reader.take(&publish, token, now, &mut self.chunk);
+            if readings != 1 && !token.is_none() {
+                self.ledger.readings(readings);
             }
+            known |= readings == 0 && !token.is_none();
+            left = left.saturating_sub(readings.saturating_sub(1) as usize);
         }
         if came {
             self.subscription.heard(now.instant, true);
         }
+        self.context.metrics.messages.add(messages);
         self.context.metrics.held_given_up.add(self.ledger.replaced());
         if let Some(missing) = self.ledger.missing() {
             if self.owns_session() {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use foldhash::fast::{FixedState, RandomState};
 
-use super::numbers::Numbers;
 use super::own::{Back, Own};
 use super::{Retained, Settings};
 use crate::clock::Now;
@@ -20,43 +19,25 @@ use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
-use crate::record::{Body, Chunk, Reason, Record};
+use crate::record::{Chunk, Reason};
 use crate::registry::Row;
 use crate::settlement::Token;
-use crate::source::{Context, unreadable, usable_id};
+use crate::source::records::{Message, Records, Whose};
+use crate::source::{Context, usable_id};
 use crate::text;
-
-/// Whose a message is.
-struct Whose<'a> {
-    /// Where it is counted.
-    row: Arc<Row>,
-    /// The sensor's id, where the row is shared; without one there it is the entry's own.
-    id: Option<Cow<'a, str>>,
-}
-
-impl<'a> Whose<'a> {
-    fn new(row: Arc<Row>, id: Cow<'a, str>) -> Self {
-        let id = row.is_shared().then_some(id);
-        Self { row, id }
-    }
-}
 
 /// Makes records of messages.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub(super) name: String,
     pub(super) settings: Settings,
     pub(super) version: Version,
     remembered_max: usize,
     context: Context,
+    records: Records,
     /// Rows by topic, for topics that name their sensor.
     by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
-    /// Rows by id, for payloads that name their sensor.
-    by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
     digest: FixedState,
-    numbers: Numbers,
     output: Own,
-    own: Option<Arc<Row>>,
 }
 
 impl Reader {
@@ -68,18 +49,20 @@ impl Reader {
         context: &Context,
     ) -> Self {
         Self {
-            name: name.to_owned(),
+            records: Records::new(name, &settings.payload, remembered_max, context),
             settings,
             version,
             remembered_max,
             context: context.clone(),
             by_topic: HashMap::default(),
-            by_id: HashMap::default(),
             digest: FixedState::default(),
-            numbers: Numbers::default(),
             output: Own::new(Arc::clone(&context.run)),
-            own: None,
         }
+    }
+
+    /// The entry's name.
+    pub(super) fn name(&self) -> &str {
+        &self.records.name
     }
 
     pub(super) fn subscription(&self) -> String {
@@ -135,47 +118,52 @@ impl Reader {
         hasher.finish()
     }
 
-    /// Makes a record of a message; what can be no reading becomes a dead letter. False for a message of which
-    /// none is made: it is done with.
+    /// Makes records of a message; what can be no reading becomes a dead letter. Returns how many there are:
+    /// where there is none, the message is done with.
     pub(super) fn take(
         &mut self,
         publish: &Publish<'_>,
         token: Token,
         now: Now,
         chunk: &mut Chunk,
-    ) -> bool {
+    ) -> u32 {
+        let message = Message {
+            payload: publish.payload,
+            topic: publish.topic,
+            token,
+            retained: publish.retain,
+            repeated: publish.dup,
+            sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
+            taken: now,
+        };
         if let Some(back) = self.output.back(publish) {
-            return self.take_own(publish, &back, (token, now), chunk);
+            return self.take_own(&message, &back, chunk);
         }
         if publish.retain && self.settings.retained == Retained::Skip {
             self.context.metrics.retained_skipped.one();
-            return false;
+            return 0;
         }
-        let before = chunk.bytes();
-        let (whose, body) = match self.read(publish, chunk) {
-            Ok((whose, reading)) => (whose, reading),
-            Err((whose, malformed)) => {
-                chunk.take_back(before);
-                (whose, unreadable(publish.payload, &malformed, chunk))
+        let whose = match self.whose(publish.topic) {
+            Ok(whose) => whose,
+            Err(malformed) => {
+                let own = self.records.own();
+                return self.records.refuse(&message, &own, &malformed, chunk);
             }
         };
-        self.put(publish, (whose, body), (token, now), chunk);
-        true
+        if let Some(malformed) = self.oversize(publish) {
+            return self.records.refuse(&message, &whose, &malformed, chunk);
+        }
+        let named = self.settings.topic.has_placeholder();
+        self.records.take(&message, &whose, named, chunk)
     }
 
     /// Our own output that came back: counted, and mostly no more.
-    fn take_own(
-        &mut self,
-        publish: &Publish<'_>,
-        back: &Back<'_>,
-        (token, now): (Token, Now),
-        chunk: &mut Chunk,
-    ) -> bool {
+    fn take_own(&mut self, message: &Message<'_>, back: &Back<'_>, chunk: &mut Chunk) -> u32 {
         self.context.metrics.loop_messages.one();
-        if let Some(left_out) = self.output.warns(now.instant) {
+        if let Some(left_out) = self.output.warns(message.taken.instant) {
             tracing::warn!(
-                entry = self.name,
-                topic = text::from_bytes(publish.topic),
+                entry = self.name(),
+                topic = text::from_bytes(message.topic),
                 batch = %text::shown(back.batch),
                 left_out,
                 "our own output comes back by the subscription to {}: it is acknowledged and not taken; take \
@@ -183,77 +171,13 @@ impl Reader {
                 self.subscription()
             );
         }
-        let becomes_letter = self.output.becomes_letter(back, now.instant);
-        if becomes_letter {
-            let (batch, filter) = (back.batch, self.subscription());
-            let detail =
-                format!("batch {batch} of this run came back by the subscription to {filter}");
-            let body =
-                unreadable(publish.payload, &Malformed { reason: Reason::Loop, detail }, chunk);
-            let own = self.own();
-            self.put(publish, (own, body), (token, now), chunk);
+        if !self.output.becomes_letter(back, message.taken.instant) {
+            return 0;
         }
-        becomes_letter
-    }
-
-    /// Puts a record into the chunk.
-    fn put(
-        &self,
-        publish: &Publish<'_>,
-        (Whose { row, id }, body): (Whose<'_>, Body),
-        (token, now): (Token, Now),
-        chunk: &mut Chunk,
-    ) {
-        let shown = publish.topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(publish.topic);
-        let topic = match std::str::from_utf8(shown) {
-            Ok(topic) => chunk.put(topic.as_bytes()),
-            Err(_) => chunk.put(String::from_utf8_lossy(shown).as_bytes()),
-        };
-        let id = id.as_deref().unwrap_or(&self.name).as_bytes();
-        let record = Record {
-            token,
-            topic,
-            retained: publish.retain,
-            sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
-            ..self.context.record(&row, id, body, now, chunk)
-        };
-        chunk.records.push(record);
-    }
-
-    /// Whose a message is, and its content.
-    fn read<'a>(
-        &mut self,
-        publish: &Publish<'a>,
-        chunk: &mut Chunk,
-    ) -> Result<(Whose<'a>, Body), (Whose<'a>, Malformed)> {
-        let whose = match self.whose(publish.topic) {
-            Ok(whose) => whose,
-            Err(malformed) => return Err((self.own(), malformed)),
-        };
-        if let Some(malformed) = self.oversize(publish) {
-            return Err((whose, malformed));
-        }
-        let named = self.settings.topic.has_placeholder();
-        let named = named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id));
-        let reading = match self.settings.payload.decode(publish.payload, named, chunk) {
-            Ok(reading) => reading,
-            Err(malformed) => return Err((whose, malformed)),
-        };
-        let body = match self.context.body(&reading) {
-            Ok(body) => body,
-            Err(malformed) => return Err((whose, malformed)),
-        };
-        let whose = match reading.sensor {
-            Some(id) => match self.row_by_id(&id) {
-                Ok(row) => Whose::new(row, id),
-                Err(malformed) => return Err((whose, malformed)),
-            },
-            None => whose,
-        };
-        if let Some(number) = reading.number {
-            self.numbers.judge(&whose.row, number, publish, &self.context.metrics);
-        }
-        Ok((whose, body))
+        let (batch, filter) = (back.batch, self.subscription());
+        let detail = format!("batch {batch} of this run came back by the subscription to {filter}");
+        let own = self.records.own();
+        self.records.refuse(message, &own, &Malformed { reason: Reason::Loop, detail }, chunk)
     }
 
     fn oversize(&self, publish: &Publish<'_>) -> Option<Malformed> {
@@ -284,37 +208,14 @@ impl Reader {
                  the broker's session",
             ));
         }
-        let Some(id) = self.settings.topic.sensor(topic) else { return Ok(self.own()) };
+        let Some(id) = self.settings.topic.sensor(topic) else { return Ok(self.records.own()) };
         let id = usable_id(id)?;
-        let whose = Whose::new(self.row(id), Cow::Borrowed(id));
+        let whose = Whose::new(self.context.row(id), Cow::Borrowed(id));
         let worth = !whose.row.is_shared() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
         if worth && self.by_topic.len() < self.remembered_max {
             self.by_topic.insert(topic.into(), Arc::clone(&whose.row));
         }
         Ok(whose)
-    }
-
-    /// The entry itself. Its row is made when it is needed: an entry whose sensors are all named by their
-    /// topic takes none of `gateway.sensors_max`.
-    fn own(&mut self) -> Whose<'static> {
-        let (registry, entry) = (&self.context.registry, self.context.entry);
-        let own = self.own.get_or_insert_with(|| registry.row_of(&self.name, entry));
-        Whose { row: Arc::clone(own), id: None }
-    }
-
-    fn row_by_id(&mut self, id: &str) -> Result<Arc<Row>, Malformed> {
-        if let Some(row) = self.by_id.get(id) {
-            return Ok(Arc::clone(row));
-        }
-        let row = self.row(usable_id(id.as_bytes())?);
-        if !row.is_shared() && self.by_id.len() < self.remembered_max {
-            self.by_id.insert(id.into(), Arc::clone(&row));
-        }
-        Ok(row)
-    }
-
-    fn row(&self, id: &str) -> Arc<Row> {
-        self.context.registry.row_of(id, self.context.entry)
     }
 }
 

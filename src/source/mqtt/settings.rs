@@ -37,6 +37,12 @@ impl Settings {
     pub(in crate::source) fn known_sensors(&self) -> Option<usize> {
         None
     }
+
+    /// How payloads are read.
+    #[expect(clippy::unnecessary_wraps, reason = "the shape of every kind")]
+    pub(in crate::source) fn payload(&self) -> Option<&Payload> {
+        Some(&self.payload)
+    }
 }
 
 /// A subscription's quality of service.

@@ -186,7 +186,7 @@ impl Subscription {
     }
 
     fn say_granted(&mut self, now: Instant, reader: &Reader, qos: u8, again: bool) {
-        let (entry, filter) = (&reader.name, reader.subscription());
+        let (entry, filter) = (&reader.name(), reader.subscription());
         if again {
             tracing::debug!(entry, filter, qos, "subscribed again");
         } else if let Some(left_out) = self.said.due(now) {
@@ -211,7 +211,7 @@ impl Subscription {
 /// Says that nothing has ever come of a subscription.
 pub(super) fn say_never_heard(reader: &Reader) {
     tracing::warn!(
-        entry = reader.name,
+        entry = reader.name(),
         filter = reader.subscription(),
         minutes = NEVER_HEARD_MAX.as_secs() / 60,
         "the subscription is granted, and nothing has come of it since: check that the filter is what \

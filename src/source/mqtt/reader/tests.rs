@@ -7,10 +7,12 @@ use crate::clock;
 use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
 use crate::mqtt::ledger::Answer;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
+use crate::record::{Body, Record};
 use crate::registry::Registry;
 use crate::settlement::{Outcome, Run, SourceIndex};
 
 const RECORD_BYTES_MAX: usize = 64 * 1024;
+const READINGS_MAX: usize = 3;
 
 fn context(sensors_max: usize, on_full: OnFull) -> Context {
     Context {
@@ -21,6 +23,7 @@ fn context(sensors_max: usize, on_full: OnFull) -> Context {
         pace: Arc::default(),
         on_full,
         record_bytes_max: RECORD_BYTES_MAX,
+        readings_max: READINGS_MAX,
     }
 }
 
@@ -49,7 +52,7 @@ fn publish<'a>(topic: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
 /// The record of a message, and the chunk that it is in.
 fn taken(reader: &mut Reader, publish: &Publish<'_>) -> (Record, Chunk) {
     let mut chunk = Chunk::default();
-    assert!(reader.take(publish, Token::NONE, clock::now(), &mut chunk));
+    assert_eq!(reader.take(publish, Token::NONE, clock::now(), &mut chunk), 1);
     (chunk.records.pop().unwrap(), chunk)
 }
 
@@ -202,4 +205,52 @@ fn no_more_topics_are_remembered_than_may_be_whosever_they_are() {
         taken(&mut reader, &publish(format!("sensors/a/{n}").as_bytes(), b"1"));
     }
     assert_eq!(reader.by_topic.len(), reader.remembered_max);
+}
+
+/// The records of a message: each with its ordinal, its sequence, and its value or why it is a dead letter.
+fn all_of(reader: &mut Reader, payload: &str, token: Token) -> Vec<(u64, u64, String)> {
+    let mut chunk = Chunk::default();
+    let count = reader.take(&publish(b"a", payload.as_bytes()), token, clock::now(), &mut chunk);
+    assert_eq!(count as usize, chunk.records.len());
+    assert_eq!(chunk.bytes(), chunk.records.iter().map(Record::bytes).sum::<usize>());
+    let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();
+    let told = |record: &Record| {
+        assert_eq!(text(record.topic), "a");
+        let said = match record.body {
+            Body::Reading { value, .. } => text(value),
+            Body::Unreadable { reason, payload, .. } => {
+                format!("{}: {}", reason.as_str(), text(payload))
+            }
+        };
+        (record.token.ordinal, record.sequence, said)
+    };
+    chunk.records.iter().map(told).collect()
+}
+
+#[test]
+fn each_line_is_a_record_with_an_ordinal_of_its_own() {
+    let context = context(9, OnFull::Wait);
+    let mut reader = reader_of(json!({"topic": "a", "payload": {"ndjson": {}}}), &context);
+    let token = Token { source: SourceIndex(0), ordinal: 7 };
+    let records = all_of(&mut reader, "{\"sensorId\":\"b\",\"value\":1}\n{\n3\n", token);
+    let record = |ordinal, sequence, said: &str| (ordinal, sequence, said.to_owned());
+    let expected = [record(7, 1, "1"), record(8, 1, "malformed: {"), record(9, 2, "3")];
+    assert_eq!(records, expected, "of b, and of the entry itself");
+    assert_eq!(all_of(&mut reader, "4", Token::NONE), [record(0, 3, "4")]);
+}
+
+/// Nothing is left of what was read of it, in no book either.
+#[test]
+fn a_message_of_too_many_readings_is_one_dead_letter() {
+    let context = context(9, OnFull::Wait);
+    let mut reader = reader_of(json!({"topic": "a", "payload": {"ndjson": {}}}), &context);
+    let token = Token { source: SourceIndex(0), ordinal: 7 };
+    assert_eq!(all_of(&mut reader, "1\n2\n3\n", token).len(), READINGS_MAX);
+    let expected = (7, 4, "oversize: 4\n5\n6\n7".to_owned());
+    assert_eq!(all_of(&mut reader, "4\n5\n6\n7", token), [expected]);
+    let message = publish(b"a", b"1\n2\n3\n4");
+    let (_, detail) = letter(&mut reader, &message).unwrap();
+    let sha256 = "more than 3 readings (queue.readings_max); 7 bytes; sha256 ";
+    assert!(detail.starts_with(sha256), "{detail}");
+    assert_eq!(context.registry.sums(1)[0].balance.received, 5);
 }

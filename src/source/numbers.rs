@@ -1,11 +1,9 @@
 //! Gaps in the sensors' own numbers: counted for each sensor and in total, and said.
 //!
-//! Only for payloads with `number`. Retained messages are left out: they are copies of what has come
-//! before, or of what came before the gateway did.
+//! Only for payloads with `number`.
 
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::mqtt::publish::Publish;
 use crate::registry::Row;
 use crate::repeat::Repeated;
 use crate::series::Seen;
@@ -17,18 +15,9 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
-    /// Judges the number in a message.
-    pub(super) fn judge(
-        &mut self,
-        row: &Row,
-        number: u64,
-        publish: &Publish<'_>,
-        metrics: &Metrics,
-    ) {
-        if publish.retain {
-            return;
-        }
-        match row.number(number, publish.dup) {
+    /// Judges the number of a reading; `repeated` where it may have come before.
+    pub(super) fn judge(&mut self, row: &Row, number: u64, repeated: bool, metrics: &Metrics) {
+        match row.number(number, repeated) {
             Seen::Next | Seen::Known => {}
             Seen::Late => metrics.numbers_late.one(),
             Seen::Missing(gap) => {

@@ -1,0 +1,261 @@
+//! Makes records of messages, for every source: a record for each reading, and a dead letter for each part that
+//! can be none.
+//!
+//! A message is read as a whole before a record is made of it: one that holds more than `queue.readings_max`
+//! readings becomes a single dead letter. So a `sequence` is given to a record that exists, and to no other.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use super::numbers::Numbers;
+use super::{Context, unreadable, usable_id};
+use crate::clock::Now;
+use crate::codec::{Decoder, Malformed, Payload, Reading};
+use crate::limits::TOPIC_SHOWN_BYTES_MAX;
+use crate::record::{Body, Chunk, Record, Span};
+use crate::registry::Row;
+use crate::settlement::Token;
+
+/// Whose a message is.
+#[derive(Debug)]
+pub(super) struct Whose<'a> {
+    /// Where it is counted.
+    pub(super) row: Arc<Row>,
+    /// The sensor's id, where the row is shared; without one there it is the entry's own.
+    pub(super) id: Option<Cow<'a, str>>,
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn new(row: Arc<Row>, id: Cow<'a, str>) -> Self {
+        let id = row.is_shared().then_some(id);
+        Self { row, id }
+    }
+}
+
+/// A message, or a line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub(super) payload: &'a [u8],
+    /// Empty where it came on none.
+    pub(super) topic: &'a [u8],
+    /// The way back of its first reading; the next ones follow it.
+    pub(super) token: Token,
+    /// The broker had retained it.
+    pub(super) retained: bool,
+    /// The broker marks it as sent before.
+    pub(super) repeated: bool,
+    /// The queue may shed it.
+    pub(super) sheddable: bool,
+    pub(super) taken: Now,
+}
+
+/// A part of a message that is read, before it is a record.
+#[derive(Debug)]
+struct Part {
+    row: Arc<Row>,
+    id: Span,
+    body: Body,
+    number: Option<u64>,
+}
+
+/// Bytes that an entry holds for messages of so many readings, beside the chunk of its source.
+pub(super) const fn bytes_max(readings_max: usize) -> usize {
+    2 * readings_max * size_of::<Part>()
+}
+
+/// The records of one entry.
+#[derive(Debug)]
+pub(super) struct Records {
+    pub(super) name: String,
+    pub(super) context: Context,
+    decoder: Decoder,
+    sensors: Sensors,
+    numbers: Numbers,
+    /// Of the message that is read; empty between two.
+    parts: Vec<Part>,
+}
+
+impl Records {
+    /// Of the entry `name`; rows of so many sensors that payloads name are remembered.
+    pub(super) fn new(
+        name: &str,
+        payload: &Payload,
+        remembered_max: usize,
+        context: &Context,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            context: context.clone(),
+            decoder: payload.decoder(),
+            sensors: Sensors { remembered_max, by_id: HashMap::default(), own: None },
+            numbers: Numbers::default(),
+            parts: Vec::new(),
+        }
+    }
+
+    /// Makes the records of a message and puts them into the chunk; returns how many. Where something else than
+    /// the payload has `named` the sensor, `whose` is that sensor.
+    pub(super) fn take(
+        &mut self,
+        message: &Message<'_>,
+        whose: &Whose<'_>,
+        named: bool,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let Self { decoder, sensors, parts, name, context, .. } = self;
+        let named = named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id));
+        let begin = chunk.bytes();
+        let mut end = begin;
+        let decoded = decoder.decode(message.payload, named, chunk, &mut |chunk, text, read| {
+            if parts.len() >= context.readings_max {
+                return ControlFlow::Break(());
+            }
+            let read = read.and_then(|reading| {
+                part(context, whose, name, &reading, |id| sensors.row(id, context), chunk)
+            });
+            let part = read.unwrap_or_else(|malformed| {
+                chunk.take_back(end);
+                refused(whose, name, text, &malformed, chunk)
+            });
+            parts.push(part);
+            end = chunk.bytes();
+            ControlFlow::Continue(())
+        });
+        if decoded.is_break() {
+            parts.clear();
+            chunk.take_back(begin);
+            let malformed = context.too_many(message.payload);
+            return self.refuse(message, whose, &malformed, chunk);
+        }
+        self.put(message, chunk)
+    }
+
+    /// Makes a dead letter of a message that can be no reading; returns 1.
+    pub(super) fn refuse(
+        &mut self,
+        message: &Message<'_>,
+        whose: &Whose<'_>,
+        malformed: &Malformed,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        self.parts.push(refused(whose, &self.name, message.payload, malformed, chunk));
+        self.put(message, chunk)
+    }
+
+    /// Puts a record of each part into the chunk; returns how many.
+    fn put(&mut self, message: &Message<'_>, chunk: &mut Chunk) -> u32 {
+        let (shown, mut token) = (shown(message.topic), message.token);
+        let metrics = &self.context.metrics;
+        let mut count = 0;
+        for Part { row, id, body, number } in self.parts.drain(..) {
+            if row.is_shared() {
+                metrics.sensors_overflowed.one();
+            }
+            // A retained message is a copy of one that has come before, or that came before the gateway did.
+            if let Some(number) = number.filter(|_| !message.retained) {
+                self.numbers.judge(&row, number, message.repeated, metrics);
+            }
+            let (topic, received) = (chunk.put(shown.as_bytes()), message.taken.wall);
+            chunk.records.push(Record {
+                sensor: row.index,
+                id,
+                sequence: row.receive(received),
+                received,
+                token,
+                topic,
+                retained: message.retained,
+                sheddable: message.sheddable,
+                body,
+            });
+            token = token.next();
+            count += 1;
+        }
+        count
+    }
+
+    /// The entry itself, whose a message is that names no sensor.
+    pub(super) fn own(&mut self) -> Whose<'static> {
+        Whose { row: self.sensors.own(&self.name, &self.context), id: None }
+    }
+}
+
+/// The part of a message that is a reading.
+fn part(
+    context: &Context,
+    whose: &Whose<'_>,
+    name: &str,
+    reading: &Reading<'_>,
+    row: impl FnOnce(&str) -> Result<Arc<Row>, Malformed>,
+    chunk: &mut Chunk,
+) -> Result<Part, Malformed> {
+    let body = context.body(reading)?;
+    let number = reading.number;
+    let Some(id) = &reading.sensor else {
+        return Ok(Part {
+            row: Arc::clone(&whose.row),
+            id: own_id(whose, name, chunk),
+            body,
+            number,
+        });
+    };
+    let whose = Whose::new(row(id)?, Cow::Borrowed(id));
+    let id = own_id(&whose, name, chunk);
+    Ok(Part { row: whose.row, id, body, number })
+}
+
+/// The part of a message that can be no reading.
+fn refused(
+    whose: &Whose<'_>,
+    name: &str,
+    text: &[u8],
+    malformed: &Malformed,
+    chunk: &mut Chunk,
+) -> Part {
+    let body = unreadable(text, malformed, chunk);
+    Part { row: Arc::clone(&whose.row), id: own_id(whose, name, chunk), body, number: None }
+}
+
+/// The id that a record has beside its row: that of a sensor without a row of its own.
+fn own_id(whose: &Whose<'_>, name: &str, chunk: &mut Chunk) -> Span {
+    if !whose.row.is_shared() {
+        return Span::default();
+    }
+    chunk.put(whose.id.as_deref().unwrap_or(name).as_bytes())
+}
+
+/// A topic as records and dead letters show it.
+fn shown(topic: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(topic))
+}
+
+/// The rows of the sensors that payloads name, and of the entry itself. A row that is shared is not remembered:
+/// invented ids take no place from those who have one.
+#[derive(Debug)]
+struct Sensors {
+    remembered_max: usize,
+    by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
+    own: Option<Arc<Row>>,
+}
+
+impl Sensors {
+    fn row(&mut self, id: &str, context: &Context) -> Result<Arc<Row>, Malformed> {
+        if let Some(row) = self.by_id.get(id) {
+            return Ok(Arc::clone(row));
+        }
+        let row = context.row(usable_id(id.as_bytes())?);
+        if !row.is_shared() && self.by_id.len() < self.remembered_max {
+            self.by_id.insert(id.into(), Arc::clone(&row));
+        }
+        Ok(row)
+    }
+
+    /// The row is made when it is needed: an entry whose sensors are all named by their topic takes none of
+    /// `gateway.sensors_max`.
+    fn own(&mut self, name: &str, context: &Context) -> Arc<Row> {
+        Arc::clone(self.own.get_or_insert_with(|| context.row(name)))
+    }
+}
