@@ -13,6 +13,36 @@ use super::output::Output;
 use super::upstream::{Giving, Sent, Upstream};
 use crate::mqtt::ledger::{Entered, Ledger};
 
+/// More than the readings of any message: what a reading says is its message's value, times this, and its place.
+const READINGS: u32 = 64;
+
+/// How many readings a message has.
+fn readings(value: u32) -> u32 {
+    match value % 13 {
+        4 => 0,
+        8 => 50,
+        _ => 1,
+    }
+}
+
+/// What the readings of a message say.
+pub(super) fn said(value: u32) -> impl Iterator<Item = u32> {
+    (0..readings(value)).map(move |place| value * READINGS + place)
+}
+
+/// The value of the message that has a reading.
+pub(super) fn message(said: u32) -> u32 {
+    said / READINGS
+}
+
+/// A reading that is held.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Held {
+    /// The first ordinal of its message.
+    first: u64,
+    says: u32,
+}
+
 /// Acknowledgements that the ledger remembers: more than a schedule has.
 const REMEMBERED: usize = 4000;
 
@@ -55,8 +85,12 @@ pub(super) struct Intake {
     settled: Vec<(Run, Outcome)>,
     /// What came on the link of today and is not acknowledged, in order.
     arrived: VecDeque<(u16, u32)>,
-    /// What the process holds unsettled, by its way back.
-    pub(super) held: BTreeMap<u64, u32>,
+    /// The readings that the process holds unsettled, by their way back.
+    held: BTreeMap<u64, Held>,
+    /// How many of a message are unsettled, by its first ordinal.
+    left: BTreeMap<u64, u32>,
+    /// Messages without readings: safe as soon as they come.
+    without: Vec<u32>,
     /// Those of lost sessions among them.
     old: BTreeSet<u64>,
     taken: BTreeSet<u32>,
@@ -80,6 +114,8 @@ impl Intake {
             settled: Vec::new(),
             arrived: VecDeque::new(),
             held: BTreeMap::new(),
+            left: BTreeMap::new(),
+            without: Vec::new(),
             old: BTreeSet::new(),
             taken: BTreeSet::new(),
             written: BTreeSet::new(),
@@ -91,7 +127,12 @@ impl Intake {
     }
 
     pub(super) fn holds(&self, value: u32) -> bool {
-        self.held.values().any(|it| *it == value)
+        self.held.values().any(|it| message(it.says) == value)
+    }
+
+    /// The messages of which it holds readings.
+    pub(super) fn held(&self) -> BTreeSet<u32> {
+        self.held.values().map(|it| message(it.says)).collect()
     }
 
     /// Whether a message waits for its acknowledgement.
@@ -165,15 +206,26 @@ impl Intake {
         let missing = self.ledger.missing().unwrap_or_default();
         assert!(missing == 0 || self.set_back, "{missing} are missing, and nobody took them");
         assert!(!matches!(entered, Entered::Against(_)), "it keeps to the protocol: {entered:?}");
-        let Entered::New(ordinal) = entered else {
+        let Entered::New(first) = entered else {
             assert!(self.taken.contains(&value), "{value} is known and was never taken");
             let unheard = self.written.contains(&value);
             let seen = if unheard { &mut self.seen.known } else { &mut self.seen.bound };
             *seen += 1;
             return None;
         };
-        self.held.insert(ordinal, value);
-        bench.read_value(value, ordinal, &mut self.chunk);
+        for (ordinal, says) in (first..).zip(said(value)) {
+            self.held.insert(ordinal, Held { first, says });
+            bench.read_value(says, ordinal, &mut self.chunk);
+        }
+        let count = readings(value);
+        if count != 1 {
+            self.ledger.readings(count);
+        }
+        if count == 0 {
+            self.without.push(value);
+        } else {
+            self.left.insert(first, count);
+        }
         if self.taken.insert(value) {
             return None;
         }
@@ -183,17 +235,26 @@ impl Intake {
         Some(value)
     }
 
-    /// Looks at what has settled since. Returns it by value.
+    /// Looks at what has settled since. Returns the messages that have as a whole.
     pub(super) fn observe(&mut self, bench: &Bench, output: &Output) -> Vec<u32> {
-        let mut values = Vec::new();
+        let mut values = std::mem::take(&mut self.without);
         for (run, outcome) in bench.settled() {
             assert!(outcome.is_safe(), "{outcome:?}");
             for ordinal in run.first..run.first + run.count {
-                let value = self.held.remove(&ordinal).expect("it is held, and settles once");
+                let Held { first, says } =
+                    self.held.remove(&ordinal).expect("it is held, and settles once");
                 let spooled = outcome == Outcome::Spooled;
-                assert!(spooled || output.has(value), "{value} is {outcome:?} and never came");
+                assert!(
+                    spooled || output.ids.contains_key(&says),
+                    "{says} is {outcome:?} and never came"
+                );
                 self.seen.late += u64::from(self.old.remove(&ordinal));
-                values.push(value);
+                let left = self.left.get_mut(&first).expect("one is held");
+                *left -= 1;
+                if *left == 0 {
+                    self.left.remove(&first);
+                    values.push(message(says));
+                }
             }
             self.settled.push((run, outcome));
         }
@@ -223,13 +284,13 @@ impl Intake {
 }
 
 impl Bench {
-    /// Puts a reading of this value into a chunk, or rubbish that tells it.
-    fn read_value(&self, value: u32, ordinal: u64, chunk: &mut Chunk) {
-        let row = self.books.registry.row(SENSORS[value as usize % SENSORS.len()]);
-        let body = if value % 11 == 10 {
-            rubbish(chunk, &format!("{{{value}"))
+    /// Puts a reading that says this into a chunk, or rubbish that tells it.
+    fn read_value(&self, says: u32, ordinal: u64, chunk: &mut Chunk) {
+        let row = self.books.registry.row(SENSORS[message(says) as usize % SENSORS.len()]);
+        let body = if says % 11 == 10 {
+            rubbish(chunk, &format!("{{{says}"))
         } else {
-            let value = chunk.put(value.to_string().as_bytes());
+            let value = chunk.put(says.to_string().as_bytes());
             let (timestamp, extra) = (Span::default(), Span::default());
             Body::Reading { value, timestamp, extra }
         };

@@ -2,31 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::intake::{message, said};
 use crate::mqtt::outgoing::Outgoing;
 
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Batch ids under which each value came.
+    /// Batch ids under which each reading came.
     pub(super) ids: BTreeMap<u32, BTreeSet<String>>,
-    /// The first arrival of each value, by sensor.
+    /// The first arrival of each reading, by sensor.
     pub(super) order: [Vec<u32>; 3],
 }
 
 impl Output {
-    pub(super) fn take(&mut self, message: &Outgoing) {
-        let json: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+    pub(super) fn take(&mut self, publication: &Outgoing) {
+        let json: serde_json::Value = serde_json::from_slice(&publication.payload).unwrap();
         let id = json.get("batch").and_then(|it| it.as_str()).unwrap_or("letter").to_owned();
         for value in values(&json) {
             let first = !self.ids.contains_key(&value);
             self.ids.entry(value).or_default().insert(id.clone());
             if first && id != "letter" {
-                self.order[value as usize % 3].push(value);
+                self.order[message(value) as usize % 3].push(value);
             }
         }
     }
 
+    /// Whether all readings of a message have come.
     pub(super) fn has(&self, value: u32) -> bool {
-        self.ids.contains_key(&value)
+        said(value).all(|says| self.ids.contains_key(&says))
     }
 }
 

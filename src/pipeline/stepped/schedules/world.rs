@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::*;
-use super::intake::{Intake, Seen};
+use super::intake::{Intake, Seen, message};
 use super::output::Output;
 use super::upstream::Upstream;
 use crate::spool::faulty_disk::Fault;
@@ -245,7 +245,7 @@ impl World {
         let fresh = Intake::new(self.upstream.window, self.alike);
         let killed = std::mem::replace(&mut self.intake, fresh);
         self.seen.add(killed.seen);
-        self.miss(killed.held.into_values());
+        self.miss(killed.held());
     }
 
     fn observe(&mut self) {
@@ -308,14 +308,16 @@ impl World {
         assert!(self.upstream.is_done(), "never acknowledged");
         // A broker that was set back may not know any more what is held for it.
         assert!(self.intake.set_back || !self.intake.waits(), "waits for nothing");
-        assert!(self.intake.held.is_empty(), "never settled: {:?}", self.intake.held);
+        let held = self.intake.held();
+        assert!(held.is_empty(), "never settled: {held:?}");
         if !self.disordered {
             for values in &self.output.order {
                 assert!(values.is_sorted(), "out of order: {values:?}");
             }
         }
         if self.crashes == 0 && !self.disordered {
-            let mut once = self.output.ids.iter().filter(|(value, _)| !self.again.contains(value));
+            let mut once =
+                self.output.ids.iter().filter(|(says, _)| !self.again.contains(&message(**says)));
             let twice = once.find(|(_, ids)| ids.len() > 1);
             assert_eq!(twice, None, "repeated under another id without a crash");
         }
