@@ -103,7 +103,7 @@ impl Classroom {
         let context = Context {
             entry: 0,
             run: "gw-1".into(),
-            registry: Arc::new(Registry::new(SENSORS as usize, [])),
+            registry: Arc::new(Registry::new(SENSORS as usize, [("TEMP", None)])),
             metrics: Arc::new(Metrics::default()),
             pace: Arc::new(Pace::default()),
             on_full,

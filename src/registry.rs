@@ -1,5 +1,8 @@
 //! What is known of each sensor: its sequence, its books, when it was last heard.
 //!
+//! A sensor is an id of a configured entry: the same id at two entries is two sensors. What an earlier run has
+//! left in the spool for an entry that there is no more, or that an older program wrote, is of none.
+//!
 //! Rows are appended and never removed, so an index stays good. A source keeps the rows of its own
 //! sensors at hand; the map is asked once for each sensor and source, and the list once for each
 //! settled batch. A sensor for which no row is left (`gateway.sensors_max`, `shares`) has its books in a
@@ -7,7 +10,7 @@
 //! have no sequence, which would be nobody's.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
@@ -28,8 +31,14 @@ pub const OVERFLOW: &str = "(others)";
 pub const SENSOR_BYTES: u64 =
     (size_of::<Row>() + 232 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
-/// No entry has claimed the sensor.
-const NO_ENTRY: u32 = u32::MAX;
+/// A configured entry.
+#[derive(Debug)]
+struct Owner {
+    place: u32,
+    name: Box<str>,
+    /// Its name as a JSON string.
+    json: Box<str>,
+}
 
 /// The books of several sensors.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,8 +73,10 @@ pub struct Row {
     pub json: Box<str>,
     /// It is of all sensors of an entry that have no row of their own.
     shared: bool,
-    /// The place of the configured entry that it belongs to, if one has claimed it.
-    entry: AtomicU32,
+    /// The entry that it is of; none where only a spool has named it.
+    owner: Option<Arc<Owner>>,
+    /// It was found in the spool, and its entry has not heard it in this run.
+    unheard: AtomicBool,
     received: AtomicU64,
     recovered: AtomicU64,
     spooled: AtomicU64,
@@ -80,13 +91,14 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(index: u32, id: &str, shared: bool, entry: Option<u32>) -> Arc<Self> {
+    fn new(index: u32, id: &str, shared: bool, owner: Option<Arc<Owner>>) -> Arc<Self> {
         Arc::new(Self {
             index: SensorIndex(index),
             id: id.into(),
             json: serde_json::Value::from(id).to_string().into(),
             shared,
-            entry: AtomicU32::new(entry.unwrap_or(NO_ENTRY)),
+            owner,
+            unheard: AtomicBool::new(false),
             received: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
             spooled: AtomicU64::new(0),
@@ -140,9 +152,19 @@ impl Row {
         seen
     }
 
-    /// The place of the configured entry that it belongs to, if one has claimed it.
+    /// The place of the entry that it is of.
     pub fn entry(&self) -> Option<u32> {
-        Some(self.entry.load(Ordering::Relaxed)).filter(|entry| *entry != NO_ENTRY)
+        self.owner.as_ref().map(|owner| owner.place)
+    }
+
+    /// The name of the entry that it is of.
+    pub fn entry_name(&self) -> Option<&str> {
+        self.owner.as_ref().map(|owner| &*owner.name)
+    }
+
+    /// That name as a JSON string; empty where it is of none.
+    pub fn entry_json(&self) -> &str {
+        self.owner.as_ref().map_or("", |owner| &owner.json)
     }
 
     /// Numbers of the sensor that were passed over and have not come since.
@@ -177,70 +199,101 @@ impl Row {
 /// All sensors.
 #[derive(Debug)]
 pub struct Registry {
+    /// By place.
+    owners: Box<[Arc<Owner>]>,
     known: Mutex<Known>,
     rows: RwLock<Vec<Arc<Row>>>,
 }
 
+/// By configured entry, and behind them of none.
 #[derive(Debug)]
 struct Known {
-    by_id: HashMap<Box<str>, Arc<Row>>,
+    by_id: Vec<HashMap<Box<str>, Arc<Row>>>,
     shares: Shares,
-    /// By configured entry, behind them that of none: the rows that are shared, made when they are needed.
+    /// The rows that are shared, made when they are needed.
     shared: Vec<Option<Arc<Row>>>,
 }
 
 impl Registry {
-    /// For so many sensors of these configured entries, each of which has a known number of them, or any.
-    pub fn new(sensors_max: usize, entries: impl IntoIterator<Item = Option<usize>>) -> Self {
-        let needs: Vec<Option<usize>> = entries.into_iter().collect();
-        let shared = vec![None; needs.len() + 1];
-        let known =
-            Known { by_id: HashMap::new(), shares: Shares::new(sensors_max, needs), shared };
-        Self { known: Mutex::new(known), rows: RwLock::default() }
+    /// For so many sensors of these configured entries: the name of each, and how many it has where that is
+    /// known.
+    pub fn new<N: Into<Box<str>>>(
+        sensors_max: usize,
+        entries: impl IntoIterator<Item = (N, Option<usize>)>,
+    ) -> Self {
+        let (names, needs): (Vec<N>, Vec<Option<usize>>) = entries.into_iter().unzip();
+        let owner = |(place, name): (u32, N)| {
+            let name = name.into();
+            let json = serde_json::Value::from(&*name).to_string().into();
+            Owner { place, name, json }
+        };
+        let known = Known {
+            by_id: vec![HashMap::new(); names.len() + 1],
+            shared: vec![None; names.len() + 1],
+            shares: Shares::new(sensors_max, needs),
+        };
+        let owners = (0..).zip(names).map(owner).map(Arc::new).collect();
+        Self { owners, known: Mutex::new(known), rows: RwLock::default() }
     }
 
-    /// The row of a sensor that is of no entry yet, made if need be; a shared one where none is left.
-    pub fn row(&self, id: &str) -> Arc<Row> {
-        self.find(id, None)
-    }
-
-    /// The same for a sensor of the configured entry `entry`: the first one that asks has it in its
-    /// sums, and has one row less for others.
+    /// The row of a sensor of the entry at this place, made if need be; a shared one where none is left.
     pub fn row_of(&self, id: &str, entry: u32) -> Arc<Row> {
-        self.find(id, Some(entry))
+        let owner = self.owners.get(entry as usize);
+        let mut known = self.lock();
+        let row = self.find(&mut known, id, owner, owner.map(|it| it.place));
+        if row.unheard.swap(false, Ordering::Relaxed) {
+            known.shares.claim(entry);
+        }
+        row
     }
 
-    fn find(&self, id: &str, entry: Option<u32>) -> Arc<Row> {
+    /// The row of a sensor that an earlier run has left in the spool, with the name of its entry, if it had one.
+    /// Until its entry hears it, it takes none of the entry's rows.
+    pub fn row_left(&self, id: &str, entry: Option<&str>) -> Arc<Row> {
+        let owner = entry.and_then(|name| self.owners.iter().find(|it| &*it.name == name));
         let mut known = self.lock();
-        let known = &mut *known;
-        if let Some(row) = known.by_id.get(id) {
-            if let Some(entry) = entry
-                && row.entry().is_none()
-            {
-                row.entry.store(entry, Ordering::Relaxed);
-                known.shares.claim(entry);
-            }
+        let rows = self.rows();
+        let row = self.find(&mut known, id, owner, None);
+        if owner.is_some() && !row.shared && self.rows() > rows {
+            row.unheard.store(true, Ordering::Relaxed);
+        }
+        row
+    }
+
+    /// Finds a row, or makes one of those that are for `taker`.
+    fn find(
+        &self,
+        known: &mut Known,
+        id: &str,
+        owner: Option<&Arc<Owner>>,
+        taker: Option<u32>,
+    ) -> Arc<Row> {
+        let place = owner.map_or(self.owners.len(), |owner| owner.place as usize);
+        let ids = known.by_id.get_mut(place).expect("there is one for each entry and for none");
+        if let Some(row) = ids.get(id) {
             return Arc::clone(row);
         }
-        // What an earlier run has counted in a shared row is nobody's now.
-        let is_nobodys = entry.is_none() && id == OVERFLOW;
-        if !is_nobodys && known.shares.take(entry) {
-            let row = self.add(id, false, entry);
-            known.by_id.insert(id.into(), Arc::clone(&row));
+        // What an earlier run has counted in a shared row is no sensor's.
+        let was_shared = taker.is_none() && id == OVERFLOW;
+        if !was_shared && known.shares.take(taker) {
+            let row = self.add(id, false, owner);
+            ids.insert(id.into(), Arc::clone(&row));
             return row;
         }
-        let last = known.shared.len() - 1;
-        let place = entry.map_or(last, |it| last.min(it as usize));
         let shared = known.shared.get_mut(place).expect("there is one for each entry and for none");
-        Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, entry)))
+        Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner)))
     }
 
-    fn add(&self, id: &str, shared: bool, entry: Option<u32>) -> Arc<Row> {
+    fn add(&self, id: &str, shared: bool, owner: Option<&Arc<Owner>>) -> Arc<Row> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let index = u32::try_from(rows.len()).expect("sensors_max is a u32");
-        let row = Row::new(index, id, shared, entry);
+        let row = Row::new(index, id, shared, owner.cloned());
         rows.push(Arc::clone(&row));
         row
+    }
+
+    fn rows(&self) -> usize {
+        self.with_rows(<[_]>::len)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -249,7 +302,7 @@ impl Registry {
 
     /// Sensors that have a row of their own.
     pub fn sensors(&self) -> u64 {
-        self.lock().by_id.len() as u64
+        self.lock().by_id.iter().map(HashMap::len).sum::<usize>() as u64
     }
 
     /// The entries that had more sensors than rows: the entry's place, how many rows it has, and how many
@@ -260,14 +313,14 @@ impl Registry {
         known.shared.iter().flatten().filter_map(|row| of(row)).collect()
     }
 
-    /// Sums by configured entry, for so many; behind them that of the sensors of none: those only known from
-    /// an earlier run's spool.
-    pub fn sums(&self, entries: usize) -> Vec<Sum> {
-        let mut sums = vec![Sum::default(); entries + 1];
+    /// Sums by configured entry, and behind them that of the sensors of none: those only known from an earlier
+    /// run's spool.
+    pub fn sums(&self) -> Vec<Sum> {
+        let mut sums = vec![Sum::default(); self.owners.len() + 1];
         self.with_rows(|rows| {
             for row in rows {
-                let entry = entries.min(row.entry.load(Ordering::Relaxed) as usize);
-                sums.get_mut(entry).into_iter().for_each(|sum| sum.add(row));
+                let place = row.entry().map_or(self.owners.len(), |place| place as usize);
+                sums.get_mut(place).expect("there is one for each entry and for none").add(row);
             }
         });
         sums
@@ -310,14 +363,14 @@ mod tests {
 
     #[test]
     fn missing_numbers_are_counted_by_sensor_and_not_in_a_shared_row() {
-        let registry = Registry::new(2, []);
-        let (a, b) = (registry.row("a"), registry.row("b"));
+        let registry = Registry::new(2, [("fleet", None)]);
+        let [a, b] = ["a", "b"].map(|id| registry.row_of(id, 0));
         for number in [1, 2, 5, 6, 9] {
             a.number(number, false);
         }
         assert_eq!(a.number(7, true), Seen::Late);
         b.number(1, false);
-        let shared = registry.row("c");
+        let shared = registry.row_of("c", 0);
         assert_eq!((shared.number(1, false), shared.number(9, false)), (Seen::Known, Seen::Known));
         let missing = [a, b, shared].map(|row| row.numbers_missing());
         assert_eq!(missing, [3, 0, 0]);
@@ -326,7 +379,7 @@ mod tests {
     #[test]
     fn sensors_without_a_row_share_their_entrys_and_the_books_close() {
         // A share of one row for each of two, and one for whoever comes first.
-        let registry = Registry::new(3, [None, None]);
+        let registry = Registry::new(3, ["fleet", "more"].map(|name| (name, None)));
         let mut received = Vec::new();
         for (id, entry) in [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("a", 0), ("good", 1), ("e", 1)]
         {
@@ -340,7 +393,7 @@ mod tests {
         assert_eq!((registry.sensors(), registry.crowded()), (3, vec![(0, 2, 2), (1, 1, 1)]));
         registry.settle(&[received[0].2, received[2].2], Outcome::Delivered);
         registry.shed(&[received[3].2]);
-        let sums = registry.sums(2);
+        let sums = registry.sums();
         let told = sums.iter().map(|it| (it.sensors, it.without_row, it.balance.received));
         assert_eq!(told.collect::<Vec<_>>(), [(2, 2, 5), (1, 1, 2), (0, 0, 0)]);
         let Balance { delivered, shed, held, .. } = sums[0].balance;
@@ -349,25 +402,53 @@ mod tests {
 
     #[test]
     fn a_sensor_may_be_called_as_the_shared_row_is() {
-        let registry = Registry::new(2, [None]);
-        let (own, spooled) = (registry.row_of(OVERFLOW, 0), registry.row(OVERFLOW));
+        let registry = || Registry::new(2, [("fleet", None)]);
+        let (first, fleet) = (registry(), Some("fleet"));
+        let (own, spooled) = (first.row_of(OVERFLOW, 0), first.row_left(OVERFLOW, fleet));
         assert_eq!((own.is_shared(), own.index), (false, spooled.index));
-        let registry = Registry::new(2, [None]);
-        assert!(registry.row(OVERFLOW).is_shared(), "of an earlier run");
-        assert!(!registry.row_of(OVERFLOW, 0).is_shared());
+        let second = registry();
+        assert!(second.row_left(OVERFLOW, fleet).is_shared(), "of an earlier run");
+        assert!(!second.row_of(OVERFLOW, 0).is_shared());
     }
 
     #[test]
-    fn sums_are_by_entry_and_a_sensor_of_a_spool_is_nobodys_until_it_comes() {
-        let registry = Registry::new(4, [None, None]);
-        registry.row("b").recover(1);
-        let of =
-            |registry: &Registry| registry.sums(2).iter().map(|it| it.sensors).collect::<Vec<_>>();
-        assert_eq!(of(&registry), [0, 0, 1]);
-        for (id, entry) in [("a", 0), ("b", 1), ("a", 1)] {
-            registry.row_of(id, entry).receive(Timestamp::from_millis(7));
+    fn the_same_id_at_two_entries_is_two_sensors() {
+        let registry = Registry::new(8, ["fleet", "more"].map(|name| (name, None)));
+        let rows = [0, 1, 0].map(|entry| registry.row_of("a", entry));
+        let sequences = rows.each_ref().map(|row| row.receive(Timestamp::from_millis(7)));
+        assert_eq!((sequences, registry.sensors()), ([1, 1, 2], 2));
+        assert_eq!(
+            rows.map(|row| row.entry_json().to_owned()),
+            ["\"fleet\"", "\"more\"", "\"fleet\""]
+        );
+    }
+
+    #[test]
+    fn a_sensor_of_a_spool_is_of_its_entry_if_there_is_one_still() {
+        let registry = Registry::new(4, ["fleet", "more"].map(|name| (name, None)));
+        for entry in [Some("fleet"), Some("gone"), None] {
+            registry.row_left("b", entry).recover(1);
         }
-        assert_eq!(of(&registry), [1, 1, 0]);
-        assert_eq!(registry.sums(2)[0].last_received, Some(Timestamp::from_millis(7)));
+        let of = || registry.sums().iter().map(|it| it.balance.received).collect::<Vec<_>>();
+        assert_eq!((of(), registry.sensors()), (vec![1, 0, 2], 2));
+        assert_eq!(registry.crowded(), []);
+        registry.row_of("b", 0).receive(Timestamp::from_millis(7));
+        registry.row_of("b", 1).receive(Timestamp::from_millis(7));
+        assert_eq!((of(), registry.sensors()), (vec![2, 1, 2], 3));
+        assert_eq!(registry.sums()[0].last_received, Some(Timestamp::from_millis(7)));
+    }
+
+    /// It may be one that the entry has no more, which would stand in the way of those that it has.
+    #[test]
+    fn a_sensor_of_a_spool_takes_none_of_its_entrys_rows_until_it_is_heard() {
+        let registry = Registry::new(3, [("TEMP", Some(2))]);
+        let old = registry.row_left("TEMP_09", Some("TEMP"));
+        let rows = ["TEMP_00", "TEMP_01"].map(|id| registry.row_of(id, 0));
+        assert!(rows.iter().all(|row| !row.is_shared()) && !old.is_shared());
+        let registry = Registry::new(3, [("TEMP", Some(2))]);
+        assert!(!registry.row_left("TEMP_00", Some("TEMP")).is_shared());
+        let rows = ["TEMP_00", "TEMP_01", "x"].map(|id| registry.row_of(id, 0).is_shared());
+        assert_eq!(rows, [false; 3], "its row went back to all when it was heard");
+        assert!(registry.row_of("y", 0).is_shared());
     }
 }

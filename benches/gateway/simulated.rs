@@ -139,7 +139,7 @@ fn fast_in_process(figures: &mut Figures) {
     let context = Context {
         entry: 0,
         run: "gw-1".into(),
-        registry: Arc::new(Registry::new(FAST as usize, [])),
+        registry: Arc::new(Registry::new(FAST as usize, [("TEMP", None)])),
         metrics: Arc::new(Metrics::default()),
         pace: Arc::new(Pace::default()),
         on_full: settings.on_full,

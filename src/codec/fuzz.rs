@@ -102,6 +102,7 @@ fn check(chunk: &Chunk, payload: &[u8], read: Result<Reading<'_>, Malformed>) {
             assert!(sensor <= payload.len());
             check_record(&View {
                 sensor: Whose::Counted("\"s\"", 1),
+                entry: "",
                 value: chunk.text(reading.value),
                 timestamp: chunk.text(reading.timestamp),
                 received: Timestamp::from_millis(0),

@@ -221,6 +221,8 @@ pub enum Whose<'a> {
 pub struct View<'a> {
     /// Whose it is.
     pub sensor: Whose<'a>,
+    /// The name of its entry, a JSON string; empty where it is of none.
+    pub entry: &'a str,
     /// JSON text.
     pub value: &'a [u8],
     /// JSON text, or empty.
@@ -274,6 +276,10 @@ impl RecordWriter {
             out.extend_from_slice(self.stamp(view.received).as_bytes());
         } else {
             out.extend_from_slice(view.timestamp);
+        }
+        if !view.entry.is_empty() {
+            out.extend_from_slice(b",\"entry\":");
+            out.extend_from_slice(view.entry.as_bytes());
         }
         if !view.topic.is_empty() {
             out.extend_from_slice(b",\"topic\":");
@@ -341,6 +347,7 @@ mod tests {
         let mut writer = RecordWriter::new(Format::Json);
         let view = View {
             sensor: Whose::Counted("\"TEMP_00\"", 7),
+            entry: "",
             value: b"50.12",
             timestamp: b"",
             received: Timestamp::from_millis(1_763_796_650_601),
@@ -352,8 +359,10 @@ mod tests {
         let value = br#"{"temperature":71.5,"unit":"C"}"#;
         let topic = b"plant/\"boiler\"/temperature";
         let (timestamp, extra) = (&b"1732250000123"[..], &b"\"n\":1"[..]);
-        writer
-            .write(&mut records, &View { value, topic, timestamp, extra, retained: true, ..view });
+        writer.write(
+            &mut records,
+            &View { value, topic, timestamp, extra, entry: "\"boiler\"", retained: true, ..view },
+        );
         let mut uncounted = Vec::new();
         writer.write(&mut uncounted, &View { sensor: Whose::Uncounted(b"a\"b"), ..view });
         let expected =
@@ -366,7 +375,7 @@ mod tests {
             r#""count":2,"records":[{"sensorId":"TEMP_00","sequence":7,"value":50.12,"#,
             r#""timestamp":"2025-11-22T07:30:50.601Z"},{"sensorId":"TEMP_00","sequence":7,"#,
             r#""value":{"temperature":71.5,"unit":"C"},"timestamp":1732250000123,"#,
-            r#""topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
+            r#""entry":"boiler","topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
         );
         let records_text = records.clone();
         let (_, batch) = Format::Json.batch(&head, &records);

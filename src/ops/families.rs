@@ -169,7 +169,7 @@ fn of_sessions(view: &View) -> Vec<Family> {
 }
 
 fn of_entries(view: &View) -> Vec<Family> {
-    let sums = view.books.registry.sums(view.plan.sensors.len());
+    let sums = view.books.registry.sums();
     let entries: Vec<(String, Sum)> = view.entries().into_iter().zip(sums).collect();
     let label = |name: &str| vec![("entry", name.to_owned())];
     let counters = |name: &str, help: &str, value: fn(&Sum) -> u64| Family {

@@ -153,7 +153,7 @@ mod tests {
         let (books, gauges) = (&view.books, &view.books.gauges);
         let mut chunk = Chunk::default();
         for sensor in ["a", "b", "c"] {
-            let row = books.registry.row(sensor);
+            let row = books.registry.row_left(sensor, None);
             let (value, none) = (chunk.put(&[b'1'; 100]), Span::default());
             chunk.records.push(Record {
                 sensor: row.index,

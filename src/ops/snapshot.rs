@@ -139,7 +139,7 @@ impl Session {
 }
 
 fn entries(view: &View) -> Vec<Entry> {
-    let sums = view.books.registry.sums(view.plan.sensors.len());
+    let sums = view.books.registry.sums();
     let entries = view.entries().into_iter().zip(sums);
     let entry = |(name, sum): (String, Sum)| Entry {
         name,
@@ -162,7 +162,7 @@ mod tests {
     fn the_status_tells_how_long_things_have_waited_and_what_the_trouble_was() {
         let view = view();
         let (books, start) = (&view.books, view.started);
-        books.recovered("a", 7);
+        books.recovered("a", None, 7);
         books.gauges.spool_batches.set(1);
         books.gauges.look(Some(start.instant), start.instant);
         let trouble = Error::TimedOut(Duration::from_secs(3));

@@ -17,7 +17,6 @@ use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
-use crate::source::Kind;
 use crate::standing::{Standing, Standings};
 
 /// The books of a gateway.
@@ -43,8 +42,8 @@ pub struct Books {
 
 /// A registry for the sensors of this plan: the simulated ones are known.
 fn registry(plan: &Plan) -> Registry {
-    let known = plan.sensors.values().map(Kind::known_sensors);
-    Registry::new(plan.gateway.sensors_max.get() as usize, known)
+    let entries = plan.sensors.iter().map(|(name, kind)| (name.as_str(), kind.known_sensors()));
+    Registry::new(plan.gateway.sensors_max.get() as usize, entries)
 }
 
 impl Settle for Books {
@@ -82,12 +81,12 @@ impl Books {
         self.metrics.replayed.add(sensors.len() as u64);
     }
 
-    /// Enters records of an earlier run that were found in the spool.
-    pub fn recovered(&self, sensor: &str, records: u64) {
+    /// Enters records of an earlier run that were found in the spool, of a sensor of this entry.
+    pub fn recovered(&self, sensor: &str, entry: Option<&str>, records: u64) {
         if records == 0 {
             return;
         }
-        self.registry.row(sensor).recover(records);
+        self.registry.row_left(sensor, entry).recover(records);
         self.metrics.recovered.add(records);
     }
 

@@ -1,7 +1,8 @@
 //! What is written beside a message in the spool, and a flight made of it again.
 //!
 //! Format, version 1: a JSON object. `batch` names the batch (absent for dead letters), `letters` a batch of
-//! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `runs` says whose
+//! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `entries` names the
+//! entry of each (absent where an older program wrote it, an empty name where it is of none), `runs` says whose
 //! the records are, in order: pairs of a place in `sensors` and a count. The message itself is the
 //! entry's body, byte for byte: it is published again as it was, to the topic that the settings name then.
 
@@ -31,6 +32,8 @@ pub struct Label {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     letters: Option<String>,
     sensors: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    entries: Vec<String>,
     runs: Vec<(u32, u32)>,
 }
 
@@ -73,16 +76,17 @@ impl Label {
     /// Enters the records of an earlier run's entry in the books, as `books` says.
     pub fn recover(head: &[u8], records: u32, books: &Books) {
         let Ok(label) = serde_json::from_slice::<Self>(head) else {
-            return books.recovered(UNKNOWN, u64::from(records));
+            return books.recovered(UNKNOWN, None, u64::from(records));
         };
         let mut left = records;
-        for (sensor, count) in label.runs {
-            let id = label.sensors.get(sensor as usize).map_or(UNKNOWN, String::as_str);
-            let count = count.min(left);
+        for (sensor, count) in &label.runs {
+            let sensor = *sensor as usize;
+            let id = label.sensors.get(sensor).map_or(UNKNOWN, String::as_str);
+            let count = left.min(*count);
             left -= count;
-            books.recovered(id, u64::from(count));
+            books.recovered(id, label.entry_of(sensor), u64::from(count));
         }
-        books.recovered(UNKNOWN, u64::from(left));
+        books.recovered(UNKNOWN, None, u64::from(left));
     }
 
     fn new(sealed: &Sealed, sensors: &[SensorIndex], books: &Books) -> Self {
@@ -95,13 +99,17 @@ impl Label {
             }
             Kind::DeadLetters => (None, Some(id).filter(|it| !it.is_empty())),
         };
-        let mut label = Self { batch, letters, sensors: Vec::new(), runs: Vec::new() };
-        let id = |row: Option<&Arc<Row>>| row.map_or(UNKNOWN, |row| &row.id).to_owned();
+        let (sensors_of, entries, runs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut label = Self { batch, letters, sensors: sensors_of, entries, runs };
         books.registry.with_rows(|rows| {
             for sensor in sensors {
                 let known = u32::try_from(places.len()).expect("as many as records");
                 let place = *places.entry(*sensor).or_insert(known);
-                label.sensors.extend((place == known).then(|| id(rows.get(sensor.0 as usize))));
+                let row = rows.get(sensor.0 as usize).expect("every sensor has a row");
+                let new = (place == known).then_some(row);
+                let entry = |row: &Arc<Row>| row.entry_name().unwrap_or_default().to_owned();
+                label.sensors.extend(new.map(|row| row.id.to_string()));
+                label.entries.extend(new.map(entry));
                 match label.runs.last_mut() {
                     Some((last, count)) if *last == place => *count += 1,
                     _ => label.runs.push((place, 1)),
@@ -123,14 +131,21 @@ impl Label {
         Sealed { gateway, id, kind, count, text, places: None }
     }
 
-    /// The sensor of each of so many records, by its index of today.
+    /// The name of the entry of the sensor at this place in the list.
+    fn entry_of(&self, sensor: usize) -> Option<&str> {
+        self.entries.get(sensor).map(String::as_str).filter(|name| !name.is_empty())
+    }
+
+    /// The sensor of each of so many records, by its current index.
     fn indexes(&self, records: u32, books: &Books) -> Option<Box<[SensorIndex]>> {
         let count = self.runs.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         if count != u64::from(records) {
             return None;
         }
-        let known: Vec<SensorIndex> =
-            self.sensors.iter().map(|id| books.registry.row(id).index).collect();
+        let known: Vec<SensorIndex> = (0..)
+            .zip(&self.sensors)
+            .map(|(at, id)| books.registry.row_left(id, self.entry_of(at)).index)
+            .collect();
         let mut indexes = Vec::new();
         for (place, count) in &self.runs {
             indexes.extend(repeat_n(*known.get(*place as usize)?, *count as usize));
@@ -173,7 +188,7 @@ mod tests {
             let books = Books::new(&Plan::default(), Arc::default());
             Label::recover(head.as_bytes(), records, &books);
             assert_eq!(books.difference(), None);
-            let of = |id: &str| books.registry.row(id).balance().held;
+            let of = |id: &str| books.registry.row_left(id, None).balance().held;
             (of("a"), of("b"), of(UNKNOWN))
         };
         assert_eq!(recovered("rubbish", 3), (0, 0, 3));

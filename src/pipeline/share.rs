@@ -101,7 +101,7 @@ mod tests {
             assert_eq!(share.judge(&books, start + SPAN * spans), None);
         }
         books.metrics.received.add(100);
-        let row = books.registry.row("bad");
+        let row = books.registry.row_left("bad", None);
         let content =
             Content { reason: Reason::Malformed, detail: b"", id: b"", topic: b"", payload: b"" };
         (0..100).for_each(|_| books.tally.note(&row, content));

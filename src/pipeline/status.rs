@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_lost_in_the_spool_is_nothing_to_wait_for() {
         let mut scene = scene();
-        scene.books.recovered("a", 7);
+        scene.books.recovered("a", None, 7);
         scene.books.metrics.spool_unreadable.add(5);
         assert_eq!(scene.look(6).0, Health::Degraded);
         scene.books.metrics.spool_unreadable.add(2);
@@ -285,7 +285,7 @@ mod tests {
     fn readings_that_are_held_without_progress_are_told_with_their_number() {
         let mut scene = scene();
         assert_eq!(scene.look(0).0, Health::Ready);
-        scene.books.recovered("a", 7);
+        scene.books.recovered("a", None, 7);
         assert_eq!(scene.look(4).0, Health::Ready);
         let (health, reason) = scene.look(6);
         assert_eq!(health, Health::Degraded);
@@ -298,7 +298,7 @@ mod tests {
     fn a_batch_that_may_wait_long_is_no_stall() {
         let mut scene = scene();
         scene.monitor.age_max = AFTER;
-        scene.books.recovered("a", 7);
+        scene.books.recovered("a", None, 7);
         assert_eq!(scene.look(64).0, Health::Ready);
         assert_eq!(scene.look(66).0, Health::Degraded);
     }

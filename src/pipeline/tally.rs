@@ -137,7 +137,7 @@ mod tests {
             topic: "t\u{202e}".as_bytes(),
             payload: b"",
         };
-        tally.note(&registry.row(sensor), content);
+        tally.note(&registry.row_left(sensor, None), content);
     }
 
     fn content(reason: Reason, detail: &[u8]) -> Content<'_> {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_a_reason_and_a_sensor_and_shows_the_head_of_its_last_detail() {
-        let (tally, registry) = (Tally::default(), Registry::new(9, [None]));
+        let (tally, registry) = (Tally::default(), Registry::new(9, [("fleet", None)]));
         let row = registry.row_of("a", 0);
         let long = [b'x'; SHOWN_BYTES_MAX + 1];
         for detail in [&b"first"[..], b"second", &long] {
@@ -167,7 +167,7 @@ mod tests {
     /// Another cause takes the rarest's place with its count: it cannot be pushed out by the next one.
     #[test]
     fn a_cause_that_comes_between_many_others_is_the_commonest_in_the_end() {
-        let (tally, registry) = (Tally::default(), Registry::new(1000, []));
+        let (tally, registry) = (Tally::default(), Registry::new(1000, [("fleet", None)]));
         for n in 0..CAUSES_MAX {
             note(&tally, &registry, &format!("first{n}"));
         }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_commonest_cause_is_found_among_many_and_forgotten_after_two_spans() {
-        let (tally, registry) = (Tally::default(), Registry::new(1000, []));
+        let (tally, registry) = (Tally::default(), Registry::new(1000, [("fleet", None)]));
         for n in 0..200 {
             note(&tally, &registry, &format!("s{n}"));
             note(&tally, &registry, "bad");

@@ -264,6 +264,7 @@ impl Worker {
             } else {
                 Whose::Uncounted(chunk.text(record.id))
             },
+            entry: row.entry_json(),
             value: chunk.text(value),
             timestamp: chunk.text(timestamp),
             received: record.received,

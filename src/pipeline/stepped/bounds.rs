@@ -13,7 +13,7 @@ impl Bench {
     fn offer_rubbish(&mut self, count: usize, bytes: usize) {
         let mut chunk = Chunk::default();
         for _ in 0..count {
-            let row = self.books.registry.row("a");
+            let row = self.books.registry.row_left("a", None);
             let body = rubbish(&mut chunk, &"\u{1}".repeat(bytes));
             let record = self.record(&row, body);
             chunk.records.push(record);

@@ -215,7 +215,7 @@ impl Bench {
         for value in values {
             let turn = value.map_or(self.next, u64::from);
             let id = SENSORS[usize::try_from(turn).unwrap() % SENSORS.len()];
-            let row = self.books.registry.row(id);
+            let row = self.books.registry.row_left(id, None);
             let body = match value {
                 Some(value) => {
                     let value = chunk.put(value.to_string().as_bytes());
@@ -235,7 +235,7 @@ impl Bench {
             return false;
         }
         let mut chunk = Chunk::default();
-        let row = self.books.registry.row("a");
+        let row = self.books.registry.row_left("a", None);
         let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
         let (timestamp, extra) = (Span::default(), Span::default());
         let record = self.record(&row, Body::Reading { value: text, timestamp, extra });

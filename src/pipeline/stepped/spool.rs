@@ -247,7 +247,7 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
     let now = clock::now();
     let flight = |number: u64| {
         let mut receipts = Receipts::new(Arc::clone(&looker) as Arc<dyn Settle>);
-        let sensor = books.registry.row("a").index;
+        let sensor = books.registry.row_left("a", None).index;
         receipts.add(Token::NONE, sensor, 1);
         let id = number.to_string();
         let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };

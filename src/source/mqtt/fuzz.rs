@@ -37,7 +37,7 @@ struct Remembering {
 impl Remembering {
     fn new(settings: serde_json::Value) -> Self {
         let settings: Settings = serde_json::from_value(settings).unwrap();
-        let registry = Arc::new(Registry::new(SENSORS_MAX, [None]));
+        let registry = Arc::new(Registry::new(SENSORS_MAX, [("entry", None)]));
         let context = Context {
             entry: 0,
             run: "gw-1".into(),

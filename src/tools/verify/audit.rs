@@ -1,5 +1,8 @@
 //! What came: number by number for each sensor, in bounded memory. Pure.
 //!
+//! A sensor is an id of an entry: where several entries take readings of one id, the first of them has the id,
+//! and the others `id (entry)`.
+//!
 //! A batch that came before is set aside first, as a consumer is told to do; what is repeated then
 //! is duplicated in truth. Numbers are the sensor's own, if a record carries them. As long as none
 //! did, the gateway's `sequence` stands in; when the first number comes, what was counted by
@@ -10,6 +13,7 @@
 //! that number is accounted for; if not, the letter stands for one number of its sensor, nobody knows
 //! which. Letters take another way than batches: they have no say in what is out of order.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
@@ -28,9 +32,14 @@ use crate::text;
 /// count as `(others)`.
 const REASONS_MAX: usize = 64;
 
+/// Bytes of an id here: of a sensor's, and of its entry's name behind it.
+const ID_BYTES_MAX: usize = SENSOR_ID_BYTES_MAX + 70;
+
 /// What there is to know about a sensor.
 #[derive(Debug, Clone, Default)]
 pub struct Sensor {
+    /// The entry of its first record, if that said so.
+    entry: Option<Box<str>>,
     /// The numbers that came, in records or, with [`Audit::is_numbered`], in dead letters.
     pub numbers: Numbers,
     /// The highest that came in a record.
@@ -181,12 +190,24 @@ impl Audit {
     /// The sensor of this id, if there may be one.
     fn sensor(&mut self, id: &str) -> Option<&mut Sensor> {
         if !self.sensors.contains_key(id) {
-            if self.sensors.len() >= self.rules.sensors_max || id.len() > SENSOR_ID_BYTES_MAX {
+            if self.sensors.len() >= self.rules.sensors_max || id.len() > ID_BYTES_MAX {
                 return None;
             }
             self.sensors.insert(id.into(), Sensor::default());
         }
         self.sensors.get_mut(id)
+    }
+
+    /// The id that a record's sensor has here.
+    fn id_of<'a>(&mut self, record: &'a Record<'_>) -> Cow<'a, str> {
+        let (id, Some(entry)) = (&*record.sensor, record.entry.as_deref()) else {
+            return Cow::Borrowed(&record.sensor);
+        };
+        let Some(sensor) = self.sensor(id) else { return Cow::Borrowed(id) };
+        if **sensor.entry.get_or_insert_with(|| entry.into()) == *entry {
+            return Cow::Borrowed(id);
+        }
+        Cow::Owned(format!("{id} ({entry})"))
     }
 
     fn take(&mut self, record: &Record<'_>, arrived: Timestamp) {
@@ -210,7 +231,8 @@ impl Audit {
             return;
         };
         let is_late = latency.zip(self.rules.late_ms).is_some_and(|(it, most)| it > most);
-        match self.sensor(&record.sensor) {
+        let id = self.id_of(record);
+        match self.sensor(&id) {
             Some(sensor) => sensor.take(number, is_late),
             None => self.unjudged += 1,
         }
@@ -240,6 +262,7 @@ impl Sensor {
     fn begin_anew(&mut self) {
         let (numbers, dead) = (std::mem::take(&mut self.early), self.dead_lettered);
         let dead_unnumbered = self.dead_unnumbered;
-        *self = Self { numbers, dead_lettered: dead, dead_unnumbered, ..Self::default() };
+        let entry = self.entry.take();
+        *self = Self { entry, numbers, dead_lettered: dead, dead_unnumbered, ..Self::default() };
     }
 }

@@ -21,6 +21,8 @@ pub const BATCHES_REMEMBERED_MAX: usize = 65_536;
 pub struct Record<'a> {
     /// Whose.
     pub sensor: Cow<'a, str>,
+    /// The entry that took it, where the record says so.
+    pub entry: Option<Cow<'a, str>>,
     /// The gateway's count of the sensor; absent where it keeps none, 0 where it is no number.
     pub sequence: Option<u64>,
     /// The sensor's own count, if the record has it.
@@ -34,6 +36,8 @@ pub struct Record<'a> {
 struct Wire<'a> {
     #[serde(borrow)]
     sensor_id: Cow<'a, str>,
+    #[serde(borrow)]
+    entry: Option<Cow<'a, str>>,
     #[serde(borrow)]
     sequence: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -66,6 +70,7 @@ pub fn record<'a>(raw: &'a [u8], member: &str) -> Option<Record<'a>> {
         number: own(wire.extra).or_else(|| own(wire.value)),
         timestamp: wire.timestamp.and_then(|it| timestamp(it.get())),
         sensor: wire.sensor_id,
+        entry: wire.entry,
     })
 }
 
@@ -166,7 +171,7 @@ mod tests {
         ];
         for (json, number, timestamp) in cases {
             let sensor = Cow::Borrowed("a");
-            let expected = Record { sensor, sequence: Some(3), number, timestamp };
+            let expected = Record { sensor, entry: None, sequence: Some(3), number, timestamp };
             assert_eq!(read(json), Some(expected), "{json}");
         }
         assert_eq!(read(r#"{"value":1}"#), None);

@@ -251,10 +251,7 @@ impl Intake {
                 self.seen.late += u64::from(self.old.remove(&ordinal));
                 let left = self.left.get_mut(&first).expect("one is held");
                 *left -= 1;
-                if *left == 0 {
-                    self.left.remove(&first);
-                    values.push(message(says));
-                }
+                values.extend((*left == 0).then_some(message(says)));
             }
             self.settled.push((run, outcome));
         }
@@ -286,7 +283,8 @@ impl Intake {
 impl Bench {
     /// Puts a reading that says this into a chunk, or rubbish that tells it.
     fn read_value(&self, says: u32, ordinal: u64, chunk: &mut Chunk) {
-        let row = self.books.registry.row(SENSORS[message(says) as usize % SENSORS.len()]);
+        let row =
+            self.books.registry.row_left(SENSORS[message(says) as usize % SENSORS.len()], None);
         let body = if says % 11 == 10 {
             rubbish(chunk, &format!("{{{says}"))
         } else {

@@ -18,7 +18,7 @@ fn context(sensors_max: usize, on_full: OnFull) -> Context {
     Context {
         entry: 0,
         run: "gw-1".into(),
-        registry: Arc::new(Registry::new(sensors_max, [None])),
+        registry: Arc::new(Registry::new(sensors_max, [("entry", None)])),
         metrics: Arc::default(),
         pace: Arc::default(),
         on_full,
@@ -252,5 +252,5 @@ fn a_message_of_too_many_readings_is_one_dead_letter() {
     let (_, detail) = letter(&mut reader, &message).unwrap();
     let sha256 = "more than 3 readings (queue.readings_max); 7 bytes; sha256 ";
     assert!(detail.starts_with(sha256), "{detail}");
-    assert_eq!(context.registry.sums(1)[0].balance.received, 5);
+    assert_eq!(context.registry.sums()[0].balance.received, 5);
 }

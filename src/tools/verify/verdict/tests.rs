@@ -29,14 +29,12 @@ impl Stream {
         Self { batches, format, named }
     }
 
+    fn rules() -> Rules {
+        Rules { member: "number".into(), format: Format::Json, sensors_max: 100, late_ms: Some(50) }
+    }
+
     fn audit(&self) -> Audit {
-        let rules = Rules {
-            member: "number".into(),
-            format: Format::Json,
-            sensors_max: 100,
-            late_ms: Some(50),
-        };
-        let mut audit = Audit::new(rules);
+        let mut audit = Audit::new(Self::rules());
         for (id, readings) in &self.batches {
             audit.take_batch(&publish(&self.payload(id, readings), &self.properties(id)), AT);
         }
@@ -240,6 +238,25 @@ fn the_sequence_stands_in_until_the_first_number() {
 }
 
 /// A sensor for which the gateway had no row.
+/// Each counts from 1.
+#[test]
+fn the_same_id_at_two_entries_is_judged_as_two_sensors() {
+    let record = |entry: &str, n: u64| {
+        format!(r#"{{"sensorId":"a","sequence":{n},"value":1,"timestamp":0,"entry":"{entry}"}}"#)
+    };
+    let mut audit = Audit::new(Stream::rules());
+    for (batch, n) in (1..=3).enumerate() {
+        let payload = format!("[{},{}]", record("fleet", n), record("more", n));
+        audit.take_batch(&publish(payload.as_bytes(), &[]), AT);
+        assert_eq!(audit.batches, batch as u64 + 1);
+    }
+    let (of, more) = (&audit.sensors["a"], &audit.sensors["a (more)"]);
+    for sensor in [of, more] {
+        assert_eq!((sensor.records, sensor.duplicated, sensor.reordered), (3, 0, 0));
+    }
+    assert_eq!(audit.sensors.len(), 2);
+}
+
 #[test]
 fn a_record_without_number_and_sequence_is_a_doubt_and_no_fault() {
     let stream = Stream::new(Format::Json, true);
