@@ -1,11 +1,11 @@
 //! Cutting the byte stream into packets.
 //!
-//! A PUBLISH is read where it lies (`publish`), all other packets are handed out whole, for
-//! `packet`. Format: the fixed header of MQTT 5 §2.1, the same in 3.1.1.
+//! A PUBLISH is read in place (`publish`). All other packets are handed out whole, for `packet`. Format: the
+//! fixed header of MQTT 5 §2.1, the same in 3.1.1.
 //!
-//! The buffer has a fixed size. A packet that is larger is not a reason to end the connection (with
-//! a persistent session it would come again, for ever): it is read past, its head kept and its
-//! payload digested on the way, and handed out as a PUBLISH marked [`Publish::cut`].
+//! The buffer has a fixed size. A packet that is larger does not end the connection: with a persistent session
+//! it would be sent again after each reconnect, for ever. It is read past: its head is kept, its payload is
+//! digested on the way, and it is handed out as a PUBLISH marked [`Publish::cut`].
 
 use std::ops::Range;
 
@@ -19,14 +19,12 @@ use super::wire::{fixed_header, malformed};
 /// Packet type of PUBLISH, in the upper half of the first byte.
 const PUBLISH: u8 = 3;
 
-/// Bytes of a packet that is read past that are kept: its topic, its properties' beginning and the
-/// head of its payload.
+/// Bytes that are kept of a packet that is read past: its topic, the beginning of its properties, the head of
+/// its payload.
 const HEAD_BYTES: usize = 4096;
 
-/// What came.
 #[derive(Debug)]
 pub enum Incoming<'a> {
-    /// A PUBLISH.
     Publish(Publish<'a>),
     /// Any other packet, whole.
     Other(&'a [u8]),
@@ -43,14 +41,14 @@ struct Skipped {
     digest: Sha256,
 }
 
-/// The bytes that have come and are not yet handled.
+/// The bytes that have arrived and are not yet handled.
 #[derive(Debug)]
 pub struct Inbound {
     version: Version,
     buffer: Box<[u8]>,
     filled: Range<usize>,
     skipped: Option<Box<Skipped>>,
-    /// The packet last read past, for as long as it is looked at.
+    /// The packet that was read past last, while its caller uses it.
     finished: Option<Box<Skipped>>,
 }
 
@@ -61,7 +59,7 @@ impl Inbound {
         Self { version, buffer, filled: 0..0, skipped: None, finished: None }
     }
 
-    /// Where the next bytes go. Never empty once [`Inbound::packet`] has returned `None`.
+    /// Where the next bytes are to be written. Never empty once [`Inbound::packet`] has returned `None`.
     pub fn space(&mut self) -> &mut [u8] {
         if self.filled.is_empty() {
             self.filled = 0..0;
@@ -72,22 +70,22 @@ impl Inbound {
         self.buffer.get_mut(self.filled.end..).unwrap_or_default()
     }
 
-    /// What has come and is not yet handled.
+    /// The bytes that have arrived and are not yet handled.
     pub(super) fn unread(&self) -> &[u8] {
         self.buffer.get(self.filled.clone()).unwrap_or_default()
     }
 
-    /// Forgets what has come.
+    /// Discards what has arrived.
     pub fn discard(&mut self) {
         self.filled = 0..0;
     }
 
-    /// Notes that `bytes` have come.
+    /// Notes that `bytes` have been written to [`Inbound::space`].
     pub fn filled(&mut self, bytes: usize) {
         self.filled.end = (self.filled.end + bytes).min(self.buffer.len());
     }
 
-    /// The next whole packet; `None` when more bytes must come first.
+    /// The next whole packet; `None` when it needs more bytes.
     pub fn packet(&mut self) -> Result<Option<Incoming<'_>>, Error> {
         if let Some(skipped) = self.skipped.take() {
             return self.skip_on(skipped);
@@ -113,7 +111,7 @@ impl Inbound {
         Ok(Some(Incoming::Other(packet)))
     }
 
-    /// Begins to read past a packet, once its head is here.
+    /// Begins to read past a packet, once its head has arrived.
     fn begin_skip(&mut self, header: usize, body: usize) -> Result<(), Error> {
         let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
         let first = bytes.first().copied().unwrap_or_default();
@@ -124,7 +122,7 @@ impl Inbound {
                 self.buffer.len()
             )));
         }
-        // The head is taken when it has all come; a full buffer is as much as ever comes at once.
+        // The head is taken when it is complete, or when the buffer is full: no more fits.
         let full = self.filled.len() == self.buffer.len();
         let payload_at = match payload_at(bytes, header, self.version)? {
             Some(at) if at > header + body => return Err(malformed()),
@@ -153,8 +151,8 @@ impl Inbound {
         Ok(())
     }
 
-    /// The same for a packet whose properties alone are larger than the buffer: its head is topic and
-    /// packet id, with properties and payload of no length.
+    /// The same for a packet whose properties alone are larger than the buffer: its head is topic and packet
+    /// id, with empty properties and payload.
     fn begin_skip_in_properties(&mut self, header: usize, body: usize) -> Result<(), Error> {
         let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
         let first = bytes.first().copied().unwrap_or_default();
@@ -175,7 +173,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Reads on past a packet, and hands out what is known of it when its end has come.
+    /// Reads on past a packet. At its end, hands out what is known of it.
     fn skip_on(&mut self, mut skipped: Box<Skipped>) -> Result<Option<Incoming<'_>>, Error> {
         let here = self.filled.len().min(skipped.left);
         let range = self.filled.start..self.filled.start + here;
