@@ -1,6 +1,7 @@
-//! `sluicegate simulate`, `sluicegate verify` and `sluicegate doctor`: assembles, runs, says how it ended.
+//! `sluicegate simulate`, `sluicegate verify` and `sluicegate doctor`: assembles them, runs them, returns exit
+//! code and output.
 //!
-//! The log goes to standard error; what is returned beside the exit code is for standard output.
+//! The log goes to standard error. The text beside the exit code goes to standard output.
 
 use std::future::Future;
 use std::path::Path;
@@ -21,7 +22,7 @@ use crate::tools::verify::verdict::Outcome;
 use crate::tools::{doctor, simulate, verify};
 use crate::{clock, telemetry, text};
 
-/// Silence that ends a verification with an expectation.
+/// How long a verification with `--expect` waits in silence before it ends.
 const IDLE_WITH_EXPECTATION: Duration = Duration::from_secs(5);
 
 /// Runs a simulation to its end.
@@ -49,7 +50,7 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
     })
 }
 
-/// Runs a verification to its verdict.
+/// Runs a verification until its verdict.
 pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
     let idle = args.idle.map(Duration::from_secs);
     let options = verify::Options {
@@ -76,7 +77,7 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
     })
 }
 
-/// Asks a running gateway whether it is ready. It writes no log: its answer says it all.
+/// Asks a running gateway whether it is ready. Writes no log.
 pub fn health(settings: &Settings) -> (Exit, Option<String>) {
     match ops::health::ask(settings.plan.http.listen.0) {
         Ok((true, said)) => (Exit::Drained, Some(said)),
@@ -85,12 +86,12 @@ pub fn health(settings: &Settings) -> (Exit, Option<String>) {
     }
 }
 
-/// Audits the brokers; a signal ends it, cleanly. It writes no log: its report says it all.
+/// Audits the brokers. A signal ends it after its sessions are removed. Writes no log.
 pub fn doctor(settings: &Settings, args: &Doctor) -> Result<(Exit, Option<String>), doctor::Error> {
     let stop = async {
         match Signals::listen() {
             Ok(signals) => signals.first().await,
-            // Then a signal ends the program at once, as it does any other.
+            // Without a handler a signal ends the program at once, the system's default.
             Err(_) => std::future::pending().await,
         }
     };
@@ -113,7 +114,7 @@ fn failed(exit: Exit, error: &dyn std::fmt::Display) -> (Exit, Option<String>) {
     (exit, None)
 }
 
-/// Logging, a runtime whose thread rests when messages come fast, and signals as stops.
+/// Starts logging, a runtime that gathers reads at high rates, and signals as stop requests; runs `work`.
 fn started<W, F>(settings: &Settings, work: W) -> (Exit, Option<String>)
 where
     W: FnOnce(Arc<Pace>, mpsc::Receiver<()>) -> F,
@@ -141,7 +142,7 @@ where
             }
         }
     });
-    // What has not ended by now has been told to; a task that will not is left behind.
+    // Tasks have been told to end. One that has not is abandoned.
     runtime.shutdown_background();
     ended
 }

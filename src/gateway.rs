@@ -1,6 +1,6 @@
-//! `sluicegate run`: assembles, runs, and says how it ended.
+//! `sluicegate run`: assembles the gateway, runs it, returns exit code and balance.
 //!
-//! The log goes to standard error; standard output carries one line, the last: the balance.
+//! The log goes to standard error. Standard output gets one line, the last: the balance.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -25,8 +25,8 @@ use crate::{clock, telemetry};
 /// Runs a gateway to its end.
 pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
     let Some(_log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
-    // One thread for sockets, timers and simulated sensors, one (the worker's) for batches: readings
-    // cost so little that more threads would only wake each other.
+    // One thread runs sockets, timers and simulated sensors; another, the worker's, makes batches. A reading
+    // costs so little that more threads would only wake each other.
     let pace = Arc::new(Pace::default());
     let resting = Arc::clone(&pace);
     let runtime =
@@ -41,7 +41,7 @@ pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
     let books = OnceCell::new();
     let serve = || runtime.block_on(serve(path, settings, pace, &books));
     let ended = guarded(serve, || books.get().map(|books| books.balance()));
-    // What has not ended by now has been told to; a task that will not is left behind.
+    // Tasks have been told to end. One that has not is abandoned.
     runtime.shutdown_background();
     ended
 }
@@ -83,7 +83,7 @@ async fn serve(
     (conclude(&report, &fate), Some(report.balance))
 }
 
-/// Lets others see how it does: over HTTP, and systemd.
+/// Starts the views of a running gateway: HTTP and systemd.
 fn show(pipeline: &Pipeline) -> std::io::Result<()> {
     let view = View::new(pipeline.plan(), pipeline.books());
     ops::systemd::start(view.clone())?;
@@ -132,7 +132,7 @@ fn say_where_to_look(plan: &Plan) {
     }
 }
 
-/// What becomes of readings that are held when the gateway ends.
+/// What happens to readings that are held when the gateway ends.
 fn fate(plan: &Plan) -> String {
     let mut fates = Vec::new();
     let acknowledged = plan.intakes().any(|(_, it)| it.qos.granted() > 0);

@@ -16,47 +16,46 @@ use super::View;
 use super::families::{families, of_process};
 use crate::clock::{self, Now};
 
-/// What begins each name.
+/// The prefix of each metric's name.
 const PREFIX: &str = "sluicegate";
 
-/// Numbers of one name.
+/// A metric family: the values of one name.
 #[derive(Debug)]
 pub struct Family {
-    /// The name, without prefix and without `_total`.
+    /// The name, without prefix and `_total`.
     pub name: String,
-    /// What it says.
+    /// The help text.
     pub help: String,
-    /// The numbers.
     pub numbers: Numbers,
 }
 
-/// Labels and values.
+/// Values with their labels.
 #[derive(Debug)]
 pub enum Numbers {
-    /// Of what only grows.
+    /// Counters: they only grow.
     Counters(Vec<(Labels, u64)>),
-    /// Seconds that only grow.
+    /// A counter of seconds.
     Seconds(f64),
-    /// Of what rises and falls.
+    /// Gauges: they rise and fall.
     Gauges(Vec<(Labels, f64)>),
-    /// How long things took.
+    /// A histogram of seconds.
     Latencies(Histogram),
 }
 
-/// What tells a number from the others of its family.
+/// The labels that tell a value from the others of its family.
 pub type Labels = Vec<(&'static str, String)>;
 
 /// The two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposition {
-    /// Prometheus' own, version 0.0.4.
+    /// Prometheus' own format, version 0.0.4.
     Prometheus,
-    /// `OpenMetrics` 1.0, for who asks for it.
+    /// `OpenMetrics` 1.0, if the request asks for it.
     OpenMetrics,
 }
 
 impl Exposition {
-    /// What the `Accept` header asks for.
+    /// The format that the `Accept` header asks for.
     pub fn asked(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") {
             Self::OpenMetrics
@@ -119,7 +118,7 @@ fn names<T>(numbers: &[(Labels, T)]) -> String {
     labels.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Families on their way to an exposition.
+/// Writes families into one exposition.
 #[derive(Debug)]
 struct Families(Vec<Family>);
 

@@ -1,9 +1,9 @@
-//! `/metrics`: what is shown, and how it is named.
+//! `/metrics`: the metric families and their names.
 //!
 //! Names follow the Prometheus conventions (<https://prometheus.io/docs/practices/naming/>): prefix
-//! `sluicegate_`, base units, `_total` behind counters. A limit is a gauge with `_max` behind the name
-//! of what it limits. Labels are bounded by the configuration: entries and connections, never single
-//! sensors of a wildcard.
+//! `sluicegate_`, base units, `_total` behind counters. A limit is a gauge named as its value with `_max`
+//! behind. Labels are bounded by the configuration: entries and connections, never the single sensors of a
+//! wildcard.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::clock::{Now, Timestamp};
 use crate::record::Reason;
 use crate::registry::Sum;
 
-/// Everything about the gateway.
+/// All metric families of the gateway.
 pub(super) fn families(view: &View, now: Now) -> Vec<Family> {
     let mut families = counters(view);
     families.extend(of_balance(view));
@@ -34,7 +34,7 @@ fn gauges(name: &str, help: &str, numbers: Vec<(Labels, f64)>) -> Family {
     Family { name: name.into(), help: help.into(), numbers: Numbers::Gauges(numbers) }
 }
 
-/// What a counter is called outside: those of readings and of seals are families.
+/// The family and the labels of a counter: counters of readings and of seals share a family.
 fn shown(name: &str) -> (String, Labels) {
     match name {
         "received" | "recovered" | "delivered" | "dead_lettered" | "shed" | "spooled"
@@ -232,7 +232,7 @@ fn of_letters(view: &View) -> Family {
     }
 }
 
-/// What is told of every process, under the names that all programs use.
+/// The figures of the process, under the names that all Prometheus clients use.
 pub(super) fn of_process(view: &View) -> Vec<Family> {
     let started = count(view.started.wall.millis()) / 1000.0;
     vec![

@@ -34,7 +34,7 @@ use crate::mqtt::ledger::{Answer, Ledger};
 use crate::mqtt::outgoing::{self, Hello};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::session::Session;
-use crate::pace::Hurry;
+use crate::pace::NoRest;
 use crate::phase::{Phase, Watch};
 use crate::queue::{Inlet, Queue, Returned};
 use crate::record::Chunk;
@@ -171,7 +171,7 @@ impl Intake {
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
         let hold_until = Instant::from(clock::now().instant) + HOLD_MAX;
         let mut alarm = pin!(sleep_until(hold_until));
-        let _hurry = small.then(|| Hurry::new(&self.context.pace));
+        let _no_rest = small.then(|| NoRest::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
             if self.unread && !phase.is(Phase::Draining) {

@@ -1,9 +1,9 @@
-//! How many messages the broker keeps for a client that is away, with a session that lives on: what an
-//! outage of the gateway needs. Brokers bound this otherwise than the queue of a client that is there.
+//! How many messages the broker keeps for a client that is away and whose session lives on: an outage of the
+//! gateway needs that. Brokers bound it differently from the queue of a connected client.
 //!
-//! Subscribe, leave, publish as many as the capacity probe does (by default 3,000 beyond the window: more
-//! than the 1,000 that Mosquitto queues as installed), return, count what comes. No counter of the
-//! broker's is believed: not every version counts what it drops here.
+//! Subscribe, leave, publish as many as the capacity probe (by default 3,000 beyond the window: more than the
+//! 1,000 that Mosquitto queues as installed), return, count what arrives. The broker's own counter is not used:
+//! not every version counts these drops.
 
 use serde::Serialize;
 
@@ -15,32 +15,30 @@ use crate::mqtt::Error;
 
 const CHECK: &str = "absence";
 
-/// The client that is away; its session is ended at the end.
+/// The client that is away. Its session is removed at the end.
 pub(super) const WHO: &str = "absence-sub";
 
-/// What was counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Absence {
-    /// The session was there when the client returned.
+    /// CONNACK said that the session was present at the return.
     present: bool,
-    /// Acknowledged to the publisher.
+    /// Messages acknowledged to the publisher.
     taken: u32,
-    /// Refused, and said so.
+    /// Messages refused with a reason code.
     refused: u32,
-    /// Came after the return, each counted once.
+    /// Different messages that arrived after the return.
     received: u32,
-    /// Bytes of a message.
     message_bytes: u32,
 }
 
 impl Absence {
-    /// Acknowledged to the publisher, and never delivered.
+    /// Messages that were acknowledged to the publisher and did not arrive.
     pub(super) fn lost(&self) -> u32 {
         self.taken.saturating_sub(self.received)
     }
 }
 
-/// Lets a client be away.
+/// Makes a client be away, and counts.
 pub(super) async fn check(
     scene: &Scene<'_>,
     findings: &mut Vec<Finding>,
@@ -53,7 +51,7 @@ pub(super) async fn check(
 async fn measure(scene: &Scene<'_>) -> Result<Absence, Error> {
     let topic = scene.topic("absence");
     let options = scene.options(WHO);
-    // As long as the whole probe may take: one that is killed leaves nothing behind for longer.
+    // As long as the whole probe: a probe that is killed leaves its session no longer.
     let seconds = u32::try_from(scene.probe.within.as_secs()).unwrap_or(u32::MAX);
     let hello = scene.intake_hello(false, seconds);
     let mut client = Client::open(&options, &hello).await?;

@@ -1,9 +1,9 @@
-//! How many messages the broker holds for a client that does not acknowledge, and whether it drops
-//! the rest while it tells the publisher that all is well. Pings, while nothing is acknowledged.
+//! How many messages the broker holds for a client that does not acknowledge, and whether it drops the rest
+//! although it acknowledges them to the publisher. Sends pings while nothing is acknowledged.
 //!
-//! One client withholds its acknowledgements while another publishes. What has come when all is
-//! published is the window. Then one message is acknowledged (Mosquitto before 2.0.13 answers that
-//! with twenty), then all: what was acknowledged to the publisher and never comes was dropped.
+//! One client acknowledges nothing while another publishes. The window is the number of messages that have
+//! arrived when all are published. Then one message is acknowledged (Mosquitto before 2.0.13 sends twenty for
+//! it), then all. A message that was acknowledged to the publisher and does not arrive was dropped.
 
 use std::collections::VecDeque;
 
@@ -19,40 +19,37 @@ use crate::mqtt::outgoing::Hello;
 /// Pings sent while the window is full.
 const PINGS: u32 = 3;
 
-/// What the settings ask for.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Asked {
-    /// Unacknowledged messages, if it matters.
+    /// Unacknowledged messages that an intake asks for; `None` where the gateway only publishes.
     window: Option<u16>,
-    /// The client said so in CONNECT (MQTT 5).
+    /// CONNECT carried it as Receive Maximum (MQTT 5).
     is_said: bool,
 }
 
-/// What was counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Capacity {
-    /// Acknowledged to the publisher.
+    /// Messages acknowledged to the publisher.
     taken: u32,
-    /// Refused, and said so.
+    /// Messages refused with a reason code.
     refused: u32,
-    /// Came before any acknowledgement.
+    /// Messages that arrived before any acknowledgement.
     in_flight: u32,
-    /// Came after one acknowledgement; nothing if nothing waited.
+    /// Messages that arrived after one acknowledgement; `None` if none waited.
     released: Option<u32>,
-    /// Came in all, each counted once.
+    /// Different messages that arrived.
     received: u32,
-    /// Came behind a later one.
+    /// Messages that arrived after a later one.
     reordered: u32,
-    /// Bytes of a message.
     message_bytes: u32,
     /// Pings answered while nothing was acknowledged.
     pings: u32,
-    /// The slowest of them, in milliseconds.
+    /// The slowest answer to a ping, in milliseconds.
     ping_millis: u64,
 }
 
 impl Capacity {
-    /// Acknowledged to the publisher, and never delivered.
+    /// Messages that were acknowledged to the publisher and did not arrive.
     pub(super) fn lost(&self) -> u32 {
         self.taken.saturating_sub(self.received)
     }
@@ -80,16 +77,16 @@ pub(super) async fn check(
     Ok(capacity)
 }
 
-/// Messages that have come.
+/// The messages that have arrived.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     seen: Vec<bool>,
     received: u32,
     reordered: u32,
     next: u32,
-    /// Messages that may still come: each twice, and [`INBOX_MAX`] that are nobody's.
+    /// Messages that may still arrive: each twice, and [`INBOX_MAX`] foreign ones.
     left: usize,
-    /// Packet ids not acknowledged.
+    /// Packet ids that are not acknowledged.
     unacknowledged: VecDeque<u16>,
 }
 
@@ -99,7 +96,7 @@ impl Tally {
         Self { seen: vec![false; count as usize], left, ..Self::default() }
     }
 
-    /// Different messages that have come.
+    /// Different messages that have arrived.
     pub(super) fn received(&self) -> u32 {
         self.received
     }
@@ -117,7 +114,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Takes all that comes, and acknowledges nothing. Never returns but with an error.
+    /// Reads all messages and acknowledges none. Returns only with an error.
     async fn withhold(&mut self, client: &mut Client) -> Error {
         loop {
             if let Err(error) = self.until_quiet(client).await {
@@ -126,7 +123,7 @@ impl Tally {
         }
     }
 
-    /// Takes what comes until nothing does, and acknowledges nothing.
+    /// Reads messages until none arrives for [`QUIET`], and acknowledges none.
     async fn until_quiet(&mut self, client: &mut Client) -> Result<(), Error> {
         while let Some(message) = client.message(QUIET).await? {
             self.note(&message)?;
@@ -134,7 +131,8 @@ impl Tally {
         Ok(())
     }
 
-    /// Acknowledges everything as it comes, until all of `taken` have come or nothing does.
+    /// Acknowledges each message as it arrives, until all of `taken` have arrived or none arrives for
+    /// [`QUIET`].
     pub(super) async fn drain(&mut self, client: &mut Client, taken: u32) -> Result<(), Error> {
         loop {
             for packet_id in self.unacknowledged.drain(..) {
@@ -151,7 +149,7 @@ impl Tally {
     }
 }
 
-/// Messages of the probe: so many beyond the window.
+/// Messages of the probe: the window, and those beyond it.
 pub(super) fn count(scene: &Scene<'_>) -> u32 {
     scene.probe.messages + u32::from(scene.window().unwrap_or_default())
 }

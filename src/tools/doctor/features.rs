@@ -1,5 +1,4 @@
-//! Retained messages and shared subscriptions: what the broker says of them is no proof, so each is
-//! tried.
+//! Retained messages and shared subscriptions. What CONNACK says is no proof, so each is tried.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -18,7 +17,7 @@ pub(super) const RETAINED: &str = "retained";
 /// Messages published to the shared subscription.
 const SHARED_MESSAGES: u32 = 20;
 
-/// Tries whether a retained message comes to who subscribes later.
+/// Tries whether a later subscriber gets a retained message.
 pub(super) async fn check_retained(
     scene: &Scene<'_>,
     greeting: &Greeting,
@@ -32,7 +31,6 @@ pub(super) async fn check_retained(
     Ok(())
 }
 
-/// What became of a retained message.
 #[derive(Debug, Default, Serialize)]
 struct Came {
     came: bool,
@@ -72,18 +70,17 @@ fn judge_retained(scene: &Scene<'_>, greeting: &Greeting, came: &Came, needed: b
     Finding::risky(CHECK, text).change(format!("{change}; or {own}"))
 }
 
-/// What two clients of one group got.
 #[derive(Debug, Default, Serialize)]
 struct Shared {
     refused: Option<String>,
     published: u32,
     one: u32,
     other: u32,
-    /// Different messages of both.
+    /// Different messages that both got.
     distinct: u32,
 }
 
-/// Tries whether two clients of a group share what is published.
+/// Tries whether two clients of a group share the messages.
 pub(super) async fn check_shared(
     scene: &Scene<'_>,
     greeting: &Greeting,
@@ -126,10 +123,10 @@ async fn share(scene: &Scene<'_>) -> Result<Shared, Error> {
     })
 }
 
-/// The numbers of all that comes, acknowledged.
+/// Reads and acknowledges all messages; returns their numbers.
 async fn numbers(client: &mut Client) -> Result<Vec<u32>, Error> {
     let mut numbers = Vec::new();
-    // No more than twice what was published can sensibly come.
+    // A sensible broker sends no more than twice what was published.
     while numbers.len() < 2 * SHARED_MESSAGES as usize
         && let Some(message) = client.message(QUIET).await?
     {

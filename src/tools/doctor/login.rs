@@ -1,7 +1,7 @@
-//! Whether we get in, by which protocol versions, and what the broker says of itself in CONNACK.
+//! Checks the login, the protocol versions, and the content of CONNACK.
 //!
-//! The first client takes the session that is there, if there is one: for an id that nobody has used before
-//! that is another client's ([`super::apart`]), and must not be wiped.
+//! The first client resumes a session that is present. For an id that nobody has used, it belongs to another
+//! client ([`super::apart`]) and must not be removed.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::packet::Greeting;
 
-/// The client whose greeting is looked at; its session is ended at the end.
+/// The client whose CONNACK is checked. Its session is removed at the end.
 pub(super) const WHO: &str = "login";
 
 /// Connects as an intake would, with both versions.
@@ -54,7 +54,7 @@ async fn open(
     let options = Options { version, ..scene.options(WHO) };
     let mut hello = scene.intake_hello(clean_start, 0);
     hello.session_expiry = expiry;
-    // The session is ended by the next client of this name with a clean start.
+    // The next client of this name removes the session with a clean start.
     let client = Client::open(&options, &hello).await?;
     let greeting = client.greeting;
     client.close().await;
@@ -99,7 +99,6 @@ fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Fin
     Finding::failed("login", error.to_string()).change(change)
 }
 
-/// What CONNACK said, for machines.
 #[derive(Debug, Serialize)]
 struct Said {
     receive_maximum: u16,
@@ -112,7 +111,7 @@ struct Said {
     assigned_client_identifier: bool,
 }
 
-/// Compares what the broker says with what the gateway needs.
+/// Compares CONNACK with what the gateway needs.
 fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
     const CHECK: &str = "greeting";
     let said = Said {

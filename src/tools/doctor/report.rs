@@ -1,4 +1,4 @@
-//! The audit on paper: lines for people, one JSON object for machines.
+//! The audit as lines for people, or as one JSON object.
 
 use std::fmt::{self, Write};
 
@@ -7,31 +7,29 @@ use serde_json::{Value, json};
 use super::verdict::{Conclusion, Finding, Outcome};
 use crate::text::escaped;
 
-/// Columns of a line for people.
+/// The width of a line for people, in columns.
 const COLUMNS: usize = 100;
 
-/// Where the words of a finding begin.
+/// The column where the text of a finding begins.
 const INDENT: usize = 22;
 
-/// What was found at one broker.
+/// The findings at one broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    /// Where its settings are: `broker` or `output.broker`.
+    /// The section with its settings: `broker` or `output.broker`.
     pub key: &'static str,
-    /// Its address.
     pub url: String,
     /// The protocol version of the settings.
     pub version: String,
-    /// All findings, in the order of the checks.
+    /// The findings, in the order of the checks.
     pub findings: Vec<Finding>,
 }
 
-/// What was found at all brokers of a configuration.
+/// The findings at all brokers of a configuration.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// What began every topic of the probe.
+    /// The prefix of every topic of the probe.
     pub prefix: String,
-    /// The brokers.
     pub brokers: Vec<Broker>,
 }
 
@@ -42,12 +40,11 @@ impl Broker {
 }
 
 impl Report {
-    /// What it comes to.
+    /// The conclusion from all findings.
     pub fn conclusion(&self) -> Conclusion {
         Conclusion::of(self.brokers.iter().flat_map(Broker::outcomes))
     }
 
-    /// For machines.
     pub fn to_json(&self) -> Value {
         let finding = |it: &Finding| {
             json!({
@@ -75,7 +72,7 @@ impl Report {
     }
 }
 
-/// For people; the overall verdict is the last line.
+/// For people. The last line is the conclusion.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for broker in &self.brokers {
@@ -90,7 +87,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// For people: what was found, and below it what to change.
+/// For people: the measurement, and below it the change to make.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8}{:<14}", self.outcome.word(), self.check)?;
@@ -101,7 +98,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Writes text that begins at [`INDENT`], in lines of at most [`COLUMNS`] where words allow.
+/// Writes text that begins at [`INDENT`], in lines of at most [`COLUMNS`] where its words allow.
 fn wrapped(f: &mut impl Write, text: &str) -> fmt::Result {
     let mut column = INDENT;
     for (at, word) in text.split(' ').enumerate() {

@@ -1,4 +1,4 @@
-//! The sensors of a file, dealt out to connections.
+//! Distributes the sensors of a file over the connections.
 
 use super::lane::{self, Common, Lane, Sensor};
 use super::report::Tally;
@@ -12,10 +12,10 @@ use crate::plan::Plan;
 /// What stands for the sensor's id in a topic.
 const PLACEHOLDER: &str = "{sensor}";
 
-/// What one connection is given.
+/// The sensors of one connection.
 type Hand = (Vec<Sensor>, Vec<Turns>);
 
-/// The connections with their sensors: each has as many as the others, or one less.
+/// The connections with their sensors: the numbers of sensors differ by one at most.
 pub(super) fn lanes(
     plan: &Plan,
     (file, seed): (&str, u64),
@@ -32,7 +32,7 @@ pub(super) fn lanes(
     check_topic(&options.topic, sensors)?;
     let sensors = usize::try_from(sensors).unwrap_or(usize::MAX);
     let connections = usize::from(options.connections).clamp(1, sensors);
-    // The suffix lets two simulations of one file run side by side.
+    // The suffix keeps the client ids of two simulations of one file apart.
     let run = seed ^ u64::from(std::process::id()) << 24;
     let lane = |(index, (mine, turns)): (usize, Hand)| {
         let schedule = schedule(turns, options.rate, (index, sensors));
@@ -73,7 +73,7 @@ fn hands(plan: &Plan, seed: u64, options: &Options, connections: usize) -> Vec<H
     hands
 }
 
-/// The schedule of connection `index`, which has its part of all `sensors`.
+/// The schedule of connection `index`, which sends its share of all `sensors`.
 #[expect(clippy::cast_precision_loss, reason = "sensors are far fewer than 2^53")]
 fn schedule(turns: Vec<Turns>, rate: Option<f64>, (index, sensors): (usize, usize)) -> Schedule {
     let Some(rate) = rate else { return Schedule::by_interval(turns) };

@@ -1,11 +1,12 @@
-//! What one connection has sent and the broker has not acknowledged, in the order in which it was
-//! sent. Pure.
+//! The readings that one connection has sent and the broker has not acknowledged, in the order of sending.
+//! Pure.
 //!
 //! Invariants:
-//! - An entry keeps its packet id until it is acknowledged, also across connections: it is sent again
-//!   with the same id, marked as a repeat.
-//! - After a reconnect everything unacknowledged goes again, in order, before anything new.
-//! - No id is in use twice: an id comes again after 65535 entries, and the oldest entry is never that
+//! - A reading keeps its packet id until it is acknowledged, also across connections: it is resent with the
+//!   same id and DUP.
+//! - After a reconnect all unacknowledged readings are resent, in order, before any new one.
+//! - No id is in use twice: an id is used again after 65535 readings, and the oldest unacknowledged one is
+//!   never that far behind.
 //!   far behind.
 
 use std::collections::VecDeque;
@@ -15,11 +16,10 @@ use crate::clock::Timestamp;
 /// A reading that was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reading {
-    /// The sensor, by its place in the lane.
+    /// The sensor's index in its connection.
     pub sensor: usize,
-    /// The sensor's count.
+    /// The number that the sensor counts, from 1.
     pub number: u64,
-    /// Its value.
     pub value: f64,
     /// When it was due.
     pub at: Timestamp,
@@ -31,25 +31,24 @@ const IDS: u64 = 65_535;
 /// The unacknowledged readings of one client.
 #[derive(Debug, Default)]
 pub struct Flight {
-    /// By ordinal, which counts all readings; the packet id follows from it.
+    /// With their ordinals, which count all readings; the packet id follows from the ordinal.
     waiting: VecDeque<(u64, Reading)>,
-    /// How many of them this connection has sent.
+    /// The first of them that were sent on the current connection.
     written: usize,
     next: u64,
 }
 
 impl Flight {
-    /// There is a new connection: nothing has been sent on it.
+    /// Notes a new connection: nothing has been sent on it.
     pub fn reconnected(&mut self) {
         self.written = 0;
     }
 
-    /// Nothing waits for an acknowledgement.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// The next reading to send again on this connection, with its packet id, if `window` allows it.
+    /// The next reading to resend on this connection, with its packet id, if `window` allows it.
     pub fn again(&mut self, window: usize) -> Option<(u16, Reading)> {
         let (ordinal, reading) = *self.waiting.get(self.written)?;
         if self.written >= window {
@@ -59,14 +58,14 @@ impl Flight {
         Some((packet_id(ordinal), reading))
     }
 
-    /// Whether a new reading may be sent: all old ones have been, and `window` allows it.
+    /// Whether a new reading may be sent: all old ones are resent, and `window` allows it.
     pub fn has_room(&self, window: usize) -> bool {
         let oldest = self.waiting.front().map_or(self.next, |(ordinal, _)| *ordinal);
         let len = self.waiting.len();
         self.written == len && len < window && self.next - oldest < IDS
     }
 
-    /// Enters a new reading as sent; its packet id. Only where there [is room](Self::has_room).
+    /// Adds a new reading as sent; returns its packet id. Only if there [is room](Self::has_room).
     pub fn enter(&mut self, reading: Reading) -> u16 {
         let ordinal = self.next;
         self.next += 1;
@@ -75,10 +74,9 @@ impl Flight {
         packet_id(ordinal)
     }
 
-    /// Strikes the reading that is acknowledged; `None` when none of this id was sent on this
-    /// connection.
+    /// Removes the reading that is acknowledged; `None` if none with this id was sent on this connection.
     pub fn strike(&mut self, id: u16) -> Option<Reading> {
-        // Brokers answer in order: nearly always it is the first.
+        // Brokers acknowledge in order: nearly always it is the first.
         let sent = self.waiting.iter().take(self.written);
         let at = sent.map(|(ordinal, _)| packet_id(*ordinal)).position(|it| it == id)?;
         self.written -= 1;
@@ -114,7 +112,7 @@ mod tests {
         flight.reconnected();
         assert_eq!(flight.strike(1), None, "not sent on this connection");
         assert!(!flight.has_room(6));
-        // The broker takes fewer than before.
+        // The broker's Receive Maximum is now smaller.
         assert_eq!(numbers(&mut flight, 2), [(1, 1), (3, 3)]);
         assert_eq!(flight.strike(1).map(|it| it.number), Some(1));
         assert_eq!(numbers(&mut flight, 2), [(4, 4)]);

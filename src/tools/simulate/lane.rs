@@ -1,10 +1,10 @@
-//! One connection and the sensors that send over it.
+//! One connection and the sensors that publish on it.
 //!
 //! Invariants:
-//! - A sensor stays on its lane, so its readings are sent in order; what a lost connection left
-//!   unacknowledged goes again first ([`super::flight`]).
-//! - Memory does not grow with time: at most `window` readings are unacknowledged, and a reading is
-//!   only made when there is room for it.
+//! - A sensor keeps its connection, so its readings are sent in order. Unacknowledged readings of a lost
+//!   connection are resent first ([`super::unacknowledged`]).
+//! - Memory does not grow with time: at most `window` readings are unacknowledged, and a reading is only made
+//!   when there is room for it.
 //! - The task waits for its connection, its schedule and the phase, and for nothing else.
 
 use std::sync::Arc;
@@ -26,26 +26,25 @@ use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::plain::Plain;
 use crate::mqtt::session::Session;
-use crate::pace::{Hurry, Pace};
+use crate::pace::{NoRest, Pace};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
 use crate::source::simulated::Values;
 
-/// Only acknowledgements come.
+/// Only acknowledgements arrive.
 pub(super) const READ_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A sensor of the lane.
 #[derive(Debug)]
 pub(super) struct Sensor {
     pub(super) id: Box<str>,
     pub(super) topic: Box<str>,
-    /// Which entry of the configuration it belongs to.
+    /// The index of its configured entry.
     pub(super) entry: usize,
     pub(super) values: Values,
     pub(super) tally: Tally,
 }
 
-/// What all lanes are told.
+/// What all connections share.
 #[derive(Debug, Clone)]
 pub(super) struct Common {
     pub(super) qos: u8,
@@ -54,7 +53,7 @@ pub(super) struct Common {
     pub(super) pace: Arc<Pace>,
 }
 
-/// One connection at work.
+/// One client, over its connections.
 #[derive(Debug)]
 pub(super) struct Lane {
     session: Session,
@@ -64,20 +63,19 @@ pub(super) struct Lane {
     flight: Flight,
     /// QoS 0: sensors whose reading is not written yet; bounded by [`FILL_BYTES_MAX`].
     unwritten: Vec<usize>,
-    /// The schedule's zero: the first connection.
+    /// The time of the first connection, where the schedule begins.
     start: Option<Now>,
-    /// All readings have been made.
     made_all: bool,
     refused: Repeated,
     payload: Vec<u8>,
     stamp: (Timestamp, String),
 }
 
-/// How a lane ended.
+/// The result of one client.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) sensors: Vec<Sensor>,
-    /// Set when it could not go on.
+    /// Why it could not go on.
     pub(super) error: Option<Error>,
 }
 
@@ -103,9 +101,9 @@ impl Lane {
         }
     }
 
-    /// Sends until all is acknowledged; from `Draining` on nothing new, until `Closing` at most.
+    /// Sends until all is acknowledged. From `Draining` on it sends nothing new; at `Closing` it ends.
     pub(super) async fn run(mut self, mut phase: Watch) -> Ended {
-        // The broker keeps nothing for a publisher: what is unacknowledged is ours, in the flight.
+        // The broker stores nothing for a publisher: unacknowledged readings are stored here.
         let hello = Hello {
             clean_start: true,
             session_expiry: None,
@@ -144,7 +142,7 @@ impl Lane {
         Ended { sensors: self.sensors, error }
     }
 
-    /// The phase that ends the lane even without a connection.
+    /// The phase that ends the client even without a connection.
     fn end(&self) -> Phase {
         if self.flight.is_empty() { Phase::Draining } else { Phase::Closing }
     }
@@ -154,7 +152,7 @@ impl Lane {
         idle && (self.made_all || phase.is(Phase::Draining)) || phase.is(Phase::Closing)
     }
 
-    /// One connection. `Ok` when there is nothing left to do.
+    /// Serves one connection. `Ok` when nothing is left to do.
     async fn serve(
         &mut self,
         mut connection: Connection,
@@ -169,7 +167,7 @@ impl Lane {
         self.flight.reconnected();
         let window = self.common.window.min(usize::from(greeting.receive_max.max(1)));
         let small = self.common.qos > 0 && window < GATHER_WINDOW_MIN;
-        let _hurry = small.then(|| Hurry::new(&self.common.pace));
+        let _no_rest = small.then(|| NoRest::new(&self.common.pace));
         loop {
             let draining = phase.is(Phase::Draining);
             let due = self.fill(&mut connection, window, (start, draining))?;
@@ -194,8 +192,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Hands what is due and allowed to the connection; when the next reading is due, if it is time
-    /// that is waited for.
+    /// Queues the readings that are due and allowed. Returns when the next reading is due, if only time is
+    /// waited for.
     fn fill(
         &mut self,
         connection: &mut Connection,
@@ -269,7 +267,7 @@ impl Lane {
         }
     }
 
-    /// QoS 0: what is written counts as acknowledged; there is no more to know.
+    /// QoS 0: a written reading counts as acknowledged, because the protocol tells no more.
     fn written(&mut self) {
         let written = std::mem::take(&mut self.unwritten);
         if !written.is_empty() {
@@ -281,8 +279,8 @@ impl Lane {
         self.common.totals.acknowledged.add(written.len() as u64);
     }
 
-    /// QoS 0: what was not written when the connection broke may or may not have gone out; it is not
-    /// sent again.
+    /// QoS 0: readings that were not written when the connection broke may have been sent or not. They are not
+    /// resent.
     fn let_go(&mut self) {
         for sensor in std::mem::take(&mut self.unwritten) {
             self.count(sensor, |tally| tally.refused += 1);

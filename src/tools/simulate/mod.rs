@@ -1,9 +1,9 @@
 //! `sluicegate simulate`: the simulated sensors of a file as publishers.
 //!
-//! Each reading is a message of its own, on its sensor's topic, numbered per sensor from 1 without
-//! gaps. A few connections share the sensors (`lane`); [`schedule`] says which reading is due,
-//! [`flight`] what is unacknowledged, [`report`] what became of it. A reading's time is when it was
-//! due: a broker that stalls shows as latency, not as a pause in the load.
+//! Each reading is one message, on its sensor's topic, numbered per sensor from 1 without gaps. A few
+//! connections share the sensors (`lane`). [`schedule`] says which reading is due, [`unacknowledged`] holds
+//! what was sent, [`report`] counts what was acknowledged. The time of a reading is when it was due: a broker
+//! that stalls shows as latency, not as a pause in the load.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,16 +39,16 @@ pub const WINDOW_MESSAGES_MAX: u16 = 16_384;
 /// Readings per second, at most. More are refused: write 0 for as fast as it goes.
 pub const RATE_MAX: f64 = 10_000_000.0;
 
-/// The longest run.
+/// The longest run. A longer one is refused.
 pub const SECONDS_MAX: u64 = 31_536_000;
 
-/// Bytes handed to a connection before it is let write.
+/// Bytes that are queued on a connection before it writes them.
 const FILL_BYTES_MAX: usize = 64 * 1024;
 
 /// How often progress is logged.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
-/// What to do.
+/// The arguments of a simulation.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The topic of a sensor, with `{sensor}`.
@@ -63,76 +63,61 @@ pub struct Options {
     /// Unacknowledged messages of each connection, 1 to [`WINDOW_MESSAGES_MAX`]; the broker's Receive
     /// Maximum goes before it.
     pub window: u16,
-    /// Readings of each sensor, instead of what its entry says.
+    /// Readings of each sensor, in place of its entry's `readings`.
     pub readings: Option<u64>,
     /// Nothing new is sent after this time.
     pub seconds: Option<Duration>,
-    /// Where the report goes.
+    /// The file of the report.
     pub report: Option<PathBuf>,
 }
 
-/// Why there is no simulation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing to simulate.
+    /// The file has no simulated sensors.
     #[error(
         "{0} has no simulated sensor: add [sensors.<name>.simulated], or name another file with --config"
     )]
     NoSensor(String),
-    /// Nobody to send to.
+    /// The broker of the file is the embedded one.
     #[error(
         "broker.url is \"embedded\", a broker inside the gateway's process: name a broker to send \
          to, such as \"mqtt://localhost:1883\", or the port where that gateway's broker listens"
     )]
     Embedded,
-    /// The topic cannot be used.
     #[error("--topic {topic:?} {problem}")]
-    Topic {
-        /// The template.
-        topic: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// The report cannot be written.
+    Topic { topic: String, problem: String },
     #[error(transparent)]
     Report(#[from] report::Error),
     /// A connection can never be made.
     #[error("{broker}: {error}")]
-    Broker {
-        /// Its address.
-        broker: String,
-        /// Why.
-        error: mqtt::Error,
-    },
-    /// A mistake in this program.
+    Broker { broker: String, error: mqtt::Error },
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }
 
-/// How a simulation ended.
+/// The result of a simulation.
 #[derive(Debug)]
 pub struct Ended {
-    /// What was acknowledged, for people.
+    /// The acknowledged readings, as a table.
     pub table: String,
     /// Everything that was sent was acknowledged, and the report is written.
     pub complete: bool,
 }
 
-/// What all lanes count together.
+/// The counters of all connections together.
 #[derive(Debug, Default)]
 struct Totals {
     sent: Counter,
     acknowledged: Counter,
     again: Counter,
     refused: Counter,
-    /// Acknowledged, but nobody subscribes to the topic.
+    /// Readings that were acknowledged although nobody subscribes to the topic.
     unheard: Counter,
     reconnects: Counter,
 }
 
-/// Runs to the end: everything acknowledged, `--seconds` over, or a stop. The first stop ends the
-/// sending, and what is unacknowledged is waited for, for `gateway.shutdown_grace`; a second one
-/// ends at once.
+/// Runs until everything is acknowledged, `--seconds` are over, or a stop. The first stop ends the sending, and
+/// unacknowledged readings are waited for, for `gateway.shutdown_grace`. A second stop ends the run at once.
 pub async fn run(
     plan: &Plan,
     file: &str,

@@ -1,4 +1,4 @@
-//! Streams with planted faults: each is found, and nothing else.
+//! Streams with planted faults: the verdict finds each fault and no other.
 
 use super::*;
 use crate::codec::{Format, Head};
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 mod letters;
 
-/// Batches of readings of sensors "a", "b" …, to be spoilt.
+/// Batches of readings of sensors "a", "b" …, into which a test puts faults.
 #[derive(Clone)]
 struct Stream {
     /// Batch id, and its readings: sensor, number (0: none).
@@ -102,7 +102,7 @@ fn publish<'a>(payload: &'a [u8], properties: &'a [u8]) -> Publish<'a> {
     }
 }
 
-/// All ways in which a batch can name itself: formats, and MQTT 5 or 3.1.1.
+/// All ways in which a batch can carry its id: formats, and MQTT 5 or 3.1.1.
 fn streams() -> impl Iterator<Item = Stream> {
     let named = |named| move |format: &Format| Stream::new(*format, named);
     Format::ALL.iter().map(named(true)).chain(Format::ALL.iter().map(named(false)))
@@ -303,7 +303,7 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
         let verdict = judge(&whole, "number", &expectation, hearing);
         assert_eq!(verdict.verdict, Outcome::Clean, "nothing is missing");
     }
-    // What was heard stands, deaf or not.
+    // What has arrived counts, whatever the verifier missed.
     let again = stream.batches[2].1[5];
     stream.batches[7].1.push(again);
     let verdict = judge(&stream.audit(), "number", &report(READINGS), deaf);
@@ -343,7 +343,7 @@ fn refused_readings_need_not_come_and_unacknowledged_ones_may() {
         report.sensors.insert("a".into(), tally);
         Expectation::Report(report)
     };
-    // More than was acknowledged came: no fault.
+    // More arrived than was acknowledged: no fault.
     let fewer = Tally { sent: 50, acknowledged: 30, ..Tally::default() };
     assert_eq!(judge(&audit, "number", &with(fewer), EARLY).verdict, Outcome::Clean);
     // 45 sent, 5 refused: 40 must be there.
@@ -352,7 +352,7 @@ fn refused_readings_need_not_come_and_unacknowledged_ones_may() {
     let more = Tally { sent: 45, acknowledged: 41, refused: 4, again: 0 };
     let verdict = judge(&audit, "number", &with(more), EARLY);
     assert_eq!((verdict.lost, verdict.worst[0].gaps[0]), (Some(1), (41, 45)));
-    // A sensor nobody announced is judged by its gaps.
+    // A sensor without a report is judged by its gaps.
     audit.take_batch(&publish(br#"[{"sensorId":"x","value":{"number":3}}]"#, &[]), AT);
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
     assert_eq!(verdict.verdict, Outcome::Clean);
@@ -388,7 +388,7 @@ fn a_verdict_prints_as_a_table_and_as_json() {
 }
 
 proptest! {
-    /// Random losses and repeats of single readings, against counting them.
+    /// Random losses and repeats of single readings, compared with a plain count.
     #[test]
     fn losses_and_repeats_are_counted_exactly(
         dropped in prop::collection::btree_set((0..SENSORS, 1..=READINGS), 0..20),
@@ -408,7 +408,7 @@ proptest! {
     }
 }
 
-/// Whoever publishes to the topics chooses what sensors and reasons are called.
+/// The names of sensors and reasons come from outside.
 #[test]
 fn names_that_others_chose_forge_no_line_and_take_no_memory() {
     let mut audit = Stream::new(Format::Json, true).audit();

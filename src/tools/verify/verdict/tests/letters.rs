@@ -8,7 +8,7 @@ fn letter(payload: &str) -> String {
     format!(r#"{{"reason":"malformed","sensorId":"a","payload":{payload}}}"#)
 }
 
-/// Dead letters of 7 to 9, the last one twice, as after a lost connection.
+/// Takes dead letters of 7 to 9, the last one twice, as after a lost connection.
 fn take_letters(audit: &mut Audit) {
     for number in [7, 8, 9, 9] {
         let text = letter(&format!(r#"{{"value":oops,"number":{number}}}"#));
@@ -16,7 +16,7 @@ fn take_letters(audit: &mut Audit) {
     }
 }
 
-/// All readings of three sensors, but of "a" without these.
+/// All readings of three sensors, except these of "a".
 fn without(numbers: &[u64]) -> Stream {
     let mut stream = Stream::new(Format::Json, true);
     for (_, readings) in &mut stream.batches {
@@ -76,7 +76,7 @@ fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
             assert!(verdict.notes[0].contains("show no number"), "{:?}", verdict.notes);
         }
     }
-    // Where nothing is missing, they are no reading of a sensor.
+    // If no number is missing, they stand for no reading of a sensor.
     let mut audit = Stream::new(Format::Json, true).audit();
     audit.take_letter(&publish(letter("oops").as_bytes(), &[]));
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
