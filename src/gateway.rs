@@ -103,8 +103,8 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
     );
     if settings.plan.broker.url == BrokerUrl::Embedded {
         tracing::info!(
-            "the embedded broker is for trying out: it forgets everything at the end, and its own \
-             memory is not in the bound"
+            "the embedded broker is for trying out: it keeps nothing after the end, and its own memory is \
+             not in the bound"
         );
     }
     for (name, entry) in settings.plan.intakes() {
@@ -120,7 +120,7 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
 fn say_where_to_look(plan: &Plan) {
     if let Some(file) = &plan.output.file {
         let (path, dead_letters) = (file.path.display(), file.dead_letters());
-        tracing::info!(%path, dead_letters = %dead_letters.display(), "batches go to a file");
+        tracing::info!(%path, dead_letters = %dead_letters.display(), "batches are written to a file");
         return;
     }
     let (broker, topic) = (plan.output_broker(), &plan.output.topic);
@@ -128,7 +128,7 @@ fn say_where_to_look(plan: &Plan) {
         let look = format!("mosquitto_sub -h {host} -p {port} -t {topic}");
         tracing::info!(broker = %broker.url, %topic, "batches: {look}");
     } else {
-        tracing::info!(broker = %broker.url, %topic, "batches go there");
+        tracing::info!(broker = %broker.url, %topic, "batches are published");
     }
 }
 
@@ -137,22 +137,22 @@ fn fate(plan: &Plan) -> String {
     let mut fates = Vec::new();
     let acknowledged = plan.intakes().any(|(_, it)| it.qos.granted() > 0);
     if plan.broker.url == BrokerUrl::Embedded && plan.intakes().next().is_some() {
-        fates.push("MQTT readings are gone with the embedded broker");
+        fates.push("MQTT readings are lost with the embedded broker");
     } else {
         if acknowledged {
             fates.push(
-                "MQTT readings of QoS 1 stay unacknowledged in the broker's session and come again",
+                "MQTT readings of QoS 1 stay unacknowledged in the broker's session, which sends them again",
             );
         }
         if plan.intakes().next().is_some() {
-            fates.push("MQTT readings of QoS 0 are gone");
+            fates.push("MQTT readings of QoS 0 are lost");
         }
     }
     if plan.simulated().next().is_some() {
-        fates.push("simulated readings are gone");
+        fates.push("simulated readings are lost");
     }
     if plan.commands().next().is_some() {
-        fates.push("lines of commands are gone");
+        fates.push("lines of commands are lost");
     }
     fates.join("; ")
 }
@@ -200,11 +200,11 @@ mod tests {
         };
         let (made_up, lossy) = (r#"{"simulated":{}}"#, r#"{"mqtt":{"topic":"a","qos":0}}"#);
         let sure = r#"{"mqtt":{"topic":"b"}}"#;
-        assert_eq!(plan("mqtt://h", &[made_up]), "simulated readings are gone");
-        assert_eq!(plan("mqtt://h", &[lossy]), "MQTT readings of QoS 0 are gone");
+        assert_eq!(plan("mqtt://h", &[made_up]), "simulated readings are lost");
+        assert_eq!(plan("mqtt://h", &[lossy]), "MQTT readings of QoS 0 are lost");
         let both = plan("mqtt://h", &[sure, made_up]);
-        assert!(both.contains("QoS 1 stay") && both.contains("simulated readings are gone"));
+        assert!(both.contains("QoS 1 stay") && both.contains("simulated readings are lost"));
         let embedded = plan("embedded", &[sure]);
-        assert!(embedded.contains("gone with the embedded") && !embedded.contains("stay"));
+        assert!(embedded.contains("lost with the embedded") && !embedded.contains("stay"));
     }
 }

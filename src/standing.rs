@@ -60,7 +60,7 @@ impl Standing {
     }
 
     /// Sets the number of unacknowledged messages.
-    pub fn open(&self, messages: usize) {
+    pub fn set_unacknowledged(&self, messages: usize) {
         self.unacknowledged.store(messages as u64, Ordering::Relaxed);
     }
 
@@ -123,7 +123,7 @@ mod tests {
         standing.lost(at(4), &"taken over");
         assert_eq!(standing.seen().since, at(4));
         assert!(!standing.is_usable());
-        standing.open(7);
+        standing.set_unacknowledged(7);
         assert_eq!(standing.unacknowledged(), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! Durations and sizes as they stand in the configuration: `"100ms"`, `"64MiB"`.
+//! Durations and sizes of the configuration, written as text: `"100ms"`, `"64MiB"`.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -51,31 +51,31 @@ pub struct Size(pub NonZeroU32);
 pub struct DiskSize(pub NonZeroU64);
 
 impl DiskSize {
-    /// So many bytes; a constant of this program.
+    /// A size of `bytes`, for a constant of this program.
     pub const fn bytes(bytes: u64) -> Self {
         Self(NonZeroU64::new(bytes).expect("a constant size is not zero"))
     }
 
-    /// The number of bytes.
+    /// The size in bytes.
     pub const fn get(self) -> u64 {
         self.0.get()
     }
 }
 
 impl Span {
-    /// So many milliseconds.
+    /// A duration of `millis` milliseconds.
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 }
 
 impl Size {
-    /// So many bytes; a constant of this program.
+    /// A size of `bytes`, for a constant of this program.
     pub const fn bytes(bytes: u32) -> Self {
         Self(NonZeroU32::new(bytes).expect("a constant size is not zero"))
     }
 
-    /// The number of bytes.
+    /// The size in bytes.
     pub const fn get(self) -> usize {
         self.0.get() as usize
     }
@@ -84,7 +84,7 @@ impl Size {
 /// The longest duration; a longer one is refused, so that no deadline leaves the clock's range.
 const SPAN_MAX: Duration = Duration::from_hours(365 * 24);
 
-/// A number is what an environment variable may look like; no other value is repeated in a message.
+/// An environment variable may look like a number, so a number is accepted here. No other value is repeated in a message.
 impl TryFrom<Value> for Span {
     type Error = String;
 
@@ -103,7 +103,7 @@ impl TryFrom<Value> for Span {
     }
 }
 
-/// The text of a value that is text or a number.
+/// The text of a text or a number.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => Some(number.to_string()),
@@ -195,7 +195,7 @@ impl TryFrom<u8> for Percent {
     fn try_from(percent: u8) -> Result<Self, String> {
         match percent {
             0..=100 => Ok(Self(percent)),
-            _ => Err(format!("{percent} is no share: write a number of percent from 0 to 100")),
+            _ => Err(format!("{percent} is no share: write a percentage from 0 to 100")),
         }
     }
 }

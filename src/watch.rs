@@ -106,7 +106,7 @@ impl Watcher {
             let Err(error) = ended else { return };
             self.judge(&error, stood, since);
             if self.refusals >= WATCH_REFUSALS_MAX || error.is_about_ids() {
-                tracing::debug!(client = self.options.client_id, %error, "not watching the broker");
+                tracing::debug!(client = self.options.client_id, %error, "stopped reading the count of dropped messages");
                 return;
             }
             let pause = self.backoff.pause(&mut self.rng);
@@ -198,9 +198,9 @@ impl Watcher {
             broker = %self.options.url,
             dropped = std::mem::take(&mut self.unsaid),
             total = self.count.last,
-            "possible loss outside the gateway: the broker has dropped messages of its clients, for its \
-             limits were reached; for Mosquitto take those of config/mosquitto.conf ({QUEUE_ROOM}), and \
-             ask `sluicegate doctor`"
+            "possible loss outside the gateway: the broker has dropped messages of its clients, because its \
+             limits were reached; for Mosquitto use those of config/mosquitto.conf ({QUEUE_ROOM}), and \
+             run `sluicegate doctor`"
         );
     }
 }

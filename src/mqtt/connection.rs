@@ -246,17 +246,17 @@ impl Connection {
     }
 
     /// Queues a PUBACK.
-    pub fn acknowledge(&mut self, packet_id: u16) {
+    pub fn puback(&mut self, packet_id: u16) {
         short::puback(&mut self.outbound, packet_id);
     }
 
     /// Queues a PUBREC.
-    pub fn receive(&mut self, packet_id: u16) {
+    pub fn pubrec(&mut self, packet_id: u16) {
         short::pubrec(&mut self.outbound, packet_id);
     }
 
     /// Queues a PUBCOMP.
-    pub fn complete(&mut self, packet_id: u16) {
+    pub fn pubcomp(&mut self, packet_id: u16) {
         short::pubcomp(&mut self.outbound, packet_id);
     }
 

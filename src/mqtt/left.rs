@@ -80,8 +80,8 @@ impl LeftSessions {
             tracing::warn!(
                 path = %path.display(),
                 problem = text::shown(&problem).to_string(),
-                "the list of the sessions that earlier runs left cannot be read: a loss of one is not \
-                 noticed this time, and the list is written anew"
+                "the list of the sessions that earlier runs left cannot be read: if one of them is \
+                 lost, this run does not notice it; the file is replaced"
             );
             Vec::new()
         });
@@ -130,8 +130,8 @@ impl LeftSessions {
                 tracing::warn!(
                     path = %self.path.display(),
                     %error,
-                    "the list of the sessions that this run leaves cannot be written: the next run would \
-                     not notice the loss of one"
+                    "the list of the sessions that this run leaves cannot be written: the next run \
+                     would not notice that one of them is lost"
                 );
             }
         }

@@ -143,7 +143,7 @@ impl Session {
 
     /// Sets the cell where the client writes how its connections do.
     #[must_use]
-    pub fn shown(self, standing: &Arc<Standing>) -> Self {
+    pub fn with_status(self, standing: &Arc<Standing>) -> Self {
         Self { standing: Arc::clone(standing), ..self }
     }
 
@@ -204,8 +204,8 @@ impl Session {
                 client = self.options.client_id,
                 kept_seconds = kept,
                 asked_seconds = asked,
-                "the broker keeps our session for a shorter time than it is asked for: when we are away for \
-                 longer, what waits there is lost; let the broker keep sessions longer"
+                "the broker keeps our session for a shorter time than we asked for: if the gateway is away for \
+                 longer, the messages in it are lost; let the broker keep sessions longer"
             );
         }
         self.expiry_said = kept.or(self.expiry_said);
@@ -270,8 +270,8 @@ impl Session {
     }
 
     /// Sets the number of messages that have arrived and are not acknowledged.
-    pub fn open(&self, messages: usize) {
-        self.standing.open(messages);
+    pub fn set_unacknowledged(&self, messages: usize) {
+        self.standing.set_unacknowledged(messages);
     }
 
     /// Notes that the connection has carried a message.
@@ -304,7 +304,7 @@ impl Session {
             broker = %self.options.url,
             client = self.options.client_id,
             missing,
-            "messages that we had not acknowledged are gone from our session: perhaps another client has \
+            "messages that we had not acknowledged are missing from our session: perhaps another client has \
              our client id (give each gateway its own gateway.id)"
         );
         Ok(())
@@ -360,8 +360,8 @@ impl Session {
                 client = self.options.client_id,
                 in_a_row = self.hung_up,
                 left_out,
-                "the broker hangs up soon after each connect: either it forbids what we do there, or \
-                 another client has our client id (give each gateway its own gateway.id)"
+                "the broker closes each connection soon after it is made: either it forbids what we do there, \
+                 or another client has our client id (give each gateway its own gateway.id)"
             );
         }
     }

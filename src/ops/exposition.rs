@@ -93,7 +93,7 @@ pub fn exposed(view: &View, now: Now, exposition: Exposition) -> String {
 
 /// The table of all metrics for the manual.
 pub fn table(view: &View) -> String {
-    let mut out = "| metric | labels | what it says |\n| --- | --- | --- |\n".to_owned();
+    let mut out = "| metric | labels | meaning |\n| --- | --- | --- |\n".to_owned();
     let families = families(view, clock::now()).into_iter().map(|it| (format!("{PREFIX}_"), it));
     let own = of_process(view).into_iter().map(|it| (String::new(), it));
     for (prefix, family) in families.chain(own) {

@@ -97,7 +97,7 @@ async fn listener(listen: SocketAddr) -> TcpListener {
                         %listen,
                         %error,
                         left_out,
-                        "no health and no metrics: http.listen cannot be listened to; give it another \
+                        "no health and no metrics: cannot listen on http.listen; give it another \
                          port, or write \"off\""
                     );
                 }
@@ -131,7 +131,7 @@ async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Pla
 
 /// 421, for a request whose host name is not known.
 fn misdirected() -> Response {
-    let text = "the gateway is not known by this name: ask by its address, or add the name to \
+    let text = "unknown host name: use the gateway's address, or add the name to \
                 http.hosts in its configuration\n";
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
@@ -182,7 +182,7 @@ async fn status(State(view): State<View>) -> Response {
 fn seated(seats: &Seats, kind: &'static str, text: impl FnOnce() -> String) -> Response {
     let Some(seat) = seats.answer() else {
         let headers = [(RETRY_AFTER, HTTP_RETRY.as_secs().to_string())];
-        let text = "too many others are being answered: ask again\n";
+        let text = "too many requests at a time: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response();
     };
     let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];

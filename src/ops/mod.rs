@@ -72,7 +72,7 @@ impl View {
         let silent = now.saturating_duration_since(self.books.board.status().looked);
         let seconds = silent.as_secs();
         (silent > LOOK_PAUSE_MAX)
-            .then(|| format!("the gateway's thread has not looked at its books for {seconds} s"))
+            .then(|| format!("the gateway's thread has not checked its books for {seconds} s"))
     }
 }
 

@@ -79,7 +79,7 @@ impl Told {
         match sd_notify::notify(&states) {
             Ok(()) => self.failed = false,
             Err(error) if !std::mem::replace(&mut self.failed, true) => {
-                tracing::warn!(%error, "cannot tell systemd how the gateway is");
+                tracing::warn!(%error, "cannot notify systemd");
             }
             Err(_) => {}
         }

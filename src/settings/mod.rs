@@ -48,7 +48,7 @@ const PROBLEMS_MAX: usize = 100;
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as `info,sluicegate::mqtt=debug`.
     pub level: String,
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
@@ -58,7 +58,7 @@ impl Default for Log {
     }
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
@@ -90,17 +90,17 @@ struct Written<'a> {
     gateway: &'a Gateway,
     /// The broker where readings come from, and where batches go unless `[output.broker]` says otherwise.
     broker: &'a Broker,
-    /// The sensors: `[sensors.<name>.<kind>]`, as many as you like. A name has 1 to 64 of `A-Z a-z 0-9 - _`.
+    /// The sensors: `[sensors.<name>.<kind>]`, any number. A name has 1 to 64 of `A-Z a-z 0-9 - _`.
     #[schemars(extend("propertyNames" = {"pattern": "^[A-Za-z0-9_-]{1,64}$"}))]
     sensors: &'a BTreeMap<String, source::Kind>,
-    /// What is held between arrival and settlement.
+    /// Bounds of what is held between arrival and settlement.
     queue: queue::Settings,
-    /// When a batch is complete: when one of these is reached, when nothing more can come before it is settled, or
-    /// when the gateway drains.
+    /// When a batch is sealed: at the first of these limits, when no more readings can come before it is
+    /// settled, or when the gateway drains.
     batch: batch::Settings,
     /// Where batches and dead letters go, and how.
     output: &'a Output,
-    /// A place on disk for what the output does not take.
+    /// A file on disk for batches that the output does not take.
     spool: &'a spool::Settings,
     /// Health, metrics and status over HTTP.
     http: &'a Http,

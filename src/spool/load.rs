@@ -1,4 +1,4 @@
-//! Opening a database and counting what is in it; what the storage engine's errors mean for us.
+//! Opens a database and counts its entries; translates the storage engine's errors.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use super::file::{Place, guarded};
 use super::store::{self, FORMAT, Store};
 use super::{Error, Held};
 
-/// Opens a database and counts what is in it.
+/// Opens a database and counts its entries.
 pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
     let opened = guarded(|| {
         let opened = Store::open(place.open()?)?;
@@ -15,7 +15,7 @@ pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
                 let mut last = 0;
                 let held = store.scan(&mut |key, _| last = key)?;
                 if last >= *next {
-                    // Appending would write over it.
+                    // An append would overwrite it.
                     return Err(redb::Error::Corrupted(format!("entry {last} is beyond {next}")));
                 }
                 held
@@ -32,13 +32,13 @@ pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
     }
 }
 
-/// An error of the storage engine, by what it means for us.
+/// Translates an error of the storage engine.
 pub(super) fn error_of(place: &dyn Place, error: redb::Error) -> Error {
     let path = place.path().to_owned();
     let damaged = |what| Error::Damaged { path: path.clone(), what };
     match error {
         redb::Error::Corrupted(what) => damaged(what),
-        // A file that was opened has our tables, and reads as far as its header says.
+        // A file that was opened has our tables, and is as long as its header says.
         redb::Error::TableDoesNotExist(_)
         | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TypeDefinitionChanged { .. }

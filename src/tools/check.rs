@@ -27,7 +27,7 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt
     if broker.url == BrokerUrl::Embedded {
         writeln!(
             out,
-            "#   the embedded broker comes on top: it is for trying out, and not bounded"
+            "#   the embedded broker is not counted: it is for trying out, and has no bound"
         )?;
     }
     writeln!(out, "#\n# Clients and topics")?;

@@ -305,7 +305,7 @@ impl Intake {
             window: self.window,
         };
         acknowledging.acknowledge(connection);
-        self.session.open(self.ledger.open());
+        self.session.set_unacknowledged(self.ledger.open());
     }
 
     /// Reads all packets that have come into the chunk.
@@ -324,7 +324,7 @@ impl Intake {
                 Incoming::Other(bytes) => {
                     let answers = self.subscription.control(now.instant, &self.reader, bytes)?;
                     if let Some(packet_id) = answers {
-                        connection.complete(packet_id);
+                        connection.pubcomp(packet_id);
                     }
                     self.session.proved();
                     continue;
@@ -364,7 +364,7 @@ impl Intake {
             self.window = self.ledger.open();
         }
         self.returned.starved(self.ledger.open() >= self.window);
-        self.session.open(self.ledger.open());
+        self.session.set_unacknowledged(self.ledger.open());
         if known {
             // Some may have settled already, and nothing else would say so again.
             self.acknowledge(connection);
@@ -388,8 +388,8 @@ impl Acknowledging<'_> {
             self.ledger.settle(run, outcome);
         }
         self.ledger.acknowledge(|packet_id, answer| match answer {
-            Answer::PubAck => connection.acknowledge(packet_id),
-            Answer::PubRec => connection.receive(packet_id),
+            Answer::PubAck => connection.puback(packet_id),
+            Answer::PubRec => connection.pubrec(packet_id),
         });
         self.returned.starved(self.ledger.open() >= self.window);
     }

@@ -224,7 +224,7 @@ impl Client {
     /// Acknowledges a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
         if packet_id > 0 {
-            self.connection.acknowledge(packet_id);
+            self.connection.puback(packet_id);
         }
     }
 

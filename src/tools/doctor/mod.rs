@@ -69,8 +69,8 @@ const CLEAN_MAX: Duration = Duration::from_secs(3);
 pub enum Error {
     /// The file has only the embedded broker.
     #[error(
-        "broker.url is \"embedded\": that broker lives only inside a gateway, and forgets everything \
-         with it; doctor asks a broker that runs by itself: set broker.url, or \
+        "broker.url is \"embedded\": that broker ends with its gateway, with everything in it; \
+         doctor needs a broker that runs by itself: set broker.url, or \
          SLUICEGATE__BROKER__URL=mqtt://host:1883"
     )]
     Embedded,

@@ -209,7 +209,7 @@ impl Listener {
             }
             let (qos, packet_id) = (publish.qos, publish.packet_id);
             if qos > 0 {
-                connection.acknowledge(packet_id);
+                connection.puback(packet_id);
             }
         }
         Ok(())

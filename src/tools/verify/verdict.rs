@@ -332,7 +332,7 @@ impl fmt::Display for Verdict {
             writeln!(f, "acknowledged  {expected:>10}  to the simulation")?;
         }
         let repeated = self.repeated_batches;
-        writeln!(f, "batches       {:>10}  and {repeated} repeated ones set aside", self.batches)?;
+        writeln!(f, "batches       {:>10}  and {repeated} repeated ones dropped", self.batches)?;
         match self.lost {
             Some(lost) => writeln!(f, "lost          {lost:>10}")?,
             None => writeln!(f, "missing       {:>10}  not known to be lost", self.missing)?,
