@@ -17,8 +17,8 @@ use crate::ops;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::tools::doctor::verdict::{Conclusion, Verdict};
-use crate::tools::verify::verdict::Outcome;
+use crate::tools::doctor::verdict::{Conclusion, Fitness};
+use crate::tools::verify::verdict::Judgement;
 use crate::tools::{doctor, simulate, verify};
 use crate::{clock, telemetry, text};
 
@@ -28,7 +28,7 @@ const IDLE_WITH_EXPECTATION: Duration = Duration::from_secs(5);
 /// Runs a simulation to its end.
 pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Option<String>) {
     let file = path.display().to_string();
-    let options = simulate::Options {
+    let arguments = simulate::Arguments {
         topic: args.topic,
         connections: args.connections,
         qos: args.qos,
@@ -39,7 +39,7 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
         report: args.report,
     };
     started(settings, async |pace, stops| {
-        match simulate::run(&settings.plan, &file, &options, pace, stops).await {
+        match simulate::run(&settings.plan, &file, &arguments, pace, stops).await {
             Ok(ended) => {
                 let exit = if ended.complete { Exit::Drained } else { Exit::Unsettled };
                 (exit, Some(ended.table))
@@ -53,7 +53,7 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
 /// Runs a verification until its verdict.
 pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
     let idle = args.idle.map(Duration::from_secs);
-    let options = verify::Options {
+    let arguments = verify::Arguments {
         idle: idle.or(args.expect.as_ref().map(|_| IDLE_WITH_EXPECTATION)),
         expect: args.expect,
         number: args.number,
@@ -63,12 +63,12 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         sensors_max: args.sensors_max,
         late_ms: args.late_ms,
     };
-    started(settings, async |_, stops| match verify::run(&settings.plan, &options, stops).await {
+    started(settings, async |_, stops| match verify::run(&settings.plan, &arguments, stops).await {
         Ok(verdict) => {
             let exit = match verdict.verdict {
-                Outcome::Clean => Exit::Drained,
-                Outcome::Faulty => Exit::Faults,
-                Outcome::Inconclusive => Exit::Unsettled,
+                Judgement::Clean => Exit::Drained,
+                Judgement::Faulty => Exit::Faults,
+                Judgement::Inconclusive => Exit::Unsettled,
             };
             let json = || serde_json::to_string(&verdict).expect("a verdict is plain data");
             (exit, Some(if args.json { text::json(&json()) } else { verdict.to_string() }))
@@ -98,9 +98,9 @@ pub fn doctor(settings: &Settings, args: &Doctor) -> Result<(Exit, Option<String
     let seed = clock::now().wall.millis();
     let report = doctor::run(&settings.plan, &args.probe(), seed, stop)?;
     let exit = match report.conclusion() {
-        Conclusion::Judged(Verdict::Fit) => Exit::Drained,
-        Conclusion::Judged(Verdict::Risky) => Exit::Faults,
-        Conclusion::Judged(Verdict::Unfit) => Exit::Unfit,
+        Conclusion::Judged(Fitness::Fit) => Exit::Drained,
+        Conclusion::Judged(Fitness::Risky) => Exit::Faults,
+        Conclusion::Judged(Fitness::Unfit) => Exit::Unfit,
         Conclusion::Refused => Exit::Settings,
         Conclusion::Open => Exit::Unsettled,
     };

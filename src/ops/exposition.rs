@@ -26,12 +26,12 @@ pub struct Family {
     pub name: String,
     /// The help text.
     pub help: String,
-    pub numbers: Numbers,
+    pub values: Values,
 }
 
 /// Values with their labels.
 #[derive(Debug)]
-pub enum Numbers {
+pub enum Values {
     /// Counters: they only grow.
     Counters(Vec<(Labels, u64)>),
     /// A counter of seconds.
@@ -97,11 +97,11 @@ pub fn table(view: &View) -> String {
     let families = families(view, clock::now()).into_iter().map(|it| (format!("{PREFIX}_"), it));
     let own = of_process(view).into_iter().map(|it| (String::new(), it));
     for (prefix, family) in families.chain(own) {
-        let (suffix, labels) = match &family.numbers {
-            Numbers::Counters(numbers) => ("_total", names(numbers)),
-            Numbers::Seconds(_) => ("_total", String::new()),
-            Numbers::Gauges(numbers) => ("", names(numbers)),
-            Numbers::Latencies(_) => (" (histogram)", String::new()),
+        let (suffix, labels) = match &family.values {
+            Values::Counters(values) => ("_total", names(values)),
+            Values::Seconds(_) => ("_total", String::new()),
+            Values::Gauges(values) => ("", names(values)),
+            Values::Latencies(_) => (" (histogram)", String::new()),
         };
         let (name, suffix) = match suffix.strip_prefix(' ') {
             Some(kind) => (family.name, format!("` {kind}")),
@@ -113,8 +113,8 @@ pub fn table(view: &View) -> String {
     out
 }
 
-fn names<T>(numbers: &[(Labels, T)]) -> String {
-    let labels = numbers.first().map(|(labels, _)| labels.as_slice()).unwrap_or_default();
+fn names<T>(values: &[(Labels, T)]) -> String {
+    let labels = values.first().map(|(labels, _)| labels.as_slice()).unwrap_or_default();
     labels.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
@@ -124,27 +124,27 @@ struct Families(Vec<Family>);
 
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for Family { name, help, numbers } in &self.0 {
-            let kind = match numbers {
-                Numbers::Counters(_) | Numbers::Seconds(_) => MetricType::Counter,
-                Numbers::Gauges(_) => MetricType::Gauge,
-                Numbers::Latencies(_) => MetricType::Histogram,
+        for Family { name, help, values } in &self.0 {
+            let kind = match values {
+                Values::Counters(_) | Values::Seconds(_) => MetricType::Counter,
+                Values::Gauges(_) => MetricType::Gauge,
+                Values::Latencies(_) => MetricType::Histogram,
             };
-            write(numbers, encoder.encode_descriptor(name, help, None, kind)?)?;
+            write(values, encoder.encode_descriptor(name, help, None, kind)?)?;
         }
         Ok(())
     }
 }
 
-fn write(numbers: &Numbers, mut metric: MetricEncoder<'_>) -> fmt::Result {
-    match numbers {
-        Numbers::Counters(numbers) => numbers.iter().try_for_each(|(labels, value)| {
+fn write(values: &Values, mut metric: MetricEncoder<'_>) -> fmt::Result {
+    match values {
+        Values::Counters(values) => values.iter().try_for_each(|(labels, value)| {
             ConstCounter::new(*value).encode(metric.encode_family(labels)?)
         }),
-        Numbers::Gauges(numbers) => numbers.iter().try_for_each(|(labels, value)| {
+        Values::Gauges(values) => values.iter().try_for_each(|(labels, value)| {
             ConstGauge::new(*value).encode(metric.encode_family(labels)?)
         }),
-        Numbers::Seconds(seconds) => ConstCounter::new(*seconds).encode(metric),
-        Numbers::Latencies(histogram) => histogram.encode(metric),
+        Values::Seconds(seconds) => ConstCounter::new(*seconds).encode(metric),
+        Values::Latencies(histogram) => histogram.encode(metric),
     }
 }

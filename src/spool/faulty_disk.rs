@@ -8,8 +8,8 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use redb::{Database, StorageBackend};
 
-use super::file::{self, Place};
-use super::{Error, Spool, store};
+use super::file::{self, DatabaseFile};
+use super::{Error, Spool, tables};
 
 /// When the disk begins to fail. It then fails until it is healed.
 #[derive(Debug, Clone, Copy)]
@@ -152,8 +152,8 @@ impl Disk {
     }
 }
 
-impl Place for Disk {
-    fn open(&self) -> store::Result<Database> {
+impl DatabaseFile for Disk {
+    fn open(&self) -> tables::Result<Database> {
         file::database(self.clone())
     }
 
@@ -161,7 +161,7 @@ impl Place for Disk {
         Ok(true)
     }
 
-    fn renew(&self, _: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()> {
+    fn renew(&self, _: &mut dyn FnMut(Database) -> tables::Result<()>) -> tables::Result<()> {
         unreachable!("it never loses its name")
     }
 

@@ -11,7 +11,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
 use super::Error;
-use super::store;
+use super::tables;
 use crate::clock::Timestamp;
 
 /// The file's name in the folder.
@@ -24,15 +24,15 @@ const HEADER_BYTES: u64 = 320;
 pub(super) const CACHE_BYTES: usize = 4 << 20;
 
 /// Where a spool's database is. It is opened again after an error.
-pub(super) trait Place: Debug + Send {
+pub(super) trait DatabaseFile: Debug + Send {
     /// Opens the database or creates a new one.
-    fn open(&self) -> store::Result<Database>;
+    fn open(&self) -> tables::Result<Database>;
     /// Whether the name leads to the file that was opened last. A file without its name can be read while it is
     /// open, and is lost after that.
     fn is_named(&self) -> io::Result<bool>;
     /// Creates a new database under the name, where no file is, and lets `fill` write its content. After an
     /// error there is no file again.
-    fn renew(&self, fill: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()>;
+    fn renew(&self, fill: &mut dyn FnMut(Database) -> tables::Result<()>) -> tables::Result<()>;
     /// Bytes of the file; 0 if that is unknown.
     fn len(&self) -> u64;
     /// Free bytes on its disk; a very large number if that is unknown.
@@ -98,8 +98,8 @@ impl InFolder {
     }
 }
 
-impl Place for InFolder {
-    fn open(&self) -> store::Result<Database> {
+impl DatabaseFile for InFolder {
+    fn open(&self) -> tables::Result<Database> {
         if !self.is_named()? {
             let what = "it was deleted while in use, or another file is in its place";
             return Err(redb::Error::Corrupted(what.to_owned()));
@@ -125,7 +125,7 @@ impl Place for InFolder {
         }
     }
 
-    fn renew(&self, fill: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()> {
+    fn renew(&self, fill: &mut dyn FnMut(Database) -> tables::Result<()>) -> tables::Result<()> {
         make_folder(&self.folder)?;
         let new = self.file(true)?;
         let filled = guarded(|| {
@@ -186,7 +186,7 @@ fn hollow(mut file: &File) -> io::Result<bool> {
 /// Opens a database after checking all of it: every page in use is read and compared with its checksum. The
 /// engine does that anyway after a crash. After a clean end it would trust the file, and can panic on a file
 /// that has changed since. The cost is one reading of the spooled entries.
-pub(super) fn database(backend: impl StorageBackend) -> store::Result<Database> {
+pub(super) fn database(backend: impl StorageBackend) -> tables::Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     Ok(builder.create_with_backend(backend)?)
@@ -195,7 +195,7 @@ pub(super) fn database(backend: impl StorageBackend) -> store::Result<Database> 
 /// Runs what uses the database. A page that changes on the disk while the file is open can make the engine
 /// panic: that is damage like any other, not a reason to stop. Nothing of the engine outlives a failure: `act`
 /// drops the database.
-pub(super) fn guarded<T>(act: impl FnOnce() -> store::Result<T>) -> store::Result<T> {
+pub(super) fn guarded<T>(act: impl FnOnce() -> tables::Result<T>) -> tables::Result<T> {
     catch_unwind(AssertUnwindSafe(act))
         .unwrap_or_else(|_| Err(redb::Error::Corrupted("the storage engine gave up".to_owned())))
 }

@@ -2,18 +2,18 @@
 
 use std::io;
 
-use super::file::{Place, guarded};
-use super::store::{self, FORMAT, Store};
+use super::file::{DatabaseFile, guarded};
+use super::tables::{self, FORMAT, Tables};
 use super::{Error, Held};
 
 /// Opens a database and counts its entries.
-pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
+pub(super) fn load(place: &dyn DatabaseFile) -> Result<(Tables, u64, Held), Error> {
     let opened = guarded(|| {
-        let opened = Store::open(place.open()?)?;
+        let opened = Tables::open(place.open()?)?;
         let held = match &opened {
-            store::Opened::Store(store, next) => {
+            tables::Opened::Tables(tables, next) => {
                 let mut last = 0;
-                let held = store.scan(&mut |key, _| last = key)?;
+                let held = tables.scan(&mut |key, _| last = key)?;
                 if last >= *next {
                     // An append would overwrite it.
                     return Err(redb::Error::Corrupted(format!("entry {last} is beyond {next}")));
@@ -26,14 +26,14 @@ pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
     });
     let path = place.path().to_owned();
     match opened.map_err(|error| error_of(place, error))? {
-        (store::Opened::Store(store, next), held) => Ok((store, next, held)),
-        (store::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
-        (store::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
+        (tables::Opened::Tables(tables, next), held) => Ok((tables, next, held)),
+        (tables::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
+        (tables::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
     }
 }
 
 /// Translates an error of the storage engine.
-pub(super) fn error_of(place: &dyn Place, error: redb::Error) -> Error {
+pub(super) fn error_of(place: &dyn DatabaseFile, error: redb::Error) -> Error {
     let path = place.path().to_owned();
     let damaged = |what| Error::Damaged { path: path.clone(), what };
     match error {

@@ -1,4 +1,4 @@
-//! Batches on disk while the output is away: a bounded first-in, first-out store of entries.
+//! Batches on disk while the output is away: a bounded first-in, first-out queue of entries.
 //!
 //! ```text
 //!  engine ──append──► [ entry │ entry │ … │ entry ] ──next──► engine ──PUBACK──► remove
@@ -29,7 +29,7 @@
 //! | file | job |
 //! | --- | --- |
 //! | `entry` | entries, their names and number |
-//! | `store` | tables and transactions |
+//! | `tables` | tables and transactions |
 //! | `row` | an entry's row and checksums |
 //! | `footprint` | what an entry occupies |
 //! | `file` | the file, its folder and its lock |
@@ -50,10 +50,10 @@ use crate::units::{DiskSize, Span};
 use self::entry::Held;
 pub use self::entry::{Entry, Key};
 pub use self::error::Error;
-use self::file::{InFolder, Place, guarded};
+use self::file::{DatabaseFile, InFolder, guarded};
 use self::footprint::Packing;
 use self::load::{error_of, load};
-use self::store::{Read, Store};
+use self::tables::{Read, Tables};
 
 mod entry;
 mod error;
@@ -65,7 +65,7 @@ mod file;
 mod footprint;
 mod load;
 mod row;
-mod store;
+mod tables;
 
 /// Bytes of an entry's head and body together. A larger one is refused by [`Spool::append`].
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
@@ -112,9 +112,9 @@ impl Default for Settings {
 /// The spool, for one owner in one thread. Every call may block on the disk.
 #[derive(Debug)]
 pub struct Spool {
-    place: Box<dyn Place>,
+    place: Box<dyn DatabaseFile>,
     /// `None` after an error, until the next call opens it again.
-    store: Option<Store>,
+    tables: Option<Tables>,
     bytes_max: u64,
     /// Bytes that entries may occupy in a file of its current length.
     capacity: u64,
@@ -153,18 +153,18 @@ impl Spool {
         Ok((spool, set_aside))
     }
 
-    fn load(place: Box<dyn Place>, bytes_max: u64) -> Result<Self, Error> {
-        let (store, next, held) = load(&*place)?;
+    fn load(place: Box<dyn DatabaseFile>, bytes_max: u64) -> Result<Self, Error> {
+        let (tables, next, held) = load(&*place)?;
         let capacity = footprint::capacity(bytes_max, place.len());
-        let (store, packing) = (Some(store), Packing::default());
+        let (tables, packing) = (Some(tables), Packing::default());
         let (adrift, renewed) = (false, false);
         let peak = u64::MAX;
-        Ok(Self { place, store, bytes_max, capacity, next, held, peak, packing, adrift, renewed })
+        Ok(Self { place, tables, bytes_max, capacity, next, held, peak, packing, adrift, renewed })
     }
 
     /// Calls `visit` with each entry, oldest first: key, readings and head. Reads no bodies.
     pub fn heads(&mut self, mut visit: impl FnMut(Key, u32, &[u8])) -> Result<(), Error> {
-        self.with(|store| store.scan(&mut |key, row| visit(Key(key), row.records, row.head)))?;
+        self.with(|tables| tables.scan(&mut |key, row| visit(Key(key), row.records, row.head)))?;
         Ok(())
     }
 
@@ -182,7 +182,7 @@ impl Spool {
             return Err(Error::Full { bytes, room: self.room() });
         }
         let first = self.next;
-        let added = self.with(|store| store.append(first, &counted))?;
+        let added = self.with(|tables| tables.append(first, &counted))?;
         self.next += added.entries;
         self.held.plus(added);
         self.packing = packing;
@@ -190,7 +190,7 @@ impl Spool {
             // No key is returned for them. If they cannot be removed, the next call reports that.
             self.next = first;
             self.held.minus(added);
-            self.with(|store| store.forget(first)).ok();
+            self.with(|tables| tables.forget(first)).ok();
             return Err(error);
         }
         self.peak = self.peak.max(self.held.bytes);
@@ -201,7 +201,7 @@ impl Spool {
     /// The oldest entry behind `after`, or the oldest of all.
     pub fn next(&mut self, after: Option<Key>) -> Result<Option<(Key, Entry)>, Error> {
         let after = after.map_or(0, |key| key.0);
-        match self.with(|store| store.next(after))? {
+        match self.with(|tables| tables.next(after))? {
             None => Ok(None),
             Some((key, Read::Whole(entry))) => Ok(Some((Key(key), entry))),
             Some((key, Read::Corrupt(records))) => Err(Error::Corrupt { key: Key(key), records }),
@@ -210,11 +210,11 @@ impl Spool {
 
     /// Removes entries, all or none, and returns when that is on the disk. Keys without an entry are ignored.
     pub fn remove(&mut self, keys: &[Key]) -> Result<(), Error> {
-        let removed = self.with(|store| store.remove(&mut keys.iter().map(|key| key.0)))?;
+        let removed = self.with(|tables| tables.remove(&mut keys.iter().map(|key| key.0)))?;
         self.held.minus(removed);
         if self.held.entries == 0 && self.peak > COMPACT_BYTES {
             // If it fails, the next call that needs the disk returns the error.
-            self.with(Store::compact).ok();
+            self.with(Tables::compact).ok();
             self.peak = 0;
         }
         self.measure();
@@ -227,13 +227,13 @@ impl Spool {
         if !self.adrift {
             return Ok(());
         }
-        let old = match self.store.take() {
+        let old = match self.tables.take() {
             Some(old) => old,
             None => self.reopen()?,
         };
         let (next, mut filled) = (self.next, None);
         let renewed = self.place.renew(&mut |database| {
-            let store::Opened::Store(new, _) = Store::open(database)? else {
+            let tables::Opened::Tables(new, _) = Tables::open(database)? else {
                 return Err(redb::Error::Corrupted("a new file is not empty".to_owned()));
             };
             old.copy_to(&new, next)?;
@@ -241,7 +241,7 @@ impl Spool {
             Ok(())
         });
         let (Ok(()), Some((held, new))) = (&renewed, filled) else {
-            self.store = Some(old);
+            self.tables = Some(old);
             let source = match renewed {
                 Err(redb::Error::Io(error)) => error,
                 Err(error) => io::Error::other(error),
@@ -249,7 +249,7 @@ impl Spool {
             };
             return Err(Error::Adrift { path: self.place.path().to_owned(), source });
         };
-        (self.store, self.held, self.packing) = (Some(new), held, Packing::default());
+        (self.tables, self.held, self.packing) = (Some(new), held, Packing::default());
         (self.adrift, self.renewed) = (false, true);
         self.measure();
         Ok(())
@@ -292,21 +292,21 @@ impl Spool {
     }
 
     /// Runs `act` on the open database, and closes it on any error: after one, the engine refuses every call.
-    fn with<T>(&mut self, act: impl FnOnce(&mut Store) -> store::Result<T>) -> Result<T, Error> {
-        let mut store = match self.store.take() {
-            Some(store) => store,
+    fn with<T>(&mut self, act: impl FnOnce(&mut Tables) -> tables::Result<T>) -> Result<T, Error> {
+        let mut tables = match self.tables.take() {
+            Some(tables) => tables,
             None => self.reopen()?,
         };
-        let done = guarded(move || Ok((act(&mut store)?, store)));
-        let (result, store) = done.map_err(|error| error_of(&*self.place, error))?;
-        self.store = Some(store);
+        let done = guarded(move || Ok((act(&mut tables)?, tables)));
+        let (result, tables) = done.map_err(|error| error_of(&*self.place, error))?;
+        self.tables = Some(tables);
         Ok(result)
     }
 
     /// Opens the file again after an error. A commit that failed may have reached the disk: its entries have no
     /// key, and are removed.
-    fn reopen(&mut self) -> Result<Store, Error> {
-        let (store, next, held) = load(&*self.place)?;
+    fn reopen(&mut self) -> Result<Tables, Error> {
+        let (tables, next, held) = load(&*self.place)?;
         if next < self.next {
             let path = self.place.path().to_owned();
             return Err(Error::Damaged { path, what: "another file is in its place".to_owned() });
@@ -314,26 +314,26 @@ impl Spool {
         if next == self.next {
             // Nothing needs to be removed: a disk that refuses writes can still be read.
             self.held = held;
-            return Ok(store);
+            return Ok(tables);
         }
         let keep = self.next;
         let forgotten = guarded(move || {
-            store.forget(keep)?;
-            Ok((store.scan(&mut |_, _| {})?, store))
+            tables.forget(keep)?;
+            Ok((tables.scan(&mut |_, _| {})?, tables))
         });
-        let (held, store) = forgotten.map_err(|error| error_of(&*self.place, error))?;
+        let (held, tables) = forgotten.map_err(|error| error_of(&*self.place, error))?;
         self.held = held;
         self.packing = Packing::default();
-        Ok(store)
+        Ok(tables)
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
         // All entries with a key are on the disk. If closing fails, opening checks the file.
-        let store = self.store.take();
+        let tables = self.tables.take();
         guarded(move || {
-            drop(store);
+            drop(tables);
             Ok(())
         })
         .ok();

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::capacity::{self, Tally};
+use super::capacity::{self, Arrived};
 use super::client::Client;
 use super::scene::Scene;
 use super::verdict::{Finding, grouped};
@@ -66,12 +66,12 @@ async fn measure(scene: &Scene<'_>) -> Result<Absence, Error> {
     publisher.close().await;
     let mut client = Client::open(&options, &hello).await?;
     let present = client.greeting.session_present;
-    let mut tally = Tally::new(count);
+    let mut arrived = Arrived::new(count);
     if present {
-        tally.drain(&mut client, sent.taken).await?;
+        arrived.drain(&mut client, sent.taken).await?;
     }
     client.close().await;
-    let (taken, refused, received) = (sent.taken, sent.refused, tally.received());
+    let (taken, refused, received) = (sent.taken, sent.refused, arrived.received());
     Ok(Absence { present, taken, refused, received, message_bytes })
 }
 
@@ -118,7 +118,7 @@ fn judge(scene: &Scene<'_>, absence: &Absence) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::super::scene::{Role, with_scene};
-    use super::super::verdict::{Outcome, Software, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness, Software};
     use super::*;
 
     fn judged(absence: &Absence, software: Software) -> Finding {
@@ -134,15 +134,15 @@ mod tests {
         let all =
             Absence { present: true, taken: 7096, refused: 0, received: 7096, message_bytes: 64 };
         let outcome = |it: &Absence| judged(it, mosquitto()).outcome;
-        assert_eq!(outcome(&all), Outcome::Judged(Verdict::Fit));
+        assert_eq!(outcome(&all), CheckEnd::Judged(Fitness::Fit));
         let some = Absence { received: 1000, ..all.clone() };
-        assert_eq!(outcome(&some), Outcome::Judged(Verdict::Risky));
+        assert_eq!(outcome(&some), CheckEnd::Judged(Fitness::Risky));
         let none = Absence { received: 0, ..all.clone() };
-        assert_eq!(outcome(&none), Outcome::Judged(Verdict::Unfit));
+        assert_eq!(outcome(&none), CheckEnd::Judged(Fitness::Unfit));
         let gone = Absence { present: false, received: 0, ..all.clone() };
         assert!(judged(&gone, mosquitto()).measured.contains("its session was gone"));
         let told = Absence { taken: 1000, refused: 6096, received: 1000, ..all };
-        assert_eq!(outcome(&told), Outcome::Judged(Verdict::Fit));
+        assert_eq!(outcome(&told), CheckEnd::Judged(Fitness::Fit));
         assert!(judged(&some, mosquitto()).change.unwrap().contains("max_queued_messages"));
         assert!(!judged(&some, Software::Other).change.unwrap().contains("max_queued"));
     }

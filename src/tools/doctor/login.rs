@@ -100,7 +100,7 @@ fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Fin
 }
 
 #[derive(Debug, Serialize)]
-struct Said {
+struct ConnackNumbers {
     receive_maximum: u16,
     maximum_qos: u8,
     maximum_packet_size: Option<u32>,
@@ -114,7 +114,7 @@ struct Said {
 /// Compares CONNACK with what the gateway needs.
 fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
     const CHECK: &str = "greeting";
-    let said = Said {
+    let said = ConnackNumbers {
         receive_maximum: greeting.receive_max,
         maximum_qos: greeting.qos_max,
         maximum_packet_size: greeting.packet_bytes_max,
@@ -199,7 +199,7 @@ fn described(greeting: &Greeting) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::scene::{Role, with_scene};
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
     use crate::mqtt::packet::Features;
 
@@ -218,20 +218,20 @@ mod tests {
     fn a_greeting_is_compared_with_what_the_gateway_does_there() {
         let outcome = |greeting: Greeting, input, output| {
             let finding = with_scene(Role { input, output }, |it| judge_greeting(it, &greeting));
-            let Outcome::Judged(verdict) = finding.outcome else { panic!("{finding:?}") };
+            let CheckEnd::Judged(verdict) = finding.outcome else { panic!("{finding:?}") };
             verdict
         };
-        assert_eq!(outcome(GREETING, true, true), Verdict::Fit);
+        assert_eq!(outcome(GREETING, true, true), Fitness::Fit);
         let qos_0 = Greeting { qos_max: 0, ..GREETING };
-        assert_eq!(outcome(qos_0, true, true), Verdict::Unfit);
-        assert_eq!(outcome(qos_0, true, false), Verdict::Fit);
+        assert_eq!(outcome(qos_0, true, true), Fitness::Unfit);
+        assert_eq!(outcome(qos_0, true, false), Fitness::Fit);
         let renames = Greeting { renames: true, ..GREETING };
-        assert_eq!(outcome(renames, true, false), Verdict::Unfit);
+        assert_eq!(outcome(renames, true, false), Fitness::Unfit);
         let forgets = Greeting { session_expiry: Some(60), ..GREETING };
-        assert_eq!(outcome(forgets, true, false), Verdict::Risky);
-        assert_eq!(outcome(forgets, false, true), Verdict::Fit);
+        assert_eq!(outcome(forgets, true, false), Fitness::Risky);
+        assert_eq!(outcome(forgets, false, true), Fitness::Fit);
         let narrow = Greeting { receive_max: 15, ..GREETING };
-        assert_eq!(outcome(narrow, false, true), Verdict::Risky);
+        assert_eq!(outcome(narrow, false, true), Fitness::Risky);
     }
 
     #[test]
@@ -241,8 +241,8 @@ mod tests {
             with_scene(role, |it| rejected(it, Version::V3, both, &error)).outcome
         };
         let refused = || Error::Refused { reason: "no".into(), permanent: true };
-        assert_eq!(outcome(true, refused()), Outcome::Judged(Verdict::Unfit));
-        assert_eq!(outcome(false, refused()), Outcome::Refused);
-        assert_eq!(outcome(false, Error::Closed), Outcome::Failed);
+        assert_eq!(outcome(true, refused()), CheckEnd::Judged(Fitness::Unfit));
+        assert_eq!(outcome(false, refused()), CheckEnd::Refused);
+        assert_eq!(outcome(false, Error::Closed), CheckEnd::Failed);
     }
 }

@@ -36,7 +36,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::Builder;
 use tokio::time::{timeout, timeout_at};
 
-use self::report::{Broker, Report};
+use self::report::{AuditReport, BrokerReport};
 use self::scene::{PROBE_BYTES_MAX, Probe, Role, Scene};
 use self::system::System;
 use self::verdict::{Finding, Software, grouped};
@@ -95,7 +95,7 @@ pub fn run(
     probe: &Probe,
     seed: u64,
     stop: impl Future<Output = ()>,
-) -> Result<Report, Error> {
+) -> Result<AuditReport, Error> {
     let tag = SmallRng::seed_from_u64(seed).random::<u32>();
     let random = || Topic::try_from(format!("sluicegate-doctor/{tag:08x}")).expect("a plain topic");
     let prefix = probe.topic_prefix.clone().unwrap_or_else(random);
@@ -115,7 +115,7 @@ pub fn run(
     let brokers = runtime.block_on(audit(scenes, probe.within, stop));
     // A look-up that hangs is abandoned.
     runtime.shutdown_background();
-    Ok(Report { prefix: prefix.to_string(), brokers })
+    Ok(AuditReport { prefix: prefix.to_string(), brokers })
 }
 
 /// The brokers that the gateway would use.
@@ -150,7 +150,7 @@ async fn audit(
     scenes: Vec<Scene<'_>>,
     within: Duration,
     stop: impl Future<Output = ()>,
-) -> Vec<Broker> {
+) -> Vec<BrokerReport> {
     let cleaning = CLEAN_MAX * u32::try_from(scenes.len()).unwrap_or(1);
     let end = clock::now().instant + within.saturating_sub(cleaning);
     let mut stop = pin!(stop);
@@ -172,7 +172,7 @@ async fn audit(
             findings.push(Finding::failed("all checks", "stopped by a signal"));
         }
         let (url, version) = (scene.broker.url.to_string(), scene.broker.version.to_string());
-        brokers.push(Broker { key: scene.key, url, version, findings });
+        brokers.push(BrokerReport { key: scene.key, url, version, findings });
     }
     brokers
 }

@@ -99,7 +99,7 @@ fn judge(software: &Software, check: &'static str, topic: &Topic, answer: &Answe
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
     use crate::mqtt::answer::NotTaken;
 
@@ -109,12 +109,12 @@ mod tests {
         let software = Software::Mosquitto(2, 0, 11);
         let judged = |check, answer| judge(&software, check, &topic, &answer);
         let refused = judged(OUTPUT, Answer::Refused(NotTaken::new(0x87, &[])));
-        assert_eq!(refused.outcome, Outcome::Judged(Verdict::Unfit));
+        assert_eq!(refused.outcome, CheckEnd::Judged(Fitness::Unfit));
         assert!(refused.change.unwrap().contains("\"topic write gateway/batches\""));
         let nobody = judged(OUTPUT, Answer::NobodyListens).outcome;
-        assert_eq!(nobody, Outcome::Judged(Verdict::Risky));
+        assert_eq!(nobody, CheckEnd::Judged(Fitness::Risky));
         let nobody = judged(DEAD_LETTERS, Answer::NobodyListens).outcome;
-        assert_eq!(nobody, Outcome::Judged(Verdict::Fit));
-        assert_eq!(judged(OUTPUT, Answer::Taken).outcome, Outcome::Judged(Verdict::Fit));
+        assert_eq!(nobody, CheckEnd::Judged(Fitness::Fit));
+        assert_eq!(judged(OUTPUT, Answer::Taken).outcome, CheckEnd::Judged(Fitness::Fit));
     }
 }

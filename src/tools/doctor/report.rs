@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::verdict::{Conclusion, Finding, Outcome};
+use super::verdict::{CheckEnd, Conclusion, Finding};
 use crate::text::escaped;
 
 /// The width of a line for people, in columns.
@@ -15,7 +15,7 @@ const INDENT: usize = 22;
 
 /// The findings at one broker.
 #[derive(Debug, Clone)]
-pub struct Broker {
+pub struct BrokerReport {
     /// The section with its settings: `broker` or `output.broker`.
     pub key: &'static str,
     pub url: String,
@@ -27,35 +27,35 @@ pub struct Broker {
 
 /// The findings at all brokers of a configuration.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct AuditReport {
     /// The prefix of every topic of the probe.
     pub prefix: String,
-    pub brokers: Vec<Broker>,
+    pub brokers: Vec<BrokerReport>,
 }
 
-impl Broker {
-    fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+impl BrokerReport {
+    fn outcomes(&self) -> impl Iterator<Item = CheckEnd> {
         self.findings.iter().map(|it| it.outcome)
     }
 }
 
-impl Report {
+impl AuditReport {
     /// The conclusion from all findings.
     pub fn conclusion(&self) -> Conclusion {
-        Conclusion::of(self.brokers.iter().flat_map(Broker::outcomes))
+        Conclusion::of(self.brokers.iter().flat_map(BrokerReport::outcomes))
     }
 
     pub fn to_json(&self) -> Value {
         let finding = |it: &Finding| {
             json!({
                 "check": it.check,
-                "outcome": if it.outcome == Outcome::Skipped { "skipped" } else { it.outcome.word() },
+                "outcome": if it.outcome == CheckEnd::Skipped { "skipped" } else { it.outcome.word() },
                 "measured": it.measured,
                 "change": it.change,
                 "numbers": it.numbers,
             })
         };
-        let broker = |it: &Broker| {
+        let broker = |it: &BrokerReport| {
             json!({
                 "key": it.key,
                 "url": it.url,
@@ -73,10 +73,10 @@ impl Report {
 }
 
 /// For people. The last line is the conclusion.
-impl fmt::Display for Report {
+impl fmt::Display for AuditReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for broker in &self.brokers {
-            let Broker { key, url, version, .. } = broker;
+            let BrokerReport { key, url, version, .. } = broker;
             writeln!(f, "{key}: {url} (MQTT {version}); probe below {}\n", self.prefix)?;
             for finding in &broker.findings {
                 finding.fmt(f)?;
@@ -120,10 +120,10 @@ fn wrapped(f: &mut impl Write, text: &str) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn report(findings: Vec<Finding>) -> Report {
+    fn report(findings: Vec<Finding>) -> AuditReport {
         let (url, version) = ("mqtt://h:1883".to_owned(), "5".to_owned());
-        let brokers = vec![Broker { key: "broker", url, version, findings }];
-        Report { prefix: "p".into(), brokers }
+        let brokers = vec![BrokerReport { key: "broker", url, version, findings }];
+        AuditReport { prefix: "p".into(), brokers }
     }
 
     #[test]

@@ -174,12 +174,12 @@ fn judge(software: &Software, sizes: &Sizes) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
 
     #[test]
     fn a_batch_must_fit_a_record_must_and_no_limit_may_be_kept_secret() {
-        use Verdict::{Fit, Risky, Unfit};
+        use Fitness::{Fit, Risky, Unfit};
         let (batch, record) = (262_900, 68_000);
         for (announced, tried, passed, verdict) in [
             (None, batch, Some(batch), Fit),
@@ -193,7 +193,7 @@ mod tests {
         ] {
             let sizes = Sizes { batch, record, announced, tried, passed };
             let finding = judge(&Software::Mosquitto(2, 0, 11), &sizes);
-            assert_eq!(finding.outcome, Outcome::Judged(verdict), "{sizes:?}");
+            assert_eq!(finding.outcome, CheckEnd::Judged(verdict), "{sizes:?}");
             let says = finding.change.is_some_and(|it| it.contains("max_packet_size"));
             assert_eq!(says, verdict != Fit, "{sizes:?}");
         }

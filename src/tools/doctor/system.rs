@@ -140,7 +140,7 @@ pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Findin
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
 
     #[test]
@@ -151,11 +151,11 @@ mod tests {
             judge_dropped(&before, &after, own).outcome
         };
         let outcome = |before, after, turned| outcome_of(before, after, turned, 0);
-        let (fit, risky) = (Outcome::Judged(Verdict::Fit), Outcome::Judged(Verdict::Risky));
+        let (fit, risky) = (CheckEnd::Judged(Fitness::Fit), CheckEnd::Judged(Fitness::Risky));
         assert_eq!(outcome(Some(0), Some(0), true), fit);
         assert_eq!(outcome(Some(0), None, true), fit);
         assert_eq!(outcome(None, None, true), fit);
-        assert_eq!(outcome(None, None, false), Outcome::Skipped);
+        assert_eq!(outcome(None, None, false), CheckEnd::Skipped);
         assert_eq!(outcome(None, Some(7), true), risky);
         assert_eq!(outcome(Some(7), Some(7), true), risky);
         assert_eq!(outcome(Some(7), None, false), risky);
@@ -165,6 +165,6 @@ mod tests {
             "it does not count the probe's"
         );
         assert_eq!(outcome_of(Some(0), None, true, 2000), risky);
-        assert_eq!(outcome_of(None, None, false, 2000), Outcome::Skipped);
+        assert_eq!(outcome_of(None, None, false, 2000), CheckEnd::Skipped);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// How far a broker can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum Fitness {
     /// As the settings need.
     Fit,
     /// Works, and may lose or delay messages.
@@ -15,7 +15,7 @@ pub enum Verdict {
     Unfit,
 }
 
-impl Verdict {
+impl Fitness {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Fit => "fit",
@@ -27,8 +27,8 @@ impl Verdict {
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    Judged(Verdict),
+pub enum CheckEnd {
+    Judged(Fitness),
     /// Not asked for, not visible at this broker, or not needed by the settings. It does not count.
     Skipped,
     /// It could not be done: nothing is known.
@@ -37,7 +37,7 @@ pub enum Outcome {
     Refused,
 }
 
-impl Outcome {
+impl CheckEnd {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Judged(verdict) => verdict.word(),
@@ -51,7 +51,7 @@ impl Outcome {
 /// The conclusion from all findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conclusion {
-    Judged(Verdict),
+    Judged(Fitness),
     /// Something could not be tried; what could be tried is not unfit.
     Open,
     /// A login was refused.
@@ -60,19 +60,19 @@ pub enum Conclusion {
 
 impl Conclusion {
     /// The conclusion from these results. A broker that is unfit in one point is unfit, whatever was not tried.
-    pub fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
-        let (mut worst, mut open, mut refused) = (Verdict::Fit, false, false);
+    pub fn of(outcomes: impl Iterator<Item = CheckEnd>) -> Self {
+        let (mut worst, mut open, mut refused) = (Fitness::Fit, false, false);
         for outcome in outcomes {
             match outcome {
-                Outcome::Judged(verdict) => worst = worst.max(verdict),
-                Outcome::Failed => open = true,
-                Outcome::Refused => refused = true,
-                Outcome::Skipped => {}
+                CheckEnd::Judged(verdict) => worst = worst.max(verdict),
+                CheckEnd::Failed => open = true,
+                CheckEnd::Refused => refused = true,
+                CheckEnd::Skipped => {}
             }
         }
         if refused {
             Self::Refused
-        } else if open && worst < Verdict::Unfit {
+        } else if open && worst < Fitness::Unfit {
             Self::Open
         } else {
             Self::Judged(worst)
@@ -92,7 +92,7 @@ impl Conclusion {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     pub check: &'static str,
-    pub outcome: Outcome,
+    pub outcome: CheckEnd,
     /// The measurement, in words and numbers.
     pub measured: String,
     /// What to change, or what else to know.
@@ -102,39 +102,39 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(check: &'static str, outcome: Outcome, measured: impl Into<String>) -> Self {
+    fn new(check: &'static str, outcome: CheckEnd, measured: impl Into<String>) -> Self {
         let (measured, change, numbers) = (measured.into(), None, Value::Null);
         Self { check, outcome, measured, change, numbers }
     }
 
     /// As the settings need.
     pub fn fit(check: &'static str, measured: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Judged(Verdict::Fit), measured)
+        Self::new(check, CheckEnd::Judged(Fitness::Fit), measured)
     }
 
     /// Works, and may lose or delay messages.
     pub fn risky(check: &'static str, measured: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Judged(Verdict::Risky), measured)
+        Self::new(check, CheckEnd::Judged(Fitness::Risky), measured)
     }
 
     /// Does not support what the settings need.
     pub fn unfit(check: &'static str, measured: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Judged(Verdict::Unfit), measured)
+        Self::new(check, CheckEnd::Judged(Fitness::Unfit), measured)
     }
 
     /// Not checked, for this reason.
     pub fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Skipped, why)
+        Self::new(check, CheckEnd::Skipped, why)
     }
 
     /// Could not be checked, for this reason.
     pub fn failed(check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Failed, why)
+        Self::new(check, CheckEnd::Failed, why)
     }
 
     /// The broker refused the login, for this reason.
     pub fn refused(check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Refused, why)
+        Self::new(check, CheckEnd::Refused, why)
     }
 
     /// Adds what to change.
@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn the_worst_counts_and_what_could_not_be_tried_leaves_it_open() {
-        use Outcome::{Failed, Judged, Refused, Skipped};
-        use Verdict::{Fit, Risky, Unfit};
+        use CheckEnd::{Failed, Judged, Refused, Skipped};
+        use Fitness::{Fit, Risky, Unfit};
         for (outcomes, conclusion) in [
             (vec![], Conclusion::Judged(Fit)),
             (vec![Judged(Fit), Skipped], Conclusion::Judged(Fit)),

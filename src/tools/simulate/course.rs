@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::lane::{Ended, Sensor};
 use super::report::rate;
+use super::sender::{Sensor, Sent};
 use super::{Error, PROGRESS_PAUSE, Totals};
 use crate::clock;
 use crate::phase::{Lead, Phase};
@@ -38,7 +38,7 @@ impl Course<'_> {
     /// Waits until all connections have ended; returns their sensors. An error of one ends all.
     pub(super) async fn follow(
         &mut self,
-        mut tasks: Tasks<Ended>,
+        mut tasks: Tasks<Sent>,
         broker: &str,
     ) -> Result<Vec<Sensor>, Error> {
         let mut sensors = Vec::new();

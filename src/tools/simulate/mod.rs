@@ -1,7 +1,7 @@
 //! `sluicegate simulate`: the simulated sensors of a file as publishers.
 //!
 //! Each reading is one message, on its sensor's topic, numbered per sensor from 1 without gaps. A few
-//! connections share the sensors (`lane`). [`schedule`] says which reading is due, [`unacknowledged`] holds
+//! connections share the sensors (`sender`). [`schedule`] says which reading is due, [`unacknowledged`] holds
 //! what was sent, [`report`] counts what was acknowledged. The time of a reading is when it was due: a broker
 //! that stalls shows as latency, not as a pause in the load.
 
@@ -20,15 +20,15 @@ use crate::plan::Plan;
 use crate::tasks::{Panicked, Tasks};
 
 use self::course::{Course, Progress};
-use self::lane::Common;
-use self::report::{Report, Tally};
+use self::report::{Counts, Report};
+use self::sender::Common;
 
 mod course;
 mod deal;
-pub mod flight;
-mod lane;
 pub mod report;
 pub mod schedule;
+mod sender;
+pub mod unacknowledged;
 
 /// Connections, at most. More are refused.
 pub const CONNECTIONS_MAX: u16 = 256;
@@ -50,7 +50,7 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
 /// The arguments of a simulation.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Arguments {
     /// The topic of a sensor, with `{sensor}`.
     pub topic: String,
     /// 1 to [`CONNECTIONS_MAX`]; no more are made than there are sensors.
@@ -97,7 +97,7 @@ pub enum Error {
 
 /// The result of a simulation.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Summary {
     /// The acknowledged readings, as a table.
     pub table: String,
     /// Everything that was sent was acknowledged, and the report is written.
@@ -121,57 +121,57 @@ struct Totals {
 pub async fn run(
     plan: &Plan,
     file: &str,
-    options: &Options,
+    arguments: &Arguments,
     pace: Arc<Pace>,
     stops: mpsc::Receiver<()>,
-) -> Result<Ended, Error> {
+) -> Result<Summary, Error> {
     let now = clock::now();
     let seed = now.wall.millis();
-    let mut report = Report::begin(now.wall, options.qos);
+    let mut report = Report::begin(now.wall, arguments.qos);
     let totals = Arc::new(Totals::default());
     let common = Common {
-        qos: options.qos,
-        window: usize::from(options.window),
+        qos: arguments.qos,
+        window: usize::from(arguments.window),
         totals: Arc::clone(&totals),
         pace,
     };
-    let lanes = deal::lanes(plan, (file, seed), options, &common)?;
-    if let Some(path) = &options.report {
+    let senders = deal::senders(plan, (file, seed), arguments, &common)?;
+    if let Some(path) = &arguments.report {
         report.write(path)?;
     }
     tracing::info!(
         broker = %plan.broker.url,
-        connections = lanes.len(),
-        qos = options.qos,
+        connections = senders.len(),
+        qos = arguments.qos,
         seed,
         "simulation starts"
     );
     let (lead, watch) = phase::start();
     let mut tasks = Tasks::default();
-    for lane in lanes {
-        tasks.start(lane.run(watch.clone()));
+    for sender in senders {
+        tasks.start(sender.run(watch.clone()));
     }
     let mut course = Course {
         stops,
         lead,
         totals: &totals,
-        ends: options.seconds.map(|after| now.instant + after),
+        ends: arguments.seconds.map(|after| now.instant + after),
         closes: None,
         grace: plan.gateway.shutdown_grace.0,
         progress: Progress { due: now.instant + PROGRESS_PAUSE, acknowledged: 0 },
     };
     let sensors = course.follow(tasks, &plan.broker.url.to_string()).await?;
     let took = clock::now().instant.saturating_duration_since(now.instant);
-    let mut entries: Vec<(String, Tally)> =
-        plan.simulated().map(|(name, _)| (name.to_owned(), Tally::default())).collect();
+    let mut entries: Vec<(String, Counts)> =
+        plan.simulated().map(|(name, _)| (name.to_owned(), Counts::default())).collect();
     for sensor in sensors {
-        if let Some((_, tally)) = entries.get_mut(sensor.entry) {
-            tally.add(sensor.tally);
+        if let Some((_, counts)) = entries.get_mut(sensor.entry) {
+            counts.add(sensor.counts);
         }
-        report.sensors.insert(sensor.id.into(), sensor.tally);
+        report.sensors.insert(sensor.id.into(), sensor.counts);
     }
     report.ended = Some(clock::now().wall.to_string());
-    if let Some(path) = &options.report {
+    if let Some(path) = &arguments.report {
         report.write(path)?;
     }
     let mut table = report.table(&entries, took);
@@ -182,5 +182,5 @@ pub async fn run(
             " of them reached nobody: no client subscribes there\n",
         ]);
     }
-    Ok(Ended { table, complete: report.is_complete() })
+    Ok(Summary { table, complete: report.is_complete() })
 }

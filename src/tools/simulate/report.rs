@@ -27,7 +27,7 @@ const SHOWN_MAX: usize = 10;
 /// The counts of one sensor, or of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tally {
+pub struct Counts {
     /// Readings that were sent, each counted once.
     pub sent: u64,
     /// Readings that the broker acknowledged; with QoS 0 those that were written.
@@ -45,7 +45,7 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-impl Tally {
+impl Counts {
     pub fn add(&mut self, other: Self) {
         self.sent += other.sent;
         self.acknowledged += other.acknowledged;
@@ -65,7 +65,7 @@ pub struct Report {
     #[serde(default)]
     pub qos: u8,
     /// The counts by sensor.
-    pub sensors: BTreeMap<String, Tally>,
+    pub sensors: BTreeMap<String, Counts>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +87,9 @@ impl Report {
     }
 
     /// The counts of all sensors together.
-    pub fn total(&self) -> Tally {
-        let mut total = Tally::default();
-        self.sensors.values().for_each(|tally| total.add(*tally));
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.sensors.values().for_each(|counts| total.add(*counts));
         total
     }
 
@@ -127,7 +127,7 @@ impl Report {
     }
 
     /// The table: entries, the total, and sensors with unacknowledged readings.
-    pub fn table(&self, entries: &[(String, Tally)], took: Duration) -> String {
+    pub fn table(&self, entries: &[(String, Counts)], took: Duration) -> String {
         let mut out = String::new();
         self.describe(&mut out, entries, took).expect("text can be written to memory");
         out
@@ -136,7 +136,7 @@ impl Report {
     fn describe(
         &self,
         out: &mut String,
-        entries: &[(String, Tally)],
+        entries: &[(String, Counts)],
         took: Duration,
     ) -> fmt::Result {
         let total = self.total();
@@ -155,19 +155,19 @@ impl Report {
             "{:<16} {:>12} {:>12} {:>9} {:>9}",
             "entry", "sent", "acknowledged", "again", "refused"
         )?;
-        let mut line = |name: &str, it: &Tally| {
-            let Tally { sent, acknowledged, again, refused } = it;
+        let mut line = |name: &str, it: &Counts| {
+            let Counts { sent, acknowledged, again, refused } = it;
             writeln!(out, "{name:<16} {sent:>12} {acknowledged:>12} {again:>9} {refused:>9}")
         };
-        for (name, tally) in entries.iter().take(SHOWN_MAX) {
-            line(name, tally)?;
+        for (name, counts) in entries.iter().take(SHOWN_MAX) {
+            line(name, counts)?;
         }
         if entries.len() > 1 {
             line("in all", &total)?;
         }
         let open = self.sensors.iter().filter(|(_, it)| it.sent > it.acknowledged);
-        for (name, tally) in open.clone().take(SHOWN_MAX) {
-            line(&format!("  {name}"), tally)?;
+        for (name, counts) in open.clone().take(SHOWN_MAX) {
+            line(&format!("  {name}"), counts)?;
         }
         match open.count().saturating_sub(SHOWN_MAX) {
             0 => Ok(()),
@@ -194,8 +194,8 @@ mod tests {
     #[test]
     fn a_report_is_the_contract_and_reads_back() {
         let mut report = Report::begin(Timestamp::from_millis(1_763_796_650_601), 1);
-        let tally = Tally { sent: 500, acknowledged: 500, ..Tally::default() };
-        report.sensors.insert("TEMP_00".into(), tally);
+        let counts = Counts { sent: 500, acknowledged: 500, ..Counts::default() };
+        report.sensors.insert("TEMP_00".into(), counts);
         let text = serde_json::to_string(&report).unwrap();
         let expected = concat!(
             r#"{"started":"2025-11-22T07:30:50.601Z","ended":null,"qos":1,"#,
@@ -207,7 +207,7 @@ mod tests {
         let path = folder.path().join("report.json");
         assert!(Report::read(&path).unwrap_err().to_string().contains("report.json"));
         report.write(&path).unwrap();
-        let more = Tally { sent: 3, acknowledged: 1, again: 2, refused: 1 };
+        let more = Counts { sent: 3, acknowledged: 1, again: 2, refused: 1 };
         report.sensors.insert("TEMP_01".into(), more);
         report.ended = report.started.clone();
         report.write(&path).unwrap();

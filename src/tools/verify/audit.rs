@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
-use super::batch::{self, Record, Seen};
+use super::batch::{self, Record, SeenBatches};
 use super::latency::Latency;
 use super::letter::{Letter, letters};
 use super::numbers::Numbers;
@@ -66,7 +66,7 @@ pub struct Rules {
 #[derive(Debug)]
 pub struct Audit {
     rules: Rules,
-    seen: Seen,
+    seen: SeenBatches,
     pub sensors: HashMap<Box<str>, Sensor, RandomState>,
     /// A record had a number of its own.
     pub is_numbered: bool,
@@ -100,7 +100,7 @@ impl Audit {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
-            seen: Seen::default(),
+            seen: SeenBatches::default(),
             sensors: HashMap::default(),
             is_numbered: false,
             batches: 0,

@@ -28,7 +28,7 @@ pub struct Record<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+struct WireRecord<'a> {
     #[serde(borrow)]
     sensor_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -42,7 +42,7 @@ struct Wire<'a> {
 }
 
 #[derive(Deserialize)]
-struct Named<'a> {
+struct WithId<'a> {
     #[serde(borrow)]
     batch: Cow<'a, str>,
 }
@@ -56,7 +56,7 @@ pub fn records(payload: &[u8], expected: Format) -> Vec<&[u8]> {
 
 /// Reads a record. The sensor's own number is `member` of its `extra`, or of its `value`.
 pub fn record<'a>(raw: &'a [u8], member: &str) -> Option<Record<'a>> {
-    let wire: Wire<'a> = serde_json::from_slice(raw).ok()?;
+    let wire: WireRecord<'a> = serde_json::from_slice(raw).ok()?;
     let own = |of: Option<&RawValue>| of.and_then(|it| number(it.get(), member));
     Some(Record {
         sequence: wire.sequence.map(|it| it.get().parse().unwrap_or(0)),
@@ -90,13 +90,13 @@ fn timestamp(json: &str) -> Option<Timestamp> {
 
 /// The batches that have arrived.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct SeenBatches {
     known: HashSet<u64>,
     order: VecDeque<u64>,
     hasher: FixedState,
 }
 
-impl Seen {
+impl SeenBatches {
     /// Whether this batch has arrived before; a part of a batch (`….1`) counts as repeated after the whole. The
     /// id is in the MQTT 5 properties or in the payload. A payload without one (3.1.1 and `json_array`) is
     /// known by its bytes, which are the same each time.
@@ -104,7 +104,7 @@ impl Seen {
         if let Some(id) = user_property(publish.properties, "batch") {
             return self.enter_id(id);
         }
-        match serde_json::from_slice::<Named<'_>>(publish.payload) {
+        match serde_json::from_slice::<WithId<'_>>(publish.payload) {
             Ok(named) => self.enter_id(named.batch.as_bytes()),
             Err(_) => self.enter(self.hasher.hash_one(publish.payload)),
         }
@@ -195,7 +195,7 @@ mod tests {
             cut: None,
         };
         let property = b"\x26\x00\x05batch\x00\x01p";
-        let mut seen = Seen::default();
+        let mut seen = SeenBatches::default();
         for (payload, repeated) in [
             (&br#"{"batch":"gw.1-1","records":[]}"#[..], false),
             (br#"{"records":[1],"batch":"gw.1-1"}"#, true),
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut seen = Seen::default();
+        let mut seen = SeenBatches::default();
         let most = BATCHES_REMEMBERED_MAX as u64;
         assert!((0..=most).all(|batch| !seen.enter(batch)));
         assert!(seen.enter(most) && seen.enter(1), "the youngest ones");

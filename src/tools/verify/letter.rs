@@ -20,7 +20,7 @@ pub struct Letter<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+struct WireLetter<'a> {
     #[serde(borrow)]
     reason: Cow<'a, str>,
     #[serde(borrow)]
@@ -41,7 +41,7 @@ pub fn letters<'a>(message: &'a [u8], member: &str) -> Vec<Option<Letter<'a>>> {
 
 /// Reads a dead letter. The sensor's own number is `member` of its payload, or of the payload's `value`.
 fn letter<'a>(message: &'a [u8], member: &str) -> Option<Letter<'a>> {
-    let wire: Wire<'a> = serde_json::from_slice(message).ok()?;
+    let wire: WireLetter<'a> = serde_json::from_slice(message).ok()?;
     let decoded = wire.payload_base64.and_then(|it| STANDARD.decode(&*it).ok());
     let decoded = decoded.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let payload = wire.payload.or(decoded.map(Cow::Owned)).unwrap_or_default();

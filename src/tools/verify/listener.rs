@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 
 use super::audit::{Audit, Rules};
 use super::verdict::Hearing;
-use super::{End, Error, Options, PROGRESS_PAUSE};
+use super::{Arguments, End, Error, PROGRESS_PAUSE};
 use crate::clock;
 use crate::limits::{CLOSE_MAX, CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
@@ -52,7 +52,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(plan: &Plan, options: &Options, rules: Rules) -> Result<Self, Error> {
+    pub(super) fn new(plan: &Plan, arguments: &Arguments, rules: Rules) -> Result<Self, Error> {
         let now = clock::now();
         let seed = now.wall.millis() ^ u64::from(std::process::id()) << 40;
         let suffix: u32 = SmallRng::seed_from_u64(seed).random();
@@ -60,7 +60,7 @@ impl Listener {
         if client.url == BrokerUrl::Embedded {
             return Err(Error::Embedded);
         }
-        if plan.output.file.is_some() && options.topic.is_none() {
+        if plan.output.file.is_some() && arguments.topic.is_none() {
             return Err(Error::File);
         }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
@@ -74,8 +74,8 @@ impl Listener {
         let own =
             |given: &Option<Filter>, topic: &str| given.clone().map_or_else(|| filter(topic), Ok);
         let filters = [
-            own(&options.topic, plan.output.topic.as_str())?,
-            own(&options.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
+            own(&arguments.topic, plan.output.topic.as_str())?,
+            own(&arguments.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
         ];
         tracing::info!(broker = %session.options().url, seed, "verification starts");
         Ok(Self {

@@ -36,7 +36,7 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
 /// The arguments of a verification.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Arguments {
     /// The report of a simulation, which is read at the end.
     pub expect: Option<PathBuf>,
     /// The member that holds the sensor's own number.
@@ -84,29 +84,29 @@ struct End {
 /// Listens until a stop, `--seconds`, or `--idle`, and judges.
 pub async fn run(
     plan: &Plan,
-    options: &Options,
+    arguments: &Arguments,
     stops: mpsc::Receiver<()>,
 ) -> Result<Verdict, Error> {
     let rules = Rules {
-        member: options.number.clone(),
+        member: arguments.number.clone(),
         format: plan.output.format,
-        sensors_max: options.sensors_max as usize,
-        late_ms: options.late_ms,
+        sensors_max: arguments.sensors_max as usize,
+        late_ms: arguments.late_ms,
     };
-    let mut listener = Listener::new(plan, options, rules)?;
+    let mut listener = Listener::new(plan, arguments, rules)?;
     let end = End {
         stops,
-        until: options.seconds.map(|after| crate::clock::now().instant + after),
-        idle: options.idle,
-        expect: options.expect.clone(),
+        until: arguments.seconds.map(|after| crate::clock::now().instant + after),
+        idle: arguments.idle,
+        expect: arguments.expect.clone(),
     };
     listener.listen(end).await?;
-    let expectation = match &options.expect {
+    let expectation = match &arguments.expect {
         None => Expectation::Unknown,
         Some(path) => match Report::read(path) {
             Ok(report) => Expectation::Report(report),
             Err(error) => Expectation::Unreadable(error.to_string()),
         },
     };
-    Ok(judge(&listener.audit, &options.number, &expectation, listener.hearing))
+    Ok(judge(&listener.audit, &arguments.number, &expectation, listener.hearing))
 }

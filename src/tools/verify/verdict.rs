@@ -18,7 +18,7 @@ use super::audit::{Audit, Sensor};
 use super::latency::Percentiles;
 use crate::clock::Timestamp;
 use crate::text::{escaped, shown};
-use crate::tools::simulate::report::{Report, Tally};
+use crate::tools::simulate::report::{Counts, Report};
 
 /// Sensors that are shown, those with most faults first.
 const WORST_MAX: usize = 10;
@@ -48,7 +48,7 @@ pub struct Hearing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum Judgement {
     Clean,
     Faulty,
     /// Neither can be proved.
@@ -78,7 +78,7 @@ pub struct Faults {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    pub verdict: Outcome,
+    pub verdict: Judgement,
     /// Why the verdict is not clean, and what else to know.
     pub notes: Vec<String>,
     /// The source of the numbers: the member's name, or `sequence`.
@@ -128,7 +128,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
     let doubts = doubts(audit, expectation, hearing, missing);
     let report = if let Expectation::Report(report) = expectation { Some(report) } else { None };
     let mut verdict = Verdict {
-        verdict: Outcome::Clean,
+        verdict: Judgement::Clean,
         notes: notes(audit, (member, guessed), expectation),
         numbers: if audit.is_numbered { member.to_owned() } else { "sequence".into() },
         expected: report.map(|it| it.total().acknowledged),
@@ -158,9 +158,9 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
         verdict.unreadable,
     ];
     if wrong.iter().any(|it| *it > 0) {
-        verdict.verdict = Outcome::Faulty;
+        verdict.verdict = Judgement::Faulty;
     } else if !doubts.is_empty() || guessed > 0 {
-        verdict.verdict = Outcome::Inconclusive;
+        verdict.verdict = Judgement::Inconclusive;
     }
     verdict.notes.splice(0..0, doubts);
     verdict.worst = worst(faults);
@@ -174,17 +174,21 @@ fn faults(audit: &Audit, expectation: &Expectation) -> Vec<Faults> {
         let all = audit.sensors.iter();
         return all.filter_map(|(name, it)| faults_of(audit, (name, it), None)).collect();
     };
-    let expected = report.sensors.iter().filter_map(|(name, tally)| {
+    let expected = report.sensors.iter().filter_map(|(name, counts)| {
         let came = audit.sensors.get(name.as_str()).unwrap_or(&nothing);
-        faults_of(audit, (name, came), Some(*tally))
+        faults_of(audit, (name, came), Some(*counts))
     });
     let others = audit.sensors.iter().filter(|(name, _)| !report.sensors.contains_key(&***name));
     expected.chain(others.filter_map(|(name, it)| faults_of(audit, (name, it), None))).collect()
 }
 
 /// `None` if the sensor has no fault and no dead letter.
-fn faults_of(audit: &Audit, (name, came): (&str, &Sensor), tally: Option<Tally>) -> Option<Faults> {
-    let (first, last, excused) = match tally {
+fn faults_of(
+    audit: &Audit,
+    (name, came): (&str, &Sensor),
+    counts: Option<Counts>,
+) -> Option<Faults> {
+    let (first, last, excused) = match counts {
         // A broker acknowledges in order, so these are the first ones. Refused ones may be anywhere among them.
         Some(it) => (1, it.acknowledged.saturating_add(it.refused), it.refused),
         // A dead letter without an id names its entry, which has many sensors.
@@ -314,9 +318,9 @@ fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectatio
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = match self.verdict {
-            Outcome::Clean => "clean",
-            Outcome::Faulty => "FAULTY",
-            Outcome::Inconclusive => "inconclusive",
+            Judgement::Clean => "clean",
+            Judgement::Faulty => "FAULTY",
+            Judgement::Inconclusive => "inconclusive",
         };
         writeln!(f, "verify: {outcome}")?;
         for note in &self.notes {

@@ -81,7 +81,7 @@ const EARLY: Hearing = Hearing { since: Some(Timestamp::from_millis(1)), losses:
 
 fn report(acknowledged: u64) -> Expectation {
     let mut report = Report::begin(TAKEN, 1);
-    let tally = Tally { sent: acknowledged, acknowledged, ..Tally::default() };
+    let tally = Counts { sent: acknowledged, acknowledged, ..Counts::default() };
     for name in ["a", "b", "c"] {
         report.sensors.insert(name.into(), tally);
     }
@@ -119,7 +119,7 @@ fn found(verdict: &Verdict) -> [u64; 6] {
 fn a_whole_stream_is_clean() {
     for stream in streams() {
         let verdict = stream.judge();
-        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0; 6]));
+        assert_eq!((verdict.verdict, found(&verdict)), (Judgement::Clean, [0; 6]));
         assert_eq!((verdict.records, verdict.sensors, verdict.expected), (120, 3, Some(120)));
         assert_eq!(verdict.notes, [""; 0]);
         assert_eq!((verdict.late, verdict.latency_ms.unwrap().max), (120, 100));
@@ -157,13 +157,13 @@ fn each_planted_fault_is_found_and_nothing_else() {
         repeated.batches.insert(8, again.clone());
         repeated.batches.push(again);
         let verdict = repeated.judge();
-        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0, 0, 0, 0, 0, 2]));
+        assert_eq!((verdict.verdict, found(&verdict)), (Judgement::Clean, [0, 0, 0, 0, 0, 2]));
 
         let mut unnumbered = stream.clone();
         unnumbered.batches[1].1.push((0, 0));
         assert_eq!(found(&unnumbered.judge()), [0, 0, 0, 1, 0, 0]);
         for faulty in [lost, lost_batch, duplicated, reordered, late_batch, unnumbered] {
-            assert_eq!(faulty.judge().verdict, Outcome::Faulty);
+            assert_eq!(faulty.judge().verdict, Judgement::Faulty);
         }
     }
 }
@@ -185,7 +185,7 @@ fn what_is_no_batch_is_unreadable_and_dead_letters_are_counted_by_reason() {
     });
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
     assert_eq!(found(&verdict), [0, 0, 0, 0, 4, 0]);
-    assert_eq!(verdict.verdict, Outcome::Faulty);
+    assert_eq!(verdict.verdict, Judgement::Faulty);
     assert_eq!(verdict.dead_letters["(unreadable)"], 2);
     assert_eq!((verdict.dead_letters.len(), verdict.dead_letters["(others)"]), (65, 39));
 }
@@ -220,7 +220,7 @@ fn the_sequence_stands_in_until_the_first_number() {
         judge(&audit, "n", &Expectation::Unknown, EARLY)
     };
     let verdict = unnumbered(&stream);
-    assert_eq!((verdict.verdict, &*verdict.numbers), (Outcome::Clean, "sequence"));
+    assert_eq!((verdict.verdict, &*verdict.numbers), (Judgement::Clean, "sequence"));
     assert!(verdict.notes[0].contains("sequence was used"));
     stream.batches.remove(3);
     assert_eq!(found(&unnumbered(&stream)), [10, 0, 0, 0, 0, 0]);
@@ -256,7 +256,7 @@ fn a_record_without_number_and_sequence_is_a_doubt_and_no_fault() {
     take(&mut audit, "1", r#","sequence":1"#);
     take(&mut audit, "2", "");
     let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
-    assert_eq!((verdict.verdict, verdict.unjudged), (Outcome::Inconclusive, 1));
+    assert_eq!((verdict.verdict, verdict.unjudged), (Judgement::Inconclusive, 1));
     assert!(verdict.notes.iter().any(|it| it.contains("gateway.sensors_max")), "{verdict:?}");
     take(&mut audit, "3", r#","sequence":"x""#);
     assert_eq!((audit.unnumbered, audit.unsequenced), (1, 1), "a sequence that is none");
@@ -295,19 +295,19 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
         (&nothing, Expectation::Unknown, EARLY, "nothing came"),
     ] {
         let verdict = judge(audit, "number", &expectation, hearing);
-        assert_eq!((verdict.verdict, verdict.lost), (Outcome::Inconclusive, None), "{word}");
+        assert_eq!((verdict.verdict, verdict.lost), (Judgement::Inconclusive, None), "{word}");
         assert!(verdict.notes[0].contains(word), "{word}: {:?}", verdict.notes);
         assert!(!verdict.to_string().contains("lost  "), "{verdict}");
     }
     for (expectation, hearing) in [(report(READINGS), late), (open(), EARLY)] {
         let verdict = judge(&whole, "number", &expectation, hearing);
-        assert_eq!(verdict.verdict, Outcome::Clean, "nothing is missing");
+        assert_eq!(verdict.verdict, Judgement::Clean, "nothing is missing");
     }
     // What has arrived counts, whatever the verifier missed.
     let again = stream.batches[2].1[5];
     stream.batches[7].1.push(again);
     let verdict = judge(&stream.audit(), "number", &report(READINGS), deaf);
-    assert_eq!((verdict.verdict, verdict.lost, verdict.duplicated), (Outcome::Faulty, None, 1));
+    assert_eq!((verdict.verdict, verdict.lost, verdict.duplicated), (Judgement::Faulty, None, 1));
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn sensors_beyond_the_bound_are_not_judged_and_it_shows() {
     }
     let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
     assert_eq!((verdict.sensors, verdict.unjudged), (2, 40));
-    assert_eq!((verdict.verdict, verdict.lost), (Outcome::Inconclusive, None));
+    assert_eq!((verdict.verdict, verdict.lost), (Judgement::Inconclusive, None));
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn readings_of_an_earlier_simulation_are_pointed_out() {
     let Expectation::Report(mut report) = report(READINGS) else { panic!("it is one") };
     report.started = Some(AT.to_string());
     let verdict = judge(&stream.audit(), "number", &Expectation::Report(report), EARLY);
-    assert_eq!(verdict.verdict, Outcome::Clean);
+    assert_eq!(verdict.verdict, Judgement::Clean);
     assert!(verdict.notes[0].contains("of an earlier one"), "{:?}", verdict.notes);
 }
 
@@ -344,18 +344,18 @@ fn refused_readings_need_not_come_and_unacknowledged_ones_may() {
         Expectation::Report(report)
     };
     // More arrived than was acknowledged: no fault.
-    let fewer = Tally { sent: 50, acknowledged: 30, ..Tally::default() };
-    assert_eq!(judge(&audit, "number", &with(fewer), EARLY).verdict, Outcome::Clean);
+    let fewer = Counts { sent: 50, acknowledged: 30, ..Counts::default() };
+    assert_eq!(judge(&audit, "number", &with(fewer), EARLY).verdict, Judgement::Clean);
     // 45 sent, 5 refused: 40 must be there.
-    let refused = Tally { sent: 45, acknowledged: 40, refused: 5, again: 0 };
-    assert_eq!(judge(&audit, "number", &with(refused), EARLY).verdict, Outcome::Clean);
-    let more = Tally { sent: 45, acknowledged: 41, refused: 4, again: 0 };
+    let refused = Counts { sent: 45, acknowledged: 40, refused: 5, again: 0 };
+    assert_eq!(judge(&audit, "number", &with(refused), EARLY).verdict, Judgement::Clean);
+    let more = Counts { sent: 45, acknowledged: 41, refused: 4, again: 0 };
     let verdict = judge(&audit, "number", &with(more), EARLY);
     assert_eq!((verdict.lost, verdict.worst[0].gaps[0]), (Some(1), (41, 45)));
     // A sensor without a report is judged by its gaps.
     audit.take_batch(&publish(br#"[{"sensorId":"x","value":{"number":3}}]"#, &[]), AT);
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
-    assert_eq!(verdict.verdict, Outcome::Clean);
+    assert_eq!(verdict.verdict, Judgement::Clean);
     assert!(verdict.notes[0].contains("1 sensors are not in the report"));
 }
 

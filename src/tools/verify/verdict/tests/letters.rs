@@ -40,7 +40,7 @@ fn a_reading_that_became_a_dead_letter_is_not_lost() {
         for expectation in [report(READINGS), Expectation::Unknown] {
             let verdict = judge(&audit, "number", &expectation, EARLY);
             assert_eq!((verdict.dead_lettered, found(&verdict)), (3, [1, 0, 0, 0, 0, 0]));
-            assert_eq!(verdict.verdict, Outcome::Faulty);
+            assert_eq!(verdict.verdict, Judgement::Faulty);
             let worst = &verdict.worst[0];
             assert_eq!((worst.missing, worst.dead_lettered), (1, 3));
             assert_eq!(worst.gaps, [(20, 20)]);
@@ -53,9 +53,9 @@ fn a_reading_that_became_a_dead_letter_is_not_lost() {
 fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
     let stream = without(&[7, 8]);
     for (letters, outcome, lost, dead) in [
-        (1, Outcome::Faulty, 1, 1),
-        (2, Outcome::Inconclusive, 0, 2),
-        (9, Outcome::Inconclusive, 0, 2),
+        (1, Judgement::Faulty, 1, 1),
+        (2, Judgement::Inconclusive, 0, 2),
+        (9, Judgement::Inconclusive, 0, 2),
     ] {
         for member in ["number", "none: the sequence stands in"] {
             let mut audit = Audit::new(Rules {
@@ -80,7 +80,7 @@ fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
     let mut audit = Stream::new(Format::Json, true).audit();
     audit.take_letter(&publish(letter("oops").as_bytes(), &[]));
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
-    assert_eq!((verdict.verdict, verdict.dead_lettered), (Outcome::Clean, 0));
+    assert_eq!((verdict.verdict, verdict.dead_lettered), (Judgement::Clean, 0));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn letters_of_many_sensors_under_the_name_of_their_entry_are_no_gaps() {
             audit.take_letter(&publish(text.as_bytes(), &[]));
         }
         let verdict = judge(&audit, "number", &expectation, EARLY);
-        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0; 6]));
+        assert_eq!((verdict.verdict, found(&verdict)), (Judgement::Clean, [0; 6]));
         assert_eq!((verdict.sensors, verdict.dead_lettered), (3, 2));
         assert_eq!(verdict.notes, [""; 0]);
     }

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use super::flight::{Flight, Reading};
-use super::report::Tally;
+use super::report::Counts;
 use super::schedule::{Next, Schedule};
+use super::unacknowledged::{Reading, Unacknowledged};
 use super::{FILL_BYTES_MAX, Totals};
 use crate::clock::{self, Now, Timestamp};
 use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN};
@@ -41,7 +41,7 @@ pub(super) struct Sensor {
     /// The index of its configured entry.
     pub(super) entry: usize,
     pub(super) values: Values,
-    pub(super) tally: Tally,
+    pub(super) counts: Counts,
 }
 
 /// What all connections share.
@@ -55,12 +55,12 @@ pub(super) struct Common {
 
 /// One client, over its connections.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Sender {
     session: Session,
     sensors: Vec<Sensor>,
     schedule: Schedule,
     common: Common,
-    flight: Flight,
+    unacknowledged: Unacknowledged,
     /// QoS 0: sensors whose reading is not written yet; bounded by [`FILL_BYTES_MAX`].
     unwritten: Vec<usize>,
     /// The time of the first connection, where the schedule begins.
@@ -73,13 +73,13 @@ pub(super) struct Lane {
 
 /// The result of one client.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct Sent {
     pub(super) sensors: Vec<Sensor>,
     /// Why it could not go on.
     pub(super) error: Option<Error>,
 }
 
-impl Lane {
+impl Sender {
     pub(super) fn new(
         session: Session,
         sensors: Vec<Sensor>,
@@ -91,7 +91,7 @@ impl Lane {
             sensors,
             schedule,
             common,
-            flight: Flight::default(),
+            unacknowledged: Unacknowledged::default(),
             unwritten: Vec::new(),
             start: None,
             made_all: false,
@@ -102,7 +102,7 @@ impl Lane {
     }
 
     /// Sends until all is acknowledged. From `Draining` on it sends nothing new; at `Closing` it ends.
-    pub(super) async fn run(mut self, mut phase: Watch) -> Ended {
+    pub(super) async fn run(mut self, mut phase: Watch) -> Sent {
         // The broker stores nothing for a publisher: unacknowledged readings are stored here.
         let hello = Hello {
             clean_start: true,
@@ -139,16 +139,16 @@ impl Lane {
                 () = self.session.lost(&lost) => {}
             }
         }
-        Ended { sensors: self.sensors, error }
+        Sent { sensors: self.sensors, error }
     }
 
     /// The phase that ends the client even without a connection.
     fn end(&self) -> Phase {
-        if self.flight.is_empty() { Phase::Draining } else { Phase::Closing }
+        if self.unacknowledged.is_empty() { Phase::Draining } else { Phase::Closing }
     }
 
     fn is_over(&self, phase: &Watch) -> bool {
-        let idle = self.flight.is_empty() && self.unwritten.is_empty();
+        let idle = self.unacknowledged.is_empty() && self.unwritten.is_empty();
         idle && (self.made_all || phase.is(Phase::Draining)) || phase.is(Phase::Closing)
     }
 
@@ -164,7 +164,7 @@ impl Lane {
             return Err(Error::Refused { reason, permanent: true });
         }
         let start = *self.start.get_or_insert_with(clock::now);
-        self.flight.reconnected();
+        self.unacknowledged.reconnected();
         let window = self.common.window.min(usize::from(greeting.receive_max.max(1)));
         let small = self.common.qos > 0 && window < GATHER_WINDOW_MIN;
         let _no_rest = small.then(|| NoRest::new(&self.common.pace));
@@ -202,13 +202,13 @@ impl Lane {
     ) -> Result<Option<Duration>, Error> {
         let elapsed = clock::now().instant.saturating_duration_since(start.instant);
         while connection.backlog() < FILL_BYTES_MAX {
-            if let Some((id, reading)) = self.flight.again(window) {
-                self.count(reading.sensor, |tally| tally.again += 1);
+            if let Some((id, reading)) = self.unacknowledged.resend(window) {
+                self.count(reading.sensor, |counts| counts.again += 1);
                 self.common.totals.again.one();
                 self.publish(connection, (id, true), reading)?;
                 continue;
             }
-            if draining || self.common.qos > 0 && !self.flight.has_room(window) {
+            if draining || self.common.qos > 0 && !self.unacknowledged.has_room(window) {
                 return Ok(None);
             }
             let due = match self.schedule.next(elapsed) {
@@ -226,13 +226,13 @@ impl Lane {
                 value: sensor.values.value(),
                 at: start.later(due.at).wall,
             };
-            sensor.tally.sent += 1;
+            sensor.counts.sent += 1;
             self.common.totals.sent.one();
             let id = if self.common.qos == 0 {
                 self.unwritten.push(due.sensor);
                 0
             } else {
-                self.flight.enter(reading)
+                self.unacknowledged.enter(reading)
             };
             self.publish(connection, (id, false), reading)?;
         }
@@ -261,9 +261,9 @@ impl Lane {
         connection.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
     }
 
-    fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Tally)) {
+    fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Counts)) {
         if let Some(sensor) = self.sensors.get_mut(sensor) {
-            count(&mut sensor.tally);
+            count(&mut sensor.counts);
         }
     }
 
@@ -274,7 +274,7 @@ impl Lane {
             self.session.proved();
         }
         for sensor in &written {
-            self.count(*sensor, |tally| tally.acknowledged += 1);
+            self.count(*sensor, |counts| counts.acknowledged += 1);
         }
         self.common.totals.acknowledged.add(written.len() as u64);
     }
@@ -283,7 +283,7 @@ impl Lane {
     /// resent.
     fn let_go(&mut self) {
         for sensor in std::mem::take(&mut self.unwritten) {
-            self.count(sensor, |tally| tally.refused += 1);
+            self.count(sensor, |counts| counts.refused += 1);
             self.common.totals.refused.one();
         }
     }
@@ -301,13 +301,15 @@ impl Lane {
     }
 
     fn answered(&mut self, packet_id: u16, answer: Answer) -> Result<(), Error> {
-        let reading = self.flight.strike(packet_id).ok_or_else(|| {
-            Error::Protocol(format!("a PUBACK for packet id {packet_id}, which is not in flight"))
+        let reading = self.unacknowledged.acknowledge(packet_id).ok_or_else(|| {
+            Error::Protocol(format!(
+                "a PUBACK for packet id {packet_id}, which is not in unacknowledged"
+            ))
         })?;
         self.session.proved();
         if let Answer::Refused(reason) = answer {
             self.common.totals.refused.one();
-            self.count(reading.sensor, |tally| tally.refused += 1);
+            self.count(reading.sensor, |counts| counts.refused += 1);
             if let Some(left_out) = self.refused.due(clock::now().instant) {
                 let sensor = self.sensors.get(reading.sensor);
                 let topic = sensor.map(|it| &*it.topic).unwrap_or_default();
@@ -319,7 +321,7 @@ impl Lane {
             self.common.totals.unheard.one();
         }
         self.common.totals.acknowledged.one();
-        self.count(reading.sensor, |tally| tally.acknowledged += 1);
+        self.count(reading.sensor, |counts| counts.acknowledged += 1);
         Ok(())
     }
 }

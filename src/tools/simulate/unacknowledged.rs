@@ -30,7 +30,7 @@ const IDS: u64 = 65_535;
 
 /// The unacknowledged readings of one client.
 #[derive(Debug, Default)]
-pub struct Flight {
+pub struct Unacknowledged {
     /// With their ordinals, which count all readings; the packet id follows from the ordinal.
     waiting: VecDeque<(u64, Reading)>,
     /// The first of them that were sent on the current connection.
@@ -38,7 +38,7 @@ pub struct Flight {
     next: u64,
 }
 
-impl Flight {
+impl Unacknowledged {
     /// Notes a new connection: nothing has been sent on it.
     pub fn reconnected(&mut self) {
         self.written = 0;
@@ -49,7 +49,7 @@ impl Flight {
     }
 
     /// The next reading to resend on this connection, with its packet id, if `window` allows it.
-    pub fn again(&mut self, window: usize) -> Option<(u16, Reading)> {
+    pub fn resend(&mut self, window: usize) -> Option<(u16, Reading)> {
         let (ordinal, reading) = *self.waiting.get(self.written)?;
         if self.written >= window {
             return None;
@@ -75,7 +75,7 @@ impl Flight {
     }
 
     /// Removes the reading that is acknowledged; `None` if none with this id was sent on this connection.
-    pub fn strike(&mut self, id: u16) -> Option<Reading> {
+    pub fn acknowledge(&mut self, id: u16) -> Option<Reading> {
         // Brokers acknowledge in order: nearly always it is the first.
         let sent = self.waiting.iter().take(self.written);
         let at = sent.map(|(ordinal, _)| packet_id(*ordinal)).position(|it| it == id)?;
@@ -97,44 +97,46 @@ mod tests {
         Reading { sensor: 0, number, value: 0.0, at: Timestamp::default() }
     }
 
-    fn numbers(flight: &mut Flight, window: usize) -> Vec<(u16, u64)> {
-        std::iter::from_fn(|| flight.again(window)).map(|(id, it)| (id, it.number)).collect()
+    fn numbers(unacknowledged: &mut Unacknowledged, window: usize) -> Vec<(u16, u64)> {
+        std::iter::from_fn(|| unacknowledged.resend(window))
+            .map(|(id, it)| (id, it.number))
+            .collect()
     }
 
     #[test]
     fn after_a_reconnect_the_old_goes_first_with_its_ids_and_in_order() {
-        let mut flight = Flight::default();
-        let ids: Vec<_> = (1..=5).map(|n| flight.enter(reading(n))).collect();
+        let mut unacknowledged = Unacknowledged::default();
+        let ids: Vec<_> = (1..=5).map(|n| unacknowledged.enter(reading(n))).collect();
         assert_eq!(ids, [1, 2, 3, 4, 5]);
-        assert!(!flight.has_room(5) && flight.has_room(6));
-        assert_eq!(flight.strike(2).map(|it| it.number), Some(2));
-        assert_eq!(flight.strike(2), None);
-        flight.reconnected();
-        assert_eq!(flight.strike(1), None, "not sent on this connection");
-        assert!(!flight.has_room(6));
+        assert!(!unacknowledged.has_room(5) && unacknowledged.has_room(6));
+        assert_eq!(unacknowledged.acknowledge(2).map(|it| it.number), Some(2));
+        assert_eq!(unacknowledged.acknowledge(2), None);
+        unacknowledged.reconnected();
+        assert_eq!(unacknowledged.acknowledge(1), None, "not sent on this connection");
+        assert!(!unacknowledged.has_room(6));
         // The broker's Receive Maximum is now smaller.
-        assert_eq!(numbers(&mut flight, 2), [(1, 1), (3, 3)]);
-        assert_eq!(flight.strike(1).map(|it| it.number), Some(1));
-        assert_eq!(numbers(&mut flight, 2), [(4, 4)]);
-        assert_eq!(numbers(&mut flight, 9), [(5, 5)]);
-        assert!(flight.has_room(9));
-        assert_eq!(flight.enter(reading(6)), 6);
+        assert_eq!(numbers(&mut unacknowledged, 2), [(1, 1), (3, 3)]);
+        assert_eq!(unacknowledged.acknowledge(1).map(|it| it.number), Some(1));
+        assert_eq!(numbers(&mut unacknowledged, 2), [(4, 4)]);
+        assert_eq!(numbers(&mut unacknowledged, 9), [(5, 5)]);
+        assert!(unacknowledged.has_room(9));
+        assert_eq!(unacknowledged.enter(reading(6)), 6);
     }
 
     #[test]
     fn an_id_in_use_is_never_given_twice() {
-        let mut flight = Flight::default();
-        let first = flight.enter(reading(0));
+        let mut unacknowledged = Unacknowledged::default();
+        let first = unacknowledged.enter(reading(0));
         let mut given = 1_u64;
-        while flight.has_room(10) {
-            let id = flight.enter(reading(given));
+        while unacknowledged.has_room(10) {
+            let id = unacknowledged.enter(reading(given));
             assert_ne!(id, first);
-            assert!(flight.strike(id).is_some());
+            assert!(unacknowledged.acknowledge(id).is_some());
             given += 1;
         }
         assert_eq!(given, IDS);
-        assert!(flight.strike(first).is_some() && flight.has_room(10));
-        assert_eq!(flight.enter(reading(given)), first);
+        assert!(unacknowledged.acknowledge(first).is_some() && unacknowledged.has_room(10));
+        assert_eq!(unacknowledged.enter(reading(given)), first);
     }
 
     proptest! {
@@ -142,31 +144,31 @@ mod tests {
         fn every_reading_is_struck_once_whatever_happens(
             steps in prop::collection::vec((0_u8..4, 0_usize..10), 1..200),
         ) {
-            let mut flight = Flight::default();
+            let mut unacknowledged = Unacknowledged::default();
             let (mut made, mut struck) = (0, Vec::new());
             let mut wire: Vec<(u16, u64)> = Vec::new();
             for (what, which) in steps {
                 match what {
-                    0 if flight.has_room(8) => {
+                    0 if unacknowledged.has_room(8) => {
                         made += 1;
-                        let id = flight.enter(reading(made));
+                        let id = unacknowledged.enter(reading(made));
                         wire.push((id, made));
                     }
                     1 if !wire.is_empty() => {
                         let (id, number) = wire.remove(which % wire.len());
-                        prop_assert_eq!(flight.strike(id).map(|it| it.number), Some(number));
+                        prop_assert_eq!(unacknowledged.acknowledge(id).map(|it| it.number), Some(number));
                         struck.push(number);
                     }
                     2 => {
-                        flight.reconnected();
+                        unacknowledged.reconnected();
                         wire.clear();
                     }
-                    _ => wire.extend(flight.again(8).map(|(id, it)| (id, it.number))),
+                    _ => wire.extend(unacknowledged.resend(8).map(|(id, it)| (id, it.number))),
                 }
                 prop_assert!(wire.is_sorted_by_key(|it| it.1));
             }
-            flight.reconnected();
-            let left: Vec<_> = std::iter::from_fn(|| flight.again(99)).collect();
+            unacknowledged.reconnected();
+            let left: Vec<_> = std::iter::from_fn(|| unacknowledged.resend(99)).collect();
             prop_assert!(left.is_sorted_by_key(|it| it.1.number));
             struck.extend(left.iter().map(|it| it.1.number));
             struck.sort_unstable();

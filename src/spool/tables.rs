@@ -47,7 +47,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(super) enum Opened {
     /// Our tables, with the next key.
-    Store(Store, u64),
+    Tables(Tables, u64),
     /// Something else.
     Foreign(String),
     /// Our tables in a newer format.
@@ -56,11 +56,11 @@ pub(super) enum Opened {
 
 /// An open database with our tables.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct Tables {
     db: Database,
 }
 
-impl Store {
+impl Tables {
     /// Checks a database; creates the tables in an empty one.
     pub(super) fn open(db: Database) -> Result<Opened> {
         let read = db.begin_read()?;
@@ -71,16 +71,16 @@ impl Store {
                     return Ok(Opened::Foreign(format!("it has a table {:?}", table.name())));
                 }
                 drop(read);
-                let store = Self { db };
-                store.begin()?;
-                return Ok(Opened::Store(store, 1));
+                let tables = Self { db };
+                tables.begin()?;
+                return Ok(Opened::Tables(tables, 1));
             }
             Err(error @ TableError::Storage(_)) => return Err(error.into()),
             Err(error) => return Ok(Opened::Foreign(error.to_string())),
         };
         let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|it| it.value()));
         match (number(META_FORMAT)?, number(META_NEXT)?) {
-            (Some(FORMAT), Some(next)) if next < KEYS_END => Ok(Opened::Store(Self { db }, next)),
+            (Some(FORMAT), Some(next)) if next < KEYS_END => Ok(Opened::Tables(Self { db }, next)),
             (Some(found), _) if found > FORMAT => Ok(Opened::Newer(found)),
             _ => Ok(Opened::Foreign("its table \"meta\" is of another program".to_owned())),
         }
@@ -88,7 +88,7 @@ impl Store {
 
     fn begin(&self) -> Result<()> {
         self.change(|write| {
-            Tables::open(write)?;
+            EntryTables::open(write)?;
             let mut meta = write.open_table(META)?;
             meta.insert(META_FORMAT, FORMAT)?;
             meta.insert(META_NEXT, 1)?;
@@ -121,7 +121,7 @@ impl Store {
     /// Appends entries, each with the bytes that it occupies, under `first` and the keys behind it.
     pub(super) fn append(&self, first: u64, entries: &[(&Entry, u64)]) -> Result<Held> {
         self.change(|write| {
-            let (mut tables, mut held) = (Tables::open(write)?, Held::default());
+            let (mut tables, mut held) = (EntryTables::open(write)?, Held::default());
             let mut key = first;
             for (entry, occupied) in entries {
                 held.add(&tables.put(key, entry, *occupied)?);
@@ -162,7 +162,7 @@ impl Store {
         let mut rows = read.open_table(HEADS)?.range::<u64>(..)?;
         let mut copy = |write: &WriteTransaction| {
             write.open_table(META)?.insert(META_NEXT, next)?;
-            Tables::open(write)?.put_rows(&mut rows, &bodies)
+            EntryTables::open(write)?.put_rows(&mut rows, &bodies)
         };
         while new.change(&mut copy)? {}
         Ok(())
@@ -171,7 +171,7 @@ impl Store {
     /// Removes entries; returns their totals.
     pub(super) fn remove(&self, keys: &mut dyn Iterator<Item = u64>) -> Result<Held> {
         self.change(|write| {
-            let (mut tables, mut held) = (Tables::open(write)?, Held::default());
+            let (mut tables, mut held) = (EntryTables::open(write)?, Held::default());
             for key in keys {
                 tables.take(key, &mut held)?;
             }
@@ -188,7 +188,7 @@ impl Store {
     /// Removes entries that may have been written under `next` and the keys behind it.
     pub(super) fn forget(&self, next: u64) -> Result<()> {
         self.change(|write| {
-            let mut tables = Tables::open(write)?;
+            let mut tables = EntryTables::open(write)?;
             tables.heads.retain_in(next.., |_, _| false)?;
             tables.bodies.retain_in((next, 0).., |_, _| false)?;
             write.open_table(META)?.insert(META_NEXT, next)?;
@@ -198,12 +198,12 @@ impl Store {
 }
 
 /// The tables of entries, in a transaction.
-struct Tables<'t> {
+struct EntryTables<'t> {
     heads: Table<'t, u64, &'static [u8]>,
     bodies: Table<'t, (u64, u32), &'static [u8]>,
 }
 
-impl<'t> Tables<'t> {
+impl<'t> EntryTables<'t> {
     fn open(write: &'t WriteTransaction) -> Result<Self> {
         Ok(Self { heads: write.open_table(HEADS)?, bodies: write.open_table(BODIES)? })
     }
