@@ -5,9 +5,12 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::time::Duration;
 
-use crate::limits::BALANCE_MAX;
 use crate::tasks;
+
+/// The longest time for the balance to be written to standard output. If nobody reads it, only the exit code tells.
+const BALANCE_MAX: Duration = Duration::from_secs(1);
 
 /// Exit codes, after `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

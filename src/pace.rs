@@ -13,10 +13,13 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::limits::READ_GATHER_MAX;
+
+/// While messages come faster than this, reads are gathered for this long: one system call and one wake-up for many
+/// messages. When idle, nothing is delayed.
+const READ_GATHER_MAX: Duration = Duration::from_millis(1);
 
 /// Decides when the thread that runs all tasks rests.
 #[derive(Debug)]

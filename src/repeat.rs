@@ -4,7 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::limits::{REPEATED_WARNING_PAUSE, WARNING_CAUSES_MAX};
+use crate::limits::REPEATED_WARNING_PAUSE;
+
+/// Causes of one warning that are told apart. Of more, the one that has not come for longest is forgotten: it is logged
+/// at once when it comes again.
+const WARNING_CAUSES_MAX: usize = 8;
 
 /// How many warnings were left out; `None` leaves the field out of the log line.
 pub type LeftOut = Option<NonZeroU64>;

@@ -16,7 +16,9 @@
 
 use std::ops::Range;
 
-use crate::limits::NUMBERS_MISSING_MAX;
+/// If a sensor's number leaves out more than this, the sensor counts in another way: counting begins again, and no
+/// number is missing.
+const NUMBERS_MISSING_MAX: u64 = u32::MAX as u64;
 
 /// A sensor that starts anew goes back by so much; less is a repeat.
 pub const BACK_MIN: u64 = 2;

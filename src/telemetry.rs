@@ -8,6 +8,7 @@ use std::fmt::{Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
@@ -17,11 +18,13 @@ use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
 
 use self::lines::Lines;
 use crate::clock::{self, Timestamp};
-use crate::limits::LOG_FLUSH_MAX;
 use crate::settings::{Log, LogFormat};
 use crate::text;
 
 mod lines;
+
+/// The longest time for the last log lines to be written at the end. Lines that nobody has read by then are lost.
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// The filter for a `log.level`.
 pub fn filter(level: &str) -> Result<EnvFilter, String> {

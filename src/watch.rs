@@ -15,7 +15,7 @@
 //! dropped between such a restart and its first value are not noticed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::{CLOSE_MAX, REPEATED_WARNING_PAUSE, WATCH_PAUSE, WATCH_REFUSALS_MAX};
+use crate::limits::{CLOSE_MAX, REPEATED_WARNING_PAUSE};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -37,6 +37,13 @@ use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
+
+/// First and longest pause before the client connects again: nothing waits for it.
+const WATCH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Refusals (of the connection, the login or the subscription) after which a client that was never granted its
+/// subscription gives up until the next start.
+const WATCH_REFUSALS_MAX: u32 = 3;
 
 /// Bytes of its read buffer. A larger message is read past.
 const BUFFER_BYTES: usize = 8 * 1024;
@@ -59,7 +66,7 @@ pub struct Watcher {
     /// The subscription is granted: on the current connection; on any.
     granted: bool,
     ever_granted: bool,
-    count: Count,
+    count: DropCount,
     /// Dropped messages that are not yet logged.
     unsaid: u64,
     said: Repeated,
@@ -84,7 +91,7 @@ impl Watcher {
             refusals: 0,
             granted: false,
             ever_granted: false,
-            count: Count::default(),
+            count: DropCount::default(),
             unsaid: 0,
             said: Repeated::default(),
         }
@@ -207,11 +214,11 @@ impl Watcher {
 
 /// Follows the broker's count.
 #[derive(Debug, Default)]
-struct Count {
+struct DropCount {
     last: Option<u64>,
 }
 
-impl Count {
+impl DropCount {
     /// How many messages were dropped since the last value, at least.
     fn read(&mut self, value: u64, retained: bool) -> u64 {
         match self.last.replace(value) {
@@ -229,7 +236,7 @@ mod tests {
 
     /// The sum of growths over these values. The first is retained if `retained`.
     fn grown(retained: bool, values: &[u64]) -> u64 {
-        let mut count = Count::default();
+        let mut count = DropCount::default();
         let read = |(at, value): (usize, &u64)| count.read(*value, retained && at == 0);
         values.iter().enumerate().map(read).sum()
     }

@@ -32,7 +32,9 @@ use super::steps::Steps;
 use super::transport::{self, Stream};
 use super::{Error, short, tls};
 use crate::clock;
-use crate::limits::WRITE_STALL_KEEP_ALIVES;
+
+/// Keep-alives after which a peer that does not read our bytes is disconnected.
+const WRITE_STALL_KEEP_ALIVES: u32 = 3;
 
 /// What a turn has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

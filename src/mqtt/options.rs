@@ -13,7 +13,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::limits::{TLS_BYTES, WEBSOCKET_BUFFER_BYTES};
+use crate::limits::WEBSOCKET_BUFFER_BYTES;
+
+/// Bytes that a connection over TLS holds: rustls' limit of 64 KiB for what is not yet written, and a record of 16 KiB
+/// in each direction, with room to grow. Beyond the limit a write waits.
+const TLS_BYTES: usize = 192 * 1024;
 
 /// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6). A longer one is refused.
 pub const CREDENTIAL_BYTES_MAX: usize = 65_535;

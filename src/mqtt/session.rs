@@ -35,9 +35,12 @@ use super::roll_call::RollCall;
 use super::steps::round;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::{NOBODY_PAUSE_MAX, RECONNECT_PAUSE};
+use crate::limits::RECONNECT_PAUSE;
 use crate::repeat::PerCause;
 use crate::standing::Standing;
+
+/// The longest pause after an attempt that no broker answered: a broker that returns is found within a second.
+const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(700);
 
 /// One client's connections, one after the other.
 #[derive(Debug)]

@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +21,16 @@ use super::look_up::LookUps;
 use super::options::{BrokerUrl, Options};
 use super::steps::Steps;
 use super::{Error, tls, websocket};
-use crate::limits::{ADDRESSES_MAX, BESIDE_MAX, CONNECT_BESIDE};
+
+/// Addresses of a broker's name that are tried. Further ones are ignored.
+const ADDRESSES_MAX: usize = 4;
+
+/// If a TCP connection has no answer after this time, another is begun beside it, and so on until the step's limit: a
+/// network that works again is noticed within this time.
+const CONNECT_BESIDE: Duration = Duration::from_millis(700);
+
+/// TCP connections that are attempted at a time. The oldest is given up for the next.
+const BESIDE_MAX: u32 = 4;
 
 /// A connected byte stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -1,6 +1,7 @@
 //! `sluicegate health`: asks a running gateway whether it is ready, as a container's health check does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -11,8 +12,11 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use crate::limits::{HEALTH_ANSWER_MAX, HTTP_HEAD_BYTES_MAX};
+use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::text;
+
+/// The longest time for an answer.
+const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

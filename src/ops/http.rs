@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -33,12 +34,22 @@ use super::host::may_ask;
 use super::seats::{Place, Seated, Seats};
 use super::snapshot::Snapshot;
 use crate::clock;
-use crate::limits::{
-    HTTP_CONNECTION_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX, HTTP_LISTEN_PAUSE, HTTP_RETRY,
-};
+use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::tasks::{self, Tasks};
+
+/// The longest time for a request's line and headers to arrive. Then the connection is closed.
+const HTTP_HEAD_MAX: Duration = Duration::from_secs(5);
+
+/// `Retry-After` of a 503 for want of a seat.
+const HTTP_RETRY: Duration = Duration::from_secs(1);
+
+/// The longest life of a connection. Then it is closed, whatever it does.
+const HTTP_CONNECTION_MAX: Duration = Duration::from_mins(2);
+
+/// Pause before `http.listen` is tried again, if it cannot be bound.
+const HTTP_LISTEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Serves as long as the process lives, on a thread of its own.
 pub fn start(view: View, listen: SocketAddr) -> std::io::Result<()> {

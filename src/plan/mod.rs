@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, Budget, CHUNK_RECORDS_LEAST, CHUNK_RECORDS_MAX,
-    DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX,
-    HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES,
-    OTHERS_LEFT_MAX, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, SPARE_BYTES_MAX, WAITING_MAX,
+    ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
+    HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX,
+    LETTER_WAITING_BYTES, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, SPARE_BYTES_MAX, WAITING_MAX,
     WRITE_BUFFER_BYTES_MAX,
 };
 use crate::mqtt::ledger::{self, blocked_max};
@@ -33,6 +32,17 @@ pub mod http;
 mod warnings;
 
 use self::http::Http;
+
+/// Sessions of other entries that are remembered beside those of the current ones. Of more, the oldest are forgotten:
+/// the log then does not report that one of them is lost.
+const OTHERS_LEFT_MAX: usize = 16;
+
+/// Records that all intakes together make before they offer them to the queue; the other messages are read after that.
+/// Each intake has at least [`CHUNK_RECORDS_LEAST`].
+const CHUNK_RECORDS_MAX: usize = 4096;
+
+/// Records that each of many intakes makes before it offers them.
+const CHUNK_RECORDS_LEAST: usize = 256;
 
 /// `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -14,8 +14,11 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::limits::LOG_BYTES_MAX;
 use crate::tasks;
+
+/// Bytes of log lines that wait for a slow reader, and of those being written: twice that in all, in the budget of the
+/// program itself. Lines without room are dropped, and counted in the log.
+const LOG_BYTES_MAX: usize = 256 * 1024;
 
 /// The buffers; written to by reference.
 #[derive(Debug)]
