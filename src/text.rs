@@ -89,7 +89,8 @@ pub fn from_bytes(bytes: &[u8]) -> String {
         return shown(&String::from_utf8_lossy(bytes)).into_owned();
     }
     let head = String::from_utf8_lossy(head);
-    let head = head.get(..head.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or_default();
+    let end = head.floor_char_boundary(SHOWN_BYTES_MAX);
+    let head = head.get(..end).expect("a character ends there");
     format!("{}… ({} bytes)", shown(head), bytes.len())
 }
 

@@ -362,8 +362,8 @@ impl Connection {
     fn look(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(keep_alive) = self.keep_alive {
             let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-            let silent = since(self.unanswered.max(self.reading)).unwrap_or_default();
-            if self.unanswered.is_some() && self.reading.is_some() && silent >= keep_alive {
+            let silent = self.unanswered.zip(self.reading).map(|(ping, read)| ping.max(read));
+            if since(silent).is_some_and(|silent| silent >= keep_alive) {
                 return Err(Error::Silent(keep_alive));
             }
             let stall_max = keep_alive * WRITE_STALL_KEEP_ALIVES;

@@ -1,4 +1,4 @@
-//! Cutting the byte stream into packets.
+//! Cuts the byte stream into packets.
 //!
 //! A PUBLISH is read in place (`publish`). All other packets are handed out whole, for `packet`. Format: the
 //! fixed header of MQTT 5 §2.1, the same in 3.1.1.
@@ -67,12 +67,12 @@ impl Inbound {
             self.buffer.copy_within(self.filled.clone(), 0);
             self.filled = 0..self.filled.len();
         }
-        self.buffer.get_mut(self.filled.end..).unwrap_or_default()
+        self.buffer.get_mut(self.filled.end..).expect("what has arrived lies in the buffer")
     }
 
     /// The bytes that have arrived and are not yet handled.
     pub(super) fn unread(&self) -> &[u8] {
-        self.buffer.get(self.filled.clone()).unwrap_or_default()
+        self.buffer.get(self.filled.clone()).expect("what has arrived lies in the buffer")
     }
 
     /// Discards what has arrived.
@@ -90,7 +90,7 @@ impl Inbound {
         if let Some(skipped) = self.skipped.take() {
             return self.skip_on(skipped);
         }
-        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
+        let bytes = self.unread();
         let Some((header, body)) = fixed_header(bytes)? else { return Ok(None) };
         let length = header + body;
         if length > self.buffer.len() {
@@ -102,9 +102,9 @@ impl Inbound {
         }
         let start = self.filled.start;
         self.filled.start += length;
-        let packet = self.buffer.get(start..start + length).unwrap_or_default();
+        let packet = self.buffer.get(start..start + length).expect("the packet has arrived");
         if let Some(first) = packet.first().copied().filter(|first| first >> 4 == PUBLISH) {
-            let body = packet.get(header..).unwrap_or_default();
+            let body = packet.get(header..).expect("a packet has its header");
             let publish = publish::parse(first, body, self.version)?;
             return Ok(Some(Incoming::Publish(publish)));
         }
@@ -113,8 +113,8 @@ impl Inbound {
 
     /// Begins to read past a packet, once its head has arrived.
     fn begin_skip(&mut self, header: usize, body: usize) -> Result<(), Error> {
-        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
-        let first = bytes.first().copied().unwrap_or_default();
+        let bytes = self.unread();
+        let first = *bytes.first().expect("the header has arrived");
         if first >> 4 != PUBLISH {
             return Err(Error::Protocol(format!(
                 "a packet of {} bytes that is no PUBLISH, and {} is the most that is read of such",
@@ -127,21 +127,19 @@ impl Inbound {
         let payload_at = match payload_at(bytes, header, self.version)? {
             Some(at) if at > header + body => return Err(malformed()),
             Some(at) if full || at + HEAD_BYTES <= bytes.len() => at,
-            None if full => {
-                return Err(Error::Protocol("a topic that is longer than the read buffer".into()));
-            }
+            None if full => return Err(topic_too_long()),
             _ => return Ok(()),
         };
         if payload_at > bytes.len() {
             return self.begin_skip_in_properties(header, body);
         }
         let keep = bytes.len().min(payload_at + HEAD_BYTES);
-        let payload = bytes.get(payload_at..).unwrap_or_default();
+        let payload = bytes.get(payload_at..).expect("its beginning has arrived");
         let mut digest = Sha256::new();
         digest.update(payload);
         self.skipped = Some(Box::new(Skipped {
             first,
-            head: bytes.get(header..keep).unwrap_or_default().to_vec(),
+            head: bytes.get(header..keep).expect("the head has arrived").to_vec(),
             payload_at: payload_at - header,
             left: header + body - bytes.len(),
             bytes: (header + body - payload_at) as u64,
@@ -154,13 +152,13 @@ impl Inbound {
     /// The same for a packet whose properties alone are larger than the buffer: its head is topic and packet
     /// id, with empty properties and payload.
     fn begin_skip_in_properties(&mut self, header: usize, body: usize) -> Result<(), Error> {
-        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
-        let first = bytes.first().copied().unwrap_or_default();
+        let bytes = self.unread();
+        let first = *bytes.first().expect("the header has arrived");
         let at = payload_at(bytes, header, Version::V3)?.unwrap_or(header);
-        let mut head = bytes.get(header..at).unwrap_or_default().to_vec();
+        let mut head = bytes.get(header..at).ok_or_else(topic_too_long)?.to_vec();
         head.push(0);
         let mut digest = Sha256::new();
-        digest.update(bytes.get(at..).unwrap_or_default());
+        digest.update(bytes.get(at..).expect("the topic has arrived"));
         self.skipped = Some(Box::new(Skipped {
             first,
             payload_at: head.len(),
@@ -177,7 +175,7 @@ impl Inbound {
     fn skip_on(&mut self, mut skipped: Box<Skipped>) -> Result<Option<Incoming<'_>>, Error> {
         let here = self.filled.len().min(skipped.left);
         let range = self.filled.start..self.filled.start + here;
-        skipped.digest.update(self.buffer.get(range).unwrap_or_default());
+        skipped.digest.update(self.buffer.get(range).expect("what has arrived lies in the buffer"));
         skipped.left -= here;
         self.filled.start += here;
         if skipped.left > 0 {
@@ -192,6 +190,10 @@ impl Inbound {
         parsed.cut = Some(Cut { bytes: done.bytes, sha256 });
         Ok(Some(Incoming::Publish(parsed)))
     }
+}
+
+fn topic_too_long() -> Error {
+    Error::Protocol("a topic that is longer than the read buffer".into())
 }
 
 #[cfg(test)]

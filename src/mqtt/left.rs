@@ -100,7 +100,7 @@ impl LeftSessions {
         let hex = |hex, byte: &u8| format!("{hex}{byte:02x}");
         let session = hasher.finalize().iter().fold(String::new(), hex);
         let end = broker.floor_char_boundary(BROKER_BYTES_MAX);
-        let broker = broker.get(..end).unwrap_or_default().to_owned();
+        let broker = broker.get(..end).expect("a character ends there").to_owned();
         Trace { all: Arc::clone(self), it: Left { entry: entry.to_owned(), broker, session } }
     }
 

@@ -18,28 +18,28 @@
 //! | file | job |
 //! | --- | --- |
 //! | `topic` | topics and filters, checked when made |
-//! | `options` | where the broker is and who we are |
-//! | `steps` | how long each step to a connection may take |
-//! | `look_up` | names of brokers, looked up |
+//! | `options` | the broker's address and our login |
+//! | `steps` | the time limits of an attempt to connect |
+//! | `look_up` | looks up the names of brokers |
 //! | `transport` | TCP |
-//! | `tls` | TLS above it, and what goes wrong with it in words |
+//! | `tls` | TLS above it, and its errors in words |
 //! | `websocket` | WebSocket above them |
-//! | `wire` | the lengths on the wire, for all that reads |
-//! | `properties` | the properties of MQTT 5, for all that reads |
-//! | `frame` | cutting the byte stream into packets |
-//! | `publish` | a PUBLISH that came, without a copy |
-//! | `packet` | all other packets that come |
-//! | `answer` | what a broker says to a publish |
-//! | `outgoing` | packets that go, by rumqttc |
+//! | `wire` | reads lengths, for all readers |
+//! | `properties` | reads the properties of MQTT 5, for all readers |
+//! | `frame` | cuts the byte stream into packets |
+//! | `publish` | a PUBLISH that arrived, without a copy |
+//! | `packet` | all other packets that arrive |
+//! | `answer` | the answer of a broker to a publish |
+//! | `outgoing` | packets that we send, written by rumqttc |
 //! | `reason` | reason codes: words, remedies |
 //! | `plain` | small messages without properties |
 //! | `short` | packets of a few bytes |
-//! | `connection` | one connection: polls, pings, never waits for anything else |
-//! | `session` | getting a connection, as often as it takes |
-//! | `left` | sessions that earlier runs left at brokers |
-//! | `roll_call` | whether a broker lets our own clients stand beside each other |
+//! | `connection` | one connection: reads, writes, pings |
+//! | `session` | connects, again and again |
+//! | `left` | the sessions that earlier runs left at brokers |
+//! | `roll_call` | whether a broker keeps our own clients apart |
 //! | `ids` | how a broker chooses packet ids |
-//! | `system` | what a broker says of itself |
+//! | `system` | the topics of a broker's own figures |
 //! | `unheard` | acknowledgements that may have been lost with a connection |
 //! | `ledger` | which reading waits for which PUBACK |
 
@@ -127,12 +127,12 @@ pub enum Error {
          the broker keep the ids of its clients, or ask for one that it accepts (broker.client_id)"
     )]
     Renamed { broker: String, client: String },
-    /// No packet has arrived for so long: no PINGRESP either.
+    /// No packet has arrived for this time: no PINGRESP either.
     #[error("the broker has not answered a ping for {0:?}")]
     Silent(std::time::Duration),
     #[error("the broker has not read anything for {0:?}")]
     Stalled(std::time::Duration),
-    /// The connection works, but a PUBLISH of ours got no PUBACK for so long.
+    /// The connection works, but a PUBLISH of ours got no PUBACK for this time.
     #[error("the broker has left a publication unanswered for {0:?}")]
     Unanswered(std::time::Duration),
     /// The broker refused the connection.

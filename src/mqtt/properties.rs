@@ -99,8 +99,7 @@ impl<'a> Properties<'a> {
                 let text = format!("a property {id:#04x} in a packet that may not have it");
                 return Err(Error::Protocol(text));
             }
-            // All ids are below 64.
-            let bit = 1_u64.checked_shl(id.into()).unwrap_or_default();
+            let bit = 1_u64.checked_shl(id.into()).expect("all ids are below 64");
             if id != USER_PROPERTY && seen & bit != 0 {
                 return Err(Error::Protocol(format!("the property {id:#04x} twice in one packet")));
             }

@@ -1,4 +1,4 @@
-//! Getting a connection, as often as it takes.
+//! Connects, again and again.
 //!
 //! Each attempt makes a new [`Connection`]. Between attempts there is a growing, jittered pause.
 //!

@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Handles one part, or a piece of it. False if it needs more bytes, or more room.
     fn step(&mut self, to: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let came = self.inbound.get(self.filled.clone()).unwrap_or_default();
+        let came = self.inbound.get(self.filled.clone()).expect("what has arrived lies in it");
         let (used, part) = match self.part {
             Part::Header => {
                 let Some((part, length)) = header(came)? else { return Ok(false) };
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 if now == 0 {
                     return Ok(false);
                 }
-                to.put_slice(came.get(..now).unwrap_or_default());
+                to.put_slice(came.get(..now).expect("no more than has arrived"));
                 (now, Part::Payload(left - now as u64))
             }
             Part::Control(control, bytes) => {
@@ -194,7 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
             let left = this.filled.len();
             this.inbound.copy_within(this.filled.clone(), 0);
             this.filled = 0..left;
-            let mut space = ReadBuf::new(this.inbound.get_mut(left..).unwrap_or_default());
+            let space = this.inbound.get_mut(left..).expect("what has arrived lies in it");
+            let mut space = ReadBuf::new(space);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space))?;
             let came = space.filled().len();
             this.filled = 0..left + came;

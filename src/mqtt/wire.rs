@@ -50,7 +50,7 @@ impl<'a> Wire<'a> {
     /// A variable byte integer (MQTT 5 §1.5.5).
     pub(super) fn varint(&mut self) -> Result<usize, Error> {
         let (value, length) = varint(self.0)?.ok_or_else(malformed)?;
-        self.0 = self.0.get(length..).unwrap_or_default();
+        self.0 = self.0.get(length..).expect("its bytes were read");
         Ok(value)
     }
 

@@ -102,6 +102,6 @@ pub(crate) mod tests {
         assert_eq!(view.readiness(at(20)).health, "starting");
         let readiness = view.readiness(at(40));
         assert_eq!((readiness.ready, readiness.health.as_str()), (false, "hanging"));
-        assert!(view.hangs(at(40)).unwrap().contains("has not looked"));
+        assert!(view.hangs(at(40)).unwrap().contains("has not checked its books"));
     }
 }

@@ -23,7 +23,7 @@ use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
 use crate::sealed::PLACE_BYTES;
 use crate::source::mqtt::Bounds;
-use crate::units::{Percent, Size, Span};
+use crate::units::{Percent, Period, Size};
 use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
@@ -57,10 +57,10 @@ pub struct Gateway {
     pub memory_max: Size,
     /// The longest time for a stop to deliver everything. After it (exit code 75) the remaining QoS 1 readings
     /// stay unacknowledged in the broker's session; the remaining QoS 0 and simulated readings are lost.
-    pub shutdown_grace: Span,
+    pub shutdown_grace: Period,
     /// How long a broker may refuse the gateway (login, subscription, output topic) before anything has worked.
     /// After it the gateway ends with exit code 77. 0: at the first refusal.
-    pub start_grace: Span,
+    pub start_grace: Period,
     /// Sensors with books and a `sequence` of their own. Readings of further ones are delivered without
     /// `sequence` and counted with their entry; a warning and health (degraded) name the entry.
     pub sensors_max: NonZeroU32,
@@ -71,8 +71,8 @@ impl Default for Gateway {
         Self {
             id: "gw-1".into(),
             memory_max: Size::bytes(256 << 20),
-            shutdown_grace: Span::millis(10_000),
-            start_grace: Span::millis(300_000),
+            shutdown_grace: Period::millis(10_000),
+            start_grace: Period::millis(300_000),
             sensors_max: NonZeroU32::new(100_000).expect("100000 is not zero"),
         }
     }
@@ -113,14 +113,14 @@ pub struct Broker {
     pub password_file: Option<PathBuf>,
     /// Keep Alive: the longest time between two packets of the gateway, 2s to 65535s. A broker that does not
     /// answer for as long is disconnected and connected to again.
-    pub keep_alive: Span,
+    pub keep_alive: Period,
     /// The longest time for an attempt to connect: name look-up, TCP, TLS, WebSocket, CONNACK; at least 1s.
     /// Each step may take half of it, and so may a SUBACK; a step that takes longer is logged, and the attempt
     /// is repeated.
-    pub connect_timeout: Span,
+    pub connect_timeout: Period,
     /// How long the broker keeps the sessions, with the messages in them, while the gateway is away: 1s to 365d
     /// (MQTT 5; with 3.1.1 the broker decides). After it they are lost. Of `[broker]` only.
-    pub session_expiry: Span,
+    pub session_expiry: Period,
     /// Files for TLS, all PEM. Without `ca_file` the system's certificates are trusted.
     pub tls: Tls,
     /// Whether an additional client reads how many messages the broker has dropped
@@ -142,9 +142,9 @@ impl Default for Broker {
             client_id_file: None,
             username: None,
             password_file: None,
-            keep_alive: Span::millis(30_000),
-            connect_timeout: Span::millis(30_000),
-            session_expiry: Span::millis(86_400_000),
+            keep_alive: Period::millis(30_000),
+            connect_timeout: Period::millis(30_000),
+            session_expiry: Period::millis(86_400_000),
             tls: Tls::default(),
             watch: true,
         }
@@ -178,7 +178,7 @@ pub struct Output {
     pub window_batches: NonZeroU16,
     /// The longest time for a PUBACK, at least 1s. After it the gateway reconnects and publishes everything
     /// unacknowledged again, with the same ids; after the third time for the same batch, in smaller parts.
-    pub answer_max: Span,
+    pub answer_max: Period,
     /// What happens to a batch that the broker accepts while nobody subscribes to its topic, if the broker
     /// reports that (MQTT 5, `qos = 1`). Dead letters are never held for it.
     pub without_subscriber: WithoutSubscriber,
@@ -204,7 +204,7 @@ impl Default for Output {
             qos: OutputQos(1),
             format: Format::Json,
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
-            answer_max: Span::millis(60_000),
+            answer_max: Period::millis(60_000),
             without_subscriber: WithoutSubscriber::default(),
             dead_letter_topic: topic("gateway/dead-letters"),
             dead_letters_percent_max: Percent(5),

@@ -145,7 +145,7 @@ mod tests {
         let keys = |change: fn(&mut Plan)| {
             let mut plan = Plan::default();
             plan.output.without_subscriber = WithoutSubscriber::Hold;
-            plan.broker.session_expiry = crate::units::Span::millis(1000);
+            plan.broker.session_expiry = crate::units::Period::millis(1000);
             change(&mut plan);
             plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };

@@ -187,7 +187,7 @@ fn syntax(text: &str) -> String {
 /// Reads all sections; returns every mistake.
 fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
-    let Value::Object(mut tree) = tree else { return (Settings::default(), problems) };
+    let Value::Object(mut tree) = tree else { unreachable!("`config` reads a file as a table") };
     let mut sections = Sections { tree: &mut tree, overrides, problems: &mut problems };
     let mut settings = Settings {
         log: sections.take("log"),

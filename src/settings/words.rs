@@ -223,7 +223,7 @@ pub(super) fn put(value: &mut Value, path: &str, new: Value) {
         if !place.is_object() {
             *place = Value::Object(Map::new());
         }
-        let Value::Object(map) = place else { return };
+        let map = place.as_object_mut().expect("it was made one");
         place = map.entry(key).or_insert(Value::Null);
     }
     *place = new;

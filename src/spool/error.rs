@@ -24,7 +24,7 @@ pub enum Error {
     #[error("{path:?} is not a spool ({found}): move it away, or set another spool.path")]
     Foreign {
         path: PathBuf,
-        /// What it is.
+        /// What the file is.
         found: String,
     },
     /// The file was written by a newer version of this program.

@@ -45,7 +45,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::units::{DiskSize, Span};
+use crate::units::{DiskSize, Period};
 
 use self::entry::Held;
 pub use self::entry::{Entry, Key};
@@ -92,7 +92,7 @@ pub struct Settings {
     pub bytes_max: DiskSize,
     /// How long a batch may wait for the output before it is written to disk, with everything behind it. 0:
     /// every batch is written at once.
-    pub after: Span,
+    pub after: Period,
     /// Readings a second while the spool is published. Absent: as fast as the output takes them. New readings
     /// go behind the spooled ones: if they come faster than this, the spool only grows.
     pub replay_rate: Option<NonZeroU32>,
@@ -103,7 +103,7 @@ impl Default for Settings {
         Self {
             path: None,
             bytes_max: DiskSize::bytes(1 << 30),
-            after: Span::millis(1000),
+            after: Period::millis(1000),
             replay_rate: None,
         }
     }

@@ -70,10 +70,10 @@ fn sensors_of_each(
             interval: settings.interval.0,
             readings: arguments.readings.or(settings.readings),
         };
-        if let Some((sensors, all_turns)) = sensors_of_each.get_mut(at % connections) {
-            sensors.push(sensor);
-            all_turns.push(turns);
-        }
+        let own = sensors_of_each.get_mut(at % connections);
+        let (sensors, all_turns) = own.expect("there are as many as connections");
+        sensors.push(sensor);
+        all_turns.push(turns);
     }
     sensors_of_each
 }

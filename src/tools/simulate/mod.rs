@@ -165,9 +165,8 @@ pub async fn run(
     let mut entries: Vec<(String, Counts)> =
         plan.simulated().map(|(name, _)| (name.to_owned(), Counts::default())).collect();
     for sensor in sensors {
-        if let Some((_, counts)) = entries.get_mut(sensor.entry) {
-            counts.add(sensor.counts);
-        }
+        let (_, counts) = entries.get_mut(sensor.entry).expect("each sensor has its entry");
+        counts.add(sensor.counts);
         report.sensors.insert(sensor.id.into(), sensor.counts);
     }
     report.ended = Some(clock::now().wall.to_string());

@@ -34,6 +34,9 @@ use crate::source::simulated::Values;
 /// Only acknowledgements arrive.
 pub(super) const READ_BUFFER_BYTES: usize = 16 * 1024;
 
+/// An invariant: indexes of sensors come from this connection's own schedule.
+const OWN_SENSOR: &str = "the sensor is of this connection";
+
 #[derive(Debug)]
 pub(super) struct Sensor {
     pub(super) id: Box<str>,
@@ -219,7 +222,7 @@ impl Sender {
                     return Ok(None);
                 }
             };
-            let Some(sensor) = self.sensors.get_mut(due.sensor) else { continue };
+            let sensor = self.sensors.get_mut(due.sensor).expect(OWN_SENSOR);
             let reading = Reading {
                 sensor: due.sensor,
                 number: due.number,
@@ -257,14 +260,12 @@ impl Sender {
         payload.extend_from_slice(b"\",\"number\":");
         payload.extend_from_slice(itoa::Buffer::new().format(reading.number).as_bytes());
         payload.push(b'}');
-        let topic = self.sensors.get(reading.sensor).map(|it| &*it.topic).unwrap_or_default();
+        let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
         connection.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
     }
 
     fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Counts)) {
-        if let Some(sensor) = self.sensors.get_mut(sensor) {
-            count(&mut sensor.counts);
-        }
+        count(&mut self.sensors.get_mut(sensor).expect(OWN_SENSOR).counts);
     }
 
     /// QoS 0: a written reading counts as acknowledged, because the protocol tells no more.
@@ -303,7 +304,7 @@ impl Sender {
     fn answered(&mut self, packet_id: u16, answer: Answer) -> Result<(), Error> {
         let reading = self.unacknowledged.acknowledge(packet_id).ok_or_else(|| {
             Error::Protocol(format!(
-                "a PUBACK for packet id {packet_id}, which is not in unacknowledged"
+                "a PUBACK for packet id {packet_id}, which no unacknowledged reading has"
             ))
         })?;
         self.session.proved();
@@ -311,8 +312,7 @@ impl Sender {
             self.common.totals.refused.one();
             self.count(reading.sensor, |counts| counts.refused += 1);
             if let Some(left_out) = self.refused.due(clock::now().instant) {
-                let sensor = self.sensors.get(reading.sensor);
-                let topic = sensor.map(|it| &*it.topic).unwrap_or_default();
+                let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
                 tracing::warn!(topic, %reason, left_out, "the broker refuses a reading");
             }
             return Ok(());

@@ -50,9 +50,7 @@ impl Numbers {
     }
 
     fn set(&mut self, at: usize, set: impl FnOnce(&mut (u64, u64))) {
-        if let Some(range) = self.ranges.get_mut(at) {
-            set(range);
-        }
+        set(self.ranges.get_mut(at).expect("the range was found"));
     }
 
     fn close_lowest_gap(&mut self) {
@@ -60,10 +58,9 @@ impl Numbers {
             return;
         }
         let (start, end) = self.ranges.remove(0);
-        if let Some(first) = self.ranges.first_mut() {
-            self.given_up = self.given_up.saturating_add(first.0 - end - 1);
-            first.0 = start;
-        }
+        let first = self.ranges.first_mut().expect("there are more than the limit");
+        self.given_up = self.given_up.saturating_add(first.0 - end - 1);
+        first.0 = start;
     }
 
     /// The lowest number that arrived; 0 if none did.
