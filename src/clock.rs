@@ -71,7 +71,6 @@ impl Now {
     }
 }
 
-/// Reads both clocks.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Now {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

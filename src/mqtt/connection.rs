@@ -217,17 +217,16 @@ impl Connection {
         }
     }
 
-    /// Queues a SUBSCRIBE.
+    // A method that is called like a packet queues it. A turn writes what is queued.
+
     pub fn subscribe(&mut self, filter: &str, qos: u8, skip_retained: bool) -> Result<(), Error> {
         outgoing::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
     }
 
-    /// Queues an UNSUBSCRIBE.
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
         outgoing::unsubscribe(&mut self.outbound, self.version, filter)
     }
 
-    /// Queues a PUBLISH.
     pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
         outgoing::publish(&mut self.outbound, self.version, packet_id, message)
     }
@@ -247,17 +246,14 @@ impl Connection {
         plain::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
-    /// Queues a PUBACK.
     pub fn puback(&mut self, packet_id: u16) {
         short::puback(&mut self.outbound, packet_id);
     }
 
-    /// Queues a PUBREC.
     pub fn pubrec(&mut self, packet_id: u16) {
         short::pubrec(&mut self.outbound, packet_id);
     }
 
-    /// Queues a PUBCOMP.
     pub fn pubcomp(&mut self, packet_id: u16) {
         short::pubcomp(&mut self.outbound, packet_id);
     }

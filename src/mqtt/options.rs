@@ -81,7 +81,6 @@ pub enum BrokerUrl {
         websocket: Option<String>,
         /// Name or address; an IPv6 address without brackets.
         host: String,
-        /// TCP port.
         port: u16,
     },
 }

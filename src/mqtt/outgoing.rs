@@ -80,7 +80,6 @@ const fn length_bytes(length: usize) -> usize {
     }
 }
 
-/// Writes CONNECT.
 pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(), Error> {
     let keep_alive = u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX);
     let login = options.login()?;
@@ -150,7 +149,6 @@ const UNSUBSCRIBE_ID: u16 = 2;
 /// The packet id of our only SUBSCRIBE on a connection that publishes nothing.
 const SUBSCRIBE_ID: u16 = 1;
 
-/// Writes PUBLISH.
 pub fn publish(
     out: &mut BytesMut,
     version: Version,

@@ -126,7 +126,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Queues a frame.
     fn frame(&mut self, opcode: OpCode, payload: &[u8]) -> io::Result<()> {
         // The mask must not follow from a seed: then nobody can make a client write bytes that a cache on the
         // way would understand (RFC 6455 §10.3).

@@ -26,7 +26,6 @@ impl<'a> Wire<'a> {
         Ok(bytes)
     }
 
-    /// The next byte.
     pub(super) fn byte(&mut self) -> Result<u8, Error> {
         let (byte, rest) = self.0.split_first().ok_or_else(malformed)?;
         self.0 = rest;

@@ -24,7 +24,6 @@ const PREFIX: &str = "sluicegate";
 pub struct Family {
     /// The name, without prefix and `_total`.
     pub name: String,
-    /// The help text.
     pub help: String,
     pub values: Values,
 }
@@ -64,7 +63,6 @@ impl Exposition {
         }
     }
 
-    /// Its content type.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",

@@ -5,14 +5,12 @@ use crate::limits::{
     DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX,
 };
 
-/// One limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Level {
     /// The metric's name; the limit's is this with `_max`.
     pub(super) name: &'static str,
     /// The key of the configuration that sets the limit, or words.
     pub(super) limit: &'static str,
-    /// The help text.
     pub(super) help: &'static str,
     pub(super) value: u64,
     pub(super) max: u64,

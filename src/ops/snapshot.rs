@@ -61,7 +61,6 @@ struct Session {
     last_trouble: Option<String>,
 }
 
-/// One configured entry.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {

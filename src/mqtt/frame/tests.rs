@@ -234,3 +234,19 @@ proptest! {
         prop_assert_eq!(came, payloads);
     }
 }
+
+/// With MQTT 3.1.1 nothing behind the topic would tell that it does not fit.
+#[test]
+fn a_topic_longer_than_the_buffer_is_an_error_at_once() {
+    for version in [Version::V3, Version::V5] {
+        let mut inbound = Inbound::new(version, 10_000);
+        let space = inbound.space();
+        space.fill(b't');
+        // A PUBLISH with QoS 0 of 60,000 bytes, with a topic of 50,000.
+        space[..6].copy_from_slice(&[0x30, 0xe0, 0xd4, 0x03, 0xc3, 0x50]);
+        let bytes = space.len();
+        inbound.filled(bytes);
+        let error = inbound.packet().unwrap_err().to_string();
+        assert!(error.contains("longer than the read buffer"), "{error}");
+    }
+}
