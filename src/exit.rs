@@ -52,7 +52,7 @@ pub fn guarded<T>(
 }
 
 /// Writes the last line to standard output, or to standard error. A reader that does not read may block it:
-/// after [`BALANCE_MAX`] the line is dropped.
+/// after `BALANCE_MAX` the line is dropped.
 pub fn say_last(line: String, to_stderr: bool) {
     let (open, written) = mpsc::sync_channel::<Infallible>(1);
     let thread = tasks::thread("balance", move || {

@@ -4,7 +4,7 @@
 //! one that lets a millisecond of packets gather, on both sides of the socket. Faster parsing does not make up
 //! for it. A pause of one task does not help: the runtime's thread sleeps in `epoll_wait`, and every packet
 //! wakes it. So the *thread* rests before it goes to sleep, if it was woken more often than once in
-//! [`READ_GATHER_MAX`]. Everything that arrives meanwhile is handled in one turn, for all connections.
+//! `READ_GATHER_MAX`. Everything that arrives meanwhile is handled in one turn, for all connections.
 //!
 //! When idle, or at less than a thousand wake-ups a second, nothing is delayed. If a broker allows so few
 //! unacknowledged messages that a rest would limit the rate, its connection holds a [`NoRest`]; the thread does
@@ -41,7 +41,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Called by the thread when it has no work: it rests if it was here within the last [`READ_GATHER_MAX`].
+    /// Called by the thread when it has no work: it rests if it was here within the last `READ_GATHER_MAX`.
     pub fn rest(&self) {
         if self.is_fast(self.nanos()) && self.held.load(Ordering::Relaxed) == 0 {
             self.thread.get_or_init(std::thread::current);

@@ -38,7 +38,7 @@ impl Repeated {
 }
 
 /// The limit of a kind of warning that has many causes: a new cause is logged at once, however recent another
-/// was. Remembers the digests of [`WARNING_CAUSES_MAX`] causes.
+/// was. Remembers the digests of `WARNING_CAUSES_MAX` causes.
 #[derive(Debug, Default)]
 pub struct PerCause(Vec<(u64, Repeated)>);
 

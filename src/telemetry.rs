@@ -43,7 +43,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(format!("info,rmqtt=error,{level}")).map_err(|it| wrong(&it.to_string()))
 }
 
-/// A running log. Dropping it waits until its last lines are written, for [`LOG_FLUSH_MAX`] at most.
+/// A running log. Dropping it waits until its last lines are written, for `LOG_FLUSH_MAX` at most.
 #[derive(Debug)]
 #[must_use]
 pub struct Logging(Arc<Lines>);

@@ -4,9 +4,9 @@
 //! to the sensor. This is a client of its own, with a session that ends with its connection, so it cannot
 //! disturb an intake. Nothing depends on it:
 //!
-//! - If a broker refuses it, or closes when it subscribes, it tries [`WATCH_REFUSALS_MAX`] times. Then it stops
+//! - If a broker refuses it, or closes when it subscribes, it tries `WATCH_REFUSALS_MAX` times. Then it stops
 //!   until the next start, with one debug line. Once its subscription was granted it tries again for ever, at
-//!   growing pauses ([`WATCH_PAUSE`]), and does not log that the broker is away: the intakes do.
+//!   growing pauses (`WATCH_PAUSE`), and does not log that the broker is away: the intakes do.
 //! - A broker without such a counter grants the subscription and sends nothing.
 //!
 //! The count is for all clients of the broker: a growth is a *possible* loss. Counting begins at the first
