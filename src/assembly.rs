@@ -142,7 +142,7 @@ impl Assembly {
         }
         let options = self.plan.output_options();
         let session = Session::new(options, sink::mqtt::READ_BUFFER_BYTES, seed)
-            .shown(standing)
+            .with_status(standing)
             .beside(self.roll_calls[1].clone())
             .patient(self.plan.gateway.start_grace.0);
         let messages = self.plan.messages();

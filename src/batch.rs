@@ -10,7 +10,7 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Size, Span};
+use crate::units::{Period, Size};
 
 /// `[batch]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Settings {
     /// broker takes.
     pub bytes_max: Size,
     /// How long the oldest record of a batch may wait: then it is published.
-    pub age_max: Span,
+    pub age_max: Period,
 }
 
 impl Default for Settings {
@@ -30,7 +30,7 @@ impl Default for Settings {
         Self {
             records_max: NonZeroU32::new(500).expect("500 is not zero"),
             bytes_max: Size::bytes(256 << 10),
-            age_max: Span::millis(100),
+            age_max: Period::millis(100),
         }
     }
 }
@@ -131,7 +131,7 @@ mod tests {
 
     fn batcher(records_max: usize, bytes_max: usize) -> Batcher {
         let records_max = u32::try_from(records_max).ok().and_then(NonZeroU32::new).unwrap();
-        let settings = Settings { records_max, age_max: Span(AGE), ..Settings::default() };
+        let settings = Settings { records_max, age_max: Period(AGE), ..Settings::default() };
         let mut batcher = Batcher::new(settings);
         batcher.fit(bytes_max);
         batcher

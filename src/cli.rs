@@ -25,26 +25,25 @@ pub struct Cli {
     pub config: Configuration,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway until it is told to stop, or every sensor has ended.
     Run(Configuration),
-    /// Check the configuration: print what is in effect (no secrets), the bound on memory, and every
+    /// Check the configuration: print the effective settings (no secrets), the bound on memory, and every
     /// client id and topic that will be used.
     Check(Configuration),
     /// Print the JSON Schema of the configuration file (draft 2020-12): every key with its text, values and
     /// default, for editors that complete and check TOML.
     Schema,
-    /// Ask a running gateway, at the configuration's http.listen, whether it is ready; what it says
-    /// goes to standard output.
+    /// Ask a running gateway, at the configuration's http.listen, whether it is ready; its answer goes to
+    /// standard output.
     #[command(after_help = AFTER_HEALTH)]
     Health(Configuration),
     /// Audit the configuration's brokers before trusting them: what they accept, keep, hold and
     /// drop, with a verdict and the setting to change for each.
     Doctor(Doctor),
-    /// Publish the readings of the file's simulated sensors, each as a message of its own, to try or
-    /// to load a gateway that subscribes to them.
+    /// Publish the readings of the file's simulated sensors, one message each, to try or to load a gateway that
+    /// subscribes to them.
     #[command(after_help = AFTER_SIMULATE)]
     Simulate(Simulate),
     /// Subscribe to the gateway's output and judge it: lost, duplicated and reordered readings, dead
@@ -53,7 +52,6 @@ pub enum Command {
     Verify(Verify),
 }
 
-/// Where the configuration is.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Configuration {
     /// The configuration file (TOML; JSON where its name ends in .json). Default: the first of
@@ -62,29 +60,27 @@ pub struct Configuration {
     pub config: Option<PathBuf>,
 }
 
-/// How `doctor` asks.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_DOCTOR)]
 pub struct Doctor {
-    /// Whose brokers.
     #[command(flatten)]
     pub config: Configuration,
     /// One JSON object instead of lines.
     #[arg(long)]
     pub json: bool,
-    /// Also publish one empty message to the output topic and one to the dead-letter topic, to learn
-    /// whether that is permitted and whether anyone listens. Their consumers get it.
+    /// Also publish one empty message to the output topic and one to the dead-letter topic, to learn whether
+    /// that is permitted and whether anyone subscribes. Their consumers get these messages.
     #[arg(long)]
     pub probe_output: bool,
-    /// What begins the topics of the probe. Default: a random one below sluicegate-doctor/.
+    /// The prefix of the probe's topics. Default: a random one below sluicegate-doctor/.
     #[arg(long, value_name = "TOPIC", value_parser = topic)]
     pub topic_prefix: Option<Topic>,
-    /// A bound on the whole run.
+    /// The longest time for the whole run, in seconds.
     #[arg(long, value_name = "N", default_value_t = 90,
           value_parser = clap::value_parser!(u64).range(10..=SECONDS_MAX))]
     pub seconds: u64,
-    /// QoS 1 messages that the capacity probe publishes beyond the window: how far beyond, is how far
-    /// the verdict reaches.
+    /// QoS 1 messages that the capacity probe publishes beyond the window. The verdict covers no more than
+    /// these.
     #[arg(long, value_name = "N", default_value_t = 3000,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MESSAGES_MAX)))]
     pub messages: u32,
@@ -92,7 +88,7 @@ pub struct Doctor {
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(16..=i64::from(MESSAGE_BYTES_MAX)))]
     pub message_bytes: u32,
-    /// The largest packet that is tried, in bytes. A batch that may be larger is tried up to there.
+    /// The largest packet that is tried, in bytes. A larger batch is tried only up to this size.
     #[arg(long, value_name = "N", default_value_t = 16 << 20,
           value_parser = clap::value_parser!(u32).range(1024..=268_435_455))]
     pub packet_bytes_max: u32,
@@ -112,7 +108,7 @@ impl Doctor {
     }
 }
 
-/// A topic with room for a level below it.
+/// Parses a topic with room for a level below it.
 fn topic(text: &str) -> Result<Topic, String> {
     let topic = text.trim_end_matches('/').to_owned();
     if topic.len() > 256 {
@@ -151,13 +147,13 @@ pub struct Simulate {
     /// 1: a reading counts when the broker has acknowledged it. 0: when it is written.
     #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
     pub qos: u8,
-    /// Readings per second of all sensors together, the sensors in turn; 0: as fast as they are
-    /// acknowledged. Default: each sensor by the interval of its entry. What could not be sent in time
-    /// is caught up with.
+    /// Readings per second of all sensors together, the sensors in turn; 0: as fast as they are acknowledged.
+    /// Default: each sensor at the interval of its entry. Readings that could not be sent in time are sent as
+    /// soon as possible.
     #[arg(long, value_name = "R", value_parser = rate)]
     pub rate: Option<f64>,
-    /// Unacknowledged readings of each connection, 1 to 16384; the broker's own limit (Receive
-    /// Maximum) goes before it. When it is used up, sending waits.
+    /// Unacknowledged readings of each connection, 1 to 16384; the broker's own limit (Receive Maximum) applies
+    /// if it is lower. At the limit, sending waits.
     #[arg(long, value_name = "N", default_value_t = 1000,
         value_parser = clap::value_parser!(u16).range(1..=i64::from(simulate::WINDOW_MESSAGES_MAX)))]
     pub window: u16,
@@ -165,12 +161,12 @@ pub struct Simulate {
     /// it has none, no end.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub readings: Option<u64>,
-    /// Nothing new is sent after so many seconds, up to a year.
+    /// Send nothing new after this many seconds, up to a year.
     #[arg(long, value_name = "S",
         value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
     pub seconds: Option<u64>,
-    /// Write what was acknowledged, by sensor, as JSON; for verify --expect. Written at the start
-    /// (with "ended":null) and at the end, each time as a whole.
+    /// Write the acknowledged readings, by sensor, as JSON; for verify --expect. The file is written at the
+    /// start (with "ended":null) and at the end, each time as a whole.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 }
@@ -181,36 +177,35 @@ pub struct Verify {
     /// The gateway's configuration; its output says where to listen.
     #[command(flatten)]
     pub config: Configuration,
-    /// The report of simulate: judge by what was acknowledged to it. Read at the end; it may appear
-    /// later. Start verify before simulate.
+    /// The report of simulate: judge by the readings that it lists as acknowledged. The file is read at the end
+    /// and may be created later. Start verify before simulate.
     #[arg(long, value_name = "REPORT")]
     pub expect: Option<PathBuf>,
-    /// The member with the sensor's own number, which counts from 1: in a record's "extra", or in its
-    /// "value" if that is an object. If no record has it, the gateway's "sequence" is used, and said.
+    /// The member with the sensor's own number, which counts from 1: in a record's "extra", or in its "value"
+    /// if that is an object. If no record has it, the gateway's "sequence" is used, and the verdict says so.
     #[arg(long, value_name = "MEMBER", default_value = "number")]
     pub number: String,
-    /// End after so many seconds, up to a year.
+    /// End after this many seconds, up to a year.
     #[arg(long, value_name = "S",
         value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
     pub seconds: Option<u64>,
-    /// End when nothing has come for so many seconds after the first record. Default: 5 with
-    /// --expect (while the report says that the simulation has not ended, silence does not count),
-    /// never without.
+    /// End after this many seconds without a message, after the first record. Default: 5 with --expect (silence
+    /// does not count while the report says that the simulation still runs), otherwise no end.
     #[arg(long, value_name = "S",
         value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
     pub idle: Option<u64>,
-    /// Listen to these batches instead of output.topic; + and # as usual.
+    /// Listen to these batches in place of output.topic; + and # as usual.
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub topic: Option<Filter>,
-    /// Listen to these dead letters instead of the output's.
+    /// Listen to these dead letters in place of the output's.
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub dead_letter_topic: Option<Filter>,
-    /// Sensors that are told apart, 1 to 1000000: 300 bytes each, up to 2 KiB with many gaps. Records
-    /// of further ones are not judged, and the verdict is not clean.
+    /// Sensors that are counted, 1 to 1000000: 300 bytes each, up to 2 KiB with many gaps. Records of further
+    /// sensors are not judged, and the verdict is not clean.
     #[arg(long, value_name = "N", default_value_t = 100_000,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(verify::SENSORS_MAX)))]
     pub sensors_max: u32,
-    /// Count readings that take longer than so many milliseconds from their timestamp to here. Not a
+    /// Count readings that take more than this many milliseconds from their timestamp to here. They are not a
     /// fault.
     #[arg(long, value_name = "MS")]
     pub late_ms: Option<u64>,
@@ -282,7 +277,7 @@ sets age_max in [batch].
 
 Signals: SIGINT, SIGTERM and, on a terminal, SIGHUP (it is closed) drain within gateway.shutdown_grace; a
 second one lets go at once, and what is not settled of QoS 1 stays unacknowledged at the broker; QoS 0
-and simulated readings are gone. Under nohup, and where standard input is no terminal, SIGHUP is ignored.
+and simulated readings are lost. Under nohup, and where standard input is no terminal, SIGHUP is ignored.
 
 Exit codes:
   0   drained, and the books close

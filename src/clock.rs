@@ -1,8 +1,7 @@
 //! The only reader of time.
 //!
-//! Everything that decides (batcher, worker, publisher, back-off) takes the time as an argument,
-//! so tests step it by hand; only the shell, the tasks and the worker's one waiting place call
-//! [`now`].
+//! Everything that decides (batcher, worker, publisher, back-off) takes the time as an argument, so tests set
+//! it. Only the shell, the tasks and the place where the worker waits call [`now`].
 
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -44,7 +43,7 @@ impl Timestamp {
 /// RFC 3339 in UTC with milliseconds: `2026-11-22T07:30:50.692Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The formatter ends with the year 9999; a clock beyond that is wrong, not a reason to stop.
+        // The formatter ends with the year 9999. A wrong clock must not stop the gateway.
         let capped = self.0.min(253_402_300_799_999);
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(capped);
         humantime::format_rfc3339_millis(time).fmt(f)
@@ -54,9 +53,9 @@ impl fmt::Display for Timestamp {
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// The monotonic clock: for deadlines and ages.
+    /// Monotonic: for deadlines and ages.
     pub instant: Instant,
-    /// The wall clock: for what is written into records. May step backwards.
+    /// Wall clock, for what is written into records. It may step backwards.
     pub wall: Timestamp,
 }
 
@@ -72,7 +71,6 @@ impl Now {
     }
 }
 
-/// Reads both clocks.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Now {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! `sluicegate simulate`, `sluicegate verify` and `sluicegate doctor`: assembles, runs, says how it ended.
+//! `sluicegate simulate`, `sluicegate verify` and `sluicegate doctor`: assembles them, runs them, returns exit
+//! code and output.
 //!
-//! The log goes to standard error; what is returned beside the exit code is for standard output.
+//! The log goes to standard error. The text beside the exit code goes to standard output.
 
 use std::future::Future;
 use std::path::Path;
@@ -16,18 +17,18 @@ use crate::ops;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
-use crate::tools::doctor::verdict::{Conclusion, Verdict};
-use crate::tools::verify::verdict::Outcome;
+use crate::tools::doctor::verdict::{Conclusion, Fitness};
+use crate::tools::verify::verdict::Judgement;
 use crate::tools::{doctor, simulate, verify};
 use crate::{clock, telemetry, text};
 
-/// Silence that ends a verification with an expectation.
+/// How long a verification with `--expect` waits in silence before it ends.
 const IDLE_WITH_EXPECTATION: Duration = Duration::from_secs(5);
 
 /// Runs a simulation to its end.
 pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Option<String>) {
     let file = path.display().to_string();
-    let options = simulate::Options {
+    let arguments = simulate::Arguments {
         topic: args.topic,
         connections: args.connections,
         qos: args.qos,
@@ -38,7 +39,7 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
         report: args.report,
     };
     started(settings, async |pace, stops| {
-        match simulate::run(&settings.plan, &file, &options, pace, stops).await {
+        match simulate::run(&settings.plan, &file, &arguments, pace, stops).await {
             Ok(ended) => {
                 let exit = if ended.complete { Exit::Drained } else { Exit::Unsettled };
                 (exit, Some(ended.table))
@@ -49,10 +50,10 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
     })
 }
 
-/// Runs a verification to its verdict.
+/// Runs a verification until its verdict.
 pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
     let idle = args.idle.map(Duration::from_secs);
-    let options = verify::Options {
+    let arguments = verify::Arguments {
         idle: idle.or(args.expect.as_ref().map(|_| IDLE_WITH_EXPECTATION)),
         expect: args.expect,
         number: args.number,
@@ -62,12 +63,12 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         sensors_max: args.sensors_max,
         late_ms: args.late_ms,
     };
-    started(settings, async |_, stops| match verify::run(&settings.plan, &options, stops).await {
+    started(settings, async |_, stops| match verify::run(&settings.plan, &arguments, stops).await {
         Ok(verdict) => {
             let exit = match verdict.verdict {
-                Outcome::Clean => Exit::Drained,
-                Outcome::Faulty => Exit::Faults,
-                Outcome::Inconclusive => Exit::Unsettled,
+                Judgement::Clean => Exit::Drained,
+                Judgement::Faulty => Exit::Faults,
+                Judgement::Inconclusive => Exit::Unsettled,
             };
             let json = || serde_json::to_string(&verdict).expect("a verdict is plain data");
             (exit, Some(if args.json { text::json(&json()) } else { verdict.to_string() }))
@@ -76,7 +77,7 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
     })
 }
 
-/// Asks a running gateway whether it is ready. It writes no log: its answer says it all.
+/// Asks a running gateway whether it is ready. Writes no log.
 pub fn health(settings: &Settings) -> (Exit, Option<String>) {
     match ops::health::ask(settings.plan.http.listen.0) {
         Ok((true, said)) => (Exit::Drained, Some(said)),
@@ -85,21 +86,21 @@ pub fn health(settings: &Settings) -> (Exit, Option<String>) {
     }
 }
 
-/// Audits the brokers; a signal ends it, cleanly. It writes no log: its report says it all.
+/// Audits the brokers. A signal ends it after its sessions are removed. Writes no log.
 pub fn doctor(settings: &Settings, args: &Doctor) -> Result<(Exit, Option<String>), doctor::Error> {
     let stop = async {
         match Signals::listen() {
             Ok(signals) => signals.first().await,
-            // Then a signal ends the program at once, as it does any other.
+            // Without a handler a signal ends the program at once, the system's default.
             Err(_) => std::future::pending().await,
         }
     };
     let seed = clock::now().wall.millis();
     let report = doctor::run(&settings.plan, &args.probe(), seed, stop)?;
     let exit = match report.conclusion() {
-        Conclusion::Judged(Verdict::Fit) => Exit::Drained,
-        Conclusion::Judged(Verdict::Risky) => Exit::Faults,
-        Conclusion::Judged(Verdict::Unfit) => Exit::Unfit,
+        Conclusion::Judged(Fitness::Fit) => Exit::Drained,
+        Conclusion::Judged(Fitness::Risky) => Exit::Faults,
+        Conclusion::Judged(Fitness::Unfit) => Exit::Unfit,
         Conclusion::Refused => Exit::Settings,
         Conclusion::Open => Exit::Unsettled,
     };
@@ -113,7 +114,7 @@ fn failed(exit: Exit, error: &dyn std::fmt::Display) -> (Exit, Option<String>) {
     (exit, None)
 }
 
-/// Logging, a runtime whose thread rests when messages come fast, and signals as stops.
+/// Starts logging, a runtime that gathers reads at high rates, and signals as stop requests; runs `work`.
 fn started<W, F>(settings: &Settings, work: W) -> (Exit, Option<String>)
 where
     W: FnOnce(Arc<Pace>, mpsc::Receiver<()>) -> F,
@@ -141,7 +142,7 @@ where
             }
         }
     });
-    // What has not ended by now has been told to; a task that will not is left behind.
+    // Tasks have been told to end. One that has not is abandoned.
     runtime.shutdown_background();
     ended
 }

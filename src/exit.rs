@@ -1,35 +1,37 @@
-//! How a run ends, for whoever started it.
+//! How a run ends: exit codes, and the last line.
 
 use std::convert::Infallible;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::mpsc;
+use std::time::Duration;
 
-use crate::limits::BALANCE_MAX;
 use crate::tasks;
+
+/// The longest time for the balance to be written to standard output. If nobody reads it, only the exit code tells.
+const BALANCE_MAX: Duration = Duration::from_secs(1);
 
 /// Exit codes, after `sysexits.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// Everything settled, and the books close.
     Drained = 0,
-    /// `verify` found what should not be, `doctor` a broker at which something can get lost, `health` a
-    /// gateway that is not ready.
+    /// `verify` found faults, `doctor` found a broker that can lose messages, `health` found a gateway that is
+    /// not ready.
     Faults = 1,
-    /// `doctor` found a broker that cannot do what the settings ask for.
+    /// `doctor` found a broker that does not support what the settings need.
     Unfit = 2,
-    /// Wrong arguments or settings, or our client id is in use: no restart mends it. Of a tool also: the
+    /// Wrong arguments or settings, or our client id is in use: a restart does not help. For a tool also: the
     /// broker refuses it.
     Settings = 64,
-    /// A mistake in this program, or the books do not close.
+    /// A bug, or the books do not close.
     Internal = 70,
     /// The spool's disk or file cannot be used, or readings in it are lost.
     Spool = 74,
     /// Stopped before everything was settled.
     Unsettled = 75,
-    /// A broker has refused us for `gateway.start_grace`, and nothing has worked: a restart may find it
-    /// mended.
+    /// A broker has refused us for `gateway.start_grace`, and nothing has worked: a restart may help.
     Refused = 77,
 }
 
@@ -39,22 +41,22 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Does `work`; a panic in it ends the run, not the process: [`Exit::Internal`], and what there is
-/// to say all the same. The panic itself has been said where it happened.
+/// Runs `work`. A panic in it ends the run, not the process: it returns [`Exit::Internal`] with `said()`. The
+/// panic has been logged where it happened.
 pub fn guarded<T>(
     work: impl FnOnce() -> (Exit, Option<T>),
     said: impl FnOnce() -> Option<T>,
 ) -> (Exit, Option<T>) {
-    // What the work had borrowed is only read from now on.
+    // What the work has borrowed is only read after a panic.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| (Exit::Internal, said()))
 }
 
-/// Writes the last line to standard output, or to standard error. It may be the same full pipe as the log's:
-/// after [`BALANCE_MAX`] the line is given up.
+/// Writes the last line to standard output, or to standard error. A reader that does not read may block it:
+/// after `BALANCE_MAX` the line is dropped.
 pub fn say_last(line: String, to_stderr: bool) {
     let (open, written) = mpsc::sync_channel::<Infallible>(1);
     let thread = tasks::thread("balance", move || {
-        // A closed pipe is the reader's decision.
+        // The reader closed its pipe: not our error.
         if to_stderr {
             drop(writeln!(std::io::stderr(), "{line}"));
         } else {
@@ -62,7 +64,7 @@ pub fn say_last(line: String, to_stderr: bool) {
         }
         drop(open);
     });
-    // Without a thread the channel is closed already.
+    // If the thread did not start, the channel is closed.
     drop(thread);
     let Err(_written_or_given_up) = written.recv_timeout(BALANCE_MAX);
 }

@@ -1,6 +1,6 @@
-//! `sluicegate run`: assembles, runs, and says how it ended.
+//! `sluicegate run`: assembles the gateway, runs it, returns exit code and balance.
 //!
-//! The log goes to standard error; standard output carries one line, the last: the balance.
+//! The log goes to standard error. Standard output gets one line, the last: the balance.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -25,8 +25,8 @@ use crate::{clock, telemetry};
 /// Runs a gateway to its end.
 pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
     let Some(_log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
-    // One thread for sockets, timers and simulated sensors, one (the worker's) for batches: readings
-    // cost so little that more threads would only wake each other.
+    // One thread runs sockets, timers and simulated sensors; another, the worker's, makes batches. A reading
+    // costs so little that more threads would only wake each other.
     let pace = Arc::new(Pace::default());
     let resting = Arc::clone(&pace);
     let runtime =
@@ -41,7 +41,7 @@ pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
     let books = OnceCell::new();
     let serve = || runtime.block_on(serve(path, settings, pace, &books));
     let ended = guarded(serve, || books.get().map(|books| books.balance()));
-    // What has not ended by now has been told to; a task that will not is left behind.
+    // Tasks have been told to end. One that has not is abandoned.
     runtime.shutdown_background();
     ended
 }
@@ -83,7 +83,7 @@ async fn serve(
     (conclude(&report, &fate), Some(report.balance))
 }
 
-/// Lets others see how it does: over HTTP, and systemd.
+/// Starts the views of a running gateway: HTTP and systemd.
 fn show(pipeline: &Pipeline) -> std::io::Result<()> {
     let view = View::new(pipeline.plan(), pipeline.books());
     ops::systemd::start(view.clone())?;
@@ -103,8 +103,8 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
     );
     if settings.plan.broker.url == BrokerUrl::Embedded {
         tracing::info!(
-            "the embedded broker is for trying out: it forgets everything at the end, and its own \
-             memory is not in the bound"
+            "the embedded broker is for trying out: it keeps nothing after the end, and its own memory is \
+             not in the bound"
         );
     }
     for (name, entry) in settings.plan.intakes() {
@@ -120,7 +120,7 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
 fn say_where_to_look(plan: &Plan) {
     if let Some(file) = &plan.output.file {
         let (path, dead_letters) = (file.path.display(), file.dead_letters());
-        tracing::info!(%path, dead_letters = %dead_letters.display(), "batches go to a file");
+        tracing::info!(%path, dead_letters = %dead_letters.display(), "batches are written to a file");
         return;
     }
     let (broker, topic) = (plan.output_broker(), &plan.output.topic);
@@ -128,31 +128,31 @@ fn say_where_to_look(plan: &Plan) {
         let look = format!("mosquitto_sub -h {host} -p {port} -t {topic}");
         tracing::info!(broker = %broker.url, %topic, "batches: {look}");
     } else {
-        tracing::info!(broker = %broker.url, %topic, "batches go there");
+        tracing::info!(broker = %broker.url, %topic, "batches are published");
     }
 }
 
-/// What becomes of readings that are held when the gateway ends.
+/// What happens to readings that are held when the gateway ends.
 fn fate(plan: &Plan) -> String {
     let mut fates = Vec::new();
     let acknowledged = plan.intakes().any(|(_, it)| it.qos.granted() > 0);
     if plan.broker.url == BrokerUrl::Embedded && plan.intakes().next().is_some() {
-        fates.push("MQTT readings are gone with the embedded broker");
+        fates.push("MQTT readings are lost with the embedded broker");
     } else {
         if acknowledged {
             fates.push(
-                "MQTT readings of QoS 1 stay unacknowledged in the broker's session and come again",
+                "MQTT readings of QoS 1 stay unacknowledged in the broker's session, which sends them again",
             );
         }
         if plan.intakes().next().is_some() {
-            fates.push("MQTT readings of QoS 0 are gone");
+            fates.push("MQTT readings of QoS 0 are lost");
         }
     }
     if plan.simulated().next().is_some() {
-        fates.push("simulated readings are gone");
+        fates.push("simulated readings are lost");
     }
     if plan.commands().next().is_some() {
-        fates.push("lines of commands are gone");
+        fates.push("lines of commands are lost");
     }
     fates.join("; ")
 }
@@ -200,11 +200,11 @@ mod tests {
         };
         let (made_up, lossy) = (r#"{"simulated":{}}"#, r#"{"mqtt":{"topic":"a","qos":0}}"#);
         let sure = r#"{"mqtt":{"topic":"b"}}"#;
-        assert_eq!(plan("mqtt://h", &[made_up]), "simulated readings are gone");
-        assert_eq!(plan("mqtt://h", &[lossy]), "MQTT readings of QoS 0 are gone");
+        assert_eq!(plan("mqtt://h", &[made_up]), "simulated readings are lost");
+        assert_eq!(plan("mqtt://h", &[lossy]), "MQTT readings of QoS 0 are lost");
         let both = plan("mqtt://h", &[sure, made_up]);
-        assert!(both.contains("QoS 1 stay") && both.contains("simulated readings are gone"));
+        assert!(both.contains("QoS 1 stay") && both.contains("simulated readings are lost"));
         let embedded = plan("embedded", &[sure]);
-        assert!(embedded.contains("gone with the embedded") && !embedded.contains("stay"));
+        assert!(embedded.contains("lost with the embedded") && !embedded.contains("stay"));
     }
 }

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // A closed pipe is the reader's decision.
+            // The reader closed its pipe: not our error.
             drop(error.print());
             return if shown { Exit::Drained } else { Exit::Settings }.into();
         }
@@ -37,13 +37,13 @@ fn main() -> ExitCode {
 
 fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let examined = |config| loaded(config, Files::Examined);
-    // These use one broker of two, or say themselves what they cannot do.
+    // These use one broker of two, or report themselves which file they cannot read.
     let unseen = |config| loaded(config, Files::Unseen);
     let (exit, said) = match command {
         Command::Schema => (Exit::Drained, Some(format!("{:#}", settings::schema()))),
         Command::Run(config) => {
             let (path, settings) = examined(&config)?;
-            // Where batches go to standard output, it is the consumer's.
+            // With batches on standard output, the balance goes to standard error.
             let to_stderr = settings.plan.output.is_standard_output();
             let (exit, balance) = gateway::run(&path, settings);
             if let Some(balance) = balance {
@@ -76,7 +76,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     Ok(exit)
 }
 
-/// The settings that a command is about, and their file.
+/// The settings for a command, and the path of their file.
 fn loaded(config: &Configuration, files: Files) -> Result<(PathBuf, Settings), settings::Error> {
     let path = settings::find(config.config.as_deref())?;
     let settings = settings::load(&path, std::env::vars_os(), files)?;
@@ -84,6 +84,6 @@ fn loaded(config: &Configuration, files: Files) -> Result<(PathBuf, Settings), s
 }
 
 fn say(to: &mut dyn std::io::Write, text: &str) {
-    // A closed pipe is the reader's decision.
+    // The reader closed its pipe: not our error.
     drop(writeln!(to, "{text}"));
 }

@@ -1,34 +1,33 @@
-//! How far a gateway's stop has come: one value, watched by every task.
+//! The phase of a gateway's stop: one value, which every task watches.
 
 use tokio::sync::watch;
 
 /// The phases, in order. A phase never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// At work.
     Running,
-    /// Sources offer no more; what is held is being delivered.
+    /// Sources offer no more readings. The readings that are held are being delivered.
     Draining,
-    /// Everything that could be settled is: say the last acknowledgements and go.
+    /// Everything that could be settled is. The last acknowledgements are written, then the tasks end.
     Closing,
 }
 
-/// Moves the phase on.
+/// The sender of the phase.
 #[derive(Debug)]
 pub struct Lead(watch::Sender<Phase>);
 
-/// Watches the phase.
+/// The receiver of the phase.
 #[derive(Debug, Clone)]
 pub struct Watch(watch::Receiver<Phase>);
 
-/// A phase to move and to watch, at [`Phase::Running`].
+/// A sender and a receiver, at [`Phase::Running`].
 pub fn start() -> (Lead, Watch) {
     let (lead, watch) = watch::channel(Phase::Running);
     (Lead(lead), Watch(watch))
 }
 
 impl Lead {
-    /// Moves on to `phase`; earlier phases are ignored.
+    /// Moves on to `phase`. An earlier phase is ignored.
     pub fn enter(&self, phase: Phase) {
         self.0.send_if_modified(|now| {
             let later = phase > *now;
@@ -41,12 +40,12 @@ impl Lead {
 }
 
 impl Watch {
-    /// Waits until `phase` or a later one is reached; a lead that is gone counts as the last one.
+    /// Waits until `phase` or a later one is reached. A dropped sender counts as the last phase.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn reached(&mut self, phase: Phase) {
-        // An error means that the lead is gone: nobody will tell us any more, so stop.
+        // An error means that the sender is dropped: nobody will send a phase any more, so stop.
         drop(self.0.wait_for(|now| *now >= phase).await);
     }
 

@@ -1,15 +1,19 @@
-//! Warnings that can repeat are written at most once in a while, with the count of those left out.
+//! Limits warnings that repeat: each is logged at most once in a while, with the count of those left out.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::limits::{REPEATED_WARNING_PAUSE, WARNING_CAUSES_MAX};
+use crate::limits::REPEATED_WARNING_PAUSE;
 
-/// How many were left out; none is no field of a log line.
+/// Causes of one warning that are told apart. Of more, the one that has not come for longest is forgotten: it is logged
+/// at once when it comes again.
+const WARNING_CAUSES_MAX: usize = 8;
+
+/// How many warnings were left out; `None` leaves the field out of the log line.
 pub type LeftOut = Option<NonZeroU64>;
 
-/// Decides for one kind of warning.
+/// The limit of one kind of warning.
 #[derive(Debug, Default)]
 pub struct Repeated {
     said: Option<Instant>,
@@ -17,12 +21,12 @@ pub struct Repeated {
 }
 
 impl Repeated {
-    /// Whether to say it now; if so, how many were left out since it was said last.
+    /// Whether to log it now; if so, how many were left out since the last one.
     pub fn due(&mut self, now: Instant) -> Option<LeftOut> {
         self.due_after(REPEATED_WARNING_PAUSE, now)
     }
 
-    /// The same with a pause of its own.
+    /// The same with another pause.
     pub fn due_after(&mut self, pause: Duration, now: Instant) -> Option<LeftOut> {
         if self.said.is_some_and(|said| now.saturating_duration_since(said) < pause) {
             self.left_out += 1;
@@ -33,19 +37,19 @@ impl Repeated {
     }
 }
 
-/// Decides for a kind of warning that has many causes: a new cause is said at once, however lately
-/// another was. Remembers [`WARNING_CAUSES_MAX`] of them, by their digests.
+/// The limit of a kind of warning that has many causes: a new cause is logged at once, however recent another
+/// was. Remembers the digests of `WARNING_CAUSES_MAX` causes.
 #[derive(Debug, Default)]
 pub struct PerCause(Vec<(u64, Repeated)>);
 
 impl PerCause {
-    /// Whether to say it now for this cause; if so, how many of the cause were left out.
+    /// Whether to log it now for this cause; if so, how many of this cause were left out.
     pub fn due(&mut self, now: Instant, cause: &impl Hash) -> Option<LeftOut> {
         let mut hasher = DefaultHasher::new();
         cause.hash(&mut hasher);
         let digest = hasher.finish();
         let known = self.0.iter().position(|(known, _)| *known == digest);
-        // The latest stands last; the one that has not come for longest makes room.
+        // The latest cause is last. The one that has not come for longest is removed.
         let (_, mut repeated) = match known {
             Some(at) => self.0.remove(at),
             None => (digest, Repeated::default()),

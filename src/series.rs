@@ -1,8 +1,8 @@
-//! A sensor's own numbers: which are missing.
+//! Finds the missing ones among a sensor's own numbers.
 //!
-//! Judged from one number to the next, with a memory of three:
+//! Each number is compared with three that are stored:
 //!
-//! - The first number is where counting begins: what came before is unknown, not missing.
+//! - Counting begins at the first number: earlier numbers are unknown, not missing.
 //! - A number beyond the next one leaves a gap, and each number in it is missing.
 //! - A number that was passed already is a repeat, or late: a broker sends again what a cut has
 //!   interrupted, and another may change the order. If it lies in the *last* gap it is no longer missing.
@@ -10,18 +10,20 @@
 //!   missing, as do those of earlier gaps.
 //! - 0 or 1, at least [`BACK_MIN`] back and not sent again by the broker, is a sensor that has started
 //!   anew: counting begins there. Also where a counter overflows: what is lost at that moment is unseen.
-//! - A jump beyond [`NUMBERS_MISSING_MAX`] is another way of counting: it begins there.
+//! - A jump beyond `NUMBERS_MISSING_MAX` is another way of counting: it begins there.
 //!
-//! A message that came as a dead letter has no readable number, so it counts as missing.
+//! A dead letter has no readable number, so it counts as missing.
 
 use std::ops::Range;
 
-use crate::limits::NUMBERS_MISSING_MAX;
+/// If a sensor's number leaves out more than this, the sensor counts in another way: counting begins again, and no
+/// number is missing.
+const NUMBERS_MISSING_MAX: u64 = u32::MAX as u64;
 
-/// A sensor that starts anew goes back by so much; less is a repeat.
+/// A sensor that restarts goes back at least by this; less is a repeat.
 pub const BACK_MIN: u64 = 2;
 
-/// What a number says.
+/// What a number is, compared with the earlier ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// The first, or the one behind the last.

@@ -1,8 +1,8 @@
 //! SIGINT, SIGTERM and SIGHUP as stop requests: the first drains, the second aborts.
 //!
-//! SIGHUP is what a terminal sends when it closes. Who started the program with `nohup` wants it to
-//! outlive that: where SIGHUP is ignored from the start, it stays so. To a gateway without a terminal it
-//! is sent by who wants the configuration read again: it is no stop, and ignored with a word.
+//! A terminal sends SIGHUP when it closes. `nohup` starts a program with SIGHUP ignored: then it stays ignored.
+//! To a gateway without a terminal SIGHUP is sent to make it read its configuration again, which it does not
+//! do: it logs that, and does not stop.
 
 use std::io::{IsTerminal, stdin};
 
@@ -12,21 +12,21 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::repeat::Repeated;
 
-/// The signals, listened to from now on.
+/// Handlers for the signals.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
-    /// A SIGHUP stops.
+    /// SIGHUP is a stop request.
     hangup_stops: bool,
     ignored: Repeated,
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Installs the handlers.
     pub fn listen() -> std::io::Result<Self> {
-        // To listen ends the ignoring: so look first.
+        // A handler would end the ignoring: check first.
         let hangup = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -37,7 +37,7 @@ impl Signals {
         })
     }
 
-    /// The same for a service: where standard input is no terminal, no terminal can close.
+    /// The same for a service: if standard input is not a terminal, SIGHUP is no stop request.
     #[must_use]
     pub fn of_service(self) -> Self {
         Self { hangup_stops: stdin().is_terminal(), ..self }
@@ -48,7 +48,7 @@ impl Signals {
         self.next().await;
     }
 
-    /// Sends a stop request for each signal, until nobody takes them any more.
+    /// Sends a stop request for each signal, until the receiver is dropped.
     pub async fn forward(mut self, stops: mpsc::Sender<()>) {
         loop {
             tokio::select! {
@@ -76,7 +76,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next signal: whether it stops.
+    /// Waits for the next signal. Returns whether it is a stop request.
     async fn stops(&mut self) -> bool {
         let hangup = async {
             match &mut self.hangup {
@@ -88,13 +88,13 @@ impl Signals {
             Some(()) = self.interrupt.recv() => true,
             Some(()) = self.terminate.recv() => true,
             Some(()) = hangup => self.hangup_stops,
-            // None is ever closed; if all were, there is nothing to wait for.
+            // A handler never closes. If all did, there is nothing to wait for.
             else => std::future::pending().await,
         }
     }
 }
 
-/// Whether this process was started with SIGHUP ignored. Where there is no `/proc`, nobody knows.
+/// Whether SIGHUP was ignored when this process started; `false` without `/proc`.
 fn ignores_hangups() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

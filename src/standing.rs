@@ -1,47 +1,45 @@
-//! What others may know of the connections of a source or of the sink: whether it is usable now, since when, and why not.
+//! The state of the connections of the sources and of the sink: usable or not, since when, and why not.
 //!
-//! Written at each change of state by the session and by whoever serves its connections, read by
-//! whoever shows it. *Usable* is more than connected: an intake's session is usable once its
-//! subscription is granted.
+//! The session and the task that serves its connections write it at each change. Status, health and metrics
+//! read it. *Usable* is more than connected: an intake's session is usable once its subscription is granted.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How each connection of a gateway stands.
+/// The state of each connection of a gateway.
 #[derive(Debug, Clone)]
 pub struct Standings {
-    /// The output's.
     pub output: Arc<Standing>,
-    /// Those of the entries that have one, by name.
+    /// The entries that have a connection, by name.
     pub entries: BTreeMap<String, Arc<Standing>>,
 }
 
-/// One client's standing.
+/// The state of one client.
 #[derive(Debug)]
 pub struct Standing {
-    /// The same as [`Seen::usable`]: read at each turn of a connection.
+    /// The same as [`Seen::usable`], without a lock: it is read at each turn of a connection.
     usable: AtomicBool,
     unacknowledged: AtomicU64,
     seen: Mutex<Seen>,
 }
 
-/// What can be seen of a client.
+/// A copy of a client's state.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Whether readings or batches can pass.
     pub usable: bool,
-    /// Since when this is so.
+    /// Since when `usable` has its value.
     pub since: Instant,
     /// Connections so far.
     pub epoch: u64,
-    /// What ended the last connection or attempt.
+    /// The error that ended the last connection or attempt.
     pub trouble: Option<String>,
 }
 
 impl Standing {
-    /// Of a client that has not connected at `now`.
+    /// A client that has not connected at `now`.
     pub fn new(now: Instant) -> Self {
         let seen = Seen { usable: false, since: now, epoch: 0, trouble: None };
         Self {
@@ -51,18 +49,18 @@ impl Standing {
         }
     }
 
-    /// What can be seen now.
+    /// A copy of the current state.
     pub fn seen(&self) -> Seen {
         self.lock().clone()
     }
 
-    /// Messages that came and are not acknowledged; of an intake.
+    /// QoS 1 and 2 messages that an intake has received and not acknowledged.
     pub fn unacknowledged(&self) -> u64 {
         self.unacknowledged.load(Ordering::Relaxed)
     }
 
-    /// So many messages have come and are not acknowledged.
-    pub fn open(&self, messages: usize) {
+    /// Sets the number of unacknowledged messages.
+    pub fn set_unacknowledged(&self, messages: usize) {
         self.unacknowledged.store(messages as u64, Ordering::Relaxed);
     }
 
@@ -71,17 +69,17 @@ impl Standing {
         self.usable.load(Ordering::Relaxed)
     }
 
-    /// That many connections have stood.
+    /// Sets the number of connections so far.
     pub fn connected(&self, epoch: u64) {
         self.lock().epoch = epoch;
     }
 
-    /// Readings or batches can pass from now on.
+    /// Notes that readings or batches can pass from `now` on.
     pub fn usable(&self, now: Instant) {
         self.change(now, true);
     }
 
-    /// They cannot, because of this.
+    /// Notes that they cannot, because of `trouble`.
     pub fn lost(&self, now: Instant, trouble: &impl ToString) {
         self.change(now, false);
         self.lock().trouble = Some(trouble.to_string());
@@ -125,7 +123,7 @@ mod tests {
         standing.lost(at(4), &"taken over");
         assert_eq!(standing.seen().since, at(4));
         assert!(!standing.is_usable());
-        standing.open(7);
+        standing.set_unacknowledged(7);
         assert_eq!(standing.unacknowledged(), 7);
     }
 }

@@ -1,7 +1,6 @@
-//! Starts tasks and threads, knows them by name, and waits for them to end.
+//! Starts tasks and threads, names them, and waits until they end.
 //!
-//! The only place that starts anything. Ending is by ownership: a task ends when its work does, or
-//! when the phase says so; nothing is counted by hand.
+//! Nothing else starts a task or a thread. A task ends when its work does, or when the phase tells it to.
 
 use std::future::Future;
 use std::time::Duration;
@@ -28,8 +27,7 @@ impl<T: Send + 'static> Tasks<T> {
         self.set.spawn(task);
     }
 
-    /// Waits for the next task to end: what it returned, or that it panicked. `None` when there is
-    /// none left.
+    /// Waits for the next task to end: its result, or that it panicked. `None` when no task is left.
     ///
     /// # Cancel safety
     /// No result is lost.
@@ -38,8 +36,7 @@ impl<T: Send + 'static> Tasks<T> {
         Some(joined.map_err(|error| Panicked(error.to_string())))
     }
 
-    /// Waits for all tasks to end, for at most `within`. Returns what they returned, and how many
-    /// did not end.
+    /// Waits until all tasks have ended, for at most `within`. Returns their results, and how many did not end.
     pub async fn finish(mut self, within: Duration) -> (Vec<Result<T, Panicked>>, usize) {
         let mut ended = Vec::new();
         let all = async {
@@ -47,25 +44,25 @@ impl<T: Send + 'static> Tasks<T> {
                 ended.push(result);
             }
         };
-        // Out of time: what is left is counted.
+        // Out of time: the remaining tasks are counted.
         drop(timeout(within, all).await);
         (ended, self.set.len())
     }
 }
 
-/// A task or thread panicked: a mistake in this program.
+/// A task or thread panicked: a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("internal error: {0}")]
 pub struct Panicked(String);
 
-/// Starts a thread; what it returns comes through the channel, which closes if it panics.
+/// Starts a thread. The channel delivers its result; it closes without one if the thread panics.
 pub fn thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<oneshot::Receiver<T>> {
     let (done, result) = oneshot::channel();
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Nobody listens any more only when the gateway is already ending.
+        // The receiver is dropped only when the gateway is ending.
         drop(done.send(work()));
     })?;
     Ok(result)

@@ -1,14 +1,14 @@
-//! Logging: to standard error, as text for people or one JSON object a line; and panics, as lines of
-//! it.
+//! Logging to standard error, as text for people or as one JSON object per line. A panic is logged too.
 //!
-//! The log never stops what it tells of: a reader that stands still costs lines, which are counted
-//! (`lines`). So nothing else may write to standard error while it runs, not even a panic.
+//! The log never blocks the program: if its reader does not read, lines are dropped and counted (`lines`). So
+//! nothing else may write to standard error while it runs, not even a panic.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
@@ -18,30 +18,32 @@ use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
 
 use self::lines::Lines;
 use crate::clock::{self, Timestamp};
-use crate::limits::LOG_FLUSH_MAX;
 use crate::settings::{Log, LogFormat};
 use crate::text;
 
 mod lines;
 
-/// The filter that a `log.level` stands for.
+/// The longest time for the last log lines to be written at the end. Lines that nobody has read by then are lost.
+const LOG_FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// The filter for a `log.level`.
 pub fn filter(level: &str) -> Result<EnvFilter, String> {
     let wrong = |why: &str| {
         format!("{level:?} is not a level ({why}): write error, warn, info, debug or trace")
     };
-    // A word that is no level would be taken for the name of a module, and everything else be mute.
+    // A word that is not a level would be taken for a module's name, and everything else would be silent.
     let level_of = |part: &str| part.rsplit('=').next().unwrap_or(part).trim().to_owned();
     let no_level = |part: &&str| level_of(part).parse::<LevelFilter>().is_err() || part.is_empty();
     let word = level.split(',').find(no_level);
     if let Some(word) = word {
         return Err(wrong(&format!("{word:?} is none")));
     }
-    // The broker of a zero-setup start has a lot to say that is not about readings; what the filter
-    // does not speak of is logged from "info" on.
+    // The library of the embedded broker logs much that does not concern readings. What the user's filter does
+    // not name is logged from "info" on.
     EnvFilter::try_new(format!("info,rmqtt=error,{level}")).map_err(|it| wrong(&it.to_string()))
 }
 
-/// A log that runs. Dropped, it waits for its last lines to be written, for [`LOG_FLUSH_MAX`] at most.
+/// A running log. Dropping it waits until its last lines are written, for `LOG_FLUSH_MAX` at most.
 #[derive(Debug)]
 #[must_use]
 pub struct Logging(Arc<Lines>);
@@ -52,8 +54,8 @@ impl Drop for Logging {
     }
 }
 
-/// Starts logging. Only the first call of a process has an effect. `None` when there is no thread to
-/// be had for it, which has been said.
+/// Starts logging. Only the first call in a process has an effect. `None` if its thread cannot be started,
+/// which is printed.
 pub fn start(log: &Log) -> Option<Logging> {
     let filter = filter(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let format = log.format;
@@ -66,7 +68,7 @@ pub fn start(log: &Log) -> Option<Logging> {
         }
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Arc::clone(&lines));
-    // A log that cannot be written must not end what it tells of.
+    // An error of the log must not end the program.
     let builder = builder.log_internal_errors(false);
     let started = match format {
         LogFormat::Text => {
@@ -75,16 +77,16 @@ pub fn start(log: &Log) -> Option<Logging> {
         }
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
-    // Only fails where logging has been started before: a test's business.
+    // Fails only if logging was started before, as in a test.
     if started.is_ok() {
         std::panic::set_hook(Box::new(panicked));
     }
     Some(Logging(lines))
 }
 
-/// Messages and fields as tracing-subscriber writes them, but what could forge a line or turn its letters
-/// round is an escape ([`text`]): whatever a peer has said, one event is one line. In JSON it is one by
-/// nature.
+/// Formats messages and fields as tracing-subscriber does, but escapes characters that could forge a line or
+/// change the direction of writing ([`text`]): whatever a peer sends, one event is one line. JSON escapes them
+/// by itself.
 fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     debug_fn(|writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
         match (field.name(), writer.has_ansi_escapes()) {
@@ -97,7 +99,7 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     .delimited(" ")
 }
 
-/// The line for lines that are not there.
+/// The line that replaces `count` dropped lines.
 fn missing(format: LogFormat, now: Timestamp, count: u64) -> String {
     let text = "log lines were dropped: nobody read standard error";
     match format {
@@ -136,7 +138,7 @@ mod tests {
         assert!(module.contains("info") && module.contains("sluicegate::mqtt=debug"), "{module}");
     }
 
-    /// Where the lines of a test go.
+    /// Collects the lines of a test.
     #[derive(Clone, Default)]
     struct Written(Arc<std::sync::Mutex<Vec<u8>>>);
 

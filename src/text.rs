@@ -1,16 +1,15 @@
-//! Text from outside, as it may stand in an error, a log line or a report.
+//! Text from outside, made safe for an error, a log line or a report.
 //!
-//! Who sends a reason, a topic or a sensor id must not be able to write lines of the log, to colour the
-//! terminal that it is read on, or to turn the order of its letters round. So control characters and those
-//! that are not seen are written as escapes, as Rust writes them; and no text is longer than
-//! [`SHOWN_BYTES_MAX`]. It is done where such a text enters; what the log itself writes as text is escaped
-//! a second time there, which changes nothing.
+//! A peer that sends a reason, a topic or a sensor id must not be able to write log lines, to colour the
+//! terminal, or to change the direction of writing. So control characters and invisible ones are written as
+//! Rust's escapes, and no text is longer than [`SHOWN_BYTES_MAX`]. This is done where such a text enters. The
+//! log escapes its text fields a second time, which changes nothing.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::path::Path;
 
-/// Bytes of a text from outside that are shown, at most; the rest is cut off and said to be.
+/// Bytes of a text from outside that are shown. The rest is cut off, and the whole length is written behind it.
 pub const SHOWN_BYTES_MAX: usize = 256;
 
 /// Whether a character must not be shown as it is: control characters, line and paragraph separators,
@@ -36,7 +35,7 @@ pub const fn is_unsafe(c: char) -> bool {
     )
 }
 
-/// A text, as it may be shown.
+/// A text, made safe and cut.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= SHOWN_BYTES_MAX && !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -49,7 +48,7 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{shown}… ({} bytes)", text.len()))
 }
 
-/// A text of any length, as it may be shown.
+/// A text, made safe, of any length.
 pub fn escaped(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -62,7 +61,7 @@ pub fn escaped(text: &str) -> String {
     shown
 }
 
-/// A line of JSON, as it may be shown: JSON has escapes of its own, so the values stay what they are.
+/// A line of JSON, made safe with JSON's own escapes: its values stay the same.
 pub fn json(line: &str) -> String {
     let mut shown = String::with_capacity(line.len());
     for c in line.chars() {
@@ -77,24 +76,25 @@ pub fn json(line: &str) -> String {
     shown
 }
 
-/// A path, as it may be shown.
+/// A path, made safe and cut.
 pub fn from_path(path: &Path) -> String {
     shown(&path.to_string_lossy()).into_owned()
 }
 
-/// Bytes that are to be a text, as they may be shown.
+/// Bytes that should be UTF-8, made safe and cut.
 pub fn from_bytes(bytes: &[u8]) -> String {
-    // What is not shown need not be decoded.
+    // The part that is cut off need not be decoded.
     let head = bytes.get(..SHOWN_BYTES_MAX + 4).unwrap_or(bytes);
     if head.len() == bytes.len() {
         return shown(&String::from_utf8_lossy(bytes)).into_owned();
     }
     let head = String::from_utf8_lossy(head);
-    let head = head.get(..head.floor_char_boundary(SHOWN_BYTES_MAX)).unwrap_or_default();
+    let end = head.floor_char_boundary(SHOWN_BYTES_MAX);
+    let head = head.get(..end).expect("a character ends there");
     format!("{}… ({} bytes)", shown(head), bytes.len())
 }
 
-/// Writes on, with what must not be shown as escapes; of any length.
+/// A writer that escapes unsafe characters, for a text of any length.
 #[derive(Debug)]
 pub struct Escaping<W>(pub W);
 

@@ -1,4 +1,4 @@
-//! Durations and sizes as they stand in the configuration: `"100ms"`, `"64MiB"`.
+//! Durations and sizes of the configuration, written as text: `"100ms"`, `"64MiB"`.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a [`Span`] looks like, as humantime reads it.
-const SPAN: &str = "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*(ns|nsec|nanos|us|µs|usec|ms|msec|millis|s|secs?|seconds?|m|mins?|\
+/// What a [`Period`] looks like, as humantime reads it.
+const PERIOD: &str = "^\\s*(0|([0-9]+(\\.[0-9]+)?\\s*(ns|nsec|nanos|us|µs|usec|ms|msec|millis|s|secs?|seconds?|m|mins?|\
                     minutes?|h|hrs?|hours?|d|days?|w|wks?|weeks?|M|months?|y|yrs?|years?)\\s*)+)$";
 
 /// What a [`Size`] and a [`DiskSize`] look like, as bytesize reads them.
@@ -23,10 +23,10 @@ const SIZE: &str = "^[0-9.]*[1-9][0-9.]*\\s*([kKmMgGtTpPeE][iI]?[bB]?|[bB])?$";
 )]
 #[serde(try_from = "Value", into = "String")]
 #[schemars(
-    extend("type" = ["string", "integer"], "pattern" = SPAN, "minimum" = 0, "maximum" = 0),
+    extend("type" = ["string", "integer"], "pattern" = PERIOD, "minimum" = 0, "maximum" = 0),
     extend("examples" = ["100ms", "10s", "1h 30m"])
 )]
-pub struct Span(pub Duration);
+pub struct Period(pub Duration);
 
 /// A size in bytes, written as text: `"64MiB"`, `"500kB"`. At most 4 GiB − 1; never 0.
 #[derive(
@@ -51,50 +51,50 @@ pub struct Size(pub NonZeroU32);
 pub struct DiskSize(pub NonZeroU64);
 
 impl DiskSize {
-    /// So many bytes; a constant of this program.
+    /// A size of `bytes`, for a constant of this program.
     pub const fn bytes(bytes: u64) -> Self {
         Self(NonZeroU64::new(bytes).expect("a constant size is not zero"))
     }
 
-    /// The number of bytes.
+    /// The size in bytes.
     pub const fn get(self) -> u64 {
         self.0.get()
     }
 }
 
-impl Span {
-    /// So many milliseconds.
+impl Period {
+    /// A duration of `millis` milliseconds.
     pub const fn millis(millis: u64) -> Self {
         Self(Duration::from_millis(millis))
     }
 }
 
 impl Size {
-    /// So many bytes; a constant of this program.
+    /// A size of `bytes`, for a constant of this program.
     pub const fn bytes(bytes: u32) -> Self {
         Self(NonZeroU32::new(bytes).expect("a constant size is not zero"))
     }
 
-    /// The number of bytes.
+    /// The size in bytes.
     pub const fn get(self) -> usize {
         self.0.get() as usize
     }
 }
 
 /// The longest duration; a longer one is refused, so that no deadline leaves the clock's range.
-const SPAN_MAX: Duration = Duration::from_hours(365 * 24);
+const PERIOD_MAX: Duration = Duration::from_hours(365 * 24);
 
-/// A number is what an environment variable may look like; no other value is repeated in a message.
-impl TryFrom<Value> for Span {
+/// An environment variable may look like a number, so a number is accepted here. No other value is repeated in a message.
+impl TryFrom<Value> for Period {
     type Error = String;
 
     fn try_from(value: Value) -> Result<Self, String> {
         let text = text(&value).ok_or("is not a duration: write \"100ms\" or \"10s\"")?;
         match humantime::parse_duration(&text) {
-            Ok(span) if span > SPAN_MAX => {
+            Ok(period) if period > PERIOD_MAX => {
                 Err(format!("{value} is more than a year: write \"365d\" at most"))
             }
-            Ok(span) => Ok(Self(span)),
+            Ok(period) => Ok(Self(period)),
             Err(_) if text.parse::<u64>().is_ok() => {
                 Err(format!("{text} has no unit: write \"{text}ms\" or \"{text}s\""))
             }
@@ -103,7 +103,7 @@ impl TryFrom<Value> for Span {
     }
 }
 
-/// The text of a value that is text or a number.
+/// The text of a text or a number.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => Some(number.to_string()),
@@ -112,13 +112,13 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
+impl From<Period> for String {
+    fn from(period: Period) -> Self {
+        period.to_string()
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
@@ -195,7 +195,7 @@ impl TryFrom<u8> for Percent {
     fn try_from(percent: u8) -> Result<Self, String> {
         match percent {
             0..=100 => Ok(Self(percent)),
-            _ => Err(format!("{percent} is no share: write a number of percent from 0 to 100")),
+            _ => Err(format!("{percent} is no share: write a percentage from 0 to 100")),
         }
     }
 }
@@ -221,16 +221,16 @@ mod tests {
             assert_eq!(serde_json::to_string(&size).unwrap(), text);
         }
         assert_eq!(read::<Size>("\"500kB\"").unwrap().get(), 500_000);
-        assert_eq!(read::<Span>("\"100ms\"").unwrap(), Span::millis(100));
-        assert_eq!(read::<Span>("0").unwrap(), Span::millis(0));
+        assert_eq!(read::<Period>("\"100ms\"").unwrap(), Period::millis(100));
+        assert_eq!(read::<Period>("0").unwrap(), Period::millis(0));
         for bad in ["\"0\"", "0", "\"8GiB\"", "\"many\""] {
             assert!(read::<Size>(bad).is_err(), "{bad}");
         }
-        assert!(read::<Span>("\"500000000000y\"").unwrap_err().contains("365d"));
-        let error = read::<Span>("100").unwrap_err();
+        assert!(read::<Period>("\"500000000000y\"").unwrap_err().contains("365d"));
+        let error = read::<Period>("100").unwrap_err();
         assert!(error.contains("100 has no unit: write \"100ms\" or \"100s\""), "{error}");
         for bad in ["-1", "1.5", "\"5\"", "true", "[]", "{}", "null"] {
-            assert!(read::<Span>(bad).unwrap_err().contains("write \""), "{bad}");
+            assert!(read::<Period>(bad).unwrap_err().contains("write \""), "{bad}");
         }
         for bad in ["-1", "0.5", "true", "[]", "{}", "null", "\"-1MiB\"", "0"] {
             assert!(read::<Size>(bad).unwrap_err().contains("write \""), "{bad}");

@@ -1,24 +1,21 @@
-//! Reads the readings' broker's own count of the messages it has dropped, and says when it grows.
+//! Reads the count of dropped messages of the readings' broker, and logs when it grows.
 //!
-//! What a broker drops because its limits are reached no gateway ever sees; it has acknowledged it to
-//! the sensor all the same. This is a client of its own, with a session that ends with its
-//! connection, so that it is never in the way of an intake. Nothing waits for it and nothing depends
-//! on it:
+//! No gateway sees a message that a broker drops because its limits are reached; the broker has acknowledged it
+//! to the sensor. This is a client of its own, with a session that ends with its connection, so it cannot
+//! disturb an intake. Nothing depends on it:
 //!
-//! - A broker that refuses it, or hangs up when it subscribes, is asked [`WATCH_REFUSALS_MAX`] times and
-//!   then left alone until the next start, with one debug line. Once it has granted the subscription
-//!   it is asked again, as is one that is away: ever more rarely ([`WATCH_PAUSE`]), without a word,
-//!   for a broker that is away is the intakes' to speak of.
-//! - A broker without such a counter grants the subscription and stays silent.
+//! - If a broker refuses it, or closes when it subscribes, it tries `WATCH_REFUSALS_MAX` times. Then it stops
+//!   until the next start, with one debug line. Once its subscription was granted it tries again for ever, at
+//!   growing pauses (`WATCH_PAUSE`), and does not log that the broker is away: the intakes do.
+//! - A broker without such a counter grants the subscription and sends nothing.
 //!
-//! The count is of all the broker's clients: a growth is *possible* loss. The first value is where
-//! counting begins; but one that was not retained is news that comes because it has changed: then one
-//! message at least was dropped just now. A value below the last is another count (the broker was
-//! started anew): counting begins there. What is dropped between such a start and the first value read
-//! of it is not seen.
+//! The count is for all clients of the broker: a growth is a *possible* loss. Counting begins at the first
+//! value. But a first value without RETAIN was published because it has just changed: at least one message was
+//! dropped. A value below the last one means that the broker was restarted: counting begins there. Messages
+//! dropped between such a restart and its first value are not noticed.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -26,7 +23,7 @@ use tokio::time::sleep;
 
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::{CLOSE_MAX, REPEATED_WARNING_PAUSE, WATCH_PAUSE, WATCH_REFUSALS_MAX};
+use crate::limits::{CLOSE_MAX, REPEATED_WARNING_PAUSE};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
@@ -41,16 +38,22 @@ use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
 
+/// First and longest pause before the client connects again: nothing waits for it.
+const WATCH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Refusals (of the connection, the login or the subscription) after which a client that was never granted its
+/// subscription gives up until the next start.
+const WATCH_REFUSALS_MAX: u32 = 3;
+
 /// Bytes of its read buffer. A larger message is read past.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// Bytes that it holds, at most, beside what lies beneath MQTT.
+/// Bytes that the client holds, at most, beside what lies below MQTT.
 pub const BYTES: u64 = 4 * BUFFER_BYTES as u64;
 
 const HELLO: Hello =
     Hello { clean_start: true, session_expiry: None, receive_max: None, packet_bytes_max: None };
 
-/// The client.
 #[derive(Debug)]
 pub struct Watcher {
     options: Options,
@@ -60,18 +63,17 @@ pub struct Watcher {
     backoff: Backoff,
     rng: SmallRng,
     refusals: u32,
-    /// The subscription, on the connection of today; on any.
+    /// The subscription is granted: on the current connection; on any.
     granted: bool,
     ever_granted: bool,
-    count: Count,
-    /// Dropped, and not yet said.
+    count: DropCount,
+    /// Dropped messages that are not yet logged.
     unsaid: u64,
     said: Repeated,
 }
 
 impl Watcher {
-    /// A client with these options, that connects only where the broker lets our clients stand beside
-    /// each other.
+    /// A client with these options. It connects only where the broker keeps our own clients apart.
     pub fn new(
         options: Options,
         roll_call: Option<Arc<RollCall>>,
@@ -89,13 +91,13 @@ impl Watcher {
             refusals: 0,
             granted: false,
             ever_granted: false,
-            count: Count::default(),
+            count: DropCount::default(),
             unsaid: 0,
             said: Repeated::default(),
         }
     }
 
-    /// Watches until the gateway drains, or the broker will not have it.
+    /// Watches until the gateway drains, or until the broker has refused it too often.
     pub async fn run(mut self, mut phase: Watch) {
         loop {
             let opened = tokio::select! {
@@ -111,7 +113,7 @@ impl Watcher {
             let Err(error) = ended else { return };
             self.judge(&error, stood, since);
             if self.refusals >= WATCH_REFUSALS_MAX || error.is_about_ids() {
-                tracing::debug!(client = self.options.client_id, %error, "not watching the broker");
+                tracing::debug!(client = self.options.client_id, %error, "stopped reading the count of dropped messages");
                 return;
             }
             let pause = self.backoff.pause(&mut self.rng);
@@ -122,7 +124,8 @@ impl Watcher {
         }
     }
 
-    /// A clean start would take the session of an intake whose client id the broker makes ours.
+    /// Connects only if the broker keeps our clients apart: the clean start could remove the session of an
+    /// intake.
     async fn open(&mut self) -> Result<(Connection, Greeting), Error> {
         if let Some(roll_call) = &self.roll_call {
             roll_call.pass().await?;
@@ -130,7 +133,7 @@ impl Watcher {
         Connection::open_with(&mut self.look_ups, &self.options, &HELLO, BUFFER_BYTES).await
     }
 
-    /// What the end of a connection, or of an attempt, means for the next.
+    /// Decides from the end of a connection, or of an attempt, whether and when to connect again.
     fn judge(&mut self, error: &Error, stood: bool, since: Instant) {
         let lasted = clock::now().instant.saturating_duration_since(since);
         if std::mem::take(&mut self.granted) && lasted >= WATCH_PAUSE.1 {
@@ -194,7 +197,7 @@ impl Watcher {
     }
 
     fn say(&mut self) {
-        // How often it was said is of no interest: `dropped` holds what was left out.
+        // How many warnings were left out is not logged: `dropped` counts their messages.
         if self.said.due(clock::now().instant).is_none() {
             return;
         }
@@ -202,21 +205,21 @@ impl Watcher {
             broker = %self.options.url,
             dropped = std::mem::take(&mut self.unsaid),
             total = self.count.last,
-            "possible loss outside the gateway: the broker has dropped messages of its clients, for its \
-             limits were reached; for Mosquitto take those of config/mosquitto.conf ({QUEUE_ROOM}), and \
-             ask `sluicegate doctor`"
+            "possible loss outside the gateway: the broker has dropped messages of its clients, because its \
+             limits were reached; for Mosquitto use those of config/mosquitto.conf ({QUEUE_ROOM}), and \
+             run `sluicegate doctor`"
         );
     }
 }
 
-/// The broker's count, from one value to the next.
+/// Follows the broker's count.
 #[derive(Debug, Default)]
-struct Count {
+struct DropCount {
     last: Option<u64>,
 }
 
-impl Count {
-    /// By how much it has grown, at least.
+impl DropCount {
+    /// How many messages were dropped since the last value, at least.
     fn read(&mut self, value: u64, retained: bool) -> u64 {
         match self.last.replace(value) {
             Some(last) => value.saturating_sub(last),
@@ -231,9 +234,9 @@ mod tests {
     use crate::mqtt::options::{BrokerUrl, Tls, Version};
     use std::time::Duration;
 
-    /// By how much the count has grown over these values; the first is retained if `retained`.
+    /// The sum of growths over these values. The first is retained if `retained`.
     fn grown(retained: bool, values: &[u64]) -> u64 {
-        let mut count = Count::default();
+        let mut count = DropCount::default();
         let read = |(at, value): (usize, &u64)| count.read(*value, retained && at == 0);
         values.iter().enumerate().map(read).sum()
     }
@@ -244,7 +247,7 @@ mod tests {
             (&[0, 0, 0][..], 0),
             (&[0, 70], 70),
             (&[1000, 1000, 1003, 1010], 10),
-            // The broker was started anew.
+            // The broker was restarted.
             (&[1000, 0, 0], 0),
             (&[1000, 0, 5], 5),
             (&[1000, 7, 9], 2),

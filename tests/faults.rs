@@ -92,7 +92,7 @@ impl Trial {
         assert_eq!(sent.total(), all);
         let came = collector.within(within, |it| it.audit.distinct() >= all);
         assert!(came, "{}{}", gateway.text(), collector.audit().faults(self.readings));
-        let suspects = gateway.said("gone from our session");
+        let suspects = gateway.said("missing from our session");
         assert!(!(suspects && self.alone), "{}", gateway.text());
         // What the load had to send again itself is not the gateway's.
         let repeats_max = self.repeats_max + sent.resent;

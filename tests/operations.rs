@@ -239,7 +239,7 @@ fn a_taken_port_is_said_and_tried_again_and_the_gateway_runs() {
     let config = fleet(&input.url(), &[&output(&sink.url())]);
     let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", &address);
     let mut gateway = launch.start();
-    gateway.wait_for_line("no health and no metrics: http.listen cannot be listened to", SOON);
+    gateway.wait_for_line("no health and no metrics: cannot listen on http.listen", SOON);
     gateway.wait_for_line("subscribed", SOON);
     input.publish_all(readings(10, 1..=10, 1));
     wait_readings(&sink, 100, SOON);

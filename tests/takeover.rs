@@ -119,7 +119,7 @@ fn a_gateway_whose_messages_somebody_else_acknowledges_twice_ends() {
     let (mut gateway, [_input, sink]) = robbed("", 5);
     sink.resume_acks("");
     assert_eq!(gateway.wait_exit(SOON), 64, "{}", gateway.text());
-    assert!(gateway.said("gone from our session"), "{}", gateway.text());
+    assert!(gateway.said("missing from our session"), "{}", gateway.text());
     assert!(gateway.said("give each gateway its own gateway.id"), "{}", gateway.text());
 }
 
@@ -127,7 +127,7 @@ fn a_gateway_whose_messages_somebody_else_acknowledges_twice_ends() {
 #[test]
 fn what_is_gone_from_a_groups_session_is_no_reason_to_end() {
     let (mut gateway, [_input, sink]) = robbed("sensors.fleet.mqtt.group = \"g\"", 4);
-    assert!(gateway.runs() && !gateway.said("gone from our session"), "{}", gateway.text());
+    assert!(gateway.runs() && !gateway.said("missing from our session"), "{}", gateway.text());
     sink.resume_acks("");
     let balance = drained(&mut gateway);
     assert_eq!(balance.received, balance.delivered);

@@ -150,7 +150,7 @@ fn fast_in_process(figures: &mut Figures) {
     let (lead, watch) = phase::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (count, time) = runtime.block_on(async {
-        let interval = units::Span::millis(0);
+        let interval = units::Period::millis(0);
         let sensor = Settings { interval, ..Settings::default() };
         let mut tasks = Tasks::default();
         let start = Instant::now();

@@ -1,15 +1,15 @@
-//! What the broker library leaves open, closed through its own extension points.
+//! Faults of the broker library, mended through its extension points.
 //!
-//! Without them, 40 cuts of a persistent session at 5 000 messages/s lost 8 to 22 messages:
+//! Without these hooks, 40 cuts of a persistent session at 5 000 messages/s lost 8 to 22 messages:
 //!
-//! * rmqtt 0.24 remembers a message of quality of service 1 only after it was written to the
-//!   socket, so a connection that breaks during the write loses it. [`Hooks`] remembers it before.
-//! * What was not acknowledged is re-sent in reverse order. It is turned around before the session
-//!   is handed over.
-//! * While a session passes from one connection to the next, messages for it have no place to go.
-//!   Publishers wait for that moment (well below a millisecond, [`HANDOVER_MAX`] at most).
-//! * A message larger than a client's Maximum Packet Size ends that client's connection. It is
-//!   left out instead, as the standard asks.
+//! * rmqtt 0.24 stores a QoS 1 message only after it was written to the socket, so a connection that breaks
+//!   during the write loses it. [`Hooks`] stores it before.
+//! * Unacknowledged messages are resent in reverse order. The hook reverses them before the session is handed
+//!   over.
+//! * While a session passes from one connection to the next, messages for it are dropped. Publishers wait for
+//!   that moment (well below a millisecond, [`HANDOVER_MAX`] at most).
+//! * A message larger than a client's Maximum Packet Size ends that client's connection. The hook drops the
+//!   message, as the standard asks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +26,10 @@ use crate::clock;
 
 /// The longest that publishers wait for the handover of one session.
 const HANDOVER_MAX: Duration = Duration::from_secs(1);
-/// How often a waiting publisher looks again.
+/// How often a waiting publisher checks.
 const HANDOVER_POLL: Duration = Duration::from_millis(1);
 
-/// Connects the hooks to a broker that does not serve yet.
+/// Installs the hooks in a broker that does not serve yet.
 pub(super) async fn install(context: &ServerContext) {
     let hooks = Hooks { context: context.clone(), handovers: Arc::default() };
     let register = context.extends.hook_mgr().register();
@@ -49,7 +49,7 @@ pub(super) async fn install(context: &ServerContext) {
 #[derive(Clone)]
 struct Hooks {
     context: ServerContext,
-    /// Clients whose session is being handed over, and since when.
+    /// Clients whose session is being handed over, with the time when that began.
     handovers: Arc<Mutex<HashMap<ClientId, Instant>>>,
 }
 
@@ -98,8 +98,8 @@ impl Hooks {
         self.handovers().remove(client);
     }
 
-    /// Whether `publisher` must wait. One that is itself handed over must not: its own handover
-    /// waits for it.
+    /// Whether `publisher` must wait. One whose own session is being handed over must not: that handover waits
+    /// for it.
     fn must_wait(&self, publisher: &ClientId) -> bool {
         let mut handovers = self.handovers();
         if handovers.is_empty() || handovers.contains_key(publisher) {
@@ -110,7 +110,7 @@ impl Hooks {
     }
 }
 
-/// Keeps a message that needs an acknowledgement before it is written to the socket.
+/// Stores a message that needs an acknowledgement, before it is written to the socket.
 async fn remember(session: &Session, from: &From, message: &Publish) {
     let state = match message.qos {
         QoS::AtMostOnce => return,
@@ -121,12 +121,12 @@ async fn remember(session: &Session, from: &From, message: &Publish) {
     session.out_inflight().write().await.push_back(kept);
 }
 
-/// Whether `message` is within what the receiving client said that it accepts (MQTT 5 only).
+/// Whether `message` is within the receiving client's Maximum Packet Size (MQTT 5 only).
 async fn fits(session: &Session, message: &Publish) -> bool {
     let Ok(client) = session.connect_info().await else { return true };
     let ConnectInfo::V5(_, connect) = client.as_ref() else { return true };
     let packet_max = match connect.max_packet_size {
-        // The library takes the fixed header off.
+        // The library does not count the fixed header.
         Some(max) => max.get().saturating_sub(5),
         None => session.listen_cfg().max_packet_size,
     };

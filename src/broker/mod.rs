@@ -1,34 +1,34 @@
 //! An MQTT broker inside this process, for a start without any other program.
 //!
-//! For trying the gateway out, not for running a site on: it has no access control, so it listens
-//! on loopback only, and it keeps everything in memory, so it forgets sessions, queues and retained
-//! messages when the process ends. The production image is built without it (cargo feature
-//! `embedded-broker` off); there `broker.url` names a real broker.
+//! For trying the gateway out, not for running a site. It has no access control, so it listens on loopback
+//! only. It keeps everything in memory, so sessions, queues and retained messages are gone when the process
+//! ends. The production image is built without it (cargo feature `embedded-broker` off); there `broker.url`
+//! names a real broker.
 //!
-//! **Design.** The library is rmqtt 0.24 with its cargo features `retain` and
-//! `shared-subscription`: MQTT 3.1, 3.1.1 and 5 on one port, pings answered while a client's window
-//! is full, acknowledgements as late as the client likes. What it leaves to plugins is in `parts`,
-//! what it gets wrong is put right in `hooks`. It runs on one thread and a runtime of its own:
-//! stopping it ends every connection, and a burst of messages takes one core at most. It logs
-//! through the `log` crate, which this program does not listen to, and prints nothing.
+//! **Design.** The library is rmqtt 0.24 with its cargo features `retain` and `shared-subscription`: MQTT 3.1,
+//! 3.1.1 and 5 on one port. It answers pings while a client's window is full, and accepts acknowledgements at
+//! any time. `parts` implements what the library leaves to plugins. `hooks` mends its faults. The broker has
+//! one thread and a runtime of its own: stopping the runtime ends every connection, and a burst of messages
+//! uses one core at most. The library logs through the `log` crate, which this program does not read, and
+//! prints nothing.
 //!
-//! **Measured** (two cores, loopback): 20 000 messages of 100 bytes from a publisher that does not
-//! pause all arrive, in order, with both versions, at quality of service 0 (up to 100 000/s) and 1
-//! (up to 50 000/s); 13 µs of processor time each; when idle 6 MiB and no processor time. A
-//! persistent session was cut off 500 times at 5 000 messages/s, by FIN, RST and takeover: nothing
-//! was missing, and what was unacknowledged came back in order with its packet id and DUP.
+//! **Measured** (two cores, loopback): 20 000 messages of 100 bytes from a publisher that does not pause all
+//! arrive, in order, with both versions, at QoS 0 (up to 100 000/s) and 1 (up to 50 000/s). Each takes 13 µs of
+//! processor time. When idle it takes 6 MiB and no processor time. A persistent session was cut off 500 times
+//! at 5 000 messages/s, by FIN, RST and takeover: no message was missing, and unacknowledged messages were
+//! resent in order with their packet id and DUP.
 //!
 //! **Limits.**
 //!
-//! * `QUEUE_MESSAGES_MAX` messages wait for one session, at about 470 bytes and the payload each;
-//!   beyond that the oldest of quality of service 1 and the newest of 0 are dropped. Nothing bounds
-//!   the bytes, and publishers are not slowed down.
-//! * A client that takes nothing for `WRITE_MAX` is disconnected, and is not answered meanwhile.
-//!   If its successor arrives while it still holds its socket, what came after it froze is lost.
-//! * Between the two versions a packet may grow by a few bytes: one within 16 bytes of the largest
-//!   size may be left out for an MQTT 5 client.
+//! * At most `QUEUE_MESSAGES_MAX` messages wait for one session, at about 470 bytes and the payload each.
+//!   Beyond that the oldest of QoS 1 and the newest of QoS 0 are dropped. Nothing bounds the bytes, and
+//!   publishers are not slowed down.
+//! * A client that reads nothing for `WRITE_MAX` is disconnected, and gets no answers meanwhile. If its
+//!   successor connects while it still holds its socket, messages after it froze are lost.
+//! * Between the two versions a packet may grow by a few bytes: one within 16 bytes of the largest size may be
+//!   dropped for an MQTT 5 client.
 //! * No TLS, no WebSocket, no topic aliases, no `$SYS` topics.
-//! * Each stopped broker leaves its tables (14 KiB) behind, as the library's parts hold each other.
+//! * Each stopped broker leaks its tables (14 KiB), because the library's parts hold each other.
 
 mod hooks;
 mod parts;
@@ -43,65 +43,52 @@ use rmqtt::net::{Builder, Listener};
 use rmqtt::server::MqttServer;
 use tokio::runtime::Runtime;
 
-/// Messages that wait for one session; then the oldest is dropped.
+/// Messages that wait for one session. Beyond that the oldest is dropped.
 const QUEUE_MESSAGES_MAX: usize = 100_000;
-/// How long one write to a client that does not read may take; then the client is disconnected.
+/// The longest time for one write to a client that does not read. Then the client is disconnected.
 const WRITE_MAX: Duration = Duration::from_secs(30);
 /// The smallest limit on a packet: less could not carry a CONNECT.
 const PACKET_BYTES_MIN: u32 = 1024;
 /// How long [`Embedded::stop`] waits for the broker's thread.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
-/// A running broker. It stops when this is dropped.
+/// A running broker. Dropping it stops it.
 #[derive(Debug)]
 pub struct Embedded {
     address: SocketAddr,
-    /// Of its own: stopping it ends every connection, and a burst takes one core at most.
+    /// Its own runtime: stopping it ends every connection, and a burst uses one core at most.
     runtime: Option<Runtime>,
 }
 
 /// Why the broker did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It has no access control.
+    /// The broker has no access control.
     #[error(
         "the embedded broker has no access control and listens on loopback only, not on {listen}: \
          write 127.0.0.1 or [::1], or run a broker of its own and set broker.url to it"
     )]
-    NotLoopback {
-        /// The address asked for.
-        listen: SocketAddr,
-    },
-    /// The address is taken, or not allowed.
+    NotLoopback { listen: SocketAddr },
+    /// The address is in use, or not allowed.
     #[error(
         "the embedded broker cannot listen on {listen}: {cause}: stop the program that holds this \
          address, or give another port (0 takes any free one)"
     )]
-    Bind {
-        /// The address asked for.
-        listen: SocketAddr,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// Its thread did not start or ended at once.
+    Bind { listen: SocketAddr, cause: io::Error },
+    /// The thread did not start or ended at once.
     #[error(
         "the embedded broker for {listen} did not start: {cause}: raise the limit on threads, or \
          run a broker of its own and set broker.url to it"
     )]
-    Thread {
-        /// The address asked for.
-        listen: SocketAddr,
-        /// What the system said.
-        cause: io::Error,
-    },
+    Thread { listen: SocketAddr, cause: io::Error },
 }
 
 impl Embedded {
     /// Binds `listen` (loopback only; port 0 is any free port) and serves until dropped or stopped.
     ///
-    /// `packet_bytes_max` bounds a packet in both directions, without its first two to five bytes:
-    /// allow 1 KiB more than the largest payload, for the topic and the properties. Must be called
-    /// inside a tokio runtime; the broker brings its own and spawns nothing on the caller's.
+    /// `packet_bytes_max` bounds a packet in both directions, without its first two to five bytes: allow 1 KiB
+    /// more than the largest payload, for the topic and the properties. Must be called inside a tokio runtime;
+    /// the broker has its own and spawns nothing on the caller's.
     pub async fn start(listen: SocketAddr, packet_bytes_max: u32) -> Result<Self, Error> {
         if !listen.ip().is_loopback() {
             return Err(Error::NotLoopback { listen });
@@ -120,7 +107,7 @@ impl Embedded {
         Ok(broker)
     }
 
-    /// Where it listens, with the port that was found for port 0.
+    /// The address that is bound, with the chosen port for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -142,7 +129,7 @@ impl Drop for Embedded {
     }
 }
 
-/// Binds and begins to serve, inside the broker's own runtime.
+/// Binds and starts to serve, inside the broker's own runtime.
 async fn open(listen: SocketAddr, packet_bytes_max: u32) -> Result<SocketAddr, Error> {
     let listener = bind(listen, packet_bytes_max).map_err(|error| bind_error(listen, error))?;
     let address = listener.local_addr().map_err(|error| bind_error(listen, error))?;
@@ -151,7 +138,7 @@ async fn open(listen: SocketAddr, packet_bytes_max: u32) -> Result<SocketAddr, E
     parts::install(&context).await;
     hooks::install(&context).await;
     let server = MqttServer::new(context).listener(listener).build();
-    // On the broker's own runtime, which ends it.
+    // On the broker's own runtime, so it ends with that.
     tokio::runtime::Handle::current().spawn(server.run());
     Ok(address)
 }

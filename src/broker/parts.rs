@@ -1,5 +1,4 @@
-//! Parts that the library has a place for and leaves to its plugins: retained messages and shared
-//! subscriptions.
+//! Parts that the library leaves to plugins: retained messages and shared subscriptions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use rmqtt::types::{
     SubscriptionOptions, TopicFilter, TopicName,
 };
 
-/// Puts the parts into a broker that does not serve yet.
+/// Installs the parts in a broker that does not serve yet.
 pub(super) async fn install(context: &ServerContext) {
     *context.extends.retain_mut().await = Box::new(Retained(DefaultRetainStorage::new()));
     *context.extends.shared_subscription_mut().await = Box::new(Turns::default());
@@ -54,7 +53,7 @@ impl RetainStorage for Retained {
 type Member =
     (NodeId, ClientId, SubscriptionOptions, Option<Vec<SubscriptionIdentifier>>, Option<IsOnline>);
 
-/// Shared subscriptions: the members of a group take turns, those that are connected first.
+/// Shared subscriptions: the members of a group take turns, connected ones first.
 #[derive(Default)]
 struct Turns(AtomicUsize);
 

@@ -1,4 +1,4 @@
-//! What a broker says to a publish.
+//! What a PUBACK says.
 
 use std::fmt;
 
@@ -6,21 +6,20 @@ use super::Error;
 use super::properties::OF_ACKNOWLEDGEMENT;
 use super::reason::Said;
 
-/// What a PUBACK says (MQTT 5 §3.4.2.1).
+/// The answer to a PUBLISH (MQTT 5 §3.4.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Taken.
+    /// Accepted.
     Taken,
-    /// Taken, but nobody subscribes to the topic.
+    /// Accepted, but nobody subscribes to the topic.
     NobodyListens,
-    /// Not taken.
     Refused(NotTaken),
 }
 
 /// Packet too large (MQTT 5 §2.4).
 const TOO_LARGE: u8 = 0x95;
 
-/// Why a publish was not taken.
+/// Why the broker did not accept a PUBLISH.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotTaken {
     code: u8,
@@ -28,7 +27,7 @@ pub struct NotTaken {
 }
 
 impl NotTaken {
-    /// Of a reason code, and the properties behind it. Properties that cannot be read say nothing.
+    /// Reads a reason code and its properties. Properties that cannot be read are ignored.
     pub fn new(code: u8, properties: &[u8]) -> Self {
         Self::read(code, properties).unwrap_or_else(|_| Self::of(code, Said::default()))
     }
@@ -41,7 +40,7 @@ impl NotTaken {
         Self { code, said: said.beside(code) }
     }
 
-    /// Not even asked: the broker has said that it takes no packets of so many bytes.
+    /// Not sent: the PUBLISH has more bytes than the broker's Maximum Packet Size.
     pub fn too_large(bytes: usize, bytes_max: usize) -> Self {
         let said = format!(
             "packet too large: it has {bytes} bytes and the broker takes {bytes_max}; raise the \
@@ -50,12 +49,12 @@ impl NotTaken {
         Self { code: TOO_LARGE, said }
     }
 
-    /// Whether a smaller message may be taken (0x95).
+    /// Whether a smaller message may be accepted (0x95).
     pub fn is_too_large(&self) -> bool {
         self.code == TOO_LARGE
     }
 
-    /// Whether it will be the same tomorrow: not authorized, or no such topic name (0x87, 0x90).
+    /// Whether a retry cannot succeed: not authorized, or invalid topic name (0x87, 0x90).
     pub fn is_permanent(&self) -> bool {
         matches!(self.code, 0x87 | 0x90)
     }
@@ -67,7 +66,7 @@ impl fmt::Display for NotTaken {
     }
 }
 
-/// What a PUBACK says with its code and its properties (MQTT 5 §3.4.2).
+/// Reads the reason code and the properties of a PUBACK (MQTT 5 §3.4.2).
 pub(super) fn answer(code: u8, properties: &[u8]) -> Result<Answer, Error> {
     if code != 0x00 && code != 0x10 {
         return NotTaken::read(code, properties).map(Answer::Refused);

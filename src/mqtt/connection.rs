@@ -1,17 +1,17 @@
 //! One MQTT connection, from CONNECT to its end.
 //!
-//! A connection is a value: when it breaks it is dropped, and with it everything that was waiting
-//! to be read or written. It waits for its socket and its timers and for nothing else; whoever
-//! drives it calls [`Connection::turn`] in a `select!` beside whatever else may happen.
+//! A connection is a value: when it breaks it is dropped, and with it everything that was waiting to be read or
+//! written. It waits for its socket and its timers only. Its owner calls [`Connection::turn`] in a `select!`
+//! beside everything else that may happen.
 //!
 //! Invariants:
-//! - Reading can be switched off for as long as one likes (the queue is full): pings still go out,
-//!   and an answer is only expected while we read, so a connection never starves for backpressure.
-//! - All that is queued is written in one call, all that has come is read in one (`pace` lets it
+//! - Reading can be switched off for any time (the queue is full). Pings still go out, and an answer is
+//!   expected only while we read, so backpressure never ends a connection.
+//! - All that is queued is written in one call. All that has arrived is read in one call (`pace` lets it
 //!   gather).
-//! - Both directions have a watchdog: a ping without any answer, and bytes the peer does not take.
-//! - The read buffer has a fixed size (`frame`); the write buffer is bounded by its user, who asks
-//!   [`Connection::backlog`] before handing over more.
+//! - Both directions have a watchdog: a ping without an answer, and bytes that the peer does not read.
+//! - The read buffer has a fixed size (`frame`). The write buffer is bounded by its owner, who checks
+//!   [`Connection::backlog`] before queueing more.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -32,14 +32,16 @@ use super::steps::Steps;
 use super::transport::{self, Stream};
 use super::{Error, short, tls};
 use crate::clock;
-use crate::limits::WRITE_STALL_KEEP_ALIVES;
 
-/// What a turn has brought.
+/// Keep-alives after which a peer that does not read our bytes is disconnected.
+const WRITE_STALL_KEEP_ALIVES: u32 = 3;
+
+/// What a turn has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Bytes have come: look at [`Connection::packet`].
+    /// Bytes have arrived: call [`Connection::packet`].
     Received,
-    /// All that was to be written is written.
+    /// All that was queued is written.
     Flushed,
 }
 
@@ -51,14 +53,14 @@ pub struct Connection {
     outbound: BytesMut,
     flushed: bool,
     keep_alive: Option<Duration>,
-    /// Fires when a ping is due or a watchdog has to look.
+    /// Fires when a ping is due or a watchdog must check.
     timer: Pin<Box<Sleep>>,
     last_ping: Instant,
-    /// A ping is out since then, and nothing has come since.
+    /// When the oldest unanswered ping was sent; nothing has arrived since.
     unanswered: Option<Instant>,
-    /// We have been reading without interruption since then.
+    /// Since when we have been reading without interruption.
     reading: Option<Instant>,
-    /// Since when the peer has taken nothing although there was something.
+    /// Since when the peer has read nothing although bytes were waiting.
     stuck: Option<Instant>,
 }
 
@@ -69,7 +71,7 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// Connects, says `hello`, waits for the broker's greeting.
+    /// Connects, sends `hello`, waits for CONNACK.
     pub async fn open(
         options: &Options,
         hello: &Hello,
@@ -78,7 +80,7 @@ impl Connection {
         Self::open_with(&mut LookUps::default(), options, hello, buffer_bytes).await
     }
 
-    /// The same for a client that connects again and again, and keeps a look-up that took too long.
+    /// The same for a client that connects again and again: a slow look-up is kept for its next attempt.
     pub async fn open_with(
         look_ups: &mut LookUps,
         options: &Options,
@@ -145,9 +147,10 @@ impl Connection {
         };
         greeting.renames = version == Version::V5 && packet::renames(bytes, &options.client_id)?;
         if let Some(seconds) = greeting.keep_alive {
-            // 0: the broker does not care. We do, or a dead link would never be noticed.
+            // 0 means that the broker does not ask for pings. We still need them, or we would not notice a dead
+            // link.
             let wanted = Some(Duration::from_secs(u64::from(seconds)));
-            // A longer one is no reason to notice a dead link later.
+            // A longer keep-alive of the broker does not make us notice a dead link later.
             let ours = self.keep_alive.unwrap_or(Duration::MAX);
             self.keep_alive =
                 wanted.filter(|it| !it.is_zero()).map(|it| it.min(ours)).or(self.keep_alive);
@@ -155,8 +158,8 @@ impl Connection {
         Ok(greeting)
     }
 
-    /// Reads (if `read`) and writes what can be read and written, and keeps the connection alive,
-    /// until there is something to say.
+    /// Reads (if `read`) and writes, and keeps the connection alive, until bytes have arrived or all is
+    /// written.
     ///
     /// # Cancel safety
     /// Nothing is lost: all progress is kept in the connection.
@@ -170,9 +173,9 @@ impl Connection {
         }
     }
 
-    /// The broker may have said why it hangs up, and we were writing, or not reading: that is still in
-    /// the buffers. Only whose session it is now matters; all else comes again, or is lost with the
-    /// connection.
+    /// The broker may have sent a DISCONNECT before it closed, while we were writing or not reading: it is then
+    /// still in the buffers. Only "session taken over" matters now. Everything else is sent again, or is lost
+    /// with the connection.
     async fn last_words(&mut self, hung_up: Error) -> Error {
         while !self.says_takeover() {
             let more = poll_fn(|cx| Poll::Ready(self.poll_read(cx))).await;
@@ -192,12 +195,12 @@ impl Connection {
         false
     }
 
-    /// The next packet among the bytes that have come.
+    /// The next packet among the bytes that have arrived.
     pub fn packet(&mut self) -> Result<Option<Incoming<'_>>, Error> {
         self.inbound.packet()
     }
 
-    /// Reads a packet that is no PUBLISH; a DISCONNECT is the connection's end.
+    /// Reads a packet other than PUBLISH. A DISCONNECT is an error: the connection has ended.
     pub fn read(version: Version, bytes: &[u8]) -> Result<Packet, Error> {
         if packet::is_takeover(bytes) {
             return Err(Error::TakenOver);
@@ -214,22 +217,21 @@ impl Connection {
         }
     }
 
-    /// Queues a SUBSCRIBE.
+    // A method that is called like a packet queues it. A turn writes what is queued.
+
     pub fn subscribe(&mut self, filter: &str, qos: u8, skip_retained: bool) -> Result<(), Error> {
         outgoing::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
     }
 
-    /// Queues an UNSUBSCRIBE.
     pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
         outgoing::unsubscribe(&mut self.outbound, self.version, filter)
     }
 
-    /// Queues a PUBLISH.
     pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
         outgoing::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
-    /// Queues a PUBLISH that the broker is to retain.
+    /// Queues a PUBLISH with RETAIN.
     pub fn publish_retained(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
         outgoing::publish_retained(&mut self.outbound, self.version, packet_id, message)
     }
@@ -244,18 +246,15 @@ impl Connection {
         plain::publish(&mut self.outbound, self.version, packet_id, message)
     }
 
-    /// Queues a PUBACK.
-    pub fn acknowledge(&mut self, packet_id: u16) {
+    pub fn puback(&mut self, packet_id: u16) {
         short::puback(&mut self.outbound, packet_id);
     }
 
-    /// Queues a PUBREC.
-    pub fn receive(&mut self, packet_id: u16) {
+    pub fn pubrec(&mut self, packet_id: u16) {
         short::pubrec(&mut self.outbound, packet_id);
     }
 
-    /// Queues a PUBCOMP.
-    pub fn complete(&mut self, packet_id: u16) {
+    pub fn pubcomp(&mut self, packet_id: u16) {
         short::pubcomp(&mut self.outbound, packet_id);
     }
 
@@ -264,15 +263,15 @@ impl Connection {
         self.outbound.len()
     }
 
-    /// Writes what is queued and DISCONNECT, and reads on, unheard, until the broker closes; for at
-    /// most `within`. A socket that is closed with something unread is reset, and a reset can take
-    /// from the broker what we wrote last: acknowledgements.
+    /// Writes what is queued and DISCONNECT, then reads and discards until the broker closes, for at most
+    /// `within`. A socket that is closed with unread bytes is reset, and a reset can delete what we wrote last
+    /// at the broker: acknowledgements.
     pub async fn close(mut self, within: Duration) {
         short::disconnect(&mut self.outbound);
         self.hang_up(within).await;
     }
 
-    /// The same; and where the protocol has a word for it (MQTT 5), the broker forgets the session.
+    /// The same, and with MQTT 5 the broker removes the session (3.1.1 has no packet for it).
     pub async fn close_for_good(mut self, within: Duration) {
         match self.version {
             Version::V3 => short::disconnect(&mut self.outbound),
@@ -288,7 +287,7 @@ impl Connection {
                 self.inbound.discard();
             }
         };
-        // Out of time: the socket closes all the same, and what was not written counts as unsaid.
+        // Out of time: the socket is closed anyway. What was not written was not sent.
         drop(timeout(within, closing).await);
     }
 
@@ -343,7 +342,7 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Starts the watchdog over bytes that are not taken, if it is not running.
+    /// Starts the watchdog over bytes that the peer does not read, if it is not running.
     fn stuck_since(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Error> {
         if self.stuck.is_none() {
             self.stuck = Some(now);
@@ -355,12 +354,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Does what is due: a ping, or the end of a connection that is dead.
+    /// Sends a ping that is due, or ends a connection that is dead.
     fn look(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(keep_alive) = self.keep_alive {
             let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
-            let silent = since(self.unanswered.max(self.reading)).unwrap_or_default();
-            if self.unanswered.is_some() && self.reading.is_some() && silent >= keep_alive {
+            let silent = self.unanswered.zip(self.reading).map(|(ping, read)| ping.max(read));
+            if since(silent).is_some_and(|silent| silent >= keep_alive) {
                 return Err(Error::Silent(keep_alive));
             }
             let stall_max = keep_alive * WRITE_STALL_KEEP_ALIVES;
@@ -377,14 +376,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Three quarters of the keep-alive: the broker hears us in time even if we are late.
+    /// Three quarters of the keep-alive: the broker receives our ping in time even if we are late.
     fn ping_due(&self, keep_alive: Duration) -> Instant {
         self.last_ping + keep_alive.mul_f64(0.75)
     }
 
     fn set_timer(&mut self, now: Instant) {
         let Some(keep_alive) = self.keep_alive else {
-            // Far, but not so far that the timer cannot count to it.
+            // Far in the future, but within the timer's range.
             self.timer.as_mut().reset((now + Duration::from_hours(24)).into());
             return;
         };

@@ -1,11 +1,11 @@
-//! Cutting the byte stream into packets.
+//! Cuts the byte stream into packets.
 //!
-//! A PUBLISH is read where it lies (`publish`), all other packets are handed out whole, for
-//! `packet`. Format: the fixed header of MQTT 5 §2.1, the same in 3.1.1.
+//! A PUBLISH is read in place (`publish`). All other packets are handed out whole, for `packet`. Format: the
+//! fixed header of MQTT 5 §2.1, the same in 3.1.1.
 //!
-//! The buffer has a fixed size. A packet that is larger is not a reason to end the connection (with
-//! a persistent session it would come again, for ever): it is read past, its head kept and its
-//! payload digested on the way, and handed out as a PUBLISH marked [`Publish::cut`].
+//! The buffer has a fixed size. A packet that is larger does not end the connection: with a persistent session
+//! it would be sent again after each reconnect, for ever. It is read past: its head is kept, its payload is
+//! digested on the way, and it is handed out as a PUBLISH marked [`Publish::cut`].
 
 use std::ops::Range;
 
@@ -19,14 +19,12 @@ use super::wire::{fixed_header, malformed};
 /// Packet type of PUBLISH, in the upper half of the first byte.
 const PUBLISH: u8 = 3;
 
-/// Bytes of a packet that is read past that are kept: its topic, its properties' beginning and the
-/// head of its payload.
+/// Bytes that are kept of a packet that is read past: its topic, the beginning of its properties, the head of
+/// its payload.
 const HEAD_BYTES: usize = 4096;
 
-/// What came.
 #[derive(Debug)]
 pub enum Incoming<'a> {
-    /// A PUBLISH.
     Publish(Publish<'a>),
     /// Any other packet, whole.
     Other(&'a [u8]),
@@ -43,14 +41,14 @@ struct Skipped {
     digest: Sha256,
 }
 
-/// The bytes that have come and are not yet handled.
+/// The bytes that have arrived and are not yet handled.
 #[derive(Debug)]
 pub struct Inbound {
     version: Version,
     buffer: Box<[u8]>,
     filled: Range<usize>,
     skipped: Option<Box<Skipped>>,
-    /// The packet last read past, for as long as it is looked at.
+    /// The packet that was read past last, while its caller uses it.
     finished: Option<Box<Skipped>>,
 }
 
@@ -61,7 +59,7 @@ impl Inbound {
         Self { version, buffer, filled: 0..0, skipped: None, finished: None }
     }
 
-    /// Where the next bytes go. Never empty once [`Inbound::packet`] has returned `None`.
+    /// Where the next bytes are to be written. Never empty once [`Inbound::packet`] has returned `None`.
     pub fn space(&mut self) -> &mut [u8] {
         if self.filled.is_empty() {
             self.filled = 0..0;
@@ -69,30 +67,30 @@ impl Inbound {
             self.buffer.copy_within(self.filled.clone(), 0);
             self.filled = 0..self.filled.len();
         }
-        self.buffer.get_mut(self.filled.end..).unwrap_or_default()
+        self.buffer.get_mut(self.filled.end..).expect("what has arrived lies in the buffer")
     }
 
-    /// What has come and is not yet handled.
+    /// The bytes that have arrived and are not yet handled.
     pub(super) fn unread(&self) -> &[u8] {
-        self.buffer.get(self.filled.clone()).unwrap_or_default()
+        self.buffer.get(self.filled.clone()).expect("what has arrived lies in the buffer")
     }
 
-    /// Forgets what has come.
+    /// Discards what has arrived.
     pub fn discard(&mut self) {
         self.filled = 0..0;
     }
 
-    /// Notes that `bytes` have come.
+    /// Notes that `bytes` have been written to [`Inbound::space`].
     pub fn filled(&mut self, bytes: usize) {
         self.filled.end = (self.filled.end + bytes).min(self.buffer.len());
     }
 
-    /// The next whole packet; `None` when more bytes must come first.
+    /// The next whole packet; `None` when it needs more bytes.
     pub fn packet(&mut self) -> Result<Option<Incoming<'_>>, Error> {
         if let Some(skipped) = self.skipped.take() {
             return self.skip_on(skipped);
         }
-        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
+        let bytes = self.unread();
         let Some((header, body)) = fixed_header(bytes)? else { return Ok(None) };
         let length = header + body;
         if length > self.buffer.len() {
@@ -104,19 +102,19 @@ impl Inbound {
         }
         let start = self.filled.start;
         self.filled.start += length;
-        let packet = self.buffer.get(start..start + length).unwrap_or_default();
+        let packet = self.buffer.get(start..start + length).expect("the packet has arrived");
         if let Some(first) = packet.first().copied().filter(|first| first >> 4 == PUBLISH) {
-            let body = packet.get(header..).unwrap_or_default();
+            let body = packet.get(header..).expect("a packet has its header");
             let publish = publish::parse(first, body, self.version)?;
             return Ok(Some(Incoming::Publish(publish)));
         }
         Ok(Some(Incoming::Other(packet)))
     }
 
-    /// Begins to read past a packet, once its head is here.
+    /// Begins to read past a packet, once its head has arrived.
     fn begin_skip(&mut self, header: usize, body: usize) -> Result<(), Error> {
-        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
-        let first = bytes.first().copied().unwrap_or_default();
+        let bytes = self.unread();
+        let first = *bytes.first().expect("the header has arrived");
         if first >> 4 != PUBLISH {
             return Err(Error::Protocol(format!(
                 "a packet of {} bytes that is no PUBLISH, and {} is the most that is read of such",
@@ -124,26 +122,24 @@ impl Inbound {
                 self.buffer.len()
             )));
         }
-        // The head is taken when it has all come; a full buffer is as much as ever comes at once.
+        // The head is taken when it is complete, or when the buffer is full: no more fits.
         let full = self.filled.len() == self.buffer.len();
         let payload_at = match payload_at(bytes, header, self.version)? {
             Some(at) if at > header + body => return Err(malformed()),
             Some(at) if full || at + HEAD_BYTES <= bytes.len() => at,
-            None if full => {
-                return Err(Error::Protocol("a topic that is longer than the read buffer".into()));
-            }
+            None if full => return Err(topic_too_long()),
             _ => return Ok(()),
         };
         if payload_at > bytes.len() {
             return self.begin_skip_in_properties(header, body);
         }
         let keep = bytes.len().min(payload_at + HEAD_BYTES);
-        let payload = bytes.get(payload_at..).unwrap_or_default();
+        let payload = bytes.get(payload_at..).expect("its beginning has arrived");
         let mut digest = Sha256::new();
         digest.update(payload);
         self.skipped = Some(Box::new(Skipped {
             first,
-            head: bytes.get(header..keep).unwrap_or_default().to_vec(),
+            head: bytes.get(header..keep).expect("the head has arrived").to_vec(),
             payload_at: payload_at - header,
             left: header + body - bytes.len(),
             bytes: (header + body - payload_at) as u64,
@@ -153,16 +149,16 @@ impl Inbound {
         Ok(())
     }
 
-    /// The same for a packet whose properties alone are larger than the buffer: its head is topic and
-    /// packet id, with properties and payload of no length.
+    /// The same for a packet whose properties alone are larger than the buffer: its head is topic and packet
+    /// id, with empty properties and payload.
     fn begin_skip_in_properties(&mut self, header: usize, body: usize) -> Result<(), Error> {
-        let bytes = self.buffer.get(self.filled.clone()).unwrap_or_default();
-        let first = bytes.first().copied().unwrap_or_default();
+        let bytes = self.unread();
+        let first = *bytes.first().expect("the header has arrived");
         let at = payload_at(bytes, header, Version::V3)?.unwrap_or(header);
-        let mut head = bytes.get(header..at).unwrap_or_default().to_vec();
+        let mut head = bytes.get(header..at).ok_or_else(topic_too_long)?.to_vec();
         head.push(0);
         let mut digest = Sha256::new();
-        digest.update(bytes.get(at..).unwrap_or_default());
+        digest.update(bytes.get(at..).expect("the topic has arrived"));
         self.skipped = Some(Box::new(Skipped {
             first,
             payload_at: head.len(),
@@ -175,11 +171,11 @@ impl Inbound {
         Ok(())
     }
 
-    /// Reads on past a packet, and hands out what is known of it when its end has come.
+    /// Reads on past a packet. At its end, hands out what is known of it.
     fn skip_on(&mut self, mut skipped: Box<Skipped>) -> Result<Option<Incoming<'_>>, Error> {
         let here = self.filled.len().min(skipped.left);
         let range = self.filled.start..self.filled.start + here;
-        skipped.digest.update(self.buffer.get(range).unwrap_or_default());
+        skipped.digest.update(self.buffer.get(range).expect("what has arrived lies in the buffer"));
         skipped.left -= here;
         self.filled.start += here;
         if skipped.left > 0 {
@@ -194,6 +190,10 @@ impl Inbound {
         parsed.cut = Some(Cut { bytes: done.bytes, sha256 });
         Ok(Some(Incoming::Publish(parsed)))
     }
+}
+
+fn topic_too_long() -> Error {
+    Error::Protocol("a topic that is longer than the read buffer".into())
 }
 
 #[cfg(test)]

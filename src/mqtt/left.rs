@@ -1,13 +1,14 @@
-//! Sessions that runs of this gateway have left at brokers, in a small file: so that a run whose first
-//! connection finds no session can say that one is gone, with what waited there.
+//! The sessions that earlier runs of this gateway left at brokers, in a small file. A run whose first
+//! connection finds no session can then log that a session is gone, with the messages that waited in it.
 //!
-//! - The file stands beside the spool; without a folder for that nothing is written. It is JSON, with the
-//!   version of its form: `{"version":1,"subscribed":[{"entry":…,"broker":…,"session":…}]}`.
-//! - A session is in it once a subscription was granted in it. What is told of it is for people, but for
-//!   `session`, which is made of broker and client id: a client id can be a secret, so it is a digest.
-//! - Another file is written and synced, and takes its name. A thread does that: no connection waits.
-//! - It is bounded: of more sessions than it is opened for the longest known are forgotten.
-//! - Whatever is wrong with it is said and stops nothing. What cannot be read counts as nothing, and is
+//! - The file stands beside the spool. Without a spool folder nothing is written. It is JSON, with the version
+//!   of its form: `{"version":1,"subscribed":[{"entry":…,"broker":…,"session":…}]}`.
+//! - A session is added once a subscription was granted in it. `entry` and `broker` are for people. `session`
+//!   is a digest of broker and client id, because a client id can be a secret.
+//! - The file is replaced: a new one is written, synced and renamed. A thread does that, so no connection
+//!   waits.
+//! - The file is bounded: of more sessions than it is opened for, the oldest are removed.
+//! - An error of the file is logged and stops nothing. A file that cannot be read counts as empty, and is
 //!   written anew with the next session.
 
 use std::fs::{self, File, OpenOptions};
@@ -22,26 +23,24 @@ use super::options::{self, Options};
 use crate::limits::{SESSION_LEFT_BYTES, SOURCES_MAX};
 use crate::text;
 
-/// The file in the folder.
+/// The file's name in the folder.
 const FILE: &str = "sessions.json";
 
-/// The form that this program writes and reads.
+/// The version of the form that this program reads and writes.
 const VERSION: u32 = 1;
 
-/// Bytes of a broker's address that are told. What makes a session known is its digest.
+/// Bytes of a broker's address that are written. The session is known by its digest.
 const BROKER_BYTES_MAX: usize = 256;
 
-/// Bytes of a file that is read; a longer one is none of ours. Read before anything flows.
+/// Bytes of a file that is read; a longer file is not ours. It is read before the gateway starts.
 const FILE_BYTES_MAX: u64 = SOURCES_MAX as u64 * SESSION_LEFT_BYTES;
 
-/// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
 struct Content {
     version: u32,
     subscribed: Vec<Left>,
 }
 
-/// A session that was left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Left {
     entry: String,
@@ -49,7 +48,7 @@ struct Left {
     session: String,
 }
 
-/// All of them.
+/// All sessions that were left.
 #[derive(Debug)]
 pub struct LeftSessions {
     path: PathBuf,
@@ -60,13 +59,13 @@ pub struct LeftSessions {
 #[derive(Debug, Default)]
 struct State {
     left: Vec<Left>,
-    /// It has changed since it was last taken to be written.
+    /// Changed since it was last written.
     changed: bool,
-    /// A thread writes.
+    /// A thread is writing.
     busy: bool,
 }
 
-/// One of them, or one that may become one.
+/// One session that was left, or that may be left.
 #[derive(Debug, Clone)]
 pub struct Trace {
     all: Arc<LeftSessions>,
@@ -74,15 +73,15 @@ pub struct Trace {
 }
 
 impl LeftSessions {
-    /// What the file in this folder says, for so many sessions.
+    /// Reads the file in this folder; keeps at most `sessions_max` sessions.
     pub fn open(folder: &Path, sessions_max: usize) -> Arc<Self> {
         let path = folder.join(FILE);
         let mut left = read(&path).unwrap_or_else(|problem| {
             tracing::warn!(
                 path = %path.display(),
                 problem = text::shown(&problem).to_string(),
-                "the list of the sessions that earlier runs left cannot be read: a loss of one is not \
-                 noticed this time, and the list is written anew"
+                "the list of the sessions that earlier runs left cannot be read: if one of them is \
+                 lost, this run does not notice it; the file is replaced"
             );
             Vec::new()
         });
@@ -91,7 +90,7 @@ impl LeftSessions {
         Arc::new(Self { path, sessions_max, state })
     }
 
-    /// The session of this client, which is the configured entry's.
+    /// The session of the client of this configured entry.
     pub fn trace(self: &Arc<Self>, entry: &str, options: &Options) -> Trace {
         let broker = options.url.to_string();
         let mut hasher = Sha256::new();
@@ -101,7 +100,7 @@ impl LeftSessions {
         let hex = |hex, byte: &u8| format!("{hex}{byte:02x}");
         let session = hasher.finalize().iter().fold(String::new(), hex);
         let end = broker.floor_char_boundary(BROKER_BYTES_MAX);
-        let broker = broker.get(..end).unwrap_or_default().to_owned();
+        let broker = broker.get(..end).expect("a character ends there").to_owned();
         Trace { all: Arc::clone(self), it: Left { entry: entry.to_owned(), broker, session } }
     }
 
@@ -109,7 +108,7 @@ impl LeftSessions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a session. Whether a thread is needed to write it.
+    /// Adds a session. Returns whether a thread must be started to write it.
     fn enter(&self, it: &Left) -> bool {
         let mut state = self.lock();
         if state.left.iter().any(|left| left.session == it.session) {
@@ -122,7 +121,7 @@ impl LeftSessions {
         !std::mem::replace(&mut state.busy, true)
     }
 
-    /// Writes until nothing has changed meanwhile. Waits for the disk.
+    /// Writes until nothing has changed meanwhile. Blocks on the disk.
     fn write(&self) {
         while let Some(subscribed) = self.to_write() {
             let text = serde_json::to_vec(&Content { version: VERSION, subscribed });
@@ -131,8 +130,8 @@ impl LeftSessions {
                 tracing::warn!(
                     path = %self.path.display(),
                     %error,
-                    "the list of the sessions that this run leaves cannot be written: the next run would \
-                     not notice the loss of one"
+                    "the list of the sessions that this run leaves cannot be written: the next run \
+                     would not notice that one of them is lost"
                 );
             }
         }
@@ -146,16 +145,17 @@ impl LeftSessions {
 }
 
 impl Trace {
-    /// Whether an earlier run has left it.
+    /// Whether an earlier run left it.
     pub fn is_left(&self) -> bool {
         self.all.lock().left.iter().any(|left| left.session == self.it.session)
     }
 
-    /// A subscription is granted in it: it is to be there for the next run.
+    /// Adds it: a subscription was granted in it, so the next run should find it.
     pub fn leave(&self) {
         if self.all.enter(&self.it) {
             let all = Arc::clone(&self.all);
-            // Whether it is written by the end of the run, nobody waits to hear.
+            // Nobody waits for the result: a session that is not written by the end of the run is only missing
+            // in a log.
             drop(tokio::task::spawn_blocking(move || all.write()));
         }
     }
@@ -165,32 +165,31 @@ impl Trace {
 #[derive(Debug, Default)]
 pub struct Own {
     trace: Option<Trace>,
-    /// The broker is to have it, and it may hold something.
+    /// The broker should have it, and it may hold messages.
     may_hold: bool,
 }
 
 impl Own {
-    /// Of a session that may be left to the next run, and by an earlier one.
+    /// A session that an earlier run may have left, and that the next run may find.
     pub fn new(trace: Option<Trace>) -> Self {
         let may_hold = trace.as_ref().is_some_and(Trace::is_left);
         Self { trace, may_hold }
     }
 
-    /// A subscription is granted in it.
+    /// Notes that a subscription was granted in it.
     pub fn subscribed(&mut self) {
         if !std::mem::replace(&mut self.may_hold, true) {
             self.trace.iter().for_each(Trace::leave);
         }
     }
 
-    /// Whether it is gone and may have held something. One in which no subscription was ever granted holds
-    /// nothing.
+    /// Whether the session is gone and may have held messages. A session without a subscription holds none.
     pub fn is_lost(&mut self, session_present: bool) -> bool {
         !session_present && std::mem::take(&mut self.may_hold)
     }
 }
 
-/// What a file says; nothing, where there is none.
+/// The sessions of a file; none if there is no file.
 fn read(path: &Path) -> Result<Vec<Left>, String> {
     let file = match options::open_file(path) {
         Ok(file) => file,
@@ -209,7 +208,7 @@ fn read(path: &Path) -> Result<Vec<Left>, String> {
     }
 }
 
-/// Puts a text under a name, all of it or nothing, and waits until it is on the disk.
+/// Replaces the file by this text, all or nothing, and waits until it is on the disk.
 fn put(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("json.new");
     let mut options = OpenOptions::new();
@@ -233,7 +232,6 @@ mod tests {
         all.trace(entry, &Plan::default().intake_options(entry))
     }
 
-    /// Leaves these, and waits for the disk.
     fn leave(all: &Arc<LeftSessions>, entries: &[&str]) {
         for entry in entries {
             all.enter(&trace(all, entry).it);

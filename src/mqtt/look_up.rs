@@ -1,8 +1,8 @@
-//! Names of brokers, looked up.
+//! Looks up the names of brokers.
 //!
-//! A look-up cannot be ended: it holds a thread until the resolver gives in, which may take longer than an
-//! attempt to connect. So it outlives the attempt that began it, and the next one waits for the same
-//! one: a client has one on its way at most, and a slow resolver is waited for as long as it takes.
+//! A look-up cannot be cancelled: it holds a thread until the resolver gives up, which may take longer than an
+//! attempt to connect. So it outlives the attempt that began it, and the next attempt waits for the same
+//! look-up. A client has at most one look-up at a time, and a slow resolver is waited for as long as it takes.
 
 use std::fmt;
 use std::future::Future;
@@ -14,10 +14,8 @@ use tokio::net::lookup_host;
 
 use crate::text;
 
-/// Addresses, when they are known.
 type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-/// The look-ups of one client, for one name.
 pub struct LookUps {
     begin: fn(String, u16) -> Addresses,
     pending: Option<Addresses>,
@@ -39,10 +37,10 @@ impl fmt::Debug for LookUps {
 }
 
 impl LookUps {
-    /// The addresses of a name, by the look-up that is on its way, if there is one.
+    /// The addresses of a name. Waits for the look-up that has begun, if there is one.
     ///
     /// # Cancel safety
-    /// The look-up goes on.
+    /// The look-up continues.
     pub(super) async fn addresses(&mut self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let begin = self.begin;
         let pending = self.pending.get_or_insert_with(|| begin(host.to_owned(), port));
@@ -72,7 +70,7 @@ mod tests {
 
     static BEGUN: AtomicU32 = AtomicU32::new(0);
 
-    /// The resolver answers so many look-ups.
+    /// Permits: one for each look-up that the resolver may answer.
     static ANSWERS: Semaphore = Semaphore::const_new(0);
 
     const ATTEMPT: Duration = Duration::from_millis(20);

@@ -1,44 +1,45 @@
 //! MQTT, as far as a gateway needs it: one client connection at a time, both protocol versions.
 //!
-//! What comes is read by ours, all of it (`wire`, `packet`, `publish`): a length that is misread settles
-//! what the broker does not have. rumqttc (`rumqttc::mqttbytes`, `rumqttc::v5::mqttbytes`), which only
-//! this folder names, writes CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH with properties, which it does
-//! rightly; the few bytes of all other packets are ours (`short`, `plain`).
-//! Its *reader* is used by tests alone: it takes codes that it does not know for errors, has no short forms
-//! of DISCONNECT and waits for more after some of them.
-//! Its *event loop* is not used, and that is a decision by measurement:
-//! it writes one acknowledgement a system call and reads 8 KiB at a time with no way to gather
-//! (10–30 × the cost of this loop at full rate), its v5 flush has no time limit, and after a
-//! reconnect it can drop, overwrite or repeat publishes of its own accord. Here a connection is a
-//! value that lives and dies with its socket ([`connection::Connection`]); what must outlive it is
-//! owned by others: unacknowledged batches by the engine's window, unacknowledged readings by the
-//! intake's [`ledger::Ledger`]. So a late acknowledgement cannot reach another connection.
+//! All packets that arrive are read by own code (`wire`, `packet`, `publish`): a length that is misread would
+//! settle a message that the broker does not have. rumqttc (`rumqttc::mqttbytes`, `rumqttc::v5::mqttbytes`),
+//! which only this folder names, writes CONNECT, SUBSCRIBE, UNSUBSCRIBE and PUBLISH with properties. All other
+//! packets have a few bytes and are written by own code (`short`, `plain`).
+//!
+//! rumqttc's *reader* is used by tests only. It treats reason codes that it does not know as errors, it does
+//! not read the short forms of DISCONNECT, and it waits for more bytes after some of them.
+//!
+//! rumqttc's *event loop* is not used. That was decided by measurement: it writes one acknowledgement per
+//! system call and reads 8 KiB at a time (10–30 × the cost of this loop at full rate), its v5 flush has no time
+//! limit, and after a reconnect it can drop, overwrite or repeat publishes. Here a connection is a value that
+//! lives as long as its socket ([`connection::Connection`]). What must outlive it belongs to others:
+//! unacknowledged batches to the engine's window, unacknowledged readings to the intake's [`ledger::Ledger`].
+//! So a late acknowledgement cannot reach another connection.
 //!
 //! | file | job |
 //! | --- | --- |
 //! | `topic` | topics and filters, checked when made |
-//! | `options` | where the broker is and who we are |
-//! | `steps` | how long each step to a connection may take |
-//! | `look_up` | names of brokers, looked up |
+//! | `options` | the broker's address and our login |
+//! | `steps` | the time limits of an attempt to connect |
+//! | `look_up` | looks up the names of brokers |
 //! | `transport` | TCP |
-//! | `tls` | TLS above it, and what goes wrong with it in words |
+//! | `tls` | TLS above it, and its errors in words |
 //! | `websocket` | WebSocket above them |
-//! | `wire` | the lengths on the wire, for all that reads |
-//! | `properties` | the properties of MQTT 5, for all that reads |
-//! | `frame` | cutting the byte stream into packets |
-//! | `publish` | a PUBLISH that came, without a copy |
-//! | `packet` | all other packets that come |
-//! | `answer` | what a broker says to a publish |
-//! | `outgoing` | packets that go, by rumqttc |
+//! | `wire` | reads lengths, for all readers |
+//! | `properties` | reads the properties of MQTT 5, for all readers |
+//! | `frame` | cuts the byte stream into packets |
+//! | `publish` | a PUBLISH that arrived, without a copy |
+//! | `packet` | all other packets that arrive |
+//! | `answer` | the answer of a broker to a publish |
+//! | `outgoing` | packets that we send, written by rumqttc |
 //! | `reason` | reason codes: words, remedies |
 //! | `plain` | small messages without properties |
 //! | `short` | packets of a few bytes |
-//! | `connection` | one connection: polls, pings, never waits for anything else |
-//! | `session` | getting a connection, as often as it takes |
-//! | `left` | sessions that earlier runs left at brokers |
-//! | `roll_call` | whether a broker lets our own clients stand beside each other |
+//! | `connection` | one connection: reads, writes, pings |
+//! | `session` | connects, again and again |
+//! | `left` | the sessions that earlier runs left at brokers |
+//! | `roll_call` | whether a broker keeps our own clients apart |
 //! | `ids` | how a broker chooses packet ids |
-//! | `system` | what a broker says of itself |
+//! | `system` | the topics of a broker's own figures |
 //! | `unheard` | acknowledgements that may have been lost with a connection |
 //! | `ledger` | which reading waits for which PUBACK |
 
@@ -75,135 +76,93 @@ use std::mem::{Discriminant, discriminant};
 use crate::text;
 use crate::unusable::Unusable;
 
-/// Why there is no connection, or no longer. What others say in it is [`text::shown`].
+/// Why there is no connection, or why it ended. Text that comes from a peer is escaped ([`text::shown`]).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The broker cannot be reached, or the connection broke.
     #[error("{}", text::shown(&.0.to_string()))]
     Io(#[from] std::io::Error),
-    /// No answer in time.
     #[error("no answer within {0:?}")]
     TimedOut(std::time::Duration),
-    /// No answer to one step of a connection in time.
     #[error("no answer to {to} within {within:?} (broker.connect_timeout sets the limit)")]
-    NoAnswer {
-        /// Which step.
-        to: &'static str,
-        /// The limit.
-        within: std::time::Duration,
-    },
-    /// The broker closed the connection without a word.
+    NoAnswer { to: &'static str, within: std::time::Duration },
+    /// The broker closed the connection without a DISCONNECT.
     #[error("the broker closed the connection")]
     Closed,
-    /// The broker closed the connection at CONNECT, as one does that does not know the version.
+    /// The broker closed the connection at CONNECT, as a broker does that does not support the version.
     #[error(
         "the broker closed the connection when we asked for MQTT 5: if it speaks only MQTT 3.1.1, set \
          version = 3 beside its url; if its port is for TLS and the url is not, write mqtts:// (wss://)"
     )]
     NotGreeted,
-    /// The broker said why it closes the connection.
+    /// The broker sent a DISCONNECT.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
-    /// The broker said a reason that may be about what we published.
+    /// The broker sent a DISCONNECT whose reason may concern what we published.
     #[error("the broker ended the connection: {0}")]
     Forbidden(String),
-    /// The broker said that a packet is too large for it.
+    /// The broker sent DISCONNECT 0x95, "packet too large".
     #[error("the broker ended the connection: {0}")]
     TooLarge(String),
-    /// Another client has connected with our client id, and the broker said so.
+    /// Another client has connected with our client id: DISCONNECT 0x8e, "session taken over".
     #[error("the broker gave our session to another client that uses our client id")]
     TakenOver,
-    /// The same, for who has to choose another id.
+    /// The same, with the remedy: one of the two must use another id.
     #[error(
         "another client has connected to {broker} as {client:?} too, and the broker gave it our \
          session, with all that is unacknowledged: give each gateway its own gateway.id (and \
          broker.client_id, where that is set)"
     )]
-    IdInUse {
-        /// Where.
-        broker: String,
-        /// Our client id.
-        client: String,
-    },
-    /// The broker makes the client id of the user, so that our own clients take each other's session.
+    IdInUse { broker: String, client: String },
+    /// The broker derives the client id from the user, so our own clients take over each other's session.
     #[error(
         "{broker} knows every client of {user} by one client id, so that our own clients would end each \
          other's connections and lose what waits there (Mosquitto: use_username_as_clientid): switch that \
          off, or, with one MQTT entry, give the output a user of its own with [output.broker] and username"
     )]
-    OneForAll {
-        /// Where.
-        broker: String,
-        /// As whom.
-        user: String,
-    },
-    /// The broker keeps our session under another id than ours.
+    OneForAll { broker: String, user: String },
+    /// The broker keeps our session under another client id than ours.
     #[error(
         "{broker} gave {client:?} another client id, under which we would not find our session again: let \
          the broker keep the ids of its clients, or ask for one that it accepts (broker.client_id)"
     )]
-    Renamed {
-        /// Where.
-        broker: String,
-        /// Our client id.
-        client: String,
-    },
-    /// No PINGRESP, nor anything else.
+    Renamed { broker: String, client: String },
+    /// No packet has arrived for this time: no PINGRESP either.
     #[error("the broker has not answered a ping for {0:?}")]
     Silent(std::time::Duration),
-    /// The broker does not take our bytes.
     #[error("the broker has not read anything for {0:?}")]
     Stalled(std::time::Duration),
-    /// It lives, and leaves a publication without an answer.
+    /// The connection works, but a PUBLISH of ours got no PUBACK for this time.
     #[error("the broker has left a publication unanswered for {0:?}")]
     Unanswered(std::time::Duration),
     /// The broker refused the connection.
     #[error("the broker refused the connection: {reason}")]
     Refused {
-        /// Its reason.
         reason: String,
-        /// Whether trying again with the same settings is pointless.
+        /// Another attempt with the same settings cannot succeed.
         permanent: bool,
     },
     /// The broker refused the subscription.
     #[error("the broker refused the subscription to {filter}: {reason}")]
-    SubscriptionRefused {
-        /// The filter.
-        filter: String,
-        /// Its reason.
-        reason: String,
-    },
-    /// The broker could not grant the subscription just now.
+    SubscriptionRefused { filter: String, reason: String },
+    /// The broker refused the subscription with a code that may pass ([`packet::is_put_off`]).
     #[error("the broker refused the subscription to {filter} for now: {reason}")]
-    SubscriptionPutOff {
-        /// The filter.
-        filter: String,
-        /// Its reason.
-        reason: String,
-    },
-    /// What came is not MQTT as agreed.
+    SubscriptionPutOff { filter: String, reason: String },
+    /// What arrived breaks the protocol.
     #[error("protocol error: {0}")]
     Protocol(String),
-    /// TLS does not come about, or is where none is expected, or what answers is something else.
+    /// TLS failed: the handshake, its files, or the peer speaks something else.
     #[error("{problem}: {remedy}")]
     Beneath {
-        /// What is wrong, and with which side or file.
+        /// What is wrong, with the side or the file.
         problem: String,
-        /// What to do about it.
         remedy: String,
-        /// The other side has only hung up: it may be on its way down, or up.
+        /// The peer only closed the connection: it may be shutting down or starting.
         hung_up: bool,
     },
     /// The password file or a certificate cannot be used.
     #[error("{what} {}: {}", text::shown(path), text::shown(problem))]
-    Credentials {
-        /// Which kind of file.
-        what: &'static str,
-        /// Its path.
-        path: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    Credentials { what: &'static str, path: String, problem: String },
 }
 
 impl From<Error> for Unusable {
@@ -213,7 +172,7 @@ impl From<Error> for Unusable {
 }
 
 impl Error {
-    /// Whether trying again with the same settings is pointless.
+    /// Whether another attempt with the same settings cannot succeed.
     pub const fn is_permanent(&self) -> bool {
         match self {
             Self::Refused { permanent, .. } => *permanent,
@@ -222,12 +181,12 @@ impl Error {
         }
     }
 
-    /// Whether it is about our client ids: what no waiting and no restart mends.
+    /// Whether it concerns our client ids: waiting and restarting do not help.
     pub const fn is_about_ids(&self) -> bool {
         matches!(self, Self::IdInUse { .. } | Self::OneForAll { .. } | Self::Renamed { .. })
     }
 
-    /// What it is, whatever its text says of the moment: repeated warnings are limited by it.
+    /// The kind of error, without what its text says of the moment. It limits repeated warnings.
     fn kind(&self) -> (Discriminant<Self>, Option<std::io::ErrorKind>) {
         let of_system = match self {
             Self::Io(error) => Some(error.kind()),
@@ -236,8 +195,8 @@ impl Error {
         (discriminant(self), of_system)
     }
 
-    /// Whether an attempt ended without any answer of a broker's: it is away, being started, or out of
-    /// reach. A certificate that is not accepted is an answer.
+    /// Whether an attempt ended without any answer of the broker: it is stopped, starting, or out of reach. A
+    /// certificate that we do not accept is an answer.
     fn is_no_answer(&self) -> bool {
         match self {
             Self::Closed
@@ -252,7 +211,7 @@ impl Error {
         }
     }
 
-    /// The same of an attempt to connect with this version.
+    /// Turns a closed connection at CONNECT into the error for a version that the broker does not support.
     fn at_connect(self, version: options::Version) -> Self {
         match version {
             options::Version::V5 if self.is_hang_up() => Self::NotGreeted,
@@ -260,8 +219,8 @@ impl Error {
         }
     }
 
-    /// Whether the broker, or what lies before it, has hung up without a word. `UnexpectedEof` is how TLS
-    /// says that it was closed without notice.
+    /// Whether the broker, or a proxy before it, closed the connection without a DISCONNECT. TLS reports a
+    /// close without notice as `UnexpectedEof`.
     pub fn is_hang_up(&self) -> bool {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
         match self {

@@ -1,4 +1,4 @@
-//! Where a broker is, how to reach it and who we are there.
+//! The broker's address, how to reach it, and our login there.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -13,9 +13,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::limits::{TLS_BYTES, WEBSOCKET_BUFFER_BYTES};
+use crate::limits::WEBSOCKET_BUFFER_BYTES;
 
-/// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6); a longer one is refused.
+/// Bytes that a connection over TLS holds: rustls' limit of 64 KiB for what is not yet written, and a record of 16 KiB
+/// in each direction, with room to grow. Beyond the limit a write waits.
+const TLS_BYTES: usize = 192 * 1024;
+
+/// Bytes of a user name or a password (MQTT 5 §1.5.4 and §1.5.6). A longer one is refused.
 pub const CREDENTIAL_BYTES_MAX: usize = 65_535;
 
 /// MQTT protocol version.
@@ -72,13 +76,11 @@ pub enum BrokerUrl {
     /// `mqtt://host[:port]` or, over TLS, `mqtts://host[:port]`; `ws://host[:port][/path]` and
     /// `wss://…` inside WebSocket.
     Remote {
-        /// Over TLS.
         tls: bool,
         /// Inside WebSocket: the path, with its slash.
         websocket: Option<String>,
         /// Name or address; an IPv6 address without brackets.
         host: String,
-        /// TCP port.
         port: u16,
     },
 }
@@ -95,7 +97,7 @@ impl TryFrom<String> for BrokerUrl {
                         instead, so that no log can show them"
                 .into());
         }
-        // What is in a path or a query may be a secret: it is not repeated.
+        // A path or a query may hold a secret: the error does not repeat it.
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
             format!("{:?} is not an address: write \"mqtt://host:1883\"", before_path(&text))
         })?;
@@ -140,7 +142,7 @@ impl TryFrom<String> for BrokerUrl {
 }
 
 impl BrokerUrl {
-    /// The address as it was given. It may hold a token: for the connection only.
+    /// The address as configured. It may hold a token: for the connection only.
     pub(super) fn address(&self) -> String {
         match self {
             Self::Remote { websocket: Some(path), .. } => self.with_path(path),
@@ -148,7 +150,7 @@ impl BrokerUrl {
         }
     }
 
-    /// Whether the address has more than is shown.
+    /// Whether the address has a query, which is not shown.
     pub fn hides_query(&self) -> bool {
         matches!(self, Self::Remote { websocket: Some(path), .. } if path.contains('?'))
     }
@@ -165,7 +167,7 @@ impl BrokerUrl {
         format!("{scheme}://{open}{host}{close}:{port}{path}")
     }
 
-    /// Bytes that a connection holds beneath MQTT, at most.
+    /// Bytes that a connection holds below MQTT (TLS, WebSocket), at most.
     pub const fn stream_bytes(&self) -> usize {
         let Self::Remote { tls, websocket, .. } = self else { return 0 };
         (if *tls { TLS_BYTES } else { 0 })
@@ -181,10 +183,10 @@ fn before_path(text: &str) -> &str {
     text.get(..scheme.len() + host).unwrap_or(text)
 }
 
-/// What stands for a query: it may hold a token. No address has it.
+/// Stands for a query, which may hold a token. No valid address contains it.
 const HIDDEN_QUERY: &str = "?…";
 
-/// The path of a WebSocket; what brokers listen on where none is given.
+/// The path of a WebSocket; without one the path that brokers listen on.
 fn websocket_path(path: &str) -> Result<String, String> {
     let usable = |c: char| c.is_ascii_graphic() && c != '#';
     match path {
@@ -214,8 +216,8 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     }
 }
 
-/// Without its query, which may hold a token: this is what logs, errors, the status and `check` show. Read
-/// as an address again, it is refused; it is never another one.
+/// Without its query, which may hold a token: logs, errors, the status and `check` show this. It cannot be
+/// parsed back: it is refused, and never read as another address.
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match self {
@@ -229,7 +231,7 @@ impl fmt::Display for BrokerUrl {
     }
 }
 
-/// As it is shown: no panic and no log of a whole value has the query either.
+/// The same as `Display`: no panic and no log of a whole value shows the query.
 impl fmt::Debug for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -257,26 +259,22 @@ pub struct Tls {
     pub key_file: Option<PathBuf>,
 }
 
-/// One client at one broker.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where. `Embedded` has been replaced by its address.
+    /// The broker's address; `Embedded` has been replaced by its real address.
     pub url: BrokerUrl,
-    /// Which protocol.
     pub version: Version,
-    /// As whom the broker knows our session.
+    /// The client id under which the broker keeps our session.
     pub client_id: String,
-    /// User name.
     pub username: Option<String>,
-    /// Where the password is; read at each connect, so that it can be changed while we run.
+    /// The file with the password. It is read at each connect, so it can be changed while the gateway runs.
     pub password_file: Option<PathBuf>,
-    /// How often we show that we live, at least.
+    /// The longest time between two packets of ours (MQTT 5 §3.1.2.10).
     pub keep_alive: Duration,
-    /// How long an attempt to connect may take, up to CONNACK.
+    /// The longest time for an attempt to connect, up to CONNACK.
     pub connect_timeout: Duration,
-    /// How long the broker is to keep the session of a client that leaves one (MQTT 5).
+    /// Session Expiry Interval of a client that keeps its session (MQTT 5).
     pub session_expiry: Duration,
-    /// Files for TLS.
     pub tls: Tls,
 }
 
@@ -286,13 +284,13 @@ impl Options {
         u32::try_from(self.session_expiry.as_secs()).unwrap_or(u32::MAX)
     }
 
-    /// How long one step to a connection may take: half of the whole, so that a step that hangs is named
-    /// while there is time, and a slow link still has two slow steps.
+    /// The longest time for one step of an attempt to connect: half of the whole. So a step that hangs is named
+    /// in time, and a slow link still has two slow steps.
     pub fn step_max(&self) -> Duration {
         self.connect_timeout / 2
     }
 
-    /// For the text of an error; the password stays where it is.
+    /// User and address, for the text of an error; never the password.
     pub(super) fn who_and_where(&self) -> String {
         let user = self.username.as_ref().map(|user| format!("user {user:?}"));
         let user = user.unwrap_or_else(|| "no user name".to_owned());
@@ -313,10 +311,10 @@ impl Options {
     }
 }
 
-/// What some editors put before a text.
+/// U+FEFF, which some editors write at the beginning of a file.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Opens a file to read it, and never waits for somebody to write: a pipe, a socket or a device is refused.
+/// Opens a regular file for reading. A pipe, a socket or a device is refused: it could block.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -331,8 +329,8 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
 
-/// The password in a file, of which no more is read than a password with a line's end can have: it may
-/// have changed since the settings were checked.
+/// The password in a file. Reads no more than the longest password and a line break: the file may have changed
+/// since the settings were checked.
 fn password(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let bytes_max = CREDENTIAL_BYTES_MAX + "\r\n".len();

@@ -1,4 +1,5 @@
-//! Packets that go, by rumqttc's codec, for both protocol versions. PUBACK and the like are `short`.
+//! Packets that we send, written by rumqttc's codec, for both protocol versions. For PUBACK and the like see
+//! `short`.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
@@ -13,43 +14,40 @@ use super::topic::Topic;
 /// packet id, content type. Rounded up.
 pub const PUBLISH_OVERHEAD_BYTES: usize = 256;
 
-/// What we say in CONNECT.
+/// What we send in CONNECT.
 #[derive(Debug, Clone)]
 pub struct Hello {
-    /// Begin a new session.
+    /// Clean Start: the broker removes an earlier session.
     pub clean_start: bool,
-    /// How long the broker keeps the session after the connection has ended, in seconds.
+    /// Session Expiry Interval, in seconds.
     pub session_expiry: Option<u32>,
-    /// Receive Maximum: unacknowledged messages we take.
+    /// Receive Maximum: QoS 1 and 2 messages that the broker may send unacknowledged.
     pub receive_max: Option<u16>,
-    /// Maximum Packet Size: the broker withholds larger ones.
+    /// Maximum Packet Size, in bytes: the broker drops larger ones.
     pub packet_bytes_max: Option<u32>,
 }
 
-/// A publish of ours.
+/// A PUBLISH of ours.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Where to.
     pub topic: Topic,
     /// 0 or 1.
     pub qos: u8,
-    /// The payload.
     pub payload: Bytes,
-    /// MQTT 5: what it is.
+    /// Content Type (MQTT 5).
     pub content_type: &'static str,
-    /// MQTT 5: user properties.
     pub properties: Vec<(String, String)>,
 }
 
 impl Outgoing {
-    /// Bytes of its PUBLISH, all told (MQTT 5 and 3.1.1 §3.3).
+    /// Bytes of its whole PUBLISH (MQTT 5 and 3.1.1 §3.3).
     pub fn packet_bytes(&self, version: Version) -> usize {
         let remaining = self.body_bytes(version) + self.payload.len();
         1 + length_bytes(remaining) + remaining
     }
 
-    /// Bytes of the largest payload with which its PUBLISH has `packet_bytes_max`; `None` where not
-    /// even an empty one fits.
+    /// Bytes of the largest payload whose PUBLISH has at most `packet_bytes_max`; `None` if not even an empty
+    /// payload fits.
     pub fn payload_bytes_max(&self, version: Version, packet_bytes_max: usize) -> Option<usize> {
         let body = self.body_bytes(version);
         (1..=4).find_map(|length| {
@@ -82,7 +80,6 @@ const fn length_bytes(length: usize) -> usize {
     }
 }
 
-/// Writes CONNECT.
 pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(), Error> {
     let keep_alive = u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX);
     let login = options.login()?;
@@ -107,8 +104,7 @@ pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(
     written(v5::Packet::Connect(connect, None, login).write(out, None))
 }
 
-/// Writes SUBSCRIBE for one filter. With `skip_retained` the broker need not send retained
-/// messages.
+/// Writes SUBSCRIBE for one filter. With `skip_retained` the broker is asked not to send retained messages.
 pub fn subscribe(
     out: &mut BytesMut,
     version: Version,
@@ -123,11 +119,11 @@ pub fn subscribe(
         return written(v4::Packet::Subscribe(subscribe).write(out, usize::MAX));
     }
     let mut wanted = v5::Filter::new(filter, qos5(qos));
-    // A shared subscription gets no retained messages; asking how is a protocol error there.
+    // A shared subscription gets no retained messages, and retain handling is a protocol error there.
     if skip_retained && !filter.starts_with("$share/") {
         wanted.retain_forward_rule = v5::RetainForwardRule::Never;
     } else if !filter.starts_with("$share/") {
-        // A session that is resumed has had them.
+        // A resumed session has had them.
         wanted.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
     }
     let mut subscribe = v5::Subscribe::new(wanted, None);
@@ -153,7 +149,6 @@ const UNSUBSCRIBE_ID: u16 = 2;
 /// The packet id of our only SUBSCRIBE on a connection that publishes nothing.
 const SUBSCRIBE_ID: u16 = 1;
 
-/// Writes PUBLISH.
 pub fn publish(
     out: &mut BytesMut,
     version: Version,
@@ -180,8 +175,8 @@ pub fn publish(
     written(v5::Packet::Publish(publish).write(out, None))
 }
 
-/// Writes PUBLISH of a message that the broker is to keep for who subscribes later; with an empty
-/// payload it forgets the one it has.
+/// Writes PUBLISH with RETAIN: the broker keeps the message for later subscribers. An empty payload deletes the
+/// retained message.
 pub fn publish_retained(
     out: &mut BytesMut,
     version: Version,

@@ -1,9 +1,9 @@
-//! Packets that come, but PUBLISH, for both protocol versions.
+//! The packets that arrive, except PUBLISH, for both protocol versions.
 //!
-//! What differs between the versions ends here: the rest of the program sees one [`Packet`]. A packet
-//! that is not as the standard has it is an error with words, never a guess: a wrong id would settle
-//! what the broker does not have. What a broker may leave out, or what has one meaning only, is read.
-//! An acknowledgement is read without an allocation unless it refuses.
+//! The difference between the versions ends here: the rest of the program sees one [`Packet`]. A packet that
+//! breaks the standard is an error with words, never a guess: a wrong packet id would settle a message that the
+//! broker does not have. A form that the standard forbids but that has only one meaning is read. An
+//! acknowledgement is read without an allocation unless it refuses.
 
 use super::Error;
 use super::answer::{Answer, answer};
@@ -16,64 +16,57 @@ use super::properties::{
 use super::reason::{Said, code_in_words, is_passing, of_version_3, remedy};
 use super::wire::{Wire, whole};
 
-/// What the broker says in CONNACK.
+/// The content of CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
-    /// It still has our session.
+    /// Session Present: the broker still has our session.
     pub session_present: bool,
-    /// Unacknowledged publishes it takes.
+    /// Receive Maximum: publishes of ours that it allows unacknowledged.
     pub receive_max: u16,
-    /// The largest packet it takes.
+    /// Maximum Packet Size, in bytes; `None` is no limit.
     pub packet_bytes_max: Option<u32>,
-    /// The keep-alive it wants instead of ours, in seconds; 0 is none.
+    /// Server Keep Alive, in seconds, which replaces ours; 0 is none.
     pub keep_alive: Option<u16>,
-    /// The highest QoS it grants to publishers.
+    /// Maximum `QoS` of what we publish.
     pub qos_max: u8,
-    /// How long it keeps the session, in seconds, where that is not what was asked for.
+    /// Session Expiry Interval, in seconds, where it differs from ours.
     pub session_expiry: Option<u32>,
-    /// What it can do.
     pub features: Features,
-    /// It gave us another client id than the one that we asked for ([`renames`]).
+    /// It assigned another client id than the one we sent ([`renames`]).
     pub renames: bool,
 }
 
-/// What a broker can do, as far as it says.
+/// What the broker supports, as its CONNACK says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
-    /// It keeps retained messages.
+    /// Retained messages.
     pub retained: bool,
-    /// It knows shared subscriptions.
+    /// Shared subscriptions.
     pub shared: bool,
 }
 
-/// A packet that is no PUBLISH.
+/// A packet other than PUBLISH.
 #[derive(Debug)]
 pub enum Packet {
-    /// The connection stands.
     ConnAck(Greeting),
-    /// A publish of ours is acknowledged, or refused.
+    /// A publish of ours is acknowledged or refused.
     PubAck {
-        /// Of which publish.
         packet_id: u16,
-        /// What the broker says.
         answer: Answer,
     },
-    /// The subscription is granted with this QoS, or refused.
+    /// The granted QoS, or why the subscription was refused.
     SubAck(Result<u8, String>),
-    /// The broker has our PUBREC for a QoS 2 message.
     PubRel {
-        /// Of which message.
         packet_id: u16,
     },
-    /// The broker lives.
     PingResp,
-    /// The broker ends the connection.
+    /// The broker ends the connection, for this reason.
     Disconnect(String),
-    /// Anything else: of no interest.
+    /// Any other packet: ignored.
     Other,
 }
 
-/// Reads a whole packet that is no PUBLISH.
+/// Reads a whole packet other than PUBLISH.
 pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
     let (first, mut body) = whole(bytes)?;
     match first {
@@ -136,20 +129,20 @@ fn acknowledgement(mut body: Wire<'_>, version: Version) -> Result<(u16, u8, &[u
     Ok((packet_id, body.byte()?, trailing(&mut body)?))
 }
 
-/// The properties at a packet's end, which may be left out with their length.
+/// The properties at the end of a packet, which may be left out together with their length.
 fn trailing<'a>(body: &mut Wire<'a>) -> Result<&'a [u8], Error> {
     let properties = if body.is_empty() { &[] } else { body.counted()? };
     body.end()?;
     Ok(properties)
 }
 
-/// The same acknowledgement, with properties that can be read.
+/// The same acknowledgement, if its properties can be read.
 fn checked(read: (u16, u8, &[u8])) -> Result<(u16, u8, &[u8]), Error> {
     Said::among(read.2, OF_ACKNOWLEDGEMENT)?;
     Ok(read)
 }
 
-/// The code of a SUBACK and what is said beside it. We subscribe to one filter at a time.
+/// The code of a SUBACK and the reason text beside it. We subscribe to one filter at a time.
 fn suback(mut body: Wire<'_>, version: Version) -> Result<(u8, Said<'_>), Error> {
     body.packet_id()?;
     let mut said = Said::default();
@@ -175,8 +168,8 @@ fn unsuback(mut body: Wire<'_>, version: Version) -> Result<(), Error> {
     body.end()
 }
 
-/// Why the broker ends the connection. A server of 3.1.1 has no DISCONNECT; one that sends it all the same
-/// means what MQTT 5 says.
+/// The reason why the broker ends the connection. 3.1.1 has no DISCONNECT of a server; one that is sent anyway
+/// is read as MQTT 5.
 fn disconnect(mut body: Wire<'_>) -> Result<String, Error> {
     if body.is_empty() {
         return Ok("without a reason".into());
@@ -185,15 +178,13 @@ fn disconnect(mut body: Wire<'_>) -> Result<String, Error> {
     Ok(Said::among(trailing(&mut body)?, OF_DISCONNECT)?.beside(code))
 }
 
-/// Whether a SUBACK, for one filter, refuses for a reason that may pass. With 3.1.1 there is one code
-/// for all reasons.
+/// Whether a SUBACK for one filter refuses with a code that may pass. 3.1.1 has one code for all reasons.
 pub fn is_put_off(bytes: &[u8], version: Version) -> bool {
     let code = whole(bytes).and_then(|(_, body)| suback(body, version));
     version == Version::V5 && code.is_ok_and(|(code, _)| code >= 0x80 && is_passing(code))
 }
 
-/// Whether a packet is a DISCONNECT that says "session taken over" (MQTT 5 §3.14.2.1), whatever else it
-/// says.
+/// Whether a packet is a DISCONNECT "session taken over" (MQTT 5 §3.14.2.1), whatever else is in it.
 pub fn is_takeover(bytes: &[u8]) -> bool {
     matches!(whole(bytes), Ok((0xe0, Wire([0x8e, ..]))))
 }
@@ -210,8 +201,7 @@ pub fn is_about_publish(bytes: &[u8]) -> bool {
     matches!(whole(bytes), Ok((0xe0, Wire([code, ..]))) if about.contains(code))
 }
 
-/// Whether a CONNACK of MQTT 5 assigns another client id than the one that was asked for. Some brokers
-/// repeat that one.
+/// Whether a CONNACK of MQTT 5 assigns another client id than the one we sent. Some brokers repeat ours.
 pub fn renames(bytes: &[u8], client_id: &str) -> Result<bool, Error> {
     let (_, mut body) = whole(bytes)?;
     body.two()?;
@@ -223,29 +213,28 @@ pub fn renames(bytes: &[u8], client_id: &str) -> Result<bool, Error> {
     Ok(renamed)
 }
 
-/// What a CONNACK refuses for.
+/// Why a CONNACK refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// In words.
     pub reason: String,
-    /// Whether trying again with the same settings is pointless.
+    /// Another attempt with the same settings cannot succeed.
     pub permanent: bool,
-    /// What to do about it, where that can be said.
+    /// What to do, where that is known.
     pub remedy: Option<&'static str>,
 }
 
-/// Whether a CONNACK refuses, and what for.
+/// The reason why a CONNACK refuses; `None` if it accepts.
 pub fn refusal(bytes: &[u8], version: Version) -> Result<Option<Refusal>, Error> {
     let (first, body) = whole(bytes)?;
     if first != 0x20 {
         return Ok(None);
     }
     if version == Version::V5 && matches!(body, Wire([_, 1..=5])) {
-        // A broker that only knows 3.1.1 answers in its own way.
+        // A broker that only supports 3.1.1 answers in its own format.
         let (reason, remedy) = ("it does not know MQTT 5".to_owned(), Some("set version = 3"));
         return Ok(Some(Refusal { reason, permanent: true, remedy }));
     }
-    // Without properties, which is not allowed, and plain all the same.
+    // Without properties, which the standard forbids; the meaning is clear.
     if let (Version::V5, Wire([_, code @ 0x80..=0xff])) = (version, body) {
         return Ok(Some(refused(*code, code_in_words(*code))));
     }
@@ -268,7 +257,7 @@ fn refused(code: u8, reason: String) -> Refusal {
     Refusal { reason, permanent: !is_passing(code), remedy: remedy(code) }
 }
 
-/// The code of a CONNACK, what it says of the connection, and of a refusal.
+/// The code of a CONNACK, its content, and the reason text of a refusal.
 fn connack(mut body: Wire<'_>, version: Version) -> Result<(u8, Greeting, Said<'_>), Error> {
     let (flags, code) = (body.byte()?, body.byte()?);
     let mut greeting = Greeting {
@@ -303,7 +292,7 @@ fn connack(mut body: Wire<'_>, version: Version) -> Result<(u8, Greeting, Said<'
 }
 
 impl Greeting {
-    /// Keeps a property that matters here.
+    /// Keeps a property that is used here.
     fn note(&mut self, id: u8, value: Value<'_>) -> Result<(), Error> {
         let Value::Number(number) = value else { return Ok(()) };
         let two = u16::try_from(number).unwrap_or(u16::MAX);
@@ -316,7 +305,7 @@ impl Greeting {
             SESSION_EXPIRY => self.session_expiry = Some(number),
             SERVER_KEEP_ALIVE => self.keep_alive = Some(two),
             RECEIVE_MAX => self.receive_max = two,
-            // More than 1 is not allowed there, and has one meaning only.
+            // A value above 1 is forbidden, and has only one meaning.
             QOS_MAX => self.qos_max = u8::try_from(number.min(2)).unwrap_or(2),
             PACKET_BYTES_MAX => self.packet_bytes_max = Some(number),
             RETAIN_AVAILABLE => self.features.retained = number != 0,

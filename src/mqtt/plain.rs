@@ -1,4 +1,4 @@
-//! PUBLISH without properties, written where it goes: for clients that send many small messages.
+//! PUBLISH without properties, written directly into the buffer: for clients that send many small messages.
 //! Formats: MQTT 5 §3.3; 3.1.1 has the same without the properties' length.
 
 use bytes::{BufMut, BytesMut};
@@ -6,16 +6,15 @@ use bytes::{BufMut, BytesMut};
 use super::Error;
 use super::options::Version;
 
-/// A small message of ours, read where it lies; without properties.
+/// A small message of ours, without properties, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Plain<'a> {
-    /// Where to; a [`super::topic::Topic`]'s text.
+    /// The text of a [`super::topic::Topic`].
     pub topic: &'a str,
     /// 0 or 1.
     pub qos: u8,
-    /// It has been sent before.
+    /// DUP: sent before.
     pub dup: bool,
-    /// The payload.
     pub payload: &'a [u8],
 }
 

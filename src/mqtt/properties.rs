@@ -29,17 +29,17 @@ pub(super) const PACKET_BYTES_MAX: u8 = 0x27;
 /// Shared Subscription Available.
 pub(super) const SHARED_AVAILABLE: u8 = 0x2a;
 
-/// What CONNACK may have (MQTT 5 §3.2.2.3).
+/// The properties that CONNACK may have (MQTT 5 §3.2.2.3).
 pub(super) const OF_CONNACK: &[u8] = &[
     0x11, 0x12, 0x13, 0x15, 0x16, 0x1a, 0x1c, 0x1f, 0x21, 0x22, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29,
     0x2a,
 ];
-/// What an acknowledgement may have: PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK.
+/// The properties of an acknowledgement: PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK.
 pub(super) const OF_ACKNOWLEDGEMENT: &[u8] = &[REASON_STRING, USER_PROPERTY];
-/// What DISCONNECT may have (MQTT 5 §3.14.2.2).
+/// The properties of DISCONNECT (MQTT 5 §3.14.2.2).
 pub(super) const OF_DISCONNECT: &[u8] =
     &[SESSION_EXPIRY, SERVER_REFERENCE, REASON_STRING, USER_PROPERTY];
-/// What AUTH may have (MQTT 5 §3.15.2.2).
+/// The properties of AUTH (MQTT 5 §3.15.2.2).
 pub(super) const OF_AUTH: &[u8] = &[0x15, 0x16, REASON_STRING, USER_PROPERTY];
 
 /// The value of a property.
@@ -87,8 +87,7 @@ impl<'a> Properties<'a> {
         Ok(Some((id, value)))
     }
 
-    /// Hands each property to `take`. An error where one is not among `allowed`, comes twice, or cannot
-    /// be read.
+    /// Calls `take` with each property. An error if one is not among `allowed`, comes twice, or cannot be read.
     pub(super) fn each(
         mut self,
         allowed: &[u8],
@@ -100,8 +99,7 @@ impl<'a> Properties<'a> {
                 let text = format!("a property {id:#04x} in a packet that may not have it");
                 return Err(Error::Protocol(text));
             }
-            // All ids are below 64.
-            let bit = 1_u64.checked_shl(id.into()).unwrap_or_default();
+            let bit = 1_u64.checked_shl(id.into()).expect("all ids are below 64");
             if id != USER_PROPERTY && seen & bit != 0 {
                 return Err(Error::Protocol(format!("the property {id:#04x} twice in one packet")));
             }

@@ -1,4 +1,4 @@
-//! A PUBLISH that came, read where it lies: no copy, no allocation, some 20 ns.
+//! A PUBLISH that arrived, read in place: no copy, no allocation, some 20 ns.
 //!
 //! Format: MQTT 5 §3.3; 3.1.1 has the same without the properties.
 
@@ -7,20 +7,20 @@ use super::options::Version;
 use super::properties::{Properties, Value};
 use super::wire::{Wire, malformed, varint};
 
-/// A PUBLISH, read where it lies.
+/// A PUBLISH, borrowed from the read buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// The broker has sent it before.
+    /// DUP: the broker has sent it before.
     pub dup: bool,
     /// 0, 1 or 2.
     pub qos: u8,
-    /// The broker had retained it.
+    /// RETAIN: the broker had retained it.
     pub retain: bool,
     /// Its topic; not checked to be UTF-8.
     pub topic: &'a [u8],
     /// Its packet id; 0 with QoS 0.
     pub packet_id: u16,
-    /// MQTT 5: its properties as they came, for [`user_property`].
+    /// Its properties as they arrived (MQTT 5), for [`user_property`].
     pub properties: &'a [u8],
     /// Its payload, or the head of it.
     pub payload: &'a [u8],
@@ -28,7 +28,6 @@ pub struct Publish<'a> {
     pub cut: Option<Cut>,
 }
 
-/// What is known of a payload that was too large to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     /// Its length in bytes.
@@ -37,7 +36,7 @@ pub struct Cut {
     pub sha256: [u8; 32],
 }
 
-/// Where the payload of the PUBLISH that begins `bytes` begins; `None` when that is not here yet.
+/// Where the payload of the PUBLISH at the start of `bytes` begins; `None` if that has not arrived.
 pub(super) fn payload_at(
     bytes: &[u8],
     header: usize,
@@ -66,15 +65,15 @@ pub(super) fn parse(first: u8, body: &[u8], version: Version) -> Result<Publish<
     let packet_id = if qos > 0 { body.packet_id()? } else { 0 };
     let properties = if version == Version::V5 { body.counted()? } else { &[] };
     if qos > 2 || topic.is_empty() {
-        // An empty topic would need a topic alias, which we never offer.
+        // An empty topic needs a topic alias, which we never allow.
         return Err(malformed());
     }
     let (dup, retain) = (first & 8 != 0, first & 1 != 0);
     Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: body.0, cut: None })
 }
 
-/// The first user property of that name among the properties of a PUBLISH (MQTT 5 §3.3.2.3).
-/// `None` also when they cannot be read.
+/// The first user property of this name among the properties of a PUBLISH (MQTT 5 §3.3.2.3). `None` also if the
+/// properties cannot be read.
 pub fn user_property<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut properties = Properties::of(properties);
     while let Some((_, value)) = properties.next().ok()? {

@@ -1,17 +1,17 @@
-//! Reason codes: their words, whether they pass, what to do. One table (MQTT 5 §2.4).
+//! Reason codes: their words, whether they may pass, what to do. One table (MQTT 5 §2.4).
 
 use super::Error;
 use super::properties::{Properties, REASON_STRING, SERVER_REFERENCE, Value};
 use crate::text;
 
-/// What a reason code of 0x80 and above, or the end of a connection, means.
+/// The meaning of a reason code of 0x80 and above.
 struct Reason {
     code: u8,
     words: &'static str,
-    /// It may pass by itself: the broker is busy, a limit of its own is reached, or it does not say more
-    /// than that it could not.
+    /// It may pass without a change: the broker is busy, one of its limits is reached, or it gives no other
+    /// reason.
     passes: bool,
-    /// What to do about a connection that is refused for it.
+    /// What to do if a connection is refused with it.
     remedy: Option<&'static str>,
 }
 
@@ -102,7 +102,7 @@ pub(super) fn remedy(code: u8) -> Option<&'static str> {
     find(code)?.remedy
 }
 
-/// The code of MQTT 5 that says the same as one of 3.1.1's CONNACK (3.1.1 §3.2.2.3).
+/// The code of MQTT 5 with the meaning of a CONNACK code of 3.1.1 (3.1.1 §3.2.2.3).
 pub(super) const fn of_version_3(code: u8) -> u8 {
     match code {
         1 => 0x84,
@@ -119,7 +119,7 @@ pub(super) fn code_in_words(code: u8) -> String {
     find(code).map_or_else(|| format!("reason code {code:#04x}"), |it| it.words.to_owned())
 }
 
-/// What a broker says beside a reason code.
+/// What a broker writes beside a reason code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Said<'a> {
     text: Option<&'a [u8]>,
@@ -127,7 +127,7 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// Among the properties of a packet, which may have `allowed`.
+    /// Reads it from the properties of a packet, which may have `allowed`.
     pub(super) fn among(properties: &'a [u8], allowed: &[u8]) -> Result<Self, Error> {
         let mut said = Self::default();
         Properties::of(properties).each(allowed, |id, value| {
@@ -137,7 +137,7 @@ impl<'a> Said<'a> {
         Ok(said)
     }
 
-    /// Keeps a property if it is one of ours.
+    /// Keeps a property that is used here.
     pub(super) fn note(&mut self, id: u8, value: Value<'a>) {
         match (id, value) {
             (REASON_STRING, Value::Data(text)) => self.text = Some(text),

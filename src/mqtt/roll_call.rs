@@ -1,17 +1,18 @@
-//! Whether a broker lets our own clients stand beside each other.
+//! Checks whether a broker keeps our own clients apart.
 //!
-//! Some brokers make the client id of the user name or of the certificate (Mosquitto's
+//! Some brokers derive the client id from the user name or from the certificate (Mosquitto's
 //! `use_username_as_clientid`). Then our intake and our output, with one user, are one client to them: each
-//! connect of one ends the other, and the output's clean start removes the intake's session with all
-//! that waits in it. Most say nothing of it in CONNACK.
+//! connect of one ends the other, and the clean start of the output removes the session of the intake with all
+//! messages in it. Most of these brokers say nothing of it in CONNACK.
 //!
-//! So, before any client of ours connects, two are sent ahead, with ids of their own and random ends: when
-//! the first still answers a ping after the second was greeted, all can stand beside each other. They
-//! resume what there may be, acknowledge nothing and subscribe to nothing: where they are given an
-//! intake's session, it stays as it is. It is asked again once the broker was away: it may come back
-//! with other settings. A random id is nobody else's, so another gateway cannot be mistaken for us.
+//! So two probe clients connect before any other client of ours, with random client ids. If the first still
+//! answers a ping after the second was accepted, the broker keeps our clients apart. The probes resume the
+//! session that is there, acknowledge nothing and subscribe to nothing: if it is the session of an intake, it
+//! stays as it is. The check is repeated after the broker was away: it may return with other settings. Nobody
+//! else has a random id, so another gateway cannot be mistaken for us.
 //!
-//! A broker that refuses these two, or hangs up on them, tells client ids apart: the clients go on without.
+//! A broker that refuses the probes, or closes their connections, is taken to keep client ids apart: the
+//! clients connect without the check.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,57 +30,55 @@ use crate::limits::CLOSE_MAX;
 /// Bytes of a read buffer. A larger message is read past.
 const BUFFER_BYTES: usize = 8 * 1024;
 
-/// Bytes that the two clients hold, at most, beside what lies beneath MQTT.
+/// Bytes that the two probe clients hold, at most, beside what lies below MQTT.
 pub const BYTES: u64 = 2 * 4 * BUFFER_BYTES as u64;
 
-/// A first client that was hung up on without a word, while the second lives, so often in a row, was not
-/// cut off by chance.
+/// If the first probe is closed without a DISCONNECT while the second works, this often in a row, that is not
+/// chance.
 const HUNG_UP_MAX: u32 = 2;
 
-/// Removes what 3.1.1 would keep for ever.
+/// Removes a session that 3.1.1 would keep for ever.
 const REMOVE: Hello =
     Hello { clean_start: true, session_expiry: None, receive_max: Some(1), packet_bytes_max: None };
 
-/// The clients of one user at one broker.
+/// The check for the clients of one user at one broker.
 #[derive(Debug)]
 pub struct RollCall {
     options: Options,
-    /// Clients that the gateway cannot do without.
+    /// Clients that the gateway needs.
     needed: usize,
-    /// Whether all are one to the broker, once that is known.
+    /// Whether the broker takes all for one client, once that is known.
     one: Mutex<Arc<OnceCell<bool>>>,
 }
 
 impl RollCall {
-    /// For clients with these options, but for their ids. `None` where a broker has nothing to make one
-    /// client id of.
+    /// For clients with these options, except their ids. `None` if they have neither a user nor a certificate:
+    /// nothing to derive one client id from.
     ///
-    /// So many are `needed`: a single one of them may be what the broker likes.
+    /// `needed` counts the clients that the gateway needs. If it is one, it may connect even to such a broker.
     pub fn new(options: Options, needed: usize) -> Option<Arc<Self>> {
         let named = options.username.is_some() || options.tls.cert_file.is_some();
         named.then(|| Arc::new(Self { options, needed, one: Mutex::default() }))
     }
 
-    /// Asks the broker, unless it has been asked. An error where they are all one to it, or where nobody
-    /// answers.
+    /// Checks the broker, unless that is done. An error if it takes all for one client, or does not answer.
     ///
     /// # Cancel safety
-    /// It is asked again.
+    /// The check begins again.
     pub async fn pass(&self) -> Result<(), Error> {
         let cell = Arc::clone(&self.one.lock().unwrap_or_else(PoisonError::into_inner));
         match cell.get_or_try_init(|| self.are_one()).await {
             Ok(true) => Err(self.one_for_all()),
             Err(error) if error.is_no_answer() && !error.is_hang_up() => Err(error),
-            // They can, or the client itself will be told.
+            // The broker keeps them apart, or the client itself will get the error.
             Ok(false) | Err(_) => Ok(()),
         }
     }
 
-    /// The same, of a client that the gateway cannot do without: alone, it may go on. What it is asked
-    /// for is over then, and ends no connection of its own.
+    /// The same, for a client that the gateway needs: if it is the only one, it may connect.
     ///
     /// # Cancel safety
-    /// It is asked again.
+    /// The check begins again.
     pub async fn pass_needed(&self) -> Result<(), Error> {
         match self.pass().await {
             Err(Error::OneForAll { .. }) if self.needed < 2 => Ok(()),
@@ -87,7 +86,7 @@ impl RollCall {
         }
     }
 
-    /// The broker was away.
+    /// Forgets the answer: the broker was away.
     pub fn forget(&self) {
         *self.one.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
@@ -99,7 +98,7 @@ impl RollCall {
     }
 
     async fn are_one(&self) -> Result<bool, Error> {
-        // It resumes, and leaves what it finds; for as long as an intake's session is kept, which that may be.
+        // The probe may be given the session of an intake: it resumes it, and asks for the same expiry.
         let session_expiry = Some(self.options.session_expiry_seconds());
         let hello = Hello { clean_start: false, session_expiry, ..REMOVE };
         let mut hung_up = 0;
@@ -115,12 +114,12 @@ impl RollCall {
                     return Ok(false);
                 }
                 Err(Error::TakenOver) => hung_up = HUNG_UP_MAX,
-                // The broker lives, and has cut off the first only.
+                // The broker works, and has closed the first connection only.
                 Err(error) if error.is_hang_up() => self.answers(&mut two).await?,
                 Err(error) => return Err(error),
             }
             hung_up += 1;
-            // Not for good: it may be an intake's session.
+            // Keeps the session: it may belong to an intake.
             two.close(CLOSE_MAX).await;
         }
         Ok(true)
@@ -155,10 +154,10 @@ impl RollCall {
         }
     }
 
-    /// With 3.1.1 a session is removed by a clean start.
+    /// Removes the sessions of the probes. 3.1.1 removes a session by a clean start.
     async fn remove(&self, clients: [Options; 2]) {
         for options in clients.iter().filter(|it| it.version == Version::V3) {
-            // What cannot be removed is an empty session: it costs the broker a few bytes.
+            // A session that cannot be removed is empty: it costs the broker a few bytes.
             if let Ok((connection, _)) = Connection::open(options, &REMOVE, BUFFER_BYTES).await {
                 connection.close(CLOSE_MAX).await;
             }

@@ -1,5 +1,5 @@
-//! What we send, read by a reader of the tests' own that knows only the standard: every byte is what it must
-//! be, and there is none that must not be (MQTT 5 and 3.1.1, §3.1, §3.3, §3.8, §3.10).
+//! Tests of the packets that we send, with a reader that knows only the standard: every byte is as it must be,
+//! and no byte is there that must not be (MQTT 5 and 3.1.1, §3.1, §3.3, §3.8, §3.10).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::topic::Topic;
 
 const BOTH: [Version; 2] = [Version::V3, Version::V5];
 
-/// The bytes of a packet that are left.
+/// The bytes of a packet that are not yet read.
 struct Left<'a>(&'a [u8]);
 
 impl<'a> Left<'a> {
@@ -31,7 +31,7 @@ impl<'a> Left<'a> {
         u16::from(bytes[0]) << 8 | u16::from(bytes[1])
     }
 
-    /// In as few bytes as it can have.
+    /// Checks that it has as few bytes as possible.
     fn varint(&mut self) -> usize {
         let (mut value, mut at) = (0, 0);
         loop {
@@ -52,7 +52,7 @@ impl<'a> Left<'a> {
         text
     }
 
-    /// The ids of the properties; none of them is met twice but user properties.
+    /// The ids of the properties. None is repeated except user properties.
     fn properties(&mut self) -> Vec<u8> {
         let length = self.varint();
         let (mut left, mut ids) = (Left(self.take(length)), Vec::new());
@@ -102,7 +102,7 @@ fn connect(options: &Options, clean_start: bool) -> BytesMut {
     out
 }
 
-/// A CONNECT with this user name and password; a password that is nobody's is left out.
+/// A CONNECT with this user name and password. A password without a user name is left out.
 fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, clean_start: bool) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, "secret").unwrap();
@@ -121,7 +121,7 @@ fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, 
         Version::V5 => (5, Some(vec![0x11, 0x21])),
     };
     assert_eq!(left.byte(), level);
-    // No will, no reserved bit; a password is with a user name only.
+    // No will, no reserved bit. A password needs a user name.
     let login = u8::from(user.is_some()) << 7 | u8::from(password.is_some()) << 6;
     assert_eq!(left.byte(), login | u8::from(clean_start) << 1, "{user:?} {password:?}");
     assert_eq!(left.two(), 30);
@@ -144,7 +144,7 @@ fn a_connect_is_as_the_standard_has_it() {
     }
 }
 
-/// What is behind the packet id, and behind the properties, which are none.
+/// Reads the packet id and the empty properties; returns the rest.
 fn subscription(bytes: &[u8], version: Version) -> (u8, Left<'_>) {
     let (first, mut left) = opened(bytes);
     assert!(left.two() > 0);
@@ -178,7 +178,7 @@ fn subscriptions_are_as_the_standard_has_them() {
     }
 }
 
-/// Never retained, never again: what was not answered is published anew on the next connection.
+/// Never RETAIN, never DUP: a publish without an answer is published anew on the next connection.
 #[test]
 fn a_publish_is_as_the_standard_has_it() {
     for version in BOTH {
@@ -208,7 +208,7 @@ fn a_publish_is_as_the_standard_has_it() {
     }
 }
 
-/// None has a reason or properties, which would need a packet size that the broker may not take.
+/// None has a reason or properties: they would need a packet size that the broker may not accept.
 #[test]
 fn answers_are_as_the_standard_has_them() {
     for (write, first) in [

@@ -1,21 +1,22 @@
-//! Getting a connection, as often as it takes.
+//! Connects, again and again.
 //!
-//! Each attempt is a new [`Connection`]. Between attempts there is a growing, jittered pause. A
-//! refusal that asking again cannot mend (a wrong password, a forbidden topic) may be mended at the broker:
-//! its users and permissions may load later than it starts, and someone may be changing its files right
-//! now. It ends the attempts only where nothing has worked in this run, and when it has lasted for
-//! `gateway.start_grace` ([`Session::outlasts`]).
+//! Each attempt makes a new [`Connection`]. Between attempts there is a growing, jittered pause.
 //!
-//! What is wrong with our client ids no waiting mends: it ends the client at once.
+//! A refusal that another attempt cannot mend (a wrong password, a forbidden topic) may be mended at the
+//! broker: its users and permissions may load later than it starts, and someone may be editing its files right
+//! now. A refusal ends the client only if nothing has worked in this run, and if it has lasted for
+//! `gateway.start_grace` ([`Session::outlasts`]). A fault of our client ids ends the client at once: waiting
+//! does not help.
 //!
-//! Two gateways with one client id take the session from each other. With MQTT 5 the broker is to say so,
-//! and the one that is told ends ([`Session::id_in_use`]): the other has the session. MQTT 3.1.1 has no
-//! word for it, and Mosquitto 2.0.11 does not say it. Then there are two signs:
-//! - The connection is hung up without a word, and when we come back, messages are gone from the session
-//!   that we had not acknowledged: somebody else has. Twice, with no good connection in between, ends it,
-//!   too: mostly the one that was there first, which sees it first ([`Session::resumed`]).
-//! - Connection after connection is hung up soon after it stands. That may have other reasons, so it is
-//!   only said, and no such connection counts as good.
+//! Two gateways with one client id take over each other's session. With MQTT 5 the broker must send "session
+//! taken over", and the client that receives it ends ([`Session::id_in_use`]): the other client has the
+//! session. MQTT 3.1.1 has no such packet, and Mosquitto 2.0.11 does not send it. Then there are two signs:
+//! - The connection is closed without a DISCONNECT, and after the reconnect the session misses messages that we
+//!   had not acknowledged: another client did. The second time, with no good connection in between, this ends
+//!   the client. Mostly that is the client that connected first, because it sees the sign first
+//!   ([`Session::resumed`]).
+//! - Connection after connection is closed soon after it was established. That may have other reasons: it is
+//!   only logged, and none of these connections counts as good.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,9 +35,12 @@ use super::roll_call::RollCall;
 use super::steps::round;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::{NOBODY_PAUSE_MAX, RECONNECT_PAUSE};
+use crate::limits::RECONNECT_PAUSE;
 use crate::repeat::PerCause;
 use crate::standing::Standing;
+
+/// The longest pause after an attempt that no broker answered: a broker that returns is found within a second.
+const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(700);
 
 /// One client's connections, one after the other.
 #[derive(Debug)]
@@ -48,54 +52,54 @@ pub struct Session {
     failures: PerCause,
     connected: u64,
     said: Said,
-    /// Since when the connection of today has stood.
+    /// Since when the current connection is established.
     since: Option<Instant>,
-    /// It has brought something.
+    /// The current connection has carried a message.
     of_use: bool,
-    /// Connections in a row that were hung up soon after they stood.
+    /// Connections in a row that the broker closed soon after they were established.
     hung_up: u32,
-    /// The last one was hung up without a word.
+    /// The last connection was closed without a DISCONNECT.
     unsaid: bool,
-    /// After so many of them messages were gone, since there was a good one.
+    /// Closed connections after which messages were missing, since the last good connection.
     suspicions: u32,
     standing: Arc<Standing>,
     look_ups: LookUps,
     roll_call: Option<Arc<RollCall>>,
-    /// How long the broker keeps the session, in seconds, where that was said.
+    /// Session Expiry Interval of the broker's CONNACK, in seconds, where it differs from ours.
     expiry_said: Option<u32>,
     own: Own,
-    /// It has been usable in this run.
+    /// The client has been usable in this run.
     worked: bool,
-    /// Since when it is refused, without having worked.
+    /// Since when the broker refuses the client, which has not worked yet.
     refused: Option<Instant>,
     start_grace: Duration,
 }
 
-/// What the log told last: where it leaves a loss out, it leaves out the return too.
+/// What was logged last: if a loss is left out of the log, the return is left out too.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Connected,
     Lost,
 }
 
-/// A connection that has stood for so long was a good one.
+/// A connection that lasted this long was a good one.
 const LASTING: Duration = Duration::from_millis(500);
 
-/// The longest pause after a connection that was of use and did not last.
+/// The longest pause after a connection that carried a message and did not last.
 const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
 
-/// A connection that another client with our id ends has stood for as long as that one's pause.
+/// A connection that a client with our id takes over lasts as long as that client's pause, at most this long.
 const HUNG_UP_SOON: Duration = RECONNECT_PAUSE.1.saturating_mul(2);
 
-/// So many of them in a row look like another client with our id.
+/// After this many in a row the log suspects another client with our id.
 const HUNG_UP_OFTEN: u32 = 4;
 
-/// Messages were gone after so many of them: that was another client. Once may be a broker that was killed
-/// and remembers less than it said.
+/// After this many the client ends: another client has our id. Once may be a broker that was killed and lost
+/// what it had promised to keep.
 const SUSPICIONS_MAX: u32 = 2;
 
 impl Session {
-    /// For a client with a read buffer of `buffer_bytes`.
+    /// A client with a read buffer of `buffer_bytes`.
     pub fn new(options: Options, buffer_bytes: usize, seed: u64) -> Self {
         let (first, longest) = RECONNECT_PAUSE;
         Self {
@@ -122,44 +126,44 @@ impl Session {
         }
     }
 
-    /// The same, but it goes on for so long where it is refused before it has worked.
+    /// Sets how long the client goes on while it is refused and has not worked yet.
     #[must_use]
     pub fn patient(self, start_grace: Duration) -> Self {
         Self { start_grace, ..self }
     }
 
-    /// The same, but it connects only where the broker lets our clients stand beside each other.
+    /// Makes the client connect only where the broker keeps our own clients apart.
     #[must_use]
     pub fn beside(self, roll_call: Option<Arc<RollCall>>) -> Self {
         Self { roll_call, ..self }
     }
 
-    /// The same, but what is in its session outlives the run.
+    /// Makes the session outlive the run.
     #[must_use]
     pub fn leaving(self, trace: Option<Trace>) -> Self {
         Self { own: Own::new(trace), ..self }
     }
 
-    /// The same, but it is told there how its connections fare.
+    /// Sets the cell where the client writes how its connections do.
     #[must_use]
-    pub fn shown(self, standing: &Arc<Standing>) -> Self {
+    pub fn with_status(self, standing: &Arc<Standing>) -> Self {
         Self { standing: Arc::clone(standing), ..self }
     }
 
-    /// Where and as whom.
+    /// The broker's address and our login.
     pub fn options(&self) -> &Options {
         &self.options
     }
 
-    /// How many connections there have been.
+    /// Connections so far.
     pub fn epoch(&self) -> u64 {
         self.connected
     }
 
-    /// Connects, however long it takes. An error is permanent.
+    /// Connects, however long it takes. Every error is permanent.
     ///
     /// # Cancel safety
-    /// A half-made connection is dropped; the pause begins again.
+    /// A half-made connection is dropped. The pause begins again.
     pub async fn connect(&mut self, hello: &Hello) -> Result<(Connection, Greeting), Error> {
         loop {
             match self.attempt(hello).await {
@@ -193,7 +197,7 @@ impl Session {
         );
     }
 
-    /// Says, once, that the broker keeps the session for a shorter time than it is asked for.
+    /// Logs, once, that the broker keeps the session for a shorter time than we asked for.
     fn judge_expiry(&mut self, hello: &Hello, greeting: &Greeting) {
         let asked = hello.session_expiry.filter(|_| !hello.clean_start);
         let kept = greeting.session_expiry.filter(|kept| asked.is_some_and(|asked| *kept < asked));
@@ -203,8 +207,8 @@ impl Session {
                 client = self.options.client_id,
                 kept_seconds = kept,
                 asked_seconds = asked,
-                "the broker keeps our session for a shorter time than it is asked for: when we are away for \
-                 longer, what waits there is lost; let the broker keep sessions longer"
+                "the broker keeps our session for a shorter time than we asked for: if the gateway is away for \
+                 longer, the messages in it are lost; let the broker keep sessions longer"
             );
         }
         self.expiry_said = kept.or(self.expiry_said);
@@ -226,20 +230,21 @@ impl Session {
                 let (broker, client) = (options.url.to_string(), options.client_id.clone());
                 Err(Error::Renamed { broker, client })
             }
-            // It has greeted this version before: it, or what lies before it, is on its way down or up.
+            // The broker has accepted this version before: it, or a proxy before it, is shutting down or
+            // starting.
             Err(Error::NotGreeted) if self.connected > 0 => Err(Error::Closed),
             opened => opened,
         }
     }
 
-    /// Whether an error ends the client for good: it is about our client ids, or the broker refuses us,
-    /// nothing has worked in this run, and that has been so for the start's grace.
+    /// Whether an error ends the client for good: it concerns our client ids; or the broker refuses us, nothing
+    /// has worked in this run, and that has lasted for the start's grace.
     pub fn outlasts(&mut self, error: &Error) -> bool {
         if error.is_about_ids() {
             return true;
         }
         if self.worked || !error.is_permanent() {
-            // It is away, or busy: that is no refusal that lasts.
+            // The broker is away or busy: that is not a lasting refusal.
             self.refused = None;
             return false;
         }
@@ -248,12 +253,12 @@ impl Session {
         now.saturating_duration_since(since) >= self.start_grace
     }
 
-    /// The broker is there no more: that is why it hung up, and may be why it has forgotten something.
+    /// Notes that the broker was away: that explains closed connections and missing messages.
     fn was_away(&mut self) {
         (self.hung_up, self.suspicions, self.unsaid) = (0, 0, false);
     }
 
-    /// The connection can carry readings or batches.
+    /// Notes that the connection can carry readings or batches.
     pub fn usable(&mut self) {
         self.worked = true;
         self.own.subscribed();
@@ -262,34 +267,34 @@ impl Session {
         }
     }
 
-    /// Whether our session is gone, as the greeting tells, and with it what it may have held.
+    /// Whether CONNACK says that our session is gone, and with it the messages that it may have held.
     pub fn is_lost(&mut self, greeting: &Greeting) -> bool {
         self.own.is_lost(greeting.session_present)
     }
 
-    /// So many messages have come and are not acknowledged.
-    pub fn open(&self, messages: usize) {
-        self.standing.open(messages);
+    /// Sets the number of messages that have arrived and are not acknowledged.
+    pub fn set_unacknowledged(&self, messages: usize) {
+        self.standing.set_unacknowledged(messages);
     }
 
-    /// The connection has been of use.
+    /// Notes that the connection has carried a message.
     pub fn proved(&mut self) {
         self.of_use = true;
     }
 
-    /// The connection that was lost was hung up on for a reason that is known, and is being mended.
+    /// Notes that the reason for the lost connection is known and is being mended.
     pub fn explained(&mut self) {
         self.hung_up = 0;
         self.backoff.at_most(PAUSE_OF_USE_MAX);
     }
 
-    /// Whether messages were gone from the session after the last good connection.
+    /// Whether messages were missing from the session after the last good connection.
     pub fn is_suspicious(&self) -> bool {
         self.suspicions > 0
     }
 
-    /// Of what we held unacknowledged when the session was resumed, so much has not come again. An error
-    /// when that was another client with our id.
+    /// Takes the number of messages that we held unacknowledged when the session was resumed, and that were not
+    /// sent again. An error if another client with our id has acknowledged them.
     pub fn resumed(&mut self, missing: usize) -> Result<(), Error> {
         if missing == 0 || !self.unsaid {
             return Ok(());
@@ -302,20 +307,20 @@ impl Session {
             broker = %self.options.url,
             client = self.options.client_id,
             missing,
-            "messages that we had not acknowledged are gone from our session: perhaps another client has \
+            "messages that we had not acknowledged are missing from our session: perhaps another client has \
              our client id (give each gateway its own gateway.id)"
         );
         Ok(())
     }
 
-    /// What ends the client for good, if the connection was lost to another client with our id: coming
-    /// back would only take the session from that one again.
+    /// The error that ends the client for good, if another client with our id took the connection: a reconnect
+    /// would only take the session back from it.
     pub fn id_in_use(&self, lost: &Error) -> Option<Error> {
         let (broker, client) = (self.options.url.to_string(), self.options.client_id.clone());
         matches!(lost, Error::TakenOver).then_some(Error::IdInUse { broker, client })
     }
 
-    /// Says that the connection broke and waits before the next.
+    /// Logs that the connection broke, and waits before the next attempt.
     ///
     /// # Cancel safety
     /// The pause begins again.
@@ -324,9 +329,9 @@ impl Session {
         self.failed("connection lost", error).await;
     }
 
-    /// After a connection that was of use and lasted, the pause is short again. Another client with our
-    /// id, or a broker that ends the connection at each publish, would have us connect ten times a
-    /// second if being of use were enough.
+    /// Resets the pause after a connection that carried messages and lasted. Carrying messages is not enough:
+    /// with another client of our id, or with a broker that closes at each publish, we would connect ten times
+    /// a second.
     fn judge(&mut self, now: Instant, error: &Error) {
         let lasted = self.since.map(|since| now.saturating_duration_since(since));
         let soon = lasted.is_some_and(|lasted| lasted < HUNG_UP_SOON);
@@ -334,7 +339,7 @@ impl Session {
         if !soon {
             self.suspicions = 0;
         }
-        // With MQTT 5 the broker would have said why; some only close the connection.
+        // With MQTT 5 the broker would have sent a DISCONNECT; some brokers only close.
         let closed = self.unsaid && self.options.version == Version::V3;
         let closed = closed || matches!(error, Error::Closed);
         self.hung_up = if soon && closed { self.hung_up.saturating_add(1) } else { 0 };
@@ -358,13 +363,13 @@ impl Session {
                 client = self.options.client_id,
                 in_a_row = self.hung_up,
                 left_out,
-                "the broker hangs up soon after each connect: either it forbids what we do there, or \
-                 another client has our client id (give each gateway its own gateway.id)"
+                "the broker closes each connection soon after it is made: either it forbids what we do there, \
+                 or another client has our client id (give each gateway its own gateway.id)"
             );
         }
     }
 
-    /// An attempt that nobody answers costs nobody much, and a broker that comes back is found soon.
+    /// An attempt that no broker answers costs little, and a broker that returns is found soon: a short pause.
     fn pause_after(&mut self, error: &Error) -> Duration {
         let nobody = self.since.take().is_none() && error.is_no_answer();
         let pause_max = if nobody { NOBODY_PAUSE_MAX } else { RECONNECT_PAUSE.1 };
@@ -397,14 +402,13 @@ mod tests {
     use super::*;
     use crate::plan::Plan;
 
-    /// Connected at `now`.
     fn connected(now: Instant) -> Session {
         let mut session = Session::new(Plan::default().output_options(), 1024, 1);
         session.since = Some(now);
         session
     }
 
-    /// Hung up after `stood`, and back: so much does not come again.
+    /// The connection is closed after `stood`; after the reconnect `missing` messages are not sent again.
     fn back(session: &mut Session, stood: Duration, missing: usize) -> Result<(), Error> {
         let now = clock::now().instant;
         session.since = Some(now);

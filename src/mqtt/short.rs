@@ -1,4 +1,4 @@
-//! Packets of a few bytes, written by hand; each is the same in both versions.
+//! Packets of a few bytes, written by own code. Each is the same in both versions.
 
 use bytes::BytesMut;
 
@@ -31,8 +31,8 @@ pub(super) fn disconnect(out: &mut BytesMut) {
     out.extend_from_slice(&[0xe0, 0]);
 }
 
-/// Writes DISCONNECT, "normal", that ends the session with the connection: an expiry of 0 goes before
-/// the one in CONNECT (MQTT 5 §3.14.2.2.2; 3.1.1 has no word for it).
+/// Writes DISCONNECT, "normal", that removes the session: a Session Expiry Interval of 0 replaces the one of
+/// CONNECT (MQTT 5 §3.14.2.2.2). 3.1.1 has no such packet.
 pub(super) fn disconnect_for_good(out: &mut BytesMut) {
     out.extend_from_slice(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]);
 }

@@ -1,7 +1,7 @@
-//! How long each step to a connection may take.
+//! How long each step of an attempt to connect may take.
 //!
-//! All steps together have `broker.connect_timeout`, each one half of it and no more than is left: so
-//! the one that hangs is named, and what was quick before it leaves it its whole half.
+//! All steps together may take `broker.connect_timeout`. Each step may take half of it, and no more than is
+//! left. So a step that hangs is named in time, and quick steps before it do not shorten its half.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::Error;
 use super::options::Options;
 use crate::clock;
 
-/// The time of one attempt.
+/// The time of one attempt to connect.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Steps {
     step_max: Duration,
@@ -20,13 +20,13 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// An attempt that begins now.
+    /// Starts the time of an attempt.
     pub(super) fn begin(options: &Options) -> Self {
         let until = clock::now().instant + options.connect_timeout;
         Self { step_max: options.step_max(), until }
     }
 
-    /// Does one step.
+    /// Runs one step with its limit.
     ///
     /// # Cancel safety
     /// That of the step.
@@ -44,7 +44,7 @@ impl Steps {
     }
 }
 
-/// To whole milliseconds: more digits say nothing.
+/// Rounds to whole milliseconds for messages.
 pub(super) fn round(time: Duration) -> Duration {
     Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }

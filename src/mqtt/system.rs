@@ -1,16 +1,16 @@
-//! What a broker says of itself below `$SYS`. No standard names these topics: they are Mosquitto's.
+//! The topics of a broker's own figures below `$SYS`. No standard names them: they are Mosquitto's.
 //!
-//! Mosquitto writes them every `sys_interval` (ten seconds unless set), retained, the counter only when it
-//! has changed, and forgets a value a minute after. A start is a change: it begins with 0.
-//! Other brokers count as dropped what nobody subscribes to, or keep no count; they are left out.
+//! Mosquitto publishes them every `sys_interval` (ten seconds unless set), retained. It publishes the counter
+//! only when it has changed, and removes a value after a minute. A start counts as a change: the counter begins
+//! with 0. Other brokers count messages that nobody subscribes to, or keep no count: they are ignored.
 
-/// Which program it is.
+/// Name and version of the broker.
 pub const VERSION: &str = "$SYS/broker/version";
 
-/// Messages dropped since it started, for all clients.
+/// Messages that the broker has dropped since it started, for all clients.
 pub const DROPPED: &str = "$SYS/broker/publish/messages/dropped";
 
-/// For how long it has run; in every turn, behind the counter.
+/// How long the broker has run; published each time, after the counter.
 pub const UPTIME: &str = "$SYS/broker/uptime";
 
 /// The lines of `mosquitto.conf` that make it keep what it would drop.

@@ -1,11 +1,11 @@
-//! TLS beneath MQTT: its files, its handshake, and what goes wrong with either in words.
+//! TLS below MQTT: its files, its handshake, and its errors in words.
 //!
-//! Whoever reads the message has files and a broker before them, and no library: each says which file or
-//! which side is at fault, and what to do. No text holds a number that counts on (seconds since a
-//! certificate expired): equal causes must have equal texts, or the log repeats itself.
+//! The reader of an error has files and a broker, and does not know the TLS library. So each text names the
+//! file or the side that is at fault, and what to do. No text holds a number that changes (seconds since a
+//! certificate expired): equal causes must have equal texts, or the log repeats them.
 //!
-//! The files are read at each attempt, so that they can be renewed while the gateway runs; of each no more
-//! than 1 MiB.
+//! The files are read at each attempt, so they can be replaced while the gateway runs. At most 1 MiB of each is
+//! read.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -24,14 +24,14 @@ use tokio_rustls::rustls::{
 use super::Error;
 use super::options::{BrokerUrl, Options, Tls, open_file};
 
-/// Bytes of a file with certificates or a key. All the system's certificates together take a quarter.
+/// Bytes of a file with certificates or a key. All certificates of a system together have a quarter of it.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Where to look when TLS is spoken with who does not.
+/// The remedy if the peer does not speak TLS.
 const NO_TLS: &str = "write mqtt:// (ws://) instead of mqtts:// (wss://) if the port is meant to be without \
                       TLS, or name the broker's port with TLS (mostly 8883)";
 
-/// Speaks TLS on a connection.
+/// Does the TLS handshake over a connection.
 pub(super) async fn connect(
     options: &Options,
     host: &str,
@@ -51,7 +51,7 @@ pub(super) async fn connect(
     })
 }
 
-/// An error from before CONNACK, in words: with TLS 1.3 a broker judges our certificate only then.
+/// Puts an error before CONNACK in words: with TLS 1.3 a broker checks our certificate only then.
 pub(super) fn in_words(options: &Options, error: Error) -> Error {
     let inner = match &error {
         Error::Io(io) => io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()),
@@ -63,7 +63,7 @@ pub(super) fn in_words(options: &Options, error: Error) -> Error {
     }
     let is_tls = matches!(&options.url, BrokerUrl::Remote { tls: true, .. });
     if is_tls && options.tls.cert_file.is_none() && error.is_hang_up() {
-        // Its alert may be lost with a connection that is reset.
+        // Its alert may be lost if the connection is reset.
         let problem = format!("{} hung up before its first answer ({error})", options.url);
         let remedy = "if it wants a certificate from its clients, set tls.cert_file and tls.key_file; else \
                       look into the broker's log";
@@ -72,8 +72,8 @@ pub(super) fn in_words(options: &Options, error: Error) -> Error {
     error
 }
 
-/// What the first bytes are, if they are no MQTT: TLS (a record of an alert or a handshake, RFC 8446
-/// §5.1), or HTTP.
+/// The error if the first bytes are not MQTT: TLS (a record of an alert or a handshake, RFC 8446 §5.1), or
+/// HTTP.
 pub(super) fn foreign(options: &Options, head: &[u8]) -> Option<Error> {
     let url = &options.url;
     let (problem, remedy) = if matches!(head, [0x15 | 0x16] | [0x15 | 0x16, 3, ..]) {
@@ -104,7 +104,7 @@ fn words(options: &Options, error: &rustls::Error) -> (String, String) {
     }
 }
 
-/// The broker's certificate is not accepted.
+/// Problem and remedy if we do not accept the broker's certificate.
 fn certificate(options: &Options, problem: &CertificateError) -> (String, String) {
     let of = format!("the certificate of {}", options.url);
     let trust = "name in tls.ca_file the certificate of the CA that signed it";
@@ -150,7 +150,7 @@ fn certificate(options: &Options, problem: &CertificateError) -> (String, String
     }
 }
 
-/// Nobody whom we trust has signed it.
+/// The remedy if nobody that we trust has signed it.
 fn unknown(options: &Options, of: &str, more: &str) -> String {
     let trusted = match &options.tls.ca_file {
         Some(path) => format!("tls.ca_file {}", path.display()),
@@ -163,7 +163,7 @@ fn is_version_1(problem: &str) -> bool {
     problem.contains("UnsupportedCertVersion")
 }
 
-/// How a certificate for the broker is made that works.
+/// How to make a certificate for the broker.
 fn made(options: &Options) -> String {
     let host = match &options.url {
         BrokerUrl::Remote { host, .. } => host.as_str(),
@@ -177,7 +177,7 @@ fn made(options: &Options) -> String {
     )
 }
 
-/// The broker ends TLS and says why.
+/// Problem and remedy if the broker ends TLS with an alert.
 fn alerted(options: &Options, alert: AlertDescription) -> (String, String) {
     use AlertDescription as A;
     let url = &options.url;
@@ -233,14 +233,14 @@ fn date(time: UnixTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// What is wrong with the files, each once: all errors are [`Error::Credentials`].
+/// The faults of the files, each once. All are [`Error::Credentials`].
 pub fn problems(tls: &Tls) -> Vec<Error> {
     let trusted = tls.ca_file.as_deref().map(|path| roots(Some(path)).map(drop));
     let chain = tls.cert_file.as_deref().map(|path| certificates("cert_file", path).map(drop));
     let key = tls.key_file.as_deref().map(|path| private_key(path).map(drop));
     let mut problems: Vec<_> =
         [trusted, chain, key].into_iter().flatten().filter_map(Result::err).collect();
-    // Only together do they show that they do not belong together.
+    // Whether certificate and key belong together shows only if both can be read.
     if problems.is_empty() && (tls.ca_file.is_some() || tls.cert_file.is_some()) {
         problems.extend(config(tls).err());
     }
@@ -348,7 +348,7 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// The bytes of a file, which may be PEM.
+/// The bytes of a file in PEM.
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     let bad = |text: &str| Err(bad(what, path, text.into()));
     let mut bytes = Vec::new();
@@ -366,7 +366,7 @@ fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
         },
         Ok(_) if bytes.is_empty() => bad("is empty: it must hold PEM"),
         Ok(_) if bytes.len() > FILE_BYTES_MAX => bad("has more than 1 MiB: it is no such file"),
-        // An ASN.1 SEQUENCE: the same in its binary form.
+        // An ASN.1 SEQUENCE: the same content in DER.
         Ok(_) if bytes.first() == Some(&0x30) => {
             let kind = if what == "key_file" { "pkey" } else { "x509" };
             let path = path.display();

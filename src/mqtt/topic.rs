@@ -15,16 +15,13 @@ pub const TOPIC_BYTES_MAX: usize = 65_535;
 /// What is wrong with a topic or filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
-    /// Nothing there.
     #[error("is empty; give a topic such as \"plant/boiler/temperature\"")]
     Empty,
-    /// Too long for the protocol.
     #[error("has {0} bytes; MQTT allows 65535")]
     TooLong(usize),
     /// U+0000 is forbidden.
     #[error("holds a NUL character, which MQTT forbids")]
     Nul,
-    /// Wildcards only select.
     #[error("holds the wildcard {0:?}; batches are published to one exact topic")]
     Wildcard(char),
     /// A wildcard that is not a whole level.
@@ -33,21 +30,19 @@ pub enum TopicError {
     /// `#` before the end.
     #[error("has \"#\" before its last level; it can only be the last")]
     HashNotLast,
-    /// Two placeholders.
     #[error("names {{sensor}} more than once; one level gives the sensor's id")]
     TwoPlaceholders,
-    /// Unknown placeholder.
     #[error("has braces in the level {0:?}; the only placeholder is {{sensor}}, as a whole level")]
     Placeholder(String),
-    /// A topic is published to as it is.
+    /// A topic to publish to has no placeholder.
     #[error(
         "has braces in the level {0:?}; what is published goes to one exact topic, without {{sensor}}"
     )]
     Brace(String),
-    /// A blank is a character like any other to MQTT.
+    /// MQTT takes a blank as part of the topic.
     #[error("begins or ends with a blank, which would be part of it; remove the blank")]
     Blank,
-    /// What some brokers take for a shared subscription.
+    /// Some brokers take it for a shared subscription.
     #[error(
         "begins with \"$queue/\", which some brokers take for a shared subscription; write the filter \
          alone and group = \"…\" beside it"
@@ -71,7 +66,6 @@ pub enum TopicError {
 pub struct Topic(Arc<str>);
 
 impl Topic {
-    /// The topic's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -127,7 +121,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The filter as the broker is asked for it.
+    /// The filter as it stands in SUBSCRIBE.
     pub fn subscription(&self, group: Option<&str>) -> String {
         let filter = self.text.replace(PLACEHOLDER, "+");
         match group {
@@ -136,8 +130,8 @@ impl Filter {
         }
     }
 
-    /// The sensor's id in a topic that matches: the level of `{sensor}`. `None` when the filter
-    /// names none.
+    /// The sensor's id in a topic that matches: the level of `{sensor}`. `None` if the filter has no such
+    /// level.
     pub fn sensor<'a>(&self, topic: &'a [u8]) -> Option<&'a [u8]> {
         let level = self.sensor_level?;
         topic.split(|byte| *byte == b'/').nth(level)
@@ -161,7 +155,7 @@ impl Filter {
         levels.next().is_none()
     }
 
-    /// Whether several sensors can match.
+    /// Whether the filter has a `{sensor}` level, so several sensors can match.
     pub fn has_placeholder(&self) -> bool {
         self.sensor_level.is_some()
     }
@@ -213,7 +207,6 @@ impl From<Filter> for String {
 pub struct Group(Arc<str>);
 
 impl Group {
-    /// The group's name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -314,7 +307,7 @@ mod tests {
         }
     }
 
-    /// Matching as the standard words it, level by level (§4.7.1).
+    /// Matching as the standard defines it, level by level (§4.7.1).
     fn wanted(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {
             (["#"], _) | ([], []) => true,
@@ -367,7 +360,7 @@ mod tests {
             let asked = filter.subscription(None);
             assert!(!asked.contains(['{', '}']) && self::filter(&asked).is_ok(), "{asked}");
             let split = |text| str::split(text, '/').collect::<Vec<_>>();
-            // A match looks and keeps nothing, however long the topic.
+            // Matching allocates nothing, however long the topic.
             let looked = allocation_counter::measure(|| {
                 std::hint::black_box((filter.matches(&topic), filter.sensor(bytes)));
             });

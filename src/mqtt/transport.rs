@@ -1,15 +1,16 @@
-//! The byte stream beneath MQTT: TCP, with TLS and WebSocket where the address says so.
+//! The byte stream below MQTT: TCP, with TLS and WebSocket where the address asks for them.
 //!
-//! Small packets must not wait for others (`TCP_NODELAY`); gathering is the connection's business.
-//! Names are resolved at each attempt (`look_up`), certificates read at each attempt, so both can change
-//! while the gateway runs. Each step has its own limit (`steps`).
+//! Small packets must not wait for others (`TCP_NODELAY`): gathering is the job of the connection. Names are
+//! looked up at each attempt (`look_up`) and certificates are read at each attempt, so both can change while
+//! the gateway runs. Each step has its own limit (`steps`).
 //!
-//! A name may have several addresses, one of them may swallow all that is sent to it, and so may the
-//! network for a while: attempts overlap (RFC 8305 §5), both families in turn. Left alone, the kernel
-//! would ask again after 1, 3 and 7 seconds only, and a network that heals would be noticed late.
+//! A name may have several addresses, and one of them may drop every packet; so may the network for a while. So
+//! attempts overlap (RFC 8305 §5), and IPv6 and IPv4 addresses take turns. The kernel alone would repeat its
+//! SYN only after 1, 3 and 7 seconds: we would notice late that a network works again.
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +21,16 @@ use super::look_up::LookUps;
 use super::options::{BrokerUrl, Options};
 use super::steps::Steps;
 use super::{Error, tls, websocket};
-use crate::limits::{ADDRESSES_MAX, BESIDE_MAX, CONNECT_BESIDE};
+
+/// Addresses of a broker's name that are tried. Further ones are ignored.
+const ADDRESSES_MAX: usize = 4;
+
+/// If a TCP connection has no answer after this time, another is begun beside it, and so on until the step's limit: a
+/// network that works again is noticed within this time.
+const CONNECT_BESIDE: Duration = Duration::from_millis(700);
+
+/// TCP connections that are attempted at a time. The oldest is given up for the next.
+const BESIDE_MAX: u32 = 4;
 
 /// A connected byte stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -52,8 +62,8 @@ pub(super) async fn connect(
     Ok(Box::new(upgraded))
 }
 
-/// The addresses to try: the resolver's order, but both families in turn, for often it is a whole
-/// family that leads nowhere.
+/// The addresses to try: the resolver's order, but IPv6 and IPv4 in turn, because often a whole family is
+/// unreachable.
 fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let (mut same, mut other): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
     for address in addresses {
@@ -69,7 +79,7 @@ fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     pairs.flatten().flatten().take(ADDRESSES_MAX).collect()
 }
 
-/// Connects to the first address that answers; an error when all have refused. While one keeps silent it
+/// Connects to the first address that answers. An error if all have refused. While one is silent the attempt
 /// goes on, until the step's time ends.
 async fn reach(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let mut last = Error::Io(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
@@ -94,7 +104,7 @@ async fn reach(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
             match done {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => last = error.into(),
-                // Others are on their way.
+                // Other attempts have not ended yet.
                 Err(_) => continue,
             }
             if untried > 0 {
@@ -126,7 +136,7 @@ mod tests {
         assert_eq!(turns(&[]), []);
     }
 
-    /// Its queue of connections is full: Linux leaves further ones without any answer.
+    /// An address that drops every SYN: with a full backlog, Linux does not answer further ones.
     async fn black_hole() -> (tokio::net::TcpListener, Vec<TcpStream>, SocketAddr) {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -140,7 +150,7 @@ mod tests {
         (listener, queued, address)
     }
 
-    /// Nobody listens there.
+    /// An address where nobody listens.
     async fn closed() -> SocketAddr {
         tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
     }

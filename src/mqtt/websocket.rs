@@ -1,12 +1,12 @@
 //! MQTT inside WebSocket (MQTT 5 §6, RFC 6455): a byte stream in binary frames.
 //!
-//! Handshake and frame headers are tungstenite's. What is inside a frame is handed on as it comes:
-//! the library would collect whole frames first, and how much memory that takes is the peer's
-//! choice. Here it is [`WEBSOCKET_BUFFER_BYTES`] for each direction, whatever comes.
+//! tungstenite does the handshake and the frame headers. The content of a frame is handed on as it arrives: the
+//! library would collect whole frames first, and the peer would choose how much memory that takes. Here it is
+//! [`WEBSOCKET_BUFFER_BYTES`] for each direction.
 //!
 //! - Frame borders mean nothing: MQTT packets may share a frame or be cut by one (MQTT 5 §6).
-//! - A ping is answered with the next bytes that are read or written; only the latest of several
-//!   waits (RFC 6455 §5.5.3). Close and anything but binary frames is the end.
+//! - A ping is answered with the next bytes that are read or written. Of several pings only the latest is
+//!   answered (RFC 6455 §5.5.3). A close, and any frame that is not binary, ends the stream.
 
 use std::io::{self, Cursor};
 use std::ops::Range;
@@ -26,7 +26,7 @@ use crate::limits::WEBSOCKET_BUFFER_BYTES;
 /// The longest payload of a ping or close (RFC 6455 §5.5).
 const CONTROL_BYTES_MAX: u64 = 125;
 
-/// Shakes hands over `stream` and gives the byte stream inside.
+/// Does the handshake over `stream` and returns the byte stream inside.
 pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     address: &str,
@@ -38,32 +38,31 @@ pub(super) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
             "no MQTT over WebSocket there ({error}): name the broker's port and path for WebSocket, or write \
              mqtt:// (mqtts://) if the port is for MQTT itself"
         );
-        // An answer is one that this was no broker's.
+        // An answer without a handshake: the peer is not a broker with WebSocket.
         let answered =
             matches!(&error, tungstenite::Error::Http(it) if it.status().is_client_error());
         let kind = if answered { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
         io::Error::new(kind, text)
     })?;
-    // Nothing has come yet that the library could have read ahead: the broker speaks after CONNECT.
+    // The library has read nothing ahead: the broker sends only after CONNECT.
     Ok(WebSocket::new(socket.into_inner()))
 }
 
-/// What the bytes that come next belong to.
+/// What the next bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Header,
-    /// So much of a binary frame is left.
+    /// This many bytes of a binary frame are left.
     Payload(u64),
-    /// A control frame of so many bytes.
+    /// A control frame with this many bytes.
     Control(Control, usize),
 }
 
-/// The byte stream inside a WebSocket.
 #[derive(Debug)]
 pub(super) struct WebSocket<S> {
     stream: S,
     inbound: Box<[u8]>,
-    /// Where in `inbound` lies what has come and is not handed out.
+    /// The bytes in `inbound` that have arrived and are not handed out.
     filled: Range<usize>,
     part: Part,
     outbound: BytesMut,
@@ -77,15 +76,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         Self { stream, inbound, filled: 0..0, part: Part::Header, outbound, closed: false }
     }
 
-    /// Hands out what has come of binary frames, as far as it fits.
+    /// Hands out the content of binary frames, as much as fits.
     fn unpack(&mut self, to: &mut ReadBuf<'_>) -> io::Result<()> {
         while !self.closed && self.step(to)? {}
         Ok(())
     }
 
-    /// Handles one part, or a piece of it; false when more must come first, or more must fit.
+    /// Handles one part, or a piece of it. False if it needs more bytes, or more room.
     fn step(&mut self, to: &mut ReadBuf<'_>) -> io::Result<bool> {
-        let came = self.inbound.get(self.filled.clone()).unwrap_or_default();
+        let came = self.inbound.get(self.filled.clone()).expect("what has arrived lies in it");
         let (used, part) = match self.part {
             Part::Header => {
                 let Some((part, length)) = header(came)? else { return Ok(false) };
@@ -98,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 if now == 0 {
                     return Ok(false);
                 }
-                to.put_slice(came.get(..now).unwrap_or_default());
+                to.put_slice(came.get(..now).expect("no more than has arrived"));
                 (now, Part::Payload(left - now as u64))
             }
             Part::Control(control, bytes) => {
@@ -115,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     fn control(&mut self, control: Control, payload: &[u8]) -> io::Result<()> {
         match control {
-            // An answer that still waits is answer enough to the ping before.
+            // A waiting answer also answers the earlier ping.
             Control::Ping if self.outbound.is_empty() => {
                 self.frame(OpCode::Control(Control::Pong), payload)
             }
@@ -127,10 +126,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    /// Puts a frame behind what waits to be written.
     fn frame(&mut self, opcode: OpCode, payload: &[u8]) -> io::Result<()> {
-        // So that nobody can make a client write bytes that mean something to a cache on the way
-        // (RFC 6455 §10.3), it must not follow from a seed.
+        // The mask must not follow from a seed: then nobody can make a client write bytes that a cache on the
+        // way would understand (RFC 6455 §10.3).
         let mask: [u8; 4] = rand::random();
         let header = FrameHeader { opcode, mask: Some(mask), ..FrameHeader::default() };
         let writer = &mut (&mut self.outbound).writer();
@@ -151,7 +149,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 }
 
-/// The frame header that begins `bytes`, and its length, once it is all here.
+/// The frame header at the start of `bytes`, and its length; `None` if it is not complete.
 fn header(bytes: &[u8]) -> io::Result<Option<(Part, usize)>> {
     let mut cursor = Cursor::new(bytes);
     let Some((header, payload)) = FrameHeader::parse(&mut cursor).map_err(io::Error::other)? else {
@@ -191,11 +189,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
             if this.closed || to.filled().len() > before || to.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            // What is left is a piece of a header or of a control frame: there is room behind it.
+            // A piece of a header or of a control frame is left: there is room behind it.
             let left = this.filled.len();
             this.inbound.copy_within(this.filled.clone(), 0);
             this.filled = 0..left;
-            let mut space = ReadBuf::new(this.inbound.get_mut(left..).unwrap_or_default());
+            let space = this.inbound.get_mut(left..).expect("what has arrived lies in it");
+            let mut space = ReadBuf::new(space);
             ready!(Pin::new(&mut this.stream).poll_read(cx, &mut space))?;
             let came = space.filled().len();
             this.filled = 0..left + came;

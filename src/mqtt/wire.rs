@@ -1,16 +1,16 @@
-//! What has a length on the wire, read in one place: packets, properties, texts and binary data.
+//! Reads everything that has a length on the wire: packets, properties, texts and binary data.
 //!
-//! Everything that reads bytes of a broker reads them through [`Wire`]: the fixed header with the
-//! remaining length ([`fixed_header`], MQTT 5 §2.1), the length of the properties ([`Wire::counted`],
-//! §2.2.2.1), and the two bytes before a text or binary data ([`Wire::prefixed`], §1.5.4 and §1.5.6).
-//! 3.1.1 has the first and the last in the same form.
+//! All bytes of a broker are read through [`Wire`]: the fixed header with the remaining length
+//! ([`fixed_header`], MQTT 5 §2.1), the length of the properties ([`Wire::counted`], §2.2.2.1), and the two
+//! bytes before a text or binary data ([`Wire::prefixed`], §1.5.4 and §1.5.6). 3.1.1 has the first and the last
+//! in the same form.
 //!
-//! A length that reaches past the end is an error and never a shorter value. A variable byte integer
-//! that is longer than it need be is read all the same: it has one meaning only.
+//! A length that reaches past the end is an error, never a shorter value. A variable byte integer that is
+//! longer than necessary is read: it has only one meaning.
 
 use super::Error;
 
-/// The bytes that are left to read. Nothing is copied.
+/// The bytes that are not yet read. Nothing is copied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wire<'a>(pub(super) &'a [u8]);
 
@@ -26,7 +26,6 @@ impl<'a> Wire<'a> {
         Ok(bytes)
     }
 
-    /// The next byte.
     pub(super) fn byte(&mut self) -> Result<u8, Error> {
         let (byte, rest) = self.0.split_first().ok_or_else(malformed)?;
         self.0 = rest;
@@ -50,11 +49,11 @@ impl<'a> Wire<'a> {
     /// A variable byte integer (MQTT 5 §1.5.5).
     pub(super) fn varint(&mut self) -> Result<usize, Error> {
         let (value, length) = varint(self.0)?.ok_or_else(malformed)?;
-        self.0 = self.0.get(length..).unwrap_or_default();
+        self.0 = self.0.get(length..).expect("its bytes were read");
         Ok(value)
     }
 
-    /// A text or binary data, with its length in two bytes before it.
+    /// A text or binary data, with two bytes of length before it.
     pub(super) fn prefixed(&mut self) -> Result<&'a [u8], Error> {
         let length = self.two()?;
         self.bytes(length.into())
@@ -74,13 +73,13 @@ impl<'a> Wire<'a> {
         }
     }
 
-    /// Fails unless everything has been read.
+    /// An error unless everything has been read.
     pub(super) fn end(self) -> Result<(), Error> {
         if self.is_empty() { Ok(()) } else { Err(malformed()) }
     }
 }
 
-/// A variable byte integer and its own length; `None` when it is not all here.
+/// A variable byte integer and how many bytes it has; `None` if it is not complete.
 pub(super) fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     let mut value = 0;
     for (at, byte) in bytes.iter().take(4).enumerate() {
@@ -92,13 +91,13 @@ pub(super) fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     if bytes.len() >= 4 { Err(malformed()) } else { Ok(None) }
 }
 
-/// Length of the fixed header and of what follows it; `None` when the header is not all here.
+/// The bytes of the fixed header and of what follows it; `None` if the header is not complete.
 pub(super) fn fixed_header(bytes: &[u8]) -> Result<Option<(usize, usize)>, Error> {
     let Some(rest) = bytes.get(1..) else { return Ok(None) };
     Ok(varint(rest)?.map(|(value, length)| (1 + length, value)))
 }
 
-/// The first byte of a whole packet, and what follows its fixed header.
+/// The first byte of a whole packet, and the content after its fixed header.
 pub(super) fn whole(packet: &[u8]) -> Result<(u8, Wire<'_>), Error> {
     let mut wire = Wire(packet);
     let first = wire.byte()?;

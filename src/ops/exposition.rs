@@ -16,47 +16,45 @@ use super::View;
 use super::families::{families, of_process};
 use crate::clock::{self, Now};
 
-/// What begins each name.
+/// The prefix of each metric's name.
 const PREFIX: &str = "sluicegate";
 
-/// Numbers of one name.
+/// A metric family: the values of one name.
 #[derive(Debug)]
 pub struct Family {
-    /// The name, without prefix and without `_total`.
+    /// The name, without prefix and `_total`.
     pub name: String,
-    /// What it says.
     pub help: String,
-    /// The numbers.
-    pub numbers: Numbers,
+    pub values: Values,
 }
 
-/// Labels and values.
+/// Values with their labels.
 #[derive(Debug)]
-pub enum Numbers {
-    /// Of what only grows.
+pub enum Values {
+    /// Counters: they only grow.
     Counters(Vec<(Labels, u64)>),
-    /// Seconds that only grow.
+    /// A counter of seconds.
     Seconds(f64),
-    /// Of what rises and falls.
+    /// Gauges: they rise and fall.
     Gauges(Vec<(Labels, f64)>),
-    /// How long things took.
+    /// A histogram of seconds.
     Latencies(Histogram),
 }
 
-/// What tells a number from the others of its family.
+/// The labels that tell a value from the others of its family.
 pub type Labels = Vec<(&'static str, String)>;
 
 /// The two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposition {
-    /// Prometheus' own, version 0.0.4.
+    /// Prometheus' own format, version 0.0.4.
     Prometheus,
-    /// `OpenMetrics` 1.0, for who asks for it.
+    /// `OpenMetrics` 1.0, if the request asks for it.
     OpenMetrics,
 }
 
 impl Exposition {
-    /// What the `Accept` header asks for.
+    /// The format that the `Accept` header asks for.
     pub fn asked(accept: &str) -> Self {
         if accept.contains("application/openmetrics-text") {
             Self::OpenMetrics
@@ -65,7 +63,6 @@ impl Exposition {
         }
     }
 
-    /// Its content type.
     pub const fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
@@ -94,15 +91,15 @@ pub fn exposed(view: &View, now: Now, exposition: Exposition) -> String {
 
 /// The table of all metrics for the manual.
 pub fn table(view: &View) -> String {
-    let mut out = "| metric | labels | what it says |\n| --- | --- | --- |\n".to_owned();
+    let mut out = "| metric | labels | meaning |\n| --- | --- | --- |\n".to_owned();
     let families = families(view, clock::now()).into_iter().map(|it| (format!("{PREFIX}_"), it));
     let own = of_process(view).into_iter().map(|it| (String::new(), it));
     for (prefix, family) in families.chain(own) {
-        let (suffix, labels) = match &family.numbers {
-            Numbers::Counters(numbers) => ("_total", names(numbers)),
-            Numbers::Seconds(_) => ("_total", String::new()),
-            Numbers::Gauges(numbers) => ("", names(numbers)),
-            Numbers::Latencies(_) => (" (histogram)", String::new()),
+        let (suffix, labels) = match &family.values {
+            Values::Counters(values) => ("_total", names(values)),
+            Values::Seconds(_) => ("_total", String::new()),
+            Values::Gauges(values) => ("", names(values)),
+            Values::Latencies(_) => (" (histogram)", String::new()),
         };
         let (name, suffix) = match suffix.strip_prefix(' ') {
             Some(kind) => (family.name, format!("` {kind}")),
@@ -114,38 +111,38 @@ pub fn table(view: &View) -> String {
     out
 }
 
-fn names<T>(numbers: &[(Labels, T)]) -> String {
-    let labels = numbers.first().map(|(labels, _)| labels.as_slice()).unwrap_or_default();
+fn names<T>(values: &[(Labels, T)]) -> String {
+    let labels = values.first().map(|(labels, _)| labels.as_slice()).unwrap_or_default();
     labels.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Families on their way to an exposition.
+/// Writes families into one exposition.
 #[derive(Debug)]
 struct Families(Vec<Family>);
 
 impl Collector for Families {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        for Family { name, help, numbers } in &self.0 {
-            let kind = match numbers {
-                Numbers::Counters(_) | Numbers::Seconds(_) => MetricType::Counter,
-                Numbers::Gauges(_) => MetricType::Gauge,
-                Numbers::Latencies(_) => MetricType::Histogram,
+        for Family { name, help, values } in &self.0 {
+            let kind = match values {
+                Values::Counters(_) | Values::Seconds(_) => MetricType::Counter,
+                Values::Gauges(_) => MetricType::Gauge,
+                Values::Latencies(_) => MetricType::Histogram,
             };
-            write(numbers, encoder.encode_descriptor(name, help, None, kind)?)?;
+            write(values, encoder.encode_descriptor(name, help, None, kind)?)?;
         }
         Ok(())
     }
 }
 
-fn write(numbers: &Numbers, mut metric: MetricEncoder<'_>) -> fmt::Result {
-    match numbers {
-        Numbers::Counters(numbers) => numbers.iter().try_for_each(|(labels, value)| {
+fn write(values: &Values, mut metric: MetricEncoder<'_>) -> fmt::Result {
+    match values {
+        Values::Counters(values) => values.iter().try_for_each(|(labels, value)| {
             ConstCounter::new(*value).encode(metric.encode_family(labels)?)
         }),
-        Numbers::Gauges(numbers) => numbers.iter().try_for_each(|(labels, value)| {
+        Values::Gauges(values) => values.iter().try_for_each(|(labels, value)| {
             ConstGauge::new(*value).encode(metric.encode_family(labels)?)
         }),
-        Numbers::Seconds(seconds) => ConstCounter::new(*seconds).encode(metric),
-        Numbers::Latencies(histogram) => histogram.encode(metric),
+        Values::Seconds(seconds) => ConstCounter::new(*seconds).encode(metric),
+        Values::Latencies(histogram) => histogram.encode(metric),
     }
 }

@@ -1,20 +1,20 @@
-//! `/metrics`: what is shown, and how it is named.
+//! `/metrics`: the metric families and their names.
 //!
 //! Names follow the Prometheus conventions (<https://prometheus.io/docs/practices/naming/>): prefix
-//! `sluicegate_`, base units, `_total` behind counters. A limit is a gauge with `_max` behind the name
-//! of what it limits. Labels are bounded by the configuration: entries and connections, never single
-//! sensors of a wildcard.
+//! `sluicegate_`, base units, `_total` behind counters. A limit is a gauge named as its value with `_max`
+//! behind. Labels are bounded by the configuration: entries and connections, never the single sensors of a
+//! wildcard.
 
 use std::time::Instant;
 
-use super::exposition::{Family, Labels, Numbers};
+use super::exposition::{Family, Labels, Values};
 use super::levels::{Level, levels};
 use super::{View, process};
 use crate::clock::{Now, Timestamp};
 use crate::record::Reason;
 use crate::registry::Sum;
 
-/// Everything about the gateway.
+/// All metric families of the gateway.
 pub(super) fn families(view: &View, now: Now) -> Vec<Family> {
     let mut families = counters(view);
     families.extend(of_balance(view));
@@ -30,11 +30,11 @@ fn gauge(name: &str, help: &str, value: f64) -> Family {
     gauges(name, help, vec![(Vec::new(), value)])
 }
 
-fn gauges(name: &str, help: &str, numbers: Vec<(Labels, f64)>) -> Family {
-    Family { name: name.into(), help: help.into(), numbers: Numbers::Gauges(numbers) }
+fn gauges(name: &str, help: &str, values: Vec<(Labels, f64)>) -> Family {
+    Family { name: name.into(), help: help.into(), values: Values::Gauges(values) }
 }
 
-/// What a counter is called outside: those of readings and of seals are families.
+/// The family and the labels of a counter: counters of readings and of seals share a family.
 fn shown(name: &str) -> (String, Labels) {
     match name {
         "received" | "recovered" | "delivered" | "dead_lettered" | "shed" | "spooled"
@@ -52,15 +52,13 @@ fn counters(view: &View) -> Vec<Family> {
     for (field, help, value) in view.books.metrics.each() {
         let (name, labels) = shown(field);
         match families.last_mut() {
-            Some(Family { name: last, numbers: Numbers::Counters(numbers), .. })
-                if *last == name =>
-            {
-                numbers.push((labels, value));
+            Some(Family { name: last, values: Values::Counters(values), .. }) if *last == name => {
+                values.push((labels, value));
             }
             _ => {
                 let help = if labels.is_empty() { help.trim_end_matches('.') } else { SEALED };
-                let numbers = Numbers::Counters(vec![(labels, value)]);
-                families.push(Family { name, help: help.to_owned(), numbers });
+                let values = Values::Counters(vec![(labels, value)]);
+                families.push(Family { name, help: help.to_owned(), values });
             }
         }
     }
@@ -108,7 +106,7 @@ fn of_health(view: &View, now: Now) -> Vec<Family> {
         Family {
             name: "batch_confirmation_seconds".into(),
             help: "From the receipt of a batch's oldest reading to the output broker's acknowledgement; without batches that went through the spool".into(),
-            numbers: Numbers::Latencies(latencies),
+            values: Values::Latencies(latencies),
         },
         gauges("build_info", "1; the program's version and parts", vec![(build, 1.0)]),
     ]
@@ -153,7 +151,7 @@ fn of_sessions(view: &View) -> Vec<Family> {
         Family {
             name: "session_connections".into(),
             help: "Connections of this client so far; its epoch".into(),
-            numbers: Numbers::Counters(epochs.collect()),
+            values: Values::Counters(epochs.collect()),
         },
         gauges(
             "unacknowledged_messages",
@@ -175,13 +173,13 @@ fn of_entries(view: &View) -> Vec<Family> {
     let counters = |name: &str, help: &str, value: fn(&Sum) -> u64| Family {
         name: name.into(),
         help: format!("{help}, by configured entry"),
-        numbers: Numbers::Counters(
+        values: Values::Counters(
             entries.iter().map(|(name, sum)| (label(name), value(sum))).collect(),
         ),
     };
     let gauges = |name: &str, help: &str, value: fn(&Sum) -> f64| {
-        let numbers = entries.iter().map(|(name, sum)| (label(name), value(sum))).collect();
-        gauges(name, &format!("{help}, by configured entry"), numbers)
+        let values = entries.iter().map(|(name, sum)| (label(name), value(sum))).collect();
+        gauges(name, &format!("{help}, by configured entry"), values)
     };
     vec![
         counters(
@@ -217,22 +215,22 @@ fn of_entries(view: &View) -> Vec<Family> {
 
 fn of_letters(view: &View) -> Family {
     let letters = view.books.tally.by_entry();
-    let mut numbers = Vec::new();
+    let mut values = Vec::new();
     for (place, entry) in (0..).zip(view.plan.sensors.keys()) {
         for reason in Reason::ALL.map(Reason::as_str) {
             let labels = vec![("entry", entry.clone()), ("reason", reason.to_owned())];
-            numbers.push((labels, letters.get(&(place, reason)).copied().unwrap_or(0)));
+            values.push((labels, letters.get(&(place, reason)).copied().unwrap_or(0)));
         }
     }
     let words = Reason::ALL.map(Reason::as_str).join(", ");
     Family {
         name: "entry_dead_letters".into(),
         help: format!("Messages that became dead letters, by configured entry and reason: {words}"),
-        numbers: Numbers::Counters(numbers),
+        values: Values::Counters(values),
     }
 }
 
-/// What is told of every process, under the names that all programs use.
+/// The figures of the process, under the names that all Prometheus clients use.
 pub(super) fn of_process(view: &View) -> Vec<Family> {
     let started = count(view.started.wall.millis()) / 1000.0;
     vec![
@@ -249,7 +247,7 @@ pub(super) fn of_process(view: &View) -> Vec<Family> {
         Family {
             name: "process_cpu_seconds".into(),
             help: "Processor time used".into(),
-            numbers: Numbers::Seconds(process::cpu_seconds().unwrap_or_default()),
+            values: Values::Seconds(process::cpu_seconds().unwrap_or_default()),
         },
     ]
 }

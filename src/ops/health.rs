@@ -1,6 +1,7 @@
 //! `sluicegate health`: asks a running gateway whether it is ready, as a container's health check does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
@@ -11,43 +12,32 @@ use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use crate::limits::{HEALTH_ANSWER_MAX, HTTP_HEAD_BYTES_MAX};
+use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::text;
 
-/// Bytes of an answer.
+/// The longest time for an answer.
+const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is not to be asked.
+    /// HTTP is switched off.
     #[error("http.listen is \"off\": there is nothing to ask")]
     Off,
-    /// Nobody is there.
+    /// Nothing listens there.
     #[error("cannot ask {address}: {error}; is the gateway running, with the same http.listen?")]
-    Unreachable {
-        /// Who was asked.
-        address: SocketAddr,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Whoever is there is no gateway.
+    Unreachable { address: SocketAddr, error: std::io::Error },
+    /// Something else than a gateway listens there.
     #[error("{address} does not answer as a gateway does: {error}")]
-    Strange {
-        /// Who was asked.
-        address: SocketAddr,
-        /// What was wrong.
-        error: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// It takes too long.
+    Strange { address: SocketAddr, error: Box<dyn std::error::Error + Send + Sync> },
+    /// The answer takes too long.
     #[error("{address} has not answered within {} s", HEALTH_ANSWER_MAX.as_secs())]
-    Late {
-        /// Who was asked.
-        address: SocketAddr,
-    },
+    Late { address: SocketAddr },
 }
 
-/// Asks the gateway that listens there; what it says, and whether it is ready.
+/// Asks the gateway that listens at `listen`. Returns whether it is ready, and the body of its answer.
 pub fn ask(listen: Option<SocketAddr>) -> Result<(bool, String), Error> {
     let address = reachable(listen.ok_or(Error::Off)?);
     let runtime = Builder::new_current_thread()
@@ -59,7 +49,7 @@ pub fn ask(listen: Option<SocketAddr>) -> Result<(bool, String), Error> {
     })
 }
 
-/// Where somebody on the same machine reaches who listens at `listen`.
+/// The address by which another process on this machine reaches `listen`.
 fn reachable(mut listen: SocketAddr) -> SocketAddr {
     if listen.ip().is_unspecified() {
         listen.set_ip(match listen.ip() {
@@ -98,7 +88,7 @@ async fn readiness(address: SocketAddr) -> Result<(bool, String), Error> {
     tokio::select! {
         answer = &mut answer => answer,
         ended = connection => match ended {
-            // It has said all and closed: the answer is there.
+            // The connection is closed: the answer has arrived.
             Ok(()) => answer.await,
             Err(error) => Err(strange(error.into())),
         },
@@ -113,7 +103,7 @@ mod tests {
     use super::*;
     use crate::tasks;
 
-    /// What is made of this answer, whoever gave it.
+    /// The result of `ask` for this answer.
     fn asked(status: &str, body: &str) -> Result<(bool, String), Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -127,7 +117,7 @@ mod tests {
                 client.read_exact(&mut byte).unwrap();
                 request.extend(byte);
             }
-            // Whoever has heard enough goes.
+            // A client that has read enough may close first.
             drop(client.write_all(answer.as_bytes()));
         };
         drop(tasks::thread("answer", answering).unwrap());

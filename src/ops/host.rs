@@ -1,8 +1,8 @@
-//! By which name a gateway may be asked.
+//! Checks the host name of a request.
 //!
-//! A web page may ask any name that it likes, and whoever owns the name may let it lead to this machine
-//! (DNS rebinding): the browser then takes the answer for the page's own. So a name must be one that the
-//! settings know; an address cannot be led elsewhere. Clients that say no name are no browsers.
+//! A web page may send requests to any host name, and the owner of that name may let it resolve to this machine
+//! (DNS rebinding). The browser then takes the answer for the page's own. So a name must be one that the
+//! settings list. An address cannot be rebound. A client that sends no name is not a browser.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,10 +12,10 @@ use hyper::http::uri::Authority;
 
 use crate::plan::http::Hosts;
 
-/// Paths that say nothing but how the gateway is: for whoever asks.
+/// Paths that show only health: answered under any name.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
-/// Whether a request may be answered under the names that it gives.
+/// Whether a request may be answered under the host names that it sends.
 pub(super) fn may_ask<B>(request: &Request<B>, hosts: &Hosts) -> bool {
     if OPEN.contains(&request.uri().path()) {
         return true;

@@ -1,13 +1,13 @@
 //! HTTP: `/healthz`, `/readyz`, `/metrics`, `/api/status`.
 //!
-//! Bounds: so many connections and answers at a time (`seats`), each connection for so long, its head so
-//! large and so quick to come (`limits::HTTP_*`). Bodies are not read. Whoever exceeds a bound is answered
-//! or cut off; readings and health checks never notice. Who asks by a name that is not ours gets nothing but
-//! health (`host`). An address that cannot be listened to is tried again: a taken port is no reason to take
-//! no readings.
+//! Bounds: connections and answers at a time (`seats`), the time of a connection, the size and the time of a
+//! request's head (`HTTP_*`). Bodies are not read. A client that exceeds a bound gets an error or is
+//! disconnected; readings and health checks do not notice. A request for an unknown host name gets only health
+//! (`host`). An address that cannot be bound is tried again: a port that is in use must not stop readings.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -34,17 +34,27 @@ use super::host::may_ask;
 use super::seats::{Place, Seated, Seats};
 use super::snapshot::Snapshot;
 use crate::clock;
-use crate::limits::{
-    HTTP_CONNECTION_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MAX, HTTP_LISTEN_PAUSE, HTTP_RETRY,
-};
+use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::tasks::{self, Tasks};
 
-/// Serves for as long as the process lives, on a thread of its own.
+/// The longest time for a request's line and headers to arrive. Then the connection is closed.
+const HTTP_HEAD_MAX: Duration = Duration::from_secs(5);
+
+/// `Retry-After` of a 503 for want of a seat.
+const HTTP_RETRY: Duration = Duration::from_secs(1);
+
+/// The longest life of a connection. Then it is closed, whatever it does.
+const HTTP_CONNECTION_MAX: Duration = Duration::from_mins(2);
+
+/// Pause before `http.listen` is tried again, if it cannot be bound.
+const HTTP_LISTEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Serves as long as the process lives, on a thread of its own.
 pub fn start(view: View, listen: SocketAddr) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    // It has nothing to return: it ends with the process.
+    // The thread returns nothing: it ends with the process.
     drop(tasks::thread("http", move || runtime.block_on(serve(view, listen)))?);
     Ok(())
 }
@@ -66,7 +76,7 @@ async fn serve(view: View, listen: SocketAddr) {
                     continue;
                 }
             },
-            // What has ended is cleared away; a panic has been said where it happened.
+            // Removes connections that have ended. A panic has been logged where it happened.
             Some(_) = connections.next() => continue,
         };
         let (place, closed) = seats.enter();
@@ -77,12 +87,12 @@ async fn serve(view: View, listen: SocketAddr) {
                 _ = closed => {}
             }
         });
-        // What has come is answered before a further connection can take its place.
+        // Requests that have arrived are answered before a further connection takes their place.
         yield_now().await;
     }
 }
 
-/// Listens, however long it takes.
+/// Binds the address, however long that takes.
 async fn listener(listen: SocketAddr) -> TcpListener {
     let mut repeated = Repeated::default();
     loop {
@@ -98,7 +108,7 @@ async fn listener(listen: SocketAddr) -> TcpListener {
                         %listen,
                         %error,
                         left_out,
-                        "no health and no metrics: http.listen cannot be listened to; give it another \
+                        "no health and no metrics: cannot listen on http.listen; give it another \
                          port, or write \"off\""
                     );
                 }
@@ -108,7 +118,7 @@ async fn listener(listen: SocketAddr) -> TcpListener {
     }
 }
 
-/// One connection, to its end.
+/// Serves one connection until its end.
 async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Plan>) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(|request: Request<Incoming>| {
@@ -126,13 +136,13 @@ async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Pla
         .header_read_timeout(HTTP_HEAD_MAX)
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    // A broken or too slow connection is the client's affair.
+    // A broken or slow connection is the client's fault: not logged.
     drop(timeout(HTTP_CONNECTION_MAX, connection).await);
 }
 
-/// To whoever asks by a name that is not known.
+/// 421, for a request whose host name is not known.
 fn misdirected() -> Response {
-    let text = "the gateway is not known by this name: ask by its address, or add the name to \
+    let text = "unknown host name: use the gateway's address, or add the name to \
                 http.hosts in its configuration\n";
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
@@ -157,13 +167,13 @@ struct Liveness {
     reason: Option<String>,
 }
 
-/// Whether the process should live on: 503 only if its own thread hangs.
+/// 200 while the gateway's own thread works; 503 if it hangs and the process should be restarted.
 async fn healthz(State(view): State<View>) -> Response {
     let reason = view.hangs(clock::now().instant);
     json(reason.is_none(), &Liveness { alive: reason.is_none(), reason })
 }
 
-/// Whether it does its work; the reason if not.
+/// 200 while the gateway makes progress; else 503 with the reason.
 async fn readyz(State(view): State<View>) -> Response {
     let readiness = view.readiness(clock::now().instant);
     json(readiness.ready, &readiness)
@@ -179,11 +189,11 @@ async fn status(State(view): State<View>) -> Response {
     seated(&view.seats, "application/json", || written(&Snapshot::new(&view, clock::now())))
 }
 
-/// An answer that can be large, if there is a seat for it.
+/// An answer that can be large, if a seat is free; else 503.
 fn seated(seats: &Seats, kind: &'static str, text: impl FnOnce() -> String) -> Response {
     let Some(seat) = seats.answer() else {
         let headers = [(RETRY_AFTER, HTTP_RETRY.as_secs().to_string())];
-        let text = "too many others are being answered: ask again\n";
+        let text = "too many requests at a time: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response();
     };
     let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
@@ -206,7 +216,7 @@ mod tests {
     use super::*;
     use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, LOOK_PAUSE_MAX};
 
-    /// What this gateway answers to who asks whether it is alive, and ready.
+    /// The status codes of `/healthz` and `/readyz`.
     async fn statuses(view: View) -> [u16; 2] {
         let router = TowerToHyperService::new(router(view));
         let mut statuses = [0; 2];
@@ -229,7 +239,7 @@ mod tests {
         assert_eq!(statuses(View { books: Arc::new(books), ..view }).await, [503, 503]);
     }
 
-    /// The oldest of as many connections as there may be.
+    /// With as many connections as allowed, a further one closes the oldest.
     #[tokio::test]
     async fn who_asks_is_not_the_one_that_gives_way() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};

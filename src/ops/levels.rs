@@ -5,18 +5,14 @@ use crate::limits::{
     DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX,
 };
 
-/// One limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Level {
-    /// How it is called in metrics; the limit is this with `_max`.
+    /// The metric's name; the limit's is this with `_max`.
     pub(super) name: &'static str,
-    /// Where the limit comes from: a key of the configuration, or words.
+    /// The key of the configuration that sets the limit, or words.
     pub(super) limit: &'static str,
-    /// What is counted.
     pub(super) help: &'static str,
-    /// Now.
     pub(super) value: u64,
-    /// At most.
     pub(super) max: u64,
 }
 
@@ -142,7 +138,7 @@ mod tests {
     use crate::record::{Body, Chunk, Record, Span};
     use crate::settlement::Token;
 
-    /// Each with a number of its own: none is shown for another.
+    /// Each has a value of its own: none is shown in place of another.
     #[test]
     fn each_limit_is_shown_with_what_is_counted_against_it() {
         let mut view = view();

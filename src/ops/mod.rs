@@ -1,8 +1,8 @@
-//! What can be seen of a running gateway from outside: health, metrics and status over HTTP, and what
-//! systemd is told. Reads, never decides: the engine does not know that anybody looks.
+//! What a running gateway shows: health, metrics and status over HTTP, and notifications to systemd. This
+//! module only reads: the engine does not know about it.
 //!
-//! HTTP has a thread and a runtime of its own, so that no question costs a reading its time, and so
-//! that it can tell when the gateway's own thread hangs.
+//! HTTP has a thread and a runtime of its own. So no request delays a reading, and it can report that the
+//! gateway's own thread hangs.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,25 +27,24 @@ mod seats;
 mod snapshot;
 pub mod systemd;
 
-/// What is shown of a gateway.
+/// What the HTTP server and systemd read of a gateway.
 #[derive(Debug, Clone)]
 pub struct View {
-    /// Its settings.
     pub plan: Arc<Plan>,
-    /// Its books.
     pub books: Arc<Books>,
-    /// When it started.
+    /// The time of the start.
     pub started: Now,
-    /// Places for who asks.
+    /// Bounds the connections and answers.
     seats: Arc<Seats>,
 }
 
-/// Whether a gateway does its work, for whoever routes or restarts.
+/// Whether a gateway works, for load balancers and supervisors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Readiness {
-    /// Readings come in and batches go out, or would.
+    /// Readings are taken and batches delivered, or would be if there were any.
     pub ready: bool,
-    /// `starting`, `ready`, `degraded` or `draining`; `hanging` if nobody has looked for a while.
+    /// `starting`, `ready`, `degraded` or `draining`; `hanging` if the gateway's thread has not looked for a
+    /// while.
     pub health: String,
     /// Why it is not ready.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,12 +52,12 @@ pub struct Readiness {
 }
 
 impl View {
-    /// Of a gateway that starts now.
+    /// A view of a gateway that starts now.
     pub fn new(plan: Arc<Plan>, books: Arc<Books>) -> Self {
         Self { plan, books, started: clock::now(), seats: Arc::default() }
     }
 
-    /// Whether it does its work, as seen at `now`.
+    /// Whether the gateway works, as seen at `now`.
     pub fn readiness(&self, now: Instant) -> Readiness {
         if let Some(reason) = self.hangs(now) {
             return Readiness { ready: false, health: "hanging".into(), reason: Some(reason) };
@@ -68,12 +67,12 @@ impl View {
         Readiness { ready, health: status.health.to_string(), reason: status.reason }
     }
 
-    /// Why the process should be restarted, if it should.
+    /// Why the process should be restarted; `None` if it works.
     pub fn hangs(&self, now: Instant) -> Option<String> {
         let silent = now.saturating_duration_since(self.books.board.status().looked);
         let seconds = silent.as_secs();
         (silent > LOOK_PAUSE_MAX)
-            .then(|| format!("the gateway's thread has not looked at its books for {seconds} s"))
+            .then(|| format!("the gateway's thread has not checked its books for {seconds} s"))
     }
 }
 
@@ -103,6 +102,6 @@ pub(crate) mod tests {
         assert_eq!(view.readiness(at(20)).health, "starting");
         let readiness = view.readiness(at(40));
         assert_eq!((readiness.ready, readiness.health.as_str()), (false, "hanging"));
-        assert!(view.hangs(at(40)).unwrap().contains("has not looked"));
+        assert!(view.hangs(at(40)).unwrap().contains("has not checked its books"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the system says of this process. Linux only; elsewhere it is not told.
+//! Memory and processor time of this process. `None` where there is no `/proc`.
 
 /// Resident memory (`VmRSS` of `proc_pid_status(5)`).
 pub(super) fn resident_bytes() -> Option<u64> {
@@ -11,7 +11,7 @@ pub(super) fn resident_bytes() -> Option<u64> {
 /// Processor time used, in seconds (fields 14 and 15 of `proc_pid_stat(5)`).
 pub(super) fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name, in parentheses, may hold anything: the fields are counted from behind it.
+    // The name, in parentheses, may contain anything: fields are counted from its end.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let (user, system): (u32, u32) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let ticks = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;

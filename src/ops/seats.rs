@@ -1,9 +1,9 @@
-//! How many may ask over HTTP at a time.
+//! Bounds connections and answers over HTTP.
 //!
-//! Two bounds. A *connection* is always taken: where there are [`HTTP_CONNECTIONS_MAX`], the one whose
-//! last request is the longest ago is closed for it. So neither clients that keep their connections open
-//! nor those that never finish a request keep a health check out. An *answer* with metrics or status, which
-//! can be large, has one of [`HTTP_ANSWERS_MAX`] seats until it is written; health needs none.
+//! Two bounds. A *connection* is always accepted: at [`HTTP_CONNECTIONS_MAX`], the one with the oldest last
+//! request is closed for it. So clients that keep connections open, or never finish a request, cannot keep a
+//! health check out. An *answer* with metrics or status can be large: it holds one of [`HTTP_ANSWERS_MAX`]
+//! seats until it is written. An answer with health needs none.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_WRITE_BYTES_MAX};
 
-/// All that are taken.
+/// The places and seats that are taken.
 #[derive(Debug)]
 pub(super) struct Seats {
     connections: Mutex<Connections>,
@@ -25,16 +25,16 @@ pub(super) struct Seats {
 #[derive(Debug, Default)]
 struct Connections {
     open: Vec<Open>,
-    /// Grows with each connection and each request.
+    /// A counter: it grows with each connection and each request.
     moment: u64,
 }
 
 #[derive(Debug)]
 struct Open {
     id: u64,
-    /// Of its last request; of its beginning before the first.
+    /// The moment of its last request, or of its beginning.
     last: u64,
-    /// Dropped, it closes the connection.
+    /// Closes the connection when dropped.
     _end: oneshot::Sender<()>,
 }
 
@@ -46,7 +46,7 @@ impl Default for Seats {
 }
 
 impl Seats {
-    /// Takes a place for a new connection, where there is none from another.
+    /// Takes a place for a new connection; at the bound, that of another one.
     pub(super) fn enter(self: &Arc<Self>) -> (Place, oneshot::Receiver<()>) {
         let (end, closed) = oneshot::channel();
         let mut all = self.lock();
@@ -61,17 +61,15 @@ impl Seats {
         (Place { seats: Arc::clone(self), id }, closed)
     }
 
-    /// Takes a seat for an answer.
+    /// Takes a seat for an answer; `None` if all are taken.
     pub(super) fn answer(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.answers).try_acquire_owned().ok()
     }
 
-    /// Connections that are open.
     pub(super) fn connections(&self) -> usize {
         self.lock().open.len()
     }
 
-    /// Answers that are being written.
     pub(super) fn answers(&self) -> usize {
         HTTP_ANSWERS_MAX - self.answers.available_permits()
     }
@@ -81,7 +79,7 @@ impl Seats {
     }
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's place. Dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Place {
     seats: Arc<Seats>,
@@ -89,7 +87,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// It has sent a request.
+    /// Notes that the connection has sent a request.
     pub(super) fn asks(&self) {
         let mut all = self.seats.lock();
         all.moment += 1;
@@ -106,7 +104,7 @@ impl Drop for Place {
     }
 }
 
-/// An answer that has its seat until no more than [`HTTP_WRITE_BYTES_MAX`] of it wait to be written.
+/// An answer that holds its seat until at most [`HTTP_WRITE_BYTES_MAX`] of it wait to be written.
 #[derive(Debug)]
 pub(super) struct Seated {
     left: Bytes,
@@ -114,7 +112,6 @@ pub(super) struct Seated {
 }
 
 impl Seated {
-    /// Of this text.
     pub(super) fn new(text: String, seat: OwnedSemaphorePermit) -> Self {
         Self { left: text.into(), _seat: seat }
     }
@@ -124,7 +121,7 @@ impl Body for Seated {
     type Data = Bytes;
     type Error = Infallible;
 
-    /// A copy of the next part, which does not hold the whole.
+    /// Copies the next part, so the part does not keep the whole answer in memory.
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,

@@ -1,5 +1,5 @@
-//! `/api/status`: everything at a glance, as one JSON object. Member names are as in the envelope,
-//! durations in seconds, times in RFC 3339.
+//! `/api/status`: the state of the gateway as one JSON object. Members are named as in the envelope, durations
+//! are in seconds, times in RFC 3339.
 
 use serde::Serialize;
 
@@ -10,7 +10,6 @@ use crate::metrics::Balance;
 use crate::registry::Sum;
 use crate::standing::Seen;
 
-/// The object.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Snapshot {
@@ -21,9 +20,9 @@ pub(super) struct Snapshot {
     #[serde(flatten)]
     readiness: Readiness,
     balance: Books,
-    /// The oldest reading that has not settled has waited for so long.
+    /// Age of the oldest reading that has not settled.
     oldest_reading_seconds: f64,
-    /// The spool has held something for so long.
+    /// Since when the spool has held batches.
     spooling_seconds: f64,
     limits: Vec<Limit>,
     sessions: Vec<Session>,
@@ -62,7 +61,6 @@ struct Session {
     last_trouble: Option<String>,
 }
 
-/// What is known of a configured entry.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
@@ -75,7 +73,7 @@ struct Entry {
 }
 
 impl Snapshot {
-    /// As seen at `now`.
+    /// The state at `now`.
     pub(super) fn new(view: &View, now: Now) -> Self {
         let books = &view.books;
         let spooling = books.gauges.moments().spooling;
@@ -104,7 +102,7 @@ impl Snapshot {
 }
 
 impl View {
-    /// How each connection stands, by name: the output's first.
+    /// Each connection's state, by name: the output first.
     pub(super) fn sessions(&self) -> Vec<(String, Seen)> {
         let standings = &self.books.standings;
         let entries = standings.entries.iter();
@@ -112,7 +110,7 @@ impl View {
         std::iter::once(("output".to_owned(), standings.output.seen())).chain(entries).collect()
     }
 
-    /// The names of the configured entries, in order, and of the sensors that are of none.
+    /// The names of the configured entries, in order, and of the sensors that belong to none.
     pub(super) fn entries(&self) -> Vec<String> {
         let names = self.plan.sensors.keys().cloned();
         names.chain(std::iter::once("(others)".to_owned())).collect()

@@ -1,10 +1,9 @@
-//! What systemd is told (`sd_notify(3)`): ready, how it is, stopping, and that the gateway's thread
-//! moves. Nothing without `NOTIFY_SOCKET`.
+//! Notifies systemd (`sd_notify(3)`): ready, status, stopping, and the watchdog. Does nothing without
+//! `NOTIFY_SOCKET`.
 //!
-//! *Ready* means that the gateway runs, not that its brokers are there: a broker that starts later
-//! must not fail the unit. A thread of its own tells it, since telling may wait for systemd. It feeds
-//! the watchdog for as long as the gateway's thread looks at its books, so that a gateway that hangs
-//! is restarted.
+//! *Ready* means that the gateway runs, not that its brokers are there: a broker that starts later must not
+//! fail the unit. A thread of its own notifies, because that may block on systemd. It feeds the watchdog while
+//! the gateway's thread looks at its books, so a gateway that hangs is restarted.
 
 use std::time::Duration;
 
@@ -15,15 +14,15 @@ use crate::clock;
 use crate::pipeline::status::{Health, Status};
 use crate::tasks;
 
-/// The longest time between two looks.
+/// The longest time between two checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells systemd, if it is there, for as long as the process lives.
+/// Starts to notify systemd, if it is there, as long as the process lives.
 pub fn start(view: View) -> std::io::Result<()> {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return Ok(());
     }
-    // Twice in its time, as sd_watchdog_enabled(3) recommends.
+    // Twice in the watchdog's time, as sd_watchdog_enabled(3) recommends.
     let feed = sd_notify::watchdog_enabled().map(|time| time / 2);
     let pause = feed.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
     let work = move || {
@@ -40,7 +39,7 @@ pub fn start(view: View) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What it has been told.
+/// What systemd was told last.
 #[derive(Debug, Default)]
 struct Told {
     ready: bool,
@@ -50,7 +49,7 @@ struct Told {
 }
 
 impl Told {
-    /// What is new.
+    /// The notifications for what has changed.
     fn news(&mut self, seen: &Status) -> Vec<String> {
         let mut news = Vec::new();
         if !std::mem::replace(&mut self.ready, true) {
@@ -80,7 +79,7 @@ impl Told {
         match sd_notify::notify(&states) {
             Ok(()) => self.failed = false,
             Err(error) if !std::mem::replace(&mut self.failed, true) => {
-                tracing::warn!(%error, "cannot tell systemd how the gateway is");
+                tracing::warn!(%error, "cannot notify systemd");
             }
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! What can only be judged when all settings are known: relations between sections.
+//! Checks the relations between sections, once all settings are known.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -9,11 +9,12 @@ use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::units::DiskSize;
 use crate::{sink, spool};
 
-/// MQTT 5 §1.5.5: a packet has at most 268,435,455 bytes; the rest is for what is no record.
+/// The largest batch: MQTT 5 §1.5.5 limits a packet to 268,435,455 bytes; the rest is for its header and
+/// properties.
 const BATCH_BYTES_MOST: usize = 268_000_000;
 
 impl Plan {
-    /// What is wrong with the settings taken together: key and remedy.
+    /// The problems of the settings taken together: key and remedy.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
         let mut wrong = |key: &str, text: String| problems.push((key.to_owned(), text));
@@ -64,7 +65,8 @@ impl Plan {
         self.check_numbers(wrong);
     }
 
-    /// A gateway of a group sees a part of each sensor's numbers. A number is one that TOML can write.
+    /// With `group`, a gateway sees only some of each sensor's numbers. A number must be one that TOML can
+    /// write.
     fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
         let numbers = self.simulated().flat_map(|(name, it)| {
             [("seed", it.seed), ("readings", it.readings)].map(|it| (name, it))
@@ -83,7 +85,7 @@ impl Plan {
         }
     }
 
-    /// A gateway must not eat what it makes.
+    /// A gateway must not subscribe to its own output.
     fn check_loops(&self, wrong: &mut impl FnMut(&str, String)) {
         if self.output.file.is_some() || !is_same(self.output_broker(), &self.broker) {
             return;
@@ -147,7 +149,7 @@ impl Plan {
         }
     }
 
-    /// An empty path is what a variable leaves that was meant to hold one.
+    /// An empty path comes from a variable that should hold a path and is empty.
     fn check_paths(&self, wrong: &mut impl FnMut(&str, String)) {
         let files = self.brokers().flat_map(|(key, it)| {
             let tls = &it.tls;
@@ -240,8 +242,8 @@ impl Plan {
     }
 }
 
-/// Bytes of what begins a client id: an id and the name of an entry behind it stay readable. How long an
-/// id may be in all is the broker's affair (MQTT 5 §3.1.3.1 has it take 23 at least).
+/// Bytes of the prefix of the client ids, so that the id and the entry's name behind it stay readable. The
+/// broker limits the length of the whole id (MQTT 5 §3.1.3.1: at least 23 bytes).
 const CLIENT_ID_BYTES_MAX: usize = 256;
 
 fn is_client_id(id: &str) -> bool {
@@ -253,8 +255,8 @@ fn is_empty(path: Option<&PathBuf>) -> bool {
     path.is_some_and(|it| it.as_os_str().is_empty())
 }
 
-/// Whether two addresses are of one broker, as far as their text tells: host names in any case, the
-/// names of this machine, and the ports that a broker has by default for each way in.
+/// Whether two addresses are of one broker, as far as their text tells: host names in any case, the names of
+/// this machine, and the default ports of MQTT, TLS and WebSocket.
 fn is_same(a: &Broker, b: &Broker) -> bool {
     let (Some(a), Some(b)) = (place(a), place(b)) else { return a.url == b.url };
     a.0 == b.0 && (a.1 == b.1 || [a.1, b.1].iter().all(|port| DEFAULT_PORTS.contains(port)))
@@ -263,7 +265,7 @@ fn is_same(a: &Broker, b: &Broker) -> bool {
 /// Of `mqtt://`, `mqtts://`, `ws://` and `wss://`.
 const DEFAULT_PORTS: [u16; 4] = [1883, 8883, 80, 443];
 
-/// Host and port. `None` where the port is chosen at start.
+/// Host and port; `None` if the port is chosen at start.
 fn place(broker: &Broker) -> Option<(String, u16)> {
     let this = || "localhost".to_owned();
     let (host, port) = match &broker.url {

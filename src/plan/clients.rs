@@ -1,4 +1,4 @@
-//! The gateway's own clients: as whom they connect, and which of them are of one user.
+//! The gateway's own clients: their client ids and logins, and which of them share a user.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use crate::sink::Measure;
 use crate::sink::message::Messages;
 
 impl Broker {
-    /// What begins our client ids there.
+    /// The prefix of our client ids at this broker.
     pub fn ids_begin<'a>(&'a self, gateway: &'a Gateway) -> &'a str {
         self.client_id.as_ref().unwrap_or(&gateway.id)
     }
 
-    /// Options of one of our clients there.
+    /// The options of one of our clients at this broker.
     fn options(&self, gateway: &Gateway, name: &str) -> Options {
         let client_id = format!("{}-{name}", self.ids_begin(gateway));
         Options {
@@ -32,12 +32,12 @@ impl Broker {
 }
 
 impl Plan {
-    /// Options of the intake of MQTT entry `name`.
+    /// The options of the intake of MQTT entry `name`.
     pub fn intake_options(&self, name: &str) -> Options {
         self.input_client(&format!("in-{name}"))
     }
 
-    /// Options of the output's client.
+    /// The options of the output's client.
     pub fn output_options(&self) -> Options {
         self.output_client("out")
     }
@@ -49,7 +49,7 @@ impl Plan {
         Messages { version: self.output_broker().version, qos: qos.0, topic, dead_letter_topic }
     }
 
-    /// How large the sink makes a batch.
+    /// Counts the bytes that the sink needs for a batch.
     pub fn measure(&self) -> Arc<dyn Measure> {
         match &self.output.file {
             Some(file) => Arc::new(file.measure()),
@@ -57,14 +57,14 @@ impl Plan {
         }
     }
 
-    /// Options of the client that watches the readings' broker, if there is to be one. The embedded
+    /// The options of the client that watches the readings' broker; `None` if it is switched off. The embedded
     /// broker keeps no count.
     pub fn watch_options(&self) -> Option<Options> {
         let worth = self.broker.url != BrokerUrl::Embedded && self.intakes().next().is_some();
         (self.broker.watch && worth).then(|| self.input_client("watch"))
     }
 
-    /// Options of another client than the gateway's own, at the readings' broker.
+    /// The options of a client that is not the gateway's own, at the readings' broker.
     pub fn input_client(&self, name: &str) -> Options {
         self.broker.options(&self.gateway, name)
     }
@@ -74,8 +74,8 @@ impl Plan {
         self.output_broker().options(&self.gateway, name)
     }
 
-    /// For the clients at the readings' broker, and for the output: whether the broker lets them stand
-    /// beside each other. They are of one user where address, name and certificate are the same.
+    /// Checks whether the broker keeps our clients apart: for the clients at the readings' broker, and for the
+    /// output. Clients share a user if address, user name and certificate are the same.
     pub fn roll_calls(&self) -> [Option<Arc<RollCall>>; 2] {
         let (broker, output) = (&self.broker, self.output_broker());
         let user = |it: &Broker| (it.url.clone(), it.username.clone(), it.tls.cert_file.clone());

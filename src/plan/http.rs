@@ -10,13 +10,13 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Where `/healthz`, `/readyz`, `/metrics` and `/api/status` are served, or `off`. Whoever reaches the
-    /// port can read them. 64 connections at a time: for a further one, that whose last request is the
-    /// longest ago is closed; 16 answers with metrics or status are written at a time, further requests get
-    /// 503. A port that is taken is tried again every 5 seconds, and the gateway runs meanwhile.
+    /// The address that serves `/healthz`, `/readyz`, `/metrics` and `/api/status`, or `off`. Everyone who
+    /// reaches the port can read them. At most 64 connections: a further one closes the one with the oldest
+    /// last request. At most 16 answers with metrics or status at a time: further requests get 503. A port that
+    /// is in use is tried again every 5 seconds, and the gateway runs meanwhile.
     pub listen: Listen,
-    /// Names by which `/metrics` and `/api/status` may be asked, beside addresses and `localhost`, without
-    /// ports; in an environment variable with commas between them. A request for another name gets 421.
+    /// Host names, without ports, that requests for `/metrics` and `/api/status` may use, beside addresses and
+    /// `localhost`; in an environment variable with commas between them. A request for another name gets 421.
     pub hosts: Hosts,
 }
 

@@ -1,4 +1,4 @@
-//! What works and will surprise: settings that cannot do what they are there for.
+//! Warnings: settings that are valid and will surprise.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::mqtt::options::Version;
 use crate::queue::OnFull;
 
 impl Plan {
-    /// What `check` and a start warn of: key and remedy.
+    /// The warnings of `check` and of a start: key and remedy.
     pub fn warnings(&self) -> Vec<(String, String)> {
         let shedding = self.shedding_without_choice().map(|it| ("queue.on_full".to_owned(), it));
         let window =
@@ -17,7 +17,7 @@ impl Plan {
         shedding.into_iter().chain(window).chain(unsaid).chain(self.open_secrets()).collect()
     }
 
-    /// Settings of which the brokers are never told, or never tell us.
+    /// Settings that are never sent to a broker, or whose limit a broker never sends.
     fn without_a_word(&self) -> Vec<(String, String)> {
         let mut warnings = Vec::new();
         let mut warn = |key: &str, text: &str| warnings.push((key.to_owned(), text.to_owned()));
@@ -55,7 +55,7 @@ impl Plan {
         warnings
     }
 
-    /// A window that takes up so many packet ids that a repeat cannot be told from a new message.
+    /// The warning for a window with so many packet ids that a repeat cannot be told from a new message.
     fn window_beyond_memory(&self) -> Option<String> {
         let window = self.window_each();
         let waits = self.intakes().any(|(_, entry)| entry.qos.granted() > 0);
@@ -90,9 +90,9 @@ impl Plan {
         })
     }
 
-    /// A policy that chooses what to lose does so among the records that wait. Those that the
-    /// window and the open batch hold are past it, and hold their places; when they can be all of
-    /// them, what came first is kept whatever the policy says.
+    /// A policy that chooses which records to shed chooses among the waiting ones. Records in the window and in
+    /// the open batch have left the queue and keep their places. If they can fill it, the first records are
+    /// kept whatever the policy.
     fn shedding_without_choice(&self) -> Option<String> {
         let policy = match self.queue.on_full {
             OnFull::Wait | OnFull::ShedNewest => return None,
@@ -101,7 +101,7 @@ impl Plan {
         };
         let (records, batch) = (self.queue.records_max.get(), self.batch.records_max.get());
         let window = self.output.window_batches.get();
-        // The window, the open batch, and as many that wait.
+        // The window, the open batch, and one more batch that waits.
         let least = u64::from(batch) * (u64::from(window) + 2);
         if u64::from(records) >= least {
             return None;
@@ -145,7 +145,7 @@ mod tests {
         let keys = |change: fn(&mut Plan)| {
             let mut plan = Plan::default();
             plan.output.without_subscriber = WithoutSubscriber::Hold;
-            plan.broker.session_expiry = crate::units::Span::millis(1000);
+            plan.broker.session_expiry = crate::units::Period::millis(1000);
             change(&mut plan);
             plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };

@@ -1,4 +1,4 @@
-//! What environment variables set, and which of them a mistake comes from.
+//! Settings from environment variables, and which variable a mistake comes from.
 //!
 //! `SLUICEGATE__BATCH__AGE_MAX=1s` sets `batch.age_max`. Names are compared with those of the file
 //! without regard to case, so that `SENSORS__TEMP` finds `[sensors.TEMP]`.
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::{Problem, SECTIONS, is_within, words};
 
-/// What begins the name of an overriding environment variable; `__` stands between keys.
+/// The prefix of an overriding environment variable; `__` stands between keys.
 pub const PREFIX: &str = "SLUICEGATE__";
 
-/// Keys of a variable's name that count. No setting lies so deep, so what is cut off belongs to one that
-/// is not known; values nested as deep as a name can be long would be too deep for the stack.
+/// Keys of a variable's name that are used. No setting lies deeper, so what is cut off belongs to an unknown
+/// key. Values as deep as a name can be long would overflow the stack.
 const KEYS_MAX: usize = 16;
 
 /// A variable's name and text.
@@ -29,7 +29,7 @@ struct Variable {
 pub(super) struct Overrides(BTreeMap<String, Variable>);
 
 impl Overrides {
-    /// Those among `environment`, for a file that says `file`.
+    /// Finds the overrides among `environment`, for a file with the content `file`.
     pub(super) fn find(
         environment: impl Iterator<Item = (OsString, OsString)>,
         file: &Value,
@@ -55,20 +55,20 @@ impl Overrides {
         Self(overrides)
     }
 
-    /// Sets them in what the file says.
+    /// Sets them in the content of the file.
     pub(super) fn apply(&self, tree: &mut Value) {
         for (key, variable) in &self.0 {
             words::put(tree, key, typed(&variable.text));
         }
     }
 
-    /// The text that a variable gives for `key`.
+    /// The text that a variable sets for `key`.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(|it| it.text.as_str())
     }
 
-    /// Says in a problem which variables it comes from: the one that sets its key, and those that
-    /// set what it speaks of.
+    /// Adds to a problem the variables that it comes from: the one that sets its key, and those that set keys
+    /// in its text.
     pub(super) fn blame(&self, mut problem: Problem) -> Problem {
         for (key, variable) in &self.0 {
             if *key == problem.key {
@@ -82,8 +82,8 @@ impl Overrides {
     }
 }
 
-/// Variables with one underscore where two are to be, which therefore set nothing. Only those whose rest is a
-/// key: Kubernetes sets `SLUICEGATE_PORT` and the like for a service of that name.
+/// Variables with one underscore in place of two, which therefore set nothing. Only those whose rest is a key:
+/// Kubernetes sets `SLUICEGATE_PORT` and the like for a service of that name.
 pub(super) fn misspelt(environment: &[(OsString, OsString)]) -> Vec<(String, String)> {
     let names = environment.iter().filter_map(|(name, _)| name.to_str());
     let found = names.filter_map(|name| {
@@ -100,13 +100,13 @@ pub(super) fn misspelt(environment: &[(OsString, OsString)]) -> Vec<(String, Str
     found.collect()
 }
 
-/// Whether a text speaks of a key.
+/// Whether a text mentions a key.
 fn names(text: &str, key: &str) -> bool {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     key.contains('.') && text.split(|c| !inside(c)).any(|word| word.trim_end_matches('.') == key)
 }
 
-/// A variable's value: a boolean or a number where it looks like one.
+/// A variable's value: a boolean or a number if it looks like one, else text.
 fn typed(text: &str) -> Value {
     if let Ok(value) = text.parse::<bool>() {
         return value.into();

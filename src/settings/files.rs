@@ -1,10 +1,10 @@
-//! The configuration file's text, and whether the files that it names can be used: a gateway should not
-//! learn at its first connect, or at the one after a restart at night, that it cannot read its password.
+//! The text of the configuration file, and checks of the files that it names. A gateway should not learn at its
+//! first connect, or at a restart at night, that it cannot read its password.
 //!
-//! Of each file no more is read than it may have. What is made of a text is larger: at worst 600 times,
-//! where each two bytes are a table, so a file of [`FILE_BYTES_MAX`] can take 600 MiB for a moment; one
-//! full of entries takes 100 MiB (`tests/fuzz.rs` measures it). In neither TOML nor JSON can a text name a
-//! part of itself again and again.
+//! No file is read beyond its limit. The parsed value is larger than the text: at worst 600 times, if each two
+//! bytes are a table. So a file of [`FILE_BYTES_MAX`] can take 600 MiB for a moment; one full of entries takes
+//! 100 MiB (`tests/fuzz.rs` measures it). Neither TOML nor JSON can refer to a part of itself, so nothing grows
+//! more.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::mqtt::{self, tls};
 use crate::plan::{Broker, Plan};
 use crate::sink;
 
-/// Bytes of a configuration file. As many entries as there may be take less.
+/// Bytes of a configuration file. The largest number of entries takes less.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// The text of a configuration file.
@@ -30,10 +30,10 @@ pub(super) fn text(path: &Path) -> Result<String, Error> {
     Ok(text.strip_prefix(BYTE_ORDER_MARK).map(str::to_owned).unwrap_or(text))
 }
 
-/// Bytes of a file that holds what begins the client ids.
+/// Bytes of the file with the prefix of the client ids.
 const CLIENT_ID_BYTES_MAX: usize = 256;
 
-/// Puts what the files say that begins the client ids into the plan; what is wrong with those files.
+/// Reads the prefixes of the client ids from their files into the plan; returns the problems of those files.
 pub(super) fn take_client_ids(plan: &mut Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
     let output = plan.output.broker.iter_mut().map(|it| ("output.broker", it));
@@ -67,13 +67,13 @@ fn client_id(path: &Path) -> Result<String, String> {
     }
 }
 
-/// What is wrong with the files of a plan.
+/// The problems of the files that a plan names.
 pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {
     let output = plan.output.file.iter().flat_map(of_output);
     plan.brokers().flat_map(|(key, broker)| of_broker(key, broker)).chain(output)
 }
 
-/// A folder that is missing stays missing: nobody makes it but the user.
+/// A folder that is missing is not created: the user does that.
 fn of_output(file: &sink::file::Settings) -> Vec<Problem> {
     let paths = [("path", file.path.clone()), ("dead_letter_path", file.dead_letters())];
     let folder = |path: &Path| match path.parent() {
@@ -86,7 +86,7 @@ fn of_output(file: &sink::file::Settings) -> Vec<Problem> {
         text: format!("{}: there is no such folder: make it", folder(&path).display()),
         ..Problem::default()
     };
-    // What follows from the other path is said with that.
+    // A problem that follows from the other path is reported with that one.
     missing.map(problem).take(1 + usize::from(file.dead_letter_path.is_some())).collect()
 }
 
@@ -110,7 +110,7 @@ fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {
     secret.into_iter().chain(of_tls).collect()
 }
 
-/// The beginning of a file, of at most so many bytes.
+/// The beginning of a file, of at most `bytes_max`.
 fn head(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     let mut head = Vec::new();
     let read = open_file(path).and_then(|file| file.take(bytes_max as u64).read_to_end(&mut head));
@@ -130,7 +130,7 @@ fn head(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
 }
 
 fn password(path: &Path) -> Result<(), String> {
-    // One more than MQTT allows, and what some editors put before and behind it.
+    // One byte more than MQTT allows, and what some editors write before and behind it.
     let head = head(path, CREDENTIAL_BYTES_MAX + 3 + BYTE_ORDER_MARK.len_utf8())?;
     let Ok(text) = String::from_utf8(head) else {
         return Err("is no UTF-8 text: write the password into it anew".into());

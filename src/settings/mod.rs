@@ -1,11 +1,10 @@
 //! The whole configuration: file, environment, checks; all mistakes in one report.
 //!
-//! The file's text goes through the `config` crate; the environment's overrides are set in what
-//! comes out. Each section is then read by the part that owns it. A value that cannot be read is
-//! noted with its key and left out, and the section is read again without it, until it reads: so
-//! one report names every mistake (the first hundred), and the variable where it comes from
-//! one. Relations between sections are checked at the end, by the plan; then, where they will be used,
-//! the files that it names.
+//! The `config` crate parses the file. The overrides of the environment are set in its result. Each section is
+//! then read by the module that owns it. A value that cannot be read is noted with its key and removed, and the
+//! section is read again, until it can be read. So one report names every mistake (the first hundred), and the
+//! environment variable that a mistake comes from. At the end the plan checks how the sections fit together;
+//! then the files that the configuration names are checked, if they will be used.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -40,7 +39,7 @@ mod words;
 /// Where the file is looked for, in this order, when none is given.
 pub const FILES: [&str; 2] = ["config/sluicegate.toml", "/etc/sluicegate/sluicegate.toml"];
 
-/// Mistakes that are reported at once; a file with more has them in turn.
+/// Mistakes that are reported at once. The others are reported after these are mended.
 const PROBLEMS_MAX: usize = 100;
 
 /// `[log]`.
@@ -49,7 +48,7 @@ const PROBLEMS_MAX: usize = 100;
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, `off`, or a filter such as `info,sluicegate::mqtt=debug`.
     pub level: String,
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
@@ -59,7 +58,7 @@ impl Default for Log {
     }
 }
 
-/// How a log line looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
@@ -72,11 +71,11 @@ pub enum LogFormat {
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Settings {
-    /// What the engine is built from.
+    /// The settings of the engine.
     pub plan: Plan,
     /// `[log]`.
     pub log: Log,
-    /// Variables that set nothing and look as if they were meant to: name, and what is to be done.
+    /// Variables that set nothing and look misspelt: name, and remedy.
     pub misspelt: Vec<(String, String)>,
 }
 
@@ -91,17 +90,17 @@ struct Written<'a> {
     gateway: &'a Gateway,
     /// The broker where readings come from, and where batches go unless `[output.broker]` says otherwise.
     broker: &'a Broker,
-    /// The sensors: `[sensors.<name>.<kind>]`, as many as you like. A name has 1 to 64 of `A-Z a-z 0-9 - _`.
+    /// The sensors: `[sensors.<name>.<kind>]`, any number. A name has 1 to 64 of `A-Z a-z 0-9 - _`.
     #[schemars(extend("propertyNames" = {"pattern": "^[A-Za-z0-9_-]{1,64}$"}))]
     sensors: &'a BTreeMap<String, source::Kind>,
-    /// What is held between arrival and settlement.
+    /// Bounds of what is held between arrival and settlement.
     queue: queue::Settings,
-    /// When a batch is complete: when one of these is reached, when nothing more can come before it is settled, or
-    /// when the gateway drains.
+    /// When a batch is sealed: at the first of these limits, when no more readings can come before it is
+    /// settled, or when the gateway drains.
     batch: batch::Settings,
     /// Where batches and dead letters go, and how.
     output: &'a Output,
-    /// A place on disk for what the output does not take.
+    /// A file on disk for batches that the output does not take.
     spool: &'a spool::Settings,
     /// Health, metrics and status over HTTP.
     http: &'a Http,
@@ -110,8 +109,7 @@ struct Written<'a> {
 }
 
 impl Settings {
-    /// The effective configuration as TOML, without any secret: a password is only ever named by
-    /// its file.
+    /// The effective configuration as TOML, without any secret: a password is only named by its file.
     pub fn to_toml(&self) -> String {
         let Plan { gateway, broker, sensors, queue, batch, output, spool, http } = &self.plan;
         let (queue, batch, log) = (*queue, *batch, &self.log);
@@ -120,12 +118,12 @@ impl Settings {
     }
 }
 
-/// Whether the files that the settings name are looked at: by who is going to use all of them.
+/// Whether the files that the settings name are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Files {
-    /// One that cannot be used is a mistake.
+    /// Checked: a file that cannot be used is a mistake.
     Examined,
-    /// Whoever uses one will see.
+    /// Not checked: the command that uses a file will report it.
     Unseen,
 }
 
@@ -173,7 +171,7 @@ pub fn load(
     Err(Error::Problems { path: path.to_owned(), problems })
 }
 
-/// A parser's message without the line of the file that it quotes: there may be a password on it.
+/// A parser's message without the line of the file that it quotes: that may hold a password.
 fn syntax(text: &str) -> String {
     if text.starts_with("invalid type: ") {
         return "holds no sections such as [gateway] and [sensors.<name>.<kind>]".into();
@@ -186,10 +184,10 @@ fn syntax(text: &str) -> String {
     text.trim().replace("EOF while", "the file ends while")
 }
 
-/// Reads all sections; notes every mistake.
+/// Reads all sections; returns every mistake.
 fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
-    let Value::Object(mut tree) = tree else { return (Settings::default(), problems) };
+    let Value::Object(mut tree) = tree else { unreachable!("`config` reads a file as a table") };
     let mut sections = Sections { tree: &mut tree, overrides, problems: &mut problems };
     let mut settings = Settings {
         log: sections.take("log"),
@@ -213,7 +211,8 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     if let Err(error) = crate::telemetry::filter(&settings.log.level) {
         sections.note("log.level", error);
     }
-    // What could not be read is at its default here; what is said of a key above it is hearsay.
+    // A section that could not be read has its defaults here: a check that mentions one of its keys says
+    // nothing.
     let read_well = |key: &str| !problems.iter().any(|it| is_within(&it.key, key));
     let relations = settings.plan.problems().into_iter().filter(|(key, _)| read_well(key));
     let relations = relations.map(|(key, text)| Problem { key, text, ..Problem::default() });
@@ -223,7 +222,7 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     (settings, problems.into_iter().map(|it| overrides.blame(it)).collect())
 }
 
-/// The bound in bytes is above what the user allows: with what it consists of, line by line.
+/// The problem if the bound in bytes is above what the user allows, with its parts line by line.
 fn above_memory_max(plan: &Plan) -> Option<Problem> {
     let (budget, max) = (plan.budget(), plan.gateway.memory_max.get() as u64);
     (budget.total() > max).then(|| Problem {
@@ -238,7 +237,7 @@ fn above_memory_max(plan: &Plan) -> Option<Problem> {
     })
 }
 
-/// Whether a section has such a key: one that is not known is refused as such, whatever its value.
+/// Whether a section has this key. An unknown key is refused as unknown, whatever its value.
 fn is_key(section: &str, below: &str) -> bool {
     let mut tree = Value::Null;
     words::put(&mut tree, &words::joined(section, below), Value::Bool(true));
@@ -248,7 +247,7 @@ fn is_key(section: &str, below: &str) -> bool {
     !relevant.iter().any(unknown)
 }
 
-/// Whether `key` is `of` or lies within it.
+/// Whether `key` is `of` or lies in it.
 fn is_within(key: &str, of: &str) -> bool {
     key.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }

@@ -1,4 +1,4 @@
-//! Why there are no settings: one report that names every mistake.
+//! The report of all mistakes in a configuration.
 
 use std::fmt::{self, Write};
 use std::path::PathBuf;
@@ -9,70 +9,51 @@ use crate::text;
 /// A mistake in the configuration.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, dotted.
+    /// The dotted key.
     pub key: String,
     /// What is wrong, and what would be right.
     pub text: String,
-    /// Lines that belong below it. They are ours: nothing in them comes from outside.
+    /// Lines below it. They are made by this program and hold no text from outside.
     pub below: Vec<String>,
     /// The environment variable that set the key.
     pub variable: Option<String>,
 }
 
-/// Why there are no settings.
+/// Why a configuration cannot be loaded. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no file.
     #[error("no configuration: none of {} exists; name one with --config FILE", FILES.join(", "))]
     NoFile,
-    /// The file cannot be read.
+    /// The file cannot be opened or read.
     #[error(
         "cannot read {}: {error}; correct the path after --config, or let this user read the file",
         text::from_path(path)
     )]
-    Unreadable {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The file is no configuration.
+    Unreadable { path: PathBuf, error: std::io::Error },
+    /// The file has more than [`FILE_BYTES_MAX`] bytes.
     #[error(
         "{}: has more than {FILE_BYTES_MAX} bytes: a subscription with {{sensor}} in its topic, or one \
          simulated entry with a count, stands for any number of sensors",
         text::from_path(path)
     )]
-    TooLarge {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// The file is YAML.
+    TooLarge { path: PathBuf },
     #[error(
         "{}: YAML is not read: write the settings as TOML, in a file whose name ends in .toml; \
          `sluicegate schema` \
          names every key",
         text::from_path(path)
     )]
-    Yaml {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// The file is not in its own format.
+    Yaml { path: PathBuf },
+    /// The file is not valid TOML or JSON.
     #[error("{}: {text}", text::from_path(path))]
     Syntax {
-        /// Its path.
         path: PathBuf,
-        /// Where and what.
+        /// The place and the fault.
         text: String,
     },
     /// The file has mistakes.
     #[error("{}: {}\n{}", text::from_path(path), count(problems), lines(problems))]
-    Problems {
-        /// Its path.
-        path: PathBuf,
-        /// All of them.
-        problems: Vec<Problem>,
-    },
+    Problems { path: PathBuf, problems: Vec<Problem> },
 }
 
 fn count(problems: &[Problem]) -> String {
@@ -90,7 +71,7 @@ fn lines(problems: &[Problem]) -> String {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Keys are what somebody wrote, and so is what a text repeats.
+        // Keys and texts may repeat what somebody wrote.
         let mut line = text::Escaping(&mut *f);
         match &self.variable {
             Some(variable) => write!(line, "  {variable} ({}): {}", self.key, self.text)?,

@@ -1,7 +1,7 @@
 //! The JSON Schema of the configuration (draft 2020-12), made from the settings' own types and comments.
 //!
-//! A file that it refuses the program refuses too; how keys relate to each other only the program knows. Each
-//! place holds its whole schema, no reference, so that an editor has the text of a key at hand.
+//! The program refuses every file that the schema refuses. Only the program knows the relations between keys.
+//! Each place has its whole schema without references, so an editor shows the text of a key.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -15,13 +15,12 @@ pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|it| it.inline_subschemas = true);
     let generator = settings.with_transform(RecursiveTransform(tidy)).into_generator();
     let mut schema = generator.into_root_schema_for::<Written<'_>>();
-    // A section that is absent is at its defaults, and any key may come from the environment.
+    // An absent section has its defaults, and any key may come from the environment.
     schema.remove("required");
     schema.to_value()
 }
 
-/// Takes out what means an absent key in other formats than TOML, which has no `null`, and the breaks of
-/// comments' lines.
+/// Removes `null`, which stands for an absent key in other formats than TOML, and the line breaks of comments.
 fn tidy(schema: &mut Schema) {
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|it| it != "null");

@@ -1,4 +1,4 @@
-//! Reading sections so that one report names every mistake.
+//! Reads sections so that one report names every mistake.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::words::{self, Refused};
 use super::{PROBLEMS_MAX, Problem, is_within};
 use crate::source;
 
-/// The sections that are left to read, and what was wrong with those that were.
+/// The sections that are not yet read, and the problems of those that are.
 pub(super) struct Sections<'a> {
     pub(super) tree: &'a mut Map<String, Value>,
     pub(super) overrides: &'a Overrides,
@@ -24,7 +24,7 @@ impl Sections<'_> {
         }
     }
 
-    /// A section, or its defaults where it is absent or wrong.
+    /// Reads a section; its defaults if it is absent or wrong.
     pub(super) fn take<T: DeserializeOwned + Default>(&mut self, name: &str) -> T {
         let value = self.tree.remove(name).unwrap_or_else(|| Value::Object(Map::new()));
         self.parse(name, value).unwrap_or_default()
@@ -65,7 +65,7 @@ impl Sections<'_> {
         sensors
     }
 
-    /// Reads a value; what cannot be read is noted and left out, and the rest is read again.
+    /// Reads a value. A part that cannot be read is noted and removed, and the rest is read again.
     fn parse<T: DeserializeOwned>(&mut self, key: &str, mut value: Value) -> Option<T> {
         let full = |path: &str| format!("{key}.{path}").trim_end_matches('.').to_owned();
         let mut removed = Vec::new();
@@ -80,7 +80,7 @@ impl Sections<'_> {
             let refused = Refused { key, value: &value, read: &read };
             let (path, mut text) = refused.explain(&path, &said);
             if removed.contains(&path) {
-                // It is only missing because it was wrong.
+                // It is missing only because it was wrong and removed.
                 return None;
             }
             let list = lists.iter().position(|(place, _)| *place == path);
@@ -96,12 +96,12 @@ impl Sections<'_> {
             if words::wants_text(&said) && replace(&mut value, &path, self.overrides.text(&place)) {
                 continue;
             }
-            // It is only empty because what it held was wrong.
+            // It is empty only because its content was wrong and removed.
             let follows = removed.iter().any(|it| is_within(it, &path) || path.is_empty());
             if !(follows && said.ends_with("map with a single key")) {
                 self.note(&place, text);
             }
-            // Once no more is noted there is no need to go on.
+            // Once no more problems are noted, stop.
             let full = self.problems.len() >= PROBLEMS_MAX;
             if full || path.is_empty() || !words::remove(&mut value, &path) {
                 return None;
@@ -111,11 +111,11 @@ impl Sections<'_> {
     }
 }
 
-/// How a setting that is a list begins its refusal of what is none.
+/// How a setting that is a list begins its refusal of another value.
 const WANTS_LIST: &str = "is not a list: ";
 
-/// Puts `true`, which no setting is, where a list is, and notes where: a list would be taken for a
-/// section, its members for the values of the keys in their order. It is put back where one is wanted.
+/// Replaces each list by `true`, which no setting accepts, and notes where: serde would read a list as a
+/// section, its members as values of the keys in their order. A list is put back where a setting expects one.
 fn take_lists(value: &mut Value, path: &str, found: &mut Vec<(String, Value)>) {
     match value {
         Value::Array(_) => {
@@ -130,8 +130,8 @@ fn take_lists(value: &mut Value, path: &str, found: &mut Vec<(String, Value)>) {
     }
 }
 
-/// Puts the text of an environment variable in place of the number that it looked like. False if it
-/// was no number, or already is its text.
+/// Replaces a number by the text of the environment variable that it came from. False if it was no number, or
+/// already is its text.
 fn replace(value: &mut Value, path: &str, text: Option<&str>) -> bool {
     match (words::at(value, path), text) {
         (Some(place), Some(text)) if !place.is_string() => {

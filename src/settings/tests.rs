@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The mistakes of a text, as TOML, one a line.
+/// The mistakes in a TOML text, one per line.
 pub(super) fn problems(text: &str) -> Vec<String> {
     let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
     let tree = tree.build().unwrap().try_deserialize().unwrap();
@@ -81,7 +81,7 @@ fn relations_between_sections_are_checked() {
     }
 }
 
-/// `config/sluicegate.toml` says how many entries fit with all else as it is.
+/// `config/sluicegate.toml` says how many entries fit with the default limits.
 #[test]
 fn as_many_entries_fit_into_the_default_memory_as_the_shipped_file_says() {
     let shipped = include_str!("../../config/sluicegate.toml");
@@ -120,7 +120,7 @@ fn a_section_that_is_null_in_json_is_told_what_to_write() {
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(300))]
 
-    /// Any text where text may stand, and numbers of any size.
+    /// Any text in place of texts, and numbers of any size.
     #[test]
     fn what_is_printed_is_accepted_and_printed_again_the_same(
         texts in proptest::collection::vec("\\PC{1,12}|[\\x00-\\x7f]{1,8}", 4),

@@ -1,14 +1,14 @@
-//! What is wrong with a value, and what would be right, in words for whoever wrote the file.
+//! Puts in words what is wrong with a value, and what would be right, for the author of the file.
 //!
-//! serde speaks of the types of this program. What would be right is asked of the type itself: it
-//! is given a value of the right shape that it surely refuses, and its refusal names the remedy; so
-//! no table of keys stands beside the types. A value is not repeated unless it is a number or a
-//! word that is not known: it may be a password in the wrong place.
+//! serde's errors name the types of this program. The remedy comes from the type itself: it is given a value of
+//! the right shape that it refuses for certain, and its own refusal names the remedy. So there is no table of
+//! keys beside the types. A value is not repeated unless it is a number or an unknown word: it may be a
+//! password in the wrong place.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-/// Reads a value; says where in it, dotted, and with which words it was refused.
+/// Reads a value. If it is refused: the dotted path of the place, and serde's text.
 pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, String)> {
     serde_path_to_error::deserialize::<_, T>(value).map_err(|error| {
         let path = error.path().to_string();
@@ -16,17 +16,15 @@ pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, Str
     })
 }
 
-/// A section that was refused.
 pub(super) struct Refused<'a> {
-    /// Its key.
     pub(super) key: &'a str,
     pub(super) value: &'a Value,
-    /// Where and how such a section is refused, if it is.
+    /// Reads a value as this section; if that is refused, the place and the text.
     pub(super) read: &'a dyn Fn(&Value) -> Option<(String, String)>,
 }
 
 impl Refused<'_> {
-    /// The place to name, which may be above or below the one that serde named, and the text.
+    /// The place to name, which may be above or below serde's, and the text.
     pub(super) fn explain(&self, path: &str, said: &str) -> (String, String) {
         let name = said.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`'));
         if let Some(name) = name {
@@ -44,7 +42,7 @@ impl Refused<'_> {
         unknown(path, said)
     }
 
-    /// A value of another shape than its type has.
+    /// The problem of a value of another kind than its type.
     fn mismatch(&self, path: &str, expected: &str) -> (String, String) {
         let (parent, name) = path.rsplit_once('.').unwrap_or(("", path));
         let is_word = at(self.value, parent).is_some_and(Value::is_string);
@@ -61,7 +59,7 @@ impl Refused<'_> {
         }
     }
 
-    /// What is wrong with a value where one of several words, or tables, is to be.
+    /// The problem of a value where one of several words, or tables, is expected.
     fn choice(&self, path: &str) -> String {
         let said = self.ask(path, json!("?")).unwrap_or_default();
         let known = names(&said);
@@ -80,7 +78,7 @@ impl Refused<'_> {
         }
     }
 
-    /// What is wrong with a value of the wrong shape or size.
+    /// The problem of a value of the wrong kind or range.
     fn finding(&self, path: &str, expected: &str) -> String {
         match (at(self.value, path), range(expected)) {
             (Some(Value::Null), _) if expected == "f64" => "is not a finite number".into(),
@@ -94,7 +92,7 @@ impl Refused<'_> {
         }
     }
 
-    /// What would be right.
+    /// The remedy.
     fn remedy(&self, path: &str, expected: &str) -> String {
         let asked = |probes: &[Value]| {
             probes.iter().find_map(|probe| remedy_in(&self.ask(path, probe.clone())?))
@@ -128,19 +126,19 @@ impl Refused<'_> {
     }
 }
 
-/// What was expected, where a value of another shape or size was found.
+/// The kind or range that was expected.
 fn expectation(said: &str) -> Option<&str> {
     let found = said.strip_prefix("invalid type: ").or(said.strip_prefix("invalid value: "));
     found.and_then(|it| it.rsplit_once(", expected ")).map(|(_, expected)| expected)
 }
 
-/// Whether text would have been right where a value of another kind was found.
+/// Whether text would be right where a value of another kind was found.
 pub(super) fn wants_text(said: &str) -> bool {
     let texts = ["a string", "path string", "string or map"];
     expectation(said).is_some_and(|it| texts.contains(&it))
 }
 
-/// A name that is not known: of a key, or a word in its place.
+/// The problem of an unknown key, or an unknown word as a value.
 fn unknown(path: &str, said: &str) -> (String, String) {
     let unknown = said
         .strip_prefix("unknown field `")
@@ -151,25 +149,25 @@ fn unknown(path: &str, said: &str) -> (String, String) {
     if said.starts_with("unknown variant") {
         return (path.to_owned(), format!("{name:?} is not known; {nearest}"));
     }
-    // serde_path_to_error ends the path with the unknown key itself in most cases.
+    // serde_path_to_error mostly ends the path with the unknown key itself.
     let ends = path == name || path.ends_with(&format!(".{name}"));
     let path = if ends { path.to_owned() } else { joined(path, name) };
     (path, format!("is not known; {nearest}"))
 }
 
-/// The names that serde knew, in backticks after the one it did not.
+/// The names that serde lists, in backticks after the unknown one.
 fn names(said: &str) -> Vec<&str> {
     let rest = said.split_once('`').and_then(|(_, rest)| rest.split_once('`'));
     rest.map_or_else(Vec::new, |(_, rest)| rest.split('`').skip(1).step_by(2).collect())
 }
 
-/// The end of a refusal, which says what to do.
+/// The end of a refusal, which holds the remedy.
 fn remedy_in(said: &str) -> Option<String> {
     let start = said.find("write ").or(said.find("give "))?;
     said.get(start..).map(str::to_owned)
 }
 
-/// The least and the greatest of a type of whole numbers.
+/// The range of a type of whole numbers.
 fn range(expected: &str) -> Option<(u64, u64)> {
     let (least, name) = match expected.strip_prefix("a nonzero ") {
         Some(name) => (1, name),
@@ -185,7 +183,7 @@ fn range(expected: &str) -> Option<(u64, u64)> {
     Some((least, greatest))
 }
 
-/// What kind of value it is.
+/// The kind of a value, in words.
 pub(super) fn kind(value: &Value) -> String {
     match value {
         Value::Null => "is empty".into(),
@@ -197,7 +195,7 @@ pub(super) fn kind(value: &Value) -> String {
     }
 }
 
-/// The known name that is most like `name`, or all of them.
+/// The known name nearest to `name`; all of them if none is near.
 pub(super) fn nearest(name: &str, known: &[&str]) -> String {
     let likeness = |it: &&&str| (strsim::jaro_winkler(name, it) * 1000.0).round();
     let best = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
@@ -208,7 +206,7 @@ pub(super) fn nearest(name: &str, known: &[&str]) -> String {
     }
 }
 
-/// A dotted path, and a key below it.
+/// A dotted path with a key below it.
 pub(super) fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
@@ -218,14 +216,14 @@ pub(super) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     path.split('.').filter(|it| !it.is_empty()).try_fold(value, |at, key| at.get(key))
 }
 
-/// Puts a value at a dotted path; what stands in its way gives way.
+/// Puts a value at a dotted path; replaces what is in its way.
 pub(super) fn put(value: &mut Value, path: &str, new: Value) {
     let mut place = value;
     for key in path.split('.').filter(|it| !it.is_empty()) {
         if !place.is_object() {
             *place = Value::Object(Map::new());
         }
-        let Value::Object(map) = place else { return };
+        let map = place.as_object_mut().expect("it was made one");
         place = map.entry(key).or_insert(Value::Null);
     }
     *place = new;
@@ -243,13 +241,13 @@ pub(super) fn remove(value: &mut Value, path: &str) -> bool {
 mod tests {
     use crate::settings::tests::problems;
 
-    /// Words of the program that no message may hold.
+    /// Words of the program that no message may contain.
     const JARGON: [&str; 16] = [
         "struct", "variant", "enum", "unit", "u8", "u16", "u32", "u64", "f64", "nonzero",
         "integer", "sequence", "map", "string", "expected", "invalid",
     ];
 
-    /// The one mistake of a text, as TOML.
+    /// The only mistake in a TOML text.
     fn mistake(text: &str) -> String {
         let problems = problems(&format!("{text}\n[sensors.T.simulated]\n"));
         assert_eq!(problems.len(), 1, "{text}: {problems:#?}");

@@ -37,7 +37,7 @@ pub struct Settings {
     pub count: Count,
     /// Time between two readings of one sensor; absolute, so a late one does not delay the next. 0: as fast
     /// as the queue takes them.
-    pub interval: units::Span,
+    pub interval: units::Period,
     /// Readings of each sensor, after which it ends; when every sensor of the file has ended, the gateway
     /// drains and exits 0. Absent: it never ends.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             count: Count(1),
-            interval: units::Span::millis(1000),
+            interval: units::Period::millis(1000),
             readings: None,
             seed: None,
             model: Model::default(),

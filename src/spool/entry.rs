@@ -1,4 +1,4 @@
-//! Entries, their names and their number.
+//! Entries, their keys, and their totals.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use bytes::Bytes;
 use super::row::Row;
 use super::{footprint, row};
 
-/// An entry's name. Keys grow in the order of appending, are never used again and survive
-/// restarts; a file that was set aside takes its keys with it.
+/// The key of an entry. Keys grow in the order of appending, are never used again and survive restarts. A
+/// damaged file that is renamed takes its keys with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub(super) u64);
 
 impl Key {
-    /// The key `n` behind this one: of the entry `n` of those that were appended together.
+    /// The key `n` behind this one: of the entry `n` among those that were appended together.
     #[must_use]
     pub const fn plus(self, n: u64) -> Self {
         Self(self.0 + n)
     }
 
-    /// As a number, for logs.
+    /// The key as a number, for logs.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -31,26 +31,25 @@ impl fmt::Display for Key {
     }
 }
 
-/// What is spooled: a batch, and what its owner needs beside it.
+/// What is spooled: a batch, and what the engine needs to know of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Readings in it.
     pub records: u32,
-    /// What the owner wants to know of every entry without reading bodies; opaque here.
+    /// What the engine reads of every entry without reading bodies; opaque here.
     pub head: Vec<u8>,
     /// The batch; opaque here.
     pub body: Bytes,
 }
 
 impl Entry {
-    /// The most that it occupies on disk. [`append`](super::Spool::append) counts less for a small entry that
-    /// fits behind the one before it.
+    /// The most bytes that it occupies on disk. [`append`](super::Spool::append) counts less for a small entry
+    /// that fits behind the one before it.
     pub fn footprint(&self) -> u64 {
         footprint::most(row::FIXED_BYTES + self.head.len(), self.body.len())
     }
 }
 
-/// Entries in numbers.
+/// How many entries there are, and what they hold together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Held {
     pub(super) entries: u64,

@@ -1,4 +1,4 @@
-//! Tests of the spool on a disk that fails, forgets and rots.
+//! Tests of the spool on a disk that fails, loses writes and changes bytes.
 
 use std::collections::VecDeque;
 use std::sync::Once;
@@ -12,7 +12,7 @@ use super::file::CACHE_BYTES;
 use super::{Entry, Error, Key, Spool};
 use crate::fuzz::allocated;
 
-/// What opening takes, and using a spool of small entries: the engine's cache, and little more.
+/// Bytes for opening, and for using a spool of small entries: the engine's cache, and little more.
 const MEMORY_BYTES_MAX: u64 = CACHE_BYTES as u64 + (1 << 20);
 
 /// An entry of the large file.
@@ -24,7 +24,7 @@ fn entry(n: u64, bytes: usize) -> Entry {
     Entry { records: u32::try_from(n).unwrap() + 1, head, body: body.into() }
 }
 
-/// Everything in the spool, by `next`; corrupt entries are removed and counted.
+/// All entries of the spool, by `next`; corrupt entries are removed and counted.
 fn all(spool: &mut Spool) -> Result<(VecDeque<(Key, Entry)>, usize), Error> {
     let (mut found, mut corrupt, mut after) = (VecDeque::new(), 0, None);
     loop {
@@ -71,13 +71,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-/// What must be in the spool, and what may be there or not.
+/// Entries that must be in the spool, and entries that may be.
 #[derive(Debug, Default)]
 struct Model {
     kept: VecDeque<(Key, Entry)>,
     /// Keys whose removal failed.
     unsure: Vec<Key>,
-    /// Appends that failed since one did not: opening may find one of them after a crash.
+    /// Appends that failed since the last one that did not: after a crash, opening may find one of them.
     failed: Vec<Vec<Entry>>,
     last: Option<Key>,
     entries: u64,
@@ -109,7 +109,7 @@ impl Model {
         }
     }
 
-    /// Compares with what is there, and takes that for what is kept.
+    /// Compares with the spool, and takes its entries for the expected ones.
     fn check(&mut self, spool: &mut Spool, crashed: bool) {
         let (mut found, corrupt) = all(spool).expect("the disk is whole");
         assert_eq!(corrupt, 0);
@@ -148,7 +148,7 @@ fn run(steps: Vec<Step>) {
                 disk.state().fault = None;
                 drop(spool);
                 spool = disk.spool().unwrap();
-                // Closing does not tell whether the last append failed.
+                // Closing does not report whether the last append failed.
                 model.check(&mut spool, true);
             }
             Step::Crash(seed) => {
@@ -167,7 +167,7 @@ fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever fails: what was acknowledged is there in order, and nothing else.
+    /// Whatever fails: acknowledged entries are there in order, and no others.
     #[test]
     fn nothing_acknowledged_is_lost_and_nothing_else_appears(steps in steps()) {
         run(steps);
@@ -188,7 +188,7 @@ fn sample() -> Vec<u8> {
 
 fn damage(file: &mut Vec<u8>, random: &mut SmallRng) {
     let at = random.random_range(0..file.len());
-    // Half of all hits where most pointers are.
+    // Half of all changes are where most pointers are.
     let at = if random.random() { at % 40_000 } else { at };
     let end = (at + random.random_range(1..300)).min(file.len());
     match random.random_range(0..5) {
@@ -200,8 +200,8 @@ fn damage(file: &mut Vec<u8>, random: &mut SmallRng) {
     }
 }
 
-/// What is done within so much memory. An engine that gives up says so on its way, with the names of all
-/// functions if that is wanted: what that takes is not counted.
+/// Runs `act` within this much memory. When the engine panics it formats a backtrace if that is enabled: that
+/// memory is not counted.
 #[track_caller]
 fn within<T>(bytes_max: u64, act: impl FnOnce() -> T) -> T {
     static QUIET: Once = Once::new();
@@ -214,14 +214,13 @@ fn within<T>(bytes_max: u64, act: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Opens whatever is on the disk.
+/// Opens the bytes on the disk, whatever they are.
 #[track_caller]
 fn opened(disk: &Disk) -> Result<Spool, Error> {
     within(MEMORY_BYTES_MAX, || disk.spool())
 }
 
-/// Uses a spool of small entries in every way; nothing but the kinds of errors that the caller expects
-/// may come.
+/// Uses a spool of small entries in every way. Only the kinds of errors that the caller expects may occur.
 #[track_caller]
 fn use_up(spool: &mut Spool) -> Result<(), Error> {
     within(MEMORY_BYTES_MAX, || {
@@ -281,7 +280,7 @@ fn random_bytes_are_no_spool() {
         let mut file = vec![0; random.random_range(1..200_000)];
         random.fill(&mut file[..]);
         if seed % 2 == 0 {
-            // As far as the magic number goes, it is one.
+            // A file that begins like one: the magic number or a part of it.
             let whole = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
             let len = file.len().min(whole.len());
             file[..len].copy_from_slice(&whole[..len]);
@@ -293,15 +292,15 @@ fn random_bytes_are_no_spool() {
     }
 }
 
-/// A length in the header, or at random, that is not what it was.
+/// Changes a length in the header, or bytes at random.
 fn lengthen(file: &mut [u8], random: &mut SmallRng) {
     let lengths = [1, 1 << 16, 1 << 24, 1 << 30, 1 << 31, u32::MAX];
     let at = random.random_range(0..400);
     file[at..at + 4].copy_from_slice(&lengths[random.random_range(0..6)].to_le_bytes());
 }
 
-/// Whatever is said of lengths in its header and pages: a file that is larger than the engine's cache is
-/// opened within that, and one entry is read at a time.
+/// Whatever the lengths in its header and pages say: a file that is larger than the engine's cache is opened
+/// within that memory, and one entry is read at a time.
 #[test]
 fn a_damaged_file_takes_no_more_memory_than_a_good_one() {
     let disk = Disk::default();
@@ -329,7 +328,7 @@ fn a_damaged_file_takes_no_more_memory_than_a_good_one() {
     assert!(found.iter().all(|it| *it > 50), "both happen: {found:?}");
 }
 
-/// Reads one entry after the other and keeps none; says how many.
+/// Reads one entry after the other and keeps none. Returns their number.
 fn read_through(spool: &mut Spool) -> Result<u64, Error> {
     let (mut after, mut entries) = (None, 0);
     let next = |spool: &mut Spool, after| Ok(spool.next(after)?.map(|it| it.0));

@@ -1,4 +1,4 @@
-//! A disk for tests: in memory, with faults, and with what a loss of power leaves.
+//! A disk for tests: in memory, with faults, and with what remains after a loss of power.
 
 use std::io::{Error as IoError, ErrorKind};
 use std::path::Path;
@@ -8,19 +8,19 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use redb::{Database, StorageBackend};
 
-use super::file::{self, Place};
-use super::{Error, Spool, store};
+use super::file::{self, DatabaseFile};
+use super::{Error, Spool, tables};
 
-/// When the disk begins to fail. It then does so until it is healed.
+/// When the disk begins to fail. It then fails until it is healed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
-    /// After so many writes.
+    /// After this many writes.
     Write(u32),
-    /// At the sync after so many.
+    /// At the sync after this many syncs.
     Sync(u32),
     /// When the file would have more bytes.
     Space(usize),
-    /// Whatever is read.
+    /// At each read.
     Read,
 }
 
@@ -32,16 +32,16 @@ enum Change {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// What a crash leaves for certain.
+    /// What remains after a crash for certain.
     synced: Vec<u8>,
-    /// What is read.
+    /// What a read returns.
     pub live: Vec<u8>,
-    /// What was written since the last sync.
+    /// Writes since the last sync.
     pending: Vec<Change>,
     pub fault: Option<Fault>,
-    /// What the system says is free.
+    /// Bytes that the system reports as free.
     available: Option<u64>,
-    /// The process is gone: nothing reaches the disk any more.
+    /// The process has ended: nothing reaches the disk any more.
     pub gone: bool,
 }
 
@@ -76,7 +76,7 @@ impl State {
         Ok(())
     }
 
-    /// The power goes: of what was not synced, some writes happened and some did not.
+    /// The power fails: some of the writes that were not synced happened, some did not.
     pub(super) fn crash(&mut self, random: &mut SmallRng) {
         let share = [0.0, 0.5, 0.9, 1.0][random.random_range(0..4)];
         for change in std::mem::take(&mut self.pending) {
@@ -107,54 +107,53 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    /// Opens the spool that is on it.
     pub(crate) fn spool(&self) -> Result<Spool, Error> {
         Spool::load(Box::new(self.clone()), 1 << 30)
     }
 }
 
 impl Disk {
-    /// It fails from then on.
+    /// The disk fails from then on.
     pub(crate) fn break_with(&self, fault: Fault) {
         self.state().fault = Some(fault);
     }
 
-    /// The system says that so much is free on it.
+    /// The system reports this many free bytes.
     pub(crate) fn leave(&self, available: u64) {
         self.state().available = Some(available);
     }
 
-    /// It has no room for a longer file.
+    /// The disk has no room for a longer file.
     pub(crate) fn fill(&self) {
         let len = self.state().live.len();
         self.break_with(Fault::Space(len));
     }
 
-    /// Leaves nothing of what was written.
+    /// Deletes everything that was written.
     pub(crate) fn erase(&self) {
         let mut state = self.state();
         state.live.clear();
         state.synced.clear();
     }
 
-    /// It works again.
+    /// The disk works again.
     pub(crate) fn heal(&self) {
         self.state().fault = None;
     }
 
-    /// The process ends here: what it still tries does not reach the disk.
+    /// The process ends here: its later writes do not reach the disk.
     pub(crate) fn unplug(&self) {
         self.state().gone = true;
     }
 
-    /// What a power failure leaves, for the next process.
+    /// What remains after a power failure, for the next process.
     pub(crate) fn crash(&self, random: &mut SmallRng) {
         self.state().crash(random);
     }
 }
 
-impl Place for Disk {
-    fn open(&self) -> store::Result<Database> {
+impl DatabaseFile for Disk {
+    fn open(&self) -> tables::Result<Database> {
         file::database(self.clone())
     }
 
@@ -162,7 +161,7 @@ impl Place for Disk {
         Ok(true)
     }
 
-    fn renew(&self, _: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()> {
+    fn renew(&self, _: &mut dyn FnMut(Database) -> tables::Result<()>) -> tables::Result<()> {
         unreachable!("it never loses its name")
     }
 
@@ -183,7 +182,7 @@ pub(super) fn offset(n: u64) -> usize {
     usize::try_from(n).unwrap()
 }
 
-/// What is on the disk is not in memory, for whoever measures that.
+/// Runs `act` without counting its memory: what is on the disk is not in memory.
 pub(super) fn uncounted<T>(act: impl FnOnce() -> T) -> T {
     let mut returned = None;
     allocation_counter::opt_out(|| returned = Some(act()));

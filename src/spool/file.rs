@@ -1,4 +1,4 @@
-//! The file: its folder, its lock, and what becomes of one that cannot be used.
+//! The file: its folder, its lock, and what happens if it cannot be used.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -11,33 +11,33 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, StorageBackend};
 
 use super::Error;
-use super::store;
+use super::tables;
 use crate::clock::Timestamp;
 
-/// The file in the folder.
+/// The file's name in the folder.
 const FILE: &str = "spool.redb";
 
-/// Bytes below which a file cannot hold anything: the storage engine's header is larger.
+/// A shorter file cannot hold anything: the storage engine's header is larger.
 const HEADER_BYTES: u64 = 320;
 
 /// Memory that the storage engine may use for pages.
 pub(super) const CACHE_BYTES: usize = 4 << 20;
 
-/// Where a spool's database is, to open it again after an error.
-pub(super) trait Place: Debug + Send {
-    /// Opens the database or makes a new one.
-    fn open(&self) -> store::Result<Database>;
-    /// Whether its name leads to what was opened last. What has lost its name can be read for as long
-    /// as it is open, and is gone after that.
+/// Where a spool's database is. It is opened again after an error.
+pub(super) trait DatabaseFile: Debug + Send {
+    /// Opens the database or creates a new one.
+    fn open(&self) -> tables::Result<Database>;
+    /// Whether the name leads to the file that was opened last. A file without its name can be read while it is
+    /// open, and is lost after that.
     fn is_named(&self) -> io::Result<bool>;
-    /// Makes a new database under the name, where nothing is, and lets `fill` write what it is to
-    /// hold. After an error nothing is there again.
-    fn renew(&self, fill: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()>;
-    /// Bytes from its beginning to its end; 0 if that cannot be told.
+    /// Creates a new database under the name, where no file is, and lets `fill` write its content. After an
+    /// error there is no file again.
+    fn renew(&self, fill: &mut dyn FnMut(Database) -> tables::Result<()>) -> tables::Result<()>;
+    /// Bytes of the file; 0 if that is unknown.
     fn len(&self) -> u64;
-    /// Bytes that are free where it is; as good as all if that cannot be told.
+    /// Free bytes on its disk; a very large number if that is unknown.
     fn available(&self) -> u64;
-    /// The name for messages.
+    /// The path for messages.
     fn path(&self) -> &Path;
 }
 
@@ -50,11 +50,11 @@ pub(super) struct InFolder {
     opened: Cell<Option<Identity>>,
 }
 
-/// Device and inode, where the system has such.
+/// Device and inode, where the system has them.
 type Identity = (u64, u64);
 
 impl InFolder {
-    /// The spool's file in `folder`, which is made if it is missing.
+    /// The spool's file in `folder`, which is created if it is missing.
     pub(super) fn new(folder: &Path) -> Result<Self, Error> {
         let unusable = |source| Error::Unusable { path: folder.to_owned(), source };
         match folder.metadata() {
@@ -70,9 +70,9 @@ impl InFolder {
         Ok(Self { folder: folder.to_owned(), file: folder.join(FILE), opened: Cell::new(None) })
     }
 
-    /// Gives the file a new name that no file has, and says which.
+    /// Renames the file to a name that no file has, and returns the new path.
     pub(super) fn set_aside(&self, now: Timestamp) -> io::Result<PathBuf> {
-        // Colons are not allowed in names everywhere.
+        // Not every file system allows colons in names.
         let stamp = now.to_string().replace(':', "-");
         let mut name = self.folder.join(format!("spool.corrupt-{stamp}.redb"));
         let mut again = 1;
@@ -85,21 +85,21 @@ impl InFolder {
         Ok(name)
     }
 
-    /// Opens the file; a new one is made if there is none, and an old one refused if there must be none.
+    /// Opens the file. A new one is created if there is none. With `new`, an old one is refused.
     fn file(&self, new: bool) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).create_new(new).truncate(false);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&self.file)?;
-        // The name must be on the disk before what is written under it counts as kept.
+        // The name must be on the disk before content under it counts as stored.
         sync(&self.folder)?;
         Ok(file)
     }
 }
 
-impl Place for InFolder {
-    fn open(&self) -> store::Result<Database> {
+impl DatabaseFile for InFolder {
+    fn open(&self) -> tables::Result<Database> {
         if !self.is_named()? {
             let what = "it was deleted while in use, or another file is in its place";
             return Err(redb::Error::Corrupted(what.to_owned()));
@@ -125,7 +125,7 @@ impl Place for InFolder {
         }
     }
 
-    fn renew(&self, fill: &mut dyn FnMut(Database) -> store::Result<()>) -> store::Result<()> {
+    fn renew(&self, fill: &mut dyn FnMut(Database) -> tables::Result<()>) -> tables::Result<()> {
         make_folder(&self.folder)?;
         let new = self.file(true)?;
         let filled = guarded(|| {
@@ -136,7 +136,7 @@ impl Place for InFolder {
         match filled {
             Ok(made) => self.opened.set(Some(made)),
             Err(error) => {
-                // What is there is ours: nothing was before.
+                // The file is ours: there was none before.
                 std::fs::remove_file(&self.file)?;
                 return Err(error);
             }
@@ -158,22 +158,22 @@ impl Place for InFolder {
     }
 }
 
-/// What tells a file from any other for as long as it is open.
+/// Tells a file from any other while it is open.
 #[cfg(unix)]
 fn identity(file: &Metadata) -> Identity {
     use std::os::unix::fs::MetadataExt;
     (file.dev(), file.ino())
 }
 
-/// There is nothing of the kind: only a file that is missing is noticed.
+/// Not available on this system: only a missing file is noticed.
 #[cfg(not(unix))]
 fn identity(_: &Metadata) -> Identity {
     (0, 0)
 }
 
-/// Whether a file looks like one that was cut short, or whose first page did not reach the disk.
-/// Others that are no database are somebody's. An empty one is new: only a crash while it was made
-/// leaves it, before anything was acknowledged.
+/// Whether a file looks as if it was cut short, or as if its first page did not reach the disk. Other files
+/// that are not a database belong to somebody. An empty file is new: only a crash during its creation leaves
+/// one, before anything was acknowledged.
 fn hollow(mut file: &File) -> io::Result<bool> {
     let len = file.metadata()?.len();
     let mut start = [0; 8];
@@ -183,19 +183,19 @@ fn hollow(mut file: &File) -> io::Result<bool> {
     Ok(len > 0 && start == [0; 8])
 }
 
-/// Opens a database after checking all of it: every page that is in use is read and compared with
-/// its checksum. The engine does so anyway after a crash; after a clean end it would trust the file,
-/// and can panic on one that changed since. The price is one reading of what is spooled.
-pub(super) fn database(backend: impl StorageBackend) -> store::Result<Database> {
+/// Opens a database after checking all of it: every page in use is read and compared with its checksum. The
+/// engine does that anyway after a crash. After a clean end it would trust the file, and can panic on a file
+/// that has changed since. The cost is one reading of the spooled entries.
+pub(super) fn database(backend: impl StorageBackend) -> tables::Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     Ok(builder.create_with_backend(backend)?)
 }
 
-/// Runs what touches the database. A page that changes on the disk while the file is open can make
-/// the engine panic; that is damage like any other, not a reason to stop. Nothing of the engine
-/// outlives a failure: `act` drops the database.
-pub(super) fn guarded<T>(act: impl FnOnce() -> store::Result<T>) -> store::Result<T> {
+/// Runs what uses the database. A page that changes on the disk while the file is open can make the engine
+/// panic: that is damage like any other, not a reason to stop. Nothing of the engine outlives a failure: `act`
+/// drops the database.
+pub(super) fn guarded<T>(act: impl FnOnce() -> tables::Result<T>) -> tables::Result<T> {
     catch_unwind(AssertUnwindSafe(act))
         .unwrap_or_else(|_| Err(redb::Error::Corrupted("the storage engine gave up".to_owned())))
 }
@@ -206,7 +206,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)?;
-    // A new name is on the disk when the folder that it is in was synced: all that may be new are.
+    // A new name is on the disk when its folder is synced: sync all folders that may be new.
     for parent in folder.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty()) {
         sync(parent)?;
     }
@@ -217,7 +217,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 fn sync(folder: &Path) -> io::Result<()> {
     match File::open(folder) {
         Ok(folder) => folder.sync_all(),
-        // Not ours to read, so not ours to have made.
+        // A folder that we cannot read was not created by us.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,11 +1,10 @@
-//! What entries occupy in the file, so that a bound on their sum is a bound on the disk.
+//! The bytes that entries occupy in the file, so that a bound on their sum is a bound on the disk.
 //!
-//! The storage engine keeps rows in leaves of one page, and a row above that in a run of a power of
-//! two of pages of its own. Appended rows fill one leaf after the other. [`Packing`] follows that:
-//! a row that fits behind the last one costs its bytes, any other a new leaf. What this leaves out
-//! is covered by the reserve: inner nodes (1 % of the leaves), the copies that a transaction makes
-//! of the nodes it changes, leaves that are partly empty because their first rows were removed,
-//! and holes between runs.
+//! The storage engine keeps rows in leaves of one page. A larger row has its own run of pages, a power of two
+//! of them. Appended rows fill one leaf after the other. [`Packing`] follows that: a row that fits behind the
+//! last one costs its bytes, any other row a new leaf. The reserve covers the rest: inner nodes (1 % of the
+//! leaves), the copies that a transaction makes of the nodes it changes, leaves that are partly empty because
+//! their first rows were removed, and holes between runs.
 
 /// Bytes of a page of the file.
 const PAGE_BYTES: u64 = 4096;
@@ -13,31 +12,29 @@ const PAGE_BYTES: u64 = 4096;
 /// Bytes that a leaf needs beside its rows.
 const LEAF_BYTES: u64 = 8;
 
-/// Bytes that a row needs beside its value: its key and where it ends.
+/// Bytes that a row needs beside its value: its key and the offset of its end.
 const PAIR_BYTES: u64 = 16;
 
-/// Bytes of one piece of a body. A piece of this size fills a run of two pages. A whole body would
-/// waste up to half of its run, and leave holes of all sizes; pieces of one page gain nothing more.
+/// Bytes of one piece of a body. A piece of this size fills a run of two pages. A whole body would waste up to
+/// half of its run, and leave holes of all sizes. Pieces of one page gain nothing more.
 pub(super) const PIECE_BYTES: usize = 2 * 4096 - 24;
 
-/// The share of `spool.bytes_max` that is not for entries, one of so many parts: inner nodes, leaves
-/// partly emptied, holes.
+/// One part in this many of `spool.bytes_max` is not for entries: inner nodes, partly empty leaves, holes.
 const RESERVE: u64 = 16;
 
-/// What is not for entries in a spool of any size: the empty file, and what a transaction copies or
-/// frees before the next one may use it.
+/// Bytes that are not for entries in a spool of any size: the empty file, and pages that a transaction copies
+/// or frees before the next one may use them.
 const RESERVE_BYTES: u64 = 4 << 20;
 
-/// The share of `spool.bytes_max` that the file may be longer: the engine's first growth makes
-/// files of 17 parts where 16 would do, and this one part decides about another doubling.
+/// The file may be longer than `spool.bytes_max` by one part in this many: the engine's first growth makes
+/// files of 17 parts where 16 would do, and that part decides whether the file is doubled once more.
 const LONGER: u64 = 16;
 
-/// What the engine's own pages add to that.
+/// Bytes that the engine's own pages add to that.
 const LONGER_BYTES: u64 = 64 << 10;
 
-/// Bytes for entries in a file that is so long now. The engine doubles a file that has no room, and
-/// in the course of time uses all of it. So entries must fit into what the last doubling within the
-/// bound gives, and into `bytes_max`, less the reserve.
+/// Bytes for entries in a file of this length. The engine doubles a file that has no room, and in time uses all
+/// of it. So entries must fit into the last doubling within the bound, and into `bytes_max`, less the reserve.
 pub(super) fn capacity(bytes_max: u64, file: u64) -> u64 {
     let longest = bytes_max + bytes_max / LONGER + LONGER_BYTES;
     let mut reached = file.max(PAGE_BYTES);
@@ -48,7 +45,7 @@ pub(super) fn capacity(bytes_max: u64, file: u64) -> u64 {
     bytes.saturating_sub(bytes / RESERVE + RESERVE_BYTES)
 }
 
-/// The most that an entry can occupy.
+/// The most bytes that an entry can occupy.
 pub(super) fn most(head_row: usize, body: usize) -> u64 {
     Packing::default().add(head_row, body)
 }
@@ -61,7 +58,7 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// Adds an entry; says what it occupies.
+    /// Adds an entry; returns the bytes that it occupies.
     pub(super) fn add(&mut self, head_row: usize, body: usize) -> u64 {
         let last = body % PIECE_BYTES;
         let pieces = (body - last) as u64 / PIECE_BYTES as u64;
@@ -86,7 +83,7 @@ impl Leaf {
             return bytes;
         }
         let run = run(value as u64);
-        // Nothing is put behind a row that has a run of its own.
+        // No row is put behind a row with its own run.
         self.free = PAGE_BYTES.saturating_sub(LEAF_BYTES + bytes);
         run
     }

@@ -1,21 +1,21 @@
-//! Opening a database and counting what is in it; what the storage engine's errors mean for us.
+//! Opens a database and counts its entries; translates the storage engine's errors.
 
 use std::io;
 
-use super::file::{Place, guarded};
-use super::store::{self, FORMAT, Store};
+use super::file::{DatabaseFile, guarded};
+use super::tables::{self, FORMAT, Tables};
 use super::{Error, Held};
 
-/// Opens a database and counts what is in it.
-pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
+/// Opens a database and counts its entries.
+pub(super) fn load(place: &dyn DatabaseFile) -> Result<(Tables, u64, Held), Error> {
     let opened = guarded(|| {
-        let opened = Store::open(place.open()?)?;
+        let opened = Tables::open(place.open()?)?;
         let held = match &opened {
-            store::Opened::Store(store, next) => {
+            tables::Opened::Tables(tables, next) => {
                 let mut last = 0;
-                let held = store.scan(&mut |key, _| last = key)?;
+                let held = tables.scan(&mut |key, _| last = key)?;
                 if last >= *next {
-                    // Appending would write over it.
+                    // An append would overwrite it.
                     return Err(redb::Error::Corrupted(format!("entry {last} is beyond {next}")));
                 }
                 held
@@ -26,19 +26,19 @@ pub(super) fn load(place: &dyn Place) -> Result<(Store, u64, Held), Error> {
     });
     let path = place.path().to_owned();
     match opened.map_err(|error| error_of(place, error))? {
-        (store::Opened::Store(store, next), held) => Ok((store, next, held)),
-        (store::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
-        (store::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
+        (tables::Opened::Tables(tables, next), held) => Ok((tables, next, held)),
+        (tables::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
+        (tables::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
     }
 }
 
-/// An error of the storage engine, by what it means for us.
-pub(super) fn error_of(place: &dyn Place, error: redb::Error) -> Error {
+/// Translates an error of the storage engine.
+pub(super) fn error_of(place: &dyn DatabaseFile, error: redb::Error) -> Error {
     let path = place.path().to_owned();
     let damaged = |what| Error::Damaged { path: path.clone(), what };
     match error {
         redb::Error::Corrupted(what) => damaged(what),
-        // A file that was opened has our tables, and reads as far as its header says.
+        // A file that was opened has our tables, and is as long as its header says.
         redb::Error::TableDoesNotExist(_)
         | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TypeDefinitionChanged { .. }

@@ -1,4 +1,4 @@
-//! Batches on disk while the output is away: a bounded first-in, first-out store of entries.
+//! Batches on disk while the output is away: a bounded first-in, first-out queue of entries.
 //!
 //! ```text
 //!  engine ──append──► [ entry │ entry │ … │ entry ] ──next──► engine ──PUBACK──► remove
@@ -6,30 +6,30 @@
 //! ```
 //!
 //! Invariants:
-//! - What [`Spool::append`] returned a key for is there, in order and byte for byte, until it is
-//!   removed: after a crash, after errors of the disk, after a loss of power.
-//! - What it returned an error for is not there, but for one case: the process ends before the file
-//!   could be opened again, and the write had reached the disk all the same. At least once, then.
-//! - What a key is returned for is in the file that the name leads to: looked at after each write. A
-//!   file that was deleted, moved or replaced while it is open is written anew under its name, if
-//!   nothing is there; until that works nothing can be appended, and what there is can be read.
-//! - What is read is what was written: rows and bodies have checksums that are compared on every
-//!   reading. One corrupt entry is reported with its key; a file whose structure is damaged is set
-//!   aside, never overwritten, and a new one begun.
-//! - The file is bounded by `spool.bytes_max` and a 16th: entries are counted with the pages they
-//!   take, a share is kept for the rest, and nothing is appended that would make the engine double
-//!   the file beyond that (`footprint`). So between a half and nearly all of the bound is for
-//!   entries, depending on where the doublings fell; a new file with a bound that is a power of two
-//!   has nearly all. A spool that became empty gives its space back.
+//! - An entry whose key [`Spool::append`] returned is there, in order and byte for byte, until it is removed:
+//!   after a crash, after errors of the disk, after a loss of power.
+//! - An entry that it returned an error for is not there, with one exception: the process ends before the file
+//!   could be opened again, and the write had reached the disk. Then it is delivered at least once.
+//! - An entry with a key is in the file that the name leads to: that is checked after each write. A file that
+//!   was deleted, moved or replaced while it is open is written again under its name, if no file is there.
+//!   Until that succeeds nothing can be appended, and the entries can be read.
+//! - A read returns what was written: rows and bodies have checksums, compared at every read. One corrupt entry
+//!   is reported with its key. A file whose structure is damaged is renamed, never overwritten, and a new one
+//!   is begun.
+//! - The file is bounded by `spool.bytes_max` and a 16th: entries are counted with the pages they take, a share
+//!   is kept for the rest, and nothing is appended that would make the engine double the file beyond that
+//!   (`footprint`). So between a half and nearly all of the bound is for entries, depending on the sizes at
+//!   which the file is doubled. A new file with a bound that is a power of two has nearly all. A spool that
+//!   becomes empty gives its space back.
 //! - Memory: the engine's cache of 4 MiB, and the entry that is read.
 //!
-//! Errors close the database; the next call opens it again and, if that fails, says so. The owner
+//! An error closes the database. The next call opens it again and, if that fails, returns the error. The owner
 //! waits between two attempts.
 //!
 //! | file | job |
 //! | --- | --- |
 //! | `entry` | entries, their names and number |
-//! | `store` | tables and transactions |
+//! | `tables` | tables and transactions |
 //! | `row` | an entry's row and checksums |
 //! | `footprint` | what an entry occupies |
 //! | `file` | the file, its folder and its lock |
@@ -45,15 +45,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::units::{DiskSize, Span};
+use crate::units::{DiskSize, Period};
 
 use self::entry::Held;
 pub use self::entry::{Entry, Key};
 pub use self::error::Error;
-use self::file::{InFolder, Place, guarded};
+use self::file::{DatabaseFile, InFolder, guarded};
 use self::footprint::Packing;
 use self::load::{error_of, load};
-use self::store::{Read, Store};
+use self::tables::{Read, Tables};
 
 mod entry;
 mod error;
@@ -65,7 +65,7 @@ mod file;
 mod footprint;
 mod load;
 mod row;
-mod store;
+mod tables;
 
 /// Bytes of an entry's head and body together. A larger one is refused by [`Spool::append`].
 pub const ENTRY_BYTES_MAX: usize = 64 << 20;
@@ -83,18 +83,18 @@ const COMPACT_BYTES: u64 = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The folder for what the output does not take, of one gateway only. Absent: nothing is written to disk,
-    /// and what is not settled stays unacknowledged at its broker. A folder that cannot be used ends the
-    /// gateway with exit code 74; a damaged file is set aside under a new name and begun anew, which is said.
+    /// The folder for batches that the output does not take, of one gateway only. Absent: nothing is written to
+    /// disk, and unsettled readings stay unacknowledged at their broker. A folder that cannot be used ends the
+    /// gateway with exit code 74. A damaged file is renamed, a new one is begun, and both are logged.
     pub path: Option<PathBuf>,
-    /// Bytes of the file (and a 16th), at least 16MiB; half to nearly all of it is for batches. At 80 percent
-    /// it is said; when it is full, sources wait as if there were no spool.
+    /// Bytes of the file (and a 16th), at least 16MiB; half to nearly all of it is for batches. The log warns
+    /// at 80 percent. When it is full, sources wait as if there were no spool.
     pub bytes_max: DiskSize,
-    /// How long a batch may wait for the output before it is written, with everything behind it. 0: every
-    /// batch is written at once.
-    pub after: Span,
-    /// Readings a second while what was written is published. Absent: as fast as the output takes them. Below
-    /// the rate of new readings, which go behind, the spool only grows.
+    /// How long a batch may wait for the output before it is written to disk, with everything behind it. 0:
+    /// every batch is written at once.
+    pub after: Period,
+    /// Readings a second while the spool is published. Absent: as fast as the output takes them. New readings
+    /// go behind the spooled ones: if they come faster than this, the spool only grows.
     pub replay_rate: Option<NonZeroU32>,
 }
 
@@ -103,35 +103,35 @@ impl Default for Settings {
         Self {
             path: None,
             bytes_max: DiskSize::bytes(1 << 30),
-            after: Span::millis(1000),
+            after: Period::millis(1000),
             replay_rate: None,
         }
     }
 }
 
-/// The spool. One owner, one thread; every call may wait for the disk.
+/// The spool, for one owner in one thread. Every call may block on the disk.
 #[derive(Debug)]
 pub struct Spool {
-    place: Box<dyn Place>,
+    place: Box<dyn DatabaseFile>,
     /// `None` after an error, until the next call opens it again.
-    store: Option<Store>,
+    tables: Option<Tables>,
     bytes_max: u64,
-    /// What the entries may occupy in the file as long as it is.
+    /// Bytes that entries may occupy in a file of its current length.
     capacity: u64,
-    /// The key of the next entry that will be acknowledged.
+    /// The key of the next entry that is appended.
     next: u64,
     held: Held,
-    /// The most bytes that were held since the file was last compacted.
+    /// The most bytes that the entries occupied since the file was last compacted.
     peak: u64,
     packing: Packing,
-    /// At the last look, the file's name did not lead to it.
+    /// At the last check, the file's name did not lead to it.
     adrift: bool,
-    /// The file was written anew, and nobody was told yet.
+    /// The file was written again under its name, and [`Spool::renewed`] has not reported that.
     renewed: bool,
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, or begins one.
+    /// Opens the spool in `folder`, or creates one.
     pub fn open(
         folder: &Path,
         bytes_max: DiskSize,
@@ -153,23 +153,23 @@ impl Spool {
         Ok((spool, set_aside))
     }
 
-    fn load(place: Box<dyn Place>, bytes_max: u64) -> Result<Self, Error> {
-        let (store, next, held) = load(&*place)?;
+    fn load(place: Box<dyn DatabaseFile>, bytes_max: u64) -> Result<Self, Error> {
+        let (tables, next, held) = load(&*place)?;
         let capacity = footprint::capacity(bytes_max, place.len());
-        let (store, packing) = (Some(store), Packing::default());
+        let (tables, packing) = (Some(tables), Packing::default());
         let (adrift, renewed) = (false, false);
         let peak = u64::MAX;
-        Ok(Self { place, store, bytes_max, capacity, next, held, peak, packing, adrift, renewed })
+        Ok(Self { place, tables, bytes_max, capacity, next, held, peak, packing, adrift, renewed })
     }
 
-    /// Shows all entries, oldest first: key, readings and head. Reads no bodies.
+    /// Calls `visit` with each entry, oldest first: key, readings and head. Reads no bodies.
     pub fn heads(&mut self, mut visit: impl FnMut(Key, u32, &[u8])) -> Result<(), Error> {
-        self.with(|store| store.scan(&mut |key, row| visit(Key(key), row.records, row.head)))?;
+        self.with(|tables| tables.scan(&mut |key, row| visit(Key(key), row.records, row.head)))?;
         Ok(())
     }
 
-    /// Appends entries, all or none, and returns when they are on the disk. The key is of the
-    /// first; the others follow it without a gap.
+    /// Appends entries, all or none, and returns when they are on the disk. Returns the key of the first; the
+    /// keys of the others follow without a gap.
     pub fn append(&mut self, entries: &[Entry]) -> Result<Key, Error> {
         if self.adrift {
             self.anchor()?;
@@ -182,15 +182,15 @@ impl Spool {
             return Err(Error::Full { bytes, room: self.room() });
         }
         let first = self.next;
-        let added = self.with(|store| store.append(first, &counted))?;
+        let added = self.with(|tables| tables.append(first, &counted))?;
         self.next += added.entries;
         self.held.plus(added);
         self.packing = packing;
         if let Err(error) = self.anchor() {
-            // No key is returned for them. If they cannot be taken out, the next call reports that.
+            // No key is returned for them. If they cannot be removed, the next call reports that.
             self.next = first;
             self.held.minus(added);
-            self.with(|store| store.forget(first)).ok();
+            self.with(|tables| tables.forget(first)).ok();
             return Err(error);
         }
         self.peak = self.peak.max(self.held.bytes);
@@ -198,44 +198,42 @@ impl Spool {
         Ok(Key(first))
     }
 
-    /// The oldest entry behind `after`, or of all.
+    /// The oldest entry behind `after`, or the oldest of all.
     pub fn next(&mut self, after: Option<Key>) -> Result<Option<(Key, Entry)>, Error> {
         let after = after.map_or(0, |key| key.0);
-        match self.with(|store| store.next(after))? {
+        match self.with(|tables| tables.next(after))? {
             None => Ok(None),
             Some((key, Read::Whole(entry))) => Ok(Some((Key(key), entry))),
             Some((key, Read::Corrupt(records))) => Err(Error::Corrupt { key: Key(key), records }),
         }
     }
 
-    /// Removes entries, all or none, and returns when that is on the disk. Keys without an entry
-    /// are passed over.
+    /// Removes entries, all or none, and returns when that is on the disk. Keys without an entry are ignored.
     pub fn remove(&mut self, keys: &[Key]) -> Result<(), Error> {
-        let removed = self.with(|store| store.remove(&mut keys.iter().map(|key| key.0)))?;
+        let removed = self.with(|tables| tables.remove(&mut keys.iter().map(|key| key.0)))?;
         self.held.minus(removed);
         if self.held.entries == 0 && self.peak > COMPACT_BYTES {
-            // If it fails, the next call that needs the disk says so.
-            self.with(Store::compact).ok();
+            // If it fails, the next call that needs the disk returns the error.
+            self.with(Tables::compact).ok();
             self.peak = 0;
         }
         self.measure();
         Ok(())
     }
 
-    /// Looks whether the file's name leads to it, and writes all entries to a new one under that name if
-    /// it does not.
+    /// Checks whether the file's name leads to it. If not, writes all entries to a new file under that name.
     pub fn anchor(&mut self) -> Result<(), Error> {
         self.adrift = !self.place.is_named().map_err(Error::Disk)?;
         if !self.adrift {
             return Ok(());
         }
-        let old = match self.store.take() {
+        let old = match self.tables.take() {
             Some(old) => old,
             None => self.reopen()?,
         };
         let (next, mut filled) = (self.next, None);
         let renewed = self.place.renew(&mut |database| {
-            let store::Opened::Store(new, _) = Store::open(database)? else {
+            let tables::Opened::Tables(new, _) = Tables::open(database)? else {
                 return Err(redb::Error::Corrupted("a new file is not empty".to_owned()));
             };
             old.copy_to(&new, next)?;
@@ -243,7 +241,7 @@ impl Spool {
             Ok(())
         });
         let (Ok(()), Some((held, new))) = (&renewed, filled) else {
-            self.store = Some(old);
+            self.tables = Some(old);
             let source = match renewed {
                 Err(redb::Error::Io(error)) => error,
                 Err(error) => io::Error::other(error),
@@ -251,25 +249,24 @@ impl Spool {
             };
             return Err(Error::Adrift { path: self.place.path().to_owned(), source });
         };
-        (self.store, self.held, self.packing) = (Some(new), held, Packing::default());
+        (self.tables, self.held, self.packing) = (Some(new), held, Packing::default());
         (self.adrift, self.renewed) = (false, true);
         self.measure();
         Ok(())
     }
 
-    /// Where the file is, if it was written anew since this was last asked.
+    /// The file's path, if it was written again since the last call.
     pub fn renewed(&mut self) -> Option<&Path> {
         std::mem::take(&mut self.renewed).then(|| self.place.path())
     }
 
-    /// Whether entries that occupy so many bytes ([`Entry::footprint`]) can be appended.
+    /// Whether entries that occupy this many bytes ([`Entry::footprint`]) can be appended.
     pub fn fits(&self, bytes: u64) -> bool {
         bytes <= self.room()
     }
 
-    /// Bytes that are free: of the bound, and on the disk, where [`DISK_RESERVE_BYTES`] are left. What
-    /// is read and removed needs some too: a disk that was filled to the last byte could not be
-    /// emptied any more.
+    /// Bytes that are free: within the bound, and on the disk except [`DISK_RESERVE_BYTES`]. Reading and
+    /// removing need some too: a spool on a disk that is full to the last byte could not be emptied.
     pub fn room(&self) -> u64 {
         let disk = self.place.available().saturating_sub(DISK_RESERVE_BYTES);
         self.capacity.saturating_sub(self.held.bytes).min(disk)
@@ -294,57 +291,56 @@ impl Spool {
         self.capacity = footprint::capacity(self.bytes_max, self.place.len());
     }
 
-    /// Does something with the open database, and closes it on any error: after one, the engine
-    /// refuses everything.
-    fn with<T>(&mut self, act: impl FnOnce(&mut Store) -> store::Result<T>) -> Result<T, Error> {
-        let mut store = match self.store.take() {
-            Some(store) => store,
+    /// Runs `act` on the open database, and closes it on any error: after one, the engine refuses every call.
+    fn with<T>(&mut self, act: impl FnOnce(&mut Tables) -> tables::Result<T>) -> Result<T, Error> {
+        let mut tables = match self.tables.take() {
+            Some(tables) => tables,
             None => self.reopen()?,
         };
-        let done = guarded(move || Ok((act(&mut store)?, store)));
-        let (result, store) = done.map_err(|error| error_of(&*self.place, error))?;
-        self.store = Some(store);
+        let done = guarded(move || Ok((act(&mut tables)?, tables)));
+        let (result, tables) = done.map_err(|error| error_of(&*self.place, error))?;
+        self.tables = Some(tables);
         Ok(result)
     }
 
-    /// Opens the file again after an error. A commit that failed may have reached the disk: what it
-    /// wrote was never acknowledged and goes.
-    fn reopen(&mut self) -> Result<Store, Error> {
-        let (store, next, held) = load(&*self.place)?;
+    /// Opens the file again after an error. A commit that failed may have reached the disk: its entries have no
+    /// key, and are removed.
+    fn reopen(&mut self) -> Result<Tables, Error> {
+        let (tables, next, held) = load(&*self.place)?;
         if next < self.next {
             let path = self.place.path().to_owned();
             return Err(Error::Damaged { path, what: "another file is in its place".to_owned() });
         }
         if next == self.next {
-            // Nothing was left behind: a disk that takes nothing can be read.
+            // Nothing needs to be removed: a disk that refuses writes can still be read.
             self.held = held;
-            return Ok(store);
+            return Ok(tables);
         }
         let keep = self.next;
         let forgotten = guarded(move || {
-            store.forget(keep)?;
-            Ok((store.scan(&mut |_, _| {})?, store))
+            tables.forget(keep)?;
+            Ok((tables.scan(&mut |_, _| {})?, tables))
         });
-        let (held, store) = forgotten.map_err(|error| error_of(&*self.place, error))?;
+        let (held, tables) = forgotten.map_err(|error| error_of(&*self.place, error))?;
         self.held = held;
         self.packing = Packing::default();
-        Ok(store)
+        Ok(tables)
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        // Everything acknowledged is on the disk; what closing could not write, opening finds out.
-        let store = self.store.take();
+        // All entries with a key are on the disk. If closing fails, opening checks the file.
+        let tables = self.tables.take();
         guarded(move || {
-            drop(store);
+            drop(tables);
             Ok(())
         })
         .ok();
     }
 }
 
-/// What an entry occupies behind those that were counted before.
+/// Bytes that an entry occupies behind those that were counted before.
 fn count(packing: &mut Packing, entry: &Entry) -> Result<u64, Error> {
     let bytes = entry.head.len().saturating_add(entry.body.len());
     if bytes > ENTRY_BYTES_MAX {

@@ -1,16 +1,16 @@
-//! An entry's row: what is kept of it beside its body, with checksums over both.
+//! The row of an entry: what is stored beside its body, with checksums of both.
 //!
 //! ```text
 //! records │ body bytes │ occupied bytes │ CRC-32 of the body │ CRC-32 of key, these and the head │ head …
 //! ```
-//! Numbers are `u32`, little-endian. The storage engine checks its pages when a file is opened, not
-//! each time one is read: these checksums cover what happens in between.
+//!
+//! Numbers are `u32`, little-endian. The storage engine checks its pages when a file is opened, not at each
+//! read. These checksums cover changes in between.
 
 use crc32fast::Hasher;
 
 use super::{ENTRY_BYTES_MAX, Entry};
 
-/// Bytes of a row before the head.
 pub(super) const FIXED_BYTES: usize = 20;
 
 /// A row, decoded.
@@ -18,17 +18,16 @@ pub(super) const FIXED_BYTES: usize = 20;
 pub(super) struct Row<'a> {
     /// Readings in the entry.
     pub records: u32,
-    /// Bytes of its body; never more than an entry may have.
+    /// Bytes of its body; at most those of an entry.
     pub body_bytes: u32,
-    /// Bytes that the entry was counted with when it was appended.
+    /// Bytes that were counted for the entry when it was appended.
     pub occupied: u32,
     body_crc: u32,
-    /// The head.
     pub head: &'a [u8],
 }
 
 impl<'a> Row<'a> {
-    /// The row of an entry that occupies so much.
+    /// The row of an entry that occupies this many bytes.
     pub(super) fn new(entry: &'a Entry, occupied: u64) -> Self {
         let small = |n| u32::try_from(n).expect("append checks ENTRY_BYTES_MAX, far below 4 GiB");
         Self {
@@ -51,7 +50,7 @@ impl<'a> Row<'a> {
         row
     }
 
-    /// Reads a row. `None`: not what was written under this key.
+    /// Decodes a row. `None` if it is not what was written under this key.
     pub(super) fn decode(key: u64, row: &'a [u8]) -> Option<Self> {
         let (records, rest) = number(row)?;
         let (body_bytes, rest) = number(rest)?;

@@ -1,6 +1,6 @@
 //! Tests of the spool on a disk that works.
 
-use super::store::FORMAT;
+use super::tables::FORMAT;
 use super::*;
 
 fn entry(n: u32, bytes: usize) -> Entry {
@@ -80,7 +80,7 @@ fn a_file_that_was_exchanged_is_not_taken_for_ours() {
     let folder = tempfile::tempdir().unwrap();
     let (mut spool, _) = open(folder.path()).unwrap();
     spool.append(&[entry(1, 10)]).unwrap();
-    spool.store = None;
+    spool.tables = None;
     std::fs::remove_file(folder.path().join("spool.redb")).unwrap();
     assert!(matches!(spool.next(None), Err(Error::Damaged { .. })));
     assert!(matches!(spool.append(&[entry(1, 10)]), Err(Error::Damaged { .. })));

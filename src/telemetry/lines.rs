@@ -1,22 +1,26 @@
-//! Log lines on their way to a reader that may stand still: a pager that waits, a full pipe.
+//! Log lines on their way to a reader that may stop reading: a pager that waits, a full pipe.
 //!
 //! Lines gather in one buffer while a thread writes another. Invariants:
-//! - Who logs never waits for the reader: the lock is held to copy a line or to swap the buffers.
-//! - Each buffer has [`LOG_BYTES_MAX`]. A line that finds no room is dropped, and so are those after
-//!   it until the reader reads on; then their count stands where they are missing.
-//! - The end waits for the reader no longer than it is told to.
+//! - A caller that logs never waits for the reader: the lock is held only to copy a line or to swap the
+//!   buffers.
+//! - Each buffer has at most [`LOG_BYTES_MAX`]. A line without room is dropped, and so are the lines after it
+//!   until the reader reads again. Then a line with their count stands in their place.
+//! - Closing waits for the reader no longer than its limit.
 //!
-//! Own code, for `tracing-appender` bounds lines and not their bytes, says nowhere that some are
-//! missing, and prints to standard output when it cannot end in time.
+//! Own code because `tracing-appender` bounds lines and not their bytes, does not say in the log that lines are
+//! missing, and prints to standard output if it cannot end in time.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::limits::LOG_BYTES_MAX;
 use crate::tasks;
 
-/// The lines; to be written to by reference.
+/// Bytes of log lines that wait for a slow reader, and of those being written: twice that in all, in the budget of the
+/// program itself. Lines without room are dropped, and counted in the log.
+const LOG_BYTES_MAX: usize = 256 * 1024;
+
+/// The buffers; written to by reference.
 #[derive(Debug)]
 pub(super) struct Lines {
     state: Mutex<State>,
@@ -28,22 +32,19 @@ struct State {
     waiting: Vec<u8>,
     /// Lines dropped since the buffer was full.
     dropped: u64,
-    /// No more lines are to come.
     closed: bool,
-    /// All that were to come are written.
+    /// Everything is written, after `closed`.
     written: bool,
 }
 
-/// What is written next.
 struct Taken {
     bytes: Vec<u8>,
-    /// Lines that are missing after them.
+    /// Lines that were dropped after these bytes.
     dropped: u64,
 }
 
 impl Lines {
-    /// Lines that a thread of its own writes to `to`; `missing` makes the line for so many that were
-    /// dropped.
+    /// Starts a thread that writes the lines to `to`. `missing` makes the line that reports dropped lines.
     pub(super) fn start(
         to: impl Write + Send + 'static,
         missing: impl Fn(u64) -> String + Send + 'static,
@@ -56,7 +57,7 @@ impl Lines {
         };
         let lines = Arc::new(Self { state: Mutex::new(state), changed: Condvar::new() });
         let shared = Arc::clone(&lines);
-        // Its end is seen in `written`: who waits for it has no runtime.
+        // `written` shows its end: the waiter has no runtime.
         drop(tasks::thread("log", move || shared.write_to(to, missing))?);
         Ok(lines)
     }
@@ -64,7 +65,7 @@ impl Lines {
     fn write_to(&self, mut to: impl Write, missing: impl Fn(u64) -> String) {
         let mut spare = Vec::with_capacity(LOG_BYTES_MAX);
         while let Some(Taken { bytes, dropped }) = self.take(spare) {
-            // A log that cannot be written must not end what it tells of.
+            // An error of the log must not end the program.
             drop(to.write_all(&bytes));
             if dropped > 0 {
                 drop(to.write_all(missing(dropped).as_bytes()));
@@ -76,7 +77,7 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    /// Waits for lines. `None` when all are written and no more are to come.
+    /// Waits for lines. `None` when all are written and no more can come.
     fn take(&self, mut spare: Vec<u8>) -> Option<Taken> {
         spare.clear();
         let idle = |state: &mut State| state.waiting.is_empty() && state.dropped == 0;
@@ -103,22 +104,22 @@ impl Lines {
         self.changed.notify_all();
     }
 
-    /// The end: waits until everything is written, for at most `within`.
+    /// Closes: waits until everything is written, for at most `within`.
     pub(super) fn close(&self, within: Duration) {
         let mut state = self.state();
         state.closed = true;
         self.changed.notify_all();
-        // Out of time: nobody reads, so nobody misses the rest.
+        // Out of time: nobody reads the rest.
         drop(self.changed.wait_timeout_while(state, within, |state| !state.written));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No code that can panic runs while it is held.
+        // No code that can panic runs while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One call for each line.
+/// Expects one call per line.
 impl Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.put(line);
@@ -137,7 +138,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    /// A reader that takes a write only when it is asked to.
+    /// A reader that accepts a write only when the test asks it to.
     struct Reader(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Reader {
@@ -160,7 +161,7 @@ mod tests {
     fn what_finds_no_room_is_counted_where_it_is_missing_and_memory_is_bounded() {
         let (lines, reads) = lines();
         lines.put(b"first\n");
-        // Taken by the thread, which now waits for its reader.
+        // The thread has taken the lines, and now waits for its reader.
         let taken = || lines.state().waiting.is_empty();
         while !taken() {
             std::thread::yield_now();
@@ -168,7 +169,7 @@ mod tests {
         let line = [b'x'; 1000];
         let fit = LOG_BYTES_MAX / line.len();
         (0..fit + 7).for_each(|_| lines.put(&line));
-        // It would fit, but not where it belongs.
+        // It would fit, but only out of order.
         lines.put(b"y");
         assert_eq!(lines.state().waiting.capacity(), LOG_BYTES_MAX);
         assert_eq!(reads.recv_timeout(LONG).unwrap(), b"first\n");

@@ -1,4 +1,4 @@
-//! `sluicegate check`: what a run would be, in words, and what of it will surprise.
+//! `sluicegate check`: describes the run that the configuration would make, and warns of surprises.
 
 use std::fmt::{self, Write};
 
@@ -8,8 +8,8 @@ use crate::mqtt::system::DROPPED;
 use crate::mqtt::topic::Group;
 use crate::plan::Plan;
 
-/// The report: the effective configuration as given, the bound on memory item by item, and every
-/// client id and topic, and warnings, with those of `misspelt` variables.
+/// The report: the effective configuration, the bound on memory item by item, every client id and topic, and
+/// the warnings, with those of `misspelt` variables.
 pub fn report(path: &str, effective: &str, plan: &Plan, misspelt: &[(String, String)]) -> String {
     let mut out = format!("# {path} is fine. In effect:\n\n{effective}");
     describe(&mut out, plan, misspelt).expect("text can be written to memory");
@@ -27,7 +27,7 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt
     if broker.url == BrokerUrl::Embedded {
         writeln!(
             out,
-            "#   the embedded broker comes on top: it is for trying out, and not bounded"
+            "#   the embedded broker is not counted: it is for trying out, and has no bound"
         )?;
     }
     writeln!(out, "#\n# Clients and topics")?;
@@ -79,7 +79,7 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt
     }
     warnings.iter().try_for_each(|(key, text)| writeln!(out, "#   {key}: {text}"))
 }
-/// Where batches go.
+/// Describes the destination of the batches.
 fn output(out: &mut String, plan: &Plan) -> fmt::Result {
     if let Some(file) = &plan.output.file {
         let (path, dead_letters) = (file.path.display(), file.dead_letters());

@@ -159,8 +159,8 @@ fn streams() -> Vec<Vec<u8>> {
     streams
 }
 
-/// What comes out of a stream in pieces, packet by packet, and whether it ends with an error. What
-/// is held meanwhile never exceeds the buffer, and a head for each of two packets read past.
+/// What is read from a stream in pieces, packet by packet, and whether it ends with an error. The memory that
+/// is held never exceeds the buffer and the heads of two packets that are read past.
 fn digested(stream: &[u8], version: Version, rng: &mut SmallRng) -> (Vec<String>, bool) {
     const BUFFER: usize = 2 * HEAD_BYTES;
     let (mut inbound, mut came, mut rest) = (Inbound::new(version, 1), Vec::new(), stream);
@@ -186,7 +186,7 @@ fn digested(stream: &[u8], version: Version, rng: &mut SmallRng) -> (Vec<String>
     (came, false)
 }
 
-/// Everything that is done with a packet of any kind.
+/// Does everything that the program does with a packet of any kind.
 fn looked_at(incoming: &Incoming<'_>, version: Version) -> String {
     match incoming {
         Incoming::Publish(publish) => {
@@ -213,7 +213,7 @@ fn any_stream_gives_the_same_packets_in_any_pieces_within_the_same_memory() {
             let whole = digested(stream, version, rng);
             assert_eq!(digested(stream, version, rng), whole);
         }
-        // Not cut out of a stream: whatever its length says.
+        // Not cut out of a stream: its length may be wrong.
         for version in [Version::V3, Version::V5] {
             looked_at(&Incoming::Other(stream), version);
         }
@@ -232,5 +232,21 @@ proptest! {
         }
         let came: Vec<_> = feed(&stream, 8192, piece).into_iter().map(|it| it.1).collect();
         prop_assert_eq!(came, payloads);
+    }
+}
+
+/// With MQTT 3.1.1 nothing behind the topic would tell that it does not fit.
+#[test]
+fn a_topic_longer_than_the_buffer_is_an_error_at_once() {
+    for version in [Version::V3, Version::V5] {
+        let mut inbound = Inbound::new(version, 10_000);
+        let space = inbound.space();
+        space.fill(b't');
+        // A PUBLISH with QoS 0 of 60,000 bytes, with a topic of 50,000.
+        space[..6].copy_from_slice(&[0x30, 0xe0, 0xd4, 0x03, 0xc3, 0x50]);
+        let bytes = space.len();
+        inbound.filled(bytes);
+        let error = inbound.packet().unwrap_err().to_string();
+        assert!(error.contains("longer than the read buffer"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! Every packet that a broker sends, at the lengths where a length takes a byte more; and any legal packet,
-//! written by an encoder that knows nothing of the reader (rumqttc's, and a small one for what that cannot
-//! write).
+//! Tests of every packet that a broker sends, at the lengths where a length field takes one more byte; and of
+//! any legal packet, written by an encoder that shares no code with the reader (rumqttc's, and a small one for
+//! what that cannot write).
 
 use bytes::BytesMut;
 use proptest::prelude::*;
@@ -32,7 +32,7 @@ fn data(text: &[u8]) -> Vec<u8> {
     [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text].concat()
 }
 
-/// A user property of so many bytes in all.
+/// A user property of this many bytes in all.
 fn filling(bytes: usize) -> Vec<u8> {
     if bytes == 0 {
         return Vec::new();
@@ -40,7 +40,7 @@ fn filling(bytes: usize) -> Vec<u8> {
     [&[0x26, 0, 0][..], &data(&vec![b'x'; bytes - 5])].concat()
 }
 
-/// A body of so many bytes, with properties between `head` and `tail`.
+/// A body of this many bytes, with properties between `head` and `tail`.
 fn body_of(remaining: usize, head: &[u8], tail: &[u8]) -> Vec<u8> {
     let left = remaining - head.len() - tail.len();
     let fits = |length: &usize| varint(left - length).len() == *length;
@@ -48,7 +48,7 @@ fn body_of(remaining: usize, head: &[u8], tail: &[u8]) -> Vec<u8> {
     [head, &varint(left - length), &filling(left - length), tail].concat()
 }
 
-/// First byte, what is before the properties, what is behind them, and what is read.
+/// First byte, the bytes before the properties, the bytes behind them, and what is read.
 const KINDS: [(u8, &[u8], &[u8], &str); 12] = [
     (0x20, &[1, 0], &[], "ConnAck(Greeting { session_present: true"),
     (0x40, &[1, 0, 0], &[], "PubAck { packet_id: 256, answer: Taken }"),
@@ -85,7 +85,7 @@ fn every_packet_is_read_at_every_length() {
     }
 }
 
-/// A PUBLISH of so many bytes behind its fixed header, with properties of so many where it can have some.
+/// A PUBLISH of this many bytes behind its fixed header, with properties of this many where it can have some.
 fn assert_publish(version: Version, remaining: usize, properties: Option<usize>) {
     let mut body = [data(b"a/b"), vec![1, 0]].concat();
     if let Some(length) = properties {

@@ -19,7 +19,7 @@ fn frames(frames: &[(OpCode, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// All that comes out of `bytes`, sent in pieces, and what was answered.
+/// All that is read from `bytes`, sent in pieces, and what was answered.
 async fn unpacked(bytes: Vec<u8>, piece: usize, read: usize) -> (io::Result<Vec<u8>>, Vec<u8>) {
     let (ours, mut theirs) = duplex(1 << 20);
     let mut socket = WebSocket::new(ours);
@@ -79,7 +79,7 @@ async fn what_is_no_binary_stream_is_an_error() {
     }
 }
 
-/// A peer that sends bytes in pieces, then ends, and takes nothing if it `is_deaf`.
+/// A peer that sends bytes in pieces, then ends. It reads nothing if it `is_deaf`.
 struct Peer<'a> {
     bytes: &'a [u8],
     rng: SmallRng,
@@ -118,7 +118,7 @@ impl AsyncWrite for Peer<'_> {
     }
 }
 
-/// What comes out of any bytes, and whether it ends well. Held are the buffer and one answer.
+/// What is read from any bytes, and whether it ends without an error. The buffer and one answer are held.
 fn digested(bytes: &[u8], is_deaf: bool, rng: &mut SmallRng) -> (Vec<u8>, bool) {
     let rng = SmallRng::seed_from_u64(rng.random());
     let mut socket = WebSocket::new(Peer { bytes, rng, is_deaf });
@@ -164,7 +164,7 @@ fn any_frames_give_the_same_bytes_in_any_pieces_within_the_same_memory() {
         assert!(whole.len() <= bytes.len());
         let (again, again_well) = digested(bytes, true, rng);
         assert_eq!(again_well, is_well);
-        // What came before an error may not have been handed out.
+        // Bytes before an error may not have been handed out.
         assert!(whole == again || !is_well, "{} and {} bytes", whole.len(), again.len());
     });
 }

@@ -6,7 +6,7 @@ use crate::limits::{
     RECONNECT_PAUSE, WAITING_MAX,
 };
 use crate::mqtt::options::Version;
-use crate::units::Span as Time;
+use crate::units::Period as Time;
 
 impl Bench {
     /// Offers unreadable payloads of so many bytes, each of which is six of JSON.

@@ -180,7 +180,7 @@ fn a_spool_that_is_damaged_in_mid_run_is_given_up_and_the_rest_flows_on() {
 #[test]
 fn a_stop_spools_within_its_grace() {
     let mut plan = roomy();
-    plan.spool.after = crate::units::Span::millis(60_000);
+    plan.spool.after = crate::units::Period::millis(60_000);
     let disk = Disk::default();
     let mut bench = Bench::on_disk(&disk, plan);
     bench.connect(None, usize::MAX);

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::plan::WithoutSubscriber;
-use crate::units::Span;
+use crate::units::Period;
 
 #[test]
 fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_the_gateway() {
     let mut bench = Bench::connected(|plan| {
         plan.output.without_subscriber = WithoutSubscriber::Hold;
-        plan.gateway.start_grace = Span::millis(0);
+        plan.gateway.start_grace = Period::millis(0);
     });
     bench.offer(&some(0..6));
     bench.take();
@@ -43,7 +43,7 @@ fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_th
 fn a_batch_that_nobody_subscribes_to_begins_the_grace_of_the_start_anew() {
     let mut bench = Bench::connected(|plan| {
         plan.output.without_subscriber = WithoutSubscriber::Hold;
-        plan.gateway.start_grace = Span::millis(30_000);
+        plan.gateway.start_grace = Period::millis(30_000);
     });
     bench.offer(&some(0..3));
     bench.take();

@@ -113,7 +113,7 @@ impl Intake {
                     let now = clock::now().instant;
                     let answers = self.subscription.control(now, &self.reader, bytes)?;
                     if let Some(packet_id) = answers {
-                        connection.complete(packet_id);
+                        connection.pubcomp(packet_id);
                     }
                 }
             }

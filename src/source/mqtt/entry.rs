@@ -60,7 +60,7 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
     let trace = broker.left.as_ref().filter(|_| keeps).map(|it| it.trace(name, &options));
     let standing = broker.standings.get(name).expect("there is a standing of each entry");
     let session = Session::new(options, broker.bounds.read_buffer_bytes, entry.seed)
-        .shown(standing)
+        .with_status(standing)
         .leaving(trace)
         .beside(broker.roll_call.clone())
         .patient(broker.start_grace);

@@ -34,7 +34,7 @@ use crate::mqtt::ledger::{Answer, Ledger};
 use crate::mqtt::outgoing::{self, Hello};
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::session::Session;
-use crate::pace::Hurry;
+use crate::pace::NoRest;
 use crate::phase::{Phase, Watch};
 use crate::queue::{Inlet, Queue, Returned};
 use crate::record::Chunk;
@@ -170,7 +170,7 @@ impl Intake {
         let small = self.reader.settings.qos.granted() > 0 && self.window < GATHER_WINDOW_MIN;
         let hold_until = Instant::from(clock::now().instant) + HOLD_MAX;
         let mut alarm = pin!(sleep_until(hold_until));
-        let _hurry = small.then(|| Hurry::new(&self.context.pace));
+        let _no_rest = small.then(|| NoRest::new(&self.context.pace));
         loop {
             self.offer(&mut connection, phase).await?;
             if self.unread && !phase.is(Phase::Draining) {
@@ -304,7 +304,7 @@ impl Intake {
             window: self.window,
         };
         acknowledging.acknowledge(connection);
-        self.session.open(self.ledger.open());
+        self.session.set_unacknowledged(self.ledger.open());
     }
 
     /// Reads all packets that have come into the chunk.
@@ -325,7 +325,7 @@ impl Intake {
                 Incoming::Other(bytes) => {
                     let answers = self.subscription.control(now.instant, &self.reader, bytes)?;
                     if let Some(packet_id) = answers {
-                        connection.complete(packet_id);
+                        connection.pubcomp(packet_id);
                     }
                     self.session.proved();
                     continue;
@@ -367,7 +367,7 @@ impl Intake {
             self.window = self.ledger.open();
         }
         self.returned.starved(self.ledger.open() >= self.window);
-        self.session.open(self.ledger.open());
+        self.session.set_unacknowledged(self.ledger.open());
         if known {
             // Some may have settled already, and nothing else would say so again.
             self.acknowledge(connection);
@@ -391,8 +391,8 @@ impl Acknowledging<'_> {
             self.ledger.settle(run, outcome);
         }
         self.ledger.acknowledge(|packet_id, answer| match answer {
-            Answer::PubAck => connection.acknowledge(packet_id),
-            Answer::PubRec => connection.receive(packet_id),
+            Answer::PubAck => connection.puback(packet_id),
+            Answer::PubRec => connection.pubrec(packet_id),
         });
         self.returned.starved(self.ledger.open() >= self.window);
     }

@@ -1,13 +1,13 @@
-//! How many messages the broker keeps for a client that is away, with a session that lives on: what an
-//! outage of the gateway needs. Brokers bound this otherwise than the queue of a client that is there.
+//! How many messages the broker keeps for a client that is away and whose session lives on: an outage of the
+//! gateway needs that. Brokers bound it differently from the queue of a connected client.
 //!
-//! Subscribe, leave, publish as many as the capacity probe does (by default 3,000 beyond the window: more
-//! than the 1,000 that Mosquitto queues as installed), return, count what comes. No counter of the
-//! broker's is believed: not every version counts what it drops here.
+//! Subscribe, leave, publish as many as the capacity probe (by default 3,000 beyond the window: more than the
+//! 1,000 that Mosquitto queues as installed), return, count what arrives. The broker's own counter is not used:
+//! not every version counts these drops.
 
 use serde::Serialize;
 
-use super::capacity::{self, Tally};
+use super::capacity::{self, Arrived};
 use super::client::Client;
 use super::scene::Scene;
 use super::verdict::{Finding, grouped};
@@ -15,32 +15,30 @@ use crate::mqtt::Error;
 
 const CHECK: &str = "absence";
 
-/// The client that is away; its session is ended at the end.
+/// The client that is away. Its session is removed at the end.
 pub(super) const WHO: &str = "absence-sub";
 
-/// What was counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Absence {
-    /// The session was there when the client returned.
+    /// CONNACK said that the session was present at the return.
     present: bool,
-    /// Acknowledged to the publisher.
+    /// Messages acknowledged to the publisher.
     taken: u32,
-    /// Refused, and said so.
+    /// Messages refused with a reason code.
     refused: u32,
-    /// Came after the return, each counted once.
+    /// Different messages that arrived after the return.
     received: u32,
-    /// Bytes of a message.
     message_bytes: u32,
 }
 
 impl Absence {
-    /// Acknowledged to the publisher, and never delivered.
+    /// Messages that were acknowledged to the publisher and did not arrive.
     pub(super) fn lost(&self) -> u32 {
         self.taken.saturating_sub(self.received)
     }
 }
 
-/// Lets a client be away.
+/// Makes a client be away, and counts.
 pub(super) async fn check(
     scene: &Scene<'_>,
     findings: &mut Vec<Finding>,
@@ -53,7 +51,7 @@ pub(super) async fn check(
 async fn measure(scene: &Scene<'_>) -> Result<Absence, Error> {
     let topic = scene.topic("absence");
     let options = scene.options(WHO);
-    // As long as the whole probe may take: one that is killed leaves nothing behind for longer.
+    // As long as the whole probe: a probe that is killed leaves its session no longer.
     let seconds = u32::try_from(scene.probe.within.as_secs()).unwrap_or(u32::MAX);
     let hello = scene.intake_hello(false, seconds);
     let mut client = Client::open(&options, &hello).await?;
@@ -68,12 +66,12 @@ async fn measure(scene: &Scene<'_>) -> Result<Absence, Error> {
     publisher.close().await;
     let mut client = Client::open(&options, &hello).await?;
     let present = client.greeting.session_present;
-    let mut tally = Tally::new(count);
+    let mut arrived = Arrived::new(count);
     if present {
-        tally.drain(&mut client, sent.taken).await?;
+        arrived.drain(&mut client, sent.taken).await?;
     }
     client.close().await;
-    let (taken, refused, received) = (sent.taken, sent.refused, tally.received());
+    let (taken, refused, received) = (sent.taken, sent.refused, arrived.received());
     Ok(Absence { present, taken, refused, received, message_bytes })
 }
 
@@ -120,7 +118,7 @@ fn judge(scene: &Scene<'_>, absence: &Absence) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::super::scene::{Role, with_scene};
-    use super::super::verdict::{Outcome, Software, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness, Software};
     use super::*;
 
     fn judged(absence: &Absence, software: Software) -> Finding {
@@ -136,15 +134,15 @@ mod tests {
         let all =
             Absence { present: true, taken: 7096, refused: 0, received: 7096, message_bytes: 64 };
         let outcome = |it: &Absence| judged(it, mosquitto()).outcome;
-        assert_eq!(outcome(&all), Outcome::Judged(Verdict::Fit));
+        assert_eq!(outcome(&all), CheckEnd::Judged(Fitness::Fit));
         let some = Absence { received: 1000, ..all.clone() };
-        assert_eq!(outcome(&some), Outcome::Judged(Verdict::Risky));
+        assert_eq!(outcome(&some), CheckEnd::Judged(Fitness::Risky));
         let none = Absence { received: 0, ..all.clone() };
-        assert_eq!(outcome(&none), Outcome::Judged(Verdict::Unfit));
+        assert_eq!(outcome(&none), CheckEnd::Judged(Fitness::Unfit));
         let gone = Absence { present: false, received: 0, ..all.clone() };
         assert!(judged(&gone, mosquitto()).measured.contains("its session was gone"));
         let told = Absence { taken: 1000, refused: 6096, received: 1000, ..all };
-        assert_eq!(outcome(&told), Outcome::Judged(Verdict::Fit));
+        assert_eq!(outcome(&told), CheckEnd::Judged(Fitness::Fit));
         assert!(judged(&some, mosquitto()).change.unwrap().contains("max_queued_messages"));
         assert!(!judged(&some, Software::Other).change.unwrap().contains("max_queued"));
     }

@@ -1,12 +1,13 @@
-//! Whether the broker tells our clients apart.
+//! Checks whether the broker keeps our clients apart.
 //!
-//! Some brokers make the client id themselves: of the user name (Mosquitto's
-//! `use_username_as_clientid`), or of the certificate. Then the clients of one account are one client:
-//! each that connects ends the other's connection and takes, or wipes, its session. All other checks would
-//! measure that and nothing else, and the gateway's own clients would do the same to each other.
+//! Some brokers derive the client id from the user name (Mosquitto's `use_username_as_clientid`) or from the
+//! certificate. Then all clients of one account are one client: each connect ends the connection of the others,
+//! and takes or removes their session. All other checks would measure only that, and the gateway's own clients
+//! would do it to each other.
 //!
-//! A session that is there for a client id that nobody has used before is the first sign; then nothing more
-//! is tried, for it may be the gateway's. Else two clients connect in turn, twice: by chance a connection
+//! The first sign is a session that is present for a client id that nobody has used: then nothing more is
+//! tried, because it may be the gateway's. Otherwise two clients connect in turn, twice: one broken connection
+//! may be chance.
 //! breaks once.
 
 use std::time::Duration;
@@ -21,7 +22,7 @@ const CHECK: &str = "client ids";
 /// How often two clients connect in turn.
 const ROUNDS: u32 = 2;
 
-/// The finding, if they are not told apart.
+/// The finding, if the broker does not keep them apart.
 pub(super) async fn check(scene: &Scene<'_>) -> Result<Option<Finding>, Error> {
     for _ in 0..ROUNDS {
         let mut one = scene.client("apart-one").await?;
@@ -42,7 +43,7 @@ async fn answers(client: &mut Client, within: Duration) -> bool {
     matches!(client.ping(within).await, Ok(Some(_)))
 }
 
-/// The finding for a session that was there when the first client connected.
+/// The finding for a session that was present when the first client connected.
 pub(super) fn foreign_session(scene: &Scene<'_>) -> Finding {
     let text = "the broker has a session for a client id that nobody has used before: it takes all \
                 clients of this account for one, and the session is another client's";

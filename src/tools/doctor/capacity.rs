@@ -1,9 +1,9 @@
-//! How many messages the broker holds for a client that does not acknowledge, and whether it drops
-//! the rest while it tells the publisher that all is well. Pings, while nothing is acknowledged.
+//! How many messages the broker holds for a client that does not acknowledge, and whether it drops the rest
+//! although it acknowledges them to the publisher. Sends pings while nothing is acknowledged.
 //!
-//! One client withholds its acknowledgements while another publishes. What has come when all is
-//! published is the window. Then one message is acknowledged (Mosquitto before 2.0.13 answers that
-//! with twenty), then all: what was acknowledged to the publisher and never comes was dropped.
+//! One client acknowledges nothing while another publishes. The window is the number of messages that have
+//! arrived when all are published. Then one message is acknowledged (Mosquitto before 2.0.13 sends twenty for
+//! it), then all. A message that was acknowledged to the publisher and does not arrive was dropped.
 
 use std::collections::VecDeque;
 
@@ -19,40 +19,37 @@ use crate::mqtt::outgoing::Hello;
 /// Pings sent while the window is full.
 const PINGS: u32 = 3;
 
-/// What the settings ask for.
 #[derive(Debug, Clone, Copy, Serialize)]
 struct Asked {
-    /// Unacknowledged messages, if it matters.
+    /// Unacknowledged messages that an intake asks for; `None` where the gateway only publishes.
     window: Option<u16>,
-    /// The client said so in CONNECT (MQTT 5).
+    /// CONNECT carried it as Receive Maximum (MQTT 5).
     is_said: bool,
 }
 
-/// What was counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Capacity {
-    /// Acknowledged to the publisher.
+    /// Messages acknowledged to the publisher.
     taken: u32,
-    /// Refused, and said so.
+    /// Messages refused with a reason code.
     refused: u32,
-    /// Came before any acknowledgement.
+    /// Messages that arrived before any acknowledgement.
     in_flight: u32,
-    /// Came after one acknowledgement; nothing if nothing waited.
+    /// Messages that arrived after one acknowledgement; `None` if none waited.
     released: Option<u32>,
-    /// Came in all, each counted once.
+    /// Different messages that arrived.
     received: u32,
-    /// Came behind a later one.
+    /// Messages that arrived after a later one.
     reordered: u32,
-    /// Bytes of a message.
     message_bytes: u32,
     /// Pings answered while nothing was acknowledged.
     pings: u32,
-    /// The slowest of them, in milliseconds.
+    /// The slowest answer to a ping, in milliseconds.
     ping_millis: u64,
 }
 
 impl Capacity {
-    /// Acknowledged to the publisher, and never delivered.
+    /// Messages that were acknowledged to the publisher and did not arrive.
     pub(super) fn lost(&self) -> u32 {
         self.taken.saturating_sub(self.received)
     }
@@ -80,26 +77,26 @@ pub(super) async fn check(
     Ok(capacity)
 }
 
-/// Messages that have come.
+/// The messages that have arrived.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Arrived {
     seen: Vec<bool>,
     received: u32,
     reordered: u32,
     next: u32,
-    /// Messages that may still come: each twice, and [`INBOX_MAX`] that are nobody's.
+    /// Messages that may still arrive: each twice, and [`INBOX_MAX`] foreign ones.
     left: usize,
-    /// Packet ids not acknowledged.
+    /// Packet ids that are not acknowledged.
     unacknowledged: VecDeque<u16>,
 }
 
-impl Tally {
+impl Arrived {
     pub(super) fn new(count: u32) -> Self {
         let left = 2 * count as usize + INBOX_MAX;
         Self { seen: vec![false; count as usize], left, ..Self::default() }
     }
 
-    /// Different messages that have come.
+    /// Different messages that have arrived.
     pub(super) fn received(&self) -> u32 {
         self.received
     }
@@ -117,7 +114,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Takes all that comes, and acknowledges nothing. Never returns but with an error.
+    /// Reads all messages and acknowledges none. Returns only with an error.
     async fn withhold(&mut self, client: &mut Client) -> Error {
         loop {
             if let Err(error) = self.until_quiet(client).await {
@@ -126,7 +123,7 @@ impl Tally {
         }
     }
 
-    /// Takes what comes until nothing does, and acknowledges nothing.
+    /// Reads messages until none arrives for [`QUIET`], and acknowledges none.
     async fn until_quiet(&mut self, client: &mut Client) -> Result<(), Error> {
         while let Some(message) = client.message(QUIET).await? {
             self.note(&message)?;
@@ -134,7 +131,8 @@ impl Tally {
         Ok(())
     }
 
-    /// Acknowledges everything as it comes, until all of `taken` have come or nothing does.
+    /// Acknowledges each message as it arrives, until all of `taken` have arrived or none arrives for
+    /// [`QUIET`].
     pub(super) async fn drain(&mut self, client: &mut Client, taken: u32) -> Result<(), Error> {
         loop {
             for packet_id in self.unacknowledged.drain(..) {
@@ -151,7 +149,7 @@ impl Tally {
     }
 }
 
-/// Messages of the probe: so many beyond the window.
+/// Messages of the probe: the window, and those beyond it.
 pub(super) fn count(scene: &Scene<'_>) -> u32 {
     scene.probe.messages + u32::from(scene.window().unwrap_or_default())
 }
@@ -165,21 +163,21 @@ async fn measure(scene: &Scene<'_>) -> Result<Capacity, Error> {
     }
     let mut publisher = scene.client("capacity-pub").await?;
     let count = count(scene);
-    let mut tally = Tally::new(count);
+    let mut arrived = Arrived::new(count);
     let sent: Published = {
         let bytes = scene.probe.message_bytes as usize;
         tokio::select! {
             sent = publisher.publish_numbers(&topic, 0..count, bytes) => sent?,
-            error = tally.withhold(&mut subscriber) => return Err(error),
+            error = arrived.withhold(&mut subscriber) => return Err(error),
         }
     };
     publisher.close().await;
-    tally.until_quiet(&mut subscriber).await?;
+    arrived.until_quiet(&mut subscriber).await?;
     let taken = sent.taken;
     let mut capacity = Capacity {
         taken,
         refused: sent.refused,
-        in_flight: tally.received,
+        in_flight: arrived.received,
         message_bytes: scene.probe.message_bytes,
         ..Capacity::default()
     };
@@ -189,16 +187,16 @@ async fn measure(scene: &Scene<'_>) -> Result<Capacity, Error> {
         let millis = u64::try_from(answered.as_millis()).unwrap_or(u64::MAX);
         capacity.ping_millis = capacity.ping_millis.max(millis);
     }
-    if tally.received < taken
-        && let Some(first) = tally.unacknowledged.pop_front()
+    if arrived.received < taken
+        && let Some(first) = arrived.unacknowledged.pop_front()
     {
         subscriber.acknowledge(first);
-        tally.until_quiet(&mut subscriber).await?;
-        capacity.released = Some(tally.received - capacity.in_flight);
+        arrived.until_quiet(&mut subscriber).await?;
+        capacity.released = Some(arrived.received - capacity.in_flight);
     }
-    tally.drain(&mut subscriber, taken).await?;
+    arrived.drain(&mut subscriber, taken).await?;
     subscriber.close().await;
-    (capacity.received, capacity.reordered) = (tally.received, tally.reordered);
+    (capacity.received, capacity.reordered) = (arrived.received, arrived.reordered);
     Ok(capacity)
 }
 
@@ -302,7 +300,7 @@ fn judge_pings(software: &Software, capacity: &Capacity) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
     use proptest::prelude::*;
 
@@ -315,7 +313,7 @@ mod tests {
     fn mosquittos_default_is_risky_with_its_numbers_and_keys() {
         let software = Software::Mosquitto(2, 0, 11);
         let finding = judge_queue(&software, &capacity(3020, 20, 1020));
-        assert_eq!(finding.outcome, Outcome::Judged(Verdict::Risky));
+        assert_eq!(finding.outcome, CheckEnd::Judged(Fitness::Risky));
         let text = "20 in flight + 1,000 queued for a client that does not acknowledge; of 3,020 \
                     messages acknowledged to their publisher the broker dropped 2,000";
         assert_eq!(finding.measured, text);
@@ -329,7 +327,7 @@ mod tests {
     fn what_is_refused_openly_is_not_lost() {
         let all = Capacity { refused: 2000, ..capacity(1020, 20, 1020) };
         let finding = judge_queue(&Software::Other, &all);
-        assert_eq!(finding.outcome, Outcome::Judged(Verdict::Fit));
+        assert_eq!(finding.outcome, CheckEnd::Judged(Fitness::Fit));
         assert!(finding.measured.contains("2,000 more were refused"), "{}", finding.measured);
     }
 
@@ -337,22 +335,22 @@ mod tests {
     fn an_unanswered_ping_is_unfit() {
         let mute = Capacity { pings: 1, ..capacity(3020, 20, 3020) };
         let finding = judge_pings(&Software::Other, &mute);
-        assert_eq!(finding.outcome, Outcome::Judged(Verdict::Unfit));
+        assert_eq!(finding.outcome, CheckEnd::Judged(Fitness::Unfit));
         let finding = judge_pings(&Software::Other, &capacity(3020, 20, 3020));
-        assert_eq!(finding.outcome, Outcome::Judged(Verdict::Fit));
+        assert_eq!(finding.outcome, CheckEnd::Judged(Fitness::Fit));
     }
 
     #[test]
     fn a_tally_takes_no_more_than_there_can_be() {
-        let mut tally = Tally::new(5);
+        let mut arrived = Arrived::new(5);
         let head = b"9999999999".to_vec();
         let (topic, bytes) = (Vec::new(), 10);
         let message = Message { topic, head, bytes, dup: false, retain: false, packet_id: 1 };
         for _ in 0..10 + INBOX_MAX {
-            tally.note(&message).unwrap();
+            arrived.note(&message).unwrap();
         }
-        assert!(tally.note(&message).is_err());
-        assert_eq!(tally.unacknowledged.len(), 10 + INBOX_MAX);
+        assert!(arrived.note(&message).is_err());
+        assert_eq!(arrived.unacknowledged.len(), 10 + INBOX_MAX);
     }
 
     proptest! {
@@ -360,22 +358,22 @@ mod tests {
         fn the_tally_counts_each_message_once_and_sees_what_comes_late(
             numbers in prop::collection::vec(0_u32..50, 0..200),
         ) {
-            let mut tally = Tally::new(50);
+            let mut arrived = Arrived::new(50);
             for number in &numbers {
                 let head = format!("{number:010}").into_bytes();
                 let (topic, bytes) = (Vec::new(), 10);
                 let message =
                     Message { topic, head, bytes, dup: false, retain: false, packet_id: 1 };
-                tally.note(&message).unwrap();
+                arrived.note(&message).unwrap();
             }
             let distinct: std::collections::BTreeSet<_> = numbers.iter().collect();
-            prop_assert_eq!(tally.received as usize, distinct.len());
+            prop_assert_eq!(arrived.received as usize, distinct.len());
             let firsts: Vec<u32> = numbers.iter().enumerate()
                 .filter(|(at, n)| !numbers[..*at].contains(n)).map(|(_, n)| *n).collect();
             let late = firsts.iter().enumerate()
                 .filter(|(at, n)| firsts[..*at].iter().any(|before| before > n)).count();
-            prop_assert_eq!(tally.reordered as usize, late);
-            prop_assert_eq!(tally.unacknowledged.len(), numbers.len());
+            prop_assert_eq!(arrived.reordered as usize, late);
+            prop_assert_eq!(arrived.unacknowledged.len(), numbers.len());
         }
     }
 }

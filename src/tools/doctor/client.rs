@@ -1,8 +1,7 @@
-//! The probe's client: one connection, things to say, and waiting for answers with a deadline.
+//! The client of the probe: one connection, requests, and answers with a deadline.
 //!
-//! Everything a check waits for has a limit of time: [`ANSWER_MAX`] for what the broker must
-//! answer, the caller's own for what may not come. Messages that come while an answer is waited for
-//! are kept, [`INBOX_MAX`] at most.
+//! Every wait has a limit: [`ANSWER_MAX`] for what the broker must answer, the caller's limit for what may not
+//! arrive. Messages that arrive during a wait are kept, at most [`INBOX_MAX`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -23,13 +22,13 @@ use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Topic;
 use crate::text;
 
-/// How long the broker may take for an answer; then the connection counts as lost.
+/// The longest time for an answer of the broker. Then the connection counts as lost.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Messages kept that nobody has asked for yet. More are an error: no check lets so many come.
+/// Messages that are kept until they are asked for. More are an error: no check causes more.
 pub(super) const INBOX_MAX: usize = 1024;
 
-/// Bytes of a read buffer. A larger message is read past, its length kept.
+/// Bytes of the read buffer. A larger message is read past; its length is known.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes of a topic that are kept: more than a topic of the probe or of `$SYS` has.
@@ -38,23 +37,20 @@ const TOPIC_BYTES: usize = TOPIC_SHOWN_BYTES_MAX;
 /// Bytes of a payload that are kept.
 const HEAD_BYTES: usize = 64;
 
-/// Publishes out at a time, or fewer if the broker takes fewer.
+/// Publishes in flight, or fewer if the broker allows fewer.
 const PUBLISHED_MAX: usize = 64;
 
-/// A message that came.
+/// A message that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Message {
-    /// Its topic.
     pub(super) topic: Vec<u8>,
-    /// The head of its payload.
     pub(super) head: Vec<u8>,
     /// The length of its payload, in bytes.
     pub(super) bytes: u64,
-    /// It was sent before.
+    /// DUP: sent before.
     pub(super) dup: bool,
-    /// The broker had retained it.
+    /// RETAIN: the broker had retained it.
     pub(super) retain: bool,
-    /// 0 with QoS 0.
     pub(super) packet_id: u16,
 }
 
@@ -71,13 +67,12 @@ impl Message {
         }
     }
 
-    /// The number at the head of a numbered payload.
+    /// The number at the beginning of a numbered payload.
     pub(super) fn number(&self) -> Option<u32> {
         let digits = self.head.get(..NUMBER_DIGITS)?;
         std::str::from_utf8(digits).ok()?.parse().ok()
     }
 
-    /// Its payload's head as text.
     pub(super) fn text(&self) -> String {
         text::from_bytes(&self.head)
     }
@@ -91,14 +86,14 @@ fn numbered(number: u32, bytes: usize) -> Bytes {
     format!("{number:0NUMBER_DIGITS$}{:.<1$}", "", bytes.saturating_sub(NUMBER_DIGITS)).into()
 }
 
-/// What came of many publishes.
+/// The answers to many publishes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Published {
-    /// How many the broker acknowledged as taken.
+    /// Publishes that the broker accepted.
     pub(super) taken: u32,
-    /// How many it refused and said so.
+    /// Publishes that the broker refused with a reason code.
     pub(super) refused: u32,
-    /// Why, the first time.
+    /// The first reason.
     pub(super) reason: Option<String>,
 }
 
@@ -114,31 +109,29 @@ enum Heard {
 pub(super) struct Client {
     connection: Connection,
     version: Version,
-    /// What the broker said.
+    /// The content of CONNACK.
     pub(super) greeting: Greeting,
     inbox: VecDeque<Message>,
     last_id: u16,
 }
 
-/// A greeting that begins a session which ends with the connection.
+/// A CONNECT for a session that ends with the connection.
 pub(super) const fn passing() -> Hello {
     Hello { clean_start: true, session_expiry: None, receive_max: None, packet_bytes_max: None }
 }
 
 impl Client {
-    /// Connects.
     pub(super) async fn open(options: &Options, hello: &Hello) -> Result<Self, Error> {
         let (connection, greeting) = Connection::open(options, hello, BUFFER_BYTES).await?;
         let (inbox, version) = (VecDeque::new(), options.version);
         Ok(Self { connection, version, greeting, inbox, last_id: 0 })
     }
 
-    /// Says goodbye.
     pub(super) async fn close(self) {
         self.connection.close(CLOSE_MAX).await;
     }
 
-    /// Subscribes with QoS 1 or 0: the QoS granted, or why not.
+    /// Subscribes with QoS 1 or 0. Returns the granted QoS, or why it was refused.
     pub(super) async fn subscribe(
         &mut self,
         filter: &str,
@@ -153,14 +146,14 @@ impl Client {
         }
     }
 
-    /// Publishes one message with QoS 1: the broker's answer.
+    /// Publishes one message with QoS 1. Returns the broker's answer.
     pub(super) async fn publish(&mut self, topic: &Topic, payload: Bytes) -> Result<Answer, Error> {
         let id = self.next_id();
         self.connection.publish(id, &message(topic, payload))?;
         self.puback(id).await
     }
 
-    /// The same, to be retained.
+    /// The same with RETAIN.
     pub(super) async fn publish_retained(
         &mut self,
         topic: &Topic,
@@ -180,7 +173,7 @@ impl Client {
         }
     }
 
-    /// Publishes messages with these numbers and QoS 1, as many at a time as the broker takes.
+    /// Publishes messages with these numbers and QoS 1, as many in flight as the broker allows.
     pub(super) async fn publish_numbers(
         &mut self,
         topic: &Topic,
@@ -211,7 +204,7 @@ impl Client {
         Ok(published)
     }
 
-    /// The next message, if one comes within this time.
+    /// The next message, if one arrives in time.
     ///
     /// # Cancel safety
     /// No message is lost.
@@ -231,11 +224,11 @@ impl Client {
     /// Acknowledges a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
         if packet_id > 0 {
-            self.connection.acknowledge(packet_id);
+            self.connection.puback(packet_id);
         }
     }
 
-    /// Sends a ping: how long the answer took, if it came within this time.
+    /// Sends a ping. Returns how long the answer took, if it arrived in time.
     pub(super) async fn ping(&mut self, within: Duration) -> Result<Option<Duration>, Error> {
         let start = clock::now().instant;
         self.connection.ping();
@@ -263,7 +256,7 @@ impl Client {
         self.heard(ANSWER_MAX).await?.ok_or(Error::TimedOut(ANSWER_MAX))
     }
 
-    /// The next thing of interest, if it comes within this time.
+    /// The next event, if it arrives in time.
     async fn heard(&mut self, within: Duration) -> Result<Option<Heard>, Error> {
         let end = clock::now().instant + within;
         loop {
@@ -277,7 +270,7 @@ impl Client {
         }
     }
 
-    /// The next thing of interest among what has come.
+    /// The next event among the bytes that have arrived.
     fn taken(&mut self) -> Result<Option<Heard>, Error> {
         loop {
             let packet = match self.connection.packet()? {
@@ -307,12 +300,12 @@ impl Client {
     }
 }
 
-/// Far more messages came than there are.
+/// Far more messages arrived than were published.
 pub(super) fn unpublished() -> Error {
     Error::Protocol("the broker sends messages that nobody published".into())
 }
 
-/// A publish of the probe.
+/// A message of the probe.
 pub(super) fn message(topic: &Topic, payload: Bytes) -> Outgoing {
     let (topic, content_type) = (topic.clone(), "application/octet-stream");
     Outgoing { topic, qos: 1, payload, content_type, properties: Vec::new() }

@@ -1,5 +1,5 @@
-//! Whether the probe can work at all: a subscription below its prefix, the QoS it is granted, and
-//! one message that comes back.
+//! Checks whether the probe can work: a subscription below its prefix, the granted QoS, and one message that
+//! comes back.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,7 +12,6 @@ use crate::mqtt::answer::Answer;
 
 const CHECK: &str = "subscription";
 
-/// What became of one subscription and one message.
 #[derive(Debug, Serialize)]
 struct Echo {
     asked: u8,
@@ -20,19 +19,18 @@ struct Echo {
     came: bool,
 }
 
-/// Subscribes and publishes; whether messages come with QoS 1, without which most checks say
-/// nothing.
+/// Subscribes and publishes. Returns whether messages arrive with QoS 1: most checks need that.
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<bool, Error> {
     let topic = scene.topic("echo");
     let mut client = scene.client("echo-sub").await?;
     let granted = client.subscribe(topic.as_str(), 1).await?;
     let (mut answer, mut came) = (Answer::Taken, false);
     if granted.is_ok() {
-        // On a connection of its own: a broker may end it with a publish that is not permitted.
+        // A connection of its own: a broker may close it at a publish that is not permitted.
         let mut publisher = scene.client("echo-pub").await?;
         answer = publisher.publish(&topic, Bytes::from_static(b"echo")).await?;
         publisher.close().await;
-        // Nothing refuses openly what an ACL denies with 3.1.1: it does not come.
+        // With 3.1.1 a broker cannot refuse what an ACL forbids: the message does not arrive.
         let wait = if answer == Answer::Taken { ANSWER_MAX / 2 } else { QUIET };
         came = client.message(wait).await?.is_some();
     }
@@ -44,7 +42,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Res
     Ok(works)
 }
 
-/// The QoS that the settings ask for.
+/// The QoS that the settings need.
 fn wanted_qos(scene: &Scene<'_>) -> u8 {
     let wanted = scene.plan.intakes().map(|(_, settings)| settings.qos.granted()).max();
     wanted.filter(|_| scene.role.input).unwrap_or(scene.plan.output.qos.0)

@@ -1,5 +1,4 @@
-//! Retained messages and shared subscriptions: what the broker says of them is no proof, so each is
-//! tried.
+//! Retained messages and shared subscriptions. What CONNACK says is no proof, so each is tried.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -18,7 +17,7 @@ pub(super) const RETAINED: &str = "retained";
 /// Messages published to the shared subscription.
 const SHARED_MESSAGES: u32 = 20;
 
-/// Tries whether a retained message comes to who subscribes later.
+/// Tries whether a later subscriber gets a retained message.
 pub(super) async fn check_retained(
     scene: &Scene<'_>,
     greeting: &Greeting,
@@ -32,7 +31,6 @@ pub(super) async fn check_retained(
     Ok(())
 }
 
-/// What became of a retained message.
 #[derive(Debug, Default, Serialize)]
 struct Came {
     came: bool,
@@ -72,18 +70,17 @@ fn judge_retained(scene: &Scene<'_>, greeting: &Greeting, came: &Came, needed: b
     Finding::risky(CHECK, text).change(format!("{change}; or {own}"))
 }
 
-/// What two clients of one group got.
 #[derive(Debug, Default, Serialize)]
-struct Shared {
+struct SharedGroup {
     refused: Option<String>,
     published: u32,
     one: u32,
     other: u32,
-    /// Different messages of both.
+    /// Different messages that both got.
     distinct: u32,
 }
 
-/// Tries whether two clients of a group share what is published.
+/// Tries whether two clients of a group share the messages.
 pub(super) async fn check_shared(
     scene: &Scene<'_>,
     greeting: &Greeting,
@@ -95,18 +92,21 @@ pub(super) async fn check_shared(
     Ok(())
 }
 
-fn unavailable() -> Shared {
-    Shared { refused: Some("the broker says that it has none".into()), ..Shared::default() }
+fn unavailable() -> SharedGroup {
+    SharedGroup {
+        refused: Some("the broker says that it has none".into()),
+        ..SharedGroup::default()
+    }
 }
 
-async fn share(scene: &Scene<'_>) -> Result<Shared, Error> {
+async fn share(scene: &Scene<'_>) -> Result<SharedGroup, Error> {
     let topic = scene.topic("shared");
     let filter = format!("$share/sluicegate-doctor/{topic}");
     let mut one = scene.client("shared-one").await?;
     let mut other = scene.client("shared-other").await?;
     for client in [&mut one, &mut other] {
         if let Err(reason) = client.subscribe(&filter, 1).await? {
-            return Ok(Shared { refused: Some(reason), ..Shared::default() });
+            return Ok(SharedGroup { refused: Some(reason), ..SharedGroup::default() });
         }
     }
     let mut publisher = scene.client("shared-pub").await?;
@@ -117,7 +117,7 @@ async fn share(scene: &Scene<'_>) -> Result<Shared, Error> {
     other.close().await;
     let all: std::collections::BTreeSet<u32> = first.iter().chain(&second).copied().collect();
     let count = |numbers: usize| u32::try_from(numbers).unwrap_or(u32::MAX);
-    Ok(Shared {
+    Ok(SharedGroup {
         refused: None,
         published: sent,
         one: count(first.len()),
@@ -126,10 +126,10 @@ async fn share(scene: &Scene<'_>) -> Result<Shared, Error> {
     })
 }
 
-/// The numbers of all that comes, acknowledged.
+/// Reads and acknowledges all messages; returns their numbers.
 async fn numbers(client: &mut Client) -> Result<Vec<u32>, Error> {
     let mut numbers = Vec::new();
-    // No more than twice what was published can sensibly come.
+    // A sensible broker sends no more than twice what was published.
     while numbers.len() < 2 * SHARED_MESSAGES as usize
         && let Some(message) = client.message(QUIET).await?
     {
@@ -139,9 +139,9 @@ async fn numbers(client: &mut Client) -> Result<Vec<u32>, Error> {
     Ok(numbers)
 }
 
-fn judge_shared(shared: &Shared, needed: bool) -> Finding {
+fn judge_shared(shared: &SharedGroup, needed: bool) -> Finding {
     const CHECK: &str = "sharing";
-    let Shared { refused, published, one, other, distinct } = shared;
+    let SharedGroup { refused, published, one, other, distinct } = shared;
     let text = match refused {
         Some(reason) => format!("a shared subscription is refused: {reason}"),
         None if one + other == *published && distinct == published => {
@@ -163,18 +163,18 @@ fn judge_shared(shared: &Shared, needed: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
 
     #[test]
     fn sharing_means_each_message_once() {
         let shared = |one, other, distinct| {
-            let shared = Shared { refused: None, published: 20, one, other, distinct };
+            let shared = SharedGroup { refused: None, published: 20, one, other, distinct };
             (judge_shared(&shared, true).outcome, judge_shared(&shared, false).outcome)
         };
-        let fit = Outcome::Judged(Verdict::Fit);
-        let unfit = Outcome::Judged(Verdict::Unfit);
-        let unneeded = Outcome::Skipped;
+        let fit = CheckEnd::Judged(Fitness::Fit);
+        let unfit = CheckEnd::Judged(Fitness::Unfit);
+        let unneeded = CheckEnd::Skipped;
         assert_eq!(shared(10, 10, 20), (fit, fit));
         assert_eq!(shared(20, 0, 20), (fit, fit));
         assert_eq!(shared(20, 20, 20), (unfit, unneeded));

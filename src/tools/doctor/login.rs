@@ -1,7 +1,7 @@
-//! Whether we get in, by which protocol versions, and what the broker says of itself in CONNACK.
+//! Checks the login, the protocol versions, and the content of CONNACK.
 //!
-//! The first client takes the session that is there, if there is one: for an id that nobody has used before
-//! that is another client's ([`super::apart`]), and must not be wiped.
+//! The first client resumes a session that is present. For an id that nobody has used, it belongs to another
+//! client ([`super::apart`]) and must not be removed.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::packet::Greeting;
 
-/// The client whose greeting is looked at; its session is ended at the end.
+/// The client whose CONNACK is checked. Its session is removed at the end.
 pub(super) const WHO: &str = "login";
 
 /// Connects as an intake would, with both versions.
@@ -54,7 +54,7 @@ async fn open(
     let options = Options { version, ..scene.options(WHO) };
     let mut hello = scene.intake_hello(clean_start, 0);
     hello.session_expiry = expiry;
-    // The session is ended by the next client of this name with a clean start.
+    // The next client of this name removes the session with a clean start.
     let client = Client::open(&options, &hello).await?;
     let greeting = client.greeting;
     client.close().await;
@@ -99,9 +99,8 @@ fn rejected(scene: &Scene<'_>, other: Version, both: bool, error: &Error) -> Fin
     Finding::failed("login", error.to_string()).change(change)
 }
 
-/// What CONNACK said, for machines.
 #[derive(Debug, Serialize)]
-struct Said {
+struct ConnackNumbers {
     receive_maximum: u16,
     maximum_qos: u8,
     maximum_packet_size: Option<u32>,
@@ -112,10 +111,10 @@ struct Said {
     assigned_client_identifier: bool,
 }
 
-/// Compares what the broker says with what the gateway needs.
+/// Compares CONNACK with what the gateway needs.
 fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
     const CHECK: &str = "greeting";
-    let said = Said {
+    let said = ConnackNumbers {
         receive_maximum: greeting.receive_max,
         maximum_qos: greeting.qos_max,
         maximum_packet_size: greeting.packet_bytes_max,
@@ -200,7 +199,7 @@ fn described(greeting: &Greeting) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::scene::{Role, with_scene};
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
     use crate::mqtt::packet::Features;
 
@@ -219,20 +218,20 @@ mod tests {
     fn a_greeting_is_compared_with_what_the_gateway_does_there() {
         let outcome = |greeting: Greeting, input, output| {
             let finding = with_scene(Role { input, output }, |it| judge_greeting(it, &greeting));
-            let Outcome::Judged(verdict) = finding.outcome else { panic!("{finding:?}") };
+            let CheckEnd::Judged(verdict) = finding.outcome else { panic!("{finding:?}") };
             verdict
         };
-        assert_eq!(outcome(GREETING, true, true), Verdict::Fit);
+        assert_eq!(outcome(GREETING, true, true), Fitness::Fit);
         let qos_0 = Greeting { qos_max: 0, ..GREETING };
-        assert_eq!(outcome(qos_0, true, true), Verdict::Unfit);
-        assert_eq!(outcome(qos_0, true, false), Verdict::Fit);
+        assert_eq!(outcome(qos_0, true, true), Fitness::Unfit);
+        assert_eq!(outcome(qos_0, true, false), Fitness::Fit);
         let renames = Greeting { renames: true, ..GREETING };
-        assert_eq!(outcome(renames, true, false), Verdict::Unfit);
+        assert_eq!(outcome(renames, true, false), Fitness::Unfit);
         let forgets = Greeting { session_expiry: Some(60), ..GREETING };
-        assert_eq!(outcome(forgets, true, false), Verdict::Risky);
-        assert_eq!(outcome(forgets, false, true), Verdict::Fit);
+        assert_eq!(outcome(forgets, true, false), Fitness::Risky);
+        assert_eq!(outcome(forgets, false, true), Fitness::Fit);
         let narrow = Greeting { receive_max: 15, ..GREETING };
-        assert_eq!(outcome(narrow, false, true), Verdict::Risky);
+        assert_eq!(outcome(narrow, false, true), Fitness::Risky);
     }
 
     #[test]
@@ -242,8 +241,8 @@ mod tests {
             with_scene(role, |it| rejected(it, Version::V3, both, &error)).outcome
         };
         let refused = || Error::Refused { reason: "no".into(), permanent: true };
-        assert_eq!(outcome(true, refused()), Outcome::Judged(Verdict::Unfit));
-        assert_eq!(outcome(false, refused()), Outcome::Refused);
-        assert_eq!(outcome(false, Error::Closed), Outcome::Failed);
+        assert_eq!(outcome(true, refused()), CheckEnd::Judged(Fitness::Unfit));
+        assert_eq!(outcome(false, refused()), CheckEnd::Refused);
+        assert_eq!(outcome(false, Error::Closed), CheckEnd::Failed);
     }
 }

@@ -1,31 +1,30 @@
-//! `sluicegate doctor`: audits the brokers of a configuration before anyone trusts them.
+//! `sluicegate doctor`: checks the brokers of a configuration before anyone trusts them.
 //!
-//! Each check measures first and judges after: what it counts is a value, and the verdict a pure
-//! function of that value and the settings. What the broker says of itself is compared, and tried.
+//! Each check measures first and judges after. The measurement is a value; the verdict is a pure function of
+//! that value and the settings. What a broker says of itself is compared with what it does.
 //!
 //! Invariants:
-//! - The probe uses topics below its own prefix and clients of its own; the gateway's sessions and
-//!   topics are left alone, but for one empty message to each output topic if it is asked for.
+//! - The probe has its own topics below a prefix, and its own clients. It does not touch the gateway's sessions
+//!   and topics, except that it publishes one empty message to each output topic if that is asked for.
 //! - Everything is bounded: messages, bytes, each wait, and the whole by [`Probe::within`].
-//! - However it ends, the probe's sessions are ended and its retained message is deleted
-//!   (`cleaned`).
+//! - However it ends, it removes its sessions and its retained message (`cleaned`).
 //!
 //! | file | job |
 //! | --- | --- |
-//! | `verdict` | verdicts, findings, what they come to |
+//!  `verdict` | verdicts, findings, the conclusion |
 //! | `scene` | one broker under audit: settings, names, sizes |
 //! | `client` | the probe's client |
 //! | `login` | logging in, versions, CONNACK |
-//! | `apart` | whether the broker tells our clients apart |
+//!  `apart` | whether the broker keeps our clients apart |
 //! | `system` | `$SYS`: version, drops |
 //! | `echo` | a subscription, its QoS, one message |
 //! | `resume` | a session that lives on |
 //! | `capacity` | window, queue, drops, pings |
-//! | `absence` | what is queued for a client that is away |
+//!  `absence` | messages queued for a client that is away |
 //! | `features` | retained messages, shared subscriptions |
 //! | `size` | the largest packet |
 //! | `output` | permission to publish, and whether anyone listens |
-//! | `report` | the audit on paper |
+//!  `report` | the audit as text and as JSON |
 
 use std::future::Future;
 use std::pin::pin;
@@ -37,7 +36,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::Builder;
 use tokio::time::{timeout, timeout_at};
 
-use self::report::{Broker, Report};
+use self::report::{AuditReport, BrokerReport};
 use self::scene::{PROBE_BYTES_MAX, Probe, Role, Scene};
 use self::system::System;
 use self::verdict::{Finding, Software, grouped};
@@ -63,16 +62,15 @@ mod size;
 mod system;
 pub mod verdict;
 
-/// How long the end may take, out of [`Probe::within`]: sessions to end, a message to delete.
+/// The longest time for the end, out of [`Probe::within`]: removing sessions and a retained message.
 const CLEAN_MAX: Duration = Duration::from_secs(3);
 
-/// Why there is no audit.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no broker to ask.
+    /// The file has only the embedded broker.
     #[error(
-        "broker.url is \"embedded\": that broker lives only inside a gateway, and forgets everything \
-         with it; doctor asks a broker that runs by itself: set broker.url, or \
+        "broker.url is \"embedded\": that broker ends with its gateway, with everything in it; \
+         doctor needs a broker that runs by itself: set broker.url, or \
          SLUICEGATE__BROKER__URL=mqtt://host:1883"
     )]
     Embedded,
@@ -81,24 +79,23 @@ pub enum Error {
         "no broker is used: no entry subscribes to one, and batches go to a file ([output.file])"
     )]
     NoBroker,
-    /// The probe would be too large.
+    /// The probe's messages have too many bytes.
     #[error(
         "the capacity probe would send {} bytes; its bound is {}: lower --messages or --message-bytes",
         grouped(*.0), grouped(PROBE_BYTES_MAX)
     )]
     TooLarge(u64),
-    /// The runtime does not start.
     #[error("cannot start the runtime: {0}")]
     Runtime(#[from] std::io::Error),
 }
 
-/// Audits the brokers of `plan`. Random names follow from `seed`. `stop` ends it early, cleanly.
+/// Audits the brokers of `plan`. Random names follow from `seed`. `stop` ends it early, after its clean-up.
 pub fn run(
     plan: &Plan,
     probe: &Probe,
     seed: u64,
     stop: impl Future<Output = ()>,
-) -> Result<Report, Error> {
+) -> Result<AuditReport, Error> {
     let tag = SmallRng::seed_from_u64(seed).random::<u32>();
     let random = || Topic::try_from(format!("sluicegate-doctor/{tag:08x}")).expect("a plain topic");
     let prefix = probe.topic_prefix.clone().unwrap_or_else(random);
@@ -116,9 +113,9 @@ pub fn run(
     }
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let brokers = runtime.block_on(audit(scenes, probe.within, stop));
-    // A look-up of a name that hangs is left behind.
+    // A look-up that hangs is abandoned.
     runtime.shutdown_background();
-    Ok(Report { prefix: prefix.to_string(), brokers })
+    Ok(AuditReport { prefix: prefix.to_string(), brokers })
 }
 
 /// The brokers that the gateway would use.
@@ -148,12 +145,12 @@ fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec
     takes.into_iter().chain([gives]).collect()
 }
 
-/// Audits one broker after the other.
+/// Audits the brokers, one after the other.
 async fn audit(
     scenes: Vec<Scene<'_>>,
     within: Duration,
     stop: impl Future<Output = ()>,
-) -> Vec<Broker> {
+) -> Vec<BrokerReport> {
     let cleaning = CLEAN_MAX * u32::try_from(scenes.len()).unwrap_or(1);
     let end = clock::now().instant + within.saturating_sub(cleaning);
     let mut stop = pin!(stop);
@@ -175,12 +172,12 @@ async fn audit(
             findings.push(Finding::failed("all checks", "stopped by a signal"));
         }
         let (url, version) = (scene.broker.url.to_string(), scene.broker.version.to_string());
-        brokers.push(Broker { key: scene.key, url, version, findings });
+        brokers.push(BrokerReport { key: scene.key, url, version, findings });
     }
     brokers
 }
 
-/// All checks, as far as there is time.
+/// Runs all checks that the time allows.
 async fn bounded(scene: &mut Scene<'_>, findings: &mut Vec<Finding>, end: Instant) {
     let seconds = scene.probe.within.as_secs();
     if timeout_at(end.into(), checks(scene, findings)).await.is_err() {
@@ -190,8 +187,8 @@ async fn bounded(scene: &mut Scene<'_>, findings: &mut Vec<Finding>, end: Instan
     }
 }
 
-/// All checks, one after the other. A check that fails does not keep the others from being made:
-/// what ended one connection says nothing of the next.
+/// Runs all checks, one after the other. A check that fails does not stop the others: a connection that one
+/// check ended tells nothing of the next check.
 async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
     let Some(greeting) = login::check(scene, findings).await else { return };
     let before = match system::read(scene).await {
@@ -227,7 +224,7 @@ async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The checks that [`held`] makes.
+/// The checks that [`held`] runs.
 const HELD: [&str; 7] =
     ["session", "absence", "capacity", "keep-alive", "retained", "sharing", "packet size"];
 
@@ -235,7 +232,7 @@ fn untried(findings: &mut Vec<Finding>, checks: &[&'static str], why: &str) {
     findings.extend(checks.iter().map(|check| Finding::skipped(check, why)));
 }
 
-/// The checks of what the broker holds, which need messages to come below the probe's prefix.
+/// The checks of what the broker holds. They need messages to arrive below the probe's prefix.
 async fn held(
     scene: &Scene<'_>,
     greeting: &Greeting,
@@ -270,7 +267,7 @@ async fn held(
     }
     let after = match before.version {
         None => Ok(System::default()),
-        // Who says its version writes the other values too, sooner or later.
+        // A broker that publishes its version publishes the other values too, at its interval.
         Some(_) => system::read_next(scene).await,
     };
     findings.push(match after {
@@ -279,22 +276,23 @@ async fn held(
     });
 }
 
-/// A check that the connection did not live to see the end of.
+/// The finding for a check whose connection ended too early.
 fn broken(check: &'static str, error: &mqtt::Error) -> Finding {
     let change = "try again; if it stays so, look into the broker's log";
     Finding::failed(check, format!("could not be tried: {error}")).change(change)
 }
 
-/// Ends the probe's sessions and deletes its retained message; a finding if that fails.
+/// Removes the probe's sessions and its retained message. A finding if that fails.
 async fn cleaned(scene: &Scene<'_>) -> Option<Finding> {
     let cleaning = async {
         for who in [login::WHO, resume::WHO, absence::WHO] {
-            // A clean start without an expiry ends the session that was there, and this one too.
+            // A clean start without an expiry removes the earlier session, and this one too.
             scene.client(who).await?.close().await;
         }
         let mut client = scene.client("clean").await?;
         if client.greeting.features.retained {
-            // A broker that has none and does not say so may end the connection: nothing is to be deleted.
+            // A broker without retained messages may close the connection here: then there is nothing to
+            // delete.
             drop(client.publish_retained(&scene.topic(features::RETAINED), Bytes::new()).await);
         }
         client.close().await;

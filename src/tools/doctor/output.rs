@@ -1,12 +1,11 @@
-//! Whether batches and dead letters may be published, and whether anyone listens: one empty message
-//! to each topic, if it is wished. Nothing else of the probe leaves its own topics.
+//! Checks whether batches and dead letters may be published, and whether anyone subscribes: one empty message
+//! to each topic, if that is asked for. The probe publishes nothing else outside its own topics.
 //!
-//! Only MQTT 5 tells: its PUBACK has a reason. With 3.1.1 a broker has no way to refuse a publish;
-//! Mosquitto 2.0 acknowledges and drops it. Permission belongs to the account, not to the version,
-//! so the question is asked with MQTT 5 where the broker knows it; else with the version of the settings,
-//! and what an acknowledgement is worth is said. Each on a connection of its own:
-//! Mosquitto 2.0.11 with `max_queued_messages 0` ends it after answering a publish that is not
-//! permitted.
+//! Only MQTT 5 answers: its PUBACK has a reason code. With 3.1.1 a broker cannot refuse a publish; Mosquitto
+//! 2.0 acknowledges and drops it. Permission belongs to the account, not to the version. So the check uses MQTT
+//! 5 if the broker supports it; otherwise the version of the settings, and it reports what an acknowledgement
+//! proves. Each topic gets its own connection: Mosquitto 2.0.11 with `max_queued_messages 0` closes it after a
+//! publish that is not permitted.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -22,7 +21,7 @@ use crate::mqtt::topic::Topic;
 const OUTPUT: &str = "output topic";
 const DEAD_LETTERS: &str = "dead letters";
 
-/// Asks, if it is wished.
+/// Checks the topics, if that is asked for.
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<(), Error> {
     if !scene.role.output {
         return Ok(());
@@ -53,7 +52,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Res
     Ok(())
 }
 
-/// What an acknowledgement with MQTT 3.1.1 says.
+/// The finding for an acknowledgement with MQTT 3.1.1, which proves little.
 fn unknown(check: &'static str, topic: &Topic) -> Finding {
     let text = format!(
         "one empty message to {topic} was acknowledged, which says little: the broker knows only MQTT \
@@ -63,7 +62,7 @@ fn unknown(check: &'static str, topic: &Topic) -> Finding {
     Finding::skipped(check, text).change(change)
 }
 
-/// A broker that hangs up at a publish.
+/// The finding for a broker that closes the connection at a publish.
 fn hung_up(software: &Software, check: &'static str, topic: &Topic, error: &Error) -> Finding {
     let text = format!("{error} when one empty message was published to {topic}");
     let permit = permission(software, "write", topic.as_str());
@@ -100,7 +99,7 @@ fn judge(software: &Software, check: &'static str, topic: &Topic, answer: &Answe
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
     use crate::mqtt::answer::NotTaken;
 
@@ -110,12 +109,12 @@ mod tests {
         let software = Software::Mosquitto(2, 0, 11);
         let judged = |check, answer| judge(&software, check, &topic, &answer);
         let refused = judged(OUTPUT, Answer::Refused(NotTaken::new(0x87, &[])));
-        assert_eq!(refused.outcome, Outcome::Judged(Verdict::Unfit));
+        assert_eq!(refused.outcome, CheckEnd::Judged(Fitness::Unfit));
         assert!(refused.change.unwrap().contains("\"topic write gateway/batches\""));
         let nobody = judged(OUTPUT, Answer::NobodyListens).outcome;
-        assert_eq!(nobody, Outcome::Judged(Verdict::Risky));
+        assert_eq!(nobody, CheckEnd::Judged(Fitness::Risky));
         let nobody = judged(DEAD_LETTERS, Answer::NobodyListens).outcome;
-        assert_eq!(nobody, Outcome::Judged(Verdict::Fit));
-        assert_eq!(judged(OUTPUT, Answer::Taken).outcome, Outcome::Judged(Verdict::Fit));
+        assert_eq!(nobody, CheckEnd::Judged(Fitness::Fit));
+        assert_eq!(judged(OUTPUT, Answer::Taken).outcome, CheckEnd::Judged(Fitness::Fit));
     }
 }

@@ -1,64 +1,61 @@
-//! The audit on paper: lines for people, one JSON object for machines.
+//! The audit as lines for people, or as one JSON object.
 
 use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::verdict::{Conclusion, Finding, Outcome};
+use super::verdict::{CheckEnd, Conclusion, Finding};
 use crate::text::escaped;
 
-/// Columns of a line for people.
+/// The width of a line for people, in columns.
 const COLUMNS: usize = 100;
 
-/// Where the words of a finding begin.
+/// The column where the text of a finding begins.
 const INDENT: usize = 22;
 
-/// What was found at one broker.
+/// The findings at one broker.
 #[derive(Debug, Clone)]
-pub struct Broker {
-    /// Where its settings are: `broker` or `output.broker`.
+pub struct BrokerReport {
+    /// The section with its settings: `broker` or `output.broker`.
     pub key: &'static str,
-    /// Its address.
     pub url: String,
     /// The protocol version of the settings.
     pub version: String,
-    /// All findings, in the order of the checks.
+    /// The findings, in the order of the checks.
     pub findings: Vec<Finding>,
 }
 
-/// What was found at all brokers of a configuration.
+/// The findings at all brokers of a configuration.
 #[derive(Debug, Clone)]
-pub struct Report {
-    /// What began every topic of the probe.
+pub struct AuditReport {
+    /// The prefix of every topic of the probe.
     pub prefix: String,
-    /// The brokers.
-    pub brokers: Vec<Broker>,
+    pub brokers: Vec<BrokerReport>,
 }
 
-impl Broker {
-    fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+impl BrokerReport {
+    fn outcomes(&self) -> impl Iterator<Item = CheckEnd> {
         self.findings.iter().map(|it| it.outcome)
     }
 }
 
-impl Report {
-    /// What it comes to.
+impl AuditReport {
+    /// The conclusion from all findings.
     pub fn conclusion(&self) -> Conclusion {
-        Conclusion::of(self.brokers.iter().flat_map(Broker::outcomes))
+        Conclusion::of(self.brokers.iter().flat_map(BrokerReport::outcomes))
     }
 
-    /// For machines.
     pub fn to_json(&self) -> Value {
         let finding = |it: &Finding| {
             json!({
                 "check": it.check,
-                "outcome": if it.outcome == Outcome::Skipped { "skipped" } else { it.outcome.word() },
+                "outcome": if it.outcome == CheckEnd::Skipped { "skipped" } else { it.outcome.word() },
                 "measured": it.measured,
                 "change": it.change,
                 "numbers": it.numbers,
             })
         };
-        let broker = |it: &Broker| {
+        let broker = |it: &BrokerReport| {
             json!({
                 "key": it.key,
                 "url": it.url,
@@ -75,11 +72,11 @@ impl Report {
     }
 }
 
-/// For people; the overall verdict is the last line.
-impl fmt::Display for Report {
+/// For people. The last line is the conclusion.
+impl fmt::Display for AuditReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for broker in &self.brokers {
-            let Broker { key, url, version, .. } = broker;
+            let BrokerReport { key, url, version, .. } = broker;
             writeln!(f, "{key}: {url} (MQTT {version}); probe below {}\n", self.prefix)?;
             for finding in &broker.findings {
                 finding.fmt(f)?;
@@ -90,7 +87,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// For people: what was found, and below it what to change.
+/// For people: the measurement, and below it the change to make.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<8}{:<14}", self.outcome.word(), self.check)?;
@@ -101,7 +98,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Writes text that begins at [`INDENT`], in lines of at most [`COLUMNS`] where words allow.
+/// Writes text that begins at [`INDENT`], in lines of at most [`COLUMNS`] where its words allow.
 fn wrapped(f: &mut impl Write, text: &str) -> fmt::Result {
     let mut column = INDENT;
     for (at, word) in text.split(' ').enumerate() {
@@ -123,10 +120,10 @@ fn wrapped(f: &mut impl Write, text: &str) -> fmt::Result {
 mod tests {
     use super::*;
 
-    fn report(findings: Vec<Finding>) -> Report {
+    fn report(findings: Vec<Finding>) -> AuditReport {
         let (url, version) = ("mqtt://h:1883".to_owned(), "5".to_owned());
-        let brokers = vec![Broker { key: "broker", url, version, findings }];
-        Report { prefix: "p".into(), brokers }
+        let brokers = vec![BrokerReport { key: "broker", url, version, findings }];
+        AuditReport { prefix: "p".into(), brokers }
     }
 
     #[test]

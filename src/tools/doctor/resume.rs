@@ -1,5 +1,4 @@
-//! Whether a session really lives on: subscribe, leave without acknowledging, let messages come
-//! meanwhile, return.
+//! Checks whether a session lives on: subscribe, leave without acknowledging, publish meanwhile, return.
 
 use std::time::Duration;
 
@@ -13,40 +12,38 @@ use crate::mqtt::Error;
 
 const CHECK: &str = "session";
 
-/// The client whose session it is; it is ended at the end.
+/// The client with the session, which is removed at the end.
 pub(super) const WHO: &str = "session-sub";
 
-/// Messages sent before leaving, and as many while away.
+/// Messages published before leaving, and as many while away.
 const MESSAGES: u32 = 5;
 
-/// How long the broker is asked to keep the session: a probe that is killed leaves nothing behind.
+/// The Session Expiry Interval: a probe that is killed leaves its session no longer.
 const SESSION_SECONDS: u32 = 60;
 
 /// Bytes of a message.
 const BYTES: usize = 32;
 
-/// How long what has not come again after the return may still come: some brokers wait for that as if the
-/// old connection could still acknowledge it (NATS: 30 s by default).
+/// The longest time after the return for a message to be resent: some brokers wait as if the old connection
+/// could still acknowledge it (NATS: 30 s by default).
 const LATE_MAX: Duration = Duration::from_secs(35);
 
-/// What became of the session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Resumed {
     present: bool,
-    /// Unacknowledged messages that came again.
+    /// Unacknowledged messages that were resent.
     again: usize,
-    /// Of these, marked as repeats.
+    /// Of these, those with DUP.
     dup: usize,
-    /// Of these, with their packet id.
+    /// Of these, those with their packet id.
     same_id: usize,
-    /// Messages that came of those published while away.
+    /// Messages that arrived of those published while away.
     away: usize,
     in_order: bool,
-    /// Seconds from the return to the last of them, where some did not come at once.
+    /// Seconds from the return to the last resent message, if some did not arrive at once.
     late_seconds: Option<u64>,
 }
 
-/// Tries it.
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let resumed = measure(scene).await?;
     findings.push(judge(scene, &resumed).with(&resumed));
@@ -65,7 +62,7 @@ async fn measure(scene: &Scene<'_>) -> Result<Resumed, Error> {
     let mut publisher = scene.client("session-pub").await?;
     publisher.publish_numbers(&topic, 0..MESSAGES, BYTES).await?;
     let before = collect(&mut client, MESSAGES as usize, QUIET * 5, false).await?;
-    // Cut, as a link is: no DISCONNECT, no acknowledgement.
+    // Cut as by a network fault: no DISCONNECT, no acknowledgement.
     drop(client);
     publisher.publish_numbers(&topic, MESSAGES..2 * MESSAGES, BYTES).await?;
     publisher.close().await;
@@ -86,7 +83,7 @@ async fn measure(scene: &Scene<'_>) -> Result<Resumed, Error> {
     Ok(Resumed { late_seconds, ..compare(present, &before, &after) })
 }
 
-/// So many messages, or what comes until it has been quiet for this time.
+/// Reads this many messages, or until none arrives in this time.
 async fn collect(
     client: &mut Client,
     count: usize,
@@ -127,7 +124,7 @@ fn judge(scene: &Scene<'_>, resumed: &Resumed) -> Finding {
     let Resumed { present, again, dup, away, in_order, .. } = *resumed;
     let all = MESSAGES as usize;
     let broken = |text: String| {
-        // Who only publishes needs no session; consumers of the batches do.
+        // A client that only publishes needs no session; consumers of the batches do.
         if scene.role.input { Finding::unfit(CHECK, text) } else { Finding::risky(CHECK, text) }
     };
     let keep = || {

@@ -1,5 +1,4 @@
-//! What every check stands on: which broker, what the settings want of it, how large the probe is,
-//! and the names it uses.
+//! The ground of every check: the broker, what the settings need of it, the size of the probe, and its names.
 
 use std::time::Duration;
 
@@ -23,17 +22,15 @@ pub const PROBE_BYTES_MAX: u64 = 256 << 20;
 /// Seconds of a whole run, at most.
 pub const SECONDS_MAX: u64 = 3600;
 
-/// A client that gets nothing for so long is taken to get nothing more.
+/// After this time without a message a client is taken to get no more.
 pub const QUIET: Duration = Duration::from_secs(1);
 
-/// How large the probe is.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// Topics below this, instead of a random one below `sluicegate-doctor/`.
+    /// The prefix of the probe's topics, in place of a random one below `sluicegate-doctor/`.
     pub topic_prefix: Option<Topic>,
     /// QoS 1 messages beyond the window in the capacity probe.
     pub messages: u32,
-    /// Bytes of each.
     pub message_bytes: u32,
     /// The largest packet that is tried.
     pub packet_bytes_max: u32,
@@ -46,34 +43,29 @@ pub struct Probe {
 /// What the gateway does at the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Role {
-    /// Readings come from there.
+    /// The gateway subscribes there.
     pub(super) input: bool,
-    /// Batches go there.
+    /// The gateway publishes there.
     pub(super) output: bool,
 }
 
-/// One broker under audit.
 #[derive(Debug)]
 pub(super) struct Scene<'a> {
-    /// The gateway's settings.
     pub(super) plan: &'a Plan,
-    /// Where the broker's settings are: `broker` or `output.broker`.
+    /// The section with the broker's settings: `broker` or `output.broker`.
     pub(super) key: &'static str,
-    /// The broker's settings.
     pub(super) broker: &'a Broker,
-    /// What the gateway does there.
     pub(super) role: Role,
-    /// How large the probe is.
     pub(super) probe: &'a Probe,
-    /// What begins every topic of the probe.
+    /// The prefix of every topic of the probe.
     pub(super) prefix: Topic,
-    /// What begins every client id of the probe.
+    /// The prefix of every client id of the probe.
     pub(super) id: String,
-    /// Which program the broker is, once that is known.
+    /// The program of the broker, once that is known.
     pub(super) software: Software,
-    /// The broker knows MQTT 5, whatever the settings ask for.
+    /// The broker supports MQTT 5, whatever the settings ask for.
     pub(super) knows_v5: bool,
-    /// A client of ours may have got in; false once it is known that none did.
+    /// A client of ours may have logged in; false once it is known that none did.
     pub(super) entered: bool,
 }
 
@@ -92,18 +84,17 @@ impl Scene<'_> {
         Client::open(&self.options(who), &super::client::passing()).await
     }
 
-    /// A topic of the probe.
     pub(super) fn topic(&self, leaf: &str) -> Topic {
         Topic::try_from(format!("{}/{leaf}", self.prefix)).expect("a level below a checked topic")
     }
 
-    /// The unacknowledged messages an intake asks for; none asked for where nothing is taken in:
-    /// the consumers of the batches get what the broker gives unasked.
+    /// Receive Maximum of an intake; `None` if the gateway only publishes there: then the consumers of the
+    /// batches get the broker's default.
     pub(super) fn window(&self) -> Option<u16> {
         self.role.input.then(|| self.plan.window_each())
     }
 
-    /// A greeting as an intake's, with a session that lasts so long.
+    /// The CONNECT of an intake, with a session that lasts this long.
     pub(super) fn intake_hello(&self, clean_start: bool, session_seconds: u32) -> Hello {
         Hello {
             clean_start,
@@ -113,18 +104,17 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether the connection is MQTT 5.
     pub(super) fn is_v5(&self) -> bool {
         self.broker.version == Version::V5
     }
 
-    /// A key of this broker's settings.
+    /// The full key of a setting of this broker.
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.key)
     }
 }
 
-/// How an account gets the permission it lacks at these topics.
+/// How to give an account the permission that it lacks for these topics.
 pub(super) fn permission(software: &Software, access: &str, topic: &str) -> String {
     let (general, key) = (format!("permit this account to use {topic}"), "acl_file");
     software.change(

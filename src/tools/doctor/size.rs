@@ -1,9 +1,9 @@
 //! The largest packet: whether a full batch passes.
 //!
-//! What CONNACK says is compared, and then a packet of that size is sent: a broker may drop what it
-//! has acknowledged (Mosquitto's `message_size_limit`), or end the connection (3.1.1 has no way to
-//! say a limit), which would happen again for every such batch. A small message follows each packet on
-//! the same topic: when it comes alone, the packet was dropped.
+//! The limit in CONNACK is compared, and then a packet of that size is sent: a broker may drop what it has
+//! acknowledged (Mosquitto's `message_size_limit`), or close the connection (3.1.1 cannot announce a limit),
+//! which would happen again for every such batch. A small message follows each packet on the same topic. If
+//! only that arrives, the packet was dropped.
 
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
@@ -21,28 +21,27 @@ use crate::sink::message;
 
 const CHECK: &str = "packet size";
 
-/// Sizes tried to find the largest that passes, when the wanted one does not.
+/// Sizes that are tried to find the largest that passes, if the wanted one does not.
 const TRIES: u32 = 6;
 
-/// A broker takes no smaller packets, for all that matters here.
+/// The smallest size that is tried.
 const LEAST_BYTES: u32 = 1024;
 
-/// Sizes of packets, in bytes.
+/// The sizes of packets, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Sizes {
-    /// Of a full batch.
+    /// A full batch.
     batch: u32,
-    /// Of a batch with one record of the largest size.
+    /// A batch with one record of the largest size.
     record: u32,
-    /// What CONNACK says.
+    /// Maximum Packet Size in CONNACK.
     announced: Option<u32>,
-    /// The largest that was tried.
+    /// The largest packet that was tried.
     tried: u32,
-    /// The largest that came through.
+    /// The largest packet that arrived.
     passed: Option<u32>,
 }
 
-/// Compares and tries.
 pub(super) async fn check(
     scene: &Scene<'_>,
     greeting: &Greeting,
@@ -71,7 +70,7 @@ fn wanted(scene: &Scene<'_>) -> (u32, u32) {
     (bytes(plan.batch.bytes_max.get()), bytes(record))
 }
 
-/// The largest packet up to `bytes` that comes through.
+/// The largest packet up to `bytes` that passes.
 async fn largest(scene: &Scene<'_>, bytes: u32) -> Result<Option<u32>, Error> {
     if passes(scene, bytes).await? {
         return Ok(Some(bytes));
@@ -91,7 +90,7 @@ async fn largest(scene: &Scene<'_>, bytes: u32) -> Result<Option<u32>, Error> {
     Ok(passed)
 }
 
-/// Whether a packet of this size is taken and comes to a subscriber. An error if the broker is gone.
+/// Whether a packet of this size is accepted and arrives at a subscriber. An error if the broker is gone.
 async fn passes(scene: &Scene<'_>, bytes: u32) -> Result<bool, Error> {
     let topic = scene.topic("size");
     let mut subscriber = scene.client("size-sub").await?;
@@ -100,9 +99,9 @@ async fn passes(scene: &Scene<'_>, bytes: u32) -> Result<bool, Error> {
     let payload = payload(scene, &topic, bytes)?;
     let length = payload.len() as u64;
     let passed = match published(publisher, &topic, payload).await {
-        // The broker has ended the connection, as it may; it must still be there for the next.
+        // The broker may close the connection; it must accept the next one.
         Err(_) | Ok(Answer::Refused(_)) => false,
-        // What comes first is the packet, or the message behind it.
+        // The first message that arrives is the packet, or the message behind it.
         Ok(_) => subscriber.message(QUIET * 3).await?.is_some_and(|it| it.bytes == length),
     };
     subscriber.close().await;
@@ -112,17 +111,17 @@ async fn passes(scene: &Scene<'_>, bytes: u32) -> Result<bool, Error> {
 /// Publishes it, and an empty message behind it.
 async fn published(mut client: Client, topic: &Topic, payload: Bytes) -> Result<Answer, Error> {
     let answer = client.publish(topic, payload).await?;
-    // Where the connection ended, its silence must do.
+    // If the connection is closed, no message follows.
     drop(client.publish(topic, Bytes::new()).await);
     client.close().await;
     Ok(answer)
 }
 
-/// A payload that makes a packet of `bytes`, or up to three less.
+/// A payload that makes a packet of `bytes`, or at most three bytes less.
 fn payload(scene: &Scene<'_>, topic: &Topic, bytes: u32) -> Result<Bytes, Error> {
     let mut empty = BytesMut::new();
     outgoing::publish(&mut empty, scene.broker.version, 1, &message(topic, Bytes::new()))?;
-    // The length field has one byte here and up to four there.
+    // The length field has one byte for an empty packet and up to four for this one.
     Ok(vec![b'.'; (bytes as usize).saturating_sub(empty.len() + 3)].into())
 }
 
@@ -175,12 +174,12 @@ fn judge(software: &Software, sizes: &Sizes) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
 
     #[test]
     fn a_batch_must_fit_a_record_must_and_no_limit_may_be_kept_secret() {
-        use Verdict::{Fit, Risky, Unfit};
+        use Fitness::{Fit, Risky, Unfit};
         let (batch, record) = (262_900, 68_000);
         for (announced, tried, passed, verdict) in [
             (None, batch, Some(batch), Fit),
@@ -194,7 +193,7 @@ mod tests {
         ] {
             let sizes = Sizes { batch, record, announced, tried, passed };
             let finding = judge(&Software::Mosquitto(2, 0, 11), &sizes);
-            assert_eq!(finding.outcome, Outcome::Judged(verdict), "{sizes:?}");
+            assert_eq!(finding.outcome, CheckEnd::Judged(verdict), "{sizes:?}");
             let says = finding.change.is_some_and(|it| it.contains("max_packet_size"));
             assert_eq!(says, verdict != Fit, "{sizes:?}");
         }

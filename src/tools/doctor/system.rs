@@ -1,4 +1,4 @@
-//! What the broker says of itself below `$SYS`: its version, and how many messages it has dropped.
+//! The broker's own figures below `$SYS`: its version, and how many messages it has dropped.
 
 use std::time::Duration;
 
@@ -10,39 +10,37 @@ use crate::clock;
 use crate::mqtt::Error;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM, UPTIME, VERSION};
 
-/// How long to wait for the next turn of the values: Mosquitto writes them every ten seconds unless
-/// `sys_interval` says otherwise, and the counter only when it has changed.
+/// The longest wait for the values to be published again: Mosquitto does it every ten seconds unless
+/// `sys_interval` says otherwise, and publishes the counter only when it has changed.
 const TURN_MAX: Duration = Duration::from_secs(11);
 
-/// How long the counter may come after the uptime in the same turn.
+/// How long after the uptime the counter may still arrive.
 const TURN_LASTS: Duration = Duration::from_millis(500);
 
-/// What was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub(super) struct System {
-    /// Its name and version.
     pub(super) version: Option<String>,
     /// Messages dropped since it started, for all clients. Mosquitto keeps the number for a minute
     /// after it has changed.
     pub(super) dropped: Option<u64>,
-    /// A turn of the values came by.
+    /// The values were published while we were subscribed.
     pub(super) turned: bool,
 }
 
 impl System {
-    /// Which program it is.
+    /// The program of the broker.
     pub(super) fn software(&self) -> Software {
         self.version.as_deref().map_or(Software::Other, Software::of)
     }
 }
 
-/// Reads the values that are there: retained, they come behind the answer to the subscription. The
-/// uptime, asked for last, comes last: a counter that has not come before it is not there.
+/// Reads the retained values, which follow the SUBACK. The uptime is subscribed to last, so it arrives last: a
+/// counter that has not arrived before it does not exist.
 pub(super) async fn read(scene: &Scene<'_>) -> Result<System, Error> {
     watch(scene, "sys-before", QUIET, false).await
 }
 
-/// Waits for the next turn of the values.
+/// Waits until the values are published again.
 pub(super) async fn read_next(scene: &Scene<'_>) -> Result<System, Error> {
     watch(scene, "sys-after", TURN_MAX, true).await
 }
@@ -85,7 +83,7 @@ async fn watch(
     Ok(system)
 }
 
-/// Says which program it is.
+/// The finding for the broker's version.
 pub(super) fn judge_version(system: &System) -> Finding {
     const CHECK: &str = "software";
     let Some(version) = &system.version else {
@@ -94,7 +92,6 @@ pub(super) fn judge_version(system: &System) -> Finding {
     Finding::fit(CHECK, version.clone()).with(system)
 }
 
-/// What the counter of dropped messages says.
 #[derive(Debug, Serialize)]
 struct Dropped {
     before: Option<u64>,
@@ -102,8 +99,8 @@ struct Dropped {
     own: u32,
 }
 
-/// Judges the counter of dropped messages, of which `own` are the probe's. What came is believed, and not a
-/// counter that does not move: newer Mosquittos do not count all that they drop.
+/// The finding for the counter of dropped messages, of which `own` are the probe's. A counter that moves is
+/// believed, one that does not move is not: newer versions of Mosquitto do not count all drops.
 pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Finding {
     const CHECK: &str = "dropped";
     let (from, to) = (before.dropped.unwrap_or(0), after.dropped.or(before.dropped).unwrap_or(0));
@@ -143,7 +140,7 @@ pub(super) fn judge_dropped(before: &System, after: &System, own: u32) -> Findin
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict::{Outcome, Verdict};
+    use super::super::verdict::{CheckEnd, Fitness};
     use super::*;
 
     #[test]
@@ -154,11 +151,11 @@ mod tests {
             judge_dropped(&before, &after, own).outcome
         };
         let outcome = |before, after, turned| outcome_of(before, after, turned, 0);
-        let (fit, risky) = (Outcome::Judged(Verdict::Fit), Outcome::Judged(Verdict::Risky));
+        let (fit, risky) = (CheckEnd::Judged(Fitness::Fit), CheckEnd::Judged(Fitness::Risky));
         assert_eq!(outcome(Some(0), Some(0), true), fit);
         assert_eq!(outcome(Some(0), None, true), fit);
         assert_eq!(outcome(None, None, true), fit);
-        assert_eq!(outcome(None, None, false), Outcome::Skipped);
+        assert_eq!(outcome(None, None, false), CheckEnd::Skipped);
         assert_eq!(outcome(None, Some(7), true), risky);
         assert_eq!(outcome(Some(7), Some(7), true), risky);
         assert_eq!(outcome(Some(7), None, false), risky);
@@ -168,6 +165,6 @@ mod tests {
             "it does not count the probe's"
         );
         assert_eq!(outcome_of(Some(0), None, true, 2000), risky);
-        assert_eq!(outcome_of(None, None, false, 2000), Outcome::Skipped);
+        assert_eq!(outcome_of(None, None, false, 2000), CheckEnd::Skipped);
     }
 }

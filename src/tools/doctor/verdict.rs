@@ -1,4 +1,4 @@
-//! What a check found: numbers, a verdict, and the setting to change.
+//! The result of a check: numbers, a verdict, and the setting to change.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -6,17 +6,16 @@ use serde_json::Value;
 /// How far a broker can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// As the settings ask for.
+pub enum Fitness {
+    /// As the settings need.
     Fit,
-    /// Works, and can lose or delay something.
+    /// Works, and may lose or delay messages.
     Risky,
-    /// Cannot do what the settings ask for.
+    /// Does not support what the settings need.
     Unfit,
 }
 
-impl Verdict {
-    /// The word for it.
+impl Fitness {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Fit => "fit",
@@ -28,19 +27,17 @@ impl Verdict {
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a verdict.
-    Judged(Verdict),
-    /// It was not wanted, or the broker does not show this, or no setting needs it. It does not count.
+pub enum CheckEnd {
+    Judged(Fitness),
+    /// Not asked for, not visible at this broker, or not needed by the settings. It does not count.
     Skipped,
-    /// It could not be made: nothing is known.
+    /// It could not be done: nothing is known.
     Failed,
-    /// The broker refuses the login that the settings ask for.
+    /// The broker refused the login of the settings.
     Refused,
 }
 
-impl Outcome {
-    /// The word for it.
+impl CheckEnd {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Judged(verdict) => verdict.word(),
@@ -51,39 +48,37 @@ impl Outcome {
     }
 }
 
-/// What all findings come to.
+/// The conclusion from all findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conclusion {
-    /// The worst of the verdicts.
-    Judged(Verdict),
-    /// Something could not be tried, and what could be is not unfit.
+    Judged(Fitness),
+    /// Something could not be tried; what could be tried is not unfit.
     Open,
     /// A login was refused.
     Refused,
 }
 
 impl Conclusion {
-    /// Of these outcomes. A broker that is unfit in one point is unfit, whatever else was not tried.
-    pub fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
-        let (mut worst, mut open, mut refused) = (Verdict::Fit, false, false);
+    /// The conclusion from these results. A broker that is unfit in one point is unfit, whatever was not tried.
+    pub fn of(outcomes: impl Iterator<Item = CheckEnd>) -> Self {
+        let (mut worst, mut open, mut refused) = (Fitness::Fit, false, false);
         for outcome in outcomes {
             match outcome {
-                Outcome::Judged(verdict) => worst = worst.max(verdict),
-                Outcome::Failed => open = true,
-                Outcome::Refused => refused = true,
-                Outcome::Skipped => {}
+                CheckEnd::Judged(verdict) => worst = worst.max(verdict),
+                CheckEnd::Failed => open = true,
+                CheckEnd::Refused => refused = true,
+                CheckEnd::Skipped => {}
             }
         }
         if refused {
             Self::Refused
-        } else if open && worst < Verdict::Unfit {
+        } else if open && worst < Fitness::Unfit {
             Self::Open
         } else {
             Self::Judged(worst)
         }
     }
 
-    /// The word for it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Judged(verdict) => verdict.word(),
@@ -93,65 +88,63 @@ impl Conclusion {
     }
 }
 
-/// What one check found.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// Which check.
     pub check: &'static str,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What was measured, in words and numbers.
+    pub outcome: CheckEnd,
+    /// The measurement, in words and numbers.
     pub measured: String,
     /// What to change, or what else to know.
     pub change: Option<String>,
-    /// The numbers, for machines; null when there are none.
+    /// The numbers for machines; null if there are none.
     pub numbers: Value,
 }
 
 impl Finding {
-    fn new(check: &'static str, outcome: Outcome, measured: impl Into<String>) -> Self {
+    fn new(check: &'static str, outcome: CheckEnd, measured: impl Into<String>) -> Self {
         let (measured, change, numbers) = (measured.into(), None, Value::Null);
         Self { check, outcome, measured, change, numbers }
     }
 
-    /// As the settings ask for.
+    /// As the settings need.
     pub fn fit(check: &'static str, measured: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Judged(Verdict::Fit), measured)
+        Self::new(check, CheckEnd::Judged(Fitness::Fit), measured)
     }
 
-    /// Works, and can lose or delay something.
+    /// Works, and may lose or delay messages.
     pub fn risky(check: &'static str, measured: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Judged(Verdict::Risky), measured)
+        Self::new(check, CheckEnd::Judged(Fitness::Risky), measured)
     }
 
-    /// Cannot do what the settings ask for.
+    /// Does not support what the settings need.
     pub fn unfit(check: &'static str, measured: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Judged(Verdict::Unfit), measured)
+        Self::new(check, CheckEnd::Judged(Fitness::Unfit), measured)
     }
 
-    /// Not looked at, and why.
+    /// Not checked, for this reason.
     pub fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Skipped, why)
+        Self::new(check, CheckEnd::Skipped, why)
     }
 
-    /// Could not be tried, and why.
+    /// Could not be checked, for this reason.
     pub fn failed(check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Failed, why)
+        Self::new(check, CheckEnd::Failed, why)
     }
 
-    /// The broker refuses the login, and why.
+    /// The broker refused the login, for this reason.
     pub fn refused(check: &'static str, why: impl Into<String>) -> Self {
-        Self::new(check, Outcome::Refused, why)
+        Self::new(check, CheckEnd::Refused, why)
     }
 
-    /// With what to change.
+    /// Adds what to change.
     #[must_use]
     pub fn change(mut self, change: impl Into<String>) -> Self {
         self.change = Some(change.into());
         self
     }
 
-    /// With the numbers it follows from.
+    /// Adds the numbers behind it.
     #[must_use]
     pub fn with(mut self, numbers: &impl Serialize) -> Self {
         self.numbers = serde_json::to_value(numbers).unwrap_or(Value::Null);
@@ -159,17 +152,16 @@ impl Finding {
     }
 }
 
-/// Which program the broker is, as far as it says.
+/// The program of the broker, as far as it publishes that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Software {
-    /// Mosquitto, of this version.
     Mosquitto(u32, u32, u32),
-    /// Something else, or it does not say.
+    /// Another broker, or unknown.
     Other,
 }
 
 impl Software {
-    /// From the text of `$SYS/broker/version`: `mosquitto version 2.0.11`.
+    /// Reads the text of `$SYS/broker/version`: `mosquitto version 2.0.11`.
     pub fn of(text: &str) -> Self {
         let Some(version) = text.strip_prefix("mosquitto version ") else { return Self::Other };
         let mut numbers = version.split(['.', '-', ' ']).map(|part| part.parse().unwrap_or(0));
@@ -177,8 +169,8 @@ impl Software {
         Self::Mosquitto(next(), next(), next())
     }
 
-    /// What to change: as keys of mosquitto.conf where the broker says that it is Mosquitto, else in general
-    /// words. Who has another broker is not helped by keys of this one.
+    /// What to change: keys of mosquitto.conf if the broker is Mosquitto, else general words. Keys of Mosquitto
+    /// do not help at another broker.
     pub fn change(&self, general: &str, keys: &str) -> String {
         match self {
             Self::Mosquitto(..) => format!("in mosquitto.conf: {keys}"),
@@ -186,7 +178,7 @@ impl Software {
         }
     }
 
-    /// Whether it is a Mosquitto that releases several messages for one acknowledgement.
+    /// Whether it is a Mosquitto that sends several messages for one acknowledgement.
     pub fn overruns_windows(&self) -> bool {
         matches!(self, Self::Mosquitto(major, minor, patch) if (*major, *minor, *patch) < (2, 0, 13))
     }
@@ -211,8 +203,8 @@ mod tests {
 
     #[test]
     fn the_worst_counts_and_what_could_not_be_tried_leaves_it_open() {
-        use Outcome::{Failed, Judged, Refused, Skipped};
-        use Verdict::{Fit, Risky, Unfit};
+        use CheckEnd::{Failed, Judged, Refused, Skipped};
+        use Fitness::{Fit, Risky, Unfit};
         for (outcomes, conclusion) in [
             (vec![], Conclusion::Judged(Fit)),
             (vec![Judged(Fit), Skipped], Conclusion::Judged(Fit)),

@@ -1,44 +1,44 @@
-//! The course of a simulation: its lanes, its progress, its end.
+//! Runs the connections of a simulation until they end, and logs its progress.
 
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::lane::{Ended, Sensor};
 use super::report::rate;
+use super::sender::{Sensor, Sent};
 use super::{Error, PROGRESS_PAUSE, Totals};
 use crate::clock;
 use crate::phase::{Lead, Phase};
 use crate::tasks::Tasks;
 
-/// When progress is due, and how far it was.
+/// When progress is logged next, and the count at the last log line.
 #[derive(Debug)]
 pub(super) struct Progress {
     pub(super) due: Instant,
     pub(super) acknowledged: u64,
 }
 
-/// Leads the lanes to their end.
+/// Ends the connections in time.
 #[derive(Debug)]
 pub(super) struct Course<'a> {
     pub(super) stops: mpsc::Receiver<()>,
     pub(super) lead: Lead,
     pub(super) totals: &'a Totals,
-    /// When nothing new is sent any more.
+    /// From then on nothing new is sent.
     pub(super) ends: Option<Instant>,
-    /// When what is unacknowledged is given up.
+    /// From then on unacknowledged readings are given up.
     pub(super) closes: Option<Instant>,
-    /// How long it is waited for.
+    /// How long unacknowledged readings are waited for.
     pub(super) grace: Duration,
     pub(super) progress: Progress,
 }
 
 impl Course<'_> {
-    /// Waits for all lanes; their sensors. The error of a lane ends all of them.
+    /// Waits until all connections have ended; returns their sensors. An error of one ends all.
     pub(super) async fn follow(
         &mut self,
-        mut tasks: Tasks<Ended>,
+        mut tasks: Tasks<Sent>,
         broker: &str,
     ) -> Result<Vec<Sensor>, Error> {
         let mut sensors = Vec::new();
@@ -63,7 +63,7 @@ impl Course<'_> {
         }
     }
 
-    /// Does what is due.
+    /// Does what is due: a log line, the end of sending, the end.
     fn look(&mut self, now: Instant) {
         if self.ends.is_some_and(|ends| now >= ends) {
             self.ends = None;
@@ -90,7 +90,7 @@ impl Course<'_> {
         }
     }
 
-    /// The first time: nothing new is sent. Again: the end.
+    /// The first time: nothing new is sent. The second time: the end.
     fn stop(&mut self, why: &str) {
         if self.closes.is_some() {
             self.closes = None;

@@ -1,9 +1,9 @@
-//! The sensors of a file, dealt out to connections.
+//! Distributes the sensors of a file over the connections.
 
-use super::lane::{self, Common, Lane, Sensor};
-use super::report::Tally;
+use super::report::Counts;
 use super::schedule::{Schedule, Turns};
-use super::{Error, Options};
+use super::sender::{self, Common, Sender, Sensor};
+use super::{Arguments, Error};
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Topic;
@@ -12,16 +12,16 @@ use crate::plan::Plan;
 /// What stands for the sensor's id in a topic.
 const PLACEHOLDER: &str = "{sensor}";
 
-/// What one connection is given.
-type Hand = (Vec<Sensor>, Vec<Turns>);
+/// The sensors of one connection.
+type Sensors = (Vec<Sensor>, Vec<Turns>);
 
-/// The connections with their sensors: each has as many as the others, or one less.
-pub(super) fn lanes(
+/// The connections with their sensors: the numbers of sensors differ by one at most.
+pub(super) fn senders(
     plan: &Plan,
     (file, seed): (&str, u64),
-    options: &Options,
+    arguments: &Arguments,
     common: &Common,
-) -> Result<Vec<Lane>, Error> {
+) -> Result<Vec<Sender>, Error> {
     if plan.broker.url == BrokerUrl::Embedded {
         return Err(Error::Embedded);
     }
@@ -29,51 +29,56 @@ pub(super) fn lanes(
     if sensors == 0 {
         return Err(Error::NoSensor(file.to_owned()));
     }
-    check_topic(&options.topic, sensors)?;
+    check_topic(&arguments.topic, sensors)?;
     let sensors = usize::try_from(sensors).unwrap_or(usize::MAX);
-    let connections = usize::from(options.connections).clamp(1, sensors);
-    // The suffix lets two simulations of one file run side by side.
+    let connections = usize::from(arguments.connections).clamp(1, sensors);
+    // The suffix keeps the client ids of two simulations of one file apart.
     let run = seed ^ u64::from(std::process::id()) << 24;
-    let lane = |(index, (mine, turns)): (usize, Hand)| {
-        let schedule = schedule(turns, options.rate, (index, sensors));
+    let sender = |(index, (mine, turns)): (usize, Sensors)| {
+        let schedule = schedule(turns, arguments.rate, (index, sensors));
         let client = plan.input_client(&format!("sim-{run:x}-{index}"));
         let session =
-            Session::new(client, lane::READ_BUFFER_BYTES, seed.wrapping_add(index as u64));
-        Lane::new(session, mine, schedule, common.clone())
+            Session::new(client, sender::READ_BUFFER_BYTES, seed.wrapping_add(index as u64));
+        Sender::new(session, mine, schedule, common.clone())
     };
-    let hands = hands(plan, seed, options, connections);
-    Ok(hands.into_iter().enumerate().map(lane).collect())
+    let sensors_of_each = sensors_of_each(plan, seed, arguments, connections);
+    Ok(sensors_of_each.into_iter().enumerate().map(sender).collect())
 }
 
-fn hands(plan: &Plan, seed: u64, options: &Options, connections: usize) -> Vec<Hand> {
-    let mut hands: Vec<Hand> = Vec::new();
-    hands.resize_with(connections, Hand::default);
+fn sensors_of_each(
+    plan: &Plan,
+    seed: u64,
+    arguments: &Arguments,
+    connections: usize,
+) -> Vec<Sensors> {
+    let mut sensors_of_each: Vec<Sensors> = Vec::new();
+    sensors_of_each.resize_with(connections, Sensors::default);
     let all = plan.simulated().enumerate().flat_map(|(entry, (name, settings))| {
         (0..settings.sensors()).map(move |index| (entry, name, settings, index))
     });
     for (at, (entry, name, settings, index)) in all.enumerate() {
         let id = settings.sensor_id(name, index);
         let sensor = Sensor {
-            topic: options.topic.replace(PLACEHOLDER, &id).into(),
+            topic: arguments.topic.replace(PLACEHOLDER, &id).into(),
             id: id.into(),
             entry,
             values: settings.values(index, seed),
-            tally: Tally::default(),
+            counts: Counts::default(),
         };
         let turns = Turns {
             phase: settings.phase(index),
             interval: settings.interval.0,
-            readings: options.readings.or(settings.readings),
+            readings: arguments.readings.or(settings.readings),
         };
-        if let Some((sensors, all_turns)) = hands.get_mut(at % connections) {
-            sensors.push(sensor);
-            all_turns.push(turns);
-        }
+        let own = sensors_of_each.get_mut(at % connections);
+        let (sensors, all_turns) = own.expect("there are as many as connections");
+        sensors.push(sensor);
+        all_turns.push(turns);
     }
-    hands
+    sensors_of_each
 }
 
-/// The schedule of connection `index`, which has its part of all `sensors`.
+/// The schedule of connection `index`, which sends its share of all `sensors`.
 #[expect(clippy::cast_precision_loss, reason = "sensors are far fewer than 2^53")]
 fn schedule(turns: Vec<Turns>, rate: Option<f64>, (index, sensors): (usize, usize)) -> Schedule {
     let Some(rate) = rate else { return Schedule::by_interval(turns) };

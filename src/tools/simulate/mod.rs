@@ -1,9 +1,9 @@
 //! `sluicegate simulate`: the simulated sensors of a file as publishers.
 //!
-//! Each reading is a message of its own, on its sensor's topic, numbered per sensor from 1 without
-//! gaps. A few connections share the sensors (`lane`); [`schedule`] says which reading is due,
-//! [`flight`] what is unacknowledged, [`report`] what became of it. A reading's time is when it was
-//! due: a broker that stalls shows as latency, not as a pause in the load.
+//! Each reading is one message, on its sensor's topic, numbered per sensor from 1 without gaps. A few
+//! connections share the sensors (`sender`). [`schedule`] says which reading is due, [`unacknowledged`] holds
+//! what was sent, [`report`] counts what was acknowledged. The time of a reading is when it was due: a broker
+//! that stalls shows as latency, not as a pause in the load.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::plan::Plan;
 use crate::tasks::{Panicked, Tasks};
 
 use self::course::{Course, Progress};
-use self::lane::Common;
-use self::report::{Report, Tally};
+use self::report::{Counts, Report};
+use self::sender::Common;
 
 mod course;
 mod deal;
-pub mod flight;
-mod lane;
 pub mod report;
 pub mod schedule;
+mod sender;
+pub mod unacknowledged;
 
 /// Connections, at most. More are refused.
 pub const CONNECTIONS_MAX: u16 = 256;
@@ -39,18 +39,18 @@ pub const WINDOW_MESSAGES_MAX: u16 = 16_384;
 /// Readings per second, at most. More are refused: write 0 for as fast as it goes.
 pub const RATE_MAX: f64 = 10_000_000.0;
 
-/// The longest run.
+/// The longest run. A longer one is refused.
 pub const SECONDS_MAX: u64 = 31_536_000;
 
-/// Bytes handed to a connection before it is let write.
+/// Bytes that are queued on a connection before it writes them.
 const FILL_BYTES_MAX: usize = 64 * 1024;
 
 /// How often progress is logged.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
-/// What to do.
+/// The arguments of a simulation.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct Arguments {
     /// The topic of a sensor, with `{sensor}`.
     pub topic: String,
     /// 1 to [`CONNECTIONS_MAX`]; no more are made than there are sensors.
@@ -63,130 +63,114 @@ pub struct Options {
     /// Unacknowledged messages of each connection, 1 to [`WINDOW_MESSAGES_MAX`]; the broker's Receive
     /// Maximum goes before it.
     pub window: u16,
-    /// Readings of each sensor, instead of what its entry says.
+    /// Readings of each sensor, in place of its entry's `readings`.
     pub readings: Option<u64>,
     /// Nothing new is sent after this time.
     pub seconds: Option<Duration>,
-    /// Where the report goes.
+    /// The file of the report.
     pub report: Option<PathBuf>,
 }
 
-/// Why there is no simulation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing to simulate.
+    /// The file has no simulated sensors.
     #[error(
         "{0} has no simulated sensor: add [sensors.<name>.simulated], or name another file with --config"
     )]
     NoSensor(String),
-    /// Nobody to send to.
+    /// The broker of the file is the embedded one.
     #[error(
         "broker.url is \"embedded\", a broker inside the gateway's process: name a broker to send \
          to, such as \"mqtt://localhost:1883\", or the port where that gateway's broker listens"
     )]
     Embedded,
-    /// The topic cannot be used.
     #[error("--topic {topic:?} {problem}")]
-    Topic {
-        /// The template.
-        topic: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// The report cannot be written.
+    Topic { topic: String, problem: String },
     #[error(transparent)]
     Report(#[from] report::Error),
     /// A connection can never be made.
     #[error("{broker}: {error}")]
-    Broker {
-        /// Its address.
-        broker: String,
-        /// Why.
-        error: mqtt::Error,
-    },
-    /// A mistake in this program.
+    Broker { broker: String, error: mqtt::Error },
     #[error(transparent)]
     Panicked(#[from] Panicked),
 }
 
-/// How a simulation ended.
+/// The result of a simulation.
 #[derive(Debug)]
-pub struct Ended {
-    /// What was acknowledged, for people.
+pub struct Summary {
+    /// The acknowledged readings, as a table.
     pub table: String,
     /// Everything that was sent was acknowledged, and the report is written.
     pub complete: bool,
 }
 
-/// What all lanes count together.
+/// The counters of all connections together.
 #[derive(Debug, Default)]
 struct Totals {
     sent: Counter,
     acknowledged: Counter,
     again: Counter,
     refused: Counter,
-    /// Acknowledged, but nobody subscribes to the topic.
+    /// Readings that were acknowledged although nobody subscribes to the topic.
     unheard: Counter,
     reconnects: Counter,
 }
 
-/// Runs to the end: everything acknowledged, `--seconds` over, or a stop. The first stop ends the
-/// sending, and what is unacknowledged is waited for, for `gateway.shutdown_grace`; a second one
-/// ends at once.
+/// Runs until everything is acknowledged, `--seconds` are over, or a stop. The first stop ends the sending, and
+/// unacknowledged readings are waited for, for `gateway.shutdown_grace`. A second stop ends the run at once.
 pub async fn run(
     plan: &Plan,
     file: &str,
-    options: &Options,
+    arguments: &Arguments,
     pace: Arc<Pace>,
     stops: mpsc::Receiver<()>,
-) -> Result<Ended, Error> {
+) -> Result<Summary, Error> {
     let now = clock::now();
     let seed = now.wall.millis();
-    let mut report = Report::begin(now.wall, options.qos);
+    let mut report = Report::begin(now.wall, arguments.qos);
     let totals = Arc::new(Totals::default());
     let common = Common {
-        qos: options.qos,
-        window: usize::from(options.window),
+        qos: arguments.qos,
+        window: usize::from(arguments.window),
         totals: Arc::clone(&totals),
         pace,
     };
-    let lanes = deal::lanes(plan, (file, seed), options, &common)?;
-    if let Some(path) = &options.report {
+    let senders = deal::senders(plan, (file, seed), arguments, &common)?;
+    if let Some(path) = &arguments.report {
         report.write(path)?;
     }
     tracing::info!(
         broker = %plan.broker.url,
-        connections = lanes.len(),
-        qos = options.qos,
+        connections = senders.len(),
+        qos = arguments.qos,
         seed,
         "simulation starts"
     );
     let (lead, watch) = phase::start();
     let mut tasks = Tasks::default();
-    for lane in lanes {
-        tasks.start(lane.run(watch.clone()));
+    for sender in senders {
+        tasks.start(sender.run(watch.clone()));
     }
     let mut course = Course {
         stops,
         lead,
         totals: &totals,
-        ends: options.seconds.map(|after| now.instant + after),
+        ends: arguments.seconds.map(|after| now.instant + after),
         closes: None,
         grace: plan.gateway.shutdown_grace.0,
         progress: Progress { due: now.instant + PROGRESS_PAUSE, acknowledged: 0 },
     };
     let sensors = course.follow(tasks, &plan.broker.url.to_string()).await?;
     let took = clock::now().instant.saturating_duration_since(now.instant);
-    let mut entries: Vec<(String, Tally)> =
-        plan.simulated().map(|(name, _)| (name.to_owned(), Tally::default())).collect();
+    let mut entries: Vec<(String, Counts)> =
+        plan.simulated().map(|(name, _)| (name.to_owned(), Counts::default())).collect();
     for sensor in sensors {
-        if let Some((_, tally)) = entries.get_mut(sensor.entry) {
-            tally.add(sensor.tally);
-        }
-        report.sensors.insert(sensor.id.into(), sensor.tally);
+        let (_, counts) = entries.get_mut(sensor.entry).expect("each sensor has its entry");
+        counts.add(sensor.counts);
+        report.sensors.insert(sensor.id.into(), sensor.counts);
     }
     report.ended = Some(clock::now().wall.to_string());
-    if let Some(path) = &options.report {
+    if let Some(path) = &arguments.report {
         report.write(path)?;
     }
     let mut table = report.table(&entries, took);
@@ -197,5 +181,5 @@ pub async fn run(
             " of them reached nobody: no client subscribes there\n",
         ]);
     }
-    Ok(Ended { table, complete: report.is_complete() })
+    Ok(Summary { table, complete: report.is_complete() })
 }

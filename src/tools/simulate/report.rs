@@ -1,11 +1,11 @@
-//! What was acknowledged: the report of a simulation, as a file and as a table.
+//! The report of a simulation, as a file and as a table.
 //!
 //! ```json
 //! {"started":"2026-11-22T07:30:50.601Z","ended":"2026-11-22T07:31:40.112Z","qos":1,
 //!  "sensors":{"TEMP_00":{"sent":500,"acknowledged":500,"again":0}}}
 //! ```
-//! The file is written at the start (with `"ended":null`: a report of an earlier run must not be
-//! taken for this one's) and at the end; each time beside its place, made safe, and renamed.
+//! The file is written at the start (with `"ended":null`, so that the report of an earlier run is not taken for
+//! this one's) and at the end. Each time a new file is written, synced and renamed.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -21,21 +21,21 @@ use crate::clock::Timestamp;
 /// Bytes of a report that is read. A larger file is refused.
 pub const REPORT_BYTES_MAX: u64 = 256 << 20;
 
-/// Lines of sensors that a table shows.
+/// Sensors that the table shows.
 const SHOWN_MAX: usize = 10;
 
-/// What became of the readings of a sensor, or of many.
+/// The counts of one sensor, or of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Tally {
-    /// Readings sent, each once.
+pub struct Counts {
+    /// Readings that were sent, each counted once.
     pub sent: u64,
-    /// Readings the broker has acknowledged; with QoS 0 those that were written.
+    /// Readings that the broker acknowledged; with QoS 0 those that were written.
     pub acknowledged: u64,
-    /// How often a reading was sent again after a reconnect.
+    /// How many times a reading was resent after a reconnect.
     pub again: u64,
-    /// Readings the broker refused; with QoS 0 those whose connection broke while they were written.
-    /// They are not sent again.
+    /// Readings that the broker refused; with QoS 0 those whose connection broke while they were written. They
+    /// are not resent.
     #[serde(skip_serializing_if = "is_zero")]
     pub refused: u64,
 }
@@ -45,8 +45,7 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-impl Tally {
-    /// Adds another's.
+impl Counts {
     pub fn add(&mut self, other: Self) {
         self.sent += other.sent;
         self.acknowledged += other.acknowledged;
@@ -55,68 +54,52 @@ impl Tally {
     }
 }
 
-/// A simulation's report.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// When it started, RFC 3339.
+    /// RFC 3339.
     #[serde(default)]
     pub started: Option<String>,
-    /// When it ended; `None` while it runs.
+    /// `None` while the simulation runs.
     #[serde(default)]
     pub ended: Option<String>,
-    /// The QoS of the readings.
     #[serde(default)]
     pub qos: u8,
-    /// By sensor.
-    pub sensors: BTreeMap<String, Tally>,
+    /// The counts by sensor.
+    pub sensors: BTreeMap<String, Counts>,
 }
 
-/// Why a report cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be written.
     #[error("cannot write the report {}: {error}; choose another place with --report", path.display())]
-    Unwritable {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// It cannot be read.
+    Unwritable { path: PathBuf, error: std::io::Error },
     #[error("cannot read the report {}: {problem}", path.display())]
-    Unreadable {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        problem: String,
-    },
+    Unreadable { path: PathBuf, problem: String },
 }
 
 impl Report {
-    /// A report that begins.
+    /// The report of a simulation that begins.
     pub fn begin(started: Timestamp, qos: u8) -> Self {
         Self { started: Some(started.to_string()), ended: None, qos, sensors: BTreeMap::new() }
     }
 
-    /// When it started.
     pub fn started(&self) -> Option<Timestamp> {
         self.started.as_deref().and_then(Timestamp::parse)
     }
 
-    /// All sensors together.
-    pub fn total(&self) -> Tally {
-        let mut total = Tally::default();
-        self.sensors.values().for_each(|tally| total.add(*tally));
+    /// The counts of all sensors together.
+    pub fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.sensors.values().for_each(|counts| total.add(*counts));
         total
     }
 
-    /// Whether something was sent, and all of it has been acknowledged.
+    /// Whether something was sent, and all of it was acknowledged.
     pub fn is_complete(&self) -> bool {
         let total = self.total();
         total.sent > 0 && total.sent == total.acknowledged
     }
 
-    /// Writes it to `path`: there is always a whole report there, the old one or this.
+    /// Replaces the file at `path`, all or nothing.
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".tmp");
@@ -143,8 +126,8 @@ impl Report {
         serde_json::from_reader(BufReader::new(file)).map_err(|error| unreadable(error.to_string()))
     }
 
-    /// The table for people: entries, the total, and sensors with something unacknowledged.
-    pub fn table(&self, entries: &[(String, Tally)], took: Duration) -> String {
+    /// The table: entries, the total, and sensors with unacknowledged readings.
+    pub fn table(&self, entries: &[(String, Counts)], took: Duration) -> String {
         let mut out = String::new();
         self.describe(&mut out, entries, took).expect("text can be written to memory");
         out
@@ -153,7 +136,7 @@ impl Report {
     fn describe(
         &self,
         out: &mut String,
-        entries: &[(String, Tally)],
+        entries: &[(String, Counts)],
         took: Duration,
     ) -> fmt::Result {
         let total = self.total();
@@ -172,19 +155,19 @@ impl Report {
             "{:<16} {:>12} {:>12} {:>9} {:>9}",
             "entry", "sent", "acknowledged", "again", "refused"
         )?;
-        let mut line = |name: &str, it: &Tally| {
-            let Tally { sent, acknowledged, again, refused } = it;
+        let mut line = |name: &str, it: &Counts| {
+            let Counts { sent, acknowledged, again, refused } = it;
             writeln!(out, "{name:<16} {sent:>12} {acknowledged:>12} {again:>9} {refused:>9}")
         };
-        for (name, tally) in entries.iter().take(SHOWN_MAX) {
-            line(name, tally)?;
+        for (name, counts) in entries.iter().take(SHOWN_MAX) {
+            line(name, counts)?;
         }
         if entries.len() > 1 {
             line("in all", &total)?;
         }
         let open = self.sensors.iter().filter(|(_, it)| it.sent > it.acknowledged);
-        for (name, tally) in open.clone().take(SHOWN_MAX) {
-            line(&format!("  {name}"), tally)?;
+        for (name, counts) in open.clone().take(SHOWN_MAX) {
+            line(&format!("  {name}"), counts)?;
         }
         match open.count().saturating_sub(SHOWN_MAX) {
             0 => Ok(()),
@@ -211,8 +194,8 @@ mod tests {
     #[test]
     fn a_report_is_the_contract_and_reads_back() {
         let mut report = Report::begin(Timestamp::from_millis(1_763_796_650_601), 1);
-        let tally = Tally { sent: 500, acknowledged: 500, ..Tally::default() };
-        report.sensors.insert("TEMP_00".into(), tally);
+        let counts = Counts { sent: 500, acknowledged: 500, ..Counts::default() };
+        report.sensors.insert("TEMP_00".into(), counts);
         let text = serde_json::to_string(&report).unwrap();
         let expected = concat!(
             r#"{"started":"2025-11-22T07:30:50.601Z","ended":null,"qos":1,"#,
@@ -224,7 +207,7 @@ mod tests {
         let path = folder.path().join("report.json");
         assert!(Report::read(&path).unwrap_err().to_string().contains("report.json"));
         report.write(&path).unwrap();
-        let more = Tally { sent: 3, acknowledged: 1, again: 2, refused: 1 };
+        let more = Counts { sent: 3, acknowledged: 1, again: 2, refused: 1 };
         report.sensors.insert("TEMP_01".into(), more);
         report.ended = report.started.clone();
         report.write(&path).unwrap();

@@ -1,56 +1,54 @@
-//! Which reading is due, and when. Pure: the time is an argument.
+//! Decides which reading is due, and when. Pure: the time is an argument.
 //!
-//! Schedules are absolute: a reading that went late (the window was full, the broker away) does not
-//! push the next one later; what has fallen due meanwhile is caught up with, in order, so that the
-//! numbers of a sensor have no gaps. Nothing is stored for a reading that is not due or not made.
+//! Schedules are absolute: a reading that was sent late (the window was full, the broker was away) does not
+//! delay the next one. All readings that became due meanwhile are sent, in order, so the numbers of a sensor
+//! have no gaps. Nothing is stored for a reading that is not due or not made.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
-/// One sensor's part in a schedule.
+/// The times of one sensor's readings.
 #[derive(Debug, Clone, Copy)]
 pub struct Turns {
-    /// When its first reading is due, from the start on.
+    /// When its first reading is due, after the start.
     pub phase: Duration,
     /// Time between two of its readings; 0: as fast as they go.
     pub interval: Duration,
-    /// How many readings it makes; `None`: no end.
+    /// How many readings it makes; `None` is no end.
     pub readings: Option<u64>,
 }
 
-/// A reading that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
-    /// The sensor, by its place in the schedule.
+    /// The sensor's index in the schedule.
     pub sensor: usize,
-    /// The sensor's count, from 1, without gaps.
+    /// The number that the sensor counts, from 1, without gaps.
     pub number: u64,
-    /// When it fell due, from the start on.
+    /// When it became due, after the start.
     pub at: Duration,
 }
 
-/// What comes next.
+/// The answer to "what now?".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// This reading, now.
+    /// This reading is due now.
     Reading(Due),
-    /// Nothing before this time, from the start on.
+    /// Nothing is due before this time, after the start.
     Wait(Duration),
     /// All sensors have made all their readings.
     Over,
 }
 
-/// Who is next.
+/// How the next sensor is chosen.
 #[derive(Debug)]
 enum Order {
-    /// Each in turn, at so many readings per second from a first moment on.
+    /// In turn, at a rate in readings per second, from a first moment on.
     InTurn { waiting: VecDeque<usize>, made: u64, first: Duration, per_second: Option<f64> },
-    /// By when they are due; of those due at the same time the one that has waited longer.
+    /// By the time when they are due. Of those due at the same time, the one that has waited longer.
     ByTime { waiting: BinaryHeap<Reverse<(Duration, u64, usize)>>, queued: u64 },
 }
 
-/// The schedule of some sensors.
 #[derive(Debug)]
 pub struct Schedule {
     sensors: Vec<(Turns, u64)>,
@@ -58,7 +56,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Each sensor by its own interval.
     pub fn by_interval(sensors: Vec<Turns>) -> Self {
         let mut waiting = BinaryHeap::with_capacity(sensors.len());
         for (index, turns) in sensors.iter().enumerate() {
@@ -70,8 +67,8 @@ impl Schedule {
         Self::new(sensors, Order::ByTime { waiting, queued })
     }
 
-    /// All sensors in turn, at `per_second` readings together, the first one due at `first`.
-    /// Without a rate: as fast as they are asked for.
+    /// All sensors in turn, at `per_second` readings together, the first due at `first`. Without a rate: as
+    /// fast as they are asked for.
     pub fn in_turn(sensors: Vec<Turns>, per_second: Option<f64>, first: Duration) -> Self {
         let all = sensors.iter().enumerate();
         let waiting = all.filter(|it| it.1.readings != Some(0)).map(|it| it.0).collect();
@@ -82,7 +79,7 @@ impl Schedule {
         Self { sensors: sensors.into_iter().map(|turns| (turns, 0)).collect(), order }
     }
 
-    /// The next reading, if it is due at `now`; it counts as made.
+    /// The next reading, if it is due at `now`; it then counts as made.
     pub fn next(&mut self, now: Duration) -> Next {
         let (sensor, at) = match &self.order {
             Order::InTurn { waiting, made, first, per_second } => {
@@ -98,7 +95,7 @@ impl Schedule {
     }
 
     fn make(&mut self, sensor: usize, at: Duration, now: Duration) -> Next {
-        let Some((turns, made)) = self.sensors.get_mut(sensor) else { return Next::Over };
+        let (turns, made) = self.sensors.get_mut(sensor).expect("who waits is in the schedule");
         *made += 1;
         let more = turns.readings.is_none_or(|readings| *made < readings);
         match &mut self.order {
@@ -112,7 +109,7 @@ impl Schedule {
             Order::ByTime { waiting, queued } => {
                 waiting.pop();
                 if more {
-                    // One without an interval is due again at once, behind those who wait.
+                    // A sensor without an interval is due again at once, behind the waiting ones.
                     let next = Some(turns.interval).filter(|it| !it.is_zero());
                     let next = next.map_or(now, |interval| at + interval);
                     waiting.push(Reverse((next, *queued, sensor)));
@@ -140,7 +137,7 @@ mod tests {
         Turns { phase: ms(phase), interval: ms(interval), readings }
     }
 
-    /// Asks for everything that is due until `end`, each as soon as it is due.
+    /// Takes everything that is due until `end`, each reading as soon as it is due.
     fn all(schedule: &mut Schedule, end: Duration) -> Vec<Due> {
         let (mut now, mut made) = (Duration::ZERO, Vec::new());
         loop {
@@ -185,7 +182,7 @@ mod tests {
         let sensors = vec![turns(0, 0, None); 3];
         let mut schedule = Schedule::in_turn(sensors, Some(1000.0), Duration::from_millis(2));
         assert_eq!(schedule.next(Duration::ZERO), Next::Wait(Duration::from_millis(2)));
-        // Half a second late: 499 readings have fallen due, and no more.
+        // Half a second late: 499 readings have become due, and no more.
         let now = Duration::from_millis(500);
         let mut made = 0;
         while let Next::Reading(due) = schedule.next(now) {

@@ -1,24 +1,23 @@
-//! What came: number by number for each sensor, in bounded memory. Pure.
+//! Compares the numbers that arrived, sensor by sensor, in bounded memory. Pure.
 //!
 //! A sensor is an id of an entry: where several entries take readings of one id, the first of them has the id,
 //! and the others `id (entry)`.
 //!
-//! A batch that came before is set aside first, as a consumer is told to do; what is repeated then
-//! is duplicated in truth. Numbers are the sensor's own, if a record carries them. As long as none
-//! did, the gateway's `sequence` stands in; when the first number comes, what was counted by
-//! sequence is unnumbered. Without either a record cannot be judged: the gateway had no row for its sensor
-//! (`gateway.sensors_max`).
+//! A batch that arrived before is dropped first, as every consumer must do. A record that is repeated after
+//! that is a real duplicate. Numbers are the sensor's own, if records have them. Until the first record has
+//! one, the gateway's `sequence` is used; after it, records without a number are unnumbered. A record without
+//! either cannot be judged: the gateway had no row for its sensor (`gateway.sensors_max`).
 //!
-//! A reading that became a dead letter is not missing. If the letter shows the sensor's own number,
-//! that number is accounted for; if not, the letter stands for one number of its sensor, nobody knows
-//! which. Letters take another way than batches: they have no say in what is out of order.
+//! A reading that became a dead letter is not missing. If the dead letter shows the sensor's own number, that
+//! number is accounted for. If not, the dead letter stands for one unknown number of its sensor. Dead letters
+//! have another topic than batches, so their order is not judged.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use foldhash::fast::RandomState;
 
-use super::batch::{self, Record, Seen};
+use super::batch::{self, Record, SeenBatches};
 use super::latency::Latency;
 use super::letter::{Letter, letters};
 use super::numbers::Numbers;
@@ -28,92 +27,89 @@ use crate::limits::SENSOR_ID_BYTES_MAX;
 use crate::mqtt::publish::Publish;
 use crate::text;
 
-/// Reasons of dead letters that are told apart, [`text::SHOWN_BYTES_MAX`] of each; letters with further ones
-/// count as `(others)`.
+/// Reasons of dead letters that are counted apart, [`text::SHOWN_BYTES_MAX`] bytes of each. Further ones count
+/// as `(others)`.
 const REASONS_MAX: usize = 64;
 
-/// Bytes of an id here: of a sensor's, and of its entry's name behind it.
+/// Bytes of an id here: of a sensor's id, and of its entry's name behind it.
 const ID_BYTES_MAX: usize = SENSOR_ID_BYTES_MAX + 70;
 
-/// What there is to know about a sensor.
 #[derive(Debug, Clone, Default)]
 pub struct Sensor {
-    /// The entry of its first record, if that said so.
+    /// The entry of its first record, if that named one.
     entry: Option<Box<str>>,
-    /// The numbers that came, in records or, with [`Audit::is_numbered`], in dead letters.
+    /// The numbers that arrived in records or, with [`Audit::is_numbered`], in dead letters.
     pub numbers: Numbers,
-    /// The highest that came in a record.
+    /// The highest that arrived in a record.
     highest: u64,
-    /// Numbers that came in dead letters before the first record had one.
+    /// Numbers that arrived in dead letters before the first record had one.
     early: Numbers,
     /// Records, without those of repeated batches.
     pub records: u64,
-    /// Records whose number had come before.
+    /// Records whose number had arrived before.
     pub duplicated: u64,
-    /// Numbers that came first after a higher one.
+    /// Numbers that arrived first after a higher one.
     pub reordered: u64,
-    /// Records later than they may be.
+    /// Records above `late_ms`.
     pub late: u64,
-    /// Dead letters, without those whose number had come before.
+    /// Dead letters, without those whose number had arrived before.
     pub dead_lettered: u64,
-    /// Of these, the ones without a number.
+    /// Of these, those without a number.
     pub dead_unnumbered: u64,
 }
 
-/// How to judge.
+/// The rules of an audit.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// The member that has the sensor's own number.
+    /// The member that holds the sensor's own number.
     pub member: String,
-    /// How batches should be written; others are read too.
+    /// The expected format; others are read too.
     pub format: Format,
-    /// Sensors that are told apart, at most.
+    /// Sensors that are counted, at most.
     pub sensors_max: usize,
     /// A latency above this is late, in milliseconds.
     pub late_ms: Option<u64>,
 }
 
-/// Everything that came.
+/// Everything that arrived.
 #[derive(Debug)]
 pub struct Audit {
     rules: Rules,
-    seen: Seen,
-    /// By id.
+    seen: SeenBatches,
     pub sensors: HashMap<Box<str>, Sensor, RandomState>,
     /// A record had a number of its own.
     pub is_numbered: bool,
-    /// Batches, without repeated ones.
+    /// Batches, each counted once.
     pub batches: u64,
-    /// Batches that came again.
+    /// Repeated batches.
     pub repeated_batches: u64,
     /// Records, without those of repeated batches.
     pub records: u64,
-    /// Payloads on the output topic that are no batch.
+    /// Payloads on the output topic that are not a batch.
     pub unreadable: u64,
     /// Records without a sensor or a number.
     pub unnumbered: u64,
     /// Records without a time that can be read.
     pub untimed: u64,
-    /// The earliest time of a record.
+    /// The earliest time in a record.
     pub oldest: Option<Timestamp>,
     /// Records of sensors beyond `sensors_max`: not judged.
     pub unjudged: u64,
     /// Records of sensors beyond the gateway's own `sensors_max`, without a number: not judged either.
     pub unsequenced: u64,
-    /// Messages that the broker had retained: from before, not judged.
+    /// Retained messages: from before, not judged.
     pub retained: u64,
     /// Dead letters, by reason.
     pub dead_letters: BTreeMap<String, u64>,
-    /// From a record's time to its arrival.
+    /// From the time of a record to its arrival.
     pub latency: Latency,
 }
 
 impl Audit {
-    /// An audit by these rules; nothing has come.
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
-            seen: Seen::default(),
+            seen: SeenBatches::default(),
             sensors: HashMap::default(),
             is_numbered: false,
             batches: 0,
@@ -159,7 +155,7 @@ impl Audit {
         }
     }
 
-    /// Takes a message of the dead-letter topic: one letter, or several.
+    /// Takes a message of the dead-letter topic: one dead letter, or several.
     pub fn take_letter(&mut self, publish: &Publish<'_>) {
         if publish.retain {
             self.retained += 1;
@@ -187,7 +183,7 @@ impl Audit {
         }
     }
 
-    /// The sensor of this id, if there may be one.
+    /// The row of this sensor; `None` beyond `sensors_max`.
     fn sensor(&mut self, id: &str) -> Option<&mut Sensor> {
         if !self.sensors.contains_key(id) {
             if self.sensors.len() >= self.rules.sensors_max || id.len() > ID_BYTES_MAX {
@@ -258,7 +254,7 @@ impl Sensor {
         self.dead_unnumbered += u64::from(number.is_none());
     }
 
-    /// Forgets what was counted by sequence.
+    /// Forgets what was counted by `sequence`.
     fn begin_anew(&mut self) {
         let (numbers, dead) = (std::mem::take(&mut self.early), self.dead_lettered);
         let dead_unnumbered = self.dead_unnumbered;

@@ -1,4 +1,4 @@
-//! Batches as a consumer reads them: which batch it is, and the records in it.
+//! Reads batches as a consumer does: the id of the batch, and its records.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -12,28 +12,25 @@ use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::mqtt::publish::{Publish, user_property};
 
-/// Batches that are remembered. A batch that comes again after as many others is not recognised: its
-/// records count as duplicated.
+/// Batches that are remembered. A batch that is repeated after this many others is not recognised: its records
+/// count as duplicated.
 pub const BATCHES_REMEMBERED_MAX: usize = 65_536;
 
-/// One record.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// Whose.
     pub sensor: Cow<'a, str>,
-    /// The entry that took it, where the record says so.
+    /// The entry that took it, if the record names one.
     pub entry: Option<Cow<'a, str>>,
-    /// The gateway's count of the sensor; absent where it keeps none, 0 where it is no number.
+    /// The gateway's count of the sensor; absent if the gateway keeps none, 0 if it is not a number.
     pub sequence: Option<u64>,
-    /// The sensor's own count, if the record has it.
+    /// The sensor's own number, if the record has it.
     pub number: Option<u64>,
-    /// When it was taken.
     pub timestamp: Option<Timestamp>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+struct WireRecord<'a> {
     #[serde(borrow)]
     sensor_id: Cow<'a, str>,
     #[serde(borrow)]
@@ -49,21 +46,21 @@ struct Wire<'a> {
 }
 
 #[derive(Deserialize)]
-struct Named<'a> {
+struct WithId<'a> {
     #[serde(borrow)]
     batch: Cow<'a, str>,
 }
 
-/// The records of a payload in any format, the expected one first; empty when it is no batch.
+/// The records of a payload in any format, the expected one first; empty if it is not a batch.
 pub fn records(payload: &[u8], expected: Format) -> Vec<&[u8]> {
     let others = Format::ALL.iter().copied().filter(|it| *it != expected);
     let mut read = [expected].into_iter().chain(others).map(|format| format.records(payload));
     read.find(|records| !records.is_empty()).unwrap_or_default()
 }
 
-/// Reads a record; the sensor's own count is `member` of its `extra`, or of its `value`.
+/// Reads a record. The sensor's own number is `member` of its `extra`, or of its `value`.
 pub fn record<'a>(raw: &'a [u8], member: &str) -> Option<Record<'a>> {
-    let wire: Wire<'a> = serde_json::from_slice(raw).ok()?;
+    let wire: WireRecord<'a> = serde_json::from_slice(raw).ok()?;
     let own = |of: Option<&RawValue>| of.and_then(|it| number(it.get(), member));
     Some(Record {
         sequence: wire.sequence.map(|it| it.get().parse().unwrap_or(0)),
@@ -96,23 +93,23 @@ fn timestamp(json: &str) -> Option<Timestamp> {
     Timestamp::parse(&text)
 }
 
-/// The batches that have come.
+/// The batches that have arrived.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct SeenBatches {
     known: HashSet<u64>,
     order: VecDeque<u64>,
     hasher: FixedState,
 }
 
-impl Seen {
-    /// Whether this batch has come before, whole or, for a part (`….1`) of it, as the whole. It goes
-    /// by the id in the MQTT 5 properties or in the payload; a payload without any (3.1.1 and
-    /// `json_array`) goes by its bytes, which are the same each time.
+impl SeenBatches {
+    /// Whether this batch has arrived before; a part of a batch (`….1`) counts as repeated after the whole. The
+    /// id is in the MQTT 5 properties or in the payload. A payload without one (3.1.1 and `json_array`) is
+    /// known by its bytes, which are the same each time.
     pub fn is_repeated(&mut self, publish: &Publish<'_>) -> bool {
         if let Some(id) = user_property(publish.properties, "batch") {
             return self.enter_id(id);
         }
-        match serde_json::from_slice::<Named<'_>>(publish.payload) {
+        match serde_json::from_slice::<WithId<'_>>(publish.payload) {
             Ok(named) => self.enter_id(named.batch.as_bytes()),
             Err(_) => self.enter(self.hasher.hash_one(publish.payload)),
         }
@@ -203,7 +200,7 @@ mod tests {
             cut: None,
         };
         let property = b"\x26\x00\x05batch\x00\x01p";
-        let mut seen = Seen::default();
+        let mut seen = SeenBatches::default();
         for (payload, repeated) in [
             (&br#"{"batch":"gw.1-1","records":[]}"#[..], false),
             (br#"{"records":[1],"batch":"gw.1-1"}"#, true),
@@ -223,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded() {
-        let mut seen = Seen::default();
+        let mut seen = SeenBatches::default();
         let most = BATCHES_REMEMBERED_MAX as u64;
         assert!((0..=most).all(|batch| !seen.enter(batch)));
         assert!(seen.enter(most) && seen.enter(1), "the youngest ones");

@@ -1,4 +1,4 @@
-//! How long readings take from their sensor to the output, in milliseconds. Pure.
+//! The latency of readings from their sensor to the output, in milliseconds. Pure.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -15,31 +15,26 @@ pub struct Latency {
     max: u64,
 }
 
-/// What they come to, in milliseconds.
+/// Percentiles, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Percentiles {
-    /// Half of the readings are no later.
     pub p50: u64,
-    /// 90 %.
     pub p90: u64,
-    /// 99 %.
     pub p99: u64,
-    /// 99.9 %.
     pub p999: u64,
-    /// The latest.
     pub max: u64,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        // Three digits: 1 % of a percentile is never hidden by rounding.
+        // Three digits: rounding changes a percentile by less than 1 %.
         let histogram = Histogram::new_with_bounds(1, LATENCY_MS_MAX, 3);
         Self { histogram: histogram.expect("the bounds are in order"), max: 0 }
     }
 }
 
 impl Latency {
-    /// Counts one reading; its latency in milliseconds. A sensor whose clock is ahead counts as 0.
+    /// Counts one reading; returns its latency in milliseconds. 0 if the sensor's clock is ahead.
     pub fn take(&mut self, taken: Timestamp, arrived: Timestamp) -> u64 {
         let millis = arrived.millis().saturating_sub(taken.millis());
         self.histogram.saturating_record(millis);

@@ -1,4 +1,4 @@
-//! Dead letters as their reader reads them: why, whose, and which reading it would have been. Pure.
+//! Reads dead letters: the reason, the sensor, and the number of the reading. Pure.
 
 use std::borrow::Cow;
 
@@ -9,20 +9,18 @@ use serde::Deserialize;
 use super::batch::{members, number};
 use crate::sink::dead_letter;
 
-/// A dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter<'a> {
-    /// Why.
     pub reason: Cow<'a, str>,
-    /// Whose, if it says so.
+    /// The sensor, if the dead letter names it.
     pub sensor: Option<Cow<'a, str>>,
-    /// The sensor's own count, if the payload shows it.
+    /// The sensor's own number, if the payload shows it.
     pub number: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Wire<'a> {
+struct WireLetter<'a> {
     #[serde(borrow)]
     reason: Cow<'a, str>,
     #[serde(borrow)]
@@ -33,7 +31,7 @@ struct Wire<'a> {
     payload_base64: Option<Cow<'a, str>>,
 }
 
-/// Reads the letters of a message, one alone or several in an array; `None` for one that cannot be read.
+/// Reads the dead letters of a message: one, or several in an array; `None` for one that cannot be read.
 pub fn letters<'a>(message: &'a [u8], member: &str) -> Vec<Option<Letter<'a>>> {
     match dead_letter::letters(message) {
         Some(letters) => letters.iter().map(|it| letter(it, member)).collect(),
@@ -41,9 +39,9 @@ pub fn letters<'a>(message: &'a [u8], member: &str) -> Vec<Option<Letter<'a>>> {
     }
 }
 
-/// Reads a letter; the sensor's own count is `member` of its payload, or of the payload's `value`.
+/// Reads a dead letter. The sensor's own number is `member` of its payload, or of the payload's `value`.
 fn letter<'a>(message: &'a [u8], member: &str) -> Option<Letter<'a>> {
-    let wire: Wire<'a> = serde_json::from_slice(message).ok()?;
+    let wire: WireLetter<'a> = serde_json::from_slice(message).ok()?;
     let decoded = wire.payload_base64.and_then(|it| STANDARD.decode(&*it).ok());
     let decoded = decoded.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let payload = wire.payload.or(decoded.map(Cow::Owned)).unwrap_or_default();
@@ -60,7 +58,7 @@ fn of_object(payload: &str, member: &str) -> Option<u64> {
     own.or_else(|| number(members.get("value")?.get(), member))
 }
 
-/// Out of what is no JSON or only its head: the digits behind `"member":`, if they are seen to end.
+/// In a payload that is not JSON or is cut: the digits behind `"member":`, if their end is visible.
 fn of_rubbish(payload: &str, member: &str) -> Option<u64> {
     let (_, after) = payload.split_once(&format!("\"{member}\""))?;
     let digits = after.trim_start().strip_prefix(':')?.trim_start();
@@ -95,7 +93,7 @@ mod tests {
             let read = letter(plain.as_bytes(), "number").unwrap();
             assert_eq!((read.number, read.sensor.as_deref()), (expected, Some("a")), "{payload}");
             let expected = if payload.ends_with(|it: char| it.is_ascii_digit()) {
-                // What was cut there is followed by a space here.
+                // A space follows here, where the payload was cut there.
                 Some(12)
             } else {
                 expected

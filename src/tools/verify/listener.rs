@@ -1,8 +1,8 @@
-//! The connection of a verifier: subscribes, acknowledges, feeds the audit.
+//! The connection of a verifier: subscribes, acknowledges, passes messages to the audit.
 //!
-//! With MQTT 5 the broker is asked to keep the session while the connection is down: what is published
-//! meanwhile comes afterwards. Only when it has no session any more, or with 3.1.1, where a session
-//! that nobody returns to would stay for ever, was the verifier deaf.
+//! With MQTT 5 the broker keeps the session while the connection is lost: messages published meanwhile arrive
+//! afterwards. With 3.1.1 a session that nobody resumes would stay for ever, so none is kept. If the broker has
+//! no session any more, the verifier has missed messages.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 
 use super::audit::{Audit, Rules};
 use super::verdict::Hearing;
-use super::{End, Error, Options, PROGRESS_PAUSE};
+use super::{Arguments, End, Error, PROGRESS_PAUSE};
 use crate::clock;
 use crate::limits::{CLOSE_MAX, CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
@@ -26,35 +26,33 @@ use crate::mqtt::topic::Filter;
 use crate::plan::Plan;
 use crate::tools::simulate::report::Report;
 
-/// Messages the broker may send unacknowledged.
+/// Receive Maximum.
 const WINDOW_MESSAGES: u16 = 1000;
 
-/// How long the broker keeps what it has for us while the connection is down, in seconds. A verifier that
-/// is killed leaves that much behind.
+/// Session Expiry Interval, in seconds. A verifier that is killed leaves its session for that time.
 const SESSION_SECONDS: u32 = 3600;
 
-/// The least read buffer: batches of another gateway may be larger than this configuration's. A
-/// larger payload counts as unreadable.
+/// The smallest read buffer: batches of another gateway may be larger than this configuration's. A payload that
+/// does not fit counts as unreadable.
 const READ_BUFFER_BYTES_MIN: usize = 1024 * 1024;
 
-/// A client that listens.
 #[derive(Debug)]
 pub(super) struct Listener {
     session: Session,
-    /// Batches, dead letters.
+    /// For batches and for dead letters.
     filters: [Filter; 2],
-    /// How many of them the broker has granted on this connection.
+    /// Subscriptions that the broker has granted on this connection.
     granted: usize,
     pub(super) audit: Audit,
     pub(super) hearing: Hearing,
-    /// When a message came last.
+    /// When the last message arrived.
     last: Option<Instant>,
     progress_due: Instant,
     progress_records: u64,
 }
 
 impl Listener {
-    pub(super) fn new(plan: &Plan, options: &Options, rules: Rules) -> Result<Self, Error> {
+    pub(super) fn new(plan: &Plan, arguments: &Arguments, rules: Rules) -> Result<Self, Error> {
         let now = clock::now();
         let seed = now.wall.millis() ^ u64::from(std::process::id()) << 40;
         let suffix: u32 = SmallRng::seed_from_u64(seed).random();
@@ -62,7 +60,7 @@ impl Listener {
         if client.url == BrokerUrl::Embedded {
             return Err(Error::Embedded);
         }
-        if plan.output.file.is_some() && options.topic.is_none() {
+        if plan.output.file.is_some() && arguments.topic.is_none() {
             return Err(Error::File);
         }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
@@ -76,8 +74,8 @@ impl Listener {
         let own =
             |given: &Option<Filter>, topic: &str| given.clone().map_or_else(|| filter(topic), Ok);
         let filters = [
-            own(&options.topic, plan.output.topic.as_str())?,
-            own(&options.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
+            own(&arguments.topic, plan.output.topic.as_str())?,
+            own(&arguments.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
         ];
         tracing::info!(broker = %session.options().url, seed, "verification starts");
         Ok(Self {
@@ -92,12 +90,12 @@ impl Listener {
         })
     }
 
-    /// Listens to the end.
+    /// Listens until its end.
     pub(super) async fn listen(&mut self, mut end: End) -> Result<(), Error> {
         let keeps = self.session.options().version == Version::V5;
         let hello = Hello {
-            // Nobody had this client id before. Mosquitto 2.0 saves no session that began with a clean
-            // start, whatever its expiry.
+            // The client id is new. Mosquitto 2.0 stores no session that began with a clean start, whatever its
+            // expiry.
             clean_start: !keeps,
             session_expiry: keeps.then_some(SESSION_SECONDS),
             receive_max: Some(WINDOW_MESSAGES),
@@ -134,7 +132,7 @@ impl Listener {
         }
     }
 
-    /// The connection stands again: a loss that the broker has bridged was none.
+    /// Notes that the connection stands again. A loss during which the broker kept the session was none.
     fn resume(&mut self, session_present: bool) {
         if self.hearing.losses == 0 {
             return;
@@ -147,7 +145,7 @@ impl Listener {
         }
     }
 
-    /// One connection. `Ok` at the end.
+    /// Serves one connection. `Ok` at the end.
     async fn serve(
         &mut self,
         mut connection: Connection,
@@ -180,7 +178,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Asks for the next topic; one at a time, for an answer does not say to which it belongs.
+    /// Subscribes to the next topic. One at a time, because a SUBACK is read without its packet id.
     fn subscribe(&self, connection: &mut Connection) -> Result<(), mqtt::Error> {
         match self.filters.get(self.granted) {
             Some(filter) => connection.subscribe(&filter.subscription(None), 1, true),
@@ -202,7 +200,7 @@ impl Listener {
             };
             self.last = Some(now.instant);
             let topic = String::from_utf8_lossy(publish.topic);
-            // Letters first: "gateway/#" for batches matches them too.
+            // Dead letters first: "gateway/#" for batches matches them too.
             let [_, letters] = &self.filters;
             if letters.matches(&topic) {
                 self.audit.take_letter(&publish);
@@ -211,7 +209,7 @@ impl Listener {
             }
             let (qos, packet_id) = (publish.qos, publish.packet_id);
             if qos > 0 {
-                connection.acknowledge(packet_id);
+                connection.puback(packet_id);
             }
         }
         Ok(())
@@ -234,7 +232,7 @@ impl Listener {
             self.session.proved();
             let now = clock::now();
             self.hearing.since = self.hearing.since.or(Some(now.wall));
-            // Silence only counts while we can hear.
+            // Silence counts only while we are connected.
             self.last = self.last.map(|_| now.instant);
             let [batches, letters] = &self.filters;
             tracing::info!(%batches, dead_letters = %letters, "listening");
@@ -242,7 +240,7 @@ impl Listener {
         Ok(())
     }
 
-    /// When there is something to look at.
+    /// When something must be checked.
     fn wake(&self, opened: Instant, end: &End) -> Instant {
         let subscribed_by = (self.granted < self.filters.len()).then(|| opened + CONNECT_MAX);
         let idle = self.silence(end).map(|(last, idle)| last + idle);
@@ -250,13 +248,13 @@ impl Listener {
         due.into_iter().flatten().fold(self.progress_due, Instant::min)
     }
 
-    /// When something came last, and how long silence may last; after the first record.
+    /// When the last message arrived, and how long silence may last; `None` before the first record.
     fn silence(&self, end: &End) -> Option<(Instant, std::time::Duration)> {
         self.last.zip(end.idle).filter(|_| self.audit.records > 0)
     }
 
-    /// Whether nothing has come for `--idle`. While the simulation whose report is awaited has not
-    /// ended, silence is no end.
+    /// Whether nothing has arrived for `--idle`. Silence does not count while the simulation of the awaited
+    /// report still runs.
     fn is_idle(&mut self, now: Instant, end: &End) -> bool {
         let Some((last, idle)) = self.silence(end) else { return false };
         if now < last + idle {
@@ -302,7 +300,7 @@ impl Listener {
     }
 }
 
-/// Waits until then; for ever, if there is no then.
+/// Waits until then; for ever without a time.
 async fn at(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until.into()).await,

@@ -1,9 +1,9 @@
 //! `sluicegate verify`: listens at the output, and judges.
 //!
-//! One connection subscribes to batches and dead letters and feeds an [`audit`]; at the end a
-//! [`verdict`] is made of it and of what a simulation says was acknowledged. While its connection is
-//! down the broker keeps its session (MQTT 5). If it did not, the verifier was deaf, knows it, and does
-//! not call anything lost.
+//! One connection subscribes to batches and dead letters and feeds an [`audit`]. At the end a [`verdict`]
+//! compares that with the report of a simulation. While the connection is lost the broker keeps its session
+//! (MQTT 5). If the broker did not keep it, the verifier has missed messages, knows that, and calls nothing
+//! lost.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,59 +27,52 @@ mod listener;
 pub mod numbers;
 pub mod verdict;
 
-/// Sensors that are told apart, at most. More are refused: each takes some 300 bytes, and up to 2 KiB
-/// if it has gaps.
+/// Sensors that are counted, at most. More are refused: each takes some 300 bytes, and up to 2 KiB if it has
+/// gaps.
 pub const SENSORS_MAX: u32 = 1_000_000;
 
 /// How often progress is logged.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
-/// What to do.
+/// The arguments of a verification.
 #[derive(Debug, Clone)]
-pub struct Options {
-    /// A simulation's report; read at the end.
+pub struct Arguments {
+    /// The report of a simulation, which is read at the end.
     pub expect: Option<PathBuf>,
-    /// The member that has the sensor's own number.
+    /// The member that holds the sensor's own number.
     pub number: String,
-    /// The end, whatever comes.
+    /// The longest time to listen.
     pub seconds: Option<Duration>,
-    /// The end, when nothing has come for so long after the first record.
+    /// Ends when nothing has arrived for this time after the first record.
     pub idle: Option<Duration>,
-    /// Instead of `output.topic`.
+    /// In place of `output.topic`.
     pub topic: Option<Filter>,
-    /// Instead of `output.dead_letter_topic`.
+    /// In place of `output.dead_letter_topic`.
     pub dead_letter_topic: Option<Filter>,
-    /// Sensors that are told apart, 1 to [`SENSORS_MAX`].
+    /// Sensors that are counted, 1 to [`SENSORS_MAX`].
     pub sensors_max: u32,
     /// A latency above this is late, in milliseconds.
     pub late_ms: Option<u64>,
 }
 
-/// Why there is no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody to listen to.
+    /// The broker of the output is the embedded one.
     #[error(
         "the output's broker is \"embedded\", inside the gateway's process: name its address, such \
          as SLUICEGATE__BROKER__URL=mqtt://127.0.0.1:1883"
     )]
     Embedded,
-    /// Nothing to listen to.
+    /// Batches go to files.
     #[error(
         "batches go to a file ([output.file]), and verify listens to a topic: name one with --topic"
     )]
     File,
-    /// A connection or subscription can never be had.
+    /// A connection or subscription can never be made.
     #[error("{broker}: {error}")]
-    Broker {
-        /// Its address.
-        broker: String,
-        /// Why.
-        error: mqtt::Error,
-    },
+    Broker { broker: String, error: mqtt::Error },
 }
 
-/// When to end.
 #[derive(Debug)]
 struct End {
     stops: mpsc::Receiver<()>,
@@ -88,32 +81,32 @@ struct End {
     expect: Option<PathBuf>,
 }
 
-/// Listens to the end (a stop, `--seconds`, or `--idle`), and judges.
+/// Listens until a stop, `--seconds`, or `--idle`, and judges.
 pub async fn run(
     plan: &Plan,
-    options: &Options,
+    arguments: &Arguments,
     stops: mpsc::Receiver<()>,
 ) -> Result<Verdict, Error> {
     let rules = Rules {
-        member: options.number.clone(),
+        member: arguments.number.clone(),
         format: plan.output.format,
-        sensors_max: options.sensors_max as usize,
-        late_ms: options.late_ms,
+        sensors_max: arguments.sensors_max as usize,
+        late_ms: arguments.late_ms,
     };
-    let mut listener = Listener::new(plan, options, rules)?;
+    let mut listener = Listener::new(plan, arguments, rules)?;
     let end = End {
         stops,
-        until: options.seconds.map(|after| crate::clock::now().instant + after),
-        idle: options.idle,
-        expect: options.expect.clone(),
+        until: arguments.seconds.map(|after| crate::clock::now().instant + after),
+        idle: arguments.idle,
+        expect: arguments.expect.clone(),
     };
     listener.listen(end).await?;
-    let expectation = match &options.expect {
+    let expectation = match &arguments.expect {
         None => Expectation::Unknown,
         Some(path) => match Report::read(path) {
             Ok(report) => Expectation::Report(report),
             Err(error) => Expectation::Unreadable(error.to_string()),
         },
     };
-    Ok(judge(&listener.audit, &options.number, &expectation, listener.hearing))
+    Ok(judge(&listener.audit, &arguments.number, &expectation, listener.hearing))
 }

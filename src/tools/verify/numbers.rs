@@ -1,25 +1,24 @@
-//! Which numbers have come, as ranges: a sensor whose readings all come needs one, whatever their
-//! count. Pure.
+//! A set of numbers, stored as ranges: a sensor whose readings all arrive needs one range. Pure.
 //!
-//! A sensor with more than [`RANGES_MAX`] ranges has as many gaps that nothing has filled. Then the
-//! *lowest* gap is closed: its numbers stay counted as missing, and one of them that comes after all
-//! looks like a number that had come before. So a count of missing numbers is never too small, and a
-//! stream that is whole in the end, with fewer gaps at a time, is judged exactly.
+//! More than [`RANGES_MAX`] ranges mean as many open gaps. Then the *lowest* gap is closed: its numbers stay
+//! counted as missing, and if one of them arrives after all, it counts as a repeat. So the count of missing
+//! numbers is never too small. A stream that is complete in the end, with fewer gaps at a time, is judged
+//! exactly.
 
-/// Ranges kept for a sensor.
+/// Ranges of one sensor, at most.
 pub const RANGES_MAX: usize = 128;
 
 /// A set of numbers from 1 up.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers {
-    /// First and last of each range, in order, with a gap between any two.
+    /// First and last number of each range, in order, with a gap between any two.
     ranges: Vec<(u64, u64)>,
-    /// Numbers of closed gaps: inside the first range, but they never came.
+    /// Numbers of closed gaps: they lie in the first range, but never arrived.
     given_up: u64,
 }
 
 impl Numbers {
-    /// Adds `n`; whether it is new.
+    /// Adds `n`. Returns whether it is new.
     pub fn insert(&mut self, n: u64) -> bool {
         // Nearly always it is the next one.
         if let Some(last) = self.ranges.last_mut()
@@ -51,9 +50,7 @@ impl Numbers {
     }
 
     fn set(&mut self, at: usize, set: impl FnOnce(&mut (u64, u64))) {
-        if let Some(range) = self.ranges.get_mut(at) {
-            set(range);
-        }
+        set(self.ranges.get_mut(at).expect("the range was found"));
     }
 
     fn close_lowest_gap(&mut self) {
@@ -61,23 +58,22 @@ impl Numbers {
             return;
         }
         let (start, end) = self.ranges.remove(0);
-        if let Some(first) = self.ranges.first_mut() {
-            self.given_up = self.given_up.saturating_add(first.0 - end - 1);
-            first.0 = start;
-        }
+        let first = self.ranges.first_mut().expect("there are more than the limit");
+        self.given_up = self.given_up.saturating_add(first.0 - end - 1);
+        first.0 = start;
     }
 
-    /// The lowest number that came; 0 when none did.
+    /// The lowest number that arrived; 0 if none did.
     pub fn lowest(&self) -> u64 {
         self.ranges.first().map_or(0, |range| range.0)
     }
 
-    /// The highest number that came; 0 when none did.
+    /// The highest number that arrived; 0 if none did.
     pub fn highest(&self) -> u64 {
         self.ranges.last().map_or(0, |range| range.1)
     }
 
-    /// How many of the numbers `first` to `last` did not come.
+    /// How many of the numbers `first` to `last` did not arrive.
     pub fn missing(&self, first: u64, last: u64) -> u64 {
         if first > last {
             return 0;
@@ -91,7 +87,7 @@ impl Numbers {
         last - first + 1 - covered + given_up
     }
 
-    /// The first gaps among `first` to `last`, closed ones not among them: at most `most`.
+    /// The first gaps among `first` to `last`, without closed ones: at most `most`.
     pub fn gaps(&self, first: u64, last: u64, most: usize) -> Vec<(u64, u64)> {
         let mut gaps = Vec::new();
         let mut from = first;
@@ -142,7 +138,7 @@ mod tests {
         (1..=even).for_each(|n| assert!(numbers.insert(2 * n)));
         assert_eq!(numbers.ranges.len(), RANGES_MAX);
         assert_eq!(numbers.missing(1, 2 * even), even);
-        // In a gap that was closed: not told from one that came before. In an open one: it is.
+        // In a closed gap it counts as a repeat. In an open one it is new.
         assert!(!numbers.insert(3) && numbers.insert(2 * even - 1));
         assert_eq!(numbers.missing(1, 2 * even), even - 1);
     }

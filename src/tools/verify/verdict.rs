@@ -1,13 +1,13 @@
-//! From what came to a verdict. Pure.
+//! Makes a verdict from what arrived. Pure.
 //!
 //! | verdict | when |
 //! | --- | --- |
 //! | faulty | duplicated, reordered, unnumbered or unreadable is above 0; or readings are lost |
-//! | inconclusive | nothing came; or readings are missing, or could be without it showing, and this verifier cannot say that it would have heard them, or that they are the dead letters without a number |
-//! | clean | else; repeated batches, dead letters and late readings are shown and are no fault |
+//!  inconclusive | nothing arrived; or readings are missing, or could be without a trace, and this verifier cannot prove that it listened, or that they are the dead letters without a number |
+//!  clean | else; repeated batches, dead letters and late readings are shown and are no fault |
 //!
-//! What is *missing* has come neither in a record nor as a dead letter. It is *lost* only if this
-//! verifier was listening all the time.
+//! *Missing* readings arrived neither in a record nor as a dead letter. They are *lost* only if this verifier
+//! listened all the time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ use super::audit::{Audit, Sensor};
 use super::latency::Percentiles;
 use crate::clock::Timestamp;
 use crate::text::{escaped, shown};
-use crate::tools::simulate::report::{Report, Tally};
+use crate::tools::simulate::report::{Counts, Report};
 
 /// Sensors that are shown, those with most faults first.
 const WORST_MAX: usize = 10;
@@ -26,94 +26,88 @@ const WORST_MAX: usize = 10;
 /// Gaps that are shown of a sensor.
 const GAPS_SHOWN_MAX: usize = 3;
 
-/// What should have come.
+/// What should have arrived.
 #[derive(Debug)]
 pub enum Expectation {
-    /// Nobody said: the numbers themselves must do.
+    /// No report: only the numbers themselves can be compared.
     Unknown,
-    /// A report was promised, and cannot be had: why.
+    /// A report was named with `--expect` and cannot be read, for this reason.
     Unreadable(String),
-    /// What was acknowledged to a simulation.
+    /// The readings that were acknowledged to a simulation.
     Report(Report),
 }
 
 /// When this verifier was listening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hearing {
-    /// Since when, with interruptions.
+    /// When it began to listen, whatever interrupted it later.
     pub since: Option<Timestamp>,
-    /// How often its connection was lost, and what came meanwhile with it.
+    /// How often its connection was lost together with the messages published meanwhile.
     pub losses: u64,
 }
 
-/// The judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Nothing is wrong.
+pub enum Judgement {
     Clean,
-    /// Something is.
     Faulty,
-    /// It cannot be told.
+    /// Neither can be proved.
     Inconclusive,
 }
 
-/// A sensor with faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Faults {
-    /// Whose.
     pub sensor: String,
-    /// Numbers that did not come.
+    /// Numbers that did not arrive.
     pub missing: u64,
     /// Numbers that became dead letters.
     pub dead_lettered: u64,
-    /// Of these, the ones taken to be so: there are as many letters without a number.
+    /// Of these, the assumed ones: there are as many dead letters without a number.
     #[serde(skip)]
     pub guessed: u64,
-    /// Records whose number had come before.
+    /// Records whose number had arrived before.
     pub duplicated: u64,
-    /// Numbers that came first after a higher one.
+    /// Numbers that arrived first after a higher one.
     pub reordered: u64,
     /// The first missing numbers: first and last of each gap.
     pub gaps: Vec<(u64, u64)>,
 }
 
-/// The verdict, with what it stands on.
+/// The verdict, with the counts behind it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
-    /// The judgement.
-    pub verdict: Outcome,
-    /// Why not clean, and what else one should know.
+    pub verdict: Judgement,
+    /// Why the verdict is not clean, and what else to know.
     pub notes: Vec<String>,
-    /// Where the numbers are from: the member's name, or `sequence`.
+    /// The source of the numbers: the member's name, or `sequence`.
     pub numbers: String,
-    /// Readings that must have come, if that is known.
+    /// Readings that should have arrived, if that is known.
     pub expected: Option<u64>,
-    /// Sensors that came.
+    /// Sensors that arrived.
     pub sensors: usize,
-    /// Batches, without repeated ones.
+    /// Batches, each counted once.
     pub batches: u64,
-    /// Batches that came again; set aside.
+    /// Repeated batches, which were dropped.
     pub repeated_batches: u64,
     /// Records, without those of repeated batches.
     pub records: u64,
-    /// Readings that did not come.
+    /// Readings that did not arrive.
     pub missing: u64,
-    /// Those that are lost; `None` when that cannot be told.
+    /// Missing readings that are lost; `None` if that cannot be proved.
     pub lost: Option<u64>,
     /// Readings that became dead letters.
     pub dead_lettered: u64,
-    /// Records whose number had come before.
+    /// Records whose number had arrived before.
     pub duplicated: u64,
-    /// Numbers that came first after a higher one.
+    /// Numbers that arrived first after a higher one.
     pub reordered: u64,
     /// Records later than `--late-ms`.
     pub late: u64,
     /// Records without a sensor or a number.
     pub unnumbered: u64,
-    /// Payloads that are no batch.
+    /// Payloads that are not a batch.
     pub unreadable: u64,
     /// Records without a time.
     pub untimed: u64,
@@ -127,7 +121,6 @@ pub struct Verdict {
     pub worst: Vec<Faults>,
 }
 
-/// Judges.
 pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: Hearing) -> Verdict {
     let faults = faults(audit, expectation);
     let sum = |of: fn(&Faults) -> u64| faults.iter().map(of).fold(0, u64::saturating_add);
@@ -135,7 +128,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
     let doubts = doubts(audit, expectation, hearing, missing);
     let report = if let Expectation::Report(report) = expectation { Some(report) } else { None };
     let mut verdict = Verdict {
-        verdict: Outcome::Clean,
+        verdict: Judgement::Clean,
         notes: notes(audit, (member, guessed), expectation),
         numbers: if audit.is_numbered { member.to_owned() } else { "sequence".into() },
         expected: report.map(|it| it.total().acknowledged),
@@ -165,43 +158,46 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
         verdict.unreadable,
     ];
     if wrong.iter().any(|it| *it > 0) {
-        verdict.verdict = Outcome::Faulty;
+        verdict.verdict = Judgement::Faulty;
     } else if !doubts.is_empty() || guessed > 0 {
-        verdict.verdict = Outcome::Inconclusive;
+        verdict.verdict = Judgement::Inconclusive;
     }
     verdict.notes.splice(0..0, doubts);
     verdict.worst = worst(faults);
     verdict
 }
 
-/// Sensors with faults or dead letters: those that should have come and those that came.
+/// Sensors with faults or dead letters, of those that should have arrived and those that did.
 fn faults(audit: &Audit, expectation: &Expectation) -> Vec<Faults> {
     let nothing = Sensor::default();
     let Expectation::Report(report) = expectation else {
         let all = audit.sensors.iter();
         return all.filter_map(|(name, it)| faults_of(audit, (name, it), None)).collect();
     };
-    let expected = report.sensors.iter().filter_map(|(name, tally)| {
+    let expected = report.sensors.iter().filter_map(|(name, counts)| {
         let came = audit.sensors.get(name.as_str()).unwrap_or(&nothing);
-        faults_of(audit, (name, came), Some(*tally))
+        faults_of(audit, (name, came), Some(*counts))
     });
     let others = audit.sensors.iter().filter(|(name, _)| !report.sensors.contains_key(&***name));
     expected.chain(others.filter_map(|(name, it)| faults_of(audit, (name, it), None))).collect()
 }
 
-/// `None` when nothing is wrong with it and nothing of it became a dead letter.
-fn faults_of(audit: &Audit, (name, came): (&str, &Sensor), tally: Option<Tally>) -> Option<Faults> {
-    let (first, last, excused) = match tally {
-        // A broker answers in order, so these are the first ones; but for refused ones, which stand
-        // anywhere among them.
+/// `None` if the sensor has no fault and no dead letter.
+fn faults_of(
+    audit: &Audit,
+    (name, came): (&str, &Sensor),
+    counts: Option<Counts>,
+) -> Option<Faults> {
+    let (first, last, excused) = match counts {
+        // A broker acknowledges in order, so these are the first ones. Refused ones may be anywhere among them.
         Some(it) => (1, it.acknowledged.saturating_add(it.refused), it.refused),
-        // Letters that name their entry, for want of an id, are of many sensors.
+        // A dead letter without an id names its entry, which has many sensors.
         None if came.records == 0 => (1, 0, 0),
-        // What came before the first may have been before our time.
+        // Numbers below the first may have been sent before this verifier listened.
         None => (came.numbers.lowest().max(1), came.numbers.highest(), 0),
     };
     let absent = came.numbers.missing(first, last).saturating_sub(excused);
-    // The gateway's sequence stands in no payload.
+    // No payload holds the gateway's sequence.
     let unnumbered = if audit.is_numbered { came.dead_unnumbered } else { came.dead_lettered };
     let guessed = absent.min(unnumbered);
     let faults = Faults {
@@ -229,7 +225,7 @@ fn worst(mut faults: Vec<Faults>) -> Vec<Faults> {
     faults
 }
 
-/// Why what is missing cannot be called lost, nor what came complete.
+/// Why missing readings cannot be called lost, or a complete stream clean.
 fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u64) -> Vec<String> {
     let mut doubts = Vec::new();
     if audit.records == 0 {
@@ -274,8 +270,7 @@ fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u
     doubts
 }
 
-/// What one should know beside the doubts: of the numbers in `member`, and of those that are guessed
-/// to be dead letters.
+/// What to know beside the doubts: about the numbers in `member`, and about the assumed dead letters.
 fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectation) -> Vec<String> {
     let mut notes = Vec::new();
     if guessed > 0 {
@@ -323,9 +318,9 @@ fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectatio
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = match self.verdict {
-            Outcome::Clean => "clean",
-            Outcome::Faulty => "FAULTY",
-            Outcome::Inconclusive => "inconclusive",
+            Judgement::Clean => "clean",
+            Judgement::Faulty => "FAULTY",
+            Judgement::Inconclusive => "inconclusive",
         };
         writeln!(f, "verify: {outcome}")?;
         for note in &self.notes {
@@ -341,7 +336,7 @@ impl fmt::Display for Verdict {
             writeln!(f, "acknowledged  {expected:>10}  to the simulation")?;
         }
         let repeated = self.repeated_batches;
-        writeln!(f, "batches       {:>10}  and {repeated} repeated ones set aside", self.batches)?;
+        writeln!(f, "batches       {:>10}  and {repeated} repeated ones dropped", self.batches)?;
         match self.lost {
             Some(lost) => writeln!(f, "lost          {lost:>10}")?,
             None => writeln!(f, "missing       {:>10}  not known to be lost", self.missing)?,

@@ -1,4 +1,4 @@
-//! Streams with planted faults: each is found, and nothing else.
+//! Streams with planted faults: the verdict finds each fault and no other.
 
 use super::*;
 use crate::codec::{Format, Head};
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 mod letters;
 
-/// Batches of readings of sensors "a", "b" …, to be spoilt.
+/// Batches of readings of sensors "a", "b" …, into which a test puts faults.
 #[derive(Clone)]
 struct Stream {
     /// Batch id, and its readings: sensor, number (0: none).
@@ -79,7 +79,7 @@ const EARLY: Hearing = Hearing { since: Some(Timestamp::from_millis(1)), losses:
 
 fn report(acknowledged: u64) -> Expectation {
     let mut report = Report::begin(TAKEN, 1);
-    let tally = Tally { sent: acknowledged, acknowledged, ..Tally::default() };
+    let tally = Counts { sent: acknowledged, acknowledged, ..Counts::default() };
     for name in ["a", "b", "c"] {
         report.sensors.insert(name.into(), tally);
     }
@@ -100,7 +100,7 @@ fn publish<'a>(payload: &'a [u8], properties: &'a [u8]) -> Publish<'a> {
     }
 }
 
-/// All ways in which a batch can name itself: formats, and MQTT 5 or 3.1.1.
+/// All ways in which a batch can carry its id: formats, and MQTT 5 or 3.1.1.
 fn streams() -> impl Iterator<Item = Stream> {
     let named = |named| move |format: &Format| Stream::new(*format, named);
     Format::ALL.iter().map(named(true)).chain(Format::ALL.iter().map(named(false)))
@@ -117,7 +117,7 @@ fn found(verdict: &Verdict) -> [u64; 6] {
 fn a_whole_stream_is_clean() {
     for stream in streams() {
         let verdict = stream.judge();
-        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0; 6]));
+        assert_eq!((verdict.verdict, found(&verdict)), (Judgement::Clean, [0; 6]));
         assert_eq!((verdict.records, verdict.sensors, verdict.expected), (120, 3, Some(120)));
         assert_eq!(verdict.notes, [""; 0]);
         assert_eq!((verdict.late, verdict.latency_ms.unwrap().max), (120, 100));
@@ -155,13 +155,13 @@ fn each_planted_fault_is_found_and_nothing_else() {
         repeated.batches.insert(8, again.clone());
         repeated.batches.push(again);
         let verdict = repeated.judge();
-        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0, 0, 0, 0, 0, 2]));
+        assert_eq!((verdict.verdict, found(&verdict)), (Judgement::Clean, [0, 0, 0, 0, 0, 2]));
 
         let mut unnumbered = stream.clone();
         unnumbered.batches[1].1.push((0, 0));
         assert_eq!(found(&unnumbered.judge()), [0, 0, 0, 1, 0, 0]);
         for faulty in [lost, lost_batch, duplicated, reordered, late_batch, unnumbered] {
-            assert_eq!(faulty.judge().verdict, Outcome::Faulty);
+            assert_eq!(faulty.judge().verdict, Judgement::Faulty);
         }
     }
 }
@@ -183,7 +183,7 @@ fn what_is_no_batch_is_unreadable_and_dead_letters_are_counted_by_reason() {
     });
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
     assert_eq!(found(&verdict), [0, 0, 0, 0, 4, 0]);
-    assert_eq!(verdict.verdict, Outcome::Faulty);
+    assert_eq!(verdict.verdict, Judgement::Faulty);
     assert_eq!(verdict.dead_letters["(unreadable)"], 2);
     assert_eq!((verdict.dead_letters.len(), verdict.dead_letters["(others)"]), (65, 39));
 }
@@ -218,7 +218,7 @@ fn the_sequence_stands_in_until_the_first_number() {
         judge(&audit, "n", &Expectation::Unknown, EARLY)
     };
     let verdict = unnumbered(&stream);
-    assert_eq!((verdict.verdict, &*verdict.numbers), (Outcome::Clean, "sequence"));
+    assert_eq!((verdict.verdict, &*verdict.numbers), (Judgement::Clean, "sequence"));
     assert!(verdict.notes[0].contains("sequence was used"));
     stream.batches.remove(3);
     assert_eq!(found(&unnumbered(&stream)), [10, 0, 0, 0, 0, 0]);
@@ -273,7 +273,7 @@ fn a_record_without_number_and_sequence_is_a_doubt_and_no_fault() {
     take(&mut audit, "1", r#","sequence":1"#);
     take(&mut audit, "2", "");
     let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
-    assert_eq!((verdict.verdict, verdict.unjudged), (Outcome::Inconclusive, 1));
+    assert_eq!((verdict.verdict, verdict.unjudged), (Judgement::Inconclusive, 1));
     assert!(verdict.notes.iter().any(|it| it.contains("gateway.sensors_max")), "{verdict:?}");
     take(&mut audit, "3", r#","sequence":"x""#);
     assert_eq!((audit.unnumbered, audit.unsequenced), (1, 1), "a sequence that is none");
@@ -312,19 +312,19 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
         (&nothing, Expectation::Unknown, EARLY, "nothing came"),
     ] {
         let verdict = judge(audit, "number", &expectation, hearing);
-        assert_eq!((verdict.verdict, verdict.lost), (Outcome::Inconclusive, None), "{word}");
+        assert_eq!((verdict.verdict, verdict.lost), (Judgement::Inconclusive, None), "{word}");
         assert!(verdict.notes[0].contains(word), "{word}: {:?}", verdict.notes);
         assert!(!verdict.to_string().contains("lost  "), "{verdict}");
     }
     for (expectation, hearing) in [(report(READINGS), late), (open(), EARLY)] {
         let verdict = judge(&whole, "number", &expectation, hearing);
-        assert_eq!(verdict.verdict, Outcome::Clean, "nothing is missing");
+        assert_eq!(verdict.verdict, Judgement::Clean, "nothing is missing");
     }
-    // What was heard stands, deaf or not.
+    // What has arrived counts, whatever the verifier missed.
     let again = stream.batches[2].1[5];
     stream.batches[7].1.push(again);
     let verdict = judge(&stream.audit(), "number", &report(READINGS), deaf);
-    assert_eq!((verdict.verdict, verdict.lost, verdict.duplicated), (Outcome::Faulty, None, 1));
+    assert_eq!((verdict.verdict, verdict.lost, verdict.duplicated), (Judgement::Faulty, None, 1));
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn sensors_beyond_the_bound_are_not_judged_and_it_shows() {
     }
     let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
     assert_eq!((verdict.sensors, verdict.unjudged), (2, 40));
-    assert_eq!((verdict.verdict, verdict.lost), (Outcome::Inconclusive, None));
+    assert_eq!((verdict.verdict, verdict.lost), (Judgement::Inconclusive, None));
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn readings_of_an_earlier_simulation_are_pointed_out() {
     let Expectation::Report(mut report) = report(READINGS) else { panic!("it is one") };
     report.started = Some(AT.to_string());
     let verdict = judge(&stream.audit(), "number", &Expectation::Report(report), EARLY);
-    assert_eq!(verdict.verdict, Outcome::Clean);
+    assert_eq!(verdict.verdict, Judgement::Clean);
     assert!(verdict.notes[0].contains("of an earlier one"), "{:?}", verdict.notes);
 }
 
@@ -360,19 +360,19 @@ fn refused_readings_need_not_come_and_unacknowledged_ones_may() {
         report.sensors.insert("a".into(), tally);
         Expectation::Report(report)
     };
-    // More than was acknowledged came: no fault.
-    let fewer = Tally { sent: 50, acknowledged: 30, ..Tally::default() };
-    assert_eq!(judge(&audit, "number", &with(fewer), EARLY).verdict, Outcome::Clean);
+    // More arrived than was acknowledged: no fault.
+    let fewer = Counts { sent: 50, acknowledged: 30, ..Counts::default() };
+    assert_eq!(judge(&audit, "number", &with(fewer), EARLY).verdict, Judgement::Clean);
     // 45 sent, 5 refused: 40 must be there.
-    let refused = Tally { sent: 45, acknowledged: 40, refused: 5, again: 0 };
-    assert_eq!(judge(&audit, "number", &with(refused), EARLY).verdict, Outcome::Clean);
-    let more = Tally { sent: 45, acknowledged: 41, refused: 4, again: 0 };
+    let refused = Counts { sent: 45, acknowledged: 40, refused: 5, again: 0 };
+    assert_eq!(judge(&audit, "number", &with(refused), EARLY).verdict, Judgement::Clean);
+    let more = Counts { sent: 45, acknowledged: 41, refused: 4, again: 0 };
     let verdict = judge(&audit, "number", &with(more), EARLY);
     assert_eq!((verdict.lost, verdict.worst[0].gaps[0]), (Some(1), (41, 45)));
-    // A sensor nobody announced is judged by its gaps.
+    // A sensor without a report is judged by its gaps.
     audit.take_batch(&publish(br#"[{"sensorId":"x","value":{"number":3}}]"#, &[]), AT);
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
-    assert_eq!(verdict.verdict, Outcome::Clean);
+    assert_eq!(verdict.verdict, Judgement::Clean);
     assert!(verdict.notes[0].contains("1 sensors are not in the report"));
 }
 
@@ -405,7 +405,7 @@ fn a_verdict_prints_as_a_table_and_as_json() {
 }
 
 proptest! {
-    /// Random losses and repeats of single readings, against counting them.
+    /// Random losses and repeats of single readings, compared with a plain count.
     #[test]
     fn losses_and_repeats_are_counted_exactly(
         dropped in prop::collection::btree_set((0..SENSORS, 1..=READINGS), 0..20),
@@ -425,7 +425,7 @@ proptest! {
     }
 }
 
-/// Whoever publishes to the topics chooses what sensors and reasons are called.
+/// The names of sensors and reasons come from outside.
 #[test]
 fn names_that_others_chose_forge_no_line_and_take_no_memory() {
     let mut audit = Stream::new(Format::Json, true).audit();

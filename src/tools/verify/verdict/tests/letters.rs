@@ -8,7 +8,7 @@ fn letter(payload: &str) -> String {
     format!(r#"{{"reason":"malformed","sensorId":"a","payload":{payload}}}"#)
 }
 
-/// Dead letters of 7 to 9, the last one twice, as after a lost connection.
+/// Takes dead letters of 7 to 9, the last one twice, as after a lost connection.
 fn take_letters(audit: &mut Audit) {
     for number in [7, 8, 9, 9] {
         let text = letter(&format!(r#"{{"value":oops,"number":{number}}}"#));
@@ -16,7 +16,7 @@ fn take_letters(audit: &mut Audit) {
     }
 }
 
-/// All readings of three sensors, but of "a" without these.
+/// All readings of three sensors, except these of "a".
 fn without(numbers: &[u64]) -> Stream {
     let mut stream = Stream::new(Format::Json, true);
     for (_, readings) in &mut stream.batches {
@@ -40,7 +40,7 @@ fn a_reading_that_became_a_dead_letter_is_not_lost() {
         for expectation in [report(READINGS), Expectation::Unknown] {
             let verdict = judge(&audit, "number", &expectation, EARLY);
             assert_eq!((verdict.dead_lettered, found(&verdict)), (3, [1, 0, 0, 0, 0, 0]));
-            assert_eq!(verdict.verdict, Outcome::Faulty);
+            assert_eq!(verdict.verdict, Judgement::Faulty);
             let worst = &verdict.worst[0];
             assert_eq!((worst.missing, worst.dead_lettered), (1, 3));
             assert_eq!(worst.gaps, [(20, 20)]);
@@ -53,9 +53,9 @@ fn a_reading_that_became_a_dead_letter_is_not_lost() {
 fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
     let stream = without(&[7, 8]);
     for (letters, outcome, lost, dead) in [
-        (1, Outcome::Faulty, 1, 1),
-        (2, Outcome::Inconclusive, 0, 2),
-        (9, Outcome::Inconclusive, 0, 2),
+        (1, Judgement::Faulty, 1, 1),
+        (2, Judgement::Inconclusive, 0, 2),
+        (9, Judgement::Inconclusive, 0, 2),
     ] {
         for member in ["number", "none: the sequence stands in"] {
             let mut audit = Audit::new(Rules {
@@ -76,11 +76,11 @@ fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
             assert!(verdict.notes[0].contains("show no number"), "{:?}", verdict.notes);
         }
     }
-    // Where nothing is missing, they are no reading of a sensor.
+    // If no number is missing, they stand for no reading of a sensor.
     let mut audit = Stream::new(Format::Json, true).audit();
     audit.take_letter(&publish(letter("oops").as_bytes(), &[]));
     let verdict = judge(&audit, "number", &report(READINGS), EARLY);
-    assert_eq!((verdict.verdict, verdict.dead_lettered), (Outcome::Clean, 0));
+    assert_eq!((verdict.verdict, verdict.dead_lettered), (Judgement::Clean, 0));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn letters_of_many_sensors_under_the_name_of_their_entry_are_no_gaps() {
             audit.take_letter(&publish(text.as_bytes(), &[]));
         }
         let verdict = judge(&audit, "number", &expectation, EARLY);
-        assert_eq!((verdict.verdict, found(&verdict)), (Outcome::Clean, [0; 6]));
+        assert_eq!((verdict.verdict, found(&verdict)), (Judgement::Clean, [0; 6]));
         assert_eq!((verdict.sensors, verdict.dead_lettered), (3, 2));
         assert_eq!(verdict.notes, [""; 0]);
     }

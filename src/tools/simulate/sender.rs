@@ -1,10 +1,10 @@
-//! One connection and the sensors that send over it.
+//! One connection and the sensors that publish on it.
 //!
 //! Invariants:
-//! - A sensor stays on its lane, so its readings are sent in order; what a lost connection left
-//!   unacknowledged goes again first ([`super::flight`]).
-//! - Memory does not grow with time: at most `window` readings are unacknowledged, and a reading is
-//!   only made when there is room for it.
+//! - A sensor keeps its connection, so its readings are sent in order. Unacknowledged readings of a lost
+//!   connection are resent first ([`super::unacknowledged`]).
+//! - Memory does not grow with time: at most `window` readings are unacknowledged, and a reading is only made
+//!   when there is room for it.
 //! - The task waits for its connection, its schedule and the phase, and for nothing else.
 
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::sleep_until;
 
-use super::flight::{Flight, Reading};
-use super::report::Tally;
+use super::report::Counts;
 use super::schedule::{Next, Schedule};
+use super::unacknowledged::{Reading, Unacknowledged};
 use super::{FILL_BYTES_MAX, Totals};
 use crate::clock::{self, Now, Timestamp};
 use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN};
@@ -26,26 +26,28 @@ use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::plain::Plain;
 use crate::mqtt::session::Session;
-use crate::pace::{Hurry, Pace};
+use crate::pace::{NoRest, Pace};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
 use crate::source::simulated::Values;
 
-/// Only acknowledgements come.
+/// Only acknowledgements arrive.
 pub(super) const READ_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A sensor of the lane.
+/// An invariant: indexes of sensors come from this connection's own schedule.
+const OWN_SENSOR: &str = "the sensor is of this connection";
+
 #[derive(Debug)]
 pub(super) struct Sensor {
     pub(super) id: Box<str>,
     pub(super) topic: Box<str>,
-    /// Which entry of the configuration it belongs to.
+    /// The index of its configured entry.
     pub(super) entry: usize,
     pub(super) values: Values,
-    pub(super) tally: Tally,
+    pub(super) counts: Counts,
 }
 
-/// What all lanes are told.
+/// What all connections share.
 #[derive(Debug, Clone)]
 pub(super) struct Common {
     pub(super) qos: u8,
@@ -54,34 +56,33 @@ pub(super) struct Common {
     pub(super) pace: Arc<Pace>,
 }
 
-/// One connection at work.
+/// One client, over its connections.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Sender {
     session: Session,
     sensors: Vec<Sensor>,
     schedule: Schedule,
     common: Common,
-    flight: Flight,
+    unacknowledged: Unacknowledged,
     /// QoS 0: sensors whose reading is not written yet; bounded by [`FILL_BYTES_MAX`].
     unwritten: Vec<usize>,
-    /// The schedule's zero: the first connection.
+    /// The time of the first connection, where the schedule begins.
     start: Option<Now>,
-    /// All readings have been made.
     made_all: bool,
     refused: Repeated,
     payload: Vec<u8>,
     stamp: (Timestamp, String),
 }
 
-/// How a lane ended.
+/// The result of one client.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct Sent {
     pub(super) sensors: Vec<Sensor>,
-    /// Set when it could not go on.
+    /// Why it could not go on.
     pub(super) error: Option<Error>,
 }
 
-impl Lane {
+impl Sender {
     pub(super) fn new(
         session: Session,
         sensors: Vec<Sensor>,
@@ -93,7 +94,7 @@ impl Lane {
             sensors,
             schedule,
             common,
-            flight: Flight::default(),
+            unacknowledged: Unacknowledged::default(),
             unwritten: Vec::new(),
             start: None,
             made_all: false,
@@ -103,9 +104,9 @@ impl Lane {
         }
     }
 
-    /// Sends until all is acknowledged; from `Draining` on nothing new, until `Closing` at most.
-    pub(super) async fn run(mut self, mut phase: Watch) -> Ended {
-        // The broker keeps nothing for a publisher: what is unacknowledged is ours, in the flight.
+    /// Sends until all is acknowledged. From `Draining` on it sends nothing new; at `Closing` it ends.
+    pub(super) async fn run(mut self, mut phase: Watch) -> Sent {
+        // The broker stores nothing for a publisher: unacknowledged readings are stored here.
         let hello = Hello {
             clean_start: true,
             session_expiry: None,
@@ -141,20 +142,20 @@ impl Lane {
                 () = self.session.lost(&lost) => {}
             }
         }
-        Ended { sensors: self.sensors, error }
+        Sent { sensors: self.sensors, error }
     }
 
-    /// The phase that ends the lane even without a connection.
+    /// The phase that ends the client even without a connection.
     fn end(&self) -> Phase {
-        if self.flight.is_empty() { Phase::Draining } else { Phase::Closing }
+        if self.unacknowledged.is_empty() { Phase::Draining } else { Phase::Closing }
     }
 
     fn is_over(&self, phase: &Watch) -> bool {
-        let idle = self.flight.is_empty() && self.unwritten.is_empty();
+        let idle = self.unacknowledged.is_empty() && self.unwritten.is_empty();
         idle && (self.made_all || phase.is(Phase::Draining)) || phase.is(Phase::Closing)
     }
 
-    /// One connection. `Ok` when there is nothing left to do.
+    /// Serves one connection. `Ok` when nothing is left to do.
     async fn serve(
         &mut self,
         mut connection: Connection,
@@ -166,10 +167,10 @@ impl Lane {
             return Err(Error::Refused { reason, permanent: true });
         }
         let start = *self.start.get_or_insert_with(clock::now);
-        self.flight.reconnected();
+        self.unacknowledged.reconnected();
         let window = self.common.window.min(usize::from(greeting.receive_max.max(1)));
         let small = self.common.qos > 0 && window < GATHER_WINDOW_MIN;
-        let _hurry = small.then(|| Hurry::new(&self.common.pace));
+        let _no_rest = small.then(|| NoRest::new(&self.common.pace));
         loop {
             let draining = phase.is(Phase::Draining);
             let due = self.fill(&mut connection, window, (start, draining))?;
@@ -194,8 +195,8 @@ impl Lane {
         Ok(())
     }
 
-    /// Hands what is due and allowed to the connection; when the next reading is due, if it is time
-    /// that is waited for.
+    /// Queues the readings that are due and allowed. Returns when the next reading is due, if only time is
+    /// waited for.
     fn fill(
         &mut self,
         connection: &mut Connection,
@@ -204,13 +205,13 @@ impl Lane {
     ) -> Result<Option<Duration>, Error> {
         let elapsed = clock::now().instant.saturating_duration_since(start.instant);
         while connection.backlog() < FILL_BYTES_MAX {
-            if let Some((id, reading)) = self.flight.again(window) {
-                self.count(reading.sensor, |tally| tally.again += 1);
+            if let Some((id, reading)) = self.unacknowledged.resend(window) {
+                self.count(reading.sensor, |counts| counts.again += 1);
                 self.common.totals.again.one();
                 self.publish(connection, (id, true), reading)?;
                 continue;
             }
-            if draining || self.common.qos > 0 && !self.flight.has_room(window) {
+            if draining || self.common.qos > 0 && !self.unacknowledged.has_room(window) {
                 return Ok(None);
             }
             let due = match self.schedule.next(elapsed) {
@@ -221,20 +222,20 @@ impl Lane {
                     return Ok(None);
                 }
             };
-            let Some(sensor) = self.sensors.get_mut(due.sensor) else { continue };
+            let sensor = self.sensors.get_mut(due.sensor).expect(OWN_SENSOR);
             let reading = Reading {
                 sensor: due.sensor,
                 number: due.number,
                 value: sensor.values.value(),
                 at: start.later(due.at).wall,
             };
-            sensor.tally.sent += 1;
+            sensor.counts.sent += 1;
             self.common.totals.sent.one();
             let id = if self.common.qos == 0 {
                 self.unwritten.push(due.sensor);
                 0
             } else {
-                self.flight.enter(reading)
+                self.unacknowledged.enter(reading)
             };
             self.publish(connection, (id, false), reading)?;
         }
@@ -259,33 +260,31 @@ impl Lane {
         payload.extend_from_slice(b"\",\"number\":");
         payload.extend_from_slice(itoa::Buffer::new().format(reading.number).as_bytes());
         payload.push(b'}');
-        let topic = self.sensors.get(reading.sensor).map(|it| &*it.topic).unwrap_or_default();
+        let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
         connection.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
     }
 
-    fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Tally)) {
-        if let Some(sensor) = self.sensors.get_mut(sensor) {
-            count(&mut sensor.tally);
-        }
+    fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Counts)) {
+        count(&mut self.sensors.get_mut(sensor).expect(OWN_SENSOR).counts);
     }
 
-    /// QoS 0: what is written counts as acknowledged; there is no more to know.
+    /// QoS 0: a written reading counts as acknowledged, because the protocol tells no more.
     fn written(&mut self) {
         let written = std::mem::take(&mut self.unwritten);
         if !written.is_empty() {
             self.session.proved();
         }
         for sensor in &written {
-            self.count(*sensor, |tally| tally.acknowledged += 1);
+            self.count(*sensor, |counts| counts.acknowledged += 1);
         }
         self.common.totals.acknowledged.add(written.len() as u64);
     }
 
-    /// QoS 0: what was not written when the connection broke may or may not have gone out; it is not
-    /// sent again.
+    /// QoS 0: readings that were not written when the connection broke may have been sent or not. They are not
+    /// resent.
     fn let_go(&mut self) {
         for sensor in std::mem::take(&mut self.unwritten) {
-            self.count(sensor, |tally| tally.refused += 1);
+            self.count(sensor, |counts| counts.refused += 1);
             self.common.totals.refused.one();
         }
     }
@@ -303,16 +302,17 @@ impl Lane {
     }
 
     fn answered(&mut self, packet_id: u16, answer: Answer) -> Result<(), Error> {
-        let reading = self.flight.strike(packet_id).ok_or_else(|| {
-            Error::Protocol(format!("a PUBACK for packet id {packet_id}, which is not in flight"))
+        let reading = self.unacknowledged.acknowledge(packet_id).ok_or_else(|| {
+            Error::Protocol(format!(
+                "a PUBACK for packet id {packet_id}, which no unacknowledged reading has"
+            ))
         })?;
         self.session.proved();
         if let Answer::Refused(reason) = answer {
             self.common.totals.refused.one();
-            self.count(reading.sensor, |tally| tally.refused += 1);
+            self.count(reading.sensor, |counts| counts.refused += 1);
             if let Some(left_out) = self.refused.due(clock::now().instant) {
-                let sensor = self.sensors.get(reading.sensor);
-                let topic = sensor.map(|it| &*it.topic).unwrap_or_default();
+                let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
                 tracing::warn!(topic, %reason, left_out, "the broker refuses a reading");
             }
             return Ok(());
@@ -321,7 +321,7 @@ impl Lane {
             self.common.totals.unheard.one();
         }
         self.common.totals.acknowledged.one();
-        self.count(reading.sensor, |tally| tally.acknowledged += 1);
+        self.count(reading.sensor, |counts| counts.acknowledged += 1);
         Ok(())
     }
 }

@@ -6,8 +6,8 @@
 //! | `heads` | key | [`Row`] |
 //! | `bodies` | key, piece | [`PIECE_BYTES`] of the body, the last piece less |
 //!
-//! Every change is one transaction that is synced before it returns. Errors are redb's; what it calls
-//! corrupted and what we do is one thing.
+//! Every change is one transaction, synced before it returns. Errors are redb's. A row that does not fit our
+//! format counts as redb's `Corrupted`.
 
 use redb::{
     Database, Range, ReadOnlyTable, ReadableDatabase, Table, TableDefinition, TableError,
@@ -27,43 +27,41 @@ const BODIES: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("bod
 const META_FORMAT: &str = "format";
 const META_NEXT: &str = "next";
 
-/// No key is this large: a million entries a second reach it after 140,000 years.
+/// Above every key: a million entries a second reach it after 140,000 years.
 const KEYS_END: u64 = 1 << 62;
 
-/// Bytes that one transaction copies into another store, and one entry more.
+/// Bytes that one transaction copies into another database, and one entry more.
 const COPY_BYTES: usize = 1 << 20;
 
-/// With redb's errors.
 pub(super) type Result<T> = std::result::Result<T, redb::Error>;
 
-/// What is read of one entry.
 #[derive(Debug)]
 pub(super) enum Read {
     /// As it was appended.
     Whole(Entry),
-    /// Not as it was appended: how many readings it had.
+    /// Not as it was appended; the readings that it had.
     Corrupt(u32),
 }
 
-/// What a database that was just opened is.
+/// What a database that was just opened holds.
 #[derive(Debug)]
 pub(super) enum Opened {
-    /// Ours, with the next key.
-    Store(Store, u64),
-    /// Not ours.
+    /// Our tables, with the next key.
+    Tables(Tables, u64),
+    /// Something else.
     Foreign(String),
-    /// Of a newer format.
+    /// Our tables in a newer format.
     Newer(u64),
 }
 
 /// An open database with our tables.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct Tables {
     db: Database,
 }
 
-impl Store {
-    /// Looks at a database; makes the tables in one that has none.
+impl Tables {
+    /// Checks a database; creates the tables in an empty one.
     pub(super) fn open(db: Database) -> Result<Opened> {
         let read = db.begin_read()?;
         let meta = match read.open_table(META) {
@@ -73,16 +71,16 @@ impl Store {
                     return Ok(Opened::Foreign(format!("it has a table {:?}", table.name())));
                 }
                 drop(read);
-                let store = Self { db };
-                store.begin()?;
-                return Ok(Opened::Store(store, 1));
+                let tables = Self { db };
+                tables.begin()?;
+                return Ok(Opened::Tables(tables, 1));
             }
             Err(error @ TableError::Storage(_)) => return Err(error.into()),
             Err(error) => return Ok(Opened::Foreign(error.to_string())),
         };
         let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|it| it.value()));
         match (number(META_FORMAT)?, number(META_NEXT)?) {
-            (Some(FORMAT), Some(next)) if next < KEYS_END => Ok(Opened::Store(Self { db }, next)),
+            (Some(FORMAT), Some(next)) if next < KEYS_END => Ok(Opened::Tables(Self { db }, next)),
             (Some(found), _) if found > FORMAT => Ok(Opened::Newer(found)),
             _ => Ok(Opened::Foreign("its table \"meta\" is of another program".to_owned())),
         }
@@ -90,7 +88,7 @@ impl Store {
 
     fn begin(&self) -> Result<()> {
         self.change(|write| {
-            Tables::open(write)?;
+            EntryTables::open(write)?;
             let mut meta = write.open_table(META)?;
             meta.insert(META_FORMAT, FORMAT)?;
             meta.insert(META_NEXT, 1)?;
@@ -98,7 +96,7 @@ impl Store {
         })
     }
 
-    /// One transaction, on the disk when this returns.
+    /// Runs one transaction, which is on the disk when this returns.
     fn change<T>(&self, act: impl FnOnce(&WriteTransaction) -> Result<T>) -> Result<T> {
         let write = self.db.begin_write()?;
         let done = act(&write)?;
@@ -106,7 +104,7 @@ impl Store {
         Ok(done)
     }
 
-    /// Shows every row, oldest first; says what they are together.
+    /// Calls `visit` with every row, oldest first; returns their totals.
     pub(super) fn scan(&self, visit: &mut dyn FnMut(u64, Row<'_>)) -> Result<Held> {
         let heads = self.db.begin_read()?.open_table(HEADS)?;
         let mut held = Held::default();
@@ -120,10 +118,10 @@ impl Store {
         Ok(held)
     }
 
-    /// Appends entries, each with what it occupies, under `first` and the keys behind it.
+    /// Appends entries, each with the bytes that it occupies, under `first` and the keys behind it.
     pub(super) fn append(&self, first: u64, entries: &[(&Entry, u64)]) -> Result<Held> {
         self.change(|write| {
-            let (mut tables, mut held) = (Tables::open(write)?, Held::default());
+            let (mut tables, mut held) = (EntryTables::open(write)?, Held::default());
             let mut key = first;
             for (entry, occupied) in entries {
                 held.add(&tables.put(key, entry, *occupied)?);
@@ -145,7 +143,7 @@ impl Store {
         let mut body = Vec::with_capacity(row.body_bytes as usize);
         for piece in read.open_table(BODIES)?.range((key, 0)..=(key, u32::MAX))? {
             let (_, piece) = piece?;
-            // What is longer than it should be is corrupt already: no need to hold it all.
+            // A body that is too long is corrupt already: the rest need not be read.
             if body.len() <= row.body_bytes as usize {
                 body.extend_from_slice(piece.value());
             }
@@ -157,23 +155,23 @@ impl Store {
         Ok(Some((key, Read::Whole(Entry { records: row.records, head, body: body.into() }))))
     }
 
-    /// Copies all entries, as they are on the disk, into a store that has none. Its next key is `next`.
+    /// Copies all entries, as they are on the disk, into an empty database with the next key `next`.
     pub(super) fn copy_to(&self, new: &Self, next: u64) -> Result<()> {
         let read = self.db.begin_read()?;
         let bodies = read.open_table(BODIES)?;
         let mut rows = read.open_table(HEADS)?.range::<u64>(..)?;
         let mut copy = |write: &WriteTransaction| {
             write.open_table(META)?.insert(META_NEXT, next)?;
-            Tables::open(write)?.put_rows(&mut rows, &bodies)
+            EntryTables::open(write)?.put_rows(&mut rows, &bodies)
         };
         while new.change(&mut copy)? {}
         Ok(())
     }
 
-    /// Removes entries; says what they were together.
+    /// Removes entries; returns their totals.
     pub(super) fn remove(&self, keys: &mut dyn Iterator<Item = u64>) -> Result<Held> {
         self.change(|write| {
-            let (mut tables, mut held) = (Tables::open(write)?, Held::default());
+            let (mut tables, mut held) = (EntryTables::open(write)?, Held::default());
             for key in keys {
                 tables.take(key, &mut held)?;
             }
@@ -181,16 +179,16 @@ impl Store {
         })
     }
 
-    /// Moves what is left to the beginning of the file and cuts off the rest.
+    /// Moves all pages to the beginning of the file and cuts off the rest.
     pub(super) fn compact(&mut self) -> Result<()> {
         self.db.compact()?;
         Ok(())
     }
 
-    /// Removes what may have been written under `next` and the keys behind it.
+    /// Removes entries that may have been written under `next` and the keys behind it.
     pub(super) fn forget(&self, next: u64) -> Result<()> {
         self.change(|write| {
-            let mut tables = Tables::open(write)?;
+            let mut tables = EntryTables::open(write)?;
             tables.heads.retain_in(next.., |_, _| false)?;
             tables.bodies.retain_in((next, 0).., |_, _| false)?;
             write.open_table(META)?.insert(META_NEXT, next)?;
@@ -200,12 +198,12 @@ impl Store {
 }
 
 /// The tables of entries, in a transaction.
-struct Tables<'t> {
+struct EntryTables<'t> {
     heads: Table<'t, u64, &'static [u8]>,
     bodies: Table<'t, (u64, u32), &'static [u8]>,
 }
 
-impl<'t> Tables<'t> {
+impl<'t> EntryTables<'t> {
     fn open(write: &'t WriteTransaction) -> Result<Self> {
         Ok(Self { heads: write.open_table(HEADS)?, bodies: write.open_table(BODIES)? })
     }
@@ -219,7 +217,7 @@ impl<'t> Tables<'t> {
         Ok(row)
     }
 
-    /// Copies rows and their bodies, [`COPY_BYTES`] of them; says whether there may be more.
+    /// Copies [`COPY_BYTES`] of rows and bodies. Returns whether there may be more.
     fn put_rows(
         &mut self,
         rows: &mut Range<'_, u64, &'static [u8]>,
@@ -236,7 +234,7 @@ impl<'t> Tables<'t> {
         Ok(true)
     }
 
-    /// Copies the pieces of a body; says how many bytes they are.
+    /// Copies the pieces of a body; returns their bytes.
     fn put_body(&mut self, pieces: Range<'_, (u64, u32), &'static [u8]>) -> Result<usize> {
         let mut bytes = 0;
         for item in pieces {
@@ -247,7 +245,7 @@ impl<'t> Tables<'t> {
         Ok(bytes)
     }
 
-    /// Removes an entry, if there is one, and adds what it was to `held`.
+    /// Removes an entry, if there is one, and adds its numbers to `held`.
     fn take(&mut self, key: u64, held: &mut Held) -> Result<()> {
         if let Some(row) = self.heads.remove(key)? {
             held.add(&Row::decode(key, row.value()).ok_or_else(|| broken(key))?);
