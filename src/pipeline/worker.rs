@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::books::Books;
-use super::flight::Flight;
-use super::letters::{Content, Letters, Origin};
+use super::dead_letters::{Content, DeadLetters, Origin};
+use super::in_flight::InFlight;
 use super::publisher::{Failure, Publisher};
-use super::store::Store;
+use super::spooler::Spooler;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now, Timestamp};
 use crate::codec::{Head, RecordWriter, View, Whose};
@@ -68,7 +68,7 @@ pub struct Worker {
     ends: Vec<u32>,
     receipts: Receipts,
     writer: RecordWriter,
-    letters: Letters,
+    letters: DeadLetters,
     publisher: Publisher,
     batch_prefix: String,
     batches: u64,
@@ -87,14 +87,15 @@ impl Worker {
     pub fn new(
         plan: Arc<Plan>,
         books: Arc<Books>,
-        store: Option<Store>,
-        (now, run): (Now, &str),
+        spooler: Option<Spooler>,
+        now: Now,
+        run: &str,
     ) -> Self {
-        let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
+        let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), spooler, now.instant);
         Self {
             batcher: Batcher::new(plan.batch),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
-            letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), run),
+            letters: DeadLetters::new(Arc::clone(&plan), Arc::clone(&books), run),
             measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
@@ -150,7 +151,7 @@ impl Worker {
         let room = self.publisher.has_room();
         let (fill_records, fill_bytes) = self.batcher.room();
         let due = if room { self.batcher.deadline() } else { None };
-        let letters = self.letters.deadline().filter(|_| self.publisher.has_letter_room());
+        let letters = self.letters.deadline().filter(|_| self.publisher.has_dead_letter_room());
         let open = !self.batcher.is_empty() || self.letters.is_open();
         Want {
             records: room && self.taken.is_none(),
@@ -310,12 +311,12 @@ impl Worker {
         let sealed = Sealed::readings(&head, self.plan.output.format, &self.body, ends);
         let bytes = sealed.text.len();
         tracing::debug!(batch = id, records = head.count, bytes, ?reason, "sealed");
-        let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
+        let opened = self.batcher.opened().unwrap_or(now.instant);
         self.body.clear();
         self.ends.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(Flight::new(sealed, receipts, times));
+        self.publisher.publish(InFlight::new(sealed, receipts, opened, now.instant));
     }
 
     /// Makes a dead letter of what is no reading.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Worker;
 use crate::clock::Now;
 use crate::codec::Head;
-use crate::pipeline::letters::Content;
+use crate::pipeline::dead_letters::Content;
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::sealed::Sealed;
 

@@ -25,7 +25,7 @@ use crate::sink::Measure;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::shortened;
 
-mod letters;
+mod dead_letters;
 
 /// The bounds that parts must respect.
 #[derive(Debug, Clone, Copy)]
@@ -50,11 +50,11 @@ struct Part {
 
 /// All parts of a batch, of readings or of dead letters.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Split {
     parts: Vec<Part>,
 }
 
-impl Parts {
+impl Split {
     /// One part that is the whole.
     pub fn whole(sealed: Arc<Sealed>) -> Self {
         Self { parts: vec![Part::new(sealed, 0)] }
@@ -113,7 +113,7 @@ impl Parts {
                 {
                     fitting(whole, first, format, fit)
                 }
-                Kind::DeadLetters if !fit.takes(whole) => letters::fitting(whole, first, fit),
+                Kind::DeadLetters if !fit.takes(whole) => dead_letters::fitting(whole, first, fit),
                 _ => Vec::new(),
             });
         }
@@ -126,7 +126,7 @@ impl Parts {
         let count = self.parts.len();
         self.replace(at as usize, |whole, first| match whole.kind {
             Kind::Readings { format, .. } => halves(whole, first, format, fit),
-            Kind::DeadLetters => letters::halves(whole, first, fit),
+            Kind::DeadLetters => dead_letters::halves(whole, first, fit),
         });
         (count..self.parts.len()).filter_map(|place| u32::try_from(place).ok()).collect()
     }
@@ -335,11 +335,11 @@ mod tests {
     }
 
     /// A batch of these records; where they stand in it is known, or not.
-    fn batch(records: &[&str], known: bool) -> Parts {
+    fn batch(records: &[&str], known: bool) -> Split {
         batch_in(Format::JsonArray, records, known)
     }
 
-    fn batch_in(format: Format, records: &[&str], known: bool) -> Parts {
+    fn batch_in(format: Format, records: &[&str], known: bool) -> Split {
         let records: Vec<&[u8]> = records.iter().map(|it| it.as_bytes()).collect();
         let kind = Kind::Readings { format, sealed_at: Timestamp::from_millis(0) };
         let (gateway, id) = ("gw".to_owned(), "whole".to_owned());
@@ -347,10 +347,10 @@ mod tests {
         let whole = Sealed { gateway, id, kind, count: records.len(), text, places: None };
         let mut batch = piece(&whole, "b", &records);
         batch.places = batch.places.filter(|_| known);
-        Parts::whole(batch.into())
+        Split::whole(batch.into())
     }
 
-    fn texts(parts: &Parts) -> Vec<String> {
+    fn texts(parts: &Split) -> Vec<String> {
         let text = |at| String::from_utf8_lossy(&parts.get(at).unwrap().text).into_owned();
         parts.open().into_iter().map(text).collect()
     }

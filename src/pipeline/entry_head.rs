@@ -1,4 +1,4 @@
-//! What is written beside a message in the spool, and a flight made of it again.
+//! The head of an entry of the spool: what is written beside a batch, and what makes it a publication again.
 //!
 //! Format, version 1: a JSON object. `batch` names the batch (absent for dead letters), `letters` a batch of
 //! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `runs` says whose
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
-use super::flight::Flight;
+use super::in_flight::InFlight;
 use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::plan::Plan;
@@ -25,7 +25,7 @@ use crate::spool::{Entry, Key};
 
 /// The head of an entry.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Label {
+pub struct EntryHead {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<Batch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,40 +44,41 @@ struct Batch {
     format: Format,
 }
 
-impl Label {
-    /// The entry of a flight.
-    pub fn entry(flight: &Flight, books: &Books) -> Entry {
+impl EntryHead {
+    /// The entry of a publication.
+    pub fn entry(flight: &InFlight, books: &Books) -> Entry {
         let sensors = flight.sensors();
-        let label = Self::new(flight.sealed(), sensors, books);
+        let head = Self::new(flight.sealed(), sensors, books);
         Entry {
             records: u32::try_from(sensors.len()).expect("batch.records_max is a u32"),
-            head: serde_json::to_vec(&label).expect("text and numbers can be written"),
+            head: serde_json::to_vec(&head).expect("text and numbers can be written"),
             body: flight.sealed().text.clone(),
         }
     }
 
-    /// The flight of an entry; `None` for a head that this program did not write.
+    /// The publication of an entry; `None` for a head that this program did not write.
     pub fn flight(
         entry: Entry,
         key: Key,
-        (plan, books): (&Plan, &Books),
+        plan: &Plan,
+        books: &Books,
         since: Instant,
-    ) -> Option<Flight> {
-        let label: Self = serde_json::from_slice(&entry.head).ok()?;
-        let sensors = label.indexes(entry.records, books)?;
+    ) -> Option<InFlight> {
+        let head: Self = serde_json::from_slice(&entry.head).ok()?;
+        let sensors = head.indexes(entry.records, books)?;
         let count = sensors.len();
-        let sealed = label.sealed(&plan.gateway.id, count, entry.body);
-        Some(Flight::stored(sealed, (key, sensors), since))
+        let sealed = head.sealed(&plan.gateway.id, count, entry.body);
+        Some(InFlight::from_spool(sealed, key, sensors, since))
     }
 
-    /// Enters the records of an earlier run's entry in the books, as `books` says.
+    /// Enters the records of an earlier run's entry in the books, as held.
     pub fn recover(head: &[u8], records: u32, books: &Books) {
-        let Ok(label) = serde_json::from_slice::<Self>(head) else {
+        let Ok(head) = serde_json::from_slice::<Self>(head) else {
             return books.recovered(UNKNOWN, u64::from(records));
         };
         let mut left = records;
-        for (sensor, count) in label.runs {
-            let id = label.sensors.get(sensor as usize).map_or(UNKNOWN, String::as_str);
+        for (sensor, count) in head.runs {
+            let id = head.sensors.get(sensor as usize).map_or(UNKNOWN, String::as_str);
             let count = count.min(left);
             left -= count;
             books.recovered(id, u64::from(count));
@@ -95,20 +96,20 @@ impl Label {
             }
             Kind::DeadLetters => (None, Some(id).filter(|it| !it.is_empty())),
         };
-        let mut label = Self { batch, letters, sensors: Vec::new(), runs: Vec::new() };
+        let mut head = Self { batch, letters, sensors: Vec::new(), runs: Vec::new() };
         let id = |row: Option<&Arc<Row>>| row.map_or(UNKNOWN, |row| &row.id).to_owned();
         books.registry.with_rows(|rows| {
             for sensor in sensors {
                 let known = u32::try_from(places.len()).expect("as many as records");
                 let place = *places.entry(*sensor).or_insert(known);
-                label.sensors.extend((place == known).then(|| id(rows.get(sensor.0 as usize))));
-                match label.runs.last_mut() {
+                head.sensors.extend((place == known).then(|| id(rows.get(sensor.0 as usize))));
+                match head.runs.last_mut() {
                     Some((last, count)) if *last == place => *count += 1,
-                    _ => label.runs.push((place, 1)),
+                    _ => head.runs.push((place, 1)),
                 }
             }
         });
-        label
+        head
     }
 
     /// The batch as it was; dead letters are this gateway's.
@@ -139,7 +140,7 @@ impl Label {
     }
 }
 
-/// The sensor of records whose label says none.
+/// The sensor of records whose head says none.
 const UNKNOWN: &str = "(unknown)";
 
 #[cfg(test)]
@@ -149,19 +150,19 @@ mod tests {
     fn indexes(records: u32, runs: &str) -> Option<Vec<u32>> {
         let books = Books::new(&Plan::default(), Arc::default());
         let head = format!(r#"{{"sensors":["a","b"],"runs":{runs}}}"#);
-        let label: Label = serde_json::from_str(&head).unwrap();
-        label.indexes(records, &books).map(|it| it.iter().map(|index| index.0).collect())
+        let head: EntryHead = serde_json::from_str(&head).unwrap();
+        head.indexes(records, &books).map(|it| it.iter().map(|index| index.0).collect())
     }
 
     #[test]
-    fn a_label_names_the_sensor_of_each_record() {
+    fn a_head_names_the_sensor_of_each_record() {
         assert_eq!(indexes(4, "[[0,1],[1,2],[0,1]]"), Some(vec![0, 1, 1, 0]));
         assert_eq!(indexes(0, "[]"), Some(vec![]));
     }
 
     /// The length is compared before anything is made of that length.
     #[test]
-    fn a_label_that_is_not_of_its_entry_is_refused() {
+    fn a_head_that_is_not_of_its_entry_is_refused() {
         assert_eq!(indexes(3, "[[0,2]]"), None, "too few");
         assert_eq!(indexes(3, "[[0,4294967295],[1,4]]"), None, "the sum does not wrap");
         assert_eq!(indexes(2, "[[0,1],[2,1]]"), None, "a sensor that it does not list");
@@ -171,7 +172,7 @@ mod tests {
     fn what_cannot_be_told_is_recovered_as_nobodys() {
         let recovered = |head: &str, records| {
             let books = Books::new(&Plan::default(), Arc::default());
-            Label::recover(head.as_bytes(), records, &books);
+            EntryHead::recover(head.as_bytes(), records, &books);
             assert_eq!(books.difference(), None);
             let of = |id: &str| books.registry.row(id).balance().held;
             (of("a"), of("b"), of(UNKNOWN))

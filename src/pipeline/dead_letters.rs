@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
-use super::flight::Flight;
+use super::in_flight::InFlight;
 use super::publisher::Publisher;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{Now, Timestamp};
@@ -96,9 +96,9 @@ impl Waiting {
     }
 }
 
-/// Letters that wait, and the open batch.
+/// Dead letters that wait, and the open batch.
 #[derive(Debug)]
-pub struct Letters {
+pub struct DeadLetters {
     plan: Arc<Plan>,
     books: Arc<Books>,
     waiting: VecDeque<Waiting>,
@@ -116,7 +116,7 @@ pub struct Letters {
     batches: u64,
 }
 
-impl Letters {
+impl DeadLetters {
     /// None yet; the ids of batches begin with `batch_prefix`.
     pub fn new(plan: Arc<Plan>, books: Arc<Books>, batch_prefix: &str) -> Self {
         Self {
@@ -153,12 +153,12 @@ impl Letters {
 
     /// Moves letters on as far as the publisher has room for them.
     pub fn advance(&mut self, now: Now, publisher: &mut Publisher, draining: bool) {
-        while publisher.has_letter_room()
+        while publisher.has_dead_letter_room()
             && let Some(waiting) = self.waiting.pop_front()
         {
             self.add(now, &waiting, publisher);
         }
-        if publisher.has_letter_room() {
+        if publisher.has_dead_letter_room() {
             let reason =
                 if draining { Some(Seal::Draining) } else { self.batcher.due(now.instant) };
             if let Some(reason) = reason {
@@ -281,11 +281,11 @@ impl Letters {
         let ends = self.ends.as_slice().into();
         let places = (count > 1).then_some(Places { begin: place(BEGIN), ends });
         let sealed = Sealed { text: text.into(), places, ..self.sealed(id, count) };
-        let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
+        let opened = self.batcher.opened().unwrap_or(now.instant);
         self.body.clear();
         self.ends.clear();
         self.batcher.sealed();
-        publisher.publish(Flight::new(sealed, receipts, times));
+        publisher.publish(InFlight::new(sealed, receipts, opened, now.instant));
     }
 
     fn new_receipts(&self) -> Receipts {
