@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::books::Books;
-use super::split::{Fit, Split};
+use super::split::Split;
 use crate::sealed::Sealed;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
@@ -26,7 +26,8 @@ enum Duty {
 #[derive(Debug)]
 pub struct InFlight {
     sealed: Arc<Sealed>,
-    split: Split,
+    /// What is to be published of it.
+    pub split: Split,
     duty: Duty,
     /// When its oldest record came, where that is known.
     received: Option<Instant>,
@@ -85,26 +86,6 @@ impl InFlight {
     /// Since when it waits.
     pub fn since(&self) -> Instant {
         self.since
-    }
-
-    /// What is to be published of it.
-    pub fn split(&self) -> &Split {
-        &self.split
-    }
-
-    /// Notes that a part has been answered; true when that was the last.
-    pub fn answered(&mut self, at: u32) -> bool {
-        self.split.answered(at)
-    }
-
-    /// Makes it fit; returns whether it had to be parted.
-    pub fn fit(&mut self, fit: Fit<'_>) -> bool {
-        self.split.fit(fit)
-    }
-
-    /// Halves a part that was refused as too large; returns the places of what replaces it.
-    pub fn halve(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
-        self.split.halve(at, fit)
     }
 
     /// It is in the spool as `key`: its records settle as spooled.

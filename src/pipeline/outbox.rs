@@ -41,7 +41,6 @@ enum Connection {
 struct Lane {
     publications: mpsc::Sender<Publication>,
     in_flight_max: usize,
-    one_at_a_time: bool,
     /// What is on its way goes alone.
     alone: bool,
     /// Given to it and not answered.
@@ -51,7 +50,7 @@ struct Lane {
 impl Lane {
     /// Gives it a publication; false if that must wait.
     fn takes(&mut self, number: Number, sealed: &Arc<Sealed>, alone: bool) -> bool {
-        if (self.one_at_a_time || self.alone || alone) && self.out > 0 {
+        if (self.alone || alone) && self.out > 0 {
             return false;
         }
         self.alone = alone;
@@ -99,12 +98,11 @@ impl Outbox {
         &mut self,
         publications: mpsc::Sender<Publication>,
         in_flight_max: usize,
-        one_at_a_time: bool,
         now: Instant,
     ) {
         let in_flight_max = in_flight_max.max(1);
-        let lane = Lane { publications, in_flight_max, one_at_a_time, alone: false, out: 0 };
-        self.connection = Connection::Current(lane);
+        self.connection =
+            Connection::Current(Lane { publications, in_flight_max, alone: false, out: 0 });
         self.pending.clear();
         self.refused.clear();
         self.withheld.connected(now);
@@ -116,26 +114,11 @@ impl Outbox {
         if self.is_connected() {
             self.connection = Connection::Ended { since: now };
         }
-        self.pending.clear();
-    }
-
-    fn lane(&mut self) -> Option<&mut Lane> {
-        match &mut self.connection {
-            Connection::Current(lane) => Some(lane),
-            Connection::None { .. } | Connection::Ended { .. } => None,
-        }
-    }
-
-    /// Whether no more than one publication may be on its way from now on.
-    pub fn one_at_a_time(&mut self, one_at_a_time: bool) {
-        if let Some(lane) = self.lane() {
-            lane.one_at_a_time = one_at_a_time;
-        }
     }
 
     /// Something that was given to the connection has been answered.
     pub fn answered(&mut self, number: Number) {
-        if let Some(lane) = self.lane() {
+        if let Connection::Current(lane) = &mut self.connection {
             lane.out = lane.out.saturating_sub(1);
         }
         self.pending.extend(self.withheld.answered(number));
@@ -212,12 +195,12 @@ impl Outbox {
         self.withheld.is_trial(number)
     }
 
-    /// Gives to the connection what its lane takes.
-    pub fn pump(&mut self, window: &Window<InFlight>) {
+    /// Gives to the connection what its lane takes, each `alone` if need be: when nothing else is on its way.
+    pub fn pump(&mut self, window: &Window<InFlight>, alone: bool) {
         let Connection::Current(lane) = &mut self.connection else { return };
         while let Some(number) = self.pending.front().copied() {
-            let sealed = window.get(number.count).and_then(|it| it.split().get(number.part));
-            let alone = self.withheld.is_trial(number);
+            let sealed = window.get(number.count).and_then(|it| it.split.get(number.part));
+            let alone = alone || self.withheld.is_trial(number);
             if sealed.is_some_and(|it| !lane.takes(number, it, alone)) {
                 return;
             }

@@ -41,6 +41,7 @@ use crate::clock::Now;
 use crate::limits::{DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX};
 use crate::plan::Plan;
 use crate::repeat::Repeated;
+use crate::sealed::Sealed;
 use crate::sink::{self, Number};
 use crate::unusable::Unusable;
 use crate::window::Window;
@@ -145,7 +146,7 @@ impl Publisher {
     /// The largest batch that the broker is likely to take: learned from refusals, and no reason to
     /// make a dead letter of a single record.
     pub fn batch_bytes_max(&self) -> usize {
-        self.sizes.learned().unwrap_or(usize::MAX)
+        self.sizes.learned.bytes_max().unwrap_or(usize::MAX)
     }
 
     /// Whether a batch of readings can be published now.
@@ -163,8 +164,8 @@ impl Publisher {
     }
 
     fn window_has_room(&self) -> bool {
-        self.counts.batches < usize::from(self.plan.output.window_batches.get())
-            && self.takes_more()
+        let window_batches = self.plan.output.window_batches.get();
+        self.counts.batches < window_batches.into() && self.takes_more()
     }
 
     fn window_has_dead_letter_room(&self) -> bool {
@@ -181,8 +182,8 @@ impl Publisher {
     fn takes_more(&self) -> bool {
         let window_batches = usize::from(self.plan.output.window_batches.get());
         let span = self.oldest().map_or(0, |(oldest, _)| self.last - oldest);
-        let span_max = (window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64;
-        span < span_max && self.outbox.has_room(self.window.len())
+        span < (window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64
+            && self.outbox.has_room(self.window.len())
     }
 
     /// The oldest publication that others wait behind. A dead letter that is refused holds nothing back.
@@ -228,8 +229,7 @@ impl Publisher {
         match event {
             sink::Event::Connected { lane, bytes_max, in_flight_max } => {
                 self.sizes.bytes_max = bytes_max;
-                let alone = self.hang_ups.is_one_at_a_time();
-                self.outbox.connected(lane, in_flight_max, alone, now.instant);
+                self.outbox.connected(lane, in_flight_max, now.instant);
                 self.fit(now.instant);
                 self.resend_all(now.instant);
             }
@@ -254,7 +254,7 @@ impl Publisher {
     /// Does what time brings: resends what was refused, writes to the spool and reads from it. Returns
     /// whether there is room now that there was not.
     pub fn tend(&mut self, now: Now) -> bool {
-        self.sizes.forget(now.instant);
+        self.sizes.learned.forget(now.instant);
         self.resend_refused(now.instant);
         let (room, silent) = (self.has_room(), self.silent());
         let Some(spooler) = &mut self.spooler else { return false };
@@ -299,7 +299,7 @@ impl Publisher {
             && let Some(spooler) = &mut self.spooler
             && let Some(mut flight) = spooler.next(now, self.outbox.is_connected())
         {
-            flight.fit(self.sizes.fit());
+            flight.split.fit(self.sizes.fit());
             self.enter(flight);
         }
     }
@@ -353,7 +353,7 @@ impl Publisher {
     /// Splits the batches in the window that this connection's broker would not take whole.
     fn fit(&mut self, now: Instant) {
         let fit = self.sizes.fit();
-        let split = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
+        let split = self.window.iter_mut().filter_map(|it| it.split.fit(fit).then_some(())).count();
         if split > 0
             && let Some(left_out) = self.warnings.split.due(now)
         {
@@ -366,18 +366,23 @@ impl Publisher {
         }
     }
 
+    /// A part of a publication, if it has no answer yet.
+    fn sealed(&self, number: Number) -> Option<Arc<Sealed>> {
+        self.window.get(number.count)?.split.get(number.part).cloned()
+    }
+
     /// Gives all parts of a publication to the outbox that have no answer.
     fn submit(&mut self, count: u64) {
         let Some(flight) = self.window.get(count) else { return };
-        for part in flight.split().open() {
-            let is_dead_letter = flight.split().get(part).is_some_and(|it| it.is_letters());
+        for part in flight.split.open() {
+            let is_dead_letter = flight.split.get(part).is_some_and(|it| it.is_letters());
             self.outbox.push(Number { count, part }, is_dead_letter);
         }
     }
 
     /// Gives to the connection what it takes.
     fn pump(&mut self) {
-        self.outbox.pump(&self.window);
+        self.outbox.pump(&self.window, self.hang_ups.is_one_at_a_time());
         self.books.pace.wake();
     }
 }

@@ -50,42 +50,23 @@ mod log;
 
 /// What the spooler does with what is sealed: see the table above.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+enum Mode {
     /// The output takes batches, and nothing on disk is ahead of them.
     #[default]
     Direct,
     /// The output is stuck.
-    Writing(Unread),
+    Writing,
     /// The output takes batches, first those on disk: there is at least one.
-    Replaying(Unread),
-}
-
-/// What is on disk and has not been read.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Unread {
-    /// Batches, of readings or of dead letters.
-    batches: u64,
-    /// Their records.
-    records: u64,
-}
-
-impl Mode {
-    fn unread(self) -> Unread {
-        match self {
-            Self::Direct => Unread::default(),
-            Self::Writing(unread) | Self::Replaying(unread) => unread,
-        }
-    }
-
-    fn is_stuck(self) -> bool {
-        matches!(self, Self::Writing(_))
-    }
+    Replaying,
 }
 
 /// The spool as the publisher uses it.
 #[derive(Debug)]
 pub struct Spooler {
     mode: Mode,
+    /// Batches on disk that have not been read, and their records.
+    unread: u64,
+    unread_records: u64,
     spool: Spool,
     plan: Arc<Plan>,
     books: Arc<Books>,
@@ -100,11 +81,10 @@ pub struct Spooler {
     /// Entries that were acknowledged, and are still on disk.
     acknowledged: Vec<Key>,
     acknowledged_since: Option<Instant>,
-    /// Writes that failed, and reads: a full disk can still be read.
+    /// Writes that failed.
     writes: RetryTimer,
+    /// Reads that failed: a full disk can still be read. And `spool.replay_rate`.
     reads: RetryTimer,
-    /// When the next entry may be read: `spool.replay_rate`.
-    next_read: Option<Instant>,
     /// The last write failed: what waits for it is still in memory.
     behind: bool,
     /// A stop was asked for.
@@ -118,21 +98,23 @@ impl Spooler {
     /// Takes over what an opened spool holds: it is published before anything new.
     pub fn new(mut spool: Spool, plan: Arc<Plan>, books: Arc<Books>) -> Result<Self, Error> {
         show_disk(&spool, &books.gauges);
-        let mut records = 0;
-        spool.heads(|_, count, head| {
-            records += u64::from(count);
-            EntryHead::recover(head, count, &books);
+        let mut unread_records = 0;
+        spool.heads(|_, records, head| {
+            unread_records += u64::from(records);
+            EntryHead::recover(head, records, &books);
         })?;
-        let batches = spool.entries();
-        if batches > 0 {
+        let unread = spool.entries();
+        if unread > 0 {
             tracing::info!(
-                batches,
-                readings = records,
+                batches = unread,
+                readings = unread_records,
                 "the spool holds batches of an earlier run: they are published first"
             );
         }
         let mut spooler = Self {
             mode: Mode::Direct,
+            unread,
+            unread_records,
             spool,
             batch_bytes: plan.batch.bytes_max.get() + plan.batch_overhead_bytes(),
             plan,
@@ -144,23 +126,22 @@ impl Spooler {
             acknowledged_since: None,
             writes: RetryTimer::default(),
             reads: RetryTimer::default(),
-            next_read: None,
             behind: false,
             stopping: false,
             log: SpoolLog::default(),
             checked: None,
         };
-        spooler.enter(false, Unread { batches, records });
+        spooler.enter(false);
         Ok(spooler)
     }
 
     /// The one place where the mode changes: when the output was judged, and when what is unread on disk
     /// has changed.
-    fn enter(&mut self, stuck: bool, unread: Unread) {
-        self.mode = match unread.batches {
-            _ if stuck => Mode::Writing(unread),
+    fn enter(&mut self, stuck: bool) {
+        self.mode = match self.unread {
+            _ if stuck => Mode::Writing,
             0 => Mode::Direct,
-            _ => Mode::Replaying(unread),
+            _ => Mode::Replaying,
         };
     }
 
@@ -186,15 +167,15 @@ impl Spooler {
         match self.mode {
             Mode::Direct => idle,
             // What is in flight is on disk.
-            Mode::Writing(_) if self.stopping => !self.will_settle(window),
-            Mode::Writing(unread) => idle && unread.batches == 0,
-            Mode::Replaying(_) => idle && self.stopping,
+            Mode::Writing if self.stopping => !self.will_settle(window),
+            Mode::Writing => idle && self.unread == 0,
+            Mode::Replaying => idle && self.stopping,
         }
     }
 
     /// Whether a batch that is sealed now goes in front of nothing that is older.
     fn is_next(&self) -> bool {
-        self.waiting.is_empty() && self.mode.unread().batches == 0
+        self.waiting.is_empty() && self.unread == 0
     }
 
     /// Whether one more sealed batch finds room; `window` is whether the window has some.
@@ -202,7 +183,7 @@ impl Spooler {
         let direct = window && self.is_next();
         match self.mode {
             Mode::Direct => direct,
-            Mode::Writing(_) | Mode::Replaying(_) => direct || self.has_disk_room(),
+            Mode::Writing | Mode::Replaying => direct || self.has_disk_room(),
         }
     }
 
@@ -233,18 +214,15 @@ impl Spooler {
     /// waits. A disk that takes nothing may still be read.
     pub fn next(&mut self, now: Now, connected: bool) -> Option<InFlight> {
         loop {
-            let unread = match self.mode {
+            match self.mode {
                 Mode::Direct => return self.waiting.pop_front(),
-                _ if !connected => return None,
-                Mode::Writing(Unread { batches: 0, .. }) => return self.waiting.pop_front(),
-                Mode::Writing(unread) | Mode::Replaying(unread) => unread,
-            };
-            let due =
-                self.reads.allows(now.instant) && self.next_read.is_none_or(|at| at <= now.instant);
-            if !due || !self.wants_read() {
+                Mode::Writing if connected && self.unread == 0 => return self.waiting.pop_front(),
+                Mode::Writing | Mode::Replaying => {}
+            }
+            if !connected || !self.wants_read() || !self.reads.allows(now.instant) {
                 return None;
             }
-            if let Some(flight) = self.read(now, unread) {
+            if let Some(flight) = self.read(now) {
                 return Some(flight);
             }
         }
@@ -253,16 +231,15 @@ impl Spooler {
     /// Whether what is on disk is to be read. After a stop request the next run has time for it,
     /// unless it keeps what is in memory from becoming safe.
     fn wants_read(&self) -> bool {
-        let leaves_it = self.stopping && self.has_disk_room();
-        self.mode.unread().batches > 0 && !leaves_it
+        self.unread > 0 && !(self.stopping && self.has_disk_room())
     }
 
     /// When it wants to be asked again; `silent` is since when the output has been away or silent, `room`
     /// whether a connection could take more.
     pub fn deadline(&self, silent: Option<Instant>, room: bool) -> Option<Instant> {
-        let stuck = silent.map(|since| since + self.after()).filter(|_| !self.mode.is_stuck());
+        let stuck = silent.map(|since| since + self.after()).filter(|_| self.mode != Mode::Writing);
         let reads = room && self.wants_read();
-        let read = self.reads.deadline().max(self.next_read).filter(|_| reads);
+        let read = self.reads.deadline().filter(|_| reads);
         let remove = self.acknowledged_since.map(|since| since + REMOVE_DELAY_MAX);
         let write = self.writes.deadline().or(self.untried).or(remove);
         [stuck, read, write, self.check_at()].into_iter().flatten().min()
@@ -278,7 +255,7 @@ impl Spooler {
         needed: bool,
     ) {
         let stuck = silent.is_some_and(|since| since + self.after() <= now.instant);
-        self.enter(stuck, self.mode.unread());
+        self.enter(stuck);
         if stuck && !self.fits(1) {
             // Nothing may ever be written that would log it.
             self.log.filled(&self.spool, false);
@@ -297,7 +274,7 @@ impl Spooler {
         }
         let entries = match self.mode {
             Mode::Direct if !needed => Vec::new(),
-            Mode::Direct | Mode::Writing(_) | Mode::Replaying(_) => self.entries(window),
+            Mode::Direct | Mode::Writing | Mode::Replaying => self.entries(window),
         };
         if entries.is_empty() {
             return self.writes.rest();
@@ -346,34 +323,32 @@ impl Spooler {
             flight.spooled(key);
             self.cursor = Some(key);
         }
-        let Unread { mut batches, mut records } = self.mode.unread();
         for key in keys {
             let mut flight = self.waiting.pop_front().expect("what was written has waited");
             flight.spooled(key);
-            batches += 1;
-            records += flight.sensors().len() as u64;
+            self.unread += 1;
+            self.unread_records += flight.sensors().len() as u64;
         }
-        self.enter(self.mode.is_stuck(), Unread { batches, records });
+        self.enter(self.mode == Mode::Writing);
     }
 
     /// Reads the next entry of those that are unread; nothing, where it cannot be read.
-    fn read(&mut self, now: Now, unread: Unread) -> Option<InFlight> {
+    fn read(&mut self, now: Now) -> Option<InFlight> {
         match self.spool.next(self.cursor) {
             Ok(Some((key, entry))) => {
-                self.reads.succeeded();
                 self.log.read(self.mode, &self.spool, now.instant);
                 let records = entry.records;
-                self.advance(unread, key, records);
-                self.pace(now.instant, records);
+                self.advance(key, records);
+                self.pace_reads(now.instant, records);
                 let flight = EntryHead::flight(entry, key, &self.plan, &self.books, now.instant);
                 if flight.is_none() {
                     self.unreadable(now.instant, key, records);
                 }
                 return flight;
             }
-            Ok(None) => self.enter(self.mode.is_stuck(), Unread::default()),
+            Ok(None) => self.nothing_unread(),
             Err(Error::Corrupt { key, records }) => {
-                self.advance(unread, key, records);
+                self.advance(key, records);
                 self.unreadable(now.instant, key, records);
             }
             Err(error) => {
@@ -385,17 +360,26 @@ impl Spooler {
     }
 
     /// The entry has been read, or never will be.
-    fn advance(&mut self, unread: Unread, key: Key, records: u32) {
+    fn advance(&mut self, key: Key, records: u32) {
         self.cursor = Some(key);
-        let batches = unread.batches.saturating_sub(1);
-        let records = unread.records.saturating_sub(records.into());
-        self.enter(self.mode.is_stuck(), Unread { batches, records });
+        self.unread = self.unread.saturating_sub(1);
+        self.unread_records = self.unread_records.saturating_sub(records.into());
+        self.enter(self.mode == Mode::Writing);
     }
 
-    fn pace(&mut self, now: Instant, records: u32) {
-        let Some(rate) = self.plan.spool.replay_rate else { return };
-        let pause = Duration::from_secs_f64(f64::from(records) / f64::from(rate.get()));
-        self.next_read = Some(self.next_read.unwrap_or(now).max(now) + pause);
+    fn nothing_unread(&mut self) {
+        (self.unread, self.unread_records) = (0, 0);
+        self.enter(self.mode == Mode::Writing);
+    }
+
+    /// So many records were read: the next follow at `spool.replay_rate`.
+    fn pace_reads(&mut self, now: Instant, records: u32) {
+        let due = self.reads.deadline().unwrap_or(now).max(now);
+        self.reads.succeeded();
+        if let Some(rate) = self.plan.spool.replay_rate {
+            let pause = Duration::from_secs_f64(f64::from(records) / f64::from(rate.get()));
+            self.reads.at(due + pause);
+        }
     }
 
     /// All of an entry was acknowledged: it can leave the disk.

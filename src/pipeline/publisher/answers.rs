@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use super::{Failure, Publisher};
 use crate::clock::Now;
 use crate::plan::WithoutSubscriber;
-use crate::settlement::Outcome;
 use crate::sink::{Answer, Number, Refusal};
 
 /// What the broker's answers have shown in this run.
@@ -51,15 +50,14 @@ impl Publisher {
 
     /// Replaces what was too large by its halves. False if it cannot be made smaller.
     fn halve(&mut self, now: Instant, number: Number) -> bool {
+        let Some(sealed) = self.sealed(number) else { return true };
         let Some(flight) = self.window.get_mut(number.count) else { return true };
-        let Some(sealed) = flight.split().get(number.part) else { return true };
-        let bytes = sealed.text.len();
-        let places = flight.halve(number.part, self.sizes.fit());
+        let places = flight.split.halve(number.part, self.sizes.fit());
         if places.len() > 1 {
-            self.sizes.too_large(now, bytes);
+            self.sizes.too_large(now, sealed.text.len());
             if let Some(left_out) = self.warnings.split.due(now) {
                 tracing::warn!(
-                    bytes_max = self.sizes.learned(),
+                    bytes_max = self.sizes.learned.bytes_max(),
                     left_out,
                     "split: the output refused a batch as too large"
                 );
@@ -73,15 +71,14 @@ impl Publisher {
     fn taken(&mut self, now: Instant, number: Number) {
         self.outbox.taken(now, number);
         let Some(flight) = self.window.get_mut(number.count) else { return };
-        let outcome = flight.split().outcome(number.part);
-        self.answered.batch_taken |= outcome == Some(Outcome::Delivered);
-        if !flight.answered(number.part) {
+        let sealed = flight.split.get(number.part);
+        self.answered.batch_taken |= sealed.is_some_and(|it| !it.is_letters());
+        if !flight.split.answered(number.part) {
             return;
         }
         let flight = self.window.settle(number.count).expect("it is in the window");
         self.answered.taken = true;
         self.hang_ups.taken(number.count);
-        self.outbox.one_at_a_time(self.hang_ups.is_one_at_a_time());
         self.count(&flight, -1);
         if !self.outbox.refuses() {
             self.books.gauges.nothing_refused();
@@ -98,11 +95,10 @@ impl Publisher {
     }
 
     fn refused(&mut self, now: Now, number: Number, refusal: &Refusal) -> Result<(), Failure> {
-        let Some(flight) = self.window.get(number.count) else { return Ok(()) };
-        let Some(sealed) = flight.split().get(number.part) else { return Ok(()) };
+        let Some(sealed) = self.sealed(number) else { return Ok(()) };
         // A part of a batch may have become a dead letter of its own.
         let is_dead_letter = sealed.is_letters();
-        let topic = self.sizes.measure.destination(sealed).to_owned();
+        let topic = self.sizes.measure.destination(&sealed).to_owned();
         self.books.metrics.publishes_refused.one();
         let start_grace = self.plan.gateway.start_grace.0;
         if self.answered.refused_for(now.instant, refusal).is_some_and(|it| it >= start_grace) {
@@ -124,12 +120,11 @@ impl Publisher {
 
     /// Counts and logs that nobody subscribes to the topic of a publication. Whether it is held for that.
     fn holds_without_subscriber(&mut self, now: Now, number: Number) -> bool {
-        let Some(flight) = self.window.get(number.count) else { return false };
-        let Some(sealed) = flight.split().get(number.part) else { return false };
+        let Some(sealed) = self.sealed(number) else { return false };
         // A part of a batch may have become a dead letter of its own.
         let is_batch = !sealed.is_letters();
         let holds = is_batch && self.plan.output.without_subscriber == WithoutSubscriber::Hold;
-        let topic = self.sizes.measure.destination(sealed);
+        let topic = self.sizes.measure.destination(&sealed);
         self.books.metrics.batches_without_subscriber.add(u64::from(is_batch));
         if holds {
             self.books.gauges.nobody_subscribes(topic, now.instant);

@@ -28,6 +28,7 @@ use std::time::Instant;
 
 use super::Publisher;
 use crate::clock::Now;
+use crate::sealed::Sealed;
 use crate::sink::{Number, Over, Why};
 
 /// Connections that ended over the same oldest publication before publications go out one at a time.
@@ -72,13 +73,6 @@ impl HangUps {
         0
     }
 
-    /// Other publications stand in its place now: no connection has ended over any of them.
-    fn replaced(&mut self) {
-        if let Some((_, times)) = &mut self.over {
-            *times = 0;
-        }
-    }
-
     /// Publications go out together again.
     fn reset(&mut self) {
         (self.over, self.one_at_a_time) = (None, false);
@@ -104,13 +98,12 @@ impl Publisher {
     /// The broker ended the connection with this reason.
     fn forbidden(&mut self, now: Now, number: Number, reason: &str) {
         let again = self.hang_ups.forbidden.replace(number) == Some(number);
-        let sealed = self.window.get(number.count).and_then(|it| it.split().get(number.part));
-        let dead_letters = sealed.filter(|it| again && it.is_letters());
-        let Some(dead_letters) = dead_letters.filter(|_| !self.outbox.is_trial(number)) else {
+        let Some(sealed) = self.sealed(number).filter(|it| it.is_letters()) else { return };
+        if !again || self.outbox.is_trial(number) {
             return;
-        };
+        }
         self.outbox.withhold_dead_letters(now.instant);
-        let topic = self.sizes.measure.destination(dead_letters);
+        let topic = self.sizes.measure.destination(&sealed);
         let refusal = format!("it ends the connection when a message is published there: {reason}");
         self.books.gauges.refused(topic, refusal, now.instant);
         if let Some(left_out) = self.warnings.refused.due(now.instant) {
@@ -126,19 +119,17 @@ impl Publisher {
 
     /// The broker hung up or fell silent.
     fn not_taken(&mut self, now: Now, over: &Over) {
-        let number = over.number;
-        let Some(flight) = self.window.get(number.count) else { return };
-        let Some(sealed) = flight.split().get(number.part) else { return };
-        let (topic, bytes) = (self.sizes.measure.destination(sealed).to_owned(), sealed.text.len());
-        let is_dead_letter = sealed.is_letters();
-        if self.outbox.is_trial(number) {
+        let Some(sealed) = self.sealed(over.number) else { return };
+        if self.outbox.is_trial(over.number) {
             return;
         }
         let was_alone = self.hang_ups.is_one_at_a_time();
-        let alone = self.hang_ups.over(number);
+        let alone = self.hang_ups.over(over.number);
         if !self.hang_ups.is_one_at_a_time() {
             return;
         }
+        let topic = self.sizes.measure.destination(&sealed).to_owned();
+        let bytes = sealed.text.len();
         let (what, or) = match over.why {
             Why::Silent => ("does not answer", "; if it waits for something behind it, look there"),
             Why::TooLarge => ("ends the connection (packet too large)", ""),
@@ -147,8 +138,8 @@ impl Publisher {
         let reason =
             format!("it {what} when a message of {bytes} bytes is published; {REMEDY}{or}");
         self.books.gauges.refused(&topic, reason, now.instant);
-        let smaller = was_alone && self.make_smaller(now.instant, over, alone);
-        let withheld = is_dead_letter && !smaller && alone >= ALONE_MAX;
+        let smaller = was_alone && self.make_smaller(now.instant, over, &sealed, alone);
+        let withheld = sealed.is_letters() && !smaller && alone >= ALONE_MAX;
         if withheld {
             self.hang_ups.reset();
             self.outbox.withhold_dead_letters(now.instant);
@@ -165,7 +156,7 @@ impl Publisher {
             tracing::error!(
                 topic,
                 bytes,
-                bytes_max = self.sizes.learned(),
+                bytes_max = self.sizes.learned.bytes_max(),
                 left_out,
                 "the output broker {what} when this message is published, time and again: {then}; \
                  {REMEDY}{or}"
@@ -175,36 +166,28 @@ impl Publisher {
 
     /// Replaces a publication that was alone when the connection ended by smaller ones, if its size may be
     /// why.
-    fn make_smaller(&mut self, now: Instant, over: &Over, times: u32) -> bool {
-        let number = over.number;
-        let takes_batches = self.answered.batch_taken;
-        let Some(flight) = self.window.get_mut(number.count) else { return false };
-        let Some(sealed) = flight.split().get(number.part) else { return false };
-        let bytes = sealed.text.len();
-        let alone = flight.split().records(number.part) == 1;
-        let small = bytes <= SMALL_BYTES;
+    fn make_smaller(&mut self, now: Instant, over: &Over, sealed: &Sealed, times: u32) -> bool {
+        let Number { count, part } = over.number;
+        let (alone, small) = (sealed.count == 1, sealed.text.len() <= SMALL_BYTES);
         let may_be_size = match over.why {
             Why::Silent => !small && !alone,
             // It has said so.
             Why::TooLarge => true,
-            _ => !alone || !small && takes_batches && times >= ALONE_MAX,
+            _ => !alone || !small && self.answered.batch_taken && times >= ALONE_MAX,
         };
-        if !may_be_size {
-            return false;
-        }
+        let Some(flight) = self.window.get_mut(count).filter(|_| may_be_size) else { return false };
         let is_reading = !sealed.is_letters();
-        // What stands for one record must be smaller than it.
-        let below = self.sizes.measure.bytes(sealed).saturating_sub(1);
         let mut fit = self.sizes.fit();
         if alone && is_reading {
+            // What stands for one record must be smaller than it.
+            let below = self.sizes.measure.bytes(sealed).saturating_sub(1);
             fit.bytes_max = Some(fit.bytes_max.map_or(below, |max| max.min(below)));
         }
-        if flight.halve(number.part, fit).is_empty() {
+        if flight.split.halve(part, fit).is_empty() {
             return false;
         }
-        self.hang_ups.replaced();
         if is_reading && !alone {
-            self.sizes.too_large(now, bytes);
+            self.sizes.too_large(now, sealed.text.len());
         }
         true
     }

@@ -30,7 +30,7 @@ pub(super) struct Sizes {
     overhead_bytes: usize,
     /// Bytes of the largest batch that the current connection's broker takes, if it says.
     pub(super) bytes_max: Option<usize>,
-    learned: Learned,
+    pub(super) learned: Learned,
 }
 
 impl Sizes {
@@ -52,31 +52,26 @@ impl Sizes {
         Fit { measure: &*self.measure, bytes_max: self.bytes_max, records_bytes_max }
     }
 
-    /// Bytes of a batch that are likely to pass, where that was learned.
-    pub(super) fn learned(&self) -> Option<usize> {
-        self.learned.bytes_max
-    }
-
     /// A batch of so many bytes was too large: those to come have half of them.
     pub(super) fn too_large(&mut self, now: Instant, bytes: usize) {
         self.learned.learn(now, (bytes / 2).saturating_sub(self.overhead_bytes));
-    }
-
-    /// Forgets what was learned long ago.
-    pub(super) fn forget(&mut self, now: Instant) {
-        self.learned.forget(now);
     }
 }
 
 /// The size that was learned, if any.
 #[derive(Debug, Default)]
-struct Learned {
+pub(super) struct Learned {
     bytes_max: Option<usize>,
     held: Duration,
     until: Option<Instant>,
 }
 
 impl Learned {
+    /// Bytes of a batch that are likely to pass.
+    pub(super) fn bytes_max(&self) -> Option<usize> {
+        self.bytes_max
+    }
+
     /// No more than so many bytes are likely to pass.
     fn learn(&mut self, now: Instant, bytes_max: usize) {
         if self.bytes_max.is_none() {
@@ -88,7 +83,7 @@ impl Learned {
     }
 
     /// Forgets what was learned long ago.
-    fn forget(&mut self, now: Instant) {
+    pub(super) fn forget(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
             self.bytes_max = None;
         }

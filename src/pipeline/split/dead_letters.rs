@@ -1,7 +1,7 @@
 //! Dead letters in parts: several as smaller arrays, one alone shortened.
 
-use super::{Fit, Part, group};
-use crate::sealed::{Places, Sealed, place};
+use super::{Fit, Part, ends, group, longest_id};
+use crate::sealed::{Places, Sealed};
 use crate::sink::dead_letter;
 use crate::sink::shortened;
 
@@ -12,7 +12,7 @@ const OVERHEAD_BYTES: usize = 2;
 /// cannot stays as it is.
 pub(super) fn fitting(whole: &Sealed, first: usize, fit: Fit<'_>) -> Vec<Part> {
     let Some(letters) = several(whole) else { return shorter(whole, first, fit) };
-    let longest = whole.like(format!("{}.4294967295", whole.id), letters.len());
+    let longest = whole.like(longest_id(whole), letters.len());
     let groups = group(&letters, fit.room(&longest).saturating_sub(OVERHEAD_BYTES));
     let mut parts = pieces(whole, first, &groups);
     for part in &mut parts {
@@ -61,13 +61,7 @@ fn pieces(whole: &Sealed, mut first: usize, groups: &[&[&[u8]]]) -> Vec<Part> {
 
 /// A batch like this one, of these letters.
 fn array(like: Sealed, letters: &[&[u8]]) -> Sealed {
-    let mut end = 0;
-    let ends = letters.iter().map(|it| {
-        let letter = end + it.len();
-        end = letter + 1;
-        place(letter)
-    });
-    let places = Some(Places { begin: 1, ends: ends.collect() });
+    let places = Some(Places { begin: 1, ends: ends(letters) });
     let text = [b"[", &letters.join(&b',')[..], b"]"].concat().into();
     Sealed { text, places, ..like }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Spooler, Unread};
+use super::Spooler;
 use crate::clock::Now;
 use crate::spool::{Error, Key};
 
@@ -94,8 +94,8 @@ impl Spooler {
     /// The file cannot be used any more. What is in the window is still delivered, what was not yet
     /// read is lost; until the next start, which sets the file aside, there is no spool.
     fn damaged(&mut self, now: Now, error: &Error) {
-        let lost = self.mode.unread().records;
-        self.enter(self.mode.is_stuck(), Unread::default());
+        let lost = self.unread_records;
+        self.nothing_unread();
         self.books.metrics.spool_unreadable.add(lost);
         self.writes.give_up(now.instant);
         self.books

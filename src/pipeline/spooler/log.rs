@@ -31,10 +31,8 @@ pub(super) struct SpoolLog {
 impl SpoolLog {
     /// Batches are written in this mode: it is logged where the output is stuck.
     pub(super) fn written(&mut self, mode: Mode, now: Instant) {
-        if let Mode::Writing(_) = mode
-            && !matches!(self.mode, Mode::Writing(_))
-            && self.written.due(now).is_some()
-        {
+        let news = mode == Mode::Writing && self.mode != mode;
+        if news && self.written.due(now).is_some() {
             self.mode = mode;
             tracing::warn!("the output takes nothing: batches go to the spool");
         }
@@ -42,10 +40,8 @@ impl SpoolLog {
 
     /// Batches are read in this mode: it is logged where the output takes them.
     pub(super) fn read(&mut self, mode: Mode, spool: &Spool, now: Instant) {
-        if let Mode::Replaying(_) = mode
-            && !matches!(self.mode, Mode::Replaying(_))
-            && self.read.due(now).is_some()
-        {
+        let news = mode == Mode::Replaying && self.mode != mode;
+        if news && self.read.due(now).is_some() {
             self.mode = mode;
             let (batches, readings) = (spool.entries(), spool.records());
             tracing::info!(batches, readings, "publishing from the spool");

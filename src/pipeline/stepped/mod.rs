@@ -71,15 +71,18 @@ fn small() -> Plan {
     plan
 }
 
+mod answers;
 mod bounds;
 mod direct;
 mod full;
 mod hang_ups;
 mod letters;
 mod nobody;
+mod outbox;
 mod schedules;
 mod sizes;
 mod spool;
+mod spooler;
 
 impl Bench {
     fn new(change: impl FnOnce(&mut Plan)) -> Self {
