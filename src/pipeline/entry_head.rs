@@ -124,7 +124,7 @@ impl EntryHead {
         Sealed { gateway, id, kind, count, text, places: None }
     }
 
-    /// The sensor of each of so many records, by its index of today.
+    /// The sensor of each of so many records, by its index in this run.
     fn indexes(&self, records: u32, books: &Books) -> Option<Box<[SensorIndex]>> {
         let count = self.runs.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         if count != u64::from(records) {

@@ -1,8 +1,8 @@
 //! A publication in flight: what stays until it is acknowledged, and whose records it settles.
 //!
-//! A flight is *held* while its records wait for its acknowledgement (their receipts are here), and
-//! *spooled* once it is in the spool: its records have settled then, and what is left to say is that
-//! they have arrived.
+//! It is *held* while its records wait for its acknowledgement (their receipts are here), and
+//! *spooled* once it is in the spool: its records have settled then, and what is left is to enter in
+//! the books that they were delivered.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,12 +13,12 @@ use crate::sealed::Sealed;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
 
-/// What is owed to the records of a flight.
+/// What is owed to its records.
 #[derive(Debug)]
 enum Duty {
     /// To settle them.
     Held(Receipts),
-    /// To enter in the books that they arrived, and to take them from the spool.
+    /// To enter in the books that they were delivered, and to remove them from the spool.
     Spooled { key: Key, sensors: Box<[SensorIndex]> },
 }
 
@@ -40,14 +40,9 @@ impl InFlight {
         Self { received: Some(received), ..Self::with(sealed, Duty::Held(receipts), since) }
     }
 
-    /// One that was read from the spool at `since`.
-    pub fn from_spool(
-        sealed: Sealed,
-        key: Key,
-        sensors: Box<[SensorIndex]>,
-        since: Instant,
-    ) -> Self {
-        Self::with(sealed, Duty::Spooled { key, sensors }, since)
+    /// One that was read from the spool then.
+    pub fn from_spool(sealed: Sealed, key: Key, sensors: Box<[SensorIndex]>, at: Instant) -> Self {
+        Self::with(sealed, Duty::Spooled { key, sensors }, at)
     }
 
     fn with(sealed: Sealed, duty: Duty, since: Instant) -> Self {

@@ -21,9 +21,9 @@
 //!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
 //!   behind it may be taken before it: only there can a sensor's batches change places.
 //! - A refused dead letter holds back no publication and is not the oldest of any. It is tried again, and
-//!   takes from the room of the letters. Its session acknowledges nothing behind it, because
+//!   takes from the room of dead letters. Its session acknowledges nothing behind it, because
 //!   acknowledgements are in order per session, and stops by itself once its window is used up. With a
-//!   spool the letter is written there and holds back nothing, until so many are refused that there is no
+//!   spool it is written there and holds back nothing, until so many are refused that there is no
 //!   room for more. The same holds for a dead letter that the broker hangs up on.
 
 use std::sync::Arc;
@@ -124,18 +124,14 @@ impl Publisher {
 
     /// Whether records wait for an answer: more can come from their sources then.
     pub fn will_settle(&self) -> bool {
-        match &self.spooler {
-            Some(spooler) => spooler.will_settle(&self.window),
-            None => !self.window.is_empty(),
-        }
+        let window = &self.window;
+        self.spooler.as_ref().map_or(!window.is_empty(), |it| it.will_settle(window))
     }
 
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
-        match &self.spooler {
-            Some(spooler) => spooler.is_done(&self.window),
-            None => self.window.is_empty(),
-        }
+        let window = &self.window;
+        self.spooler.as_ref().map_or(window.is_empty(), |it| it.is_done(window))
     }
 
     /// The largest packet the broker takes, once that is known.

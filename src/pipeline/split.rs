@@ -295,7 +295,7 @@ struct Written {
     topic: String,
 }
 
-/// What ends the id of a dead letter that was a reading in a batch. The ids of other letters have a `d` before
+/// What ends the id of a dead letter that was a reading in a batch. The ids of other dead letters have a `d` before
 /// their batch's number.
 const DEAD_LETTER: &str = "-d";
 

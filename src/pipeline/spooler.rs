@@ -238,8 +238,7 @@ impl Spooler {
     /// whether a connection could take more.
     pub fn deadline(&self, silent: Option<Instant>, room: bool) -> Option<Instant> {
         let stuck = silent.map(|since| since + self.after()).filter(|_| self.mode != Mode::Writing);
-        let reads = room && self.wants_read();
-        let read = self.reads.deadline().filter(|_| reads);
+        let read = self.reads.deadline().filter(|_| room && self.wants_read());
         let remove = self.acknowledged_since.map(|since| since + REMOVE_DELAY_MAX);
         let write = self.writes.deadline().or(self.untried).or(remove);
         [stuck, read, write, self.check_at()].into_iter().flatten().min()

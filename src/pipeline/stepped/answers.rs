@@ -23,11 +23,15 @@ fn proved(records_max: u32) -> Bench {
 fn batches_that_were_taken_are_counted_and_dead_letters_are_none() {
     let mut bench = proved(3);
     bench.offer(&[None; 3]);
+    bench.offer(&some(3..6));
     bench.take();
-    bench.answer(bench.came[0].number, Answer::Taken);
+    bench.take();
+    while let Some(first) = bench.came.first() {
+        bench.answer(first.number, Answer::Taken);
+    }
     let balance = bench.balance();
-    assert_eq!((balance.delivered, balance.dead_lettered), (3, 3));
-    assert_eq!(bench.books.metrics.batches_delivered.get(), 1);
+    assert_eq!((balance.delivered, balance.dead_lettered), (6, 3));
+    assert_eq!(bench.books.metrics.batches_delivered.get(), 2);
 }
 
 #[test]
@@ -50,7 +54,7 @@ fn batches_are_no_larger_than_half_of_one_that_was_refused_as_too_large() {
 #[test]
 fn a_reading_that_is_refused_as_too_large_leaves_batches_as_they_are() {
     let mut bench = proved(16);
-    bench.offer_large(7, 6000);
+    bench.offer_large(7, 1100);
     bench.take();
     bench.later(AFTER);
     bench.answer(bench.came[0].number, refusal(0x95));
@@ -200,10 +204,52 @@ fn a_dead_letter_is_withheld_after_three_hang_ups_alone_and_the_rest_goes_out_to
     assert_eq!(bench.balance().held, 0);
 }
 
+/// Each time it is half as large, until it is so small that its size is no reason.
+#[test]
+fn a_large_dead_letter_that_is_hung_up_on_is_soon_small_and_withheld() {
+    let mut bench = proved(3);
+    let mut chunk = Chunk::default();
+    let row = bench.books.registry.row("a");
+    let body = rubbish(&mut chunk, &"\u{1}".repeat(1000));
+    chunk.records.push(bench.record(&row, body));
+    assert!(bench.offer_chunk(&mut chunk));
+    bench.take();
+    bench.later(AFTER);
+    assert!(bench.came[0].message.payload.len() > 6000);
+    let mut hung_up = 0;
+    while !bench.came.is_empty() {
+        bench.hang_up();
+        bench.connect(None, usize::MAX);
+        hung_up += 1;
+        assert!(hung_up < 40, "{} bytes", bench.came[0].message.payload.len());
+    }
+}
+
+/// No size is the reason, and there is nothing to withhold: the rest waits, and dead letters do not.
+#[test]
+fn a_small_batch_that_is_never_answered_is_published_alone_for_good() {
+    let mut bench = proved(3);
+    bench.offer(&some(3..9));
+    bench.take();
+    for silent in 1..12 {
+        bench.end_over(sink::Why::Silent);
+        bench.connect(None, usize::MAX);
+        assert_eq!(bench.came.len(), if silent < 2 { 2 } else { 1 }, "{silent}");
+    }
+    while let Some(first) = bench.came.first() {
+        bench.answer(first.number, Answer::Taken);
+    }
+    bench.offer(&[None]);
+    bench.take();
+    bench.later(AFTER);
+    assert!(bench.came.first().is_some_and(is_dead_letter), "none is withheld");
+}
+
 #[test]
 fn what_stands_for_a_reading_that_is_hung_up_on_is_smaller_than_it() {
     let mut bench = proved(3);
-    bench.offer_large(7, 1200);
+    // Its dead letter would show nearly all of it.
+    bench.offer_large(7, 1050);
     bench.take();
     bench.later(AFTER);
     let bytes = bench.came[0].message.payload.len();

@@ -9,12 +9,18 @@ use crate::settlement::{Receipts, Settle};
 use crate::window::Window;
 
 /// A batch of one record.
-pub(super) fn in_flight(books: &Arc<Books>, number: u64, now: Now) -> InFlight {
+fn in_flight(books: &Arc<Books>, number: u64, now: Now) -> InFlight {
+    in_flight_of(books, number, now, b"{}")
+}
+
+/// A batch of this record.
+pub(super) fn in_flight_of(books: &Arc<Books>, number: u64, now: Now, record: &[u8]) -> InFlight {
     let mut receipts = Receipts::new(Arc::clone(books) as Arc<dyn Settle>);
     receipts.add(Token::NONE, books.registry.row("a").index, 1);
     let id = number.to_string();
     let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };
-    let sealed = Sealed::readings(&head, Format::Json, b"{}", [2].into());
+    let end = u32::try_from(record.len()).unwrap();
+    let sealed = Sealed::readings(&head, Format::Json, record, [end].into());
     InFlight::new(sealed, receipts, now.instant, now.instant)
 }
 

@@ -1,6 +1,6 @@
 //! The spooler stepped alone: what each of its modes does.
 
-use super::outbox::in_flight;
+use super::outbox::in_flight_of;
 use super::*;
 use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX};
 use crate::pipeline::in_flight::InFlight;
@@ -40,8 +40,12 @@ impl Side {
 
     /// A batch is sealed; whether it goes into the window.
     fn seal(&mut self, window_has_room: bool) -> bool {
+        self.seal_of(window_has_room, b"{}")
+    }
+
+    fn seal_of(&mut self, window_has_room: bool, record: &[u8]) -> bool {
         self.next += 1;
-        let flight = in_flight(&self.books, self.next, self.now);
+        let flight = in_flight_of(&self.books, self.next, self.now, record);
         let direct = self.spooler.push(flight, window_has_room);
         direct.map(|flight| self.window.open(self.next, flight)).is_some()
     }
@@ -168,17 +172,7 @@ fn reading_is_due_only_where_there_is_something_to_read_and_room_for_it() {
 #[test]
 fn a_read_that_failed_is_tried_again_after_a_pause_and_then_nothing_waits() {
     let disk = Disk::default();
-    // Larger than what the storage engine keeps in memory of what it has read at the start.
-    let large = Entry {
-        records: 1,
-        head: br#"{"sensors":["a"],"runs":[[0,1]]}"#.to_vec(),
-        body: vec![b' '; 4 << 20].into(),
-    };
-    let mut spool = disk.spool().unwrap();
-    for _ in 0..3 {
-        spool.append(std::slice::from_ref(&large)).unwrap();
-    }
-    drop(spool);
+    large_on_disk(&disk);
     let mut side = Side::new(&disk, |_| {});
     disk.break_with(Fault::Read);
     while side.books.metrics.spool_failures.get() == 0 {
@@ -191,6 +185,88 @@ fn a_read_that_failed_is_tried_again_after_a_pause_and_then_nothing_waits() {
     side.now = side.now.later(due - side.now.instant);
     assert_eq!(side.next(true), Some(true));
     assert_eq!(side.spooler.deadline(None, true), None);
+}
+
+/// Three batches, larger than what the storage engine keeps in memory of what it has read at the start.
+fn large_on_disk(disk: &Disk) {
+    let mut spool = disk.spool().unwrap();
+    for byte in *b"123" {
+        let head = br#"{"sensors":["a"],"runs":[[0,1]]}"#.to_vec();
+        let large = Entry { records: 1, head, body: vec![byte; 4 << 20].into() };
+        spool.append(&[large]).unwrap();
+    }
+}
+
+#[test]
+fn a_batch_that_is_spoilt_on_disk_is_lost_and_said_to_be_and_the_next_is_read() {
+    let disk = Disk::default();
+    large_on_disk(&disk);
+    let mut side = Side::new(&disk, |_| {});
+    disk.spoil(&[b'2'; 4096]);
+    assert_eq!([(); 3].map(|()| side.next(true)), [Some(true), Some(true), None]);
+    assert_eq!(side.books.metrics.spool_unreadable.get(), 1);
+    side.now = side.now.later(REMOVE_DELAY_MAX);
+    side.tend(Duration::ZERO);
+    assert_eq!(side.shown(), 2, "it leaves the disk");
+}
+
+/// What was read is still delivered, what is unread is lost: nothing on disk is ahead any more.
+#[test]
+fn a_disk_that_is_damaged_costs_what_is_unread_and_no_more() {
+    for (silent, connected) in [(Duration::ZERO, false), (AFTER, true)] {
+        let disk = Disk::default();
+        on_disk(&disk, 3);
+        let mut side = Side::new(&disk, |_| {});
+        assert_eq!(side.next(true), Some(true));
+        assert!(!side.seal(false));
+        disk.break_with(Fault::Write(0));
+        side.tend(silent);
+        assert_eq!(side.books.metrics.spool_failures.get(), 1);
+        disk.erase();
+        disk.heal();
+        side.now = side.now.later(Duration::from_secs(10));
+        side.tend(silent);
+        assert_eq!(side.books.metrics.spool_unreadable.get(), 2);
+        let trouble = side.books.gauges.spool_trouble();
+        assert!(trouble.is_some_and(|it| it.starts_with("there is no spool")));
+        if connected {
+            assert_eq!(side.next(false), None, "the output is stuck");
+        }
+        assert_eq!(side.next(connected), Some(false));
+    }
+}
+
+/// Asked for by the publisher, though the output takes batches.
+#[test]
+fn what_was_written_behind_a_dead_letter_is_read_from_disk() {
+    let mut side = Side::new(&Disk::default(), |_| {});
+    assert!(side.seal(true));
+    assert!(!side.seal(false));
+    side.spooler.write(side.now, &mut side.window, true);
+    assert_eq!(side.shown(), 2);
+    assert_eq!((side.next(true), side.next(true)), (Some(true), None));
+}
+
+/// A removal is no sign that the disk takes more: the pauses between attempts to write grow on.
+#[test]
+fn a_disk_that_is_full_is_not_well_because_something_was_removed() {
+    let disk = Disk::default();
+    on_disk(&disk, 8);
+    let mut side = Side::new(&disk, |_| {});
+    let keys = read(&mut side, 8);
+    assert!(!side.seal_of(false, &vec![b' '; 4 << 20]));
+    disk.fill();
+    side.stuck();
+    assert!(!side.spooler.has_room(false));
+    for key in &keys[1..] {
+        side.spooler.acknowledged(side.now.instant, *key);
+        side.now = side.now.later(Duration::from_secs(10));
+        side.stuck();
+        assert!(side.books.gauges.spool_trouble().is_some() && !side.spooler.has_room(false));
+    }
+    assert_eq!((side.shown(), side.books.metrics.spool_failures.get()), (1, 8));
+    let pause = side.spooler.deadline(None, false).unwrap() - side.now.instant;
+    assert!(pause > Duration::from_secs(1), "{pause:?}");
 }
 
 /// A head that no version of this program has written.
