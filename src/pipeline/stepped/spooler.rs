@@ -269,6 +269,29 @@ fn a_disk_that_is_full_is_not_well_because_something_was_removed() {
     assert!(pause > Duration::from_secs(1), "{pause:?}");
 }
 
+#[test]
+fn pauses_between_writes_that_fail_begin_anew_once_one_has_not() {
+    let disk = Disk::default();
+    let mut side = Side::new(&disk, |_| {});
+    let mut fail = |side: &mut Side, times| {
+        side.seal(false);
+        disk.break_with(Fault::Write(0));
+        let mut pause = Duration::ZERO;
+        for _ in 0..times {
+            side.now = side.now.later(Duration::from_secs(10));
+            side.stuck();
+            pause = side.spooler.deadline(None, false).unwrap() - side.now.instant;
+        }
+        disk.heal();
+        side.now = side.now.later(Duration::from_secs(10));
+        side.stuck();
+        pause
+    };
+    let pauses = [fail(&mut side, 6), fail(&mut side, 1)];
+    assert_eq!(side.shown(), 2);
+    assert!(pauses[0] > Duration::from_secs(1) && pauses[1] < pauses[0] / 4, "{pauses:?}");
+}
+
 /// A head that no version of this program has written.
 #[test]
 fn an_entry_that_is_none_is_lost_and_said_to_be_and_leaves_the_disk() {
