@@ -148,7 +148,8 @@ impl Outbox {
         };
         let refuses_batch = self.refused.iter().any(|refused| !refused.is_dead_letter);
         let kept = self.kept_dead_letters().collect::<BTreeSet<_>>().len();
-        !refuses_batch && in_window - kept < in_flight_max
+        // What is kept is not on its way.
+        !refuses_batch && in_window < in_flight_max.saturating_add(kept)
     }
 
     /// Whether the publication has a dead letter that the broker refuses: nothing waits behind it.
