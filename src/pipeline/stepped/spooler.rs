@@ -273,7 +273,7 @@ fn a_disk_that_is_full_is_not_well_because_something_was_removed() {
 fn pauses_between_writes_that_fail_begin_anew_once_one_has_not() {
     let disk = Disk::default();
     let mut side = Side::new(&disk, |_| {});
-    let mut fail = |side: &mut Side, times| {
+    let fail = |side: &mut Side, times| {
         side.seal(false);
         disk.break_with(Fault::Write(0));
         let mut pause = Duration::ZERO;
