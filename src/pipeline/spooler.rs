@@ -8,7 +8,7 @@
 //!               └ (disk failed)
 //! ```
 //!
-//! What happens is decided by one state, the [`Mode`]. It changes in one function, `enter`.
+//! What happens is decided by one state, the `Mode`. It changes in one function, `enter`.
 //!
 //! | mode | a sealed batch | is written | goes into the window from here | is left |
 //! | --- | --- | --- | --- | --- |
