@@ -269,6 +269,26 @@ fn a_disk_that_is_full_is_not_well_because_something_was_removed() {
     assert!(pause > Duration::from_secs(1), "{pause:?}");
 }
 
+/// There is nothing to write any more that would show it.
+#[test]
+fn a_disk_that_failed_is_well_once_the_last_entry_was_removed() {
+    let disk = Disk::default();
+    on_disk(&disk, 1);
+    let mut side = Side::new(&disk, |_| {});
+    let keys = read(&mut side, 1);
+    assert!(!side.seal(false));
+    disk.break_with(Fault::Write(0));
+    side.stuck();
+    assert!(side.books.gauges.spool_trouble().is_some());
+    disk.heal();
+    side.tend(Duration::ZERO);
+    assert_eq!(side.next(true), Some(false));
+    side.spooler.acknowledged(side.now.instant, keys[0]);
+    side.now = side.now.later(Duration::from_secs(10));
+    side.tend(Duration::ZERO);
+    assert_eq!((side.shown(), side.books.gauges.spool_trouble()), (0, None));
+}
+
 #[test]
 fn pauses_between_writes_that_fail_begin_anew_once_one_has_not() {
     let disk = Disk::default();
