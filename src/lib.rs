@@ -5,9 +5,9 @@
 //! [`mqtt::ledger`]: crate::mqtt::ledger
 //! [`pace`]: crate::pace
 //! [`pipeline::books`]: crate::pipeline::books
-//! [`pipeline::letters`]: crate::pipeline::letters
+//! [`pipeline::dead_letters`]: crate::pipeline::dead_letters
 //! [`pipeline::publisher`]: crate::pipeline::publisher
-//! [`pipeline::store`]: crate::pipeline::store
+//! [`pipeline::spooler`]: crate::pipeline::spooler
 //! [`pipeline::worker`]: crate::pipeline::worker
 //! [`plan`]: crate::plan
 //! [`queue`]: crate::queue

@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep_until};
 
 use self::books::Books;
-use self::opening::Opened;
 use self::publisher::Failure;
+use self::recovery::Opened;
+use self::spooler::Spooler;
 use self::status::{Health, LOOK_EVERY, Monitor};
-use self::store::Store;
 use self::worker::{Ended, Worker};
 use crate::assembly::{self, Assembly};
 use crate::limits::CLOSE_MAX;
@@ -31,19 +31,18 @@ use crate::{clock, phase, sink, source, spool, tasks};
 
 pub mod books;
 pub mod crowd;
-pub mod flight;
+pub mod dead_letters;
+pub mod entry_head;
 pub mod gauges;
-pub mod label;
-pub mod letters;
-mod opening;
+pub mod in_flight;
 pub mod outbox;
-pub mod parts;
-pub mod patience;
 pub mod publisher;
-pub mod said;
+mod recovery;
+pub mod retry_timer;
 pub mod share;
+pub mod split;
+pub mod spooler;
 pub mod status;
-pub mod store;
 pub mod tally;
 pub mod worker;
 
@@ -158,12 +157,12 @@ impl Pipeline {
 
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
     pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
-        let store = match opening::open(&self.plan, &self.books, &mut stops).await {
-            Ok(Opened::Store(store)) => store,
+        let spooler = match recovery::open(&self.plan, &self.books, &mut stops).await {
+            Ok(Opened::Spooler(spooler)) => spooler,
             Ok(Opened::Stopped) => return Report::default(),
             Err(error) => return self.report(Some(error)),
         };
-        let mut running = match self.start(store) {
+        let mut running = match self.start(spooler) {
             Ok(running) => running,
             Err(error) => return self.report(Some(error)),
         };
@@ -190,7 +189,7 @@ impl Pipeline {
         Report { balance: self.books.balance(), lost, difference, error }
     }
 
-    fn start(&self, store: Option<Box<Store>>) -> Result<Running, Error> {
+    fn start(&self, spooler: Option<Box<Spooler>>) -> Result<Running, Error> {
         let (lead, phase) = phase::start();
         let books = &*self.books;
         let shared = assembly::Shared {
@@ -206,7 +205,7 @@ impl Pipeline {
         let outlet = books.queue.outlet();
         let post = outlet.post();
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
-        let worker = Worker::new(plan, books, store.map(|it| *it), (clock::now(), &self.run));
+        let worker = Worker::new(plan, books, spooler.map(|it| *it), clock::now(), &self.run);
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let clients = self.assembly.start_clients(&shared, post.clone());
         let books = Arc::clone(&self.books);

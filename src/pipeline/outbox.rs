@@ -1,9 +1,9 @@
-//! What is given to the connection of today, in order, and again after a refusal.
+//! What is given to the current connection, in order, and resent after a refusal.
 //!
-//! Batches that were refused go again one at a time, the oldest first, the next when it was taken: a
+//! Batches that were refused are resent one at a time, the oldest first, the next when it was taken: a
 //! broker that takes again what it refused, or refuses by turns (a quota), does not change their order.
 //!
-//! Dead letters that were hung up on wait for better days (`set_aside`).
+//! Dead letters over which the broker ended the connection are withheld (`withheld`).
 //!
 //! Holds numbers, not messages: those stay in the window. A connection's lane is bounded; what does
 //! not fit waits here and follows when something has been answered. A lane that is closed belongs to
@@ -15,23 +15,32 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use self::set_aside::SetAside;
-use super::flight::Flight;
-use crate::backoff::Backoff;
+use self::withheld::Withheld;
+use super::in_flight::InFlight;
+use super::retry_timer::RetryTimer;
 use crate::clock::Now;
-use crate::limits::RECONNECT_PAUSE;
 use crate::sealed::Sealed;
 use crate::sink::{Number, Publication};
 use crate::window::Window;
 
-mod set_aside;
+mod withheld;
 
-/// What a connection allows.
+/// The connection to the output.
+#[derive(Debug)]
+enum Connection {
+    /// There has been none since the start: what the broker takes is not known.
+    None { since: Instant },
+    /// The last one has ended.
+    Ended { since: Instant },
+    /// One stands.
+    Current(Lane),
+}
+
+/// What the current connection takes.
 #[derive(Debug)]
 struct Lane {
     publications: mpsc::Sender<Publication>,
     in_flight_max: usize,
-    one_at_a_time: bool,
     /// What is on its way goes alone.
     alone: bool,
     /// Given to it and not answered.
@@ -41,7 +50,7 @@ struct Lane {
 impl Lane {
     /// Gives it a publication; false if that must wait.
     fn takes(&mut self, number: Number, sealed: &Arc<Sealed>, alone: bool) -> bool {
-        if (self.one_at_a_time || self.alone || alone) && self.out > 0 {
+        if (self.alone || alone) && self.out > 0 {
             return false;
         }
         self.alone = alone;
@@ -56,147 +65,143 @@ impl Lane {
 #[derive(Debug)]
 struct Refused {
     number: Number,
-    is_letter: bool,
-    /// To be published again; if not, it already was.
+    is_dead_letter: bool,
+    /// To be resent; if not, it already was.
     due: bool,
 }
 
 /// The outbox.
 #[derive(Debug)]
 pub struct Outbox {
-    lane: Option<Lane>,
+    connection: Connection,
+    /// To be given to the current connection.
     pending: VecDeque<Number>,
     refused: Vec<Refused>,
-    set_aside: SetAside,
-    retry: Option<Instant>,
-    backoff: Backoff,
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        let (first, longest) = RECONNECT_PAUSE;
-        Self {
-            lane: None,
-            pending: VecDeque::new(),
-            refused: Vec::new(),
-            set_aside: SetAside::default(),
-            retry: None,
-            backoff: Backoff::new(first, longest),
-        }
-    }
+    retry: RetryTimer,
+    withheld: Withheld,
 }
 
 impl Outbox {
+    /// Of a gateway that starts now.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            connection: Connection::None { since: now },
+            pending: VecDeque::new(),
+            refused: Vec::new(),
+            retry: RetryTimer::default(),
+            withheld: Withheld::default(),
+        }
+    }
+
     /// Begins with a new connection: nothing was given to it, nothing refused by it.
     pub fn connected(
         &mut self,
         publications: mpsc::Sender<Publication>,
         in_flight_max: usize,
-        one_at_a_time: bool,
         now: Instant,
     ) {
         let in_flight_max = in_flight_max.max(1);
-        self.lane = Some(Lane { publications, in_flight_max, one_at_a_time, alone: false, out: 0 });
+        self.connection =
+            Connection::Current(Lane { publications, in_flight_max, alone: false, out: 0 });
         self.pending.clear();
         self.refused.clear();
-        self.set_aside.connected(now);
-        self.retry = None;
+        self.withheld.connected(now);
+        self.retry.rest();
     }
 
-    /// The connection is gone.
-    pub fn disconnected(&mut self) {
-        self.lane = None;
-        self.pending.clear();
-    }
-
-    /// Whether no more than one publication may be on its way from now on.
-    pub fn one_at_a_time(&mut self, one_at_a_time: bool) {
-        if let Some(lane) = &mut self.lane {
-            lane.one_at_a_time = one_at_a_time;
+    /// The connection has ended, or there is none again.
+    pub fn disconnected(&mut self, now: Instant) {
+        if self.is_connected() {
+            self.connection = Connection::Ended { since: now };
         }
     }
 
     /// Something that was given to the connection has been answered.
     pub fn answered(&mut self, number: Number) {
-        if let Some(lane) = &mut self.lane {
+        if let Connection::Current(lane) = &mut self.connection {
             lane.out = lane.out.saturating_sub(1);
         }
-        self.pending.extend(self.set_aside.answered(number));
+        self.pending.extend(self.withheld.answered(number));
     }
 
     /// Whether there is a connection.
     pub fn is_connected(&self) -> bool {
-        self.lane.is_some()
+        self.away().is_none()
     }
 
-    /// Publications the broker takes unacknowledged; more than any without a connection.
-    pub fn in_flight_max(&self) -> usize {
-        self.lane.as_ref().map_or(usize::MAX, |lane| lane.in_flight_max)
+    /// Since when there is no connection.
+    pub fn away(&self) -> Option<Instant> {
+        match self.connection {
+            Connection::None { since } | Connection::Ended { since } => Some(since),
+            Connection::Current(_) => None,
+        }
     }
 
-    /// Whether a batch was refused, behind which nothing new may go.
-    pub fn holds_back(&self) -> bool {
-        self.refused.iter().any(|refused| !refused.is_letter)
+    /// Whether one more publication may enter the window, which holds so many: the broker takes one more
+    /// unacknowledged, and no batch was refused, behind which nothing new may go. Without a connection the
+    /// next one will tell; before the first there is no room.
+    pub fn has_room(&self, in_window: usize) -> bool {
+        let in_flight_max = match &self.connection {
+            Connection::None { .. } => return false,
+            Connection::Ended { .. } => usize::MAX,
+            Connection::Current(lane) => lane.in_flight_max,
+        };
+        let refuses_batch = self.refused.iter().any(|refused| !refused.is_dead_letter);
+        let kept = self.kept_dead_letters().collect::<BTreeSet<_>>().len();
+        // What is kept is not on its way.
+        !refuses_batch && in_window < in_flight_max.saturating_add(kept)
     }
 
-    /// Whether it is a dead letter that the broker refuses: nothing waits behind it.
-    pub fn is_aside(&self, count: u64) -> bool {
-        self.letters_aside().any(|it| it == count)
+    /// Whether the publication has a dead letter that the broker refuses: nothing waits behind it.
+    pub fn keeps_dead_letter(&self, count: u64) -> bool {
+        self.kept_dead_letters().any(|it| it == count)
     }
 
-    /// How many publications have a dead letter that the broker refuses.
-    pub fn aside(&self) -> usize {
-        self.letters_aside().collect::<BTreeSet<_>>().len()
-    }
-
-    fn letters_aside(&self) -> impl Iterator<Item = u64> {
-        let letters = self.refused.iter().filter(|refused| refused.is_letter);
-        letters.map(|refused| refused.number.count).chain(self.set_aside.counts())
+    /// The publications that have a dead letter which was refused, or is withheld.
+    fn kept_dead_letters(&self) -> impl Iterator<Item = u64> {
+        let refused = self.refused.iter().filter(|refused| refused.is_dead_letter);
+        refused.map(|refused| refused.number.count).chain(self.withheld.counts())
     }
 
     /// Whether something was refused and has not been taken since.
     pub fn refuses(&self) -> bool {
-        !self.refused.is_empty() || !self.set_aside.is_empty()
+        !self.refused.is_empty() || !self.withheld.is_empty()
     }
 
     /// When it wants to be asked again.
     pub fn deadline(&self) -> Option<Instant> {
-        let trial = self.set_aside.deadline().filter(|_| self.is_connected());
-        [self.retry, trial].into_iter().flatten().min()
+        let trial = self.withheld.deadline().filter(|_| self.is_connected());
+        [self.retry.deadline(), trial].into_iter().flatten().min()
     }
 
-    /// Publishes what of it has not been answered, behind what waits.
-    pub fn push(&mut self, count: u64, parts: impl IntoIterator<Item = u32>) {
-        if self.lane.is_some() {
-            self.pending.extend(parts.into_iter().map(|part| Number { count, part }));
+    /// Publishes it behind what waits; a dead letter not while those are withheld.
+    pub fn push(&mut self, number: Number, is_dead_letter: bool) {
+        if !self.is_connected() {
+            return;
         }
-    }
-
-    /// The same for a dead letter: it waits while those are set aside.
-    pub fn push_letter(&mut self, number: Number) {
-        if self.set_aside.is_on() && self.lane.is_some() {
-            self.set_aside.hold(number);
+        if is_dead_letter && self.withheld.is_on() {
+            self.withheld.hold(number);
         } else {
-            self.push(number.count, [number.part]);
+            self.pending.push_back(number);
         }
     }
 
-    /// Sets all dead letters aside from the next connection on: one was not taken, without a word.
-    pub fn set_letters_aside(&mut self, now: Instant) {
-        self.set_aside.begin(now);
+    /// Withholds all dead letters from the next connection on: the last one ended over one.
+    pub fn withhold_dead_letters(&mut self, now: Instant) {
+        self.withheld.begin(now);
     }
 
-    /// Whether it is a dead letter that was set aside and is tried again.
+    /// Whether it is a dead letter that was withheld and is tried again.
     pub fn is_trial(&self, number: Number) -> bool {
-        self.set_aside.is_trial(number)
+        self.withheld.is_trial(number)
     }
 
-    /// Gives to the lane what it takes.
-    pub fn pump(&mut self, window: &Window<Flight>) {
-        let Some(lane) = &mut self.lane else { return };
+    /// Gives to the connection what its lane takes, each `alone` if need be: when nothing else is on its way.
+    pub fn pump(&mut self, window: &Window<InFlight>, alone: bool) {
+        let Connection::Current(lane) = &mut self.connection else { return };
         while let Some(number) = self.pending.front().copied() {
-            let sealed = window.get(number.count).and_then(|it| it.parts().get(number.part));
-            let alone = self.set_aside.is_trial(number);
+            let sealed = window.get(number.count).and_then(|it| it.split.get(number.part));
+            let alone = alone || self.withheld.is_trial(number);
             if sealed.is_some_and(|it| !lane.takes(number, it, alone)) {
                 return;
             }
@@ -206,21 +211,23 @@ impl Outbox {
 
     /// It was taken.
     pub fn taken(&mut self, now: Instant, number: Number) {
-        let was_refused = |it: &Refused| it.number == number && !it.is_letter;
+        let was_refused = |it: &Refused| it.number == number && !it.is_dead_letter;
         let next = self.refused.iter().any(was_refused);
         self.forget(number);
         if self.refused.is_empty() {
-            self.backoff.reset();
+            self.retry.succeeded();
         } else if next {
-            self.retry = Some(now);
+            self.retry.at(now);
         }
     }
 
-    /// Publishes others in its place, if there are any.
-    pub fn replace(&mut self, number: Number, places: Vec<u32>) {
-        if !places.is_empty() {
+    /// Publishes other parts in its place, if there are any.
+    pub fn replace(&mut self, number: Number, parts: Vec<u32>) {
+        if !parts.is_empty() {
             self.forget(number);
-            self.push(number.count, places);
+        }
+        for part in parts {
+            self.push(Number { part, ..number }, false);
         }
     }
 
@@ -228,35 +235,37 @@ impl Outbox {
         self.refused.retain(|refused| refused.number != number);
     }
 
-    /// It was refused: it is published again after a pause.
-    pub fn refused(&mut self, now: Now, number: Number, is_letter: bool) {
-        self.refused.retain(|refused| refused.number != number);
-        self.refused.push(Refused { number, is_letter, due: true });
-        if self.retry.is_none() {
-            let seed = now.wall.millis();
-            let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
-            self.retry = Some(now.instant + self.backoff.pause(&mut rng));
+    /// It was refused: it is resent after a pause.
+    pub fn refused(&mut self, now: Now, number: Number, is_dead_letter: bool) {
+        self.forget(number);
+        self.refused.push(Refused { number, is_dead_letter, due: true });
+        if self.retry.is_well() {
+            self.retry.failed(now);
         }
     }
 
-    /// Publishes again what was refused, if it is time: dead letters, and the oldest batch; returns how
-    /// many.
-    pub fn retry(&mut self, now: Instant) -> u64 {
-        let trial = if self.is_connected() { self.set_aside.due(now) } else { None };
-        self.pending.extend(trial);
-        if self.retry.is_none_or(|at| at > now) {
-            return u64::from(trial.is_some());
-        }
-        self.retry = None;
-        self.refused.sort_unstable_by_key(|it| (it.number.count, it.number.part));
+    /// Resends what was refused, if it is time: dead letters, and the oldest batch. Tries a dead letter that
+    /// is withheld, if it is time. Returns how many.
+    pub fn resend(&mut self, now: Instant) -> u64 {
         let before = self.pending.len();
-        let mut behind = false;
+        if self.is_connected() {
+            self.pending.extend(self.withheld.due(now));
+        }
+        if self.retry.take_due(now) {
+            self.resend_refused();
+        }
+        (self.pending.len() - before) as u64
+    }
+
+    fn resend_refused(&mut self) {
+        self.refused.sort_unstable_by_key(|it| it.number);
+        let mut behind_batch = false;
         for refused in &mut self.refused {
-            if (refused.is_letter || !behind) && std::mem::take(&mut refused.due) {
+            let may_go = refused.is_dead_letter || !behind_batch;
+            if may_go && std::mem::take(&mut refused.due) {
                 self.pending.push_back(refused.number);
             }
-            behind |= !refused.is_letter;
+            behind_batch |= !refused.is_dead_letter;
         }
-        (self.pending.len() - before) as u64 + u64::from(trial.is_some())
     }
 }

@@ -7,49 +7,48 @@
 //! - Room: no more than `window_batches` batches and a fixed number of batches of dead letters between the
 //!   oldest unacknowledged publication and the newest, and never more than the broker takes
 //!   (Receive Maximum). A publication that is settled behind an older one frees no room: so what a
-//!   source must remember is bounded too. Dead letters have room of their own, also in bytes
-//!   (`room`): those that find none wait in [`super::letters`].
+//!   source must remember is bounded too. Dead letters have room of their own, also in bytes:
+//!   those that find none wait in [`super::dead_letters`].
 //! - Nothing is sealed before the first connection: until then the broker's limits are not known,
 //!   and records wait where they are counted, in the queue; or, with a spool, for `spool.after`.
 //! - With a spool the output is *stuck* when there is no connection, or no answer to the oldest
 //!   publication, for `spool.after`. Then what is in the window is written, and what is sealed
-//!   behind it ([`super::store`]). One rule of age serves an output that is away, one that is silent
+//!   behind it ([`super::spooler`]). One rule of age serves an output that is away, one that is silent
 //!   and one that is too slow; a queue that fills and empties fast is no reason to write.
-//! - A broker may have no word for what it does not take, and hang up (`hang_ups`).
+//! - A broker may have no word for what it does not take, and end the connection (`hang_ups`).
 //! - A batch that the broker refuses is not delivered. Where nothing has been delivered, a
 //!   refusal for good that lasts for `gateway.start_grace` ends the gateway; any other is tried again
 //!   after a pause, one at a time, and nothing new is published meanwhile. What was already in flight
 //!   behind it may be taken before it: only there can a sensor's batches change places.
 //! - A refused dead letter holds back no publication and is not the oldest of any. It is tried again, and
-//!   takes from the room of the letters. Its session acknowledges nothing behind it, because
+//!   takes from the room of dead letters. Its session acknowledges nothing behind it, because
 //!   acknowledgements are in order per session, and stops by itself once its window is used up. With a
-//!   spool the letter is written there and holds back nothing, until so many are refused that there is no
+//!   spool it is written there and holds back nothing, until so many are refused that there is no
 //!   room for more. The same holds for a dead letter that the broker hangs up on.
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::answers::Answered;
 use self::hang_ups::HangUps;
-use self::learned::Learned;
+use self::sizes::Sizes;
 use super::books::Books;
-use super::flight::Flight;
+use super::gauges::Gauges;
+use super::in_flight::InFlight;
 use super::outbox::Outbox;
-use super::parts::Fit;
-use super::store::Store;
+use super::spooler::Spooler;
 use crate::clock::Now;
+use crate::limits::{DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX};
 use crate::plan::Plan;
 use crate::repeat::Repeated;
-use crate::settlement::Outcome;
-use crate::sink::{self, Answer, Measure, Number, Over, Refusal, Why};
+use crate::sealed::Sealed;
+use crate::sink::{self, Number};
 use crate::unusable::Unusable;
 use crate::window::Window;
 
-mod forbidden;
+mod answers;
 mod hang_ups;
-mod learned;
-mod nobody;
-mod room;
-mod shown;
+mod sizes;
 
 /// Why the gateway cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,109 +71,152 @@ pub enum Failure {
 pub struct Publisher {
     plan: Arc<Plan>,
     books: Arc<Books>,
-    measure: Arc<dyn Measure>,
-    window: Window<Flight>,
-    next: u64,
+    window: Window<InFlight>,
+    counts: Counts,
+    /// The number of the last publication that entered the window.
+    last: u64,
     /// Batches and dead letters given to it so far.
     pub published: u64,
-    batches: usize,
-    letters: usize,
-    letter_bytes: usize,
     outbox: Outbox,
-    /// Since when there is no connection.
-    away: Option<Instant>,
-    store: Option<Store>,
-    bytes_max: Option<usize>,
-    /// Half of the smallest batch that was refused as too large, or hung up on.
-    learned: Learned,
+    spooler: Option<Spooler>,
+    sizes: Sizes,
     hang_ups: HangUps,
-    hung_up_said: Repeated,
-    /// The publication over which the broker last ended the connection in words.
-    forbidden: Option<Number>,
-    known: bool,
-    proved: bool,
-    /// A batch, or a part of one, has been taken in this run.
-    takes_batches: bool,
-    /// Since when publications are refused for good; of interest until one is taken.
-    refused_since: Option<Instant>,
-    repeated: Repeated,
-    again: Repeated,
-    nobody: Repeated,
+    answered: Answered,
+    warnings: Warnings,
+}
+
+/// What the window holds.
+#[derive(Debug, Default)]
+struct Counts {
+    batches: usize,
+    dead_letters: usize,
+    dead_letter_bytes: usize,
+}
+
+/// Warnings that may repeat, each for itself.
+#[derive(Debug, Default)]
+struct Warnings {
+    refused: Repeated,
+    hung_up: Repeated,
+    no_subscriber: Repeated,
     split: Repeated,
+    resent: Repeated,
 }
 
 impl Publisher {
     /// With nothing in flight and no connection.
-    pub fn new(plan: Arc<Plan>, books: Arc<Books>, store: Option<Store>, now: Instant) -> Self {
+    pub fn new(plan: Arc<Plan>, books: Arc<Books>, spooler: Option<Spooler>, now: Instant) -> Self {
         Self {
-            window: Window::default(),
-            measure: plan.measure(),
+            sizes: Sizes::new(&plan),
             plan,
             books,
-            next: 0,
+            window: Window::default(),
+            counts: Counts::default(),
+            last: 0,
             published: 0,
-            batches: 0,
-            letters: 0,
-            letter_bytes: 0,
-            outbox: Outbox::default(),
-            away: Some(now),
-            store,
-            bytes_max: None,
-            learned: Learned::default(),
+            outbox: Outbox::new(now),
+            spooler,
             hang_ups: HangUps::default(),
-            hung_up_said: Repeated::default(),
-            forbidden: None,
-            known: false,
-            proved: false,
-            takes_batches: false,
-            refused_since: None,
-            repeated: Repeated::default(),
-            again: Repeated::default(),
-            nobody: Repeated::default(),
-            split: Repeated::default(),
+            answered: Answered::default(),
+            warnings: Warnings::default(),
         }
     }
 
     /// Whether records wait for an answer: more can come from their sources then.
     pub fn will_settle(&self) -> bool {
-        self.window.iter().any(|(_, flight)| flight.is_held())
-            || self.store.as_ref().is_some_and(|store| !store.is_settled())
+        let window = &self.window;
+        self.spooler.as_ref().map_or(!window.is_empty(), |it| it.will_settle(window))
     }
 
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
-        let empty = self.window.is_empty();
-        self.store.as_ref().map_or(empty, |it| it.is_done((empty, self.will_settle())))
+        let window = &self.window;
+        self.spooler.as_ref().map_or(window.is_empty(), |it| it.is_done(window))
     }
 
     /// The largest packet the broker takes, once that is known.
     pub fn bytes_max(&self) -> Option<usize> {
-        self.bytes_max
+        self.sizes.bytes_max
     }
 
     /// The largest batch that the broker is likely to take: learned from refusals, and no reason to
-    /// put a single record aside.
+    /// make a dead letter of a single record.
     pub fn batch_bytes_max(&self) -> usize {
-        self.learned.bytes_max().unwrap_or(usize::MAX)
+        self.sizes.learned.bytes_max().unwrap_or(usize::MAX)
+    }
+
+    /// Whether a batch of readings can be published now.
+    pub fn has_room(&self) -> bool {
+        self.has_room_if(self.window_has_room())
+    }
+
+    /// Whether a batch of dead letters can be published now.
+    pub fn has_dead_letter_room(&self) -> bool {
+        self.has_room_if(self.window_has_dead_letter_room())
+    }
+
+    fn has_room_if(&self, window: bool) -> bool {
+        self.spooler.as_ref().map_or(window, |spooler| spooler.has_room(window))
+    }
+
+    fn window_has_room(&self) -> bool {
+        let window_batches = self.plan.output.window_batches.get();
+        self.counts.batches < window_batches.into() && self.takes_more()
+    }
+
+    fn window_has_dead_letter_room(&self) -> bool {
+        self.counts.dead_letters < DEAD_LETTERS_IN_FLIGHT_MAX
+            && self.counts.dead_letter_bytes < DEAD_LETTER_BYTES_IN_FLIGHT_MAX
+            && self.takes_more()
+    }
+
+    /// Room for what the spool brings, whichever it is.
+    fn window_has_room_for_any(&self) -> bool {
+        self.window_has_room() && self.window_has_dead_letter_room()
+    }
+
+    fn takes_more(&self) -> bool {
+        let window_batches = usize::from(self.plan.output.window_batches.get());
+        let span = self.oldest().map_or(0, |(oldest, _)| self.last - oldest);
+        span < (window_batches + DEAD_LETTERS_IN_FLIGHT_MAX) as u64
+            && self.outbox.has_room(self.window.len())
+    }
+
+    /// The oldest publication that others wait behind. A dead letter that is refused holds nothing back.
+    fn oldest(&self) -> Option<(u64, &InFlight)> {
+        self.window.iter().find(|(count, _)| !self.outbox.keeps_dead_letter(*count))
+    }
+
+    /// Since when the output has been away, or the oldest publication waits.
+    fn silent(&self) -> Option<Instant> {
+        let oldest = self.oldest().map(|(_, flight)| flight.since());
+        [oldest, self.outbox.away()].into_iter().flatten().min()
     }
 
     /// When the publisher wants to be asked again.
     pub fn deadline(&self) -> Option<Instant> {
-        let retry = self.outbox.deadline();
-        let Some(store) = &self.store else { return retry };
+        let resend = self.outbox.deadline();
+        let Some(spooler) = &self.spooler else { return resend };
         let room = self.outbox.is_connected() && self.window_has_room_for_any();
-        [retry, store.stuck_at(self.silent()), store.deadline(room)].into_iter().flatten().min()
+        [resend, spooler.deadline(self.silent(), room)].into_iter().flatten().min()
     }
 
     /// Publishes a batch or a dead letter and keeps it until it is acknowledged. Without a
     /// connection it waits in the window for the next; behind the spool, for its turn.
-    pub fn publish(&mut self, flight: Flight) {
+    pub fn publish(&mut self, flight: InFlight) {
         self.published += 1;
-        let letter = flight.is_letter();
-        let room = if letter { self.window_has_letter_room() } else { self.window_has_room() };
-        match &mut self.store {
-            Some(store) if store.is_ahead() || !room => store.push(flight),
-            _ => self.enter(flight),
+        let is_dead_letter = flight.is_dead_letter();
+        let room = if is_dead_letter {
+            self.window_has_dead_letter_room()
+        } else {
+            self.window_has_room()
+        };
+        let direct = match &mut self.spooler {
+            Some(spooler) => spooler.push(flight, room),
+            None => Some(flight),
+        };
+        if let Some(flight) = direct {
+            self.enter(flight);
         }
     }
 
@@ -182,276 +224,161 @@ impl Publisher {
     pub fn apply(&mut self, now: Now, event: sink::Event) -> Result<(), Failure> {
         match event {
             sink::Event::Connected { lane, bytes_max, in_flight_max } => {
-                self.bytes_max = bytes_max;
-                self.known = true;
-                let alone = self.hang_ups.is_one_at_a_time();
-                self.outbox.connected(lane, in_flight_max, alone, now.instant);
-                self.away = None;
+                self.sizes.bytes_max = bytes_max;
+                self.outbox.connected(lane, in_flight_max, now.instant);
                 self.fit(now.instant);
-                self.publish_again(now.instant);
+                self.resend_all(now.instant);
             }
             sink::Event::Disconnected { over } => {
-                self.outbox.disconnected();
-                self.away.get_or_insert(now.instant);
-                match over {
-                    Some(Over { number, why: Why::Forbidden(reason) }) => {
-                        self.forbidden(now, number, &reason);
-                    }
-                    Some(over) => self.not_taken(now, &over),
-                    None => {}
+                self.outbox.disconnected(now.instant);
+                if let Some(over) = over {
+                    self.ended_over(now, &over);
                 }
             }
             sink::Event::Answered { number, answer } => {
                 self.outbox.answered(number);
                 self.answered(now, number, answer)?;
-                self.outbox.pump(&self.window);
-                self.books.pace.wake();
+                self.pump();
             }
-            sink::Event::Stop => self.store.iter_mut().for_each(Store::stop),
+            sink::Event::Stop => self.spooler.iter_mut().for_each(Spooler::stop),
             sink::Event::Failed(error) => return Err(Failure::Connect(error)),
             sink::Event::Abort => {}
         }
         Ok(())
     }
 
-    /// Does what time brings: publishes again what was refused, writes to the spool and reads from
-    /// it. Returns whether there is room now that there was not.
+    /// Does what time brings: resends what was refused, writes to the spool and reads from it. Returns
+    /// whether there is room now that there was not.
     pub fn tend(&mut self, now: Now) -> bool {
-        self.learned.look(now.instant);
-        self.retry(now.instant);
+        self.sizes.learned.forget(now.instant);
+        self.resend_refused(now.instant);
         let (room, silent) = (self.has_room(), self.silent());
-        let Some(store) = &mut self.store else { return false };
-        store.judge(silent, now.instant);
-        store.look(now);
-        // First what makes room on a disk that is full.
-        store.tidy(now, false);
+        let Some(spooler) = &mut self.spooler else { return false };
         // The source of a refused dead letter would wait for it.
-        let aside =
-            |(count, flight): (u64, &Flight)| flight.is_held() && self.outbox.is_aside(count);
-        let needed = self.window.iter().any(aside);
-        store.write(now, &mut self.window, needed);
-        self.read(now);
+        let waits = |(count, flight): (u64, &InFlight)| {
+            flight.is_held() && self.outbox.keeps_dead_letter(count)
+        };
+        let needed = self.window.iter().any(waits);
+        spooler.tend(now, silent, &mut self.window, needed);
+        self.fill(now);
         !room && self.has_room()
     }
 
-    /// Takes from the disk what has arrived; the end of a run.
+    /// Removes from the disk what was acknowledged; the end of a run.
     pub fn finish(&mut self, now: Now) {
-        if let Some(store) = &mut self.store {
-            store.finish(now);
+        if let Some(spooler) = &mut self.spooler {
+            spooler.finish(now);
         }
     }
 
     /// Lets everything go: what was in flight is abandoned.
     pub fn abandon(&mut self) {
         self.window = Window::default();
-        (self.batches, self.letters, self.letter_bytes) = (0, 0, 0);
-        if let Some(store) = &mut self.store {
-            store.abandon();
+        self.counts = Counts::default();
+        if let Some(spooler) = &mut self.spooler {
+            spooler.abandon();
         }
     }
 
-    /// Since when the output has been away, or the oldest flight waits.
-    fn silent(&self) -> Option<Instant> {
-        let oldest = self.oldest().map(|(_, flight)| flight.since());
-        [oldest, self.away].into_iter().flatten().min()
+    /// Shows what is held at `now`; the worker holds records that came at `taken` at the earliest.
+    pub fn show(&self, gauges: &Gauges, taken: Option<Instant>, now: Instant) {
+        gauges.window_batches.set(self.counts.batches as u64);
+        gauges.window_dead_letters.set(self.counts.dead_letters as u64);
+        let waiting = self.spooler.as_ref().and_then(|spooler| spooler.show(gauges));
+        let held = self.window.iter().find_map(|(_, flight)| flight.received());
+        gauges.look([held, waiting, taken].into_iter().flatten().min(), now);
     }
 
     /// Fills the window from the spool.
-    fn read(&mut self, now: Now) {
+    fn fill(&mut self, now: Now) {
         while self.window_has_room_for_any()
-            && let Some(store) = &mut self.store
-            && store.can_read(now.instant, self.outbox.is_connected())
+            && let Some(spooler) = &mut self.spooler
+            && let Some(mut flight) = spooler.next(now, self.outbox.is_connected())
         {
-            let Some(mut flight) = store.read(now) else { continue };
-            flight.fit(bounds(
-                &self.plan,
-                &*self.measure,
-                self.bytes_max,
-                self.learned.bytes_max(),
-            ));
+            flight.split.fit(self.sizes.fit());
             self.enter(flight);
         }
     }
 
-    fn enter(&mut self, flight: Flight) {
-        self.next += 1;
+    fn enter(&mut self, flight: InFlight) {
+        self.last += 1;
         self.count(&flight, 1);
-        self.window.open(self.next, flight);
-        self.submit(self.next);
+        self.window.open(self.last, flight);
+        self.submit(self.last);
+        self.pump();
     }
 
-    fn retry(&mut self, now: Instant) {
-        let again = self.outbox.retry(now);
-        if again > 0 {
-            self.books.metrics.batches_resent.add(again);
-            self.outbox.pump(&self.window);
-            self.books.pace.wake();
+    /// Notes that one has entered the window (1), or left it (-1).
+    fn count(&mut self, flight: &InFlight, by: isize) {
+        let Counts { batches, dead_letters, dead_letter_bytes } = &mut self.counts;
+        if flight.is_dead_letter() {
+            let bytes = flight.sealed().text.len().cast_signed();
+            *dead_letters = dead_letters.saturating_add_signed(by);
+            *dead_letter_bytes = dead_letter_bytes.saturating_add_signed(by * bytes);
+        } else {
+            *batches = batches.saturating_add_signed(by);
         }
     }
 
-    fn publish_again(&mut self, now: Instant) {
-        let again: Vec<u64> = self.window.iter().map(|(count, _)| count).collect();
-        if again.is_empty() {
+    /// Resends what was refused, if it is time.
+    fn resend_refused(&mut self, now: Instant) {
+        let resent = self.outbox.resend(now);
+        if resent > 0 {
+            self.books.metrics.batches_resent.add(resent);
+            self.pump();
+        }
+    }
+
+    /// Resends all that is in flight, on a new connection.
+    fn resend_all(&mut self, now: Instant) {
+        let all: Vec<u64> = self.window.iter().map(|(count, _)| count).collect();
+        if all.is_empty() {
             return;
         }
-        if let Some(left_out) = self.again.due(now) {
-            let publications = again.len();
+        if let Some(left_out) = self.warnings.resent.due(now) {
+            let publications = all.len();
             tracing::info!(publications, left_out, "publishing again what was not acknowledged");
         }
-        self.books.metrics.batches_resent.add(again.len() as u64);
-        for count in again {
+        self.books.metrics.batches_resent.add(all.len() as u64);
+        for count in all {
             self.submit(count);
         }
+        self.pump();
     }
 
-    /// Parts the batches in the window that this connection's broker would not take whole.
+    /// Splits the batches in the window that this connection's broker would not take whole.
     fn fit(&mut self, now: Instant) {
-        let fit = bounds(&self.plan, &*self.measure, self.bytes_max, self.learned.bytes_max());
-        let parted = self.window.iter_mut().filter_map(|it| it.fit(fit).then_some(())).count();
-        if parted > 0
-            && let Some(left_out) = self.split.due(now)
+        let fit = self.sizes.fit();
+        let split = self.window.iter_mut().filter_map(|it| it.split.fit(fit).then_some(())).count();
+        if split > 0
+            && let Some(left_out) = self.warnings.split.due(now)
         {
-            let bytes_max = self.bytes_max;
             tracing::warn!(
-                batches = parted,
-                bytes_max,
+                batches = split,
+                bytes_max = self.sizes.bytes_max,
                 left_out,
                 "split: the broker takes smaller packets now"
             );
         }
     }
 
+    /// A part of a publication, if it has no answer yet.
+    fn sealed(&self, number: Number) -> Option<Arc<Sealed>> {
+        self.window.get(number.count)?.split.get(number.part).cloned()
+    }
+
+    /// Gives all parts of a publication to the outbox that have no answer.
     fn submit(&mut self, count: u64) {
         let Some(flight) = self.window.get(count) else { return };
-        for part in flight.parts().open() {
-            if flight.parts().get(part).is_some_and(|it| it.is_letters()) {
-                self.outbox.push_letter(Number { count, part });
-            } else {
-                self.outbox.push(count, [part]);
-            }
+        for part in flight.split.open() {
+            let is_dead_letter = flight.split.get(part).is_some_and(|it| it.is_letters());
+            self.outbox.push(Number { count, part }, is_dead_letter);
         }
-        self.outbox.pump(&self.window);
+    }
+
+    /// Gives to the connection what it takes.
+    fn pump(&mut self) {
+        self.outbox.pump(&self.window, self.hang_ups.is_one_at_a_time());
         self.books.pace.wake();
     }
-
-    fn answered(&mut self, now: Now, number: Number, answer: Answer) -> Result<(), Failure> {
-        match answer {
-            Answer::TakenByNobody if self.nobody_listens(now, number) => {}
-            Answer::Taken | Answer::TakenByNobody => self.settle(now.instant, number),
-            Answer::Refused(refusal) if refusal.too_large && self.halve(now.instant, number) => {}
-            Answer::Refused(refusal) => return self.refused(now, number, &refusal),
-        }
-        Ok(())
-    }
-
-    /// Replaces what was too large by its halves. False if it cannot be made smaller.
-    fn halve(&mut self, now: Instant, number: Number) -> bool {
-        let Some(flight) = self.window.get_mut(number.count) else { return true };
-        let Some(sealed) = flight.parts().get(number.part) else { return true };
-        let bytes = sealed.text.len();
-        let fit = bounds(&self.plan, &*self.measure, self.bytes_max, self.learned.bytes_max());
-        let places = flight.halve(number.part, fit);
-        if places.len() > 1 {
-            self.learn(now, bytes);
-            let bytes_max = self.batch_bytes_max();
-            if let Some(left_out) = self.split.due(now) {
-                tracing::warn!(
-                    bytes_max,
-                    left_out,
-                    "split: the output refused a batch as too large"
-                );
-            }
-        }
-        let replaced = !places.is_empty();
-        self.outbox.replace(number, places);
-        replaced
-    }
-
-    /// A batch of so many bytes was too large.
-    fn learn(&mut self, now: Instant, bytes: usize) {
-        let half = (bytes / 2).saturating_sub(self.plan.batch_overhead_bytes());
-        self.learned.learn(now, half);
-    }
-
-    fn settle(&mut self, now: Instant, number: Number) {
-        self.outbox.taken(now, number);
-        let Some(flight) = self.window.get_mut(number.count) else { return };
-        self.takes_batches |= flight.parts().outcome(number.part) == Some(Outcome::Delivered);
-        let last = flight.answered(number.part);
-        let flight = if last { self.window.settle(number.count) } else { None };
-        let Some(flight) = flight else { return };
-        self.proved = true;
-        self.hang_ups.taken(number.count);
-        self.outbox.one_at_a_time(self.hang_ups.is_one_at_a_time());
-        self.count(&flight, -1);
-        if !self.outbox.refuses() {
-            self.books.gauges.nothing_refused();
-        }
-        if !flight.is_letter() {
-            self.books.metrics.batches_delivered.one();
-            self.books.gauges.confirmed(flight.received(), now);
-        }
-        if let Some(key) = flight.settle(&self.books)
-            && let Some(store) = &mut self.store
-        {
-            store.arrived(now, key);
-        }
-    }
-
-    fn refused(&mut self, now: Now, number: Number, refusal: &Refusal) -> Result<(), Failure> {
-        let Some(flight) = self.window.get(number.count) else { return Ok(()) };
-        let Some(sealed) = flight.parts().get(number.part) else { return Ok(()) };
-        // A part of a batch may have become a dead letter of its own.
-        let is_letter = sealed.is_letters();
-        let topic = self.measure.destination(sealed).to_owned();
-        self.books.metrics.publishes_refused.one();
-        if !self.proved && self.is_refused_for_good(now.instant, refusal) {
-            return Err(Failure::Refused { topic, reason: refusal.reason.clone() });
-        }
-        self.outbox.refused(now, number, is_letter);
-        self.books.gauges.refused(&topic, refusal.reason.clone(), now.instant);
-        if let Some(left_out) = self.repeated.due(now.instant) {
-            let what = if is_letter {
-                "the output refused a dead letter; it is tried again, and the session that it came from \
-                 waits if there is no spool"
-            } else {
-                "the output refused a batch; nothing new is published until it takes it"
-            };
-            tracing::error!(topic, reason = refusal.reason, left_out, "{what}");
-        }
-        Ok(())
-    }
-
-    /// Whether nothing but refusals for good has come for the start's grace.
-    fn is_refused_for_good(&mut self, now: Instant, refusal: &Refusal) -> bool {
-        if !refusal.permanent {
-            self.refused_since = None;
-            return false;
-        }
-        let since = *self.refused_since.get_or_insert(now);
-        now.saturating_duration_since(since) >= self.plan.gateway.start_grace.0
-    }
-
-    fn count(&mut self, flight: &Flight, by: isize) {
-        let bytes = flight.sealed().text.len().cast_signed();
-        if flight.is_letter() {
-            self.letters = self.letters.saturating_add_signed(by);
-            self.letter_bytes = self.letter_bytes.saturating_add_signed(by * bytes);
-        } else {
-            self.batches = self.batches.saturating_add_signed(by);
-        }
-    }
-}
-
-/// What a publication must keep to: the broker's word, and the sizes that the settings of today and what
-/// was learned allow a batch.
-fn bounds<'a>(
-    plan: &Plan,
-    measure: &'a dyn Measure,
-    bytes_max: Option<usize>,
-    learned: Option<usize>,
-) -> Fit<'a> {
-    let batch_bytes_max = plan.batch.bytes_max.get();
-    let records_bytes_max = learned.map_or(batch_bytes_max, |it| it.min(batch_bytes_max));
-    Fit { measure, bytes_max, records_bytes_max }
 }

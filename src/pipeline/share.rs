@@ -67,7 +67,7 @@ impl Share {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::pipeline::letters::Content;
+    use crate::pipeline::dead_letters::Content;
     use crate::record::Reason;
     use crate::units::Percent;
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::letters::Content;
+use super::dead_letters::Content;
 use crate::registry::Row;
 use crate::text;
 

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::books::Books;
-use super::flight::Flight;
-use super::letters::{Content, Letters, Origin};
+use super::dead_letters::{Content, DeadLetters, Origin};
+use super::in_flight::InFlight;
 use super::publisher::{Failure, Publisher};
-use super::store::Store;
+use super::spooler::Spooler;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now, Timestamp};
 use crate::codec::{Head, RecordWriter, View, Whose};
@@ -68,7 +68,7 @@ pub struct Worker {
     ends: Vec<u32>,
     receipts: Receipts,
     writer: RecordWriter,
-    letters: Letters,
+    dead_letters: DeadLetters,
     publisher: Publisher,
     batch_prefix: String,
     batches: u64,
@@ -87,14 +87,15 @@ impl Worker {
     pub fn new(
         plan: Arc<Plan>,
         books: Arc<Books>,
-        store: Option<Store>,
-        (now, run): (Now, &str),
+        spooler: Option<Spooler>,
+        now: Now,
+        run: &str,
     ) -> Self {
-        let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), store, now.instant);
+        let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), spooler, now.instant);
         Self {
             batcher: Batcher::new(plan.batch),
             receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
-            letters: Letters::new(Arc::clone(&plan), Arc::clone(&books), run),
+            dead_letters: DeadLetters::new(Arc::clone(&plan), Arc::clone(&books), run),
             measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
@@ -140,7 +141,7 @@ impl Worker {
         if self.aborted {
             return Some(Ended::Aborted);
         }
-        let empty = self.taken.is_none() && self.batcher.is_empty() && self.letters.is_empty();
+        let empty = self.taken.is_none() && self.batcher.is_empty() && self.dead_letters.is_empty();
         let idle = empty && self.publisher.is_done();
         (self.draining && idle).then_some(Ended::Drained)
     }
@@ -150,15 +151,16 @@ impl Worker {
         let room = self.publisher.has_room();
         let (fill_records, fill_bytes) = self.batcher.room();
         let due = if room { self.batcher.deadline() } else { None };
-        let letters = self.letters.deadline().filter(|_| self.publisher.has_letter_room());
-        let open = !self.batcher.is_empty() || self.letters.is_open();
+        let dead_letters =
+            self.dead_letters.deadline().filter(|_| self.publisher.has_dead_letter_room());
+        let open = !self.batcher.is_empty() || self.dead_letters.is_open();
         Want {
             records: room && self.taken.is_none(),
             fill_records,
             fill_bytes,
             hold: self.plan.batch.age_max.0,
             stalled: room && open && !self.publisher.will_settle(),
-            deadline: [due, letters, self.publisher.deadline()].into_iter().flatten().min(),
+            deadline: [due, dead_letters, self.publisher.deadline()].into_iter().flatten().min(),
         }
     }
 
@@ -190,7 +192,7 @@ impl Worker {
             Event::Mail(sink::Event::Abort) => {
                 self.aborted = true;
                 self.publisher.abandon();
-                self.letters.abandon();
+                self.dead_letters.abandon();
                 self.receipts = self.new_receipts();
             }
             Event::Mail(mail) => {
@@ -199,7 +201,7 @@ impl Worker {
             }
             Event::Stalled => {
                 self.seal(now, Seal::Starved);
-                self.letters.seal(now, Seal::Starved, &mut self.publisher);
+                self.dead_letters.seal(now, Seal::Starved, &mut self.publisher);
             }
             Event::Ended => self.draining = true,
             Event::Deadline => {}
@@ -211,10 +213,10 @@ impl Worker {
     fn show(&self, now: Instant) {
         let gauges = &self.books.gauges;
         gauges.batch_records.set(self.receipts.records() as u64);
-        gauges.letters_waiting.set(self.letters.records() as u64);
+        gauges.letters_waiting.set(self.dead_letters.records() as u64);
         let taken = self.taken.as_ref().map(|taken| taken.since);
         let oldest =
-            [taken, self.batcher.opened(), self.letters.oldest()].into_iter().flatten().min();
+            [taken, self.batcher.opened(), self.dead_letters.oldest()].into_iter().flatten().min();
         self.publisher.show(gauges, oldest, now);
     }
 
@@ -228,7 +230,7 @@ impl Worker {
                 self.seal(now, due);
             }
         }
-        self.letters.advance(now, &mut self.publisher, self.draining);
+        self.dead_letters.advance(now, &mut self.publisher, self.draining);
     }
 
     /// Puts taken records into batches for as long as batches can be published.
@@ -246,7 +248,7 @@ impl Worker {
             }
             match record.body {
                 Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
-                Body::Unreadable { .. } => self.put_aside(&taken.chunk, record, taken.since),
+                Body::Unreadable { .. } => self.make_dead_letter(&taken.chunk, record, taken.since),
             }
             taken.next += 1;
         }
@@ -277,7 +279,7 @@ impl Worker {
         if self.fits.is_some_and(|max| bytes > max) && !self.travels_alone(now, before) {
             let record_bytes = self.body.len() - before;
             self.body.truncate(before);
-            if self.put_aside_oversize(since, chunk, record, record_bytes) {
+            if self.make_oversize_dead_letter(since, chunk, record, record_bytes) {
                 return;
             }
             // It is held as what it is, until a broker takes it.
@@ -311,22 +313,22 @@ impl Worker {
         let sealed = Sealed::readings(&head, self.plan.output.format, &self.body, ends);
         let bytes = sealed.text.len();
         tracing::debug!(batch = id, records = head.count, bytes, ?reason, "sealed");
-        let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
+        let opened = self.batcher.opened().unwrap_or(now.instant);
         self.body.clear();
         self.ends.clear();
         self.batcher.sealed();
         self.count(reason);
-        self.publisher.publish(Flight::new(sealed, receipts, times));
+        self.publisher.publish(InFlight::new(sealed, receipts, opened, now.instant));
     }
 
     /// Makes a dead letter of what is no reading.
-    fn put_aside(&mut self, chunk: &Chunk, record: &Record, since: Instant) {
+    fn make_dead_letter(&mut self, chunk: &Chunk, record: &Record, since: Instant) {
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
         let (detail, payload) = (chunk.text(detail), chunk.text(payload));
         let (id, topic) = (chunk.text(record.id), chunk.text(record.topic));
         let content = Content { reason, detail, id, topic, payload };
         let origin = self.origin(record, since);
-        self.letters.take(origin, content);
+        self.dead_letters.take(origin, content);
     }
 
     fn origin(&mut self, record: &Record, since: Instant) -> Origin {

@@ -136,6 +136,13 @@ impl Disk {
         state.synced.clear();
     }
 
+    /// Changes one byte of this text, at its first place.
+    pub(crate) fn spoil(&self, text: &[u8]) {
+        let live = &mut self.state().live;
+        let at = live.windows(text.len()).position(|it| it == text).expect("it is on the disk");
+        live[at + text.len() / 2] ^= 1;
+    }
+
     /// The disk works again.
     pub(crate) fn heal(&self) {
         self.state().fault = None;

@@ -169,7 +169,7 @@ fn pauses_after_refusals_grow_and_begin_anew_once_all_is_taken() {
     assert!(pauses[3] > 2 * first && pauses[7] > 2 * first, "{pauses:?}");
 }
 
-/// Letters that nobody listens to are no batches.
+/// Dead letters that nobody listens to are no batches.
 #[test]
 fn letters_that_nobody_subscribes_to_are_not_counted_as_batches() {
     let mut bench = Bench::connected(|_| {});

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::books::Books;
 use super::gauges::Gauge;
-use super::store::Store;
+use super::spooler::Spooler;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
 use crate::metrics::Balance;
@@ -71,15 +71,18 @@ fn small() -> Plan {
     plan
 }
 
+mod answers;
 mod bounds;
 mod direct;
 mod full;
 mod hang_ups;
 mod letters;
 mod nobody;
+mod outbox;
 mod schedules;
 mod sizes;
 mod spool;
+mod spooler;
 
 impl Bench {
     fn new(change: impl FnOnce(&mut Plan)) -> Self {
@@ -114,11 +117,11 @@ impl Bench {
         });
         let messages = plan.messages();
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
-        let store = |spool| Store::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
-        let store = spool.map(store);
+        let spooler = |spool| Spooler::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
+        let spooler = spool.map(spooler);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), store, (now, &run)),
+            worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),

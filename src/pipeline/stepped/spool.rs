@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::codec::{Format, Head};
 use crate::limits::WAITING_MAX;
-use crate::pipeline::flight::Flight;
+use crate::pipeline::in_flight::InFlight;
 use crate::sealed::Sealed;
 use crate::settlement::{Receipts, Settle, Settled, Share};
 use crate::spool::DISK_RESERVE_BYTES;
@@ -252,13 +252,13 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
         let id = number.to_string();
         let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };
         let sealed = Sealed::readings(&head, Format::Json, b"{}", [2].into());
-        Flight::new(sealed, receipts, (now.instant, now.instant))
+        InFlight::new(sealed, receipts, now.instant, now.instant)
     };
     let mut window = Window::default();
     for number in 0..2 {
         window.open(number, flight(number));
     }
-    let mut store = Store::new(disk.spool().unwrap(), plan, Arc::clone(&books)).unwrap();
-    store.write(now, &mut window, true);
+    let mut spooler = Spooler::new(disk.spool().unwrap(), plan, Arc::clone(&books)).unwrap();
+    spooler.write(now, &mut window, true);
     assert_eq!(*looker.seen.lock().unwrap(), [(2, true), (2, true)]);
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Worker;
 use crate::clock::Now;
 use crate::codec::Head;
-use crate::pipeline::letters::Content;
+use crate::pipeline::dead_letters::Content;
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::sealed::Sealed;
 
@@ -16,17 +16,17 @@ impl Worker {
         if std::mem::replace(&mut self.fitted, known) == known {
             return;
         }
-        let room = |letters: bool| {
-            let sent = self.measure.overhead_bytes(&self.plan.gateway.id, letters);
+        let room = |dead_letters: bool| {
+            let sent = self.measure.overhead_bytes(&self.plan.gateway.id, dead_letters);
             let overhead = sent + self.plan.batch_overhead_bytes();
             known.0.map(|max| max.saturating_sub(overhead))
         };
-        let letters_room = room(true).unwrap_or(usize::MAX);
+        let dead_letters_room = room(true).unwrap_or(usize::MAX);
         self.fits = room(false);
         let all = self.plan.batch.bytes_max.get();
         let bytes_max = all.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
         self.batcher.fit(bytes_max);
-        self.letters.fit(known.0, bytes_max.min(letters_room));
+        self.dead_letters.fit(known.0, bytes_max.min(dead_letters_room));
     }
 
     /// Whether the record that begins there fits into a batch of its own: the bound that batches keep
@@ -45,7 +45,7 @@ impl Worker {
 
     /// Makes a dead letter of a reading that the broker does not take even alone. False where it does not
     /// take that either.
-    pub(super) fn put_aside_oversize(
+    pub(super) fn make_oversize_dead_letter(
         &mut self,
         since: Instant,
         chunk: &Chunk,
@@ -60,9 +60,9 @@ impl Worker {
         let content =
             Content { reason: Reason::Oversize, detail: detail.as_bytes(), id, topic, payload };
         let origin = self.origin(record, since);
-        let fits = self.letters.can_take(&origin, content);
+        let fits = self.dead_letters.can_take(&origin, content);
         if fits {
-            self.letters.take(origin, content);
+            self.dead_letters.take(origin, content);
         }
         fits
     }

@@ -13,8 +13,8 @@ use tokio::time::interval_at;
 
 use super::Error;
 use super::books::Books;
+use super::spooler::Spooler;
 use super::status::{Health, Status};
-use super::store::Store;
 use crate::clock::{self, Now};
 use crate::plan::Plan;
 use crate::spool::Spool;
@@ -27,7 +27,7 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Opened {
     /// The spool, if there is to be one.
-    Store(Option<Box<Store>>),
+    Spooler(Option<Box<Spooler>>),
     /// A stop was asked for.
     Stopped,
 }
@@ -39,16 +39,16 @@ pub(super) async fn open(
     stops: &mut mpsc::Receiver<()>,
 ) -> Result<Opened, Error> {
     if plan.spool.path.is_none() {
-        return Ok(Opened::Store(None));
+        return Ok(Opened::Spooler(None));
     }
     let now = clock::now();
     let work = (Arc::clone(plan), Arc::clone(books));
-    let mut store = thread("spool", move || read(now, work.0, work.1)).map_err(Error::Thread)?;
+    let mut spooler = thread("spool", move || read(now, work.0, work.1)).map_err(Error::Thread)?;
     let mut looks = interval_at((now.instant + SAY_EVERY).into(), SAY_EVERY);
     let mut said = false;
     loop {
         tokio::select! {
-            store = &mut store => return Ok(Opened::Store(store.map_err(|_| Error::Worker)??)),
+            spooler = &mut spooler => return Ok(Opened::Spooler(spooler.map_err(|_| Error::Worker)??)),
             Some(()) = stops.recv() => return Ok(Opened::Stopped),
             _ = looks.tick() => {
                 if !std::mem::replace(&mut said, true) {
@@ -62,7 +62,7 @@ pub(super) async fn open(
     }
 }
 
-fn read(now: Now, plan: Arc<Plan>, books: Arc<Books>) -> Result<Option<Box<Store>>, Error> {
+fn read(now: Now, plan: Arc<Plan>, books: Arc<Books>) -> Result<Option<Box<Spooler>>, Error> {
     let settings = &plan.spool;
     let Some(folder) = &settings.path else { return Ok(None) };
     let (spool, set_aside) = Spool::open(folder, settings.bytes_max, now.wall)?;
@@ -73,5 +73,5 @@ fn read(now: Now, plan: Arc<Plan>, books: Arc<Books>) -> Result<Option<Box<Store
             "the spool was damaged and has been set aside: what it held is not delivered"
         );
     }
-    Ok(Some(Box::new(Store::new(spool, plan, books)?)))
+    Ok(Some(Box::new(Spooler::new(spool, plan, books)?)))
 }

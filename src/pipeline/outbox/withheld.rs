@@ -1,8 +1,8 @@
-//! Dead letters that the broker does not take without a word: it hangs up, or does not answer.
+//! Dead letters that are withheld: the broker does not take them, and hangs up, or does not answer.
 //!
-//! A broker may forbid a topic in this way. Each attempt costs a connection, and so it is the dead letters that
-//! wait, all of them, and nothing waits behind them. After a pause ([`TRIAL_PAUSE`]) the oldest is tried again,
-//! with nothing else on its way: another hang-up repeats no batch. Each attempt that fails doubles the pause,
+//! A broker may forbid a topic in this way. Each attempt costs a connection. So all dead letters wait, and nothing
+//! waits behind them. After a pause ([`TRIAL_PAUSE`]) the oldest is tried again,
+//! with nothing else on its way: no batch is repeated where the connection ends over it. Each attempt that fails doubles the pause,
 //! because one that is never answered keeps the output busy. Once it has been answered, the others follow.
 //!
 //! Unlike what is refused in words, this is known across connections.
@@ -15,9 +15,9 @@ use crate::sink::Number;
 /// How long dead letters wait before the first attempt, and between two of them at most.
 const TRIAL_PAUSE: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(8));
 
-/// What is set aside.
+/// What is withheld.
 #[derive(Debug, Default)]
-pub(super) struct SetAside {
+pub(super) struct Withheld {
     numbers: BTreeSet<Number>,
     /// When the next attempt is due. `None` while dead letters go out as everything else.
     at: Option<Instant>,
@@ -27,7 +27,7 @@ pub(super) struct SetAside {
     failed: u32,
 }
 
-impl SetAside {
+impl Withheld {
     /// Whether dead letters wait.
     pub(super) fn is_on(&self) -> bool {
         self.at.is_some()

@@ -1,4 +1,4 @@
-//! What is written beside a message in the spool, and a flight made of it again.
+//! The head of an entry of the spool: what is written beside a batch, and what makes it a publication again.
 //!
 //! Format, version 1: a JSON object. `batch` names the batch (absent for dead letters), `letters` a batch of
 //! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `entries` names the
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
-use super::flight::Flight;
+use super::in_flight::InFlight;
 use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::plan::Plan;
@@ -26,7 +26,7 @@ use crate::spool::{Entry, Key};
 
 /// The head of an entry.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Label {
+pub struct EntryHead {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<Batch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,44 +47,45 @@ struct Batch {
     format: Format,
 }
 
-impl Label {
-    /// The entry of a flight.
-    pub fn entry(flight: &Flight, books: &Books) -> Entry {
+impl EntryHead {
+    /// The entry of a publication.
+    pub fn entry(flight: &InFlight, books: &Books) -> Entry {
         let sensors = flight.sensors();
-        let label = Self::new(flight.sealed(), sensors, books);
+        let head = Self::new(flight.sealed(), sensors, books);
         Entry {
             records: u32::try_from(sensors.len()).expect("batch.records_max is a u32"),
-            head: serde_json::to_vec(&label).expect("text and numbers can be written"),
+            head: serde_json::to_vec(&head).expect("text and numbers can be written"),
             body: flight.sealed().text.clone(),
         }
     }
 
-    /// The flight of an entry; `None` for a head that this program did not write.
+    /// The publication of an entry; `None` for a head that this program did not write.
     pub fn flight(
         entry: Entry,
         key: Key,
-        (plan, books): (&Plan, &Books),
+        plan: &Plan,
+        books: &Books,
         since: Instant,
-    ) -> Option<Flight> {
-        let label: Self = serde_json::from_slice(&entry.head).ok()?;
-        let sensors = label.indexes(entry.records, books)?;
+    ) -> Option<InFlight> {
+        let head: Self = serde_json::from_slice(&entry.head).ok()?;
+        let sensors = head.indexes(entry.records, books)?;
         let count = sensors.len();
-        let sealed = label.sealed(&plan.gateway.id, count, entry.body);
-        Some(Flight::stored(sealed, (key, sensors), since))
+        let sealed = head.sealed(&plan.gateway.id, count, entry.body);
+        Some(InFlight::from_spool(sealed, key, sensors, since))
     }
 
-    /// Enters the records of an earlier run's entry in the books, as `books` says.
+    /// Enters the records of an earlier run's entry in the books, as held.
     pub fn recover(head: &[u8], records: u32, books: &Books) {
-        let Ok(label) = serde_json::from_slice::<Self>(head) else {
+        let Ok(entry) = serde_json::from_slice::<Self>(head) else {
             return books.recovered(UNKNOWN, None, u64::from(records));
         };
         let mut left = records;
-        for (sensor, count) in &label.runs {
+        for (sensor, count) in &entry.runs {
             let sensor = *sensor as usize;
-            let id = label.sensors.get(sensor).map_or(UNKNOWN, String::as_str);
+            let id = entry.sensors.get(sensor).map_or(UNKNOWN, String::as_str);
             let count = left.min(*count);
             left -= count;
-            books.recovered(id, label.entry_of(sensor), u64::from(count));
+            books.recovered(id, entry.entry_of(sensor), u64::from(count));
         }
         books.recovered(UNKNOWN, None, u64::from(left));
     }
@@ -99,8 +100,8 @@ impl Label {
             }
             Kind::DeadLetters => (None, Some(id).filter(|it| !it.is_empty())),
         };
-        let (sensors_of, entries, runs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut label = Self { batch, letters, sensors: sensors_of, entries, runs };
+        let (ids, entries, runs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut head = Self { batch, letters, sensors: ids, entries, runs };
         books.registry.with_rows(|rows| {
             for sensor in sensors {
                 let known = u32::try_from(places.len()).expect("as many as records");
@@ -108,15 +109,15 @@ impl Label {
                 let row = rows.get(sensor.0 as usize).expect("every sensor has a row");
                 let new = (place == known).then_some(row);
                 let entry = |row: &Arc<Row>| row.entry_name().unwrap_or_default().to_owned();
-                label.sensors.extend(new.map(|row| row.id.to_string()));
-                label.entries.extend(new.map(entry));
-                match label.runs.last_mut() {
+                head.sensors.extend(new.map(|row| row.id.to_string()));
+                head.entries.extend(new.map(entry));
+                match head.runs.last_mut() {
                     Some((last, count)) if *last == place => *count += 1,
-                    _ => label.runs.push((place, 1)),
+                    _ => head.runs.push((place, 1)),
                 }
             }
         });
-        label
+        head
     }
 
     /// The batch as it was; dead letters are this gateway's.
@@ -136,7 +137,7 @@ impl Label {
         self.entries.get(sensor).map(String::as_str).filter(|name| !name.is_empty())
     }
 
-    /// The sensor of each of so many records, by its current index.
+    /// The sensor of each of so many records, by its index in this run.
     fn indexes(&self, records: u32, books: &Books) -> Option<Box<[SensorIndex]>> {
         let count = self.runs.iter().map(|(_, count)| u64::from(*count)).sum::<u64>();
         if count != u64::from(records) {
@@ -154,7 +155,7 @@ impl Label {
     }
 }
 
-/// The sensor of records whose label says none.
+/// The sensor of records whose head says none.
 const UNKNOWN: &str = "(unknown)";
 
 #[cfg(test)]
@@ -164,19 +165,19 @@ mod tests {
     fn indexes(records: u32, runs: &str) -> Option<Vec<u32>> {
         let books = Books::new(&Plan::default(), Arc::default());
         let head = format!(r#"{{"sensors":["a","b"],"runs":{runs}}}"#);
-        let label: Label = serde_json::from_str(&head).unwrap();
-        label.indexes(records, &books).map(|it| it.iter().map(|index| index.0).collect())
+        let head: EntryHead = serde_json::from_str(&head).unwrap();
+        head.indexes(records, &books).map(|it| it.iter().map(|index| index.0).collect())
     }
 
     #[test]
-    fn a_label_names_the_sensor_of_each_record() {
+    fn a_head_names_the_sensor_of_each_record() {
         assert_eq!(indexes(4, "[[0,1],[1,2],[0,1]]"), Some(vec![0, 1, 1, 0]));
         assert_eq!(indexes(0, "[]"), Some(vec![]));
     }
 
     /// The length is compared before anything is made of that length.
     #[test]
-    fn a_label_that_is_not_of_its_entry_is_refused() {
+    fn a_head_that_is_not_of_its_entry_is_refused() {
         assert_eq!(indexes(3, "[[0,2]]"), None, "too few");
         assert_eq!(indexes(3, "[[0,4294967295],[1,4]]"), None, "the sum does not wrap");
         assert_eq!(indexes(2, "[[0,1],[2,1]]"), None, "a sensor that it does not list");
@@ -186,7 +187,7 @@ mod tests {
     fn what_cannot_be_told_is_recovered_as_nobodys() {
         let recovered = |head: &str, records| {
             let books = Books::new(&Plan::default(), Arc::default());
-            Label::recover(head.as_bytes(), records, &books);
+            EntryHead::recover(head.as_bytes(), records, &books);
             assert_eq!(books.difference(), None);
             let of = |id: &str| books.registry.row_left(id, None).balance().held;
             (of("a"), of("b"), of(UNKNOWN))

@@ -2,41 +2,41 @@
 
 use std::time::{Duration, Instant};
 
-use super::Store;
+use super::Spooler;
 use crate::clock::Now;
 use crate::spool::{Error, Key};
 
-/// How often it is looked whether the spool's file is where its name leads, while it holds something.
-/// It is looked before anything settles as spooled, too.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often it is checked whether the spool's file is where its name leads, while it holds something.
+/// It is checked before anything settles as spooled, too.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-impl Store {
-    /// Looks from time to time whether the file has lost its name: nobody may write for long.
-    pub fn look(&mut self, now: Now) {
+impl Spooler {
+    /// Checks from time to time whether the file has lost its name: nobody may write for long.
+    pub(super) fn check_file(&mut self, now: Now) {
         if self.spool.entries() == 0 {
-            self.looked = None;
+            self.checked = None;
             return;
         }
-        let due = *self.looked.get_or_insert(now.instant) + LOOK_EVERY;
+        let due = *self.checked.get_or_insert(now.instant) + CHECK_EVERY;
         if now.instant < due {
             return;
         }
-        self.looked = Some(now.instant);
+        self.checked = Some(now.instant);
         if !self.writes.allows(now.instant) {
             return;
         }
         match self.spool.anchor() {
-            Ok(()) => self.say_renewed(),
+            Ok(()) => self.log_renewed(),
             Err(error) => self.write_failed(now, &error),
         }
     }
 
-    /// When it looks again.
-    pub(super) fn look_at(&self) -> Option<Instant> {
-        self.looked.map(|looked| looked + LOOK_EVERY)
+    /// When it checks again.
+    pub(super) fn check_at(&self) -> Option<Instant> {
+        self.checked.map(|checked| checked + CHECK_EVERY)
     }
 
-    /// Takes from the disk what has arrived, and sees to it that the next run finds what is left. What
+    /// Removes from the disk what was acknowledged, and sees to it that the next run finds what is left. What
     /// it will not find is lost: it stays in the balance as held.
     pub fn finish(&mut self, now: Now) {
         self.tidy(now, true);
@@ -44,7 +44,7 @@ impl Store {
             return;
         }
         match self.spool.anchor() {
-            Ok(()) => self.say_renewed(),
+            Ok(()) => self.log_renewed(),
             Err(error @ (Error::Adrift { .. } | Error::Damaged { .. })) => {
                 let readings = self.books.balance().spooled;
                 self.books.metrics.spool_unreadable.add(readings);
@@ -54,8 +54,8 @@ impl Store {
         }
     }
 
-    /// Says that the file was written anew, if it was.
-    pub(super) fn say_renewed(&mut self) {
+    /// Logs that the file was written anew, if it was.
+    pub(super) fn log_renewed(&mut self) {
         let (batches, readings) = (self.spool.entries(), self.spool.records());
         let Some(path) = self.spool.renewed() else { return };
         self.books.metrics.spool_failures.one();
@@ -74,7 +74,7 @@ impl Store {
             readings = records,
             "a batch in the spool is damaged and cannot be delivered: its readings are lost"
         );
-        self.arrived(now, key);
+        self.acknowledged(now, key);
     }
 
     pub(super) fn failed(&mut self, now: Now, error: &Error) {
@@ -82,7 +82,7 @@ impl Store {
         if matches!(error, Error::Damaged { .. }) {
             return self.damaged(now, error);
         }
-        self.said.failed(error);
+        self.log.failed(error);
         self.books.gauges.spool_fails(Some(format!("the spool fails: {error}")));
     }
 
@@ -94,8 +94,8 @@ impl Store {
     /// The file cannot be used any more. What is in the window is still delivered, what was not yet
     /// read is lost; until the next start, which sets the file aside, there is no spool.
     fn damaged(&mut self, now: Now, error: &Error) {
-        let lost = std::mem::take(&mut self.unread_records);
-        self.unread = 0;
+        let lost = self.unread_records;
+        self.nothing_unread();
         self.books.metrics.spool_unreadable.add(lost);
         self.writes.give_up(now.instant);
         self.books
@@ -110,7 +110,7 @@ impl Store {
 
     pub(super) fn healthy(&mut self) {
         self.writes.succeeded();
-        if self.said.healthy() {
+        if self.log.healthy() {
             self.books.gauges.spool_fails(None);
         }
     }

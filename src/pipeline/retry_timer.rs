@@ -1,4 +1,4 @@
-//! When a disk that failed is tried again.
+//! When what failed is tried again: the disk, a publication that was refused.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use crate::limits::RECONNECT_PAUSE;
 
 /// Growing pauses between attempts, after failures.
 #[derive(Debug)]
-pub struct Patience {
+pub struct RetryTimer {
     at: Option<Instant>,
     backoff: Backoff,
 }
 
-impl Default for Patience {
+impl Default for RetryTimer {
     fn default() -> Self {
         let (first, longest) = RECONNECT_PAUSE;
         Self { at: None, backoff: Backoff::new(first, longest) }
     }
 }
 
-impl Patience {
+impl RetryTimer {
     /// Whether no failure is waited out.
     pub fn is_well(&self) -> bool {
         self.at.is_none()
@@ -34,6 +34,16 @@ impl Patience {
     /// When to try again, after a failure.
     pub fn deadline(&self) -> Option<Instant> {
         self.at
+    }
+
+    /// Whether it is time to try again; it is asked once for each failure.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        self.at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Tries again then.
+    pub fn at(&mut self, at: Instant) {
+        self.at = Some(at);
     }
 
     /// It failed.
@@ -71,25 +81,25 @@ mod tests {
     #[test]
     fn pauses_grow_and_begin_anew_after_a_success() {
         let now = clock::now();
-        let mut patience = Patience::default();
-        assert!(patience.is_well() && patience.allows(now.instant));
+        let mut timer = RetryTimer::default();
+        assert!(timer.is_well() && timer.allows(now.instant));
         let mut pause = || {
-            patience.failed(now);
-            assert!(!patience.is_well() && !patience.allows(now.instant));
-            patience.deadline().unwrap() - now.instant
+            timer.failed(now);
+            assert!(!timer.is_well() && !timer.allows(now.instant));
+            timer.deadline().unwrap() - now.instant
         };
         let pauses: Vec<Duration> = (0..12).map(|_| pause()).collect();
         let (first, longest) = RECONNECT_PAUSE;
         assert!(pauses[0] <= first * 2 && pauses[11] > first * 2, "{pauses:?}");
         assert!(pauses.iter().all(|it| *it <= longest * 2), "{pauses:?}");
-        assert!(patience.allows(patience.deadline().unwrap()));
-        patience.succeeded();
-        assert!(patience.is_well());
-        patience.failed(now);
-        assert!(patience.deadline().unwrap() - now.instant <= first * 2);
-        patience.give_up(now.instant);
-        assert!(!patience.allows(now.instant + Duration::from_hours(24 * 30)));
-        patience.rest();
-        assert!(patience.is_well());
+        assert!(timer.allows(timer.deadline().unwrap()));
+        timer.succeeded();
+        assert!(timer.is_well());
+        timer.failed(now);
+        assert!(timer.deadline().unwrap() - now.instant <= first * 2);
+        timer.give_up(now.instant);
+        assert!(!timer.allows(now.instant + Duration::from_hours(24 * 30)));
+        timer.rest();
+        assert!(timer.is_well());
     }
 }

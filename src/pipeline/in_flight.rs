@@ -1,56 +1,53 @@
 //! A publication in flight: what stays until it is acknowledged, and whose records it settles.
 //!
-//! A flight is *held* while its records wait for its acknowledgement (their receipts are here), and
-//! *stored* once it is in the spool: its records have settled then, and what is left to say is that
-//! they have arrived.
+//! It is *held* while its records wait for its acknowledgement (their receipts are here), and
+//! *spooled* once it is in the spool: its records have settled then, and what is left is to enter in
+//! the books that they were delivered.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::books::Books;
-use super::parts::{Fit, Parts};
+use super::split::Split;
 use crate::sealed::Sealed;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
 
-/// What is owed to the records of a flight.
+/// What is owed to its records.
 #[derive(Debug)]
 enum Duty {
     /// To settle them.
     Held(Receipts),
-    /// To enter in the books that they arrived, and to take them from the spool.
-    Stored { key: Key, sensors: Box<[SensorIndex]> },
+    /// To enter in the books that they were delivered, and to remove them from the spool.
+    Spooled { key: Key, sensors: Box<[SensorIndex]> },
 }
 
 /// What stays until it is acknowledged.
 #[derive(Debug)]
-pub struct Flight {
+pub struct InFlight {
     sealed: Arc<Sealed>,
-    parts: Parts,
+    /// What is to be published of it.
+    pub split: Split,
     duty: Duty,
     /// When its oldest record came, where that is known.
     received: Option<Instant>,
     since: Instant,
 }
 
-impl Flight {
-    /// A batch: when its oldest record came, when it was sealed.
-    pub fn new(sealed: Sealed, receipts: Receipts, (received, since): (Instant, Instant)) -> Self {
+impl InFlight {
+    /// A batch whose oldest record came at `received`, and that was sealed at `since`.
+    pub fn new(sealed: Sealed, receipts: Receipts, received: Instant, since: Instant) -> Self {
         Self { received: Some(received), ..Self::with(sealed, Duty::Held(receipts), since) }
     }
 
-    /// One that was read from the spool at `since`.
-    pub fn stored(
-        sealed: Sealed,
-        (key, sensors): (Key, Box<[SensorIndex]>),
-        since: Instant,
-    ) -> Self {
-        Self::with(sealed, Duty::Stored { key, sensors }, since)
+    /// One that was read from the spool then.
+    pub fn from_spool(sealed: Sealed, key: Key, sensors: Box<[SensorIndex]>, at: Instant) -> Self {
+        Self::with(sealed, Duty::Spooled { key, sensors }, at)
     }
 
     fn with(sealed: Sealed, duty: Duty, since: Instant) -> Self {
         let sealed = Arc::new(sealed);
-        Self { parts: Parts::whole(Arc::clone(&sealed)), sealed, duty, received: None, since }
+        Self { split: Split::whole(Arc::clone(&sealed)), sealed, duty, received: None, since }
     }
 
     /// The batch as it was sealed.
@@ -59,7 +56,7 @@ impl Flight {
     }
 
     /// Whether it carries dead letters.
-    pub fn is_letter(&self) -> bool {
+    pub fn is_dead_letter(&self) -> bool {
         self.sealed.is_letters()
     }
 
@@ -72,7 +69,7 @@ impl Flight {
     pub fn sensors(&self) -> &[SensorIndex] {
         match &self.duty {
             Duty::Held(receipts) => receipts.sensors(),
-            Duty::Stored { sensors, .. } => sensors,
+            Duty::Spooled { sensors, .. } => sensors,
         }
     }
 
@@ -86,30 +83,10 @@ impl Flight {
         self.since
     }
 
-    /// What is to be published of it.
-    pub fn parts(&self) -> &Parts {
-        &self.parts
-    }
-
-    /// Notes that a part has been answered; true when that was the last.
-    pub fn answered(&mut self, at: u32) -> bool {
-        self.parts.answered(at)
-    }
-
-    /// Makes it fit; returns whether it had to be parted.
-    pub fn fit(&mut self, fit: Fit<'_>) -> bool {
-        self.parts.fit(fit)
-    }
-
-    /// Halves a part that was refused as too large; returns the places of what replaces it.
-    pub fn halve(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
-        self.parts.halve(at, fit)
-    }
-
     /// It is in the spool as `key`: its records settle as spooled.
-    pub fn store(&mut self, key: Key) {
+    pub fn spooled(&mut self, key: Key) {
         let sensors = self.sensors().into();
-        let duty = std::mem::replace(&mut self.duty, Duty::Stored { key, sensors });
+        let duty = std::mem::replace(&mut self.duty, Duty::Spooled { key, sensors });
         if let Duty::Held(receipts) = duty {
             receipts.settle(Outcome::Spooled);
         }
@@ -117,13 +94,13 @@ impl Flight {
 
     /// All of it was acknowledged: its records are done with. Returns what can leave the spool.
     pub fn settle(self, books: &Books) -> Option<Key> {
-        let shares = self.parts.shares();
+        let shares = self.split.shares();
         match self.duty {
             Duty::Held(receipts) => {
                 receipts.settle_shares(&shares);
                 None
             }
-            Duty::Stored { key, sensors } => {
+            Duty::Spooled { key, sensors } => {
                 books.replayed(&sensors, &shares);
                 Some(key)
             }

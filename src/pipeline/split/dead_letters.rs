@@ -1,18 +1,18 @@
 //! Dead letters in parts: several as smaller arrays, one alone shortened.
 
-use super::{Fit, Part, group};
-use crate::sealed::{Places, Sealed, place};
+use super::{Fit, Part, ends, group, longest_id};
+use crate::sealed::{Places, Sealed};
 use crate::sink::dead_letter;
 use crate::sink::shortened;
 
-/// Brackets around the letters.
+/// Brackets around the dead letters.
 const OVERHEAD_BYTES: usize = 2;
 
-/// The letters of a batch in parts that fit; nothing, if they cannot be made smaller. One of several that
+/// The dead letters of a batch in parts that fit; nothing, if they cannot be made smaller. One of several that
 /// cannot stays as it is.
 pub(super) fn fitting(whole: &Sealed, first: usize, fit: Fit<'_>) -> Vec<Part> {
     let Some(letters) = several(whole) else { return shorter(whole, first, fit) };
-    let longest = whole.like(format!("{}.4294967295", whole.id), letters.len());
+    let longest = whole.like(longest_id(whole), letters.len());
     let groups = group(&letters, fit.room(&longest).saturating_sub(OVERHEAD_BYTES));
     let mut parts = pieces(whole, first, &groups);
     for part in &mut parts {
@@ -24,14 +24,14 @@ pub(super) fn fitting(whole: &Sealed, first: usize, fit: Fit<'_>) -> Vec<Part> {
     parts
 }
 
-/// The letters of a batch in two parts; a single one shortened.
+/// The dead letters of a batch in two parts; a single one shortened.
 pub(super) fn halves(whole: &Sealed, first: usize, fit: Fit<'_>) -> Vec<Part> {
     let Some(letters) = several(whole) else { return shorter(whole, first, fit) };
     let (before, behind) = letters.split_at(letters.len() / 2);
     pieces(whole, first, &[before, behind])
 }
 
-/// The letters of a batch that carries more than one.
+/// The dead letters of a batch that carries more than one.
 fn several(whole: &Sealed) -> Option<Vec<&[u8]>> {
     let letters = match &whole.places {
         Some(places) => Some(places.of(&whole.text)),
@@ -40,7 +40,7 @@ fn several(whole: &Sealed) -> Option<Vec<&[u8]>> {
     letters.filter(|letters| letters.len() > 1)
 }
 
-/// Parts of these letters. One alone keeps its id as its batch's.
+/// Parts of these dead letters. One alone keeps its id as its batch's.
 fn pieces(whole: &Sealed, mut first: usize, groups: &[&[&[u8]]]) -> Vec<Part> {
     let mut part = |(at, letters): (u32, &&[&[u8]])| {
         let alone = match letters {
@@ -59,15 +59,9 @@ fn pieces(whole: &Sealed, mut first: usize, groups: &[&[&[u8]]]) -> Vec<Part> {
     (1..).zip(groups).map(&mut part).collect()
 }
 
-/// A batch like this one, of these letters.
+/// A batch like this one, of these dead letters.
 fn array(like: Sealed, letters: &[&[u8]]) -> Sealed {
-    let mut end = 0;
-    let ends = letters.iter().map(|it| {
-        let letter = end + it.len();
-        end = letter + 1;
-        place(letter)
-    });
-    let places = Some(Places { begin: 1, ends: ends.collect() });
+    let places = Some(Places { begin: 1, ends: ends(letters) });
     let text = [b"[", &letters.join(&b',')[..], b"]"].concat().into();
     Sealed { text, places, ..like }
 }

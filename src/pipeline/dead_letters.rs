@@ -1,6 +1,6 @@
 //! The dead letters' way into batches of their own, beside the readings'.
 //!
-//! A letter waits here until the dead-letter topic has room: a topic that is slow, or refused for good,
+//! A dead letter waits here until the dead-letter topic has room: a topic that is slow, or refused for good,
 //! holds back no reading. Then it goes into the open batch, which is sealed as the readings' is.
 //!
 //! What waits is bounded by the queue: a record's place in it stays taken until the record has settled.
@@ -8,7 +8,7 @@
 //! order, and takes nothing from the windows of others. Records that nobody acknowledges (QoS 0, simulated)
 //! take places until the queue is full; then `queue.on_full` says what happens, to all.
 //!
-//! A sensor's letters are in order among themselves, and in none with its readings.
+//! A sensor's dead letters are in order among themselves, and in none with its readings.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
-use super::flight::Flight;
+use super::in_flight::InFlight;
 use super::publisher::Publisher;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{Now, Timestamp};
@@ -31,13 +31,13 @@ use crate::sink::Measure;
 use crate::sink::dead_letter::{self, DeadLetter};
 use crate::sink::shortened;
 
-/// Bytes of a letter's id in an array, beside the batch's prefix.
+/// Bytes of a dead letter's id in an array, beside the batch's prefix.
 const ID_BYTES: usize = 64;
 
-/// Bytes before the first letter of an array.
+/// Bytes before the first dead letter of an array.
 const BEGIN: usize = 1;
 
-/// What a letter is made of.
+/// What a dead letter is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Content<'a> {
     /// Why.
@@ -60,7 +60,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// The record that becomes a letter.
+/// The record that becomes a dead letter.
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// Whose.
@@ -75,7 +75,7 @@ pub struct Origin {
     pub since: Instant,
 }
 
-/// A letter that is in no batch yet.
+/// A dead letter that is in no batch yet.
 #[derive(Debug)]
 struct Waiting {
     origin: Origin,
@@ -96,9 +96,9 @@ impl Waiting {
     }
 }
 
-/// Letters that wait, and the open batch.
+/// Dead letters that wait, and the open batch.
 #[derive(Debug)]
-pub struct Letters {
+pub struct DeadLetters {
     plan: Arc<Plan>,
     books: Arc<Books>,
     waiting: VecDeque<Waiting>,
@@ -107,16 +107,16 @@ pub struct Letters {
     /// Bytes of a batch that the sink takes, if it says.
     bytes_max: Option<usize>,
     body: Vec<u8>,
-    /// Where each letter of the body ends.
+    /// Where each dead letter of the body ends.
     ends: Vec<u32>,
-    /// The first letter of the open batch, as it travels alone.
+    /// The first dead letter of the open batch, as it travels alone.
     first: Vec<u8>,
     receipts: Receipts,
     batch_prefix: String,
     batches: u64,
 }
 
-impl Letters {
+impl DeadLetters {
     /// None yet; the ids of batches begin with `batch_prefix`.
     pub fn new(plan: Arc<Plan>, books: Arc<Books>, batch_prefix: &str) -> Self {
         Self {
@@ -135,13 +135,13 @@ impl Letters {
         }
     }
 
-    /// Whether the broker takes a letter of this alone, shortened if need be.
+    /// Whether the broker takes a dead letter of this alone, shortened if need be.
     pub fn can_take(&self, origin: &Origin, content: Content<'_>) -> bool {
         let bytes_max = self.alone_bytes_max(self.waiting.len());
         shortened::headed(&self.letter(origin, content), bytes_max).is_some()
     }
 
-    /// Takes a record that becomes a letter.
+    /// Takes a record that becomes a dead letter.
     pub fn take(&mut self, origin: Origin, content: Content<'_>) {
         let Content { reason, detail, id, topic, payload } = content;
         self.books.tally.note(&origin.row, content);
@@ -151,14 +151,14 @@ impl Letters {
         self.waiting.push_back(waiting);
     }
 
-    /// Moves letters on as far as the publisher has room for them.
+    /// Moves dead letters on as far as the publisher has room for them.
     pub fn advance(&mut self, now: Now, publisher: &mut Publisher, draining: bool) {
-        while publisher.has_letter_room()
+        while publisher.has_dead_letter_room()
             && let Some(waiting) = self.waiting.pop_front()
         {
             self.add(now, &waiting, publisher);
         }
-        if publisher.has_letter_room() {
+        if publisher.has_dead_letter_room() {
             let reason =
                 if draining { Some(Seal::Draining) } else { self.batcher.due(now.instant) };
             if let Some(reason) = reason {
@@ -175,7 +175,7 @@ impl Letters {
         self.waiting.is_empty() && self.batcher.is_empty()
     }
 
-    /// Whether the open batch waits for more letters.
+    /// Whether the open batch waits for more dead letters.
     pub fn is_open(&self) -> bool {
         !self.batcher.is_empty()
     }
@@ -196,7 +196,7 @@ impl Letters {
         self.waiting.len() + self.receipts.records()
     }
 
-    /// Lowers the bounds on a letter and on the letters of a batch to what the sink takes.
+    /// Lowers the bounds on a dead letter and on the dead letters of a batch to what the sink takes.
     pub fn fit(&mut self, bytes_max: Option<usize>, letters_bytes_max: usize) {
         self.bytes_max = bytes_max;
         self.batcher.fit(letters_bytes_max);
@@ -232,7 +232,7 @@ impl Letters {
         }
     }
 
-    /// A letter as it travels alone, shortened to fit. What is too large all the same is held until a
+    /// A dead letter as it travels alone, shortened to fit. What is too large all the same is held until a
     /// broker takes it.
     fn encode(&self, waiting: &Waiting) -> Vec<u8> {
         let letter = self.letter(&waiting.origin, waiting.content());
@@ -248,14 +248,14 @@ impl Letters {
         DeadLetter { gateway, reason, detail, sensor, topic, received, payload }
     }
 
-    /// Bytes of a letter that the broker takes alone, behind so many others, each perhaps a batch.
+    /// Bytes of a dead letter that the broker takes alone, behind so many others, each perhaps a batch.
     fn alone_bytes_max(&self, others: usize) -> usize {
         let Some(bytes_max) = self.bytes_max else { return usize::MAX };
         let batch = self.id(self.batches + 1 + u64::from(self.is_open()) + others as u64);
         self.measure.text_bytes_max(&self.sealed(batch, 1), bytes_max).unwrap_or(0)
     }
 
-    /// A batch of so many letters, without its text.
+    /// A batch of so many dead letters, without its text.
     fn sealed(&self, id: String, count: usize) -> Sealed {
         let (gateway, kind) = (self.plan.gateway.id.clone(), Kind::DeadLetters);
         Sealed { gateway, id, kind, count, text: Bytes::new(), places: None }
@@ -281,11 +281,11 @@ impl Letters {
         let ends = self.ends.as_slice().into();
         let places = (count > 1).then_some(Places { begin: place(BEGIN), ends });
         let sealed = Sealed { text: text.into(), places, ..self.sealed(id, count) };
-        let times = (self.batcher.opened().unwrap_or(now.instant), now.instant);
+        let opened = self.batcher.opened().unwrap_or(now.instant);
         self.body.clear();
         self.ends.clear();
         self.batcher.sealed();
-        publisher.publish(Flight::new(sealed, receipts, times));
+        publisher.publish(InFlight::new(sealed, receipts, opened, now.instant));
     }
 
     fn new_receipts(&self) -> Receipts {

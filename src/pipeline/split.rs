@@ -2,9 +2,9 @@
 //!
 //! A batch is sealed to fit what the broker takes. When a later connection takes smaller packets
 //! than the one before, or the broker answers "packet too large" (a bound it need not name), a batch
-//! no longer fits, and publishing it as it is would end every connection, for ever. It is parted
+//! no longer fits, and publishing it as it is would end every connection, for ever. It is split
 //! then: parts with ids of their own (`….1`, `….2`), the records as they were. A single record that
-//! does not fit becomes its own dead letter. Dead letters are parted in the same way (`letters`); one that
+//! does not fit becomes its own dead letter. Dead letters are split in the same way (`dead_letters`); one that
 //! does not fit alone is shortened, and keeps length and digest. What not even that can be made of stays
 //! as it is: it is held until a broker takes it.
 //!
@@ -25,7 +25,7 @@ use crate::sink::Measure;
 use crate::sink::dead_letter::DeadLetter;
 use crate::sink::shortened;
 
-mod letters;
+mod dead_letters;
 
 /// The bounds that parts must respect.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct Fit<'a> {
     pub measure: &'a dyn Measure,
     /// Bytes of a batch that the sink takes, if it says.
     pub bytes_max: Option<usize>,
-    /// Bytes of a batch's records: no reason to put a single one aside.
+    /// Bytes of a batch's records: no reason to make a dead letter of a single one.
     pub records_bytes_max: usize,
 }
 
@@ -50,11 +50,11 @@ struct Part {
 
 /// All parts of a batch, of readings or of dead letters.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Split {
     parts: Vec<Part>,
 }
 
-impl Parts {
+impl Split {
     /// One part that is the whole.
     pub fn whole(sealed: Arc<Sealed>) -> Self {
         Self { parts: vec![Part::new(sealed, 0)] }
@@ -74,17 +74,6 @@ impl Parts {
     /// One that has not been answered.
     pub fn get(&self, at: u32) -> Option<&Arc<Sealed>> {
         self.parts.get(at as usize)?.sealed.as_ref()
-    }
-
-    /// How many records a part carries.
-    pub fn records(&self, at: u32) -> usize {
-        self.parts.get(at as usize).map_or(0, |part| part.records)
-    }
-
-    /// What becomes of a part's records, while it has not been answered.
-    pub fn outcome(&self, at: u32) -> Option<Outcome> {
-        let part = self.parts.get(at as usize)?;
-        part.sealed.is_some().then_some(part.outcome)
     }
 
     /// Notes that one has been answered; true when that was the last.
@@ -107,14 +96,10 @@ impl Parts {
     pub fn fit(&mut self, fit: Fit<'_>) -> bool {
         let count = self.parts.len();
         for at in 0..count {
-            self.replace(at, |whole, first| match whole.kind {
-                Kind::Readings { format, sealed_at }
-                    if !fit.takes(whole) || is_heavy(whole, format, sealed_at, fit) =>
-                {
-                    fitting(whole, first, format, fit)
-                }
-                Kind::DeadLetters if !fit.takes(whole) => letters::fitting(whole, first, fit),
-                _ => Vec::new(),
+            self.replace(at, |whole, first| match Readings::of(whole, first, fit) {
+                Some(readings) if !fit.takes(whole) || readings.is_heavy() => readings.fitting(),
+                None if !fit.takes(whole) => dead_letters::fitting(whole, first, fit),
+                Some(_) | None => Vec::new(),
             });
         }
         self.parts.len() > count
@@ -124,9 +109,9 @@ impl Parts {
     /// letter; says where those are: nowhere, if it cannot be made smaller.
     pub fn halve(&mut self, at: u32, fit: Fit<'_>) -> Vec<u32> {
         let count = self.parts.len();
-        self.replace(at as usize, |whole, first| match whole.kind {
-            Kind::Readings { format, .. } => halves(whole, first, format, fit),
-            Kind::DeadLetters => letters::halves(whole, first, fit),
+        self.replace(at as usize, |whole, first| match Readings::of(whole, first, fit) {
+            Some(readings) => readings.halves(),
+            None => dead_letters::halves(whole, first, fit),
         });
         (count..self.parts.len()).filter_map(|place| u32::try_from(place).ok()).collect()
     }
@@ -163,78 +148,115 @@ impl Fit<'_> {
     }
 }
 
-/// Whether it is a batch of more than one record that is larger than batches are to be now.
-fn is_heavy(whole: &Sealed, format: Format, sealed_at: Timestamp, fit: Fit<'_>) -> bool {
-    let bytes_max = fit.records_bytes_max.saturating_add(overhead(whole, format, sealed_at));
-    whole.count > 1 && whole.text.len() > bytes_max
+/// A batch of readings that is to be split.
+struct Readings<'a> {
+    whole: &'a Sealed,
+    format: Format,
+    sealed_at: Timestamp,
+    /// The place of its first record.
+    first: usize,
+    fit: Fit<'a>,
 }
 
-/// The records of a batch of readings, as they were written.
-fn records(whole: &Sealed, format: Format) -> Vec<&[u8]> {
-    match &whole.places {
-        Some(places) => places.of(&whole.text),
-        None => format.records(&whole.text),
+impl<'a> Readings<'a> {
+    fn of(whole: &'a Sealed, first: usize, fit: Fit<'a>) -> Option<Self> {
+        match whole.kind {
+            Kind::Readings { format, sealed_at } => {
+                Some(Self { whole, format, sealed_at, first, fit })
+            }
+            Kind::DeadLetters => None,
+        }
+    }
+
+    /// Whether it has more than one record and is larger than batches are to be now.
+    fn is_heavy(&self) -> bool {
+        let bytes_max = self.fit.records_bytes_max.saturating_add(self.overhead());
+        self.whole.count > 1 && self.whole.text.len() > bytes_max
+    }
+
+    /// The records as they were written.
+    fn records(&self) -> Vec<&'a [u8]> {
+        match &self.whole.places {
+            Some(places) => places.of(&self.whole.text),
+            None => self.format.records(&self.whole.text),
+        }
+    }
+
+    /// In parts that fit; nothing, where it is one record that nothing can be made of.
+    fn fitting(&self) -> Vec<Part> {
+        let records = self.records();
+        let longest = self.whole.like(longest_id(self.whole), records.len());
+        let room = self.fit.room(&longest).saturating_sub(self.overhead());
+        let groups = group(&records, room.min(self.fit.records_bytes_max));
+        self.parts(groups, |alone| !self.fit.takes(alone))
+    }
+
+    /// In two parts; a single record as its dead letter: how small it must be is perhaps not known.
+    fn halves(&self) -> Vec<Part> {
+        let records = self.records();
+        let (before, behind) = records.split_at(records.len() / 2);
+        let groups = [before, behind].into_iter().filter(|records| !records.is_empty()).collect();
+        self.parts(groups, |_| before.is_empty())
+    }
+
+    /// Parts of these records. A single one that is too large is its dead letter. Nothing, where that would be
+    /// the same record again.
+    fn parts(&self, groups: Vec<&[&[u8]]>, too_large: impl Fn(&Sealed) -> bool) -> Vec<Part> {
+        let single = matches!(groups[..], [[_]]);
+        let (mut parts, mut first) = (Vec::new(), self.first);
+        for (at, records) in (1..).zip(groups) {
+            let part = self.part(&format!("{}.{at}", self.whole.id), records);
+            let dead_letter = match records {
+                [record] if too_large(&part) => self.dead_letter(&part, record),
+                _ => None,
+            };
+            parts.push(Part::new(dead_letter.unwrap_or(part), first));
+            first += records.len();
+        }
+        let same = single && parts.iter().all(|it| it.outcome == Outcome::Delivered);
+        if same { Vec::new() } else { parts }
+    }
+
+    /// Bytes that a part has beside its records, at most.
+    fn overhead(&self) -> usize {
+        let (gateway, batch) = (&self.whole.gateway, &longest_id(self.whole));
+        let (sealed_at, count) = (self.sealed_at, usize::MAX);
+        self.format.overhead_bytes(&Head { gateway, batch, sealed_at, count })
+    }
+
+    /// A batch of some of the records.
+    fn part(&self, id: &str, records: &[&[u8]]) -> Sealed {
+        let (gateway, sealed_at, count) = (&self.whole.gateway, self.sealed_at, records.len());
+        let head = Head { gateway, batch: id, sealed_at, count };
+        Sealed::readings(&head, self.format, &records.join(&self.format.separator()), ends(records))
+    }
+
+    /// The dead letter of a record that would be a batch alone; nothing, where not even the least of it fits.
+    fn dead_letter(&self, alone: &Sealed, record: &[u8]) -> Option<Sealed> {
+        let written = serde_json::from_slice(record)
+            .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
+        // Told from a batch of readings, by whoever gets it back.
+        let id = format!("{}{DEAD_LETTER}", alone.id);
+        let like = Sealed { kind: Kind::DeadLetters, ..alone.like(id, 1) };
+        let detail =
+            format!("{} bytes as a record: more than the output broker takes", record.len());
+        let dead_letter = DeadLetter {
+            gateway: &alone.gateway,
+            reason: Reason::Oversize,
+            detail: detail.as_bytes(),
+            sensor: &written.sensor_id,
+            topic: written.topic.as_bytes(),
+            received: self.sealed_at,
+            payload: record,
+        };
+        let text = shortened::headed(&dead_letter, self.fit.room(&like))?;
+        Some(Sealed { text: text.into(), ..like })
     }
 }
 
-/// The records of a batch in parts that fit; nothing, where it is one record that nothing can be made of.
-fn fitting(whole: &Sealed, first: usize, format: Format, fit: Fit<'_>) -> Vec<Part> {
-    let Kind::Readings { sealed_at, .. } = whole.kind else { return Vec::new() };
-    let records = records(whole, format);
-    let longest = whole.like(format!("{}.4294967295", whole.id), records.len());
-    let room = fit.room(&longest).saturating_sub(overhead(whole, format, sealed_at));
-    let groups = group(&records, room.min(fit.records_bytes_max));
-    let large = |piece: &Sealed| !fit.takes(piece);
-    smaller(
-        whole,
-        first,
-        groups,
-        |piece, record| {
-            if large(piece) { letter(piece, record, fit) } else { None }
-        },
-    )
-}
-
-/// The records of a batch in two parts; a single one as its dead letter.
-fn halves(whole: &Sealed, first: usize, format: Format, fit: Fit<'_>) -> Vec<Part> {
-    let records = records(whole, format);
-    let (before, behind) = records.split_at(records.len() / 2);
-    let groups = [before, behind].into_iter().filter(|records| !records.is_empty()).collect();
-    // How small a single one must be is perhaps not known; refused again, its dead letter is shortened.
-    smaller(
-        whole,
-        first,
-        groups,
-        |piece, record| {
-            if before.is_empty() { letter(piece, record, fit) } else { None }
-        },
-    )
-}
-
-/// Parts of these records; where `letter` gives one for a single record, it stands for its part. Nothing,
-/// where that would be the same record again.
-fn smaller(
-    whole: &Sealed,
-    mut first: usize,
-    groups: Vec<&[&[u8]]>,
-    letter: impl Fn(&Sealed, &[u8]) -> Option<Sealed>,
-) -> Vec<Part> {
-    let single = matches!(groups[..], [[_]]);
-    let mut parts = Vec::new();
-    for (at, records) in (1..).zip(groups) {
-        let piece = piece(whole, &format!("{}.{at}", whole.id), records);
-        let letter = if let [record] = records { letter(&piece, record) } else { None };
-        parts.push(Part::new(letter.unwrap_or(piece), first));
-        first += records.len();
-    }
-    let same = single && parts.iter().all(|it| it.outcome == Outcome::Delivered);
-    if same { Vec::new() } else { parts }
-}
-
-/// Bytes that a part of a batch has beside its records, at most.
-fn overhead(whole: &Sealed, format: Format, sealed_at: Timestamp) -> usize {
-    let (gateway, batch) = (&whole.gateway, &format!("{}.4294967295", whole.id));
-    format.overhead_bytes(&Head { gateway, batch, sealed_at, count: usize::MAX })
+/// The longest id that a part of this batch may have.
+fn longest_id(whole: &Sealed) -> String {
+    format!("{}.{}", whole.id, u32::MAX)
 }
 
 /// Neighbouring records together, as many as `bytes_max` holds; at least one.
@@ -253,20 +275,15 @@ fn group<'a>(records: &'a [&'a [u8]], bytes_max: usize) -> Vec<&'a [&'a [u8]]> {
     groups
 }
 
-/// A batch of some of the records of the whole.
-fn piece(whole: &Sealed, id: &str, records: &[&[u8]]) -> Sealed {
-    let Kind::Readings { format, sealed_at } = whole.kind else {
-        unreachable!("dead letters have parts of their own")
+/// Where each of these ends, with one byte between two.
+fn ends(records: &[&[u8]]) -> Box<[u32]> {
+    let mut next = 0;
+    let end = |record: &&[u8]| {
+        let end = next + record.len();
+        next = end + 1;
+        place(end)
     };
-    let mut end = 0;
-    let ends = records.iter().map(|it| {
-        let record = end + it.len();
-        end = record + 1;
-        place(record)
-    });
-    let ends = ends.collect();
-    let head = Head { gateway: &whole.gateway, batch: id, sealed_at, count: records.len() };
-    Sealed::readings(&head, format, &records.join(&format.separator()), ends)
+    records.iter().map(end).collect()
 }
 
 /// What a dead letter tells of a record that had already been written.
@@ -278,35 +295,14 @@ struct Written {
     topic: String,
 }
 
-/// What ends the id of a dead letter that was a reading in a batch. The ids of other letters have a `d` before
+/// What ends the id of a dead letter that was a reading in a batch. The ids of other dead letters have a `d` before
 /// their batch's number.
-const LETTER: &str = "-d";
-
-/// The dead letter of a record that would be a batch alone; nothing, where not even the least of it fits.
-fn letter(alone: &Sealed, record: &[u8], fit: Fit<'_>) -> Option<Sealed> {
-    let Kind::Readings { sealed_at, .. } = alone.kind else { return None };
-    let written = serde_json::from_slice(record)
-        .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
-    // Told from a batch of readings, by whoever gets it back.
-    let id = format!("{}{LETTER}", alone.id);
-    let like = Sealed { kind: Kind::DeadLetters, ..alone.like(id, 1) };
-    let detail = format!("{} bytes as a record: more than the output broker takes", record.len());
-    let letter = DeadLetter {
-        gateway: &alone.gateway,
-        reason: Reason::Oversize,
-        detail: detail.as_bytes(),
-        sensor: &written.sensor_id,
-        topic: written.topic.as_bytes(),
-        received: sealed_at,
-        payload: record,
-    };
-    let text = shortened::headed(&letter, fit.room(&like))?;
-    Some(Sealed { text: text.into(), ..like })
-}
+const DEAD_LETTER: &str = "-d";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::dead_letter;
 
     /// Sends the text, and a hundred bytes beside it.
     #[derive(Debug)]
@@ -335,22 +331,22 @@ mod tests {
     }
 
     /// A batch of these records; where they stand in it is known, or not.
-    fn batch(records: &[&str], known: bool) -> Parts {
+    fn batch(records: &[&str], known: bool) -> Split {
         batch_in(Format::JsonArray, records, known)
     }
 
-    fn batch_in(format: Format, records: &[&str], known: bool) -> Parts {
+    fn batch_in(format: Format, records: &[&str], known: bool) -> Split {
         let records: Vec<&[u8]> = records.iter().map(|it| it.as_bytes()).collect();
         let kind = Kind::Readings { format, sealed_at: Timestamp::from_millis(0) };
         let (gateway, id) = ("gw".to_owned(), "whole".to_owned());
         let text = Vec::new().into();
         let whole = Sealed { gateway, id, kind, count: records.len(), text, places: None };
-        let mut batch = piece(&whole, "b", &records);
+        let mut batch = Readings::of(&whole, 0, fit(None)).unwrap().part("b", &records);
         batch.places = batch.places.filter(|_| known);
-        Parts::whole(batch.into())
+        Split::whole(batch.into())
     }
 
-    fn texts(parts: &Parts) -> Vec<String> {
+    fn texts(parts: &Split) -> Vec<String> {
         let text = |at| String::from_utf8_lossy(&parts.get(at).unwrap().text).into_owned();
         parts.open().into_iter().map(text).collect()
     }
@@ -403,5 +399,68 @@ mod tests {
         let expected =
             [Outcome::DeadLettered, Outcome::DeadLettered, Outcome::Delivered, Outcome::Delivered];
         assert_eq!(shares.collect::<Vec<_>>(), expected.map(|outcome| (1, outcome)));
+    }
+
+    #[test]
+    fn a_batch_that_fits_is_not_split_and_one_record_is_never_too_heavy() {
+        let fits = |records_bytes_max| Fit { records_bytes_max, ..fit(None) };
+        let split = |records: &[&str], records_bytes_max| {
+            let mut split = batch(records, true);
+            let was = split.fit(fits(records_bytes_max));
+            assert_eq!(was, split.open().len() > 1 || split.get(0).is_none());
+            texts(&split)
+        };
+        assert_eq!(split(&["1", "2"], usize::MAX), ["[1,2]"]);
+        // Brackets are no records.
+        assert_eq!(split(&["1", "2"], 3), ["[1,2]"]);
+        assert_eq!(split(&["1", "2"], 2), ["[1]", "[2]"]);
+        assert_eq!(split(&["12345"], 2), ["[12345]"]);
+    }
+
+    /// With the byte between two.
+    #[test]
+    fn records_are_grouped_up_to_the_last_byte() {
+        let records = [&b"aa"[..], b"bb", b"cc"];
+        let counts = |max| group(&records, max).iter().map(|it| it.len()).collect::<Vec<_>>();
+        assert_eq!([5, 6, 8, 9].map(counts), [vec![1, 1, 1], vec![2, 1], vec![2, 1], vec![3]]);
+    }
+
+    /// The dead letters of a batch, each of so many bytes of payload.
+    fn dead_letters(payloads: &[usize]) -> Split {
+        let mut text = Vec::new();
+        for (at, bytes) in (1..).zip(payloads) {
+            let payload = "x".repeat(*bytes);
+            let dead_letter = DeadLetter {
+                gateway: "gw",
+                reason: Reason::Malformed,
+                detail: b"no JSON",
+                sensor: "s",
+                topic: b"t",
+                received: Timestamp::from_millis(0),
+                payload: payload.as_bytes(),
+            };
+            dead_letter::push(&mut text, &dead_letter.encode(), &format!("d/{at}"));
+        }
+        text.push(b']');
+        let (gateway, id, kind) = ("gw".to_owned(), "d".to_owned(), Kind::DeadLetters);
+        let count = payloads.len();
+        let whole = Sealed { gateway, id, kind, count, text: text.into(), places: None };
+        Split::whole(whole.into())
+    }
+
+    /// The others stay as they are.
+    #[test]
+    fn a_dead_letter_among_others_that_is_too_large_is_shortened_alone() {
+        let mut split = dead_letters(&[10, 3000, 10]);
+        let whole = split.get(0).unwrap().text.clone();
+        assert!(!split.fit(fit(Some(whole.len() + 100))), "it fits");
+        let bytes_max = 1000;
+        assert!(split.fit(fit(Some(bytes_max))));
+        let all = texts(&split);
+        assert!(all.iter().all(|it| it.len() <= bytes_max - 100), "{all:?}");
+        let shortened = all.iter().map(|it| it.contains("sha256")).collect::<Vec<_>>();
+        assert_eq!(shortened, [false, true, false], "{all:?}");
+        let shares = split.shares().into_iter().map(|it| (it.records, it.outcome));
+        assert_eq!(shares.collect::<Vec<_>>(), vec![(1, Outcome::DeadLettered); 3]);
     }
 }

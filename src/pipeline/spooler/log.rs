@@ -1,21 +1,14 @@
-//! What the log is told of the spool: one line at each change, and not too many of them where an
-//! output is just too slow.
+//! What is logged of the spool: one line at each change, and not too many of them where an output is just
+//! too slow.
 
 use std::time::Instant;
 
+use super::Mode;
 use crate::repeat::Repeated;
 use crate::spool::{DISK_RESERVE_BYTES, Error, Spool};
 
-/// How full the spool is when it is said, in percent of `spool.bytes_max`.
+/// How full the spool is when that is logged, in percent of `spool.bytes_max`.
 const NEARLY_FULL_PERCENT: u64 = 80;
-
-#[derive(Debug, Default, PartialEq, Eq)]
-enum Way {
-    #[default]
-    Direct,
-    Writing,
-    Reading,
-}
 
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Fill {
@@ -25,37 +18,39 @@ enum Fill {
     Full,
 }
 
-/// What was said last.
+/// What was logged last.
 #[derive(Debug, Default)]
-pub struct Said {
-    way: Way,
+pub(super) struct SpoolLog {
+    mode: Mode,
     written: Repeated,
     read: Repeated,
     fill: Fill,
     failed: bool,
 }
 
-impl Said {
-    /// Batches are written because the output is stuck.
-    pub fn writing(&mut self, now: Instant) {
-        if self.way != Way::Writing && self.written.due(now).is_some() {
-            self.way = Way::Writing;
+impl SpoolLog {
+    /// Batches are written in this mode: it is logged where the output is stuck.
+    pub(super) fn written(&mut self, mode: Mode, now: Instant) {
+        let news = mode == Mode::Writing && self.mode != mode;
+        if news && self.written.due(now).is_some() {
+            self.mode = mode;
             tracing::warn!("the output takes nothing: batches go to the spool");
         }
     }
 
-    /// Batches are read, for an output that takes them.
-    pub fn reading(&mut self, spool: &Spool, now: Instant) {
-        if self.way != Way::Reading && self.read.due(now).is_some() {
-            self.way = Way::Reading;
+    /// Batches are read in this mode: it is logged where the output takes them.
+    pub(super) fn read(&mut self, mode: Mode, spool: &Spool, now: Instant) {
+        let news = mode == Mode::Replaying && self.mode != mode;
+        if news && self.read.due(now).is_some() {
+            self.mode = mode;
             let (batches, readings) = (spool.entries(), spool.records());
             tracing::info!(batches, readings, "publishing from the spool");
         }
     }
 
-    /// Everything has arrived.
-    pub fn emptied(&mut self) {
-        if std::mem::take(&mut self.way) != Way::Direct {
+    /// All was acknowledged.
+    pub(super) fn emptied(&mut self) {
+        if std::mem::take(&mut self.mode) != Mode::Direct {
             tracing::info!("the spool is empty: batches go out directly");
             (self.written, self.read) = (Repeated::default(), Repeated::default());
         }
@@ -63,7 +58,7 @@ impl Said {
     }
 
     /// It is so full; `more` is whether another batch fits.
-    pub fn filled(&mut self, spool: &Spool, more: bool) {
+    pub(super) fn filled(&mut self, spool: &Spool, more: bool) {
         let bytes = spool.bytes();
         let percent = (bytes * 100).checked_div(bytes + spool.room()).unwrap_or(100);
         let fill = match percent {
@@ -89,7 +84,7 @@ impl Said {
     }
 
     /// The disk failed.
-    pub fn failed(&mut self, error: &Error) {
+    pub(super) fn failed(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.failed, true) {
             tracing::error!(
                 %error,
@@ -99,7 +94,7 @@ impl Said {
     }
 
     /// The disk works. Whether it did not before.
-    pub fn healthy(&mut self) -> bool {
+    pub(super) fn healthy(&mut self) -> bool {
         let failed = std::mem::take(&mut self.failed);
         if failed {
             tracing::info!("the spool's disk works again");
