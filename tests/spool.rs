@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::scene::{LONG, audit, drained, fault, fleet, output, readings, report, subscribed};
+use crate::scene::{
+    LONG, audit, drained, fault, fleet, letters, output, readings, report, subscribed,
+    wait_readings,
+};
 use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::client::{Collector, Publisher};
@@ -35,6 +38,25 @@ fn folder() -> TempDir {
 #[track_caller]
 fn wait_acknowledged(input: &Broker, count: usize) {
     input.wait_until("everything is acknowledged", LONG, |log| log.acks("gw-in-fleet") >= count);
+}
+
+/// `tests/data/` has the spool of a program before records named their entry: five readings of each of two
+/// sensors in batches of two, and a dead letter.
+#[test]
+fn a_spool_that_an_older_program_wrote_is_published() {
+    let (input, sink, disk) = (Broker::start(), Broker::start(), folder());
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/spool-of-an-older-program.redb");
+    fs::copy(old, disk.path().join("spool.redb")).unwrap();
+    let config = spooling(&input.url(), &sink.url(), disk.path(), &[]);
+    let mut gateway = Gateway::start(&config);
+    wait_readings(&sink, 10, SOON);
+    sink.wait_until("a dead letter", SOON, |log| letters(log).len() == 1);
+    gateway.wait_for_line("the spool is empty", SOON);
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered, balance.dead_lettered), (11, 10, 1));
+    let verdict = audit(&sink).judge([("a", 5), ("b", 5)]);
+    assert!(verdict.is_clean(), "{verdict:?}");
+    assert_eq!(sink.look(letters)[0]["sensorId"], "bad");
 }
 
 #[test]

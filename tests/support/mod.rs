@@ -15,6 +15,7 @@
 pub(crate) mod broker;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod held_port;
 pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::support::held_port::HeldPort;
 use crate::support::{SOON, eventually, ignore, kill, within};
 
 /// Drops nothing and lets a client have 1000 messages in flight.
@@ -55,7 +56,7 @@ impl Setup {
             let config = self.write(folder.path(), port);
             fs::write(folder.path().join("mosquitto.conf"), config).unwrap();
             if let Some(child) = spawn(folder.path(), port) {
-                return Mosquitto { folder, port, child: Some(child) };
+                return Mosquitto { folder, port, child: Some(child), held: None };
             }
         }
         let log = read_log(folder.path());
@@ -97,6 +98,8 @@ pub(crate) struct Mosquitto {
     folder: TempDir,
     port: u16,
     child: Option<Child>,
+    /// While it is stopped.
+    held: Option<HeldPort>,
 }
 
 impl Mosquitto {
@@ -165,6 +168,7 @@ impl Mosquitto {
     /// Starts again: same port, same configuration, same folder.
     pub(crate) fn restart(&mut self) {
         assert!(self.child.is_none(), "mosquitto still runs");
+        self.held = None;
         let mut started = None;
         eventually("mosquitto starts on its old port", SOON, || {
             started = spawn(self.folder.path(), self.port);
@@ -183,7 +187,9 @@ impl Mosquitto {
         if !ended {
             ignore(child.kill(), "it has just ended");
         }
-        status.unwrap_or_else(|| child.wait().unwrap())
+        let status = status.unwrap_or_else(|| child.wait().unwrap());
+        self.held = HeldPort::new(self.port);
+        status
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::link::{Fate, Wakers};
 use super::state::State;
+use crate::support::held_port::HeldPort;
 use crate::support::wire::{self, Version};
 use crate::support::{Monitor, ignore};
 
@@ -39,14 +40,18 @@ pub(super) async fn run(listener: std::net::TcpListener, shared: Arc<Shared>) {
 }
 
 async fn listen(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>) {
-    let mut listener = Some(listener);
+    let (mut listener, mut held) = (Some(listener), None);
     let mut tasks = JoinSet::new();
     loop {
         let listening = shared.state.lock().listening;
         if !listening {
             listener = None;
+            held = held.or_else(|| HeldPort::new(address.port()));
         } else if listener.is_none() {
-            listener = TcpListener::bind(address).await.ok();
+            listener = match held.take() {
+                Some(held) => held.listen().ok(),
+                None => TcpListener::bind(address).await.ok(),
+            };
         }
         let accepted = tokio::select! {
             stream = accept(listener.as_ref()) => Some(stream),
@@ -71,7 +76,9 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     ignore(stream.set_nodelay(true), "only slower");
-    let (id, wakers) = shared.state.change(State::open);
+    // It may have been accepted while the broker went away.
+    let opened = shared.state.change(|state| state.listening.then(|| state.open()));
+    let Some((id, wakers)) = opened else { return };
     let (reader, writer) = stream.split();
     tokio::select! {
         () = read(reader, id, &shared, &wakers) => {}
