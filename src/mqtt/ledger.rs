@@ -31,7 +31,8 @@
 //! Invariants:
 //! - an entry leaves once: acknowledged, or forgotten because its session or its message is gone;
 //! - only what came on the current connection is acknowledged on it, in the order it came;
-//! - a reading settles once: its receipts are used up by it ([`crate::settlement`]);
+//! - a reading settles once: its receipts are used up by it ([`crate::settlement`]). Here readings are only
+//!   counted;
 //! - a settlement for an ordinal whose message has left is ignored;
 //! - no id is open twice on one connection. A broker may send what it waits for again, on a timer, so
 //!   many times ([`SENT_AGAIN_MAX`]); all else is against the protocol, and the connection's end;
@@ -297,7 +298,7 @@ impl Ledger {
     /// Notes what became of readings.
     ///
     /// # Panics
-    /// If a reading settles a second time: its message would be acknowledged before the others have settled.
+    /// If more readings of a message settle than it has.
     pub fn settle(&mut self, run: Run, outcome: Outcome) {
         if !outcome.is_safe() {
             return;
@@ -312,7 +313,7 @@ impl Ledger {
             if settled > 0 {
                 let left = u64::from(entry.unsettled).checked_sub(settled);
                 let left = left.and_then(|left| u32::try_from(left).ok());
-                entry.unsettled = left.expect("a reading settles once");
+                entry.unsettled = left.expect("no message settles more readings than it has");
                 let counted = entry.is_safe() && !entry.gone;
                 self.unsettled -= usize::from(counted);
                 ordinal += settled;
