@@ -64,6 +64,23 @@ fn a_value_is_passed_on_byte_for_byte() {
 }
 
 #[test]
+fn the_same_id_at_two_entries_is_two_sensors() {
+    let entries = ["a", "b"].map(|it| format!("sensors.{it}.mqtt.topic = \"{it}/{{sensor}}\""));
+    let out = batches(
+        &entries.each_ref().map(String::as_str),
+        &[("a/x", "1"), ("b/x", "2"), ("a/x", "3")],
+    );
+    let told = |it: &Value| ["entry", "sensorId", "sequence", "value"].map(|name| it[name].clone());
+    let mut told: Vec<_> = all_records(&out).iter().map(told).collect();
+    told.sort_by_key(|it| it[3].as_u64());
+    let expected = [("a", 1, 1), ("b", 1, 2), ("a", 2, 3)];
+    assert_eq!(
+        told,
+        expected.map(|(entry, n, value)| [json!(entry), json!("x"), json!(n), json!(value)])
+    );
+}
+
+#[test]
 fn words_and_numbers_in_words_become_text() {
     let out = batches(&[ONE], &[("plant/boiler", "open"), ("plant/boiler", "21,5 °C")]);
     let values: Vec<Value> = all_records(&out).iter().map(|it| it["value"].clone()).collect();

@@ -184,6 +184,34 @@ mod tests {
     }
 
     #[test]
+    fn a_sensor_is_recovered_for_the_entry_that_took_its_readings() {
+        let mut plan = Plan::default();
+        let intake = serde_json::from_str(r#"{"topic":"t"}"#).unwrap();
+        plan.sensors.insert("fleet".into(), crate::source::Kind::Mqtt(intake));
+        let books = || Books::new(&plan, Arc::default());
+        let before = books();
+        let of = |entry| before.registry.row_left("a", entry).index;
+        let sensors = [of(Some("fleet")), of(None), of(Some("fleet"))];
+        let (kind, text) = (Kind::DeadLetters, Bytes::new());
+        let (gateway, id) = (String::new(), "d1".to_owned());
+        let sealed = Sealed { gateway, id, kind, count: 3, text, places: None };
+        let head = serde_json::to_vec(&EntryHead::new(&sealed, &sensors, &before)).unwrap();
+        let after = books();
+        EntryHead::recover(&head, 3, &after);
+        let received: Vec<_> = after.registry.sums().iter().map(|it| it.balance.received).collect();
+        assert_eq!(received, [2, 1], "of the entry, and of none");
+        let head: EntryHead = serde_json::from_slice(&head).unwrap();
+        let indexes = head.indexes(3, &after).unwrap();
+        let names = after.registry.with_rows(|rows| {
+            indexes
+                .iter()
+                .map(|it| rows[it.0 as usize].entry_name().map(str::to_owned))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(names, [Some("fleet".to_owned()), None, Some("fleet".to_owned())]);
+    }
+
+    #[test]
     fn what_cannot_be_told_is_recovered_as_nobodys() {
         let recovered = |head: &str, records| {
             let books = Books::new(&Plan::default(), Arc::default());
