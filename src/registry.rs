@@ -240,7 +240,7 @@ impl Registry {
     pub fn row_of(&self, id: &str, entry: u32) -> Arc<Row> {
         let owner = self.owners.get(entry as usize);
         let mut known = self.lock();
-        let row = self.find(&mut known, id, owner, owner.map(|it| it.place));
+        let (row, _) = self.find(&mut known, id, owner, owner.map(|it| it.place));
         if row.unheard.swap(false, Ordering::Relaxed) {
             known.shares.claim(entry);
         }
@@ -252,36 +252,35 @@ impl Registry {
     pub fn row_left(&self, id: &str, entry: Option<&str>) -> Arc<Row> {
         let owner = entry.and_then(|name| self.owners.iter().find(|it| &*it.name == name));
         let mut known = self.lock();
-        let rows = self.rows();
-        let row = self.find(&mut known, id, owner, None);
-        if owner.is_some() && !row.shared && self.rows() > rows {
+        let (row, is_new) = self.find(&mut known, id, owner, None);
+        if is_new && owner.is_some() {
             row.unheard.store(true, Ordering::Relaxed);
         }
         row
     }
 
-    /// Finds a row, or makes one of those that are for `taker`.
+    /// Finds a row, or makes one of those that are for `taker`; whether one of the sensor's own was made.
     fn find(
         &self,
         known: &mut Known,
         id: &str,
         owner: Option<&Arc<Owner>>,
         taker: Option<u32>,
-    ) -> Arc<Row> {
+    ) -> (Arc<Row>, bool) {
         let place = owner.map_or(self.owners.len(), |owner| owner.place as usize);
         let ids = known.by_id.get_mut(place).expect("there is one for each entry and for none");
         if let Some(row) = ids.get(id) {
-            return Arc::clone(row);
+            return (Arc::clone(row), false);
         }
         // What an earlier run has counted in a shared row is no sensor's.
         let was_shared = taker.is_none() && id == OVERFLOW;
         if !was_shared && known.shares.take(taker) {
             let row = self.add(id, false, owner);
             ids.insert(id.into(), Arc::clone(&row));
-            return row;
+            return (row, true);
         }
         let shared = known.shared.get_mut(place).expect("there is one for each entry and for none");
-        Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner)))
+        (Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner))), false)
     }
 
     fn add(&self, id: &str, shared: bool, owner: Option<&Arc<Owner>>) -> Arc<Row> {
@@ -290,10 +289,6 @@ impl Registry {
         let row = Row::new(index, id, shared, owner.cloned());
         rows.push(Arc::clone(&row));
         row
-    }
-
-    fn rows(&self) -> usize {
-        self.with_rows(<[_]>::len)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -445,10 +440,13 @@ mod tests {
         let old = registry.row_left("TEMP_09", Some("TEMP"));
         let rows = ["TEMP_00", "TEMP_01"].map(|id| registry.row_of(id, 0));
         assert!(rows.iter().all(|row| !row.is_shared()) && !old.is_shared());
-        let registry = Registry::new(3, [("TEMP", Some(2))]);
+        // One of four is the fleet's own, one for any of them.
+        let registry = Registry::new(4, [("TEMP", Some(2)), ("fleet", None)]);
         assert!(!registry.row_left("TEMP_00", Some("TEMP")).is_shared());
-        let rows = ["TEMP_00", "TEMP_01", "x"].map(|id| registry.row_of(id, 0).is_shared());
-        assert_eq!(rows, [false; 3], "its row went back to all when it was heard");
-        assert!(registry.row_of("y", 0).is_shared());
+        assert_eq!(["a", "b"].map(|id| registry.row_of(id, 1).is_shared()), [false, true]);
+        registry.row_of("TEMP_00", 0);
+        registry.row_of("TEMP_00", 0);
+        let shared = ["c", "d"].map(|id| registry.row_of(id, 1).is_shared());
+        assert_eq!(shared, [false, true], "its row went back to all, once, when it was heard");
     }
 }
