@@ -15,11 +15,10 @@ pub(crate) const FLOORS: [&[&str]; 10] = [
         "units",
         "text",
         "fuzz",
-        "standing",
         "unusable",
         "tasks",
     ],
-    &["record", "pace", "repeat", "series"],
+    &["record", "pace", "repeat", "series", "standing"],
     &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
     &["sealed"],
     &["source", "sink", "watch", "broker"],
@@ -56,7 +55,7 @@ const DOORS: [(&str, &[&str]); 16] = [
 /// Lines of code of a file: without comments, blank lines and unit tests.
 const FILE_CODE_LINES_MAX: usize = 400;
 
-fn sources() -> Vec<(String, String)> {
+pub(crate) fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![root.clone()];
     let mut sources = Vec::new();
@@ -119,7 +118,9 @@ fn wrong_floors(file: &str, text: &str) -> Vec<String> {
     let own = module(file);
     let Some(floor) = floors.get(own) else { return vec![format!("{own} has no floor")] };
     let mut wrong = Vec::new();
-    for used in code(text).flat_map(uses).filter(|used| *used != own) {
+    // Unit tests included: what a module needs to be tested is below it, too.
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    for used in lines.flat_map(uses).filter(|used| *used != own) {
         if let Some(other) = floors.get(used)
             && other >= floor
             // The shell assembles: its files may use each other.

@@ -74,29 +74,3 @@ pub(super) fn answer(code: u8, properties: &[u8]) -> Result<Answer, Error> {
     Said::among(properties, OF_ACKNOWLEDGEMENT)?;
     Ok(if code == 0 { Answer::Taken } else { Answer::NobodyListens })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::options::Version;
-    use super::super::packet::{self, Packet};
-    use super::*;
-
-    #[test]
-    fn a_puback_code_that_the_library_does_not_know_is_a_refusal() {
-        for (bytes, expected) in [
-            (&[0x40, 2, 1, 2][..], Answer::Taken),
-            (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
-            (&[0x40, 3, 1, 2, 0x02], Answer::Refused(NotTaken::new(0x02, &[]))),
-            (&[0x40, 3, 1, 2, 0x95], Answer::Refused(NotTaken::new(0x95, &[]))),
-            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(NotTaken::new(0xee, &[]))),
-            (
-                &[0x40, 9, 1, 2, 0x97, 5, 0x1f, 0, 2, b'n', b'o'],
-                Answer::Refused(NotTaken { code: 0x97, said: "quota exceeded (no)".into() }),
-            ),
-        ] {
-            let answered = packet::read(bytes, Version::V5).unwrap();
-            let Packet::PubAck { packet_id, answer } = answered else { panic!("{bytes:?}") };
-            assert_eq!((packet_id, answer), (0x0102, expected));
-        }
-    }
-}

@@ -252,10 +252,15 @@ fn put(path: &Path, text: &[u8]) -> io::Result<()> {
 mod tests {
     use super::super::options::BrokerUrl;
     use super::*;
-    use crate::plan::Plan;
+    use crate::mqtt::options::Version;
+    use crate::mqtt::stepped::options_of;
+
+    fn options(entry: &str) -> Options {
+        options_of(Version::V5, &format!("gw-1-in-{entry}"))
+    }
 
     fn trace(all: &Arc<LeftSessions>, entry: &str) -> Trace {
-        all.trace(entry, &Plan::default().intake_options(entry))
+        all.trace(entry, &options(entry))
     }
 
     fn leave(all: &Arc<LeftSessions>, entries: &[&str]) {
@@ -274,12 +279,12 @@ mod tests {
         assert!(!all.enter(&trace(&all, "a").it), "it is in there");
         let all = LeftSessions::open(folder.path(), 9);
         assert!(trace(&all, "a").is_left() && trace(&all, "b").is_left());
-        let mut options = Plan::default().intake_options("a");
-        options.url = BrokerUrl::try_from("mqtt://elsewhere".to_owned()).unwrap();
-        assert!(!all.trace("a", &options).is_left(), "another broker");
-        let mut options = Plan::default().intake_options("a");
-        options.client_id.push('x');
-        assert!(!all.trace("a", &options).is_left(), "another client");
+        let mut it = options("a");
+        it.url = BrokerUrl::try_from("mqtt://elsewhere".to_owned()).unwrap();
+        assert!(!all.trace("a", &it).is_left(), "another broker");
+        let mut it = options("a");
+        it.client_id.push('x');
+        assert!(!all.trace("a", &it).is_left(), "another client");
         let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
         assert!(text.starts_with(r#"{"version":1,"subscribed":[{"entry":"a","broker":"mqtt://"#));
         assert!(!text.contains("gw-1-in"), "{text}");
@@ -372,13 +377,13 @@ mod tests {
 
     #[test]
     fn a_session_takes_no_more_than_is_counted_for_it() {
-        let mut plan = Plan::default();
+        let name = "n".repeat(64);
+        let mut it = options(&name);
         let url = format!("ws://{}/{}", "h".repeat(200), "\"".repeat(2000));
-        plan.broker.url = url.try_into().unwrap();
+        it.url = url.try_into().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let all = LeftSessions::open(folder.path(), 1);
-        let name = "n".repeat(64);
-        let it = all.trace(&name, &plan.intake_options(&name)).it;
+        let it = all.trace(&name, &it).it;
         assert!(serde_json::to_vec(&it).unwrap().len() as u64 <= SESSION_LEFT_BYTES / 2);
     }
 }

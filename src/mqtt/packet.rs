@@ -326,7 +326,29 @@ mod lengths;
 
 #[cfg(test)]
 mod tests {
+    use super::super::answer::NotTaken;
     use super::*;
+
+    #[test]
+    fn a_puback_code_that_the_library_does_not_know_is_a_refusal() {
+        for (bytes, expected) in [
+            (&[0x40, 2, 1, 2][..], Answer::Taken),
+            (&[0x40, 3, 1, 2, 0x10], Answer::NobodyListens),
+            (&[0x40, 3, 1, 2, 0x02], Answer::Refused(NotTaken::new(0x02, &[]))),
+            (&[0x40, 3, 1, 2, 0x95], Answer::Refused(NotTaken::new(0x95, &[]))),
+            (&[0x40, 4, 1, 2, 0xee, 0], Answer::Refused(NotTaken::new(0xee, &[]))),
+            (
+                &[0x40, 9, 1, 2, 0x97, 5, 0x1f, 0, 2, b'n', b'o'],
+                Answer::Refused(NotTaken::new(0x97, &[0x1f, 0, 2, b'n', b'o'])),
+            ),
+        ] {
+            let answered = read(bytes, Version::V5).unwrap();
+            let Packet::PubAck { packet_id, answer } = answered else { panic!("{bytes:?}") };
+            assert_eq!((packet_id, answer), (0x0102, expected));
+        }
+        let refused = NotTaken::new(0x97, &[0x1f, 0, 2, b'n', b'o']);
+        assert_eq!(refused.to_string(), "quota exceeded (no)");
+    }
 
     #[test]
     fn a_greeting_says_what_the_broker_does_not_have() {

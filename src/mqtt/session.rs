@@ -405,10 +405,10 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
+    use crate::mqtt::stepped;
 
     fn connected(now: Instant) -> Session {
-        let mut session = Session::new(Plan::default().output_options(), 1024, 1);
+        let mut session = Session::new(stepped::options(Version::V5), 1024, 1);
         session.since = Some(now);
         session
     }

@@ -49,10 +49,15 @@ pub struct Peer {
 
 /// Of a client that connects to no broker.
 pub fn options(version: Version) -> Options {
+    options_of(version, "gw-1-in-é")
+}
+
+/// The same of the client of this id.
+pub fn options_of(version: Version, client_id: &str) -> Options {
     Options {
         url: BrokerUrl::try_from("mqtt://broker".to_owned()).unwrap(),
         version,
-        client_id: "gw-1-in-é".into(),
+        client_id: client_id.into(),
         username: None,
         password_file: None,
         keep_alive: Duration::from_secs(30),

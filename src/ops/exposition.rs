@@ -9,40 +9,15 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::View;
 use super::families::{families, of_process};
+use super::family::{Family, Labels, Values};
 use crate::clock::{self, Now};
 
 /// The prefix of each metric's name.
 const PREFIX: &str = "sluicegate";
-
-/// A metric family: the values of one name.
-#[derive(Debug)]
-pub struct Family {
-    /// The name, without prefix and `_total`.
-    pub name: String,
-    pub help: String,
-    pub values: Values,
-}
-
-/// Values with their labels.
-#[derive(Debug)]
-pub enum Values {
-    /// Counters: they only grow.
-    Counters(Vec<(Labels, u64)>),
-    /// A counter of seconds.
-    Seconds(f64),
-    /// Gauges: they rise and fall.
-    Gauges(Vec<(Labels, f64)>),
-    /// A histogram of seconds.
-    Latencies(Histogram),
-}
-
-/// The labels that tell a value from the others of its family.
-pub type Labels = Vec<(&'static str, String)>;
 
 /// The two text formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::exposition::{Family, Labels, Values};
+use super::family::{Family, Labels, Values};
 use super::levels::{Level, levels};
 use super::{View, process};
 use crate::clock::{Now, Timestamp};

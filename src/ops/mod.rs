@@ -18,6 +18,7 @@ use crate::plan::Plan;
 
 pub mod exposition;
 mod families;
+mod family;
 pub mod health;
 mod host;
 pub mod http;

@@ -365,7 +365,7 @@ mod tests {
     use crate::mqtt::frame::Inbound;
     use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;
-    use crate::plan::Plan;
+    use crate::mqtt::stepped;
 
     #[test]
     fn what_of_a_publication_may_have_ended_a_connection_is_told_by_how_it_ended() {
@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn the_largest_answer_that_a_broker_may_send_is_read() {
         let mut connect = bytes::BytesMut::new();
-        outgoing::connect(&mut connect, &Plan::default().output_options(), &HELLO).unwrap();
+        outgoing::connect(&mut connect, &stepped::options(Version::V5), &HELLO).unwrap();
         let mut said = connect.windows(5).filter(|it| it[0] == 0x27);
         let said = u32::from_be_bytes(said.next().unwrap()[1..].try_into().unwrap());
         // A PUBACK with one user property: 3 + 3 + 2 + 5 bytes, and the value.

@@ -29,6 +29,7 @@ use self::world::World;
 mod intake;
 mod output;
 mod upstream;
+mod values;
 mod world;
 
 /// Schedules of one run of the tests.

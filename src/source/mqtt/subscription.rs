@@ -233,10 +233,10 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::mqtt::packet;
-    use crate::plan::Plan;
+    use crate::mqtt::stepped;
 
     fn subscription(version: Version, retained: Retained) -> Subscription {
-        let options = Options { version, ..Plan::default().intake_options("a") };
+        let options = stepped::options(version);
         Subscription::new(0, &options, retained)
     }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::*;
 use super::output::Output;
 use super::upstream::{Giving, Sent, Upstream};
+use super::values::{message, readings, said};
 use crate::mqtt::Error;
 use crate::mqtt::client::{Client, Step};
 use crate::mqtt::options::Version;
@@ -17,28 +18,6 @@ use crate::mqtt::session::Session;
 use crate::mqtt::stepped::{Heard, Message, Peer};
 use crate::phase::{self, Lead};
 use crate::source::{self, mqtt};
-
-/// More than the readings of any message: what a reading says is its message's value, times this, and its place.
-const READINGS: u32 = 64;
-
-/// How many readings a message has.
-fn readings(value: u32) -> u32 {
-    match value % 13 {
-        4 => 0,
-        8 => 50,
-        _ => 1,
-    }
-}
-
-/// What the readings of a message say.
-pub(super) fn said(value: u32) -> impl Iterator<Item = u32> {
-    (0..readings(value)).map(move |place| value * READINGS + place)
-}
-
-/// The value of the message that has a reading.
-pub(super) fn message(said: u32) -> u32 {
-    said / READINGS
-}
 
 /// A reading that is held.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::intake::{message, said};
+use super::values::{message, said};
 use crate::mqtt::outgoing::Outgoing;
 
 #[derive(Debug, Default)]

@@ -6,9 +6,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::*;
-use super::intake::{self, Between, Intake, Seen, message};
+use super::intake::{self, Between, Intake, Seen};
 use super::output::Output;
 use super::upstream::Upstream;
+use super::values::message;
 use crate::spool::faulty_disk::Fault;
 
 /// Both brokers, the disk, and the process of today.
