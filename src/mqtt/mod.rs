@@ -69,6 +69,7 @@ mod short;
 pub mod stepped;
 mod steps;
 pub mod system;
+mod takeover;
 pub mod tls;
 pub mod topic;
 pub mod transport;

@@ -10,15 +10,7 @@
 //! `gateway.start_grace` ([`Session::outlasts`]). A fault of our client ids ends the client at once: waiting
 //! does not help.
 //!
-//! Two gateways with one client id take over each other's session. With MQTT 5 the broker must send "session
-//! taken over", and the client that receives it ends ([`Session::id_in_use`]): the other client has the
-//! session. MQTT 3.1.1 has no such packet, and Mosquitto 2.0.11 does not send it. Then there are two signs:
-//! - The connection is closed without a DISCONNECT, and after the reconnect the session misses messages that we
-//!   had not acknowledged: another client did. The second time, with no good connection in between, this ends
-//!   the client. Mostly that is the client that connected first, because it sees the sign first
-//!   ([`Session::resumed`]).
-//! - Connection after connection is closed soon after it was established. That may have other reasons: it is
-//!   only logged, and none of these connections counts as good.
+//! Whether another client has our id is judged in [`super::takeover`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +28,7 @@ use super::outgoing::Hello;
 use super::packet::Greeting;
 use super::roll_call::RollCall;
 use super::steps::round;
+use super::takeover::Takeover;
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
@@ -59,12 +52,7 @@ pub struct Session {
     since: Option<Instant>,
     /// The current connection has carried a message.
     of_use: bool,
-    /// Connections in a row that the broker closed soon after they were established.
-    hung_up: u32,
-    /// The last connection was closed without a DISCONNECT.
-    unsaid: bool,
-    /// Closed connections after which messages were missing, since the last good connection.
-    suspicions: u32,
+    takeover: Takeover,
     standing: Arc<Standing>,
     look_ups: LookUps,
     roll_call: Option<Arc<RollCall>>,
@@ -93,16 +81,6 @@ const LASTING: Duration = Duration::from_millis(500);
 /// The longest pause after a connection that carried a message and did not last.
 const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
 
-/// A connection that a client with our id takes over lasts as long as that client's pause, at most this long.
-const HUNG_UP_SOON: Duration = RECONNECT_PAUSE.1.saturating_mul(2);
-
-/// After this many in a row the log suspects another client with our id.
-const HUNG_UP_OFTEN: u32 = 4;
-
-/// After this many the client ends: another client has our id. Once may be a broker that was killed and lost
-/// what it had promised to keep.
-const SUSPICIONS_MAX: u32 = 2;
-
 impl Session {
     /// A client with a read buffer of `buffer_bytes`.
     pub fn new(options: Options, buffer_bytes: usize, seed: u64) -> Self {
@@ -117,9 +95,7 @@ impl Session {
             said: Said::Lost,
             since: None,
             of_use: false,
-            hung_up: 0,
-            unsaid: false,
-            suspicions: 0,
+            takeover: Takeover::default(),
             standing: Arc::new(Standing::new(clock::now().instant)),
             look_ups: LookUps::default(),
             roll_call: None,
@@ -191,7 +167,7 @@ impl Session {
         if self.outlasts(now, &error) {
             return Err(error);
         }
-        self.was_away();
+        self.takeover.was_away();
         Ok(self.failed(now, "cannot connect", &error))
     }
 
@@ -249,11 +225,6 @@ impl Session {
         now.saturating_duration_since(since) >= self.start_grace
     }
 
-    /// Notes that the broker was away: that explains closed connections and missing messages.
-    fn was_away(&mut self) {
-        (self.hung_up, self.suspicions, self.unsaid) = (0, 0, false);
-    }
-
     /// Notes that the connection can carry readings or batches.
     pub fn usable(&mut self, now: Instant) {
         self.worked = true;
@@ -295,24 +266,20 @@ impl Session {
 
     /// Notes that the reason for the lost connection is known and is being mended.
     pub fn explained(&mut self) {
-        self.hung_up = 0;
+        self.takeover.explained();
         self.backoff.at_most(PAUSE_OF_USE_MAX);
     }
 
     /// Whether messages were missing from the session after the last good connection.
     pub fn is_suspicious(&self) -> bool {
-        self.suspicions > 0
+        self.takeover.is_suspected()
     }
 
     /// Takes the number of messages that we held unacknowledged when the session was resumed, and that were not
     /// sent again. An error if another client with our id has acknowledged them.
     pub fn resumed(&mut self, missing: usize) -> Result<(), Error> {
-        if missing == 0 || !self.unsaid {
+        if !self.takeover.resumed(missing)? {
             return Ok(());
-        }
-        self.suspicions += 1;
-        if self.suspicions >= SUSPICIONS_MAX {
-            return Err(Error::TakenOver);
         }
         tracing::warn!(
             broker = %self.options.url,
@@ -342,21 +309,12 @@ impl Session {
     /// a second.
     fn judge(&mut self, now: Instant, error: &Error) {
         let lasted = self.since.map(|since| now.saturating_duration_since(since));
-        let soon = lasted.is_some_and(|lasted| lasted < HUNG_UP_SOON);
-        self.unsaid = error.is_hang_up();
-        if !soon {
-            self.suspicions = 0;
-        }
-        // With MQTT 5 the broker would have sent a DISCONNECT; some brokers only close.
-        let closed = self.unsaid && self.options.version == Version::V3;
-        let closed = closed || matches!(error, Error::Closed);
-        self.hung_up = if soon && closed { self.hung_up.saturating_add(1) } else { 0 };
-        let contested = self.hung_up >= HUNG_UP_OFTEN;
-        if contested {
-            self.suspect(now);
+        let contested = self.takeover.ended(lasted, error, self.options.version);
+        if let Some(in_a_row) = contested {
+            self.say_contested(now, in_a_row);
         }
         if std::mem::take(&mut self.of_use) {
-            if !contested && lasted.is_some_and(|lasted| lasted >= LASTING) {
+            if contested.is_none() && lasted.is_some_and(|lasted| lasted >= LASTING) {
                 self.backoff.reset();
             } else {
                 self.backoff.at_most(PAUSE_OF_USE_MAX);
@@ -364,12 +322,12 @@ impl Session {
         }
     }
 
-    fn suspect(&mut self, now: Instant) {
+    fn say_contested(&mut self, now: Instant, in_a_row: u32) {
         if let Some(left_out) = self.failures.due(now, &"another client") {
             tracing::warn!(
                 broker = %self.options.url,
                 client = self.options.client_id,
-                in_a_row = self.hung_up,
+                in_a_row,
                 left_out,
                 "the broker closes each connection soon after it is made: either it forbids what we do there, \
                  or another client has our client id (give each gateway its own gateway.id)"
@@ -411,31 +369,6 @@ mod tests {
         let mut session = Session::new(stepped::options(Version::V5), 1024, 1);
         session.since = Some(now);
         session
-    }
-
-    /// The connection is closed after `stood`; after the reconnect `missing` messages are not sent again.
-    fn back(session: &mut Session, stood: Duration, missing: usize) -> Result<(), Error> {
-        let now = clock::now().instant;
-        session.since = Some(now);
-        session.judge(now + stood, &Error::Closed);
-        session.resumed(missing)
-    }
-
-    #[test]
-    fn messages_that_are_gone_twice_since_the_last_good_connection_are_another_clients() {
-        let (soon, late) = (HUNG_UP_SOON / 2, HUNG_UP_SOON);
-        let mut session = connected(clock::now().instant);
-        assert!(back(&mut session, late, 5).is_ok() && session.is_suspicious());
-        assert!(back(&mut session, soon, 0).is_ok() && session.is_suspicious());
-        assert!(matches!(back(&mut session, soon, 1), Err(Error::TakenOver)));
-
-        let mut session = connected(clock::now().instant);
-        assert!(back(&mut session, soon, 5).is_ok());
-        assert!(back(&mut session, late, 5).is_ok(), "a good one in between");
-        session.was_away();
-        assert!(back(&mut session, soon, 5).is_ok(), "a broker that was restarted twice");
-        session.judge(clock::now().instant, &Error::Ended("busy".into()));
-        assert!(session.resumed(5).is_ok(), "it has said why");
     }
 
     #[test]
