@@ -84,33 +84,12 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 /// The longest time for the last acknowledgements of a connection to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// Keep-alives after which a resumed session of MQTT 3.1.1 without a message may have lost its subscription. The intake then
-/// subscribes again, once a connection: the broker sends its retained messages again.
-pub const SILENT_KEEP_ALIVES: u32 = 2;
-
-/// Time after which a subscription without a message is logged, once a run.
-pub const NEVER_HEARD_MAX: Duration = Duration::from_mins(5);
-
 /// Bytes of a used chunk of the queue that are kept for the next; more is freed. A queue that is full with its default
 /// places stays below: faulting in the pages of each chunk again took a third of the processor time of a reading.
 pub const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// If a broker has been silent for this time with at least [`WINDOW_LEAST`] messages unacknowledged, it allows no more.
-pub const WINDOW_SILENCE: Duration = Duration::from_millis(20);
-
-/// How long a client that may share its session with another one acknowledges nothing, if no new message shows whether it
-/// does.
-pub const HOLD_MAX: Duration = Duration::from_millis(500);
-
-/// The smallest window that is noticed: RabbitMQ allows 10 by default, Mosquitto 20. Single readings must not look like it.
-pub const WINDOW_LEAST: usize = 8;
-
 /// A repeated warning is logged at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
-
-/// For each entry, one message of our own output is logged and becomes a dead letter at most this often. The others are only
-/// counted.
-pub const LOOP_PAUSE: Duration = Duration::from_mins(1);
 
 /// Connections to `http.listen` at a time. A further one closes the one with the oldest last request.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;

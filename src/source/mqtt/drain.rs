@@ -15,6 +15,7 @@
 use std::time::{Duration, Instant};
 
 use super::Intake;
+use super::intake::Room;
 use crate::limits::ANSWERS_BYTES_MAX;
 use crate::mqtt::Error;
 use crate::mqtt::client::Step;
@@ -38,6 +39,8 @@ impl Intake {
             self.count_offered(before);
         }
         self.returned.starved(false);
+        // Its place in the queue's line is the next one's.
+        self.room = Room::Free;
         // Taken from the connection, but never offered: the broker still has those of QoS 1.
         let left = std::mem::take(&mut self.chunk);
         for record in left.records.iter().filter(|record| !record.token.is_none()) {

@@ -9,13 +9,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::room::Room;
+pub(super) use self::room::Room;
 use super::entry::{self, Bounds};
 use super::members::{Member, Members};
 use super::reader::Reader;
 use super::subscription::Subscription;
 use crate::clock::Now;
-use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE};
+use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN};
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::attempt::{Attempt, Failed};
@@ -43,6 +43,16 @@ mod room;
 #[cfg(test)]
 mod tests;
 
+/// If a broker has been silent for this time with at least [`WINDOW_LEAST`] messages unacknowledged, it allows no more.
+const WINDOW_SILENCE: Duration = Duration::from_millis(20);
+
+/// The smallest window that is noticed: RabbitMQ allows 10 by default, Mosquitto 20. Single readings must not look like it.
+const WINDOW_LEAST: usize = 8;
+
+/// How long a client that may share its session with another one acknowledges nothing, if no new message shows whether it
+/// does.
+const HOLD_MAX: Duration = Duration::from_millis(500);
+
 /// A session's intake.
 #[derive(Debug)]
 pub struct Intake {
@@ -62,7 +72,7 @@ pub struct Intake {
     pub(super) returned: Returned,
     settled: Vec<(Run, Outcome)>,
     pub(super) chunk: Chunk,
-    room: Room,
+    pub(super) room: Room,
     pub(super) shed: Vec<SensorIndex>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) registry: Arc<Registry>,

@@ -17,11 +17,14 @@
 //! topics.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::limits::LOOP_PAUSE;
 use crate::mqtt::publish::{Publish, user_property};
 use crate::repeat::{LeftOut, Repeated};
+
+/// For each entry, one message of our own output is logged and becomes a dead letter at most this often. The others are only
+/// counted.
+const LOOP_PAUSE: Duration = Duration::from_mins(1);
 
 /// What this run has published.
 #[derive(Debug)]

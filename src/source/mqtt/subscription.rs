@@ -20,12 +20,18 @@ use std::time::{Duration, Instant};
 
 use super::reader::Reader;
 use super::settings::Retained;
-use crate::limits::{NEVER_HEARD_MAX, SILENT_KEEP_ALIVES};
 use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::Greeting;
 use crate::repeat::Repeated;
+
+/// Keep-alives after which a resumed session of MQTT 3.1.1 without a message may have lost its subscription. The intake then
+/// subscribes again, once a connection: the broker sends its retained messages again.
+const SILENT_KEEP_ALIVES: u32 = 2;
+
+/// Time after which a subscription without a message is logged, once a run.
+const NEVER_HEARD_MAX: Duration = Duration::from_mins(5);
 
 /// What is to be done about a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use crate::queue::Claim;
 
 /// Room for what the chunk holds.
-pub(super) enum Room {
+pub(in crate::source::mqtt) enum Room {
     /// Nothing waits for it.
     Free,
     /// There was none.
