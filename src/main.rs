@@ -44,7 +44,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
         Command::Run(config) => {
             let (path, settings) = examined(&config)?;
             // With batches on standard output, the balance goes to standard error.
-            let to_stderr = settings.plan.output.is_standard_output();
+            let to_stderr = settings.plan.output.sink.declared().is_standard_output();
             let (exit, balance) = gateway::run(&path, settings);
             if let Some(balance) = balance {
                 say_last(balance.to_string(), to_stderr);
@@ -58,7 +58,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
                 &path,
                 &settings.to_toml(),
                 &settings.plan,
-                &settings.misspelt,
+                &settings.warnings,
             );
             (Exit::Drained, Some(report))
         }

@@ -18,6 +18,7 @@
 //! | file | job |
 //! | --- | --- |
 //! | `topic` | topics and filters, checked when made |
+//! | `broker` | the settings of a broker |
 //! | `options` | the broker's address and our login |
 //! | `steps` | the time limits of an attempt to connect |
 //! | `look_up` | looks up the names of brokers |
@@ -44,6 +45,7 @@
 //! | `ledger` | which reading waits for which PUBACK |
 
 pub mod answer;
+pub mod broker;
 pub mod connection;
 pub mod frame;
 mod ids;

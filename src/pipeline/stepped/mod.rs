@@ -115,7 +115,7 @@ impl Bench {
             queue: Queue::new(plan.queue, 1),
             ..Books::new(&plan, Arc::default())
         });
-        let messages = plan.messages();
+        let messages = plan.mqtt_output().unwrap().messages(&plan.broker);
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let spooler = |spool| Spooler::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
         let spooler = spool.map(spooler);

@@ -24,6 +24,7 @@ use crate::mqtt::packet::Packet;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
 use crate::plan::Plan;
+use crate::sink;
 use crate::tools::simulate::report::Report;
 
 /// Receive Maximum.
@@ -60,9 +61,6 @@ impl Listener {
         if client.url == BrokerUrl::Embedded {
             return Err(Error::Embedded);
         }
-        if plan.output.file.is_some() && arguments.topic.is_none() {
-            return Err(Error::File);
-        }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
         let session = Session::new(client, batch.max(READ_BUFFER_BYTES_MIN), seed);
         let filter = |text: &str| {
@@ -71,11 +69,17 @@ impl Listener {
                 error: mqtt::Error::Protocol(format!("{text:?} {error}")),
             })
         };
+        let unset = sink::mqtt::Settings::default();
+        let output = match plan.mqtt_output() {
+            Some(output) => output,
+            None if arguments.topic.is_none() => return Err(Error::File),
+            None => &unset,
+        };
         let own =
             |given: &Option<Filter>, topic: &str| given.clone().map_or_else(|| filter(topic), Ok);
         let filters = [
-            own(&arguments.topic, plan.output.topic.as_str())?,
-            own(&arguments.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
+            own(&arguments.topic, output.topic.as_str())?,
+            own(&arguments.dead_letter_topic, output.dead_letter_topic.as_str())?,
         ];
         tracing::info!(broker = %session.options().url, seed, "verification starts");
         Ok(Self {
