@@ -67,6 +67,12 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             let (path, settings) = unseen(&args.config)?;
             commands::simulate(&path, &settings, args)
         }
+        // Files can be judged where there is no configuration.
+        Command::Verify(args)
+            if !args.file.is_empty() && settings::find(args.config.config.as_deref()).is_err() =>
+        {
+            commands::verify(&Settings::default(), args)
+        }
         Command::Verify(args) => commands::verify(&unseen(&args.config)?.1, args),
         Command::Doctor(args) => commands::doctor(&unseen(&args.config)?.1, &args)?,
     };

@@ -28,7 +28,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::appended::Appended;
-use super::{Answer, Declared, Event, Measure, Number, Publication, Start, Surroundings};
+use super::{Answer, Declared, Event, Measure, Number, Publication, ReadBack, Start, Surroundings};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
@@ -126,6 +126,13 @@ impl Declared for Settings {
         missing.map(problem).take(1 + usize::from(self.dead_letter_path.is_some())).collect()
     }
 
+    fn read_back(&self) -> ReadBack<'_> {
+        if is_standard_output(&self.path) {
+            return ReadBack::Nowhere;
+        }
+        ReadBack::Files { batches: &self.path, dead_letters: self.dead_letters() }
+    }
+
     fn is_standard_output(&self) -> bool {
         is_standard_output(&self.path) || is_standard_output(&self.dead_letters())
     }
@@ -135,7 +142,8 @@ fn is_standard_output(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// A path with more behind its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -12,6 +12,7 @@
 //! below; in the configuration it is `[output.<kind>]`.
 
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::sync::mpsc;
 use crate::metrics::Metrics;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::roll_call::RollCall;
+use crate::mqtt::topic::Topic;
 use crate::phase::Watch;
 use crate::queue::Post;
 use crate::sealed::Sealed;
@@ -95,6 +97,11 @@ pub trait Declared: Debug {
     /// Starts its tasks.
     fn start(&self, start: Start<'_>, tasks: &mut Tasks<()>);
 
+    /// Where what it delivered can be read again.
+    fn read_back(&self) -> ReadBack<'_> {
+        ReadBack::Nowhere
+    }
+
     /// What contradicts itself: key and remedy.
     fn problems(&self) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -119,6 +126,27 @@ pub trait Declared: Debug {
     fn holds_without_subscriber(&self) -> bool {
         false
     }
+}
+
+/// Where what a sink delivered can be read again, for `verify`.
+#[derive(Debug)]
+pub enum ReadBack<'a> {
+    /// Topics of its broker, from now on.
+    Topics {
+        /// Of batches.
+        batches: &'a Topic,
+        /// Of dead letters.
+        dead_letters: &'a Topic,
+    },
+    /// Files, with those that were renamed.
+    Files {
+        /// Of batches.
+        batches: &'a Path,
+        /// Of dead letters.
+        dead_letters: PathBuf,
+    },
+    /// Nowhere.
+    Nowhere,
 }
 
 /// What a sink that starts is given.

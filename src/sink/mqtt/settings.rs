@@ -12,7 +12,7 @@ use crate::mqtt::options::Version;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Topic;
 use crate::sink::message::Messages;
-use crate::sink::{Declared, Measure, Start, Surroundings};
+use crate::sink::{Declared, Measure, ReadBack, Start, Surroundings};
 use crate::tasks::Tasks;
 use crate::units::Period;
 
@@ -100,6 +100,10 @@ impl Declared for Settings {
         let messages = self.messages(around.broker);
         let sink = MqttSink::new(session, messages, lane_max, self.answer_max.0, post);
         tasks.start(async move { sink.run(&metrics, phase).await });
+    }
+
+    fn read_back(&self) -> ReadBack<'_> {
+        ReadBack::Topics { batches: &self.topic, dead_letters: &self.dead_letter_topic }
     }
 
     fn problems(&self) -> Vec<(&'static str, String)> {

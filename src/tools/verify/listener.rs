@@ -10,9 +10,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep_until;
 
-use super::audit::{Audit, Rules};
+use super::audit::Audit;
+use super::progress::Progress;
 use super::verdict::Hearing;
-use super::{Arguments, End, Error, PROGRESS_PAUSE};
+use super::{End, Error};
 use crate::clock;
 use crate::limits::{CLOSE_MAX, CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
@@ -24,7 +25,6 @@ use crate::mqtt::packet::Packet;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
 use crate::plan::Plan;
-use crate::sink;
 use crate::tools::simulate::report::Report;
 
 /// Receive Maximum.
@@ -44,16 +44,15 @@ pub(super) struct Listener {
     filters: [Filter; 2],
     /// Subscriptions that the broker has granted on this connection.
     granted: usize,
-    pub(super) audit: Audit,
-    pub(super) hearing: Hearing,
+    hearing: Hearing,
     /// When the last message arrived.
     last: Option<Instant>,
-    progress_due: Instant,
-    progress_records: u64,
+    progress: Progress,
 }
 
 impl Listener {
-    pub(super) fn new(plan: &Plan, arguments: &Arguments, rules: Rules) -> Result<Self, Error> {
+    /// A listener to batches and dead letters.
+    pub(super) fn new(plan: &Plan, filters: [Filter; 2]) -> Result<Self, Error> {
         let now = clock::now();
         let seed = now.wall.millis() ^ u64::from(std::process::id()) << 40;
         let suffix: u32 = SmallRng::seed_from_u64(seed).random();
@@ -63,39 +62,24 @@ impl Listener {
         }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
         let session = Session::new(client, batch.max(READ_BUFFER_BYTES_MIN), seed);
-        let filter = |text: &str| {
-            Filter::try_from(text.to_owned()).map_err(|error| Error::Broker {
-                broker: session.options().url.to_string(),
-                error: mqtt::Error::Protocol(format!("{text:?} {error}")),
-            })
-        };
-        let unset = sink::mqtt::Settings::default();
-        let output = match plan.mqtt_output() {
-            Some(output) => output,
-            None if arguments.topic.is_none() => return Err(Error::File),
-            None => &unset,
-        };
-        let own =
-            |given: &Option<Filter>, topic: &str| given.clone().map_or_else(|| filter(topic), Ok);
-        let filters = [
-            own(&arguments.topic, output.topic.as_str())?,
-            own(&arguments.dead_letter_topic, output.dead_letter_topic.as_str())?,
-        ];
         tracing::info!(broker = %session.options().url, seed, "verification starts");
         Ok(Self {
             session,
             filters,
             granted: 0,
-            audit: Audit::new(rules),
             hearing: Hearing::default(),
             last: None,
-            progress_due: now.instant + PROGRESS_PAUSE,
-            progress_records: 0,
+            progress: Progress::new(now.instant),
         })
     }
 
     /// Listens until its end.
-    pub(super) async fn listen(&mut self, mut end: End) -> Result<(), Error> {
+    pub(super) async fn read(mut self, audit: &mut Audit, mut end: End) -> Result<Hearing, Error> {
+        self.listen(audit, &mut end).await?;
+        Ok(self.hearing)
+    }
+
+    async fn listen(&mut self, audit: &mut Audit, end: &mut End) -> Result<(), Error> {
         let keeps = self.session.options().version == Version::V5;
         let hello = Hello {
             // The client id is new. Mosquitto 2.0 stores no session that began with a clean start, whatever its
@@ -113,7 +97,7 @@ impl Listener {
                 connected = self.session.connect(&hello) => match connected {
                     Ok((connection, greeting)) => {
                         self.resume(greeting.session_present);
-                        self.serve(connection, &mut end).await
+                        self.serve(connection, audit, end).await
                     }
                     Err(permanent) => Err(permanent),
                 },
@@ -153,19 +137,20 @@ impl Listener {
     async fn serve(
         &mut self,
         mut connection: Connection,
+        audit: &mut Audit,
         end: &mut End,
     ) -> Result<(), mqtt::Error> {
         self.granted = 0;
         let opened = clock::now().instant;
         self.subscribe(&mut connection)?;
         loop {
-            let wake = self.wake(opened, end);
+            let wake = self.wake(opened, audit, end);
             tokio::select! {
                 biased;
                 Some(()) = end.stops.recv() => break,
                 turn = connection.turn(connection.backlog() < WRITE_BUFFER_BYTES_MAX) => {
                     turn?;
-                    self.read(&mut connection)?;
+                    self.take(&mut connection, audit)?;
                 }
                 () = sleep_until(wake.into()) => {}
             }
@@ -173,8 +158,8 @@ impl Listener {
             if self.granted < self.filters.len() && now >= opened + CONNECT_MAX {
                 return Err(mqtt::Error::TimedOut(CONNECT_MAX));
             }
-            self.progress(now);
-            if end.until.is_some_and(|until| now >= until) || self.is_idle(now, end) {
+            self.progress.tell(now, audit);
+            if end.until.is_some_and(|until| now >= until) || self.is_idle(now, audit, end) {
                 break;
             }
         }
@@ -190,7 +175,7 @@ impl Listener {
         }
     }
 
-    fn read(&mut self, connection: &mut Connection) -> Result<(), mqtt::Error> {
+    fn take(&mut self, connection: &mut Connection, audit: &mut Audit) -> Result<(), mqtt::Error> {
         let now = clock::now();
         let version = self.session.options().version;
         while let Some(incoming) = connection.packet()? {
@@ -207,9 +192,9 @@ impl Listener {
             // Dead letters first: "gateway/#" for batches matches them too.
             let [_, letters] = &self.filters;
             if letters.matches(&topic) {
-                self.audit.take_letter(&publish);
+                audit.take_letter(&publish);
             } else {
-                self.audit.take_batch(&publish, now.wall);
+                audit.take_batch(&publish, now.wall);
             }
             let (qos, packet_id) = (publish.qos, publish.packet_id);
             if qos > 0 {
@@ -245,22 +230,22 @@ impl Listener {
     }
 
     /// When something must be checked.
-    fn wake(&self, opened: Instant, end: &End) -> Instant {
+    fn wake(&self, opened: Instant, audit: &Audit, end: &End) -> Instant {
         let subscribed_by = (self.granted < self.filters.len()).then(|| opened + CONNECT_MAX);
-        let idle = self.silence(end).map(|(last, idle)| last + idle);
+        let idle = self.silence(audit, end).map(|(last, idle)| last + idle);
         let due = [subscribed_by, idle, end.until];
-        due.into_iter().flatten().fold(self.progress_due, Instant::min)
+        due.into_iter().flatten().fold(self.progress.due, Instant::min)
     }
 
     /// When the last message arrived, and how long silence may last; `None` before the first record.
-    fn silence(&self, end: &End) -> Option<(Instant, std::time::Duration)> {
-        self.last.zip(end.idle).filter(|_| self.audit.records > 0)
+    fn silence(&self, audit: &Audit, end: &End) -> Option<(Instant, std::time::Duration)> {
+        self.last.zip(end.idle).filter(|_| audit.records > 0)
     }
 
     /// Whether nothing has arrived for `--idle`. Silence does not count while the simulation of the awaited
     /// report still runs.
-    fn is_idle(&mut self, now: Instant, end: &End) -> bool {
-        let Some((last, idle)) = self.silence(end) else { return false };
+    fn is_idle(&mut self, now: Instant, audit: &Audit, end: &End) -> bool {
+        let Some((last, idle)) = self.silence(audit, end) else { return false };
         if now < last + idle {
             return false;
         }
@@ -271,36 +256,6 @@ impl Listener {
             return false;
         }
         true
-    }
-
-    fn progress(&mut self, now: Instant) {
-        if now < self.progress_due {
-            return;
-        }
-        let audit = &self.audit;
-        let gaps = |it: &super::audit::Sensor| {
-            it.numbers.missing(it.numbers.lowest().max(1), it.numbers.highest())
-        };
-        let sum = |of: &dyn Fn(&super::audit::Sensor) -> u64| {
-            let heard = audit.sensors.values().filter(|it| it.records > 0);
-            heard.map(of).fold(0, u64::saturating_add)
-        };
-        tracing::info!(
-            records = audit.records,
-            per_second = crate::tools::simulate::report::rate(
-                audit.records - self.progress_records,
-                PROGRESS_PAUSE
-            ),
-            sensors = audit.sensors.len(),
-            repeated_batches = audit.repeated_batches,
-            gaps = sum(&gaps),
-            duplicated = sum(&|it| it.duplicated),
-            reordered = sum(&|it| it.reordered),
-            dead_letters = audit.dead_letters.values().sum::<u64>(),
-            "progress"
-        );
-        self.progress_records = audit.records;
-        self.progress_due = now + PROGRESS_PAUSE;
     }
 }
 
