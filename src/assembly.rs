@@ -123,8 +123,8 @@ impl Assembly {
         let mut tasks = Tasks::default();
         if let Some(options) = self.plan.watch_options() {
             let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(shared.metrics));
-            let watcher = Watcher::new(options, roll_call, metrics, self.seed ^ 0x7761);
-            tasks.start(watcher.run(shared.phase.clone()));
+            let (phase, seed) = (shared.phase.clone(), self.seed ^ 0x7761);
+            tasks.start(Watcher::new(options, roll_call, metrics, phase, seed).run());
         }
         self.start_sink(shared, post, &mut tasks);
         tasks

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MqttSink, READ_BUFFER_BYTES};
+use super::{Bounds, MqttSink, READ_BUFFER_BYTES};
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::options::Version;
@@ -98,8 +98,9 @@ impl Declared for Settings {
             .beside(mqtt.roll_call)
             .patient(mqtt.start_grace);
         let messages = self.messages(around.broker);
-        let sink = MqttSink::new(session, messages, lane_max, self.answer_max.0, post);
-        tasks.start(async move { sink.run(&metrics, phase).await });
+        let bounds = Bounds { lane_max, answer_max: self.answer_max.0 };
+        let sink = MqttSink::new(session, messages, bounds, post, metrics, phase);
+        tasks.start(sink.run());
     }
 
     fn read_back(&self) -> ReadBack<'_> {

@@ -30,6 +30,8 @@ pub(super) struct Files {
     found: Vec<Found>,
     /// Bytes of a line. A longer one ends the verification.
     line_bytes_max: usize,
+    audit: Audit,
+    stops: mpsc::Receiver<()>,
     progress: Progress,
     half: Half,
 }
@@ -52,18 +54,19 @@ enum Turn {
 }
 
 impl Files {
-    /// A reader of these files, of lines of up to `line_bytes_max`.
-    pub(super) fn new(found: Vec<Found>, line_bytes_max: usize) -> Self {
+    /// A reader of these files, of lines of up to `line_bytes_max`, until a stop.
+    pub(super) fn new(
+        found: Vec<Found>,
+        line_bytes_max: usize,
+        audit: Audit,
+        stops: mpsc::Receiver<()>,
+    ) -> Self {
         let progress = Progress::new(clock::now().instant);
-        Self { found, line_bytes_max, progress, half: Half::default() }
+        Self { found, line_bytes_max, audit, stops, progress, half: Half::default() }
     }
 
     /// Reads all of them, or until a stop.
-    pub(super) async fn read(
-        mut self,
-        audit: &mut Audit,
-        mut stops: mpsc::Receiver<()>,
-    ) -> Result<Hearing, Error> {
+    pub(super) async fn read(mut self) -> Result<(Audit, Hearing), Error> {
         tracing::info!(files = self.found.len(), "verification starts");
         let mut hearing = Hearing::default();
         let found = std::mem::take(&mut self.found);
@@ -76,7 +79,7 @@ impl Files {
             };
             let shown = text::from_path(path);
             let lines = Lines::new(BufReader::with_capacity(TURN_BYTES, file), self.line_bytes_max);
-            if !self.read_one(path, lines, audit, &mut stops).await? {
+            if !self.read_one(path, lines).await? {
                 hearing.doubts.push(format!("stopped in {shown}: the rest was not read"));
                 break;
             }
@@ -91,11 +94,11 @@ impl Files {
             hearing.doubts.push(text);
         }
         hearing.notes.extend(self.half.note());
-        if audit.tells_late() {
+        if self.audit.tells_late() {
             let text = "--late-ms has no effect: a file does not say when its readings arrived";
             hearing.notes.push(text.to_owned());
         }
-        Ok(hearing)
+        Ok((self.audit, hearing))
     }
 
     /// Reads a file; false after a stop.
@@ -103,13 +106,11 @@ impl Files {
         &mut self,
         path: &Path,
         mut lines: Lines<impl BufRead>,
-        audit: &mut Audit,
-        stops: &mut mpsc::Receiver<()>,
     ) -> Result<bool, Error> {
-        while self.turn(path, &mut lines, audit)? == Turn::Lines {
-            self.progress.tell(clock::now().instant, audit);
+        while self.turn(path, &mut lines)? == Turn::Lines {
+            self.progress.tell(clock::now().instant, &self.audit);
             yield_now().await;
-            if stops.try_recv().is_ok() {
+            if self.stops.try_recv().is_ok() {
                 return Ok(false);
             }
         }
@@ -117,12 +118,7 @@ impl Files {
     }
 
     /// Reads some lines.
-    fn turn(
-        &mut self,
-        path: &Path,
-        lines: &mut Lines<impl BufRead>,
-        audit: &mut Audit,
-    ) -> Result<Turn, Error> {
+    fn turn(&mut self, path: &Path, lines: &mut Lines<impl BufRead>) -> Result<Turn, Error> {
         let mut bytes = 0;
         while bytes < TURN_BYTES {
             let line = lines.next();
@@ -133,7 +129,7 @@ impl Files {
                 return Err(Error::LineTooLong { path: path.to_owned(), line, bytes_max });
             };
             bytes += line.len() + 1;
-            let is_half = audit.take_line(line) == Taken::Half;
+            let is_half = self.audit.take_line(line) == Taken::Half;
             self.half.is_last = is_half && !has_end;
             if is_half {
                 self.half.count += 1;
@@ -175,8 +171,7 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let found = found(&[folder.path().join("out")], &[]).unwrap();
-        let mut audit = audit();
-        let hearing = read(found, &mut audit, mpsc::channel(1).1)?;
+        let (audit, hearing) = read(found, None, mpsc::channel(1).1)?;
         let expectation = acknowledged.map_or(Expectation::Unknown, |acknowledged| {
             let mut report = Report { ended: Some(String::new()), ..Report::default() };
             let counts = Counts { sent: acknowledged, acknowledged, ..Counts::default() };
@@ -186,19 +181,14 @@ mod tests {
         Ok(judge(&audit, "n", &expectation, hearing))
     }
 
-    fn audit() -> Audit {
-        let rules =
-            Rules { member: "n".into(), format: Format::Json, sensors_max: 10, late_ms: None };
-        Audit::new(rules)
-    }
-
     fn read(
         found: Vec<Found>,
-        audit: &mut Audit,
+        late_ms: Option<u64>,
         stops: mpsc::Receiver<()>,
-    ) -> Result<Hearing, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(Files::new(found, BYTES_MAX).read(audit, stops))
+    ) -> Result<(Audit, Hearing), Error> {
+        let rules = Rules { member: "n".into(), format: Format::Json, sensors_max: 10, late_ms };
+        let files = Files::new(found, BYTES_MAX, Audit::new(rules), stops);
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(files.read())
     }
 
     fn record(n: u64) -> String {
@@ -328,8 +318,7 @@ mod tests {
         let found = || found(std::slice::from_ref(&path), &[]).unwrap();
         let (stop, stops) = mpsc::channel(1);
         stop.try_send(()).unwrap();
-        let mut audit = audit();
-        let stopped = read(found(), &mut audit, stops).unwrap();
+        let (audit, stopped) = read(found(), None, stops).unwrap();
         assert_eq!(stopped.notes, [""; 0]);
         let verdict = judge(&audit, "n", &Expectation::Unknown, stopped);
         assert_eq!(
@@ -337,13 +326,11 @@ mod tests {
             (Judgement::Inconclusive, 1, None)
         );
         assert!(verdict.notes[0].starts_with("stopped in "), "{:?}", verdict.notes);
-        let rules =
-            Rules { member: "n".into(), format: Format::Json, sensors_max: 1, late_ms: Some(1) };
-        let late = read(found(), &mut Audit::new(rules), mpsc::channel(1).1).unwrap();
+        let (_, late) = read(found(), Some(1), mpsc::channel(1).1).unwrap();
         assert!(late.notes[0].starts_with("--late-ms has no effect"), "{:?}", late.notes);
         let before = found();
         fs::rename(&path, folder.path().join("out.1")).unwrap();
-        let renamed = read(before, &mut audit, mpsc::channel(1).1).unwrap();
+        let (_, renamed) = read(before, None, mpsc::channel(1).1).unwrap();
         assert!(renamed.doubts[0].contains("was renamed or removed"), "{:?}", renamed.doubts);
     }
 }

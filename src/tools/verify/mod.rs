@@ -109,48 +109,31 @@ struct End {
     expect: Option<PathBuf>,
 }
 
-/// What reads.
-#[derive(Debug)]
-enum Reader {
-    Topics(Box<Listener>),
-    Files(Files),
-}
-
-impl Reader {
-    /// The reader of what was named, or else of what the output declares.
-    fn new(plan: &Plan, arguments: &Arguments) -> Result<Self, Error> {
-        let Arguments { files, topic, dead_letter_topic, .. } = arguments;
-        if !files.is_empty() {
-            return Ok(Self::Files(Files::new(found(files, &[])?, line_bytes_max(plan))));
+/// Reads what was named, or else what the output declares, by the reader for it: what was read, and what can have
+/// been.
+async fn read(
+    plan: &Plan,
+    arguments: &Arguments,
+    audit: Audit,
+    end: End,
+) -> Result<(Audit, Hearing), Error> {
+    let Arguments { files, topic, dead_letter_topic, .. } = arguments;
+    let unset = sink::mqtt::Settings::default();
+    let declared = match plan.output.sink.declared().read_back() {
+        _ if topic.is_some() => plan.mqtt_output().unwrap_or(&unset).read_back(),
+        declared => declared,
+    };
+    let found = match declared {
+        _ if !files.is_empty() => found(files, &[])?,
+        ReadBack::Files { batches, dead_letters } => found(&[batches.to_owned()], &[dead_letters])?,
+        ReadBack::Topics { batches, dead_letters } => {
+            let batches = filter(topic.as_ref(), batches)?;
+            let dead_letters = filter(dead_letter_topic.as_ref(), dead_letters)?;
+            return Listener::new(plan, [batches, dead_letters], audit, end)?.read().await;
         }
-        let unset = sink::mqtt::Settings::default();
-        let declared = match plan.output.sink.declared().read_back() {
-            _ if topic.is_some() => plan.mqtt_output().unwrap_or(&unset).read_back(),
-            declared => declared,
-        };
-        match declared {
-            ReadBack::Topics { batches, dead_letters } => {
-                let filters = [
-                    filter(topic.as_ref(), batches)?,
-                    filter(dead_letter_topic.as_ref(), dead_letters)?,
-                ];
-                Ok(Self::Topics(Box::new(Listener::new(plan, filters)?)))
-            }
-            ReadBack::Files { batches, dead_letters } => {
-                let found = found(&[batches.to_owned()], &[dead_letters])?;
-                Ok(Self::Files(Files::new(found, line_bytes_max(plan))))
-            }
-            ReadBack::Nowhere => Err(Error::Nowhere(plan.output.sink.name())),
-        }
-    }
-
-    /// Reads to its end.
-    async fn read(self, audit: &mut Audit, end: End) -> Result<Hearing, Error> {
-        match self {
-            Self::Topics(listener) => listener.read(audit, end).await,
-            Self::Files(files) => files.read(audit, end.stops).await,
-        }
-    }
+        ReadBack::Nowhere => return Err(Error::Nowhere(plan.output.sink.name())),
+    };
+    Files::new(found, line_bytes_max(plan), audit, end.stops).read().await
 }
 
 /// The topics to listen to: those that were named, or the output's.
@@ -177,15 +160,13 @@ pub async fn run(
         sensors_max: arguments.sensors_max as usize,
         late_ms: arguments.late_ms,
     };
-    let mut audit = Audit::new(rules);
-    let reader = Reader::new(plan, arguments)?;
     let end = End {
         stops,
         until: arguments.seconds.map(|after| crate::clock::now().instant + after),
         idle: arguments.idle,
         expect: arguments.expect.clone(),
     };
-    let hearing = reader.read(&mut audit, end).await?;
+    let (audit, hearing) = read(plan, arguments, Audit::new(rules), end).await?;
     let expectation = match &arguments.expect {
         None => Expectation::Unknown,
         Some(path) => match Report::read(path) {
