@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use crate::clock;
 use crate::metrics::Metrics;
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
@@ -17,14 +16,16 @@ use crate::plan::Plan;
 use crate::queue::{Post, Queue};
 use crate::registry::Registry;
 use crate::sink;
-use crate::source::{self, Context, Entry};
 use crate::standing::Standings;
 use crate::tasks::Tasks;
 use crate::watch::Watcher;
 
 use self::embedded::{Embedded, embed};
+use self::sources::Sources;
 
+pub mod changes;
 pub mod embedded;
+pub mod sources;
 
 /// What makes the edges.
 #[derive(Debug)]
@@ -41,20 +42,18 @@ pub struct Assembly {
 }
 
 /// What the engine shares with its edges.
-#[derive(Debug)]
-pub struct Shared<'a> {
+#[derive(Debug, Clone)]
+pub struct Shared {
     /// Where records go.
-    pub queue: &'a Queue,
+    pub queue: Queue,
     /// The sensors' rows.
-    pub registry: &'a Arc<Registry>,
+    pub registry: Arc<Registry>,
     /// The counters.
-    pub metrics: &'a Arc<Metrics>,
+    pub metrics: Arc<Metrics>,
     /// The pace of the thread that runs the edges.
-    pub pace: &'a Arc<Pace>,
+    pub pace: Arc<Pace>,
     /// How the connections stand.
-    pub standings: &'a Standings,
-    /// How far the gateway is on its way to the end.
-    pub phase: &'a Watch,
+    pub standings: Standings,
 }
 
 impl Assembly {
@@ -70,74 +69,46 @@ impl Assembly {
     }
 
     /// Starts the tasks of all entries; their inlets exist when it returns.
-    pub fn start_sources(&self, shared: &Shared<'_>) -> Tasks<source::Ended> {
-        let broker = self.readings_broker(shared);
-        let start = clock::now().instant;
-        let mut tasks = Tasks::default();
-        for (place, (name, kind)) in (0..).zip(&self.plan.sensors) {
-            let entry = Entry {
-                name,
-                queue: shared.queue,
-                phase: shared.phase,
-                context: self.context(place, shared),
-                start,
-                // Entries must not all do the same.
-                seed: self.seed ^ u64::from(place) << 40,
-                broker: &broker,
-            };
-            kind.start(&entry, &mut tasks);
-        }
-        tasks
-    }
-
-    fn context(&self, entry: u32, shared: &Shared<'_>) -> Context {
-        Context {
-            entry,
-            run: Arc::clone(&self.run),
-            registry: Arc::clone(shared.registry),
-            metrics: Arc::clone(shared.metrics),
-            pace: Arc::clone(shared.pace),
-            on_full: self.plan.queue.on_full,
-            record_bytes_max: self.plan.queue.record_bytes_max.get(),
-            readings_max: self.plan.queue.readings_max.get() as usize,
-        }
-    }
-
-    /// The readings' broker, as entries reach it.
-    fn readings_broker<'a>(&'a self, shared: &'a Shared<'_>) -> source::mqtt::Broker<'a> {
+    pub fn start_sources(&self, shared: &Shared) -> Sources {
         let left = self.plan.left_max().zip(self.plan.spool.path.as_deref());
         // The embedded broker's sessions end with it.
         let left = left.filter(|_| self.embedded.is_none());
-        source::mqtt::Broker {
-            options: Box::new(|name| self.plan.intake_options(name)),
-            left: left.map(|(max, folder)| LeftSessions::open(folder, max)),
-            roll_call: self.roll_calls[0].clone(),
-            start_grace: self.plan.gateway.start_grace.0,
-            standings: &shared.standings.entries,
-            bounds: self.plan.intake_bounds(),
-        }
+        let left = left.map(|(max, folder)| LeftSessions::open(folder, max));
+        let edges = (left, self.roll_calls[0].clone());
+        Sources::start(&self.plan, (&self.run, self.seed), edges, shared.clone())
     }
 
     /// Starts the sink, which reports to `post`, and the client that watches, if there is to be one.
-    pub fn start_clients(&self, shared: &Shared<'_>, post: Post<sink::Event>) -> Tasks<()> {
+    pub fn start_clients(
+        &self,
+        shared: &Shared,
+        phase: &Watch,
+        post: Post<sink::Event>,
+    ) -> Tasks<()> {
         let mut tasks = Tasks::default();
         if let Some(options) = self.plan.watch_options() {
-            let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(shared.metrics));
-            let (phase, seed) = (shared.phase.clone(), self.seed ^ 0x7761);
+            let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(&shared.metrics));
+            let (phase, seed) = (phase.clone(), self.seed ^ 0x7761);
             tasks.start(Watcher::new(options, roll_call, metrics, phase, seed).run());
         }
-        self.start_sink(shared, post, &mut tasks);
+        self.start_sink(shared, phase.clone(), post, &mut tasks);
         tasks
     }
 
-    fn start_sink(&self, shared: &Shared<'_>, post: Post<sink::Event>, tasks: &mut Tasks<()>) {
+    fn start_sink(
+        &self,
+        shared: &Shared,
+        phase: Watch,
+        post: Post<sink::Event>,
+        tasks: &mut Tasks<()>,
+    ) {
         let start = sink::Start {
             around: self.plan.surroundings(),
             lane_max: self.plan.lane_max(),
             post,
             standing: &shared.standings.output,
-            metrics: Arc::clone(shared.metrics),
-            phase: shared.phase.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            phase,
             seed: self.seed ^ 0x5157,
             mqtt: sink::Client {
                 roll_call: self.roll_calls[1].clone(),

@@ -14,15 +14,21 @@ pub enum Phase {
 
 /// The sender of the phase.
 #[derive(Debug)]
-pub struct Lead(watch::Sender<Phase>);
+pub struct Lead(watch::Sender<State>);
 
 /// The receiver of the phase.
 #[derive(Debug, Clone)]
-pub struct Watch(watch::Receiver<Phase>);
+pub struct Watch(watch::Receiver<State>);
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    phase: Phase,
+    is_removed: bool,
+}
 
 /// A sender and a receiver, at [`Phase::Running`].
 pub fn start() -> (Lead, Watch) {
-    let (lead, watch) = watch::channel(Phase::Running);
+    let (lead, watch) = watch::channel(State { phase: Phase::Running, is_removed: false });
     (Lead(lead), Watch(watch))
 }
 
@@ -30,11 +36,16 @@ impl Lead {
     /// Moves on to `phase`. An earlier phase is ignored.
     pub fn enter(&self, phase: Phase) {
         self.0.send_if_modified(|now| {
-            let later = phase > *now;
-            if later {
-                *now = phase;
-            }
+            let later = phase > now.phase;
+            now.phase = now.phase.max(phase);
             later
+        });
+    }
+
+    /// What stops will not come back: it leaves nothing behind for another run. It drains.
+    pub fn remove(&self) {
+        self.0.send_modify(|now| {
+            *now = State { phase: now.phase.max(Phase::Draining), is_removed: true };
         });
     }
 }
@@ -46,11 +57,16 @@ impl Watch {
     /// Nothing is lost.
     pub async fn reached(&mut self, phase: Phase) {
         // An error means that the sender is dropped: nobody will send a phase any more, so stop.
-        drop(self.0.wait_for(|now| *now >= phase).await);
+        drop(self.0.wait_for(|now| now.phase >= phase).await);
     }
 
     /// Whether `phase` or a later one is reached.
     pub fn is(&self, phase: Phase) -> bool {
-        *self.0.borrow() >= phase
+        self.0.borrow().phase >= phase
+    }
+
+    /// Whether it will not come back.
+    pub fn is_removed(&self) -> bool {
+        self.0.borrow().is_removed
     }
 }

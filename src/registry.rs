@@ -199,48 +199,87 @@ impl Row {
 /// All sensors.
 #[derive(Debug)]
 pub struct Registry {
-    /// By place.
-    owners: Box<[Arc<Owner>]>,
     known: Mutex<Known>,
     rows: RwLock<Vec<Arc<Row>>>,
 }
 
-/// By configured entry, and behind them of none.
 #[derive(Debug)]
 struct Known {
-    by_id: Vec<HashMap<Box<str>, Arc<Row>>>,
+    /// By place. An entry that has ended keeps its own: if it begins again, it has its sensors again.
+    entries: Vec<Sensors>,
+    /// Of none.
+    others: Sensors,
     shares: Shares,
-    /// The rows that are shared, made when they are needed.
-    shared: Vec<Option<Arc<Row>>>,
+}
+
+/// The sensors of an entry.
+#[derive(Debug, Default)]
+struct Sensors {
+    owner: Option<Arc<Owner>>,
+    by_id: HashMap<Box<str>, Arc<Row>>,
+    /// The row that is shared, made when it is needed.
+    shared: Option<Arc<Row>>,
+}
+
+impl Known {
+    fn place_of(&self, name: &str) -> Option<u32> {
+        let mut owners = self.entries.iter().filter_map(|it| it.owner.as_ref());
+        owners.find(|owner| &*owner.name == name).map(|owner| owner.place)
+    }
+
+    fn push(&mut self, name: &str) -> u32 {
+        let place = u32::try_from(self.entries.len()).expect("there are far fewer entries");
+        let json = serde_json::Value::from(name).to_string().into();
+        let owner = Some(Arc::new(Owner { place, name: name.into(), json }));
+        self.entries.push(Sensors { owner, ..Sensors::default() });
+        place
+    }
 }
 
 impl Registry {
     /// For so many sensors of these configured entries: the name of each, and how many it has where that is
     /// known.
-    pub fn new<N: Into<Box<str>>>(
+    pub fn new<N: AsRef<str>>(
         sensors_max: usize,
         entries: impl IntoIterator<Item = (N, Option<usize>)>,
     ) -> Self {
         let (names, needs): (Vec<N>, Vec<Option<usize>>) = entries.into_iter().unzip();
-        let owner = |(place, name): (u32, N)| {
-            let name = name.into();
-            let json = serde_json::Value::from(&*name).to_string().into();
-            Owner { place, name, json }
-        };
-        let known = Known {
-            by_id: vec![HashMap::new(); names.len() + 1],
-            shared: vec![None; names.len() + 1],
-            shares: Shares::new(sensors_max, needs),
-        };
-        let owners = (0..).zip(names).map(owner).map(Arc::new).collect();
-        Self { owners, known: Mutex::new(known), rows: RwLock::default() }
+        let shares = Shares::new(sensors_max, needs);
+        let mut known = Known { entries: Vec::new(), others: Sensors::default(), shares };
+        for name in names {
+            known.push(name.as_ref());
+        }
+        Self { known: Mutex::new(known), rows: RwLock::default() }
+    }
+
+    /// The place of the entry of this name, which is added if need be, with so many sensors where that is known.
+    /// Its rows are those that are left to all.
+    pub fn add_entry(&self, name: &str, sensors: Option<usize>) -> u32 {
+        let mut known = self.lock();
+        known.place_of(name).unwrap_or_else(|| {
+            known.shares.add(sensors);
+            known.push(name)
+        })
+    }
+
+    /// The names of all entries that there have been, by place.
+    pub fn entries(&self) -> Vec<String> {
+        let known = self.lock();
+        let owners = known.entries.iter().filter_map(|it| it.owner.as_ref());
+        owners.map(|owner| owner.name.to_string()).collect()
+    }
+
+    /// The name of the entry at this place.
+    pub fn entry_name(&self, place: u32) -> Option<String> {
+        let known = self.lock();
+        let owner = known.entries.get(place as usize)?.owner.as_ref();
+        owner.map(|owner| owner.name.to_string())
     }
 
     /// The row of a sensor of the entry at this place, made if need be; a shared one where none is left.
     pub fn row_of(&self, id: &str, entry: u32) -> Arc<Row> {
-        let owner = self.owners.get(entry as usize);
         let mut known = self.lock();
-        let (row, _) = self.find(&mut known, id, owner, owner.map(|it| it.place));
+        let (row, _) = self.find(&mut known, id, Some(entry), Some(entry));
         if row.unheard.swap(false, Ordering::Relaxed) {
             known.shares.claim(entry);
         }
@@ -250,37 +289,40 @@ impl Registry {
     /// The row of a sensor that an earlier run has left in the spool, with the name of its entry, if it had one.
     /// Until its entry hears it, it takes none of the entry's rows.
     pub fn row_left(&self, id: &str, entry: Option<&str>) -> Arc<Row> {
-        let owner = entry.and_then(|name| self.owners.iter().find(|it| &*it.name == name));
         let mut known = self.lock();
-        let (row, is_new) = self.find(&mut known, id, owner, None);
-        if is_new && owner.is_some() {
+        let place = entry.and_then(|name| known.place_of(name));
+        let (row, is_new) = self.find(&mut known, id, place, None);
+        if is_new && place.is_some() {
             row.unheard.store(true, Ordering::Relaxed);
         }
         row
     }
 
-    /// Finds a row, or makes one of those that are for `taker`; whether one of the sensor's own was made.
+    /// Finds a row of an entry, or of none, or makes one of those that are for `taker`; whether one of the
+    /// sensor's own was made.
     fn find(
         &self,
         known: &mut Known,
         id: &str,
-        owner: Option<&Arc<Owner>>,
+        entry: Option<u32>,
         taker: Option<u32>,
     ) -> (Arc<Row>, bool) {
-        let place = owner.map_or(self.owners.len(), |owner| owner.place as usize);
-        let ids = known.by_id.get_mut(place).expect("there is one for each entry and for none");
-        if let Some(row) = ids.get(id) {
+        let Known { entries, others, shares } = known;
+        let Sensors { owner, by_id, shared } = match entry {
+            Some(place) => entries.get_mut(place as usize).expect("the entry was added"),
+            None => others,
+        };
+        if let Some(row) = by_id.get(id) {
             return (Arc::clone(row), false);
         }
         // What an earlier run has counted in a shared row is no sensor's.
         let was_shared = taker.is_none() && id == OVERFLOW;
-        if !was_shared && known.shares.take(taker) {
-            let row = self.add(id, false, owner);
-            ids.insert(id.into(), Arc::clone(&row));
+        if !was_shared && shares.take(taker) {
+            let row = self.add(id, false, owner.as_ref());
+            by_id.insert(id.into(), Arc::clone(&row));
             return (row, true);
         }
-        let shared = known.shared.get_mut(place).expect("there is one for each entry and for none");
-        (Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner))), false)
+        (Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner.as_ref()))), false)
     }
 
     fn add(&self, id: &str, shared: bool, owner: Option<&Arc<Owner>>) -> Arc<Row> {
@@ -297,7 +339,9 @@ impl Registry {
 
     /// Sensors that have a row of their own.
     pub fn sensors(&self) -> u64 {
-        self.lock().by_id.iter().map(HashMap::len).sum::<usize>() as u64
+        let known = self.lock();
+        let all = known.entries.iter().chain([&known.others]);
+        all.map(|it| it.by_id.len() as u64).sum()
     }
 
     /// The entries that had more sensors than rows: the entry's place, how many rows it has, and how many
@@ -305,17 +349,20 @@ impl Registry {
     pub fn crowded(&self) -> Vec<(u32, u64, u64)> {
         let known = self.lock();
         let of = |row: &Row| Some((row.entry()?, known.shares.taken(row.entry()?), row.received()));
-        known.shared.iter().flatten().filter_map(|row| of(row)).collect()
+        let shared = known.entries.iter().filter_map(|it| it.shared.as_deref());
+        shared.filter_map(of).collect()
     }
 
-    /// Sums by configured entry, and behind them that of the sensors of none: those only known from an earlier
-    /// run's spool.
+    /// Sums by entry, and behind them that of the sensors of none: those only known from an earlier run's
+    /// spool.
     pub fn sums(&self) -> Vec<Sum> {
-        let mut sums = vec![Sum::default(); self.owners.len() + 1];
+        let entries = self.lock().entries.len();
+        let mut sums = vec![Sum::default(); entries + 1];
         self.with_rows(|rows| {
             for row in rows {
-                let place = row.entry().map_or(self.owners.len(), |place| place as usize);
-                sums.get_mut(place).expect("there is one for each entry and for none").add(row);
+                let place = row.entry().map_or(entries, |place| place as usize);
+                // An entry that was added since has its sum the next time.
+                sums.get_mut(place).into_iter().for_each(|sum| sum.add(row));
             }
         });
         sums
@@ -416,6 +463,22 @@ mod tests {
             rows.map(|row| row.entry_json().to_owned()),
             ["\"fleet\"", "\"more\"", "\"fleet\""]
         );
+    }
+
+    #[test]
+    fn an_entry_that_is_added_has_rows_of_what_is_left_and_its_old_ones_again() {
+        let registry = Registry::new(3, [("fleet", None)]);
+        let first = registry.row_of("a", 0);
+        let place = registry.add_entry("more", None);
+        let added = registry.row_of("a", place);
+        assert_ne!((first.index, place), (added.index, 0));
+        assert_eq!((added.entry_name(), added.is_shared()), (Some("more"), false));
+        assert_eq!((registry.add_entry("more", None), registry.add_entry("fleet", None)), (1, 0));
+        assert_eq!(registry.row_of("a", place).index, added.index);
+        assert_eq!(registry.entries(), ["fleet", "more"]);
+        added.receive(Timestamp::from_millis(7));
+        let received = registry.sums().iter().map(|it| it.balance.received).collect::<Vec<_>>();
+        assert_eq!(received, [0, 1, 0]);
     }
 
     #[test]

@@ -5,15 +5,40 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 /// The state of each connection of a gateway.
 #[derive(Debug, Clone)]
 pub struct Standings {
     pub output: Arc<Standing>,
-    /// The entries that have a connection, by name.
-    pub entries: BTreeMap<String, Arc<Standing>>,
+    /// The sessions of the sources, by name.
+    sessions: Arc<RwLock<BTreeMap<String, Arc<Standing>>>>,
+}
+
+impl Standings {
+    /// Of an output, and of no session yet, none of which has connected at `now`.
+    pub fn new(now: Instant) -> Self {
+        Self { output: Arc::new(Standing::new(now)), sessions: Arc::default() }
+    }
+
+    /// The session of this name, which is added if need be.
+    pub fn session(&self, name: &str, now: Instant) -> Arc<Standing> {
+        let mut sessions = self.sessions.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Standing::new(now));
+        Arc::clone(sessions.entry(name.to_owned()).or_insert_with(new))
+    }
+
+    /// Forgets a session that has ended for good.
+    pub fn remove(&self, name: &str) {
+        self.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// All sessions, by name.
+    pub fn sessions(&self) -> Vec<(String, Arc<Standing>)> {
+        let sessions = self.sessions.read().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().map(|(name, it)| (name.clone(), Arc::clone(it))).collect()
+    }
 }
 
 /// The state of one client.

@@ -2,7 +2,8 @@
 //!
 //! Nothing else starts a task or a thread. A task ends when its work does, or when the phase tells it to.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -32,8 +33,19 @@ impl<T: Send + 'static> Tasks<T> {
     /// # Cancel safety
     /// No result is lost.
     pub async fn next(&mut self) -> Option<Result<T, Panicked>> {
-        let joined = self.set.join_next().await?;
-        Some(joined.map_err(|error| Panicked(error.to_string())))
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same, polled.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<T, Panicked>>> {
+        self.set
+            .poll_join_next(cx)
+            .map(|joined| joined.map(|it| it.map_err(|error| Panicked(error.to_string()))))
+    }
+
+    /// Tasks that have not ended, or whose end was not taken.
+    pub fn left(&self) -> usize {
+        self.set.len()
     }
 
     /// Waits until all tasks have ended, for at most `within`. Returns their results, and how many did not end.

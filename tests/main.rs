@@ -15,6 +15,7 @@ mod dead_letters;
 mod delivery;
 mod device;
 mod doctor;
+mod entries;
 mod exec;
 mod faults;
 mod file_output;

@@ -31,9 +31,21 @@ use super::steps::Steps;
 use super::transport::{self, Stream};
 use super::{Error, short, tls};
 use crate::clock;
+use crate::limits::CLOSE_MAX;
 
 /// Keep-alives after which a peer that does not read our bytes is disconnected.
 const WRITE_STALL_KEEP_ALIVES: u32 = 3;
+
+/// Removes a session that 3.1.1 would keep for ever.
+pub(super) const REMOVE: Hello =
+    Hello { clean_start: true, session_expiry: None, receive_max: Some(1), packet_bytes_max: None };
+
+/// Removes the session of a client by a clean start, if its broker can be reached.
+pub(super) async fn remove_session(options: &Options) {
+    if let Ok((connection, _)) = Connection::open(options, &REMOVE, 0).await {
+        connection.close(CLOSE_MAX).await;
+    }
+}
 
 /// What a turn has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -121,6 +121,18 @@ impl LeftSessions {
         !std::mem::replace(&mut state.busy, true)
     }
 
+    /// Removes a session. Returns whether a thread must be started to write it.
+    fn remove(&self, it: &Left) -> bool {
+        let mut state = self.lock();
+        let before = state.left.len();
+        state.left.retain(|left| left.session != it.session);
+        if state.left.len() == before {
+            return false;
+        }
+        state.changed = true;
+        !std::mem::replace(&mut state.busy, true)
+    }
+
     /// Writes until nothing has changed meanwhile. Blocks on the disk.
     fn write(&self) {
         while let Some(subscribed) = self.to_write() {
@@ -152,7 +164,16 @@ impl Trace {
 
     /// Adds it: a subscription was granted in it, so the next run should find it.
     pub fn leave(&self) {
-        if self.all.enter(&self.it) {
+        self.write_if(self.all.enter(&self.it));
+    }
+
+    /// Removes it: the session has ended.
+    pub fn forget(&self) {
+        self.write_if(self.all.remove(&self.it));
+    }
+
+    fn write_if(&self, must_write: bool) {
+        if must_write {
             let all = Arc::clone(&self.all);
             // Nobody waits for the result: a session that is not written by the end of the run is only missing
             // in a log.
@@ -174,6 +195,11 @@ impl Own {
     pub fn new(trace: Option<Trace>) -> Self {
         let may_hold = trace.as_ref().is_some_and(Trace::is_left);
         Self { trace, may_hold }
+    }
+
+    /// It is not left for the next run.
+    pub fn forget(&mut self) {
+        self.trace.take().iter().for_each(Trace::forget);
     }
 
     /// Notes that a subscription was granted in it.

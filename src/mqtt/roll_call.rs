@@ -20,7 +20,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::Error;
-use super::connection::Connection;
+use super::connection::{Connection, REMOVE, remove_session};
 use super::frame::Incoming;
 use super::options::{Options, Version};
 use super::outgoing::Hello;
@@ -36,10 +36,6 @@ pub const BYTES: u64 = 2 * 4 * BUFFER_BYTES as u64;
 /// If the first probe is closed without a DISCONNECT while the second works, this often in a row, that is not
 /// chance.
 const HUNG_UP_MAX: u32 = 2;
-
-/// Removes a session that 3.1.1 would keep for ever.
-const REMOVE: Hello =
-    Hello { clean_start: true, session_expiry: None, receive_max: Some(1), packet_bytes_max: None };
 
 /// The check for the clients of one user at one broker.
 #[derive(Debug)]
@@ -158,9 +154,7 @@ impl RollCall {
     async fn remove(&self, clients: [Options; 2]) {
         for options in clients.iter().filter(|it| it.version == Version::V3) {
             // A session that cannot be removed is empty: it costs the broker a few bytes.
-            if let Ok((connection, _)) = Connection::open(options, &REMOVE, BUFFER_BYTES).await {
-                connection.close(CLOSE_MAX).await;
-            }
+            remove_session(options).await;
         }
     }
 }

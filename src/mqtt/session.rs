@@ -28,6 +28,7 @@ use rand::rngs::SmallRng;
 
 use super::Error;
 use super::attempt::{Attempt, Failed};
+use super::connection;
 use super::left::{Own, Trace};
 use super::look_up::LookUps;
 use super::options::{Options, Version};
@@ -266,6 +267,15 @@ impl Session {
     #[cfg(test)]
     pub fn is_usable(&self) -> bool {
         self.standing.is_usable()
+    }
+
+    /// The session is not wanted any more: it is forgotten, and removed at a broker of MQTT 3.1.1, where the end
+    /// of the last connection does not do that.
+    pub async fn remove(&mut self) {
+        self.own.forget();
+        if self.options.version == Version::V3 {
+            connection::remove_session(&self.options).await;
+        }
     }
 
     /// Whether CONNACK says that our session is gone, and with it the messages that it may have held.

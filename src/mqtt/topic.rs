@@ -155,6 +155,30 @@ impl Filter {
         levels.next().is_none()
     }
 
+    /// Whether there may be a topic that both match.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let is_any = |level: &str| level == "+" || level == PLACEHOLDER || level == "#";
+        let (mut ours, mut theirs) = (self.text.split('/'), other.text.split('/'));
+        let mut is_first = true;
+        loop {
+            let (our, their) = match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                // "a/#" matches "a", too.
+                (our, their) if our == Some("#") || their == Some("#") => {
+                    let level = our.filter(|it| *it != "#").or(their.filter(|it| *it != "#"));
+                    return !(is_first && level.is_some_and(|it| it.starts_with('$')));
+                }
+                (Some(our), Some(their)) => (our, their),
+                (Some(_), None) | (None, Some(_)) => return false,
+            };
+            let of_system = is_first && (our.starts_with('$') || their.starts_with('$'));
+            if our != their && (of_system || !is_any(our) && !is_any(their)) {
+                return false;
+            }
+            is_first = false;
+        }
+    }
+
     /// Whether the filter has a `{sensor}` level, so several sensors can match.
     pub fn has_placeholder(&self) -> bool {
         self.sensor_level.is_some()
@@ -250,6 +274,7 @@ fn check_level(level: &str) -> Result<(), TopicError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use rand::RngExt;
 
     fn filter(text: &str) -> Result<Filter, TopicError> {
@@ -375,6 +400,47 @@ mod tests {
         });
         assert!(matched.iter().all(|it| *it > 1000), "both happen: {matched:?}");
     }
+
+    #[test]
+    fn filters_overlap_where_a_topic_matches_both() {
+        for (one, other, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/c", false),
+            ("a/+", "+/b", true),
+            ("a/{sensor}", "a/+", true),
+            ("a/+/c", "a/b/d", false),
+            ("a/#", "a", true),
+            ("a/#", "a/b/c", true),
+            ("a/#", "b/#", false),
+            ("a/b", "a", false),
+            ("#", "a/b", true),
+            ("#", "$SYS/a", false),
+            ("+/a", "$SYS/a", false),
+            ("$SYS/#", "$SYS/a", true),
+            ("#", "+/a", true),
+        ] {
+            let [one, other] = [one, other].map(|it| filter(it).unwrap());
+            assert_eq!(one.overlaps(&other), expected, "{one} {other}");
+            assert_eq!(other.overlaps(&one), expected, "{other} {one}");
+        }
+    }
+
+    proptest! {
+        /// As far as a topic shows it.
+        #[test]
+        fn filters_that_both_match_a_topic_overlap(
+            one in prop::collection::vec(prop::sample::select(LEVELS), 1..4),
+            other in prop::collection::vec(prop::sample::select(LEVELS), 1..4),
+            topic in prop::collection::vec(prop::sample::select(&["a", "b", "$"][..]), 1..4),
+        ) {
+            let (one, other) = (filter(&one.join("/")), filter(&other.join("/")));
+            let (Ok(one), Ok(other)) = (one, other) else { return Ok(()) };
+            let topic = topic.join("/");
+            prop_assert!(!(one.matches(&topic) && other.matches(&topic)) || one.overlaps(&other));
+        }
+    }
+
+    const LEVELS: &[&str] = &["a", "b", "$", "+", "#"];
 
     #[test]
     fn a_topic_has_no_wildcard() {

@@ -138,10 +138,8 @@ fn of_sessions(view: &View) -> Vec<Family> {
     let usable =
         sessions.iter().map(|(name, seen)| (label(name), f64::from(u8::from(seen.usable))));
     let epochs = sessions.iter().map(|(name, seen)| (label(name), seen.epoch));
-    let open =
-        view.books.standings.entries.iter().map(|(name, standing)| {
-            (vec![("entry", name.clone())], count(standing.unacknowledged()))
-        });
+    let open = view.books.standings.sessions().into_iter();
+    let open = open.map(|(name, it)| (vec![("entry", name)], count(it.unacknowledged())));
     vec![
         gauges(
             "session_usable",
@@ -167,8 +165,7 @@ fn of_sessions(view: &View) -> Vec<Family> {
 }
 
 fn of_entries(view: &View) -> Vec<Family> {
-    let sums = view.books.registry.sums();
-    let entries: Vec<(String, Sum)> = view.entries().into_iter().zip(sums).collect();
+    let entries = view.entries();
     let label = |name: &str| vec![("entry", name.to_owned())];
     let counters = |name: &str, help: &str, value: fn(&Sum) -> u64| Family {
         name: name.into(),

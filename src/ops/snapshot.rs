@@ -7,7 +7,7 @@ use super::levels::levels;
 use super::{Readiness, View};
 use crate::clock::Now;
 use crate::metrics::Balance;
-use crate::registry::Sum;
+use crate::registry::{OVERFLOW, Sum};
 use crate::standing::Seen;
 
 #[derive(Debug, Serialize)]
@@ -105,15 +105,18 @@ impl View {
     /// Each connection's state, by name: the output first.
     pub(super) fn sessions(&self) -> Vec<(String, Seen)> {
         let standings = &self.books.standings;
-        let entries = standings.entries.iter();
-        let entries = entries.map(|(name, it)| (format!("sensors.{name}"), it.seen()));
-        std::iter::once(("output".to_owned(), standings.output.seen())).chain(entries).collect()
+        let sessions = standings.sessions().into_iter();
+        let sessions = sessions.map(|(name, it)| (format!("sensors.{name}"), it.seen()));
+        std::iter::once(("output".to_owned(), standings.output.seen())).chain(sessions).collect()
     }
 
-    /// The names of the configured entries, in order, and of the sensors that belong to none.
-    pub(super) fn entries(&self) -> Vec<String> {
-        let names = self.plan.sensors.keys().cloned();
-        names.chain(std::iter::once("(others)".to_owned())).collect()
+    /// The name of each entry with the books of its sensors, and those of the sensors that belong to none.
+    pub(super) fn entries(&self) -> Vec<(String, Sum)> {
+        let registry = &self.books.registry;
+        // In this order: an entry that is added in between is shown the next time.
+        let (names, mut sums) = (registry.entries(), registry.sums());
+        let others = sums.pop().map(|sum| (OVERFLOW.to_owned(), sum));
+        names.into_iter().zip(sums).chain(others).collect()
     }
 }
 
@@ -137,15 +140,13 @@ impl Session {
 }
 
 fn entries(view: &View) -> Vec<Entry> {
-    let sums = view.books.registry.sums();
-    let entries = view.entries().into_iter().zip(sums);
     let entry = |(name, sum): (String, Sum)| Entry {
         name,
         sensors: sum.sensors,
         balance: Books::of(sum.balance),
         last_received_at: sum.last_received.map(|at| at.to_string()),
     };
-    entries.map(entry).collect()
+    view.entries().into_iter().map(entry).collect()
 }
 
 #[cfg(test)]

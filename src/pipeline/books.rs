@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
-use crate::standing::{Standing, Standings};
+use crate::standing::Standings;
 
 /// The books of a gateway.
 #[derive(Debug, Clone)]
@@ -59,7 +59,11 @@ impl Books {
     /// Empty books of a gateway by this plan.
     pub fn new(plan: &Plan, pace: Arc<Pace>) -> Self {
         let now = clock::now().instant;
-        let standing = || Arc::new(Standing::new(now));
+        // Before they begin: a gateway is not ready until they are.
+        let standings = Standings::new(now);
+        for name in plan.sessions().keys() {
+            standings.session(name, now);
+        }
         Self {
             queue: Queue::new(plan.queue),
             registry: Arc::new(registry(plan)),
@@ -68,10 +72,7 @@ impl Books {
             gauges: Arc::default(),
             tally: Arc::default(),
             board: Arc::new(Board::new(now)),
-            standings: Standings {
-                output: standing(),
-                entries: plan.intakes().map(|(name, _)| (name.to_owned(), standing())).collect(),
-            },
+            standings,
         }
     }
 

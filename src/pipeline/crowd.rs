@@ -4,6 +4,7 @@
 //! know, because ids that a device invents take rows from the entry's own later sensors. It is told for
 //! as long as such records come, and for a minute after the last.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::books::Books;
@@ -17,13 +18,12 @@ const AFTERWARDS: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Crowd {
     sensors_max: u32,
-    /// By configured entry, in order.
-    entries: Vec<Entry>,
+    /// Those of which one has been seen without a row, by place.
+    entries: BTreeMap<u32, Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
-    name: String,
     /// Records of its sensors without a row, and when another one was seen.
     records: u64,
     last: Option<Instant>,
@@ -31,21 +31,16 @@ struct Entry {
 }
 
 impl Crowd {
-    /// Of the entries of this plan.
+    /// Of a gateway with this plan.
     pub fn new(plan: &Plan) -> Self {
-        let new = |name: &String| {
-            let (name, said) = (name.clone(), Repeated::default());
-            Entry { name, records: 0, last: None, said }
-        };
-        let sensors_max = plan.gateway.sensors_max.get();
-        Self { sensors_max, entries: plan.sensors.keys().map(new).collect() }
+        Self { sensors_max: plan.gateway.sensors_max.get(), entries: BTreeMap::new() }
     }
 
     /// What is to be said of the first entry that has too many sensors; each is warned of.
     pub fn judge(&mut self, books: &Books, now: Instant) -> Option<String> {
         let mut told = None;
         for (entry, sensors, records) in books.registry.crowded() {
-            let Some(seen) = self.entries.get_mut(entry as usize) else { continue };
+            let seen = self.entries.entry(entry).or_default();
             let comes = records > seen.records;
             if comes {
                 (seen.records, seen.last) = (records, Some(now));
@@ -53,7 +48,8 @@ impl Crowd {
             if seen.last.is_none_or(|last| now.saturating_duration_since(last) >= AFTERWARDS) {
                 continue;
             }
-            let (name, max) = (&seen.name, self.sensors_max);
+            let (name, max) = (books.registry.entry_name(entry), self.sensors_max);
+            let name = name.expect("a crowded entry was added");
             let text = format!(
                 "entry {name} has {sensors} sensors, all that gateway.sensors_max = {max} leaves it, and \
                  {records} readings came of further ones: they keep their ids and have no sequence; raise \

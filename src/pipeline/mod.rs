@@ -19,6 +19,8 @@ use self::recovery::Opened;
 use self::spooler::Spooler;
 use self::status::{Health, LOOK_EVERY, Monitor};
 use self::worker::{Ended, Worker};
+use crate::assembly::changes::{Asked, Changes};
+use crate::assembly::sources::Sources;
 use crate::assembly::{self, Assembly};
 use crate::limits::CLOSE_MAX;
 use crate::metrics::Balance;
@@ -121,6 +123,7 @@ pub struct Pipeline {
     /// What the ids of all batches begin with.
     run: Arc<str>,
     assembly: Assembly,
+    changes: (Changes, mpsc::Receiver<Asked>),
 }
 
 /// A running gateway.
@@ -129,7 +132,8 @@ struct Running {
     post: Post<sink::Event>,
     lead: Lead,
     worker: oneshot::Receiver<Result<Ended, Failure>>,
-    sources: Tasks<source::Ended>,
+    sources: Sources,
+    changes: mpsc::Receiver<Asked>,
     /// The sink's, and the watch client's.
     clients: Tasks<()>,
 }
@@ -142,7 +146,8 @@ impl Pipeline {
         let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random());
         let run: Arc<str> = run.into();
         let assembly = Assembly::new(plan, Arc::clone(&run), seed).await?;
-        Ok(Self { plan: Arc::clone(assembly.plan()), books, run, assembly })
+        let plan = Arc::clone(assembly.plan());
+        Ok(Self { plan, books, run, assembly, changes: Changes::channel() })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -155,8 +160,13 @@ impl Pipeline {
         Arc::clone(&self.books)
     }
 
+    /// Changes the entries while the gateway runs.
+    pub fn changes(&self) -> Changes {
+        self.changes.0.clone()
+    }
+
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
-    pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
+    pub async fn run(mut self, mut stops: mpsc::Receiver<()>) -> Report {
         let spooler = match recovery::open(&self.plan, &self.books, &mut stops).await {
             Ok(Opened::Spooler(spooler)) => spooler,
             Ok(Opened::Stopped) => return Report::default(),
@@ -167,7 +177,7 @@ impl Pipeline {
             Err(error) => return self.report(Some(error)),
         };
         let error = running.until_ended(&self.plan, &mut stops).await;
-        running.lead.enter(Phase::Closing);
+        running.enter(Phase::Closing);
         let within = CLOSE_MAX + CLOSE_MAX / 2;
         let (_, clients_left) = running.clients.finish(within).await;
         let (ended, sources_left) = running.sources.finish(within).await;
@@ -189,16 +199,15 @@ impl Pipeline {
         Report { balance: self.books.balance(), lost, difference, error }
     }
 
-    fn start(&self, spooler: Option<Box<Spooler>>) -> Result<Running, Error> {
+    fn start(&mut self, spooler: Option<Box<Spooler>>) -> Result<Running, Error> {
         let (lead, phase) = phase::start();
         let books = &*self.books;
         let shared = assembly::Shared {
-            queue: &books.queue,
-            registry: &books.registry,
-            metrics: &books.metrics,
-            pace: &books.pace,
-            standings: &books.standings,
-            phase: &phase,
+            queue: books.queue.clone(),
+            registry: Arc::clone(&books.registry),
+            metrics: Arc::clone(&books.metrics),
+            pace: Arc::clone(&books.pace),
+            standings: books.standings.clone(),
         };
         // Inlets exist before the worker does: it would take their absence for the end.
         let sources = self.assembly.start_sources(&shared);
@@ -207,9 +216,11 @@ impl Pipeline {
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
         let worker = Worker::new(plan, books, spooler.map(|it| *it), clock::now(), &self.run);
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
-        let clients = self.assembly.start_clients(&shared, post.clone());
+        let clients = self.assembly.start_clients(&shared, &phase, post.clone());
         let books = Arc::clone(&self.books);
-        Ok(Running { books, post, lead, worker, sources, clients })
+        let (_, never) = mpsc::channel(1);
+        let changes = std::mem::replace(&mut self.changes.1, never);
+        Ok(Running { books, post, lead, worker, sources, changes, clients })
     }
 }
 
@@ -224,6 +235,7 @@ impl Running {
         let mut monitor = Monitor::new(plan, clock::now().instant);
         loop {
             let mut drain = false;
+            let removal = self.sources.deadline().map(Instant::from);
             tokio::select! {
                 ended = &mut self.worker => {
                     if matches!(ended, Ok(Ok(Ended::Drained))) {
@@ -239,19 +251,21 @@ impl Running {
                     }
                     drain = true;
                 }
-                ended = self.sources.next(), if sources_left => match ended {
-                    None => {
-                        sources_left = false;
-                        if deadline.is_none() {
-                            tracing::info!("every source has ended: draining");
-                        }
+                Some((change, reply)) = self.changes.recv() => {
+                    self.sources.change(change, reply, grace);
+                }
+                () = sleep_until(removal.unwrap_or_else(far)), if removal.is_some() => {
+                    self.sources.end_overdue(clock::now().instant);
+                }
+                ended = self.sources.next(), if sources_left => {
+                    let failed = ended.map(failed);
+                    sources_left = failed.is_some();
+                    if !sources_left && deadline.is_none() {
+                        tracing::info!("every source has ended: draining");
                     }
-                    Some(ended) => {
-                        let failed = failed(ended);
-                        drain = failed.is_some();
-                        error = error.or(failed);
-                    }
-                },
+                    drain = matches!(failed, Some(Some(_)));
+                    error = error.or(failed.flatten());
+                }
                 Some(ended) = self.clients.next() => {
                     // The watch may end at any time. The sink only ends when it failed for good, which
                     // the worker is told, or panicked.
@@ -279,10 +293,15 @@ impl Running {
             if drain && deadline.is_none() {
                 tracing::info!(held = self.books.queue.held(), "draining");
                 self.post.send(sink::Event::Stop);
-                self.lead.enter(Phase::Draining);
+                self.enter(Phase::Draining);
                 deadline = Some((clock::now().instant + grace).into());
             }
         }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.sources.enter(phase);
+        self.lead.enter(phase);
     }
 
     /// Everything is delivered: waits until every intake has acknowledged its part of it, and ended.

@@ -19,8 +19,6 @@ const LETTERS_LEAST: u64 = 20;
 #[derive(Debug)]
 pub struct Share {
     percent_max: u8,
-    /// Names of the configured entries, in order.
-    entries: Vec<String>,
     began: Instant,
     /// Records received before the span before this one, and before this one.
     received: [u64; 2],
@@ -29,14 +27,8 @@ pub struct Share {
 impl Share {
     /// Begins at `now`.
     pub fn new(plan: &Plan, now: Instant) -> Self {
-        let entries = plan.sensors.keys().cloned().collect();
         let percent_max = plan.output.dead_letters_percent_max.0;
-        Self { percent_max, entries, began: now, received: [0; 2] }
-    }
-
-    /// The configured entry of a cause.
-    pub fn entry(&self, cause: &Cause) -> Option<&str> {
-        self.entries.get(cause.entry? as usize).map(String::as_str)
+        Self { percent_max, began: now, received: [0; 2] }
     }
 
     /// What is to be said where too many became dead letters.
@@ -54,13 +46,18 @@ impl Share {
         }
         let cause = cause?;
         let Cause { reason, detail, sensor, topic, .. } = &cause;
-        let entry = self.entry(&cause).unwrap_or("none");
+        let entry = entry(books, &cause).unwrap_or_else(|| "none".to_owned());
         Some(format!(
             "{letters} of the last {received} readings became dead letters, and \
              output.dead_letters_percent_max is {max}: most often {reason} from sensor {sensor} of \
              entry {entry} on {topic}: {detail}"
         ))
     }
+}
+
+/// The entry of a cause.
+pub fn entry(books: &Books, cause: &Cause) -> Option<String> {
+    books.registry.entry_name(cause.entry?)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::crowd::Crowd;
-use super::share::Share;
+use super::share::{self, Share};
 use crate::metrics::Balance;
 use crate::plan::Plan;
 use crate::repeat::Repeated;
@@ -179,9 +179,9 @@ impl Monitor {
     /// The first broker that is not there, if one is missing.
     fn waits_for(&self, books: &Books, now: Instant) -> Option<(Health, Option<String>)> {
         let output = std::iter::once(("the output".to_owned(), books.standings.output.seen()));
-        let entries = books.standings.entries.iter();
-        let entries = entries.map(|(name, it)| (format!("sensors.{name}"), it.seen()));
-        output.chain(entries).find_map(|(name, seen)| self.misses(&name, &seen, now))
+        let sessions = books.standings.sessions().into_iter();
+        let sessions = sessions.map(|(name, it)| (format!("sensors.{name}"), it.seen()));
+        output.chain(sessions).find_map(|(name, seen)| self.misses(&name, &seen, now))
     }
 
     fn misses(&self, name: &str, seen: &Seen, now: Instant) -> Option<(Health, Option<String>)> {
@@ -214,7 +214,7 @@ impl Monitor {
                 total = balance.dead_lettered,
                 reason = last.map(|it| it.reason),
                 detail = last.map(|it| it.detail.as_str()),
-                entry = last.and_then(|it| self.share.entry(it)),
+                entry = last.and_then(|it| share::entry(books, it)),
                 sensor = last.map(|it| &*it.sensor),
                 topic = last.map(|it| it.topic.as_str()),
                 "messages that can be no reading went to the dead-letter topic: the last one, and why"
@@ -257,11 +257,16 @@ mod tests {
             start,
         };
         scene.books.standings.output.usable(start);
-        scene.books.standings.entries["fleet"].usable(start);
+        scene.fleet().usable(start);
         scene
     }
 
     impl Scene {
+        /// The entry's connection.
+        fn fleet(&self) -> std::sync::Arc<crate::standing::Standing> {
+            self.books.standings.session("fleet", self.start)
+        }
+
         /// What is seen so many seconds after the start.
         fn look(&mut self, seconds: u64) -> (Health, String) {
             let now = self.start + Duration::from_secs(seconds);
@@ -323,7 +328,7 @@ mod tests {
         scene.look(0);
         let start = scene.start;
         let at = |seconds| start + Duration::from_secs(seconds);
-        scene.books.standings.entries["fleet"].lost(at(1), &"taken over");
+        scene.fleet().lost(at(1), &"taken over");
         assert_eq!(scene.look(5).0, Health::Ready, "it may be back at once");
         let (health, reason) = scene.look(6);
         assert_eq!(health, Health::Degraded);
@@ -331,7 +336,7 @@ mod tests {
         scene.books.standings.output.lost(at(6), &"taken over");
         assert!(scene.look(12).1.starts_with("the output has been away"), "what matters most");
         scene.books.standings.output.usable(at(13));
-        scene.books.standings.entries["fleet"].usable(at(13));
+        scene.fleet().usable(at(13));
         assert_eq!(scene.look(13), (Health::Ready, String::new()));
     }
 
@@ -355,10 +360,10 @@ mod tests {
     #[test]
     fn it_is_starting_until_every_broker_was_there_once() {
         let mut scene = scene();
-        scene.books.standings.entries["fleet"].lost(scene.start, &"taken over");
+        scene.fleet().lost(scene.start, &"taken over");
         assert_eq!(scene.look(1).0, Health::Starting);
         assert_eq!(scene.look(100).0, Health::Starting, "however long");
-        scene.books.standings.entries["fleet"].usable(scene.start);
+        scene.fleet().usable(scene.start);
         assert_eq!(scene.look(101).0, Health::Ready);
         scene.monitor.look(&scene.books, true, scene.start + AFTER * 2);
         assert_eq!(scene.books.board.status().health, Health::Draining);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::{Broker, Plan};
-use crate::limits::{RECORD_OVERHEAD_BYTES, SOURCES_MAX};
+use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::spool;
 use crate::units::DiskSize;
@@ -53,10 +53,7 @@ impl Plan {
                 wrong(&format!("sensors.{name}"), text.into());
             }
         }
-        if self.intakes().count() > SOURCES_MAX {
-            let text = format!("more than {SOURCES_MAX} MQTT entries: join some with a wildcard");
-            wrong("sensors", text);
-        }
+        self.check_sessions(wrong);
         let (sink, kind) = (self.output.sink.declared(), self.output.sink.name());
         for (key, text) in sink.problems() {
             wrong(&format!("output.{kind}.{key}"), text);

@@ -8,7 +8,7 @@ use crate::mqtt::roll_call::RollCall;
 use crate::sink::{self, Measure};
 
 impl Plan {
-    /// The options of the intake of MQTT entry `name`.
+    /// The options of the client of this session: of the MQTT entry `name`, or of several.
     pub fn intake_options(&self, name: &str) -> Options {
         self.input_client(&format!("in-{name}"))
     }
@@ -46,7 +46,7 @@ impl Plan {
         let (broker, output) = (&self.broker, self.output_broker());
         let user = |it: &Broker| (it.url.clone(), it.username.clone(), it.tls.cert_file.clone());
         let together = self.mqtt_output().is_some() && user(broker) == user(output);
-        let needed = self.intakes().count() + usize::from(together);
+        let needed = self.sessions().len() + usize::from(together);
         if needed + usize::from(self.watch_options().is_some()) < 2 {
             return [None, None];
         }

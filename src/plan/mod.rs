@@ -12,6 +12,7 @@ use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
     HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX,
     LETTER_WAITING_BYTES, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, SPARE_BYTES_MAX, WAITING_MAX,
+    mebibytes,
 };
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::roll_call;
@@ -25,6 +26,7 @@ use crate::{batch, queue, sink, source, spool, watch};
 mod check;
 mod clients;
 pub mod http;
+mod sessions;
 mod warnings;
 
 use self::http::Http;
@@ -145,7 +147,7 @@ impl Plan {
         sink::Surroundings { gateway: &self.gateway.id, broker: &self.broker }
     }
 
-    /// MQTT entries, in order. The index of a source is its place here.
+    /// MQTT entries, in order.
     pub fn intakes(&self) -> impl Iterator<Item = (&str, &source::mqtt::Settings)> {
         self.sensors.iter().filter_map(|(name, kind)| match kind {
             source::Kind::Mqtt(settings) => Some((name.as_str(), settings)),
@@ -171,7 +173,7 @@ impl Plan {
 
     /// Topics and ids that each intake remembers: together at most as many as there may be sensors.
     pub fn remembered_max(&self) -> usize {
-        self.gateway.sensors_max.get() as usize / self.intakes().count().max(1)
+        self.gateway.sensors_max.get() as usize / self.sessions().len().max(1)
     }
 
     /// Bytes of the read buffer of an intake.
@@ -182,17 +184,17 @@ impl Plan {
     /// Acknowledgements that each intake remembers, in case they were lost with a connection: together twice as
     /// many as the queue has places.
     pub fn acknowledgements_max(&self) -> usize {
-        2 * self.queue.records_max.get() as usize / self.intakes().count().max(1)
+        2 * self.queue.records_max.get() as usize / self.sessions().len().max(1)
     }
 
     /// Records that each intake makes before it offers them.
     pub fn chunk_records_max(&self) -> usize {
-        (CHUNK_RECORDS_MAX / self.intakes().count().max(1)).max(CHUNK_RECORDS_LEAST)
+        (CHUNK_RECORDS_MAX / self.sessions().len().max(1)).max(CHUNK_RECORDS_LEAST)
     }
 
     /// Receive Maximum of each intake: together at most the queue's places.
     pub fn window_each(&self) -> u16 {
-        let intakes = u32::try_from(self.intakes().count().max(1)).unwrap_or(u32::MAX);
+        let intakes = u32::try_from(self.sessions().len().max(1)).unwrap_or(u32::MAX);
         let share = (self.queue.records_max.get() / intakes).max(1);
         self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
     }
@@ -210,7 +212,7 @@ impl Plan {
 
     /// Sessions that are remembered for the next run; `None` if there is no folder for their file.
     pub fn left_max(&self) -> Option<usize> {
-        self.spool.path.as_ref().map(|_| self.intakes().count() + OTHERS_LEFT_MAX)
+        self.spool.path.as_ref().map(|_| self.sessions().len() + OTHERS_LEFT_MAX)
     }
 
     /// Whether an intake's window leaves enough packet ids to tell a repeated message, whose acknowledgement
@@ -253,11 +255,19 @@ impl Plan {
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
     }
 
+    /// The key and the text of the problem, if the bound in bytes is above what the user allows.
+    pub fn above_memory_max(&self) -> Option<(&'static str, String)> {
+        let (bound, max) = (self.budget().total(), self.gateway.memory_max.get() as u64);
+        let (told, allowed) = (mebibytes(bound), mebibytes(max));
+        let text = || format!("is {allowed}, but the limits add up to {told}");
+        (bound > max).then(|| ("gateway.memory_max", text()))
+    }
+
     /// The sum of all bounds.
     pub fn budget(&self) -> Budget {
         let records = u64::from(self.queue.records_max.get());
         let record = size_of::<Record>() as u64;
-        let intakes = self.intakes().count() as u64;
+        let intakes = self.sessions().len() as u64;
         let batch = (self.batch.bytes_max.get() + self.batch_overhead_bytes()) as u64;
         let batches = u64::from(self.output.window_batches.get());
         let of_record = RECEIPT_BYTES + PLACE_BYTES as u64;

@@ -34,6 +34,14 @@ impl Shares {
         Self { entries: needs.into_iter().map(own).collect(), common: left - each * open }
     }
 
+    /// An entry more, of which the number of sensors is known, or not: what it needs of the rows that are for
+    /// whoever comes first, or one of them.
+    pub(super) fn add(&mut self, need: Option<usize>) {
+        let own = need.unwrap_or(1).min(self.common);
+        self.common -= own;
+        self.entries.push(Share { own, taken: 0 });
+    }
+
     /// Takes a row, for an entry or for none of them; false where none is left.
     pub(super) fn take(&mut self, entry: Option<u32>) -> bool {
         let mut share = entry.and_then(|it| self.entries.get_mut(it as usize));
@@ -94,6 +102,16 @@ mod tests {
             assert_eq!(shares.taken(1), greedy[0] as u64);
             assert!(!shares.take(None));
         }
+    }
+
+    #[test]
+    fn an_entry_that_is_added_takes_of_what_is_for_all() {
+        let mut shares = Shares::new(10, [None]);
+        shares.add(Some(3));
+        shares.add(None);
+        assert_eq!(taken(&mut shares, [Some(1), Some(2), Some(0)]), [4, 1, 5]);
+        shares.add(None);
+        assert_eq!(taken(&mut shares, [Some(3)]), [0]);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::limits::mebibytes;
 use crate::plan::http::Http;
 use crate::plan::{Broker, Gateway, Plan};
 use crate::{batch, queue, source, spool};
@@ -241,15 +240,10 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
 
 /// The problem if the bound in bytes is above what the user allows, with its parts line by line.
 fn above_memory_max(plan: &Plan) -> Option<Problem> {
-    let (budget, max) = (plan.budget(), plan.gateway.memory_max.get() as u64);
-    (budget.total() > max).then(|| Problem {
-        key: "gateway.memory_max".into(),
-        text: format!(
-            "is {}, but the limits add up to {}: raise it, or lower one of these",
-            mebibytes(max),
-            mebibytes(budget.total())
-        ),
-        below: budget.to_string().lines().map(str::to_owned).collect(),
+    plan.above_memory_max().map(|(key, text)| Problem {
+        key: key.into(),
+        text: format!("{text}: raise it, or lower one of these"),
+        below: plan.budget().to_string().lines().map(str::to_owned).collect(),
         ..Problem::default()
     })
 }

@@ -34,7 +34,7 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
     for (name, settings) in plan.intakes() {
         let group = settings.group.as_ref().map(Group::as_str);
         let filter = settings.topic.subscription(group);
-        let client = plan.intake_options(name).client_id;
+        let client = plan.intake_options(settings.session_of(name)).client_id;
         let (url, version) = (&broker.url, broker.version);
         let qos = settings.qos.granted();
         let window = plan.window_each();

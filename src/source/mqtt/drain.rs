@@ -8,6 +8,9 @@
 //!
 //! It ends when nothing waits any more, or when the gateway closes, which is after its grace at the
 //! latest. Without its session there is nothing to acknowledge.
+//!
+//! The intake of an entry that is removed does the same while the gateway runs on. It unsubscribes first, and
+//! its session ends with it: nobody will come for what the broker would keep there.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +26,8 @@ use crate::phase::Phase;
 impl Intake {
     /// Whether there is nothing more to come back for.
     pub(super) fn is_over(&self) -> bool {
-        self.inlet.is_none() && (!self.ledger.waits() || self.phase.is(Phase::Closing))
+        let waits = self.ledger.waits() || self.phase.is_removed();
+        self.inlet.is_none() && (!waits || self.phase.is(Phase::Closing))
     }
 
     /// Offers what has room and takes no more.
@@ -85,10 +89,14 @@ impl Intake {
         out: &mut Outbound,
     ) -> Result<Step, Error> {
         self.ledger.release();
+        let is_removed = self.phase.is_removed();
+        if is_removed && !std::mem::replace(&mut self.current().unsubscribed, true) {
+            self.members.unsubscribe(out)?;
+        }
         self.match_repeats(now, inbound, out)?;
         self.acknowledge(out);
         if !self.ledger.waits() || self.phase.is(Phase::Closing) {
-            return Ok(Step::Close);
+            return Ok(if is_removed { Step::CloseForGood } else { Step::Close });
         }
         Ok(Step::Wait { reads: out.backlog() < ANSWERS_BYTES_MAX, until: None })
     }

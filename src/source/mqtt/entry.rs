@@ -1,5 +1,6 @@
 //! Starts the intake of a configured entry: its session at the readings' broker, and its bounds.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use crate::mqtt::left::LeftSessions;
 use crate::mqtt::options::Options;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::session::Session;
-use crate::source::{Ended, Entry, Failure};
-use crate::standing::Standing;
+use crate::source::{Context, Ended, Entry, Failure};
+use crate::standing::Standings;
 use crate::tasks::Tasks;
 
 /// The readings' broker, as entries reach it.
@@ -24,11 +25,18 @@ pub struct Broker<'a> {
     pub roll_call: Option<Arc<RollCall>>,
     /// How long it may refuse us before anything has worked.
     pub start_grace: Duration,
-    /// How the connections stand, by entry.
-    pub standings: &'a BTreeMap<String, Arc<Standing>>,
+    /// How the connections stand, by session.
+    pub standings: &'a Standings,
     /// Those of each intake.
     pub bounds: Bounds,
+    /// The sessions, with the names of the entries that each carries.
+    pub sessions: BTreeMap<&'a str, Vec<&'a str>>,
+    /// The entries that wait until all others of their session are here, by session.
+    pub joining: RefCell<BTreeMap<String, Vec<Joined>>>,
 }
+
+/// An entry of a session: its name, its settings, and what its source knows.
+pub type Joined = (String, Settings, Context);
 
 impl fmt::Debug for Broker<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,22 +59,29 @@ pub struct Bounds {
     pub chunk_records_max: usize,
 }
 
-/// Starts an entry's intake.
+/// Lets an entry join its session; the last one starts the intake.
 pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
-    let Entry { name, queue, broker, .. } = *entry;
-    let options = (broker.options)(name);
+    let Entry { name, broker, .. } = *entry;
+    let session = settings.session_of(name);
+    let mut joining = broker.joining.borrow_mut();
+    let members = joining.entry(session.to_owned()).or_default();
+    members.push((name.to_owned(), settings.clone(), entry.context.clone()));
+    let needed = broker.sessions.get(session).expect("each entry has a session").len();
+    if members.len() < needed {
+        return;
+    }
+    let members = std::mem::take(members);
+    let options = (broker.options)(session);
     // A broker keeps nothing of QoS 0 for a client that is away.
-    let keeps = settings.qos.granted() > 0;
-    let trace = broker.left.as_ref().filter(|_| keeps).map(|it| it.trace(name, &options));
-    let standing = broker.standings.get(name).expect("there is a standing of each entry");
+    let keeps = members.iter().any(|(_, settings, _)| settings.qos.granted() > 0);
+    let trace = broker.left.as_ref().filter(|_| keeps).map(|it| it.trace(session, &options));
+    let place = format!("sensors.{name}.mqtt");
     let session = Session::new(options, broker.bounds.read_buffer_bytes, entry.seed)
-        .with_status(standing)
+        .with_status(&broker.standings.session(session, entry.start))
         .leaving(trace)
         .beside(broker.roll_call.clone())
         .patient(broker.start_grace);
-    let entries = vec![(name, settings.clone(), entry.context.clone())];
-    let intake = Intake::new(entries, session, broker.bounds, queue, entry.phase.clone());
-    let place = format!("sensors.{name}.mqtt");
+    let intake = Intake::new(members, session, broker.bounds, entry.queue, entry.phase.clone());
     tasks.start(async move {
         intake.run().await.map_err(|error| Failure { place, error: error.into() })
     });

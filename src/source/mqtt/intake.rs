@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::room::Room;
-use super::Settings;
-use super::entry::Bounds;
+use super::entry::{self, Bounds};
 use super::members::{Member, Members};
 use super::reader::Reader;
 use super::subscription::Subscription;
@@ -36,7 +35,6 @@ use crate::record::Chunk;
 use crate::registry::Registry;
 use crate::repeat::Repeated;
 use crate::settlement::{Outcome, Run, SensorIndex};
-use crate::source::Context;
 
 #[cfg(test)]
 mod hooks;
@@ -55,7 +53,8 @@ pub struct Intake {
     pub(super) ledger: Ledger,
     /// Tells messages apart that come under one packet id.
     digest: fn(&Publish<'_>) -> u64,
-    /// Unacknowledged messages that the broker is taken to allow.
+    /// Unacknowledged messages that the broker is asked for, and those that it is taken to allow.
+    asked: u16,
     window: usize,
     chunk_records_max: usize,
     /// None once nothing more is taken.
@@ -74,11 +73,13 @@ pub struct Intake {
 
 /// What belongs to one connection.
 #[derive(Debug)]
-struct Current {
+pub(super) struct Current {
     /// Acknowledgements are held back no longer.
     hold_until: Instant,
     /// If nothing happens until then, the broker's window is used up.
     silent_at: Instant,
+    /// The entry is removed, and its subscription was ended.
+    pub(super) unsubscribed: bool,
     /// With a small window the thread does not rest.
     _no_rest: Option<NoRest>,
 }
@@ -89,7 +90,7 @@ impl Intake {
     /// # Panics
     /// If there is none.
     pub fn new(
-        entries: Vec<(&str, Settings, Context)>,
+        entries: Vec<entry::Joined>,
         session: Session,
         bounds: Bounds,
         queue: &Queue,
@@ -103,11 +104,10 @@ impl Intake {
             Arc::clone(&context.pace),
         );
         let remembered_max = bounds.remembered_max / entries.len();
-        let member =
-            |(place, (name, settings, context)): (u16, (&str, Settings, Context))| Member {
-                subscription: Subscription::new(place, session.options(), settings.retained),
-                reader: Reader::new(name, settings, version, remembered_max, &context),
-            };
+        let member = |(place, (name, settings, context)): (u16, entry::Joined)| Member {
+            subscription: Subscription::new(place, session.options(), settings.retained),
+            reader: Reader::new(&name, settings, version, remembered_max, &context),
+        };
         let members = (0..).zip(entries).map(member).collect();
         Self {
             members: Members::new(members, bounds.remembered_max),
@@ -115,6 +115,7 @@ impl Intake {
             sessions_lost: Repeated::default(),
             ledger: Ledger::new(window, bounds.acknowledgements_max),
             digest: read::digest,
+            asked: bounds.window,
             window,
             chunk_records_max: bounds.chunk_records_max,
             inlet: Some(queue.inlet()),
@@ -136,7 +137,14 @@ impl Intake {
     pub async fn run(mut self) -> Result<(), Error> {
         let ended = client::run(&mut self).await;
         self.stop_taking();
+        if self.phase.is_removed() {
+            self.session.remove().await;
+        }
         ended
+    }
+
+    pub(super) fn current(&mut self) -> &mut Current {
+        self.current.as_mut().expect("a connection stands")
     }
 
     fn version(&self) -> Version {
@@ -221,22 +229,21 @@ impl Intake {
         moved: bool,
         out: &mut Outbound,
     ) -> Result<Option<Instant>, Error> {
-        let too_much = self.is_assumed_too_much();
-        let current = self.current.as_mut().expect("a connection stands");
+        let current = self.current();
         if moved {
             current.silent_at = now + WINDOW_SILENCE;
         }
-        if too_much && current.silent_at <= now {
+        let Current { silent_at, hold_until, .. } = *current;
+        if self.is_assumed_too_much() && silent_at <= now {
             self.window = self.ledger.open();
             self.returned.starved(true);
         }
-        if self.ledger.is_holding() && current.hold_until <= now {
+        if self.ledger.is_holding() && hold_until <= now {
             self.ledger.release();
             self.acknowledge(out);
         }
-        let current = self.current.as_ref().expect("a connection stands");
-        let silent_at = Some(current.silent_at).filter(|_| self.is_assumed_too_much());
-        let hold_until = Some(current.hold_until).filter(|_| self.ledger.is_holding());
+        let silent_at = Some(silent_at).filter(|_| self.is_assumed_too_much());
+        let hold_until = Some(hold_until).filter(|_| self.ledger.is_holding());
         let mut due = None;
         // A broker that does not take our answers has no time to answer.
         if out.backlog() < ANSWERS_BYTES_MAX {
@@ -260,7 +267,7 @@ impl Client for Intake {
         self.session.attempt(Hello {
             clean_start: false,
             session_expiry,
-            receive_max: Some(u16::try_from(self.window).unwrap_or(u16::MAX)),
+            receive_max: Some(self.asked),
             // None: a broker withholds larger messages without a word; we read past them.
             packet_bytes_max: None,
         })
@@ -282,6 +289,7 @@ impl Client for Intake {
         self.current = Some(Current {
             hold_until: now.instant + HOLD_MAX,
             silent_at: now.instant + WINDOW_SILENCE,
+            unsubscribed: false,
             _no_rest: is_small.then(|| NoRest::new(&self.pace)),
         });
         self.resume(now.instant, greeting);

@@ -98,6 +98,11 @@ impl Members {
         Ok(())
     }
 
+    /// Ends all subscriptions.
+    pub(super) fn unsubscribe(&self, out: &mut Outbound) -> Result<(), Error> {
+        self.all.iter().try_for_each(|it| it.subscription.end(&it.reader, out))
+    }
+
     /// The broker's answer to the SUBSCRIBE with this packet id.
     pub(super) fn answered(
         &mut self,

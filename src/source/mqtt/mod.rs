@@ -11,7 +11,7 @@
 //!   and at-least-once is what a batch can promise anyway.
 
 pub(super) use self::entry::start;
-pub use self::entry::{Bounds, Broker};
+pub use self::entry::{Bounds, Broker, Joined};
 pub use self::intake::Intake;
 pub use self::settings::{Qos, Retained, Settings};
 

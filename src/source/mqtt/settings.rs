@@ -10,7 +10,7 @@ use crate::mqtt::topic::{Filter, Group};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// What to subscribe to, in a session of its own. `{sensor}` takes the sensor's id from a level of the
+    /// What to subscribe to. `{sensor}` takes the sensor's id from a level of the
     /// topic; `+` and `#` as usual. Where the topics of two entries overlap, each of them takes the message.
     pub topic: Filter,
     /// 0, 1 or 2, which is granted as 1: at least once. With 0 the broker may lose readings before we see
@@ -22,6 +22,12 @@ pub struct Settings {
     /// deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// The session that carries the subscription: its client id is the prefix, `-in-` and this name. Entries of
+    /// one session share its connection and its window, so many entries cost what one does; their topics must
+    /// not overlap. Absent: one of its own, called as the entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub session: Option<String>,
     /// What to do with messages that the broker had retained. They come with a new subscription; with MQTT
     /// 3.1.1 also at each start, and when a resumed session was silent for two keep-alives.
     #[serde(default)]
@@ -32,6 +38,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The name of the session that carries the subscription of the entry `name`.
+    pub fn session_of<'a>(&'a self, name: &'a str) -> &'a str {
+        self.session.as_deref().unwrap_or(name)
+    }
+
     /// None: whoever publishes is one.
     #[expect(clippy::unused_self, reason = "the shape of every kind")]
     pub(in crate::source) fn known_sensors(&self) -> Option<usize> {

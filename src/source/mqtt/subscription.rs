@@ -135,6 +135,11 @@ impl Subscription {
         Ok(())
     }
 
+    /// Ends it.
+    pub(super) fn end(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
+        out.unsubscribe(self.packet_id + 1, &reader.subscription())
+    }
+
     fn subscribe(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
         let (filter, settings) = (reader.subscription(), &reader.settings);
         let skips_retained = settings.retained == Retained::Skip;

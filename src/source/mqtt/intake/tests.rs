@@ -9,6 +9,7 @@ use crate::phase::{self, Lead};
 use crate::queue::{self, Event, Outlet, Want};
 use crate::record::Body;
 use crate::settlement::{Settled, SourceIndex};
+use crate::source::Context;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 
@@ -38,13 +39,11 @@ fn scene(entries: &[(&str, serde_json::Value)], places: u32) -> Scene {
         record_bytes_max: 1024,
         readings_max: 9,
     };
-    let member = |(entry, (name, settings)): (u32, &(&'static str, serde_json::Value))| {
+    let member = |(entry, (name, settings)): (u32, &(&str, serde_json::Value))| {
         let settings = serde_json::from_value(settings.clone()).unwrap();
-        (*name, settings, Context { entry, ..context.clone() })
+        ((*name).to_owned(), settings, Context { entry, ..context.clone() })
     };
-    let entries: Vec<(&'static str, serde_json::Value)> =
-        entries.iter().map(|(name, it)| (&*String::leak((*name).to_owned()), it.clone())).collect();
-    let members = (0..).zip(&entries).map(member).collect();
+    let members = (0..).zip(entries).map(member).collect();
     let session = Session::new(stepped::options(Version::V5), BUFFER_BYTES, 1);
     let (lead, watch) = phase::start();
     let bounds = Bounds {
@@ -199,6 +198,20 @@ fn a_message_against_the_protocol_is_an_error_and_counted() {
     let ended = scene.peer.step(scene.now, &mut scene.intake);
     assert!(matches!(ended, Err(Error::Protocol(_))), "{ended:?}");
     assert_eq!(scene.intake.metrics.protocol_errors.get(), 1);
+}
+
+/// What a silent broker is taken to allow is not what it is asked for: else it could never allow more again.
+#[test]
+fn the_broker_is_asked_for_the_whole_window_at_each_connect() {
+    let mut scene = fleet(99).subscribed();
+    let values: Vec<String> = (1..=10).map(|value| value.to_string()).collect();
+    let messages: Vec<_> = (1..).zip(&values).map(|(id, it)| message(id, "s/a", it)).collect();
+    scene.send(&messages);
+    assert_eq!(scene.intake.window, 20);
+    scene.now = scene.now.later(WINDOW_SILENCE);
+    scene.step();
+    assert_eq!(scene.intake.window, 10, "it is taken to allow no more");
+    assert_eq!(scene.intake.attempt().hello.receive_max, Some(20));
 }
 
 fn two() -> Scene {

@@ -1,0 +1,79 @@
+//! Changes of the entries while the gateway runs, and what is answered to them.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::source::Kind;
+
+/// A change of the entries while the gateway runs.
+#[derive(Debug)]
+pub enum Change {
+    /// An entry more, of this name.
+    Add(String, Box<Kind>),
+    /// The entry of this name ends.
+    Remove(String),
+}
+
+/// Why an entry cannot be added or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It is there already.
+    #[error("sensors.{0} runs: remove it first")]
+    Runs(String),
+    /// There is none.
+    #[error("sensors.{0} does not run")]
+    Unknown(String),
+    /// A gateway without an entry would end.
+    #[error("sensors.{0} is the last one: stop the gateway")]
+    Last(String),
+    /// It is carried by a session that carries others.
+    #[error(
+        "sensors.{0} shares its session with others: give it one of its own, or restart the gateway"
+    )]
+    Shared(String),
+    /// The settings would not be accepted.
+    #[error("{0}")]
+    Settings(String),
+    /// The gateway is ending.
+    #[error("the gateway is draining")]
+    Draining,
+}
+
+/// Says what became of a change: when an entry has begun, or has ended.
+pub type Reply = oneshot::Sender<Result<(), Refused>>;
+
+/// A change, and where its answer goes.
+pub type Asked = (Change, Reply);
+
+/// Changes the entries of a gateway while it runs.
+#[derive(Debug, Clone)]
+pub struct Changes(mpsc::Sender<Asked>);
+
+impl Changes {
+    /// With the end that a running gateway asks.
+    pub fn channel() -> (Self, mpsc::Receiver<Asked>) {
+        let (changes, asked) = mpsc::channel(CHANGES_MAX);
+        (Self(changes), asked)
+    }
+
+    /// Begins an entry of this name beside those that run.
+    pub async fn add(&self, name: &str, kind: Kind) -> Result<(), Refused> {
+        self.ask(Change::Add(name.to_owned(), Box::new(kind))).await
+    }
+
+    /// Ends an entry: it takes nothing new, and what it holds is delivered for `gateway.shutdown_grace`. Its
+    /// session ends at its broker.
+    pub async fn remove(&self, name: &str) -> Result<(), Refused> {
+        self.ask(Change::Remove(name.to_owned())).await
+    }
+
+    async fn ask(&self, change: Change) -> Result<(), Refused> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.send((change, reply)).await;
+        // Without an answer the gateway has ended.
+        sent.map_err(|_| Refused::Draining)?;
+        answer.await.unwrap_or(Err(Refused::Draining))
+    }
+}
+
+/// Changes that wait to be made.
+const CHANGES_MAX: usize = 16;

@@ -1,0 +1,270 @@
+//! The sources that run: all entries of the plan from the start, and each that is added or removed while the
+//! others run.
+//!
+//! A *unit* is what begins and ends together: an entry, or the entries of one MQTT session. Each has a phase of
+//! its own, which follows the gateway's. What is removed takes nothing new, delivers what it holds, and leaves
+//! nothing behind at its broker. What it holds when its grace is over is delivered all the same; its broker is
+//! not told.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{self, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use super::Shared;
+use super::changes::{Change, Refused, Reply};
+use crate::clock;
+use crate::mqtt::left::LeftSessions;
+use crate::mqtt::roll_call::RollCall;
+use crate::phase::{self, Lead, Phase};
+use crate::plan::Plan;
+use crate::source::{self, Context, Ended, Entry, Kind};
+use crate::tasks::{Panicked, Tasks};
+
+/// The sources that run.
+#[derive(Debug)]
+pub struct Sources {
+    /// Of the entries that run.
+    plan: Arc<Plan>,
+    shared: Shared,
+    run: Arc<str>,
+    seed: u64,
+    left: Option<Arc<LeftSessions>>,
+    roll_call: Option<Arc<RollCall>>,
+    units: BTreeMap<String, Unit>,
+    phase: Phase,
+}
+
+/// What begins and ends together.
+#[derive(Debug)]
+struct Unit {
+    entries: Vec<String>,
+    lead: Lead,
+    tasks: Tasks<Ended>,
+    removal: Option<Removal>,
+}
+
+#[derive(Debug)]
+struct Removal {
+    /// Then it ends, whatever it holds.
+    until: Option<Instant>,
+    reply: Option<Reply>,
+}
+
+impl Sources {
+    /// Starts the tasks of all entries of the plan; their inlets exist when it returns.
+    pub(super) fn start(
+        plan: &Arc<Plan>,
+        (run, seed): (&Arc<str>, u64),
+        (left, roll_call): (Option<Arc<LeftSessions>>, Option<Arc<RollCall>>),
+        shared: Shared,
+    ) -> Self {
+        let (plan, run) = (Arc::clone(plan), Arc::clone(run));
+        let (units, phase) = (BTreeMap::new(), Phase::Running);
+        let mut it = Self { plan, shared, run, seed, left, roll_call, units, phase };
+        let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, kind) in &it.plan.sensors {
+            units.entry(unit_of(name, kind)).or_default().push(name.clone());
+        }
+        for (name, entries) in units {
+            it.begin(name, entries);
+        }
+        it
+    }
+
+    /// Starts a unit of these entries of the plan.
+    fn begin(&mut self, name: String, entries: Vec<String>) {
+        let (lead, phase) = phase::start();
+        lead.enter(self.phase);
+        let start = clock::now().instant;
+        let mut tasks = Tasks::default();
+        let broker = self.broker();
+        for entry in &entries {
+            let kind = self.plan.sensors.get(entry).expect("the plan has the entry");
+            let context = self.context(entry, kind);
+            // Entries must not all do the same.
+            let seed = self.seed ^ u64::from(context.entry) << 40;
+            let queue = &self.shared.queue;
+            let entry =
+                Entry { name: entry, queue, phase: &phase, context, start, seed, broker: &broker };
+            kind.start(&entry, &mut tasks);
+        }
+        drop(broker);
+        self.units.insert(name, Unit { entries, lead, tasks, removal: None });
+    }
+
+    fn context(&self, name: &str, kind: &Kind) -> Context {
+        let (shared, queue) = (&self.shared, &self.plan.queue);
+        Context {
+            entry: shared.registry.add_entry(name, kind.known_sensors()),
+            run: Arc::clone(&self.run),
+            registry: Arc::clone(&shared.registry),
+            metrics: Arc::clone(&shared.metrics),
+            pace: Arc::clone(&shared.pace),
+            on_full: queue.on_full,
+            record_bytes_max: queue.record_bytes_max.get(),
+            readings_max: queue.readings_max.get() as usize,
+        }
+    }
+
+    /// The readings' broker, as entries reach it.
+    fn broker(&self) -> source::mqtt::Broker<'_> {
+        source::mqtt::Broker {
+            options: Box::new(|name| self.plan.intake_options(name)),
+            left: self.left.clone(),
+            roll_call: self.roll_call.clone(),
+            start_grace: self.plan.gateway.start_grace.0,
+            standings: &self.shared.standings,
+            bounds: self.plan.intake_bounds(),
+            sessions: self.plan.sessions(),
+            joining: RefCell::default(),
+        }
+    }
+
+    /// All follow the gateway.
+    pub fn enter(&mut self, phase: Phase) {
+        self.phase = self.phase.max(phase);
+        for unit in self.units.values() {
+            unit.lead.enter(phase);
+        }
+    }
+
+    /// Adds or removes an entry; the reply says what became of it. What is removed has this time to deliver.
+    pub fn change(&mut self, change: Change, reply: Reply, grace: Duration) {
+        let refused = match change {
+            _ if self.phase > Phase::Running => Refused::Draining,
+            Change::Add(name, kind) => match self.add(name, *kind) {
+                // Nobody may wait for the answer.
+                Ok(()) => return drop(reply.send(Ok(()))),
+                Err(refused) => refused,
+            },
+            Change::Remove(name) => match self.removable(&name) {
+                Ok(unit) => {
+                    unit.lead.remove();
+                    let until = Some(clock::now().instant + grace);
+                    unit.removal = Some(Removal { until, reply: Some(reply) });
+                    let mut plan = Plan::clone(&self.plan);
+                    plan.sensors.remove(&name);
+                    self.plan = Arc::new(plan);
+                    return;
+                }
+                Err(refused) => refused,
+            },
+        };
+        drop(reply.send(Err(refused)));
+    }
+
+    fn add(&mut self, name: String, kind: Kind) -> Result<(), Refused> {
+        let unit = unit_of(&name, &kind);
+        if self.units.values().any(|it| it.entries.contains(&name)) {
+            return Err(Refused::Runs(name));
+        }
+        if self.units.contains_key(&unit) {
+            return Err(Refused::Shared(name));
+        }
+        let mut plan = Plan::clone(&self.plan);
+        plan.sensors.insert(name.clone(), kind);
+        let problems = plan.problems().into_iter().map(|(key, text)| format!("{key}: {text}"));
+        let memory = plan.above_memory_max().map(|(key, text)| format!("{key}: {text}"));
+        let problems: Vec<String> = problems.chain(memory).collect();
+        if !problems.is_empty() {
+            return Err(Refused::Settings(problems.join("; ")));
+        }
+        self.plan = Arc::new(plan);
+        self.begin(unit, vec![name]);
+        Ok(())
+    }
+
+    /// The unit of an entry that can be removed.
+    fn removable(&mut self, name: &str) -> Result<&mut Unit, Refused> {
+        let runs = self.units.values().filter(|it| it.removal.is_none()).count();
+        let mut units = self.units.values_mut().filter(|it| it.removal.is_none());
+        let unit = units.find(|it| it.entries.iter().any(|it| it == name));
+        match unit {
+            None => Err(Refused::Unknown(name.to_owned())),
+            Some(unit) if unit.entries.len() > 1 => Err(Refused::Shared(name.to_owned())),
+            Some(_) if runs < 2 => Err(Refused::Last(name.to_owned())),
+            Some(unit) => Ok(unit),
+        }
+    }
+
+    /// When a removal is over that has not ended by itself.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.units.values().filter_map(|it| it.removal.as_ref()?.until).min()
+    }
+
+    /// Ends the removals that are over.
+    pub fn end_overdue(&mut self, now: Instant) {
+        for unit in self.units.values_mut() {
+            let removal = unit.removal.as_mut();
+            if removal.and_then(|it| it.until.take_if(|until| *until <= now)).is_some() {
+                unit.lead.enter(Phase::Closing);
+            }
+        }
+    }
+
+    /// Waits for the next task to end: its result, or that it panicked. `None` when no source is left.
+    ///
+    /// # Cancel safety
+    /// No result is lost.
+    pub async fn next(&mut self) -> Option<Result<Ended, Panicked>> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Ended, Panicked>>> {
+        let mut over = Vec::new();
+        for (name, unit) in &mut self.units {
+            match unit.tasks.poll_next(cx) {
+                Poll::Ready(Some(ended)) => return Poll::Ready(Some(ended)),
+                Poll::Ready(None) => over.push(name.clone()),
+                Poll::Pending => {}
+            }
+        }
+        for name in over {
+            self.end(&name);
+        }
+        if self.units.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// The last task of a unit has ended.
+    fn end(&mut self, name: &str) {
+        let unit = self.units.remove(name);
+        let Some(removal) = unit.and_then(|it| it.removal) else { return };
+        if let Some(session) = name.strip_prefix(SESSION) {
+            self.shared.standings.remove(session);
+        }
+        if let Some(reply) = removal.reply {
+            // Nobody may wait for it.
+            drop(reply.send(Ok(())));
+        }
+    }
+
+    /// Waits until all tasks have ended, for at most `within`. Returns their results, and how many did not end.
+    pub async fn finish(mut self, within: Duration) -> (Vec<Result<Ended, Panicked>>, usize) {
+        let mut ended = Vec::new();
+        let all = async {
+            while let Some(result) = self.next().await {
+                ended.push(result);
+            }
+        };
+        // Out of time: the remaining tasks are counted.
+        drop(timeout(within, all).await);
+        let left = self.units.values().map(|unit| unit.tasks.left()).sum();
+        (ended, left)
+    }
+}
+
+/// What the names of MQTT sessions among the units begin with: no entry has a name with a blank.
+const SESSION: &str = "session ";
+
+/// The unit that an entry begins and ends with.
+fn unit_of(name: &str, kind: &Kind) -> String {
+    match kind {
+        Kind::Mqtt(settings) => format!("{SESSION}{}", settings.session_of(name)),
+        _ => name.to_owned(),
+    }
+}
