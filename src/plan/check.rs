@@ -9,10 +9,6 @@ use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::spool;
 use crate::units::DiskSize;
 
-/// The largest batch: MQTT 5 §1.5.5 limits a packet to 268,435,455 bytes; the rest is for its header and
-/// properties.
-const BATCH_BYTES_MOST: usize = 268_000_000;
-
 impl Plan {
     /// The problems of the settings taken together: key and remedy.
     pub fn problems(&self) -> Vec<(String, String)> {
@@ -200,8 +196,10 @@ impl Plan {
             );
             wrong("batch.bytes_max", text);
         }
-        if self.batch.bytes_max.get() > BATCH_BYTES_MOST {
-            let text = format!("is above {BATCH_BYTES_MOST} bytes, more than an MQTT packet holds");
+        let (most, kind) =
+            (self.output.sink.declared().batch_bytes_most(), self.output.sink.name());
+        if self.batch.bytes_max.get() > most {
+            let text = format!("is above {most} bytes, more than [output.{kind}] takes: lower it");
             wrong("batch.bytes_max", text);
         }
         if self.batch.records_max > self.queue.records_max {
@@ -342,6 +340,22 @@ mod tests {
         let mut plan = Plan::default();
         plan.broker.username = Some("x".repeat(65_536));
         assert!(plan.problems().iter().any(|(key, _)| key == "broker.username"));
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_its_sink_takes() {
+        let refused = |sink: &str, bytes| {
+            let mut plan = Plan::default();
+            plan.output.sink = serde_json::from_str(sink).unwrap();
+            plan.batch.bytes_max = crate::units::Size::bytes(bytes);
+            plan.problems().into_iter().find(|(key, _)| key == "batch.bytes_max").map(|it| it.1)
+        };
+        let (topic, file) = (r#"{"mqtt":{}}"#, r#"{"file":{"path":"-"}}"#);
+        assert_eq!(refused(topic, 268_000_000), None);
+        let said = refused(topic, 268_000_001).unwrap();
+        assert!(said.contains("268000000 bytes, more than [output.mqtt] takes"), "{said}");
+        assert_eq!(refused(file, 1 << 30), None);
+        assert!(refused(file, (1 << 30) + 1).unwrap().contains("[output.file]"));
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub struct Settings {
     pub files_max: NonZeroU32,
 }
 
+/// Bytes of a line, at most: what reads it has to hold it.
+const BATCH_BYTES_MOST: usize = 1 << 30;
+
 fn files_max() -> NonZeroU32 {
     NonZeroU32::new(8).expect("8 is not zero")
 }
@@ -81,6 +84,10 @@ impl Declared for Settings {
         let shown = |path: &Path| path.display().to_string();
         let (batches, dead_letters) = (shown(&self.path), shown(&self.dead_letters()));
         Arc::new(Lines { batches, dead_letters })
+    }
+
+    fn batch_bytes_most(&self) -> usize {
+        BATCH_BYTES_MOST
     }
 
     /// Files are written from the window, without a copy.

@@ -88,6 +88,10 @@ pub trait Declared: Debug {
     /// Counts the bytes that it needs for a batch.
     fn measure(&self, around: &Surroundings<'_>) -> Arc<dyn Measure>;
 
+    /// Bytes of the largest batch that it can take, whatever the other side says. Below 4 GiB: a record's place
+    /// in a batch is counted with 32 bits.
+    fn batch_bytes_most(&self) -> usize;
+
     /// Bytes that it holds at most beside the window, with batches of up to `batch_bytes`.
     fn bytes_max(&self, batch_bytes: u64, around: &Surroundings<'_>) -> u64;
 

@@ -74,6 +74,10 @@ impl Declared for Settings {
         Arc::new(self.messages(around.broker))
     }
 
+    fn batch_bytes_most(&self) -> usize {
+        BATCH_BYTES_MOST
+    }
+
     fn bytes_max(&self, batch_bytes: u64, around: &Surroundings<'_>) -> u64 {
         // What is written and not yet sent, in a buffer that grows: with its old copy while it moves.
         let written = 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch_bytes);
@@ -139,6 +143,9 @@ impl Declared for Settings {
         self.without_subscriber == WithoutSubscriber::Hold
     }
 }
+
+/// MQTT 5 §1.5.5 limits a packet to 268,435,455 bytes; the rest is for its header and properties.
+const BATCH_BYTES_MOST: usize = 268_000_000;
 
 /// What the name of the output's client ends with.
 pub const CLIENT: &str = "out";
