@@ -10,13 +10,12 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
-use crate::mqtt::session::Session;
 use crate::pace::Pace;
 use crate::phase::Watch;
 use crate::plan::Plan;
 use crate::queue::{Post, Queue};
 use crate::registry::Registry;
-use crate::sink::{self, file::FileSink, mqtt::MqttSink};
+use crate::sink;
 use crate::standing::Standings;
 use crate::tasks::Tasks;
 use crate::watch::Watcher;
@@ -103,22 +102,19 @@ impl Assembly {
         post: Post<sink::Event>,
         tasks: &mut Tasks<()>,
     ) {
-        let (output, lane_max, seed) =
-            (&self.plan.output, self.plan.lane_max(), self.seed ^ 0x5157);
-        let standing = &shared.standings.output;
-        let metrics = Arc::clone(&shared.metrics);
-        if let Some(file) = &output.file {
-            let sink = FileSink::new(file, lane_max, post, standing, seed);
-            return tasks.start(async move { sink.run(&metrics, phase).await });
-        }
-        let options = self.plan.output_options();
-        let session = Session::new(options, sink::mqtt::READ_BUFFER_BYTES, seed)
-            .with_status(standing)
-            .beside(self.roll_calls[1].clone())
-            .patient(self.plan.gateway.start_grace.0);
-        let messages = self.plan.messages();
-        let bounds = sink::mqtt::Bounds { lane_max, answer_max: output.answer_max.0 };
-        let sink = MqttSink::new(session, messages, bounds, post, metrics, phase);
-        tasks.start(sink.run());
+        let start = sink::Start {
+            around: self.plan.surroundings(),
+            lane_max: self.plan.lane_max(),
+            post,
+            standing: &shared.standings.output,
+            metrics: Arc::clone(&shared.metrics),
+            phase,
+            seed: self.seed ^ 0x5157,
+            mqtt: sink::Client {
+                roll_call: self.roll_calls[1].clone(),
+                start_grace: self.plan.gateway.start_grace.0,
+            },
+        };
+        self.plan.output.sink.declared().start(start, tasks);
     }
 }

@@ -46,8 +46,8 @@ pub enum Command {
     /// subscribes to them.
     #[command(after_help = AFTER_SIMULATE)]
     Simulate(Simulate),
-    /// Subscribe to the gateway's output and judge it: lost, duplicated and reordered readings, dead
-    /// letters, latency.
+    /// Subscribe to the gateway's output, or read the files that it wrote, and judge: lost, duplicated and
+    /// reordered readings, dead letters, latency.
     #[command(after_help = AFTER_VERIFY)]
     Verify(Verify),
 }
@@ -174,7 +174,7 @@ pub struct Simulate {
 /// `sluicegate verify`.
 #[derive(Debug, Clone, Args)]
 pub struct Verify {
-    /// The gateway's configuration; its output says where to listen.
+    /// The gateway's configuration; its output says where to listen, or which files to read.
     #[command(flatten)]
     pub config: Configuration,
     /// The report of simulate: judge by the readings that it lists as acknowledged. The file is read at the end
@@ -194,6 +194,12 @@ pub struct Verify {
     #[arg(long, value_name = "S",
         value_parser = clap::value_parser!(u64).range(1..=simulate::SECONDS_MAX))]
     pub idle: Option<u64>,
+    /// Read what an output wrote there, in place of the configuration's output: a file with those that rotation
+    /// renamed (PATH.1 …) and PATH.dead-letters with its own, or every file of a folder. May be given several
+    /// times; the files are read in this order, each once. Without a configuration the defaults apply.
+    #[arg(long, value_name = "PATH",
+        conflicts_with_all = ["topic", "dead_letter_topic", "seconds", "idle", "late_ms"])]
+    pub file: Vec<PathBuf>,
     /// Listen to these batches in place of output.topic; + and # as usual.
     #[arg(long, value_name = "FILTER", value_parser = filter)]
     pub topic: Option<Filter>,
@@ -252,23 +258,27 @@ duplicated  records whose number had come before, after batches that came again 
             aside; the last 65536 batches are remembered
 reordered   numbers that came for the first time after a higher one
 unnumbered  records without a sensor or a number
-unreadable  messages on the output topic that are no batch
+unreadable  messages on the output topic, or lines, that are no batch and no dead letter
 
 Each sensor's numbers are kept as up to 128 ranges. One with more gaps at a time has its lowest closed:
 it stays missing, and a late arrival in it counts as duplicated.
 
 The broker must not drop what it has for this listener: Mosquitto's default queue of 1000 batches does.
 
+Files ([output.file], or --file) are read once, to their end, while the gateway runs or after it. A line that ends
+too early was being written, or its writer was killed there: it is told of, and no fault. Repeated records of
+format ndjson are known by their bytes. A file does not say when its readings arrived: there is no latency.
+
 Exit codes:
   0   clean: something came, and all of the above are 0; repeated batches, dead letters and late readings
       are no fault
   1   faulty: one of the above is not 0
-  64  wrong arguments or settings, or the broker refuses them
+  64  wrong arguments or settings, the broker refuses them, or a file cannot be read
   70  internal error
-  75  inconclusive: nothing came; or the own connection was lost, and with MQTT 5 its session too; the
+  75  inconclusive: nothing came; a file was renamed while it was read; or the own connection was lost, and with MQTT 5 its session too; the
       report cannot be read, there are more sensors than --sensors-max, or records
       without number and sequence; or something is missing, and the simulation had not ended or had
-      started before verify listened, or it may be a dead letter without a number. It never calls lost
+      started before verify listened, or it may be a dead letter without a number, or in half a line. It never calls lost
       what it may not have heard";
 
 const AFTER: &str = "\

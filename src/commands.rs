@@ -58,6 +58,7 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         expect: args.expect,
         number: args.number,
         seconds: args.seconds.map(Duration::from_secs),
+        files: args.file,
         topic: args.topic,
         dead_letter_topic: args.dead_letter_topic,
         sensors_max: args.sensors_max,

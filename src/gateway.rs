@@ -112,18 +112,17 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
             tracing::info!(entry = name, "qos = 2 is granted as 1: readings come at least once");
         }
     }
-    for (key, text) in settings.misspelt.iter().cloned().chain(settings.plan.warnings()) {
+    for (key, text) in &settings.warnings {
         tracing::warn!("{key}: {text}");
     }
 }
 
 fn say_where_to_look(plan: &Plan) {
-    if let Some(file) = &plan.output.file {
-        let (path, dead_letters) = (file.path.display(), file.dead_letters());
-        tracing::info!(%path, dead_letters = %dead_letters.display(), "batches are written to a file");
+    let Some(output) = plan.mqtt_output() else {
+        tracing::info!("{}", plan.output.sink.declared().destination(&plan.surroundings()));
         return;
-    }
-    let (broker, topic) = (plan.output_broker(), &plan.output.topic);
+    };
+    let (broker, topic) = (output.broker(&plan.broker), &output.topic);
     if let BrokerUrl::Remote { tls: false, websocket: None, host, port } = &broker.url {
         let look = format!("mosquitto_sub -h {host} -p {port} -t {topic}");
         tracing::info!(broker = %broker.url, %topic, "batches: {look}");

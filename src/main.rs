@@ -44,7 +44,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
         Command::Run(config) => {
             let (path, settings) = examined(&config)?;
             // With batches on standard output, the balance goes to standard error.
-            let to_stderr = settings.plan.output.is_standard_output();
+            let to_stderr = settings.plan.output.sink.declared().is_standard_output();
             let (exit, balance) = gateway::run(&path, settings);
             if let Some(balance) = balance {
                 say_last(balance.to_string(), to_stderr);
@@ -58,7 +58,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
                 &path,
                 &settings.to_toml(),
                 &settings.plan,
-                &settings.misspelt,
+                &settings.warnings,
             );
             (Exit::Drained, Some(report))
         }
@@ -66,6 +66,12 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
         Command::Simulate(args) => {
             let (path, settings) = unseen(&args.config)?;
             commands::simulate(&path, &settings, args)
+        }
+        // Files can be judged where there is no configuration.
+        Command::Verify(args)
+            if !args.file.is_empty() && settings::find(args.config.config.as_deref()).is_err() =>
+        {
+            commands::verify(&Settings::default(), args)
         }
         Command::Verify(args) => commands::verify(&unseen(&args.config)?.1, args),
         Command::Doctor(args) => commands::doctor(&unseen(&args.config)?.1, &args)?,

@@ -161,7 +161,10 @@ fn what_is_set_wrongly_is_said() {
     assert_eq!(gateway.wait_exit(SOON), 0, "{}", gateway.text());
     let said = "output.qos: has no effect beside [output.file]";
     assert!(gateway.stdout().contains(said), "{}", gateway.stdout());
-    for (command, said) in [("doctor", "no broker is used"), ("verify", "batches go to a file")] {
+    for (command, said) in [
+        ("doctor", "no broker is used"),
+        ("verify", "cannot be read again: name a file with --file"),
+    ] {
         let mut gateway = Gateway::command(command, config).start();
         assert_eq!(gateway.wait_exit(SOON), 64, "{}", gateway.text());
         assert!(gateway.stderr().contains(said), "{}", gateway.stderr());

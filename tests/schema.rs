@@ -71,7 +71,7 @@ fn every_shipped_file_is_valid_and_names_the_schema() {
 }
 
 /// Lines for a file, by whether schema and program take them.
-const TAKEN: [&str; 24] = [
+const TAKEN: [&str; 26] = [
     "gateway.memory_max = \"1.5 gb\"",
     "gateway.memory_max = 300000000",
     "gateway.shutdown_grace = 0",
@@ -90,6 +90,8 @@ const TAKEN: [&str; 24] = [
     "output.qos = 0",
     "output.format = \"json_array\"",
     "output.broker.url = \"mqtt://other\"",
+    "output.mqtt = { topic = \"a\", broker.url = \"mqtt://other\" }",
+    "output = { topic = \"a\", mqtt.qos = 0 }",
     "spool.bytes_max = \"1TiB\"",
     "log.format = \"json\"",
     "sensors.a.mqtt = { topic = \"a/+/{sensor}/#\", group = \"g\", payload = { text = {} } }",
@@ -97,7 +99,7 @@ const TAKEN: [&str; 24] = [
     "sensors.a.simulated.model = { sine = { period = 0.5 } }",
     "sensors.a.simulated = { count = 3, seed = 9223372036854775807, readings = 1 }",
 ];
-const REFUSED: [&str; 36] = [
+const REFUSED: [&str; 39] = [
     "oops = 1",
     "gateway.idd = \"a\"",
     "gateway.id = 5",
@@ -124,6 +126,9 @@ const REFUSED: [&str; 36] = [
     "output.qos = 2",
     "output.format = \"xml\"",
     "output.topic = \"a/+\"",
+    "output.mqtt.topic = \"a/+\"",
+    "output.mqtt.format = \"json\"",
+    "output.broker = 5",
     "output.dead_letters_percent_max = 101",
     "sensors.a.mqtt = {}",
     "sensors.a.mqtt = { topic = \"a/#/b\" }",
@@ -166,12 +171,27 @@ fn kinds(schema: &Value) -> impl Iterator<Item = (&str, &Value, &Value)> {
     })
 }
 
-/// Every key, section by section. What stands below `output.broker` stands below `broker`.
+/// The sections of `[output]`, each for a kind of sink. Its other tables are short forms.
+fn kinds_of_output(output: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    let tables = output["properties"].as_object().unwrap().iter();
+    let tables = tables.filter(|(_, schema)| schema["properties"].is_object() && !is_short(schema));
+    tables.map(|(name, schema)| (name.as_str(), schema))
+}
+
+/// Whether a key is another's short form, which the reference names once for all.
+fn is_short(schema: &Value) -> bool {
+    text(schema).starts_with("Short for ")
+}
+
+/// Every key, section by section. What stands below `output.mqtt.broker` stands below `broker`.
 fn keys(schema: &Value) -> Vec<Key<'_>> {
     let mut keys = Vec::new();
     let sections = schema["properties"].as_object().unwrap();
     for (section, within) in sections.iter().filter(|(section, _)| *section != "sensors") {
         below(section, "", within, None, &mut keys);
+        for (name, within) in kinds_of_output(within).filter(|_| section == "output") {
+            below(&format!("output.{name}"), "", within, None, &mut keys);
+        }
     }
     for (kind, _, settings) in kinds(schema) {
         below(&format!("sensors.<name>.{kind}"), "", settings, None, &mut keys);
@@ -193,11 +213,8 @@ fn below<'a>(
         let said = said.map_or_else(|| text(schema), str::to_owned);
         keys.push(Key { section: section.to_owned(), name: name.clone(), schema, said });
         match (section, &*name) {
-            // The same as [broker], and as the payload of `mqtt`.
-            ("output", "broker") | ("sensors.<name>.exec", "payload") => continue,
-            // A section of its own.
-            ("output", "file") => {
-                below("output.file", "", schema, None, keys);
+            // The same as [broker], and as the payload of `mqtt`. Sections of their own.
+            ("output", _) | ("output.mqtt", "broker") | ("sensors.<name>.exec", "payload") => {
                 continue;
             }
             _ => {}
@@ -242,13 +259,13 @@ fn key_of(line: &str) -> Option<&str> {
 fn the_reference_has_every_key_of_the_schema_and_no_other() {
     let (text, schema) = (reference(), schema());
     let (sections, keys) = (sections(&text), keys(&schema));
-    for key in &keys {
+    for key in keys.iter().filter(|it| !is_short(it.schema)) {
         let (_, lines) = sections.iter().find(|(name, _)| *name == key.section).unwrap();
         let there = match key.name.rsplit_once('.') {
             // Inside an inline table.
             Some((_, name)) => lines.iter().any(|line| line.contains(&format!("{name} = "))),
-            None if key.section == "output" && ["broker", "file"].contains(&&*key.name) => {
-                text.contains(&format!("# [output.{}]", key.name))
+            None if key.schema["properties"].is_object() && key.section.starts_with("output") => {
+                text.contains(&format!("# [{}.{}]", key.section, key.name))
             }
             None => lines.iter().any(|line| key_of(line) == Some(&key.name)),
         };
@@ -257,7 +274,7 @@ fn the_reference_has_every_key_of_the_schema_and_no_other() {
     for (section, lines) in &sections {
         for name in lines.iter().filter_map(|line| key_of(line)) {
             // With the keys of [broker].
-            let of = if section == "output.broker" { "broker" } else { section };
+            let of = if section == "output.mqtt.broker" { "broker" } else { section };
             let known = keys.iter().any(|key| (&*key.section, &*key.name) == (of, name));
             assert!(known, "{section}.{name}");
         }
@@ -273,11 +290,14 @@ fn a_key_that_is_commented_out_shows_its_default() {
     let before = read(&text).unwrap();
     let mut lines: Vec<&str> = text.lines().collect();
     let (mut section, mut looked_at, mut is_commented) = (String::new(), 0, false);
+    let mut closed = None;
     for at in 0..lines.len() {
         let line = lines[at];
         section = sections(line).pop().map_or(section, |(name, _)| name);
-        if heading(line).is_some() {
-            is_commented = line.starts_with('#');
+        if let Some(name) = heading(line) {
+            // Each key of this one has a default: the heading is uncommented with a key.
+            closed = (name == "output.mqtt").then_some(at);
+            is_commented = line.starts_with('#') && closed.is_none();
         }
         let Some(open) = line.strip_prefix("# ").filter(|_| !is_commented) else { continue };
         // The default of `tls` is an empty table, which shows nothing.
@@ -286,7 +306,11 @@ fn a_key_that_is_commented_out_shows_its_default() {
         };
         if keys.iter().find(of).is_some_and(|key| key.schema.get("default").is_some()) {
             lines[at] = open;
-            assert_eq!(read(&lines.join("\n")).as_ref(), Ok(&before), "{section}: {line}");
+            let mut tried = lines.clone();
+            if let Some(at) = closed {
+                tried[at] = tried[at].strip_prefix("# ").unwrap();
+            }
+            assert_eq!(read(&tried.join("\n")).as_ref(), Ok(&before), "{section}: {line}");
             lines[at] = line;
             looked_at += 1;
         }
@@ -369,8 +393,11 @@ fn page(schema: &Value) -> String {
     for Key { section: of, name, schema: key, said: what } in &keys {
         if of != section {
             section = of;
-            let kind = kinds(schema).find(|(kind, ..)| of.ends_with(kind));
-            let said = text(kind.map_or(&schema["properties"][section], |(_, kind, _)| kind));
+            let said = text(match of.split_once('.') {
+                Some(("output", kind)) => &schema["properties"]["output"]["properties"][kind],
+                Some(_) => kinds(schema).find(|(kind, ..)| of.ends_with(kind)).unwrap().1,
+                None => &schema["properties"][section],
+            });
             page.extend(["\n## `[", section, "]`\n\n", &said, "\n\n"]);
             page += "| key | value | default | what it does |\n| --- | --- | --- | --- |\n";
         }

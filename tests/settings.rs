@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::scene::{drained, ended, fleet, gateway, output, readings, subscribed};
+use crate::scene::{drained, ended, fleet, gateway, output, readings, records, subscribed};
 use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::client::Publisher;
@@ -460,6 +460,26 @@ fn log_lines_are_json_when_asked_for() {
         assert!(json["message"].is_string() && json["level"].is_string(), "{line}");
     }
     assert!(gateway.stderr().contains("sealed"), "debug lines are there");
+}
+
+#[test]
+fn the_section_of_a_topic_says_where_batches_go_and_a_variable_of_either_spelling_replaces_it() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let section = format!(
+        "[output.mqtt]\ntopic = \"other/batches\"\nqos = 0\nbroker.url = \"{}\"",
+        sink.url()
+    );
+    let mut gateway = Gateway::with_config(&fleet(&input.url(), &[&section]))
+        .env("SLUICEGATE__OUTPUT__TOPIC", "named/batches")
+        .env("SLUICEGATE__OUTPUT__MQTT__QOS", "1")
+        .start();
+    gateway.wait_for_line("subscribed", SOON);
+    input.publish_all(readings(2, 1..=3, 1));
+    input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 6);
+    assert_eq!(drained(&mut gateway).delivered, 6);
+    let batches = sink.published("named/batches");
+    let records: usize = batches.iter().map(|it| records(it).len()).sum();
+    assert_eq!((records, batches.iter().all(|it| it.qos == 1)), (6, true));
 }
 
 #[test]

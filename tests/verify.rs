@@ -2,11 +2,12 @@
 //! not have heard.
 
 use std::fmt::Write as _;
+use std::fs;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::scene::{BATCHES, LETTERS, LONG, drained, fleet, gateway, message, subscribed};
+use crate::scene::{BATCHES, LETTERS, LONG, drained, ended, fleet, gateway, message, subscribed};
 use crate::support::broker::{Broker, Message};
 use crate::support::client::Publisher;
 use crate::support::gateway::{Gateway, Launch};
@@ -391,4 +392,89 @@ fn what_devices_are_called_forges_no_line_of_the_report() {
         assert_eq!(text.matches("\nverify: ").count(), 0, "{text}");
         assert!(!text.contains(['\u{1b}', '\u{202e}']) && text.contains("202e"), "{text}");
     }
+}
+
+/// What a gateway writes and `verify` reads, with this format and these more lines.
+fn written(format: &str, more: &[&str]) -> (tempfile::TempDir, String, Gateway) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("output.file.path = \"{}\"", folder.path().join("out").display());
+    let format = format!("output.format = \"{format}\"");
+    let config = ["gateway.id = \"gw\"", "batch.records_max = 20", &path, &format];
+    let config = [&config[..], more].concat().join("\n");
+    let gateway = Gateway::start(&config);
+    (folder, config, gateway)
+}
+
+#[test]
+fn what_a_gateway_wrote_to_files_is_all_there() {
+    for format in ["json", "json_array", "ndjson"] {
+        let sensors = "sensors.T.simulated = { count = 3, interval = \"1ms\", readings = 500 }";
+        let rotation = ["output.file.rotate_bytes = \"16KiB\"", "output.file.files_max = 1000"];
+        let more = [&[sensors], &rotation[..]].concat();
+        let (folder, config, mut gateway) = written(format, &more);
+        assert_eq!(ended(&mut gateway).delivered, 1500);
+        assert!(folder.path().join("out.2").exists(), "it was rotated");
+        let launch = || Gateway::command("verify", &config).arg("--json");
+        // The configuration names the file; or the command does, or the folder.
+        for launch in [
+            launch(),
+            launch().arg("--file").arg(folder.path().join("out")),
+            launch().arg("--file").arg(folder.path()),
+        ] {
+            let (code, verdict) = verdict(&mut launch.start());
+            assert_eq!((code, found(&verdict)), (0, [0; 6]), "{format}: {verdict}");
+            assert_eq!((&verdict["records"], &verdict["sensors"]), (&1500.into(), &3.into()));
+        }
+        // Without one of the files something is missing.
+        fs::remove_file(folder.path().join("out.1")).unwrap();
+        let (code, verdict) = verdict(&mut launch().start());
+        assert!(code == 1 && found(&verdict)[0] > 0, "{verdict}");
+    }
+}
+
+#[test]
+fn files_are_judged_by_what_a_simulation_sent() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let url = format!("broker.url = \"{}\"", mosquitto.url());
+    let topic = "sensors.fleet.mqtt.topic = \"sensors/{sensor}/reading\"";
+    let (folder, config, mut taker) = written("json", &[&url, topic]);
+    taker.wait_for_line("subscribed", SOON);
+    let report = folder.path().join("report.json");
+    let fleet = format!("{url}\nsensors.T.simulated = {{ count = 10, readings = 100 }}");
+    let simulate = Gateway::command("simulate", &fleet).arg("--rate").arg("0");
+    let mut simulation = simulate.arg("--report").arg(&report).start();
+    assert_eq!(simulation.wait_exit(LONG), 0, "{}", simulation.text());
+    assert_eq!(drained(&mut taker).delivered, 1000);
+    let judged = || {
+        let launch = Gateway::command("verify", &config).arg("--json").arg("--expect").arg(&report);
+        verdict(&mut launch.start())
+    };
+    let (code, verdict) = judged();
+    assert_eq!((code, found(&verdict)), (0, [0; 6]), "{verdict}");
+    assert_eq!((&verdict["expected"], &verdict["numbers"]), (&1000.into(), &"number".into()));
+    // Half of the last line: what it held may still come.
+    let out = folder.path().join("out");
+    let text = fs::read_to_string(&out).unwrap();
+    fs::write(&out, text.get(..text.len() - 30).unwrap()).unwrap();
+    let (code, verdict) = judged();
+    assert_eq!((code, &verdict["lost"]), (75, &Value::Null), "{verdict}");
+    assert!(verdict["notes"].to_string().contains("half line at the end of"), "{verdict}");
+}
+
+#[test]
+fn files_that_cannot_be_judged_are_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let none = folder.path().join("none");
+    // There is no configuration either, and none is needed.
+    let mut absent = Gateway::bare().arg("verify").arg("--file").arg(&none).start();
+    assert_eq!(absent.wait_exit(SOON), 64, "{}", absent.text());
+    let said = format!("{}: there is no file: correct the path", none.display());
+    assert!(absent.stderr().contains(&said), "{}", absent.stderr());
+    fs::write(&none, "").unwrap();
+    let mut empty = Gateway::bare().arg("verify").arg("--file").arg(&none).start();
+    assert_eq!(empty.wait_exit(SOON), 75, "{}", empty.text());
+    assert!(empty.stdout().contains("nothing came"), "{}", empty.stdout());
+    let both = ["verify", "--topic", "a", "--file", "b"];
+    let mut both = both.iter().fold(Gateway::bare(), Launch::arg).start();
+    assert_eq!(both.wait_exit(SOON), 64, "{}", both.text());
 }

@@ -18,6 +18,7 @@
 //! | file | job |
 //! | --- | --- |
 //! | `topic` | topics and filters, checked when made |
+//! | `broker` | the settings of a broker |
 //! | `options` | the broker's address and our login |
 //! | `steps` | the time limits of an attempt to connect |
 //! | `look_up` | looks up the names of brokers |
@@ -45,6 +46,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod broker;
 pub mod client;
 pub mod connection;
 pub mod frame;

@@ -6,12 +6,8 @@ use std::path::PathBuf;
 use super::{Broker, Plan};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
+use crate::spool;
 use crate::units::DiskSize;
-use crate::{sink, spool};
-
-/// The largest batch: MQTT 5 §1.5.5 limits a packet to 268,435,455 bytes; the rest is for its header and
-/// properties.
-const BATCH_BYTES_MOST: usize = 268_000_000;
 
 impl Plan {
     /// The problems of the settings taken together: key and remedy.
@@ -54,9 +50,9 @@ impl Plan {
             }
         }
         self.check_sessions(wrong);
-        if self.output.topic == self.output.dead_letter_topic {
-            let text = "is the same as output.topic: write another, for others read it";
-            wrong("output.dead_letter_topic", text.into());
+        let (sink, kind) = (self.output.sink.declared(), self.output.sink.name());
+        for (key, text) in sink.problems() {
+            wrong(&format!("output.{kind}.{key}"), text);
         }
         self.check_loops(wrong);
         self.check_numbers(wrong);
@@ -84,11 +80,12 @@ impl Plan {
 
     /// A gateway must not subscribe to its own output.
     fn check_loops(&self, wrong: &mut impl FnMut(&str, String)) {
-        if self.output.file.is_some() || !is_same(self.output_broker(), &self.broker) {
+        let Some(output) = self.mqtt_output() else { return };
+        if !is_same(output.broker(&self.broker), &self.broker) {
             return;
         }
         for (name, settings) in self.intakes() {
-            let published = [&self.output.topic, &self.output.dead_letter_topic];
+            let published = [&output.topic, &output.dead_letter_topic];
             for topic in published.iter().filter(|it| settings.topic.matches(it.as_str())) {
                 let text = format!(
                     "{} matches {topic}, which this gateway publishes: its own batches would come \
@@ -135,7 +132,7 @@ impl Plan {
             }
             if broker.url == BrokerUrl::Embedded && key != "broker" {
                 let text = "only broker.url can be \"embedded\": give an address, or remove \
-                            [output.broker]";
+                            this section";
                 wrong(&format!("{key}.url"), text.into());
             }
             if broker.url == BrokerUrl::Embedded && !cfg!(feature = "embedded-broker") {
@@ -159,9 +156,6 @@ impl Plan {
             ]
             .map(|(name, path)| (format!("{key}.{name}"), path))
         });
-        for (key, text) in self.output.file.iter().flat_map(sink::file::Settings::problems) {
-            wrong(&format!("output.file.{key}"), text.into());
-        }
         let spool = std::iter::once(("spool.path".to_owned(), &self.spool.path));
         for (key, _) in spool.chain(files).filter(|(_, path)| is_empty(path.as_ref())) {
             wrong(&key, "is empty: write a path, or leave the key out to do without".into());
@@ -195,9 +189,6 @@ impl Plan {
                 format!("is too small for records of up to {record} bytes: at least 4 of them");
             wrong("queue.bytes_max", text);
         }
-        if self.output.answer_max.0.as_secs() < 1 {
-            wrong("output.answer_max", "must be at least 1s".into());
-        }
         if self.batch.bytes_max.get() < record {
             let text = format!(
                 "is too small for a record of up to {record} bytes (queue.record_bytes_max and its \
@@ -205,8 +196,10 @@ impl Plan {
             );
             wrong("batch.bytes_max", text);
         }
-        if self.batch.bytes_max.get() > BATCH_BYTES_MOST {
-            let text = format!("is above {BATCH_BYTES_MOST} bytes, more than an MQTT packet holds");
+        let (most, kind) =
+            (self.output.sink.declared().batch_bytes_most(), self.output.sink.name());
+        if self.batch.bytes_max.get() > most {
+            let text = format!("is above {most} bytes, more than [output.{kind}] takes: lower it");
             wrong("batch.bytes_max", text);
         }
         if self.batch.records_max > self.queue.records_max {
@@ -284,6 +277,7 @@ fn place(broker: &Broker) -> Option<(String, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::with_broker;
 
     fn broker(url: &str) -> Broker {
         let url = BrokerUrl::try_from(url.to_owned()).unwrap();
@@ -319,7 +313,7 @@ mod tests {
         let intake = crate::source::Kind::Mqtt(serde_json::from_str(text).unwrap());
         let mut plan = Plan { broker: broker("mqtt://localhost"), ..Plan::default() };
         plan.sensors.insert("all".into(), intake);
-        plan.output.broker = Some(broker("mqtt://127.0.0.1:1883"));
+        plan.output.sink = with_broker(broker("mqtt://127.0.0.1:1883"));
         let problems = plan.problems();
         assert!(problems.iter().any(|(key, _)| key == "sensors.all.mqtt.topic"), "{problems:?}");
     }
@@ -346,6 +340,22 @@ mod tests {
         let mut plan = Plan::default();
         plan.broker.username = Some("x".repeat(65_536));
         assert!(plan.problems().iter().any(|(key, _)| key == "broker.username"));
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_its_sink_takes() {
+        let refused = |sink: &str, bytes| {
+            let mut plan = Plan::default();
+            plan.output.sink = serde_json::from_str(sink).unwrap();
+            plan.batch.bytes_max = crate::units::Size::bytes(bytes);
+            plan.problems().into_iter().find(|(key, _)| key == "batch.bytes_max").map(|it| it.1)
+        };
+        let (topic, file) = (r#"{"mqtt":{}}"#, r#"{"file":{"path":"-"}}"#);
+        assert_eq!(refused(topic, 268_000_000), None);
+        let said = refused(topic, 268_000_001).unwrap();
+        assert!(said.contains("268000000 bytes, more than [output.mqtt] takes"), "{said}");
+        assert_eq!(refused(file, 1 << 30), None);
+        assert!(refused(file, (1 << 30) + 1).unwrap().contains("[output.file]"));
     }
 
     #[test]

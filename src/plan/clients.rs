@@ -2,34 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Broker, Gateway, Output, Plan};
+use super::{Broker, Plan};
 use crate::mqtt::options::{BrokerUrl, Options};
 use crate::mqtt::roll_call::RollCall;
-use crate::sink::Measure;
-use crate::sink::message::Messages;
-
-impl Broker {
-    /// The prefix of our client ids at this broker.
-    pub fn ids_begin<'a>(&'a self, gateway: &'a Gateway) -> &'a str {
-        self.client_id.as_ref().unwrap_or(&gateway.id)
-    }
-
-    /// The options of one of our clients at this broker.
-    fn options(&self, gateway: &Gateway, name: &str) -> Options {
-        let client_id = format!("{}-{name}", self.ids_begin(gateway));
-        Options {
-            url: self.url.clone(),
-            version: self.version,
-            client_id,
-            username: self.username.clone(),
-            password_file: self.password_file.clone(),
-            keep_alive: self.keep_alive.0,
-            connect_timeout: self.connect_timeout.0,
-            session_expiry: self.session_expiry.0,
-            tls: self.tls.clone(),
-        }
-    }
-}
+use crate::sink::{self, Measure};
 
 impl Plan {
     /// The options of the client of this session: of the MQTT entry `name`, or of several.
@@ -39,22 +15,12 @@ impl Plan {
 
     /// The options of the output's client.
     pub fn output_options(&self) -> Options {
-        self.output_client("out")
-    }
-
-    /// How batches are published.
-    pub fn messages(&self) -> Messages {
-        let Output { topic, qos, dead_letter_topic, .. } = &self.output;
-        let (topic, dead_letter_topic) = (topic.clone(), dead_letter_topic.clone());
-        Messages { version: self.output_broker().version, qos: qos.0, topic, dead_letter_topic }
+        self.output_client(sink::mqtt::CLIENT)
     }
 
     /// Counts the bytes that the sink needs for a batch.
     pub fn measure(&self) -> Arc<dyn Measure> {
-        match &self.output.file {
-            Some(file) => Arc::new(file.measure()),
-            None => Arc::new(self.messages()),
-        }
+        self.output.sink.declared().measure(&self.surroundings())
     }
 
     /// The options of the client that watches the readings' broker; `None` if it is switched off. The embedded
@@ -66,12 +32,12 @@ impl Plan {
 
     /// The options of a client that is not the gateway's own, at the readings' broker.
     pub fn input_client(&self, name: &str) -> Options {
-        self.broker.options(&self.gateway, name)
+        self.broker.options(&self.gateway.id, name)
     }
 
     /// The same at the output's broker.
     pub fn output_client(&self, name: &str) -> Options {
-        self.output_broker().options(&self.gateway, name)
+        self.output_broker().options(&self.gateway.id, name)
     }
 
     /// Checks whether the broker keeps our clients apart: for the clients at the readings' broker, and for the
@@ -79,7 +45,7 @@ impl Plan {
     pub fn roll_calls(&self) -> [Option<Arc<RollCall>>; 2] {
         let (broker, output) = (&self.broker, self.output_broker());
         let user = |it: &Broker| (it.url.clone(), it.username.clone(), it.tls.cert_file.clone());
-        let together = self.output.file.is_none() && user(broker) == user(output);
+        let together = self.mqtt_output().is_some() && user(broker) == user(output);
         let needed = self.sessions().len() + usize::from(together);
         if needed + usize::from(self.watch_options().is_some()) < 2 {
             return [None, None];
@@ -92,6 +58,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::tests::with_broker;
 
     #[test]
     fn client_ids_begin_as_asked_for_and_with_the_gateways_id_else() {
@@ -100,7 +67,7 @@ mod tests {
         plan.broker.client_id = Some("plant/7".into());
         assert_eq!(plan.intake_options("a").client_id, "plant/7-in-a");
         assert_eq!(plan.output_options().client_id, "plant/7-out");
-        plan.output.broker = Some(Broker::default());
+        plan.output.sink = with_broker(Broker::default());
         assert_eq!(plan.output_options().client_id, "gw-1-out");
     }
 
@@ -113,7 +80,8 @@ mod tests {
         assert_eq!(asked(&plan), [false, false], "nobody has a name");
         plan.broker.username = Some("gateway".into());
         assert_eq!(asked(&plan), [true, true]);
-        plan.output.broker = Some(Broker { username: Some("out".into()), ..plan.broker.clone() });
+        let own = Broker { username: Some("out".into()), ..plan.broker.clone() };
+        plan.output.sink = with_broker(own);
         assert_eq!(asked(&plan), [true, false], "the watch client beside the intake");
         plan.broker.watch = false;
         assert_eq!(asked(&plan), [false, false], "one client a user");

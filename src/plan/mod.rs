@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,12 +12,10 @@ use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
     HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX,
     LETTER_WAITING_BYTES, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, SPARE_BYTES_MAX, WAITING_MAX,
-    WRITE_BUFFER_BYTES_MAX, mebibytes,
+    mebibytes,
 };
 use crate::mqtt::ledger::{self, blocked_max};
-use crate::mqtt::options::{BrokerUrl, Tls, Version};
 use crate::mqtt::roll_call;
-use crate::mqtt::topic::Topic;
 use crate::record::Record;
 use crate::registry::SENSOR_BYTES;
 use crate::sealed::PLACE_BYTES;
@@ -33,6 +30,7 @@ mod sessions;
 mod warnings;
 
 use self::http::Http;
+pub use crate::mqtt::broker::Broker;
 
 /// Sessions of other entries that are remembered beside those of the current ones. Of more, the oldest are forgotten:
 /// the log then does not report that one of them is lost.
@@ -79,182 +77,31 @@ impl Default for Gateway {
     }
 }
 
-/// `[broker]` and `[output.broker]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Broker {
-    /// The broker's address: `mqtt://host:1883`, `mqtts://host:8883` (TLS), `ws://host:80/mqtt`,
-    /// `wss://host:443/mqtt` (WebSocket); port and path may be left out. Or `embedded`: a broker in this
-    /// process, on loopback, for trying things out, which keeps nothing when the gateway stops.
-    pub url: BrokerUrl,
-    /// Port of the embedded broker, on loopback. If it is in use, a free one is used and logged. 0: any free port.
-    pub embedded_port: u16,
-    /// Version of the protocol: 5, or 3 for MQTT 3.1.1.
-    pub version: Version,
-    /// Messages that may be unacknowledged at a time. With MQTT 5 the gateway asks for it (Receive Maximum;
-    /// default 16384); with MQTT 3.1.1 it is what the broker allows (default 20, raised when it sends more).
-    /// All entries together never ask for more than `queue.records_max`. At the limit the broker holds further
-    /// messages, and drops those beyond its own limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub window_messages: Option<NonZeroU16>,
-    /// The prefix of the client ids at this broker, in place of `gateway.id`: 1 to 256 bytes without blanks.
-    /// After a change the old sessions, with the messages in them, stay at the broker.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id: Option<String>,
-    /// A file with one word: the prefix of the client ids, in place of `client_id`, where client ids must be
-    /// secret. It is read at start.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_id_file: Option<PathBuf>,
-    /// The user name for the broker. Absent: none is sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// The file that holds the password, which is read at each connect; line breaks at its end are ignored. A
-    /// password stands nowhere else.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub password_file: Option<PathBuf>,
-    /// Keep Alive: the longest time between two packets of the gateway, 2s to 65535s. A broker that does not
-    /// answer for as long is disconnected and connected to again.
-    pub keep_alive: Period,
-    /// The longest time for an attempt to connect: name look-up, TCP, TLS, WebSocket, CONNACK; at least 1s.
-    /// Each step may take half of it, and so may a SUBACK; a step that takes longer is logged, and the attempt
-    /// is repeated.
-    pub connect_timeout: Period,
-    /// How long the broker keeps the sessions, with the messages in them, while the gateway is away: 1s to 365d
-    /// (MQTT 5; with 3.1.1 the broker decides). After it they are lost. Of `[broker]` only.
-    pub session_expiry: Period,
-    /// Files for TLS, all PEM. Without `ca_file` the system's certificates are trusted.
-    pub tls: Tls,
-    /// Whether an additional client reads how many messages the broker has dropped
-    /// (`$SYS/broker/publish/messages/dropped` of Mosquitto); the log warns when that grows. Only with an MQTT
-    /// entry. Of `[broker]` only.
-    pub watch: bool,
-}
-
-impl Default for Broker {
-    fn default() -> Self {
-        let (host, port) = ("localhost".to_owned(), 1883);
-        let url = BrokerUrl::Remote { tls: false, websocket: None, host, port };
-        Self {
-            url,
-            embedded_port: 1883,
-            version: Version::V5,
-            window_messages: None,
-            client_id: None,
-            client_id_file: None,
-            username: None,
-            password_file: None,
-            keep_alive: Period::millis(30_000),
-            connect_timeout: Period::millis(30_000),
-            session_expiry: Period::millis(86_400_000),
-            tls: Tls::default(),
-            watch: true,
-        }
-    }
-}
-
-impl Broker {
-    /// Receive Maximum of an intake. A broker with a short queue does not drop messages in flight, so a large
-    /// window saves readings in a burst. It is limited so that a lost acknowledgement can still be recognised
-    /// ([`Plan::recognises_repeats`]).
-    pub fn window(&self) -> u16 {
-        let unset = match self.version {
-            Version::V5 => 16_384,
-            Version::V3 => 20,
-        };
-        self.window_messages.map_or(unset, NonZeroU16::get)
-    }
-}
-
 /// `[output]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Output {
-    /// Where batches are published.
-    pub topic: Topic,
-    /// 1: a reading is settled by the broker's PUBACK. 0: when it is written to the socket; it may get lost.
-    pub qos: OutputQos,
     /// The format of a batch.
     pub format: Format,
     /// Batches that are published and not yet acknowledged. At the limit, records wait in the queue.
     pub window_batches: NonZeroU16,
-    /// The longest time for a PUBACK, at least 1s. After it the gateway reconnects and publishes everything
-    /// unacknowledged again, with the same ids; after the third time for the same batch, in smaller parts.
-    pub answer_max: Period,
-    /// What happens to a batch that the broker accepts while nobody subscribes to its topic, if the broker
-    /// reports that (MQTT 5, `qos = 1`). Dead letters are never held for it.
-    pub without_subscriber: WithoutSubscriber,
-    /// Where messages that are no reading are published, with the reason.
-    pub dead_letter_topic: Topic,
     /// Percent of the readings of the last minute. If more of them, and at least 20, became dead letters, the
     /// gateway is degraded, with the most frequent reason, sensor and topic. 100: never.
     pub dead_letters_percent_max: Percent,
-    /// Files that batches are appended to, instead of a topic. Then only `format`, `window_batches` and
-    /// `dead_letters_percent_max` of the keys beside it have an effect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<sink::file::Settings>,
-    /// A broker of its own for the output, with the keys of `[broker]`. Absent: batches go to `[broker]`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub broker: Option<Broker>,
+    /// Where batches go: `[output.<kind>]`.
+    #[serde(skip)]
+    pub sink: sink::Kind,
 }
 
 impl Default for Output {
     fn default() -> Self {
-        let topic = |text: &str| Topic::try_from(text.to_owned()).expect("a valid topic");
         Self {
-            topic: topic("gateway/batches"),
-            qos: OutputQos(1),
             format: Format::Json,
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
-            answer_max: Period::millis(60_000),
-            without_subscriber: WithoutSubscriber::default(),
-            dead_letter_topic: topic("gateway/dead-letters"),
             dead_letters_percent_max: Percent(5),
-            file: None,
-            broker: None,
+            sink: sink::Kind::default(),
         }
     }
-}
-
-impl Output {
-    /// Whether batches go to standard output.
-    pub fn is_standard_output(&self) -> bool {
-        self.file.as_ref().is_some_and(sink::file::Settings::is_standard_output)
-    }
-}
-
-/// QoS of what is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "u8", into = "u8")]
-#[schemars(extend("enum" = [0, 1]))]
-pub struct OutputQos(pub u8);
-
-impl TryFrom<u8> for OutputQos {
-    type Error = String;
-
-    fn try_from(qos: u8) -> Result<Self, String> {
-        match qos {
-            0 | 1 => Ok(Self(qos)),
-            _ => Err(format!("{qos} cannot be used: write 1, or 0 to deliver at most once")),
-        }
-    }
-}
-
-impl From<OutputQos> for u8 {
-    fn from(qos: OutputQos) -> Self {
-        qos.0
-    }
-}
-
-/// What happens to a batch that the output broker accepts while nobody subscribes to its topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WithoutSubscriber {
-    /// It counts as delivered, as in the standard, and the log warns: nobody gets it.
-    #[default]
-    Deliver,
-    /// It is kept and published again, like a refused one. Meanwhile nothing new is published, sources wait (or
-    /// the spool takes it), and the gateway is degraded.
-    Hold,
 }
 
 /// All settings of a gateway.
@@ -279,15 +126,25 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The brokers of the file, by key.
-    pub fn brokers(&self) -> impl Iterator<Item = (&'static str, &Broker)> {
-        let output = self.output.broker.iter().map(|it| ("output.broker", it));
-        std::iter::once(("broker", &self.broker)).chain(output)
+    /// The settings of the output, if it is a topic of a broker.
+    pub fn mqtt_output(&self) -> Option<&sink::mqtt::Settings> {
+        if let sink::Kind::Mqtt(settings) = &self.output.sink { Some(settings) } else { None }
     }
 
-    /// The broker that batches go to.
+    /// The brokers of the file, by key.
+    pub fn brokers(&self) -> impl Iterator<Item = (&'static str, &Broker)> {
+        let own = self.mqtt_output().and_then(|it| it.broker.as_deref());
+        std::iter::once(("broker", &self.broker)).chain(own.map(|it| ("output.mqtt.broker", it)))
+    }
+
+    /// The broker that batches go to, if they go to one; else the readings'.
     pub fn output_broker(&self) -> &Broker {
-        self.output.broker.as_ref().unwrap_or(&self.broker)
+        self.mqtt_output().map_or(&self.broker, |it| it.broker(&self.broker))
+    }
+
+    /// What the sink has to know of this plan.
+    pub fn surroundings(&self) -> sink::Surroundings<'_> {
+        sink::Surroundings { gateway: &self.gateway.id, broker: &self.broker }
     }
 
     /// MQTT entries, in order.
@@ -446,10 +303,9 @@ impl Plan {
         // Their text still counts in the queue's bytes, although it has left the queue's buffers.
         let waiting = records * LETTER_WAITING_BYTES as u64;
         budget.add("dead letters that wait (queue.records_max)", waiting);
-        // Files are written from the window, without a copy.
-        if self.output.file.is_none() {
-            let stream = self.output_broker().url.stream_bytes() as u64;
-            budget.add("output connection", 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch) + stream);
+        match self.output.sink.declared().bytes_max(batch, &self.surroundings()) {
+            0 => {}
+            bytes => budget.add("output connection", bytes),
         }
         let stream = self.broker.url.stream_bytes() as u64;
         // The read buffer, the records made from it before they are offered, and the answers.
@@ -509,3 +365,14 @@ const SPOOL_BYTES: u64 = 16 << 20;
 const PROGRAM_BYTES: u64 = 16 << 20;
 
 const _: () = assert!(SPARE_BYTES_MAX as u64 <= PROGRAM_BYTES / 4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A topic of a broker of its own.
+    pub(super) fn with_broker(broker: Broker) -> sink::Kind {
+        let broker = Some(Box::new(broker));
+        sink::Kind::Mqtt(sink::mqtt::Settings { broker, ..sink::mqtt::Settings::default() })
+    }
+}

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Broker, Output, Plan, WithoutSubscriber};
+use super::{Broker, Plan};
 use crate::mqtt::options::Version;
 use crate::queue::OnFull;
 
@@ -13,46 +13,23 @@ impl Plan {
         let shedding = self.shedding_without_choice().map(|it| ("queue.on_full".to_owned(), it));
         let window =
             self.window_beyond_memory().map(|it| ("broker.window_messages".to_owned(), it));
-        let unsaid = self.without_a_word();
-        shedding.into_iter().chain(window).chain(unsaid).chain(self.open_secrets()).collect()
+        let (sink, kind) = (self.output.sink.declared(), self.output.sink.name());
+        let of_sink = sink.warnings(&self.surroundings()).into_iter();
+        let of_sink = of_sink.map(|(key, text)| (format!("output.{kind}.{key}"), text));
+        let expiry =
+            self.expiry_without_a_word().map(|it| ("broker.session_expiry".to_owned(), it));
+        let warnings = shedding.into_iter().chain(window).chain(of_sink).chain(expiry);
+        warnings.chain(self.open_secrets()).collect()
     }
 
-    /// Settings that are never sent to a broker, or whose limit a broker never sends.
-    fn without_a_word(&self) -> Vec<(String, String)> {
-        let mut warnings = Vec::new();
-        let mut warn = |key: &str, text: &str| warnings.push((key.to_owned(), text.to_owned()));
-        if self.output.file.is_some() {
-            let (set, unset) = (&self.output, Output::default());
-            let keys = [
-                ("output.topic", set.topic != unset.topic),
-                ("output.qos", set.qos != unset.qos),
-                ("output.dead_letter_topic", set.dead_letter_topic != unset.dead_letter_topic),
-                ("output.without_subscriber", set.without_subscriber != unset.without_subscriber),
-                ("output.answer_max", set.answer_max != unset.answer_max),
-                ("output.broker", set.broker.is_some()),
-            ];
-            for (key, _) in keys.into_iter().filter(|(_, is_set)| *is_set) {
-                warn(key, "has no effect beside [output.file]: batches go to the file alone");
-            }
-        } else if self.output.without_subscriber == WithoutSubscriber::Hold {
-            let key = "output.without_subscriber";
-            if self.output_broker().version == Version::V3 {
-                let text = "\"hold\" has no effect with version = 3: MQTT 3.1.1 has no word for a topic that \
-                            nobody subscribes to, and such batches count as delivered; use version = 5";
-                warn(key, text);
-            } else if self.output.qos.0 == 0 {
-                let text = "\"hold\" has no effect with output.qos = 0: nothing is answered, and batches count \
-                            as delivered when they are written; use output.qos = 1";
-                warn(key, text);
-            }
-        }
-        let expiry = self.broker.session_expiry;
-        if self.broker.version == Version::V3 && expiry != Broker::default().session_expiry {
-            let text = "has no effect with version = 3: MQTT 3.1.1 has no word for it, and the broker keeps \
-                        sessions for as long as its own settings say";
-            warn("broker.session_expiry", text);
-        }
-        warnings
+    /// The warning for a setting that is never sent to the broker.
+    fn expiry_without_a_word(&self) -> Option<String> {
+        let is_set = self.broker.session_expiry != Broker::default().session_expiry;
+        (self.broker.version == Version::V3 && is_set).then(|| {
+            "has no effect with version = 3: MQTT 3.1.1 has no word for it, and the broker keeps sessions \
+             for as long as its own settings say"
+                .to_owned()
+        })
     }
 
     /// The warning for a window with so many packet ids that a repeat cannot be told from a new message.
@@ -124,6 +101,7 @@ fn is_open(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::{Kind, mqtt};
 
     #[test]
     fn a_window_too_large_to_recognise_repeats_is_warned_of() {
@@ -140,21 +118,29 @@ mod tests {
         assert!(!warned(65_535, 0), "nothing is acknowledged");
     }
 
+    /// A topic whose batches are held where nobody subscribes to it.
+    fn holding(change: fn(&mut mqtt::Settings)) -> Kind {
+        let without_subscriber = mqtt::WithoutSubscriber::Hold;
+        let mut settings = mqtt::Settings { without_subscriber, ..mqtt::Settings::default() };
+        change(&mut settings);
+        Kind::Mqtt(settings)
+    }
+
     #[test]
     fn what_a_broker_has_no_word_for_is_warned_of() {
         let keys = |change: fn(&mut Plan)| {
             let mut plan = Plan::default();
-            plan.output.without_subscriber = WithoutSubscriber::Hold;
+            plan.output.sink = holding(|_| {});
             plan.broker.session_expiry = crate::units::Period::millis(1000);
             change(&mut plan);
             plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
-        let (hold, expiry) = ("output.without_subscriber", "broker.session_expiry");
+        let (hold, expiry) = ("output.mqtt.without_subscriber", "broker.session_expiry");
         assert_eq!(keys(|_| {}), [""; 0]);
         assert_eq!(keys(|plan| plan.broker.version = Version::V3), [hold, expiry]);
-        assert_eq!(keys(|plan| plan.output.qos.0 = 0), [hold]);
+        assert_eq!(keys(|plan| plan.output.sink = holding(|it| it.qos.0 = 0)), [hold]);
         let apart = |plan: &mut Plan| {
-            plan.output.broker = Some(Broker::default());
+            plan.output.sink = holding(|it| it.broker = Some(Box::default()));
             plan.broker.version = Version::V3;
         };
         assert_eq!(keys(apart), [expiry]);

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
-use super::{Problem, SECTIONS, is_within, words};
+use super::{Problem, SECTIONS, is_within, output, words};
 
 /// The prefix of an overriding environment variable; `__` stands between keys.
 pub const PREFIX: &str = "SLUICEGATE__";
@@ -50,6 +50,14 @@ impl Overrides {
             let variable = Variable { name: name.to_owned(), text: text.to_owned() };
             if !path.is_empty() {
                 overrides.insert(path.join("."), variable);
+            }
+        }
+        for key in overrides.keys().cloned().collect::<Vec<_>>() {
+            let other = output::as_spelt_in(file, &key).filter(|it| !overrides.contains_key(it));
+            if let Some(other) = other
+                && let Some(variable) = overrides.remove(&key)
+            {
+                overrides.insert(other, variable);
             }
         }
         Self(overrides)

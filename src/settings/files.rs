@@ -7,7 +7,7 @@
 //! more.
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Error, Problem};
 use crate::mqtt::options::{BYTE_ORDER_MARK, CREDENTIAL_BYTES_MAX, open_file};
@@ -36,7 +36,12 @@ const CLIENT_ID_BYTES_MAX: usize = 256;
 /// Reads the prefixes of the client ids from their files into the plan; returns the problems of those files.
 pub(super) fn take_client_ids(plan: &mut Plan) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let output = plan.output.broker.iter_mut().map(|it| ("output.broker", it));
+    let output = if let sink::Kind::Mqtt(settings) = &mut plan.output.sink {
+        settings.broker.as_deref_mut()
+    } else {
+        None
+    };
+    let output = output.map(|it| ("output.mqtt.broker", it));
     for (key, broker) in std::iter::once(("broker", &mut plan.broker)).chain(output) {
         let Some(path) = &broker.client_id_file else { continue };
         match client_id(path) {
@@ -69,25 +74,13 @@ fn client_id(path: &Path) -> Result<String, String> {
 
 /// The problems of the files that a plan names.
 pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {
-    let output = plan.output.file.iter().flat_map(of_output);
-    plan.brokers().flat_map(|(key, broker)| of_broker(key, broker)).chain(output)
-}
-
-/// A folder that is missing is not created: the user does that.
-fn of_output(file: &sink::file::Settings) -> Vec<Problem> {
-    let paths = [("path", file.path.clone()), ("dead_letter_path", file.dead_letters())];
-    let folder = |path: &Path| match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    let missing = paths.into_iter().filter(|(_, path)| !folder(path).is_dir());
-    let problem = |(name, path): (&str, PathBuf)| Problem {
-        key: format!("output.file.{name}"),
-        text: format!("{}: there is no such folder: make it", folder(&path).display()),
+    let (sink, kind) = (plan.output.sink.declared(), plan.output.sink.name());
+    let output = sink.unusable().into_iter().map(move |(key, text)| Problem {
+        key: format!("output.{kind}.{key}"),
+        text,
         ..Problem::default()
-    };
-    // A problem that follows from the other path is reported with that one.
-    missing.map(problem).take(1 + usize::from(file.dead_letter_path.is_some())).collect()
+    });
+    plan.brokers().flat_map(|(key, broker)| of_broker(key, broker)).chain(output)
 }
 
 fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {

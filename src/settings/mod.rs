@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::http::Http;
-use crate::plan::{Broker, Gateway, Output, Plan};
+use crate::plan::{Broker, Gateway, Plan};
 use crate::{batch, queue, source, spool};
 
 use self::environment::Overrides;
+use self::output::Spelling;
 use self::sections::Sections;
 use self::words::nearest;
 
@@ -30,6 +31,7 @@ pub use self::schema::schema;
 
 mod environment;
 mod files;
+mod output;
 mod report;
 mod schema;
 mod sections;
@@ -74,8 +76,8 @@ pub struct Settings {
     pub plan: Plan,
     /// `[log]`.
     pub log: Log,
-    /// Variables that set nothing and look misspelt: name, and remedy.
-    pub misspelt: Vec<(String, String)>,
+    /// What is valid and will surprise: key or variable, and remedy.
+    pub warnings: Vec<(String, String)>,
 }
 
 /// The configuration of Sluicegate. Durations (`100ms`, `10s`, `1h`) and sizes (`64MiB`) are text. Every key can
@@ -87,7 +89,7 @@ pub struct Settings {
 struct Written<'a> {
     /// The gateway as a whole: its id, its bounds, how it starts and stops.
     gateway: &'a Gateway,
-    /// The broker where readings come from, and where batches go unless `[output.broker]` says otherwise.
+    /// The broker where readings come from, and where batches go unless `[output.mqtt.broker]` says otherwise.
     broker: &'a Broker,
     /// The sensors: `[sensors.<name>.<kind>]`, any number. A name has 1 to 64 of `A-Z a-z 0-9 - _`.
     #[schemars(extend("propertyNames" = {"pattern": "^[A-Za-z0-9_-]{1,64}$"}))]
@@ -97,8 +99,9 @@ struct Written<'a> {
     /// When a batch is sealed: at the first of these limits, when no more readings can come before it is
     /// settled, or when the gateway drains.
     batch: batch::Settings,
-    /// Where batches and dead letters go, and how.
-    output: &'a Output,
+    /// Where batches and dead letters go, and how: the keys of every output, and the section of one of them, else
+    /// of `[output.mqtt]`. The keys of that section may stand here too.
+    output: output::Written<'a>,
     /// A file on disk for batches that the output does not take.
     spool: &'a spool::Settings,
     /// Health, metrics and status over HTTP.
@@ -112,6 +115,7 @@ impl Settings {
     pub fn to_toml(&self) -> String {
         let Plan { gateway, broker, sensors, queue, batch, output, spool, http } = &self.plan;
         let (queue, batch, log) = (*queue, *batch, &self.log);
+        let output = output::Written { own: output, sink: &output.sink };
         let written = Written { gateway, broker, sensors, queue, batch, output, spool, http, log };
         toml::to_string(&written).expect("settings that were read from text can be written as text")
     }
@@ -157,12 +161,13 @@ pub fn load(
     let misspelt = environment::misspelt(&environment);
     let overrides = Overrides::find(environment.into_iter(), &tree);
     overrides.apply(&mut tree);
+    let spelling = Spelling::in_file(&tree);
     let (mut settings, mut problems) = read(tree, &overrides);
-    settings.misspelt = misspelt;
+    settings.warnings.splice(0..0, misspelt);
     let no_ids = files::take_client_ids(&mut settings.plan);
     if files == Files::Examined {
-        problems.extend(no_ids.into_iter().map(|it| overrides.blame(it)));
-        problems.extend(files::problems(&settings.plan).map(|it| overrides.blame(it)));
+        let unusable = no_ids.into_iter().chain(files::problems(&settings.plan));
+        problems.extend(unusable.map(|it| overrides.blame(spelling.problem(it))));
     }
     if problems.is_empty() {
         return Ok(settings);
@@ -186,8 +191,15 @@ fn syntax(text: &str) -> String {
 /// Reads all sections; returns every mistake.
 fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     let mut problems = Vec::new();
+    let spelling = Spelling::in_file(&tree);
     let Value::Object(mut tree) = tree else { unreachable!("`config` reads a file as a table") };
-    let mut sections = Sections { tree: &mut tree, overrides, problems: &mut problems };
+    let mut sections = Sections {
+        tree: &mut tree,
+        overrides,
+        problems: &mut problems,
+        warnings: Vec::new(),
+        spelling,
+    };
     let mut settings = Settings {
         log: sections.take("log"),
         plan: Plan {
@@ -196,11 +208,11 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
             sensors: BTreeMap::new(),
             queue: sections.take("queue"),
             batch: sections.take("batch"),
-            output: sections.take("output"),
+            output: sections.output(),
             spool: sections.take("spool"),
             http: sections.take("http"),
         },
-        misspelt: Vec::new(),
+        warnings: Vec::new(),
     };
     settings.plan.sensors = sections.sensors();
     let unknown: Vec<String> = sections.tree.keys().cloned().collect();
@@ -210,11 +222,16 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
     if let Err(error) = crate::telemetry::filter(&settings.log.level) {
         sections.note("log.level", error);
     }
+    let Sections { warnings, spelling, .. } = sections;
+    let surprising = settings.plan.warnings().into_iter();
+    let surprising = surprising.map(|(key, text)| (spelling.of(&key), spelling.of(&text)));
+    settings.warnings = warnings.into_iter().chain(surprising).collect();
     // A section that could not be read has its defaults here: a check that mentions one of its keys says
     // nothing.
     let read_well = |key: &str| !problems.iter().any(|it| is_within(&it.key, key));
-    let relations = settings.plan.problems().into_iter().filter(|(key, _)| read_well(key));
-    let relations = relations.map(|(key, text)| Problem { key, text, ..Problem::default() });
+    let problem = |(key, text)| spelling.problem(Problem { key, text, ..Problem::default() });
+    let relations = settings.plan.problems().into_iter().map(problem);
+    let relations = relations.filter(|it| read_well(&it.key));
     let memory = above_memory_max(&settings.plan).filter(|it| read_well(&it.key));
     let relations: Vec<_> = relations.chain(memory).collect();
     problems.extend(relations);

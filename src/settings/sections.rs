@@ -6,7 +6,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::environment::Overrides;
-use super::words::{self, Refused};
+use super::output::Spelling;
+use super::words::{self, Read, Refused};
 use super::{PROBLEMS_MAX, Problem, is_within};
 use crate::source;
 
@@ -15,12 +16,17 @@ pub(super) struct Sections<'a> {
     pub(super) tree: &'a mut Map<String, Value>,
     pub(super) overrides: &'a Overrides,
     pub(super) problems: &'a mut Vec<Problem>,
+    /// What was read and has no effect: key, and remedy.
+    pub(super) warnings: Vec<(String, String)>,
+    /// How the file spells the keys of the output.
+    pub(super) spelling: Spelling,
 }
 
 impl Sections<'_> {
-    pub(super) fn note(&mut self, key: &str, text: String) {
+    pub(super) fn note(&mut self, key: &str, text: impl AsRef<str>) {
         if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(Problem { key: key.to_owned(), text, ..Problem::default() });
+            let (key, text) = (self.spelling.of(key), self.spelling.of(text.as_ref()));
+            self.problems.push(Problem { key, text, ..Problem::default() });
         }
     }
 
@@ -65,19 +71,29 @@ impl Sections<'_> {
         sensors
     }
 
+    /// Reads a value as what it is.
+    pub(super) fn parse<T: DeserializeOwned>(&mut self, key: &str, value: Value) -> Option<T> {
+        self.parse_by(key, value, &words::read::<T>)
+    }
+
     /// Reads a value. A part that cannot be read is noted and removed, and the rest is read again.
-    fn parse<T: DeserializeOwned>(&mut self, key: &str, mut value: Value) -> Option<T> {
+    pub(super) fn parse_by<T>(
+        &mut self,
+        key: &str,
+        mut value: Value,
+        read: &Read<'_, T>,
+    ) -> Option<T> {
         let full = |path: &str| format!("{key}.{path}").trim_end_matches('.').to_owned();
         let mut removed = Vec::new();
         let mut lists = Vec::new();
         take_lists(&mut value, "", &mut lists);
         loop {
-            let (path, said) = match words::read::<T>(&value) {
+            let (path, said) = match read(&value) {
                 Ok(read) => return Some(read),
                 Err(refused) => refused,
             };
-            let read = |value: &Value| words::read::<T>(value).err();
-            let refused = Refused { key, value: &value, read: &read };
+            let refusal = |value: &Value| read(value).err();
+            let refused = Refused { key, value: &value, read: &refusal };
             let (path, mut text) = refused.explain(&path, &said);
             if removed.contains(&path) {
                 // It is missing only because it was wrong and removed.
@@ -93,7 +109,8 @@ impl Sections<'_> {
                 text = text.replacen("is true", "is a list", 1);
             }
             let place = full(&path);
-            if words::wants_text(&said) && replace(&mut value, &path, self.overrides.text(&place)) {
+            let text_there = self.overrides.text(&self.spelling.of(&place));
+            if words::wants_text(&said) && replace(&mut value, &path, text_there) {
                 continue;
             }
             // It is empty only because its content was wrong and removed.

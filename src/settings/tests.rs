@@ -2,11 +2,19 @@
 
 use super::*;
 
+/// A TOML text as a tree.
+pub(super) fn tree(text: &str) -> Value {
+    let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
+    tree.build().unwrap().try_deserialize().unwrap()
+}
+
 /// The mistakes in a TOML text, one per line.
 pub(super) fn problems(text: &str) -> Vec<String> {
-    let tree = Config::builder().add_source(File::from_str(text, FileFormat::Toml));
-    let tree = tree.build().unwrap().try_deserialize().unwrap();
-    read(tree, &Overrides::default()).1.iter().map(|it| it.to_string().trim().to_owned()).collect()
+    read(tree(text), &Overrides::default())
+        .1
+        .iter()
+        .map(|it| it.to_string().trim().to_owned())
+        .collect()
 }
 
 #[test]

@@ -16,6 +16,24 @@ pub(super) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, (String, Str
     })
 }
 
+/// Reads a value; if it is refused, the place and the text.
+pub(super) type Read<'a, T> = dyn Fn(&Value) -> Result<T, (String, String)> + 'a;
+
+/// serde's text for an unknown key, with more keys that are known.
+pub(super) fn knowing(mut said: String, more: &[&str]) -> String {
+    if said.starts_with("unknown field") {
+        said.extend(more.iter().flat_map(|key| [", `", *key, "`"]));
+    }
+    said
+}
+
+/// The keys of a section.
+pub(super) fn keys<T: DeserializeOwned>() -> Vec<String> {
+    let refused = read::<T>(&json!({"?": true})).err();
+    let said = refused.map(|it| it.1).unwrap_or_default();
+    names(&said).into_iter().map(str::to_owned).collect()
+}
+
 pub(super) struct Refused<'a> {
     pub(super) key: &'a str,
     pub(super) value: &'a Value,

@@ -28,7 +28,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::appended::Appended;
-use super::{Answer, Event, Measure, Number, Publication};
+use super::{Answer, Declared, Event, Measure, Number, Publication, ReadBack, Start, Surroundings};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
@@ -38,6 +38,7 @@ use crate::queue::Post;
 use crate::repeat::Repeated;
 use crate::sealed::Sealed;
 use crate::standing::Standing;
+use crate::tasks::Tasks;
 use crate::units::DiskSize;
 
 mod appended;
@@ -60,29 +61,14 @@ pub struct Settings {
     pub files_max: NonZeroU32,
 }
 
+/// Bytes of a line, at most: what reads it has to hold it.
+const BATCH_BYTES_MOST: usize = 1 << 30;
+
 fn files_max() -> NonZeroU32 {
     NonZeroU32::new(8).expect("8 is not zero")
 }
 
 impl Settings {
-    /// Whether batches or dead letters go to standard output.
-    pub fn is_standard_output(&self) -> bool {
-        is_standard_output(&self.path) || is_standard_output(&self.dead_letters())
-    }
-
-    /// What is wrong with them: key and remedy.
-    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
-        let mut problems = Vec::new();
-        if self.path.as_os_str().is_empty() {
-            problems.push(("path", "is empty: write a path, or \"-\" for standard output"));
-        }
-        if !is_standard_output(&self.path) && self.path == self.dead_letters() {
-            let text = "is the same as output.file.path: write another, for others read it";
-            problems.push(("dead_letter_path", text));
-        }
-        problems
-    }
-
     /// Where dead letters go.
     pub fn dead_letters(&self) -> PathBuf {
         match &self.dead_letter_path {
@@ -91,11 +77,71 @@ impl Settings {
             None => with_suffix(&self.path, ".dead-letters"),
         }
     }
+}
 
-    /// How large this sink makes a batch.
-    pub fn measure(&self) -> Lines {
+impl Declared for Settings {
+    fn measure(&self, _around: &Surroundings<'_>) -> Arc<dyn Measure> {
         let shown = |path: &Path| path.display().to_string();
-        Lines { batches: shown(&self.path), dead_letters: shown(&self.dead_letters()) }
+        let (batches, dead_letters) = (shown(&self.path), shown(&self.dead_letters()));
+        Arc::new(Lines { batches, dead_letters })
+    }
+
+    fn batch_bytes_most(&self) -> usize {
+        BATCH_BYTES_MOST
+    }
+
+    /// Files are written from the window, without a copy.
+    fn bytes_max(&self, _batch_bytes: u64, _around: &Surroundings<'_>) -> u64 {
+        0
+    }
+
+    fn destination(&self, _around: &Surroundings<'_>) -> String {
+        let (path, dead_letters) = (self.path.display(), self.dead_letters());
+        format!("batches are appended to {path}, dead letters to {}", dead_letters.display())
+    }
+
+    fn start(&self, start: Start<'_>, tasks: &mut Tasks<()>) {
+        let Start { lane_max, post, standing, metrics, phase, seed, .. } = start;
+        let sink = FileSink::new(self, lane_max, post, standing, seed);
+        tasks.start(async move { sink.run(&metrics, phase).await });
+    }
+
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        if self.path.as_os_str().is_empty() {
+            problems.push(("path", "is empty: write a path, or \"-\" for standard output".into()));
+        }
+        if !is_standard_output(&self.path) && self.path == self.dead_letters() {
+            let text = "is the same as output.file.path: write another, for others read it";
+            problems.push(("dead_letter_path", text.into()));
+        }
+        problems
+    }
+
+    /// A folder that is missing is not created: the user does that.
+    fn unusable(&self) -> Vec<(&'static str, String)> {
+        let paths = [("path", self.path.clone()), ("dead_letter_path", self.dead_letters())];
+        let folder = |path: &Path| match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let missing = paths.into_iter().filter(|(_, path)| !folder(path).is_dir());
+        let problem = |(key, path): (&'static str, PathBuf)| {
+            (key, format!("{}: there is no such folder: make it", folder(&path).display()))
+        };
+        // A problem that follows from the other path is reported with that one.
+        missing.map(problem).take(1 + usize::from(self.dead_letter_path.is_some())).collect()
+    }
+
+    fn read_back(&self) -> ReadBack<'_> {
+        if is_standard_output(&self.path) {
+            return ReadBack::Nowhere;
+        }
+        ReadBack::Files { batches: &self.path, dead_letters: self.dead_letters() }
+    }
+
+    fn is_standard_output(&self) -> bool {
+        is_standard_output(&self.path) || is_standard_output(&self.dead_letters())
     }
 }
 
@@ -103,7 +149,8 @@ fn is_standard_output(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+/// A path with more behind its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

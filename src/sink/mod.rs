@@ -7,19 +7,181 @@
 //!
 //! What crosses here knows no protocol: sealed batches one way, answers and sizes the other. Packets,
 //! topics and QoS exist on the sink's side only (`message`, `mqtt`), as do files (`file`).
+//!
+//! A new kind of sink is one file here, with its `Settings`, which are [`Declared`], and one line in the list
+//! below; in the configuration it is `[output.<kind>]`.
 
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::metrics::Metrics;
+use crate::mqtt::broker::Broker;
+use crate::mqtt::roll_call::RollCall;
+use crate::mqtt::topic::Topic;
+use crate::phase::Watch;
+use crate::queue::Post;
 use crate::sealed::Sealed;
+use crate::standing::Standing;
+use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
 pub mod dead_letter;
-pub mod file;
 pub mod message;
-pub mod mqtt;
 pub mod shortened;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
+        $(pub mod $module;)+
+
+        /// The sink of a gateway, by kind.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case", rename = "kind of sink")]
+        pub enum Kind { $($(#[$doc])+ $kind($module::Settings),)+ }
+
+        impl Kind {
+            /// The kinds, as the configuration names them.
+            pub const NAMES: &[&str] = &[$(stringify!($module),)+];
+
+            /// How the configuration names it.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$kind(_) => stringify!($module),)+ }
+            }
+
+            /// What it declares.
+            pub fn declared(&self) -> &dyn Declared {
+                match self { $(Self::$kind(settings) => settings,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Topics of an MQTT broker. The keys of this section may also stand in `[output]` itself.
+    mqtt => Mqtt,
+    /// Files that batches are appended to, or standard output.
+    file => File,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Mqtt(mqtt::Settings::default())
+    }
+}
+
+/// What a sink has to know of the rest of the plan.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The gateway's id.
+    pub gateway: &'a str,
+    /// The readings' broker.
+    pub broker: &'a Broker,
+}
+
+/// What a sink declares by its settings: all that the rest of the program asks of them.
+pub trait Declared: Debug {
+    /// Counts the bytes that it needs for a batch.
+    fn measure(&self, around: &Surroundings<'_>) -> Arc<dyn Measure>;
+
+    /// Bytes of the largest batch that it can take, whatever the other side says. Below 4 GiB: a record's place
+    /// in a batch is counted with 32 bits.
+    fn batch_bytes_most(&self) -> usize;
+
+    /// Bytes that it holds at most beside the window, with batches of up to `batch_bytes`.
+    fn bytes_max(&self, batch_bytes: u64, around: &Surroundings<'_>) -> u64;
+
+    /// Where batches and dead letters go, in words.
+    fn destination(&self, around: &Surroundings<'_>) -> String;
+
+    /// Starts its tasks.
+    fn start(&self, start: Start<'_>, tasks: &mut Tasks<()>);
+
+    /// Where what it delivered can be read again.
+    fn read_back(&self) -> ReadBack<'_> {
+        ReadBack::Nowhere
+    }
+
+    /// What contradicts itself: key and remedy.
+    fn problems(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// What this machine lacks: key and remedy.
+    fn unusable(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// What is valid and will surprise: key and remedy.
+    fn warnings(&self, _around: &Surroundings<'_>) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// Whether something goes to standard output.
+    fn is_standard_output(&self) -> bool {
+        false
+    }
+
+    /// Whether a batch is held that was [`Answer::TakenByNobody`].
+    fn holds_without_subscriber(&self) -> bool {
+        false
+    }
+}
+
+/// Where what a sink delivered can be read again, for `verify`.
+#[derive(Debug)]
+pub enum ReadBack<'a> {
+    /// Topics of its broker, from now on.
+    Topics {
+        /// Of batches.
+        batches: &'a Topic,
+        /// Of dead letters.
+        dead_letters: &'a Topic,
+    },
+    /// Files, with those that were renamed.
+    Files {
+        /// Of batches.
+        batches: &'a Path,
+        /// Of dead letters.
+        dead_letters: PathBuf,
+    },
+    /// Nowhere.
+    Nowhere,
+}
+
+/// What a sink that starts is given.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What it has to know of the rest of the plan.
+    pub around: Surroundings<'a>,
+    /// Publications that it takes at a time.
+    pub lane_max: usize,
+    /// Where it reports to.
+    pub post: Post<Event>,
+    /// How its connection stands.
+    pub standing: &'a Arc<Standing>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// How far the gateway is on its way to the end.
+    pub phase: Watch,
+    /// Of its randomness.
+    pub seed: u64,
+    /// For a client of an MQTT broker.
+    pub mqtt: Client,
+}
+
+/// What a client of an MQTT broker is given.
+#[derive(Debug)]
+pub struct Client {
+    /// Checks whether the broker keeps our clients apart.
+    pub roll_call: Option<Arc<RollCall>>,
+    /// How long a broker may refuse it before anything has worked.
+    pub start_grace: Duration,
+}
 
 /// Names a publication: the engine's count, and which part of it, when it had to be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +202,7 @@ pub struct Publication {
 }
 
 /// How large a sink makes a batch, and where it takes it: all that the engine has to know of that.
-pub trait Measure: std::fmt::Debug + Send + Sync {
+pub trait Measure: Debug + Send + Sync {
     /// Bytes of a batch as this sink sends it: what the bound of [`Event::Connected`] counts.
     fn bytes(&self, sealed: &Sealed) -> usize;
 

@@ -34,6 +34,10 @@ use crate::phase::{Phase, Watch};
 use crate::queue::Post;
 use crate::repeat::Repeated;
 
+pub use self::settings::{CLIENT, OutputQos, Settings, WithoutSubscriber};
+
+mod settings;
+
 /// Bytes of the read buffer: only acknowledgements come. The broker is told with MQTT 5, and leaves out reason
 /// strings and properties that would not fit (§3.1.2.11.4).
 pub const READ_BUFFER_BYTES: usize = ANSWER_BYTES_MAX as usize;

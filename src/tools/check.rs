@@ -9,14 +9,14 @@ use crate::mqtt::topic::Group;
 use crate::plan::Plan;
 
 /// The report: the effective configuration, the bound on memory item by item, every client id and topic, and
-/// the warnings, with those of `misspelt` variables.
-pub fn report(path: &str, effective: &str, plan: &Plan, misspelt: &[(String, String)]) -> String {
+/// the warnings.
+pub fn report(path: &str, effective: &str, plan: &Plan, warnings: &[(String, String)]) -> String {
     let mut out = format!("# {path} is fine. In effect:\n\n{effective}");
-    describe(&mut out, plan, misspelt).expect("text can be written to memory");
+    describe(&mut out, plan, warnings).expect("text can be written to memory");
     out
 }
 
-fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt::Result {
+fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt::Result {
     let budget = plan.budget();
     let max = mebibytes(plan.gateway.memory_max.get() as u64);
     writeln!(out, "# Memory: at most {} (gateway.memory_max {max})", mebibytes(budget.total()))?;
@@ -64,7 +64,8 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt
             "#   {client} reads {DROPPED} at {url} (MQTT {version}, QoS 0): broker.watch"
         )?;
     }
-    output(out, plan)?;
+    let destination = plan.output.sink.declared().destination(&plan.surroundings());
+    writeln!(out, "#   {destination}")?;
     for (key, broker) in plan.brokers().filter(|(_, broker)| broker.url.hides_query()) {
         writeln!(
             out,
@@ -73,25 +74,8 @@ fn describe(out: &mut String, plan: &Plan, misspelt: &[(String, String)]) -> fmt
             broker.url
         )?;
     }
-    let warnings = [misspelt, &plan.warnings()].concat();
     if !warnings.is_empty() {
         writeln!(out, "#\n# Warnings")?;
     }
     warnings.iter().try_for_each(|(key, text)| writeln!(out, "#   {key}: {text}"))
-}
-/// Describes the destination of the batches.
-fn output(out: &mut String, plan: &Plan) -> fmt::Result {
-    if let Some(file) = &plan.output.file {
-        let (path, dead_letters) = (file.path.display(), file.dead_letters());
-        let dead_letters = dead_letters.display();
-        return writeln!(out, "#   batches are appended to {path}, dead letters to {dead_letters}");
-    }
-    let options = plan.output_options();
-    let (client, url, version) = (&options.client_id, &options.url, options.version);
-    let (output, qos) = (&plan.output, plan.output.qos.0);
-    writeln!(
-        out,
-        "#   {client} publishes batches to {} and dead letters to {} at {url} (MQTT {version}, QoS {qos})",
-        output.topic, output.dead_letter_topic
-    )
 }

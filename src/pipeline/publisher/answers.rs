@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use super::{Failure, Publisher};
 use crate::clock::Now;
-use crate::plan::WithoutSubscriber;
 use crate::sink::{Answer, Number, Refusal};
 
 /// What the broker's answers have shown in this run.
@@ -123,7 +122,7 @@ impl Publisher {
         let Some(sealed) = self.sealed(number) else { return false };
         // A part of a batch may have become a dead letter of its own.
         let is_batch = !sealed.is_letters();
-        let holds = is_batch && self.plan.output.without_subscriber == WithoutSubscriber::Hold;
+        let holds = is_batch && self.plan.output.sink.declared().holds_without_subscriber();
         let topic = self.sizes.measure.destination(&sealed);
         self.books.metrics.batches_without_subscriber.add(u64::from(is_batch));
         if holds {

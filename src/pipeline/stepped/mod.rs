@@ -113,7 +113,7 @@ impl Bench {
         let places = u64::from(plan.queue.records_max.get());
         let books =
             Arc::new(Books { queue: Queue::new(plan.queue), ..Books::new(&plan, Arc::default()) });
-        let messages = plan.messages();
+        let messages = plan.mqtt_output().unwrap().messages(&plan.broker);
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let spooler = |spool| Spooler::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
         let spooler = spool.map(spooler);

@@ -1,13 +1,18 @@
 //! The engine stepped with an output that nobody subscribes to.
 
 use super::*;
-use crate::plan::WithoutSubscriber;
+use crate::sink::{Kind, mqtt};
 use crate::units::Period;
+
+fn holding() -> Kind {
+    let without_subscriber = mqtt::WithoutSubscriber::Hold;
+    Kind::Mqtt(mqtt::Settings { without_subscriber, ..mqtt::Settings::default() })
+}
 
 #[test]
 fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_the_gateway() {
     let mut bench = Bench::connected(|plan| {
-        plan.output.without_subscriber = WithoutSubscriber::Hold;
+        plan.output.sink = holding();
         plan.gateway.start_grace = Period::millis(0);
     });
     bench.offer(&some(0..6));
@@ -42,7 +47,7 @@ fn a_batch_that_nobody_subscribes_to_is_held_where_that_is_set_and_never_ends_th
 #[test]
 fn a_batch_that_nobody_subscribes_to_begins_the_grace_of_the_start_anew() {
     let mut bench = Bench::connected(|plan| {
-        plan.output.without_subscriber = WithoutSubscriber::Hold;
+        plan.output.sink = holding();
         plan.gateway.start_grace = Period::millis(30_000);
     });
     bench.offer(&some(0..3));

@@ -45,7 +45,8 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Res
 /// The QoS that the settings need.
 fn wanted_qos(scene: &Scene<'_>) -> u8 {
     let wanted = scene.plan.intakes().map(|(_, settings)| settings.qos.granted()).max();
-    wanted.filter(|_| scene.role.input).unwrap_or(scene.plan.output.qos.0)
+    let published = scene.output().map(|it| it.qos.0);
+    wanted.filter(|_| scene.role.input).or(published).unwrap_or(1)
 }
 
 fn judge(

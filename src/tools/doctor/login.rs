@@ -127,12 +127,11 @@ fn judge_greeting(scene: &Scene<'_>, greeting: &Greeting) -> Finding {
     if !scene.is_v5() {
         return Finding::skipped(CHECK, "MQTT 3.1.1: the broker says nothing of its limits");
     }
-    let output = &scene.plan.output;
-    let window = output.window_batches.get();
+    let window = scene.plan.output.window_batches.get();
+    let published = scene.output().map_or(0, |it| it.qos.0);
     let expiry = scene.options(WHO).session_expiry_seconds();
-    let finding = if scene.role.output && greeting.qos_max < output.qos.0 {
-        let text =
-            format!("it takes QoS {} at most; output.qos is {}", said.maximum_qos, output.qos.0);
+    let finding = if greeting.qos_max < published {
+        let text = format!("it takes QoS {} at most; output.qos is {published}", said.maximum_qos);
         let change = scene.software.change("let it take QoS 1", "max_qos 2");
         Finding::unfit(CHECK, text).change(format!("{change}; or output.qos"))
     } else if scene.role.input && greeting.renames {

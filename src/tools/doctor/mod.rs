@@ -127,22 +127,21 @@ fn scenes<'a>(plan: &'a Plan, probe: &'a Probe, prefix: &Topic, tag: u32) -> Vec
         role,
         probe,
         prefix: prefix.clone(),
-        id: format!("{}-doctor-{tag:08x}", broker.ids_begin(&plan.gateway)),
+        id: format!("{}-doctor-{tag:08x}", broker.ids_begin(&plan.gateway.id)),
         software: Software::Other,
         knows_v5: broker.version == Version::V5,
         entered: true,
     };
     let input = plan.intakes().next().is_some();
-    if plan.output.file.is_some() {
-        let takes = || scene("broker", &plan.broker, Role { input, output: false });
-        return input.then(takes).into_iter().collect();
-    }
-    let Some(output) = &plan.output.broker else {
+    let output = plan.mqtt_output();
+    let own = output.and_then(|it| it.broker.as_deref());
+    if output.is_some() && own.is_none() {
         return vec![scene("broker", &plan.broker, Role { input, output: true })];
-    };
+    }
     let takes = input.then(|| scene("broker", &plan.broker, Role { input: true, output: false }));
-    let gives = scene("output.broker", output, Role { input: false, output: true });
-    takes.into_iter().chain([gives]).collect()
+    let gives =
+        own.map(|output| scene("output.broker", output, Role { input: false, output: true }));
+    takes.into_iter().chain(gives).collect()
 }
 
 /// Audits the brokers, one after the other.

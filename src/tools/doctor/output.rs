@@ -23,10 +23,7 @@ const DEAD_LETTERS: &str = "dead letters";
 
 /// Checks the topics, if that is asked for.
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<(), Error> {
-    if !scene.role.output {
-        return Ok(());
-    }
-    let output = &scene.plan.output;
+    let Some(output) = scene.output() else { return Ok(()) };
     let topics = [(OUTPUT, &output.topic), (DEAD_LETTERS, &output.dead_letter_topic)];
     if !scene.probe.output {
         for (check, topic) in topics {

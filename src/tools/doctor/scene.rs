@@ -9,6 +9,7 @@ use crate::mqtt::options::{Options, Version};
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::topic::Topic;
 use crate::plan::{Broker, Plan};
+use crate::sink;
 
 /// Messages of the capacity probe beyond the window, at most.
 pub const MESSAGES_MAX: u32 = 100_000;
@@ -77,6 +78,11 @@ impl Scene<'_> {
             _ => self.plan.output_options(),
         };
         Options { client_id: format!("{}-{who}", self.id), ..options }
+    }
+
+    /// What the gateway publishes there, if it does.
+    pub(super) fn output(&self) -> Option<&sink::mqtt::Settings> {
+        self.plan.mqtt_output().filter(|_| self.role.output)
     }
 
     /// Connects the probe's client `who` for this connection only.

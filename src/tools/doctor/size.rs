@@ -47,11 +47,11 @@ pub(super) async fn check(
     greeting: &Greeting,
     findings: &mut Vec<Finding>,
 ) -> Result<(), Error> {
-    if !scene.role.output {
+    let Some(output) = scene.output() else {
         findings.push(Finding::skipped(CHECK, "no batches go to this broker"));
         return Ok(());
-    }
-    let (batch, record) = wanted(scene);
+    };
+    let (batch, record) = wanted(scene, &output.topic);
     let announced = greeting.packet_bytes_max;
     let tried = batch.min(announced.unwrap_or(u32::MAX)).min(scene.probe.packet_bytes_max);
     let passed = largest(scene, tried).await?;
@@ -61,10 +61,9 @@ pub(super) async fn check(
 }
 
 /// Bytes of the packet of a full batch, and of one with a single record of the largest size.
-fn wanted(scene: &Scene<'_>) -> (u32, u32) {
+fn wanted(scene: &Scene<'_>, topic: &Topic) -> (u32, u32) {
     let plan = scene.plan;
-    let around =
-        plan.batch_overhead_bytes() + message::overhead_bytes(&plan.output.topic, &plan.gateway.id);
+    let around = plan.batch_overhead_bytes() + message::overhead_bytes(topic, &plan.gateway.id);
     let bytes = |inside: usize| u32::try_from(inside + around).unwrap_or(u32::MAX);
     let record = plan.queue.record_bytes_max.get() + RECORD_OVERHEAD_BYTES;
     (bytes(plan.batch.bytes_max.get()), bytes(record))

@@ -24,7 +24,7 @@ use super::numbers::Numbers;
 use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::limits::SENSOR_ID_BYTES_MAX;
-use crate::mqtt::publish::Publish;
+use crate::mqtt::publish::{Publish, user_property};
 use crate::text;
 
 /// Reasons of dead letters that are counted apart, [`text::SHOWN_BYTES_MAX`] bytes of each. Further ones count
@@ -58,6 +58,15 @@ pub struct Sensor {
     pub dead_unnumbered: u64,
 }
 
+/// What a line of a file was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// A line, whatever it holds.
+    Whole,
+    /// The beginning of one.
+    Half,
+}
+
 /// The rules of an audit.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -85,7 +94,7 @@ pub struct Audit {
     pub repeated_batches: u64,
     /// Records, without those of repeated batches.
     pub records: u64,
-    /// Payloads on the output topic that are not a batch.
+    /// Messages on the output topic, or lines, that are not a batch.
     pub unreadable: u64,
     /// Records without a sensor or a number.
     pub unnumbered: u64,
@@ -101,7 +110,7 @@ pub struct Audit {
     pub retained: u64,
     /// Dead letters, by reason.
     pub dead_letters: BTreeMap<String, u64>,
-    /// From the time of a record to its arrival.
+    /// From the time of a record to its arrival, where that is known.
     pub latency: Latency,
 }
 
@@ -127,21 +136,62 @@ impl Audit {
         }
     }
 
+    /// Whether late readings are counted.
+    pub fn tells_late(&self) -> bool {
+        self.rules.late_ms.is_some()
+    }
+
     /// Takes a message of the output topic.
     pub fn take_batch(&mut self, publish: &Publish<'_>, arrived: Timestamp) {
         if publish.retain {
             self.retained += 1;
             return;
         }
-        let records = match publish.cut {
-            Some(_) => Vec::new(),
-            None => batch::records(publish.payload, self.rules.format),
-        };
+        if publish.cut.is_some() {
+            self.unreadable += 1;
+            return;
+        }
+        let records = batch::records(publish.payload, self.rules.format);
+        let id = user_property(publish.properties, "batch");
+        self.take_records(&records, publish.payload, id, Some(arrived));
+    }
+
+    /// Takes a line of a file: a batch, a record or dead letters.
+    pub fn take_line(&mut self, line: &[u8]) -> Taken {
+        if line.trim_ascii().is_empty() {
+            return Taken::Whole;
+        }
+        let records = batch::records(line, self.rules.format);
+        let member = self.rules.member.clone();
+        // Letters in an array are no records, although they name a sensor.
+        let first = records.first().copied().unwrap_or(line);
+        if letters(first, &member).iter().any(Option::is_some) {
+            for letter in letters(line, &member) {
+                self.count_letter(letter);
+            }
+            return Taken::Whole;
+        }
+        // In half a line one format finds a record: the one whose records are lines.
+        if records.len() < 2 && batch::ends_early(line) {
+            return Taken::Half;
+        }
+        self.take_records(&records, line, None, None);
+        Taken::Whole
+    }
+
+    /// Takes the records of a text, unless it has come before.
+    fn take_records(
+        &mut self,
+        records: &[&[u8]],
+        text: &[u8],
+        id: Option<&[u8]>,
+        arrived: Option<Timestamp>,
+    ) {
         if records.is_empty() {
             self.unreadable += 1;
             return;
         }
-        if self.seen.is_repeated(publish) {
+        if self.seen.is_repeated(id, text) {
             self.repeated_batches += 1;
             return;
         }
@@ -206,9 +256,10 @@ impl Audit {
         Cow::Owned(format!("{id} ({entry})"))
     }
 
-    fn take(&mut self, record: &Record<'_>, arrived: Timestamp) {
-        let latency = record.timestamp.map(|taken| self.latency.take(taken, arrived));
-        self.untimed += u64::from(latency.is_none());
+    fn take(&mut self, record: &Record<'_>, arrived: Option<Timestamp>) {
+        let times = record.timestamp.zip(arrived);
+        let latency = times.map(|(taken, arrived)| self.latency.take(taken, arrived));
+        self.untimed += u64::from(record.timestamp.is_none());
         self.oldest = [self.oldest, record.timestamp].into_iter().flatten().min();
         if record.number.is_some() && !self.is_numbered {
             self.is_numbered = true;

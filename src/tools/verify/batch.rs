@@ -6,11 +6,11 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::codec::Format;
-use crate::mqtt::publish::{Publish, user_property};
 
 /// Batches that are remembered. A batch that is repeated after this many others is not recognised: its records
 /// count as duplicated.
@@ -58,6 +58,11 @@ pub fn records(payload: &[u8], expected: Format) -> Vec<&[u8]> {
     read.find(|records| !records.is_empty()).unwrap_or_default()
 }
 
+/// Whether a text is the beginning of a longer one.
+pub fn ends_early(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
+}
+
 /// Reads a record. The sensor's own number is `member` of its `extra`, or of its `value`.
 pub fn record<'a>(raw: &'a [u8], member: &str) -> Option<Record<'a>> {
     let wire: WireRecord<'a> = serde_json::from_slice(raw).ok()?;
@@ -103,15 +108,15 @@ pub struct SeenBatches {
 
 impl SeenBatches {
     /// Whether this batch has arrived before; a part of a batch (`….1`) counts as repeated after the whole. The
-    /// id is in the MQTT 5 properties or in the payload. A payload without one (3.1.1 and `json_array`) is
-    /// known by its bytes, which are the same each time.
-    pub fn is_repeated(&mut self, publish: &Publish<'_>) -> bool {
-        if let Some(id) = user_property(publish.properties, "batch") {
+    /// id is beside the text (in the MQTT 5 properties) or in it. A text without one (3.1.1 or a file, and
+    /// `json_array`) is known by its bytes, which are the same each time.
+    pub fn is_repeated(&mut self, id: Option<&[u8]>, text: &[u8]) -> bool {
+        if let Some(id) = id {
             return self.enter_id(id);
         }
-        match serde_json::from_slice::<WithId<'_>>(publish.payload) {
+        match serde_json::from_slice::<WithId<'_>>(text) {
             Ok(named) => self.enter_id(named.batch.as_bytes()),
-            Err(_) => self.enter(self.hasher.hash_one(publish.payload)),
+            Err(_) => self.enter(self.hasher.hash_one(text)),
         }
     }
 
@@ -189,17 +194,6 @@ mod tests {
 
     #[test]
     fn a_batch_is_known_by_its_id_or_its_bytes() {
-        let publish = |payload| Publish {
-            dup: false,
-            qos: 1,
-            retain: false,
-            topic: b"t",
-            packet_id: 1,
-            properties: &[],
-            payload,
-            cut: None,
-        };
-        let property = b"\x26\x00\x05batch\x00\x01p";
         let mut seen = SeenBatches::default();
         for (payload, repeated) in [
             (&br#"{"batch":"gw.1-1","records":[]}"#[..], false),
@@ -212,10 +206,20 @@ mod tests {
             (b"[2]", false),
             (b"[1]", true),
         ] {
-            assert_eq!(seen.is_repeated(&publish(payload)), repeated, "{payload:?}");
+            assert_eq!(seen.is_repeated(None, payload), repeated, "{payload:?}");
         }
-        let by_property = Publish { properties: property, ..publish(b"[1]") };
-        assert!(!seen.is_repeated(&by_property) && seen.is_repeated(&by_property));
+        let mut beside = || seen.is_repeated(Some(b"p"), b"[1]");
+        assert!(!beside() && beside());
+    }
+
+    #[test]
+    fn half_a_text_is_told_from_no_text() {
+        for half in [&b"{"[..], b"{\"a\":1", b"[{\"a\":\"\xc3", b"[1,"] {
+            assert!(ends_early(half), "{half:?}");
+        }
+        for other in [&b"{}"[..], b"[1]", b"hello", b"{1", b"[1]]"] {
+            assert!(!ends_early(other), "{other:?}");
+        }
     }
 
     #[test]

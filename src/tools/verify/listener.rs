@@ -10,9 +10,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep_until;
 
-use super::audit::{Audit, Rules};
+use super::audit::Audit;
+use super::progress::Progress;
 use super::verdict::Hearing;
-use super::{Arguments, End, Error, PROGRESS_PAUSE};
+use super::{End, Error};
 use crate::clock::{self, Now};
 use crate::limits::{CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
@@ -46,12 +47,11 @@ pub(super) struct Listener {
     filters: [Filter; 2],
     /// Subscriptions that the broker has granted on this connection.
     granted: usize,
-    pub(super) audit: Audit,
-    pub(super) hearing: Hearing,
+    audit: Audit,
+    hearing: Hearing,
     /// When the last message arrived.
     last: Option<Instant>,
-    progress_due: Instant,
-    progress_records: u64,
+    progress: Progress,
     end: End,
     is_stopped: bool,
     /// When the current connection was established.
@@ -59,10 +59,11 @@ pub(super) struct Listener {
 }
 
 impl Listener {
+    /// A listener to batches and dead letters.
     pub(super) fn new(
         plan: &Plan,
-        arguments: &Arguments,
-        rules: Rules,
+        filters: [Filter; 2],
+        audit: Audit,
         end: End,
     ) -> Result<Self, Error> {
         let now = clock::now();
@@ -72,33 +73,17 @@ impl Listener {
         if client.url == BrokerUrl::Embedded {
             return Err(Error::Embedded);
         }
-        if plan.output.file.is_some() && arguments.topic.is_none() {
-            return Err(Error::File);
-        }
         let batch = plan.batch.bytes_max.get() + plan.batch_overhead_bytes() + READ_AHEAD_BYTES;
         let session = Session::new(client, batch.max(READ_BUFFER_BYTES_MIN), seed);
-        let filter = |text: &str| {
-            Filter::try_from(text.to_owned()).map_err(|error| Error::Broker {
-                broker: session.options().url.to_string(),
-                error: mqtt::Error::Protocol(format!("{text:?} {error}")),
-            })
-        };
-        let own =
-            |given: &Option<Filter>, topic: &str| given.clone().map_or_else(|| filter(topic), Ok);
-        let filters = [
-            own(&arguments.topic, plan.output.topic.as_str())?,
-            own(&arguments.dead_letter_topic, plan.output.dead_letter_topic.as_str())?,
-        ];
         tracing::info!(broker = %session.options().url, seed, "verification starts");
         Ok(Self {
             session,
             filters,
             granted: 0,
-            audit: Audit::new(rules),
+            audit,
             hearing: Hearing::default(),
             last: None,
-            progress_due: now.instant + PROGRESS_PAUSE,
-            progress_records: 0,
+            progress: Progress::new(now.instant),
             end,
             is_stopped: false,
             opened: now.instant,
@@ -106,12 +91,12 @@ impl Listener {
     }
 
     /// Listens until its end.
-    pub(super) async fn listen(&mut self) -> Result<(), Error> {
-        match client::run(self).await {
+    pub(super) async fn read(mut self) -> Result<(Audit, Hearing), Error> {
+        match client::run(&mut self).await {
             Err(error) => {
                 Err(Error::Broker { broker: self.session.options().url.to_string(), error })
             }
-            Ok(()) => Ok(()),
+            Ok(()) => Ok((self.audit, self.hearing)),
         }
     }
 
@@ -146,7 +131,7 @@ impl Listener {
         }
     }
 
-    fn read(
+    fn take(
         &mut self,
         now: Now,
         inbound: &mut Inbound,
@@ -207,7 +192,7 @@ impl Listener {
     fn wake(&self, subscribed_by: Option<Instant>) -> Instant {
         let idle = self.silence().map(|(last, idle)| last + idle);
         let due = [subscribed_by, idle, self.end.until];
-        due.into_iter().flatten().fold(self.progress_due, Instant::min)
+        due.into_iter().flatten().fold(self.progress.due, Instant::min)
     }
 
     /// When the last message arrived, and how long silence may last; `None` before the first record.
@@ -229,36 +214,6 @@ impl Listener {
             return false;
         }
         true
-    }
-
-    fn progress(&mut self, now: Instant) {
-        if now < self.progress_due {
-            return;
-        }
-        let audit = &self.audit;
-        let gaps = |it: &super::audit::Sensor| {
-            it.numbers.missing(it.numbers.lowest().max(1), it.numbers.highest())
-        };
-        let sum = |of: &dyn Fn(&super::audit::Sensor) -> u64| {
-            let heard = audit.sensors.values().filter(|it| it.records > 0);
-            heard.map(of).fold(0, u64::saturating_add)
-        };
-        tracing::info!(
-            records = audit.records,
-            per_second = crate::tools::simulate::report::rate(
-                audit.records - self.progress_records,
-                PROGRESS_PAUSE
-            ),
-            sensors = audit.sensors.len(),
-            repeated_batches = audit.repeated_batches,
-            gaps = sum(&gaps),
-            duplicated = sum(&|it| it.duplicated),
-            reordered = sum(&|it| it.reordered),
-            dead_letters = audit.dead_letters.values().sum::<u64>(),
-            "progress"
-        );
-        self.progress_records = audit.records;
-        self.progress_due = now + PROGRESS_PAUSE;
     }
 }
 
@@ -304,14 +259,14 @@ impl Client for Listener {
         inbound: &mut Inbound,
         out: &mut Outbound,
     ) -> Result<Step, mqtt::Error> {
-        self.read(now, inbound, out)?;
+        self.take(now, inbound, out)?;
         let now = now.instant;
         let subscribed_by = self.opened + CONNECT_MAX;
         let subscribed_by = (self.granted < self.filters.len()).then_some(subscribed_by);
         if subscribed_by.is_some_and(|at| now >= at) {
             return Err(mqtt::Error::TimedOut(CONNECT_MAX));
         }
-        self.progress(now);
+        self.progress.tell(now, &self.audit);
         let over = self.end.until.is_some_and(|until| now >= until);
         if self.is_stopped || over || self.is_idle(now) {
             return Ok(Step::CloseForGood);

@@ -1,9 +1,9 @@
-//! `sluicegate verify`: listens at the output, and judges.
+//! `sluicegate verify`: reads what a gateway delivered, and judges.
 //!
-//! One connection subscribes to batches and dead letters and feeds an [`audit`]. At the end a [`verdict`]
-//! compares that with the report of a simulation. While the connection is lost the broker keeps its session
-//! (MQTT 5). If the broker did not keep it, the verifier has missed messages, knows that, and calls nothing
-//! lost.
+//! One of two readers feeds an [`audit`]: a connection that subscribes to batches and dead letters, or a reader of
+//! the files that an output wrote. At the end a [`verdict`] compares that with the report of a simulation. While
+//! the connection is lost the broker keeps its session (MQTT 5). If the broker did not keep it, the verifier has
+//! missed messages, knows that, and calls nothing lost.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,28 +11,37 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::mqtt;
-use crate::mqtt::topic::Filter;
+use crate::mqtt::topic::{Filter, Topic};
 use crate::plan::Plan;
+use crate::sink::{self, Declared, ReadBack};
+use crate::text::from_path;
 use crate::tools::simulate::report::Report;
 
-use self::audit::Rules;
+use self::audit::{Audit, Rules};
+use self::files::Files;
 use self::listener::Listener;
-use self::verdict::{Expectation, Verdict, judge};
+use self::paths::found;
+use self::verdict::{Expectation, Hearing, Verdict, judge};
 
 pub mod audit;
 pub mod batch;
+mod files;
 pub mod latency;
 pub mod letter;
+mod lines;
 mod listener;
 pub mod numbers;
+mod paths;
+mod progress;
 pub mod verdict;
 
 /// Sensors that are counted, at most. More are refused: each takes some 300 bytes, and up to 2 KiB if it has
 /// gaps.
 pub const SENSORS_MAX: u32 = 1_000_000;
 
-/// How often progress is logged.
-const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
+/// Bytes that a line of a file may always have. With a larger `batch.bytes_max` it may have those, and the
+/// envelope's.
+const LINE_BYTES_MIN: usize = 16 << 20;
 
 /// The arguments of a verification.
 #[derive(Debug, Clone)]
@@ -45,6 +54,8 @@ pub struct Arguments {
     pub seconds: Option<Duration>,
     /// Ends when nothing has arrived for this time after the first record.
     pub idle: Option<Duration>,
+    /// Files in place of the output.
+    pub files: Vec<PathBuf>,
     /// In place of `output.topic`.
     pub topic: Option<Filter>,
     /// In place of `output.dead_letter_topic`.
@@ -63,11 +74,28 @@ pub enum Error {
          as SLUICEGATE__BROKER__URL=mqtt://127.0.0.1:1883"
     )]
     Embedded,
-    /// Batches go to files.
+    /// What the output delivered cannot be read again.
     #[error(
-        "batches go to a file ([output.file]), and verify listens to a topic: name one with --topic"
+        "what [output.{0}] took cannot be read again: name a file with --file, or a topic with --topic"
     )]
-    File,
+    Nowhere(&'static str),
+    #[error(
+        "{}: there is no file: correct the path, or let the gateway write it first",
+        from_path(path)
+    )]
+    Absent { path: PathBuf },
+    #[error("{}: cannot be read ({error}): let this user read it", from_path(path))]
+    Unreadable { path: PathBuf, error: std::io::Error },
+    #[error(
+        "{}: line {line} has more than {bytes_max} bytes (batch.bytes_max and its envelope, at least \
+         {LINE_BYTES_MIN}): name the configuration that the file was written with, by --config",
+        from_path(path)
+    )]
+    LineTooLong { path: PathBuf, line: u64, bytes_max: usize },
+    #[error("there are more than {files_max} files: name some of them with --file")]
+    TooMany { files_max: usize },
+    #[error("{0} cannot be subscribed to: {1}; name another with --topic or --dead-letter-topic")]
+    Topic(Topic, String),
     /// A connection or subscription can never be made.
     #[error("{broker}: {error}")]
     Broker { broker: String, error: mqtt::Error },
@@ -81,7 +109,46 @@ struct End {
     expect: Option<PathBuf>,
 }
 
-/// Listens until a stop, `--seconds`, or `--idle`, and judges.
+/// Reads what was named, or else what the output declares, by the reader for it: what was read, and what can have
+/// been.
+async fn read(
+    plan: &Plan,
+    arguments: &Arguments,
+    audit: Audit,
+    end: End,
+) -> Result<(Audit, Hearing), Error> {
+    let Arguments { files, topic, dead_letter_topic, .. } = arguments;
+    let unset = sink::mqtt::Settings::default();
+    let declared = match plan.output.sink.declared().read_back() {
+        _ if topic.is_some() => plan.mqtt_output().unwrap_or(&unset).read_back(),
+        declared => declared,
+    };
+    let found = match declared {
+        _ if !files.is_empty() => found(files, &[])?,
+        ReadBack::Files { batches, dead_letters } => found(&[batches.to_owned()], &[dead_letters])?,
+        ReadBack::Topics { batches, dead_letters } => {
+            let batches = filter(topic.as_ref(), batches)?;
+            let dead_letters = filter(dead_letter_topic.as_ref(), dead_letters)?;
+            return Listener::new(plan, [batches, dead_letters], audit, end)?.read().await;
+        }
+        ReadBack::Nowhere => return Err(Error::Nowhere(plan.output.sink.name())),
+    };
+    Files::new(found, line_bytes_max(plan), audit, end.stops).read().await
+}
+
+/// The topics to listen to: those that were named, or the output's.
+fn filter(named: Option<&Filter>, output: &Topic) -> Result<Filter, Error> {
+    let own = || Filter::try_from(output.to_string());
+    let filter = named.map_or_else(own, |it| Ok(it.clone()));
+    filter.map_err(|error| Error::Topic(output.clone(), error.to_string()))
+}
+
+/// Bytes of a line, at most.
+fn line_bytes_max(plan: &Plan) -> usize {
+    LINE_BYTES_MIN.max(plan.batch.bytes_max.get() + plan.batch_overhead_bytes())
+}
+
+/// Reads to the end of the files, or until a stop, `--seconds`, or `--idle`; and judges.
 pub async fn run(
     plan: &Plan,
     arguments: &Arguments,
@@ -99,8 +166,7 @@ pub async fn run(
         idle: arguments.idle,
         expect: arguments.expect.clone(),
     };
-    let mut listener = Listener::new(plan, arguments, rules, end)?;
-    listener.listen().await?;
+    let (audit, hearing) = read(plan, arguments, Audit::new(rules), end).await?;
     let expectation = match &arguments.expect {
         None => Expectation::Unknown,
         Some(path) => match Report::read(path) {
@@ -108,5 +174,5 @@ pub async fn run(
             Err(error) => Expectation::Unreadable(error.to_string()),
         },
     };
-    Ok(judge(&listener.audit, &arguments.number, &expectation, listener.hearing))
+    Ok(judge(&audit, &arguments.number, &expectation, hearing))
 }

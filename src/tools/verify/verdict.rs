@@ -37,13 +37,19 @@ pub enum Expectation {
     Report(Report),
 }
 
-/// When this verifier was listening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What this verifier can have read: when it was listening, or what was in the files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hearing {
     /// When it began to listen, whatever interrupted it later.
     pub since: Option<Timestamp>,
     /// How often its connection was lost together with the messages published meanwhile.
     pub losses: u64,
+    /// Why else something was not read.
+    pub doubts: Vec<String>,
+    /// Why what is expected may still come, if something is missing.
+    pub half: Option<String>,
+    /// What else to know.
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -125,7 +131,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
     let faults = faults(audit, expectation);
     let sum = |of: fn(&Faults) -> u64| faults.iter().map(of).fold(0, u64::saturating_add);
     let (missing, guessed) = (sum(|it| it.missing), sum(|it| it.guessed));
-    let doubts = doubts(audit, expectation, hearing, missing);
+    let doubts = doubts(audit, expectation, &hearing, missing);
     let report = if let Expectation::Report(report) = expectation { Some(report) } else { None };
     let mut verdict = Verdict {
         verdict: Judgement::Clean,
@@ -163,6 +169,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
         verdict.verdict = Judgement::Inconclusive;
     }
     verdict.notes.splice(0..0, doubts);
+    verdict.notes.extend(hearing.notes);
     verdict.worst = worst(faults);
     verdict
 }
@@ -226,11 +233,18 @@ fn worst(mut faults: Vec<Faults>) -> Vec<Faults> {
 }
 
 /// Why missing readings cannot be called lost, or a complete stream clean.
-fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u64) -> Vec<String> {
+fn doubts(
+    audit: &Audit,
+    expectation: &Expectation,
+    hearing: &Hearing,
+    missing: u64,
+) -> Vec<String> {
     let mut doubts = Vec::new();
     if audit.records == 0 {
-        doubts.push("nothing came: is a gateway publishing to this topic?".to_owned());
+        doubts
+            .push("nothing came: does a gateway publish to this topic, or write here?".to_owned());
     }
+    doubts.extend(hearing.doubts.iter().cloned());
     if hearing.losses > 0 {
         let losses = hearing.losses;
         doubts.push(format!(
@@ -252,6 +266,7 @@ fn doubts(audit: &Audit, expectation: &Expectation, hearing: Hearing, missing: u
     match expectation {
         Expectation::Unreadable(problem) => doubts.push(problem.clone()),
         Expectation::Report(report) if missing > 0 => {
+            doubts.extend(hearing.half.clone());
             if report.ended.is_none() {
                 doubts.push(
                     "the simulation had not ended: what is missing may be on its way".to_owned(),

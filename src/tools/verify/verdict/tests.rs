@@ -75,7 +75,13 @@ impl Stream {
 const AT: Timestamp = Timestamp::from_millis(1_763_796_650_701);
 /// When the readings were taken.
 const TAKEN: Timestamp = Timestamp::from_millis(1_763_796_650_601);
-const EARLY: Hearing = Hearing { since: Some(Timestamp::from_millis(1)), losses: 0 };
+const EARLY: Hearing = Hearing {
+    since: Some(Timestamp::from_millis(1)),
+    losses: 0,
+    doubts: Vec::new(),
+    half: None,
+    notes: Vec::new(),
+};
 
 fn report(acknowledged: u64) -> Expectation {
     let mut report = Report::begin(TAKEN, 1);
@@ -293,8 +299,8 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
         sensors_max: 1,
         late_ms: None,
     });
-    let deaf = Hearing { losses: 1, ..EARLY };
-    let late = Hearing { since: Some(Timestamp::from_millis(u64::MAX)), losses: 0 };
+    let deaf = || Hearing { losses: 1, ..EARLY };
+    let late = || Hearing { since: Some(Timestamp::from_millis(u64::MAX)), ..EARLY };
     let open = || {
         let Expectation::Report(mut report) = report(READINGS) else { panic!("it is one") };
         report.ended = None;
@@ -302,10 +308,10 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
     };
     let unreadable = || Expectation::Unreadable("cannot read the report".into());
     for (audit, expectation, hearing, word) in [
-        (&holed, report(READINGS), deaf, "connection was lost 1 times"),
-        (&whole, report(READINGS), deaf, "connection was lost"),
-        (&holed, Expectation::Unknown, deaf, "connection was lost"),
-        (&holed, report(READINGS), late, "start it first"),
+        (&holed, report(READINGS), deaf(), "connection was lost 1 times"),
+        (&whole, report(READINGS), deaf(), "connection was lost"),
+        (&holed, Expectation::Unknown, deaf(), "connection was lost"),
+        (&holed, report(READINGS), late(), "start it first"),
         (&holed, open(), EARLY, "had not ended"),
         (&whole, unreadable(), EARLY, "cannot read the report"),
         (&nothing, report(READINGS), EARLY, "nothing came"),
@@ -316,14 +322,14 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
         assert!(verdict.notes[0].contains(word), "{word}: {:?}", verdict.notes);
         assert!(!verdict.to_string().contains("lost  "), "{verdict}");
     }
-    for (expectation, hearing) in [(report(READINGS), late), (open(), EARLY)] {
+    for (expectation, hearing) in [(report(READINGS), late()), (open(), EARLY)] {
         let verdict = judge(&whole, "number", &expectation, hearing);
         assert_eq!(verdict.verdict, Judgement::Clean, "nothing is missing");
     }
     // What has arrived counts, whatever the verifier missed.
     let again = stream.batches[2].1[5];
     stream.batches[7].1.push(again);
-    let verdict = judge(&stream.audit(), "number", &report(READINGS), deaf);
+    let verdict = judge(&stream.audit(), "number", &report(READINGS), deaf());
     assert_eq!((verdict.verdict, verdict.lost, verdict.duplicated), (Judgement::Faulty, None, 1));
 }
 
