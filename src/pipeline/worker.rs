@@ -20,7 +20,7 @@ use super::publisher::{Failure, Publisher};
 use super::spooler::Spooler;
 use crate::batch::{Batcher, Seal};
 use crate::clock::{self, Now, Timestamp};
-use crate::codec::{Head, RecordWriter, View, Whose};
+use crate::codec::{Encoder, Head, View, Whose};
 use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
@@ -67,7 +67,7 @@ pub struct Worker {
     /// Where each record of the body ends.
     ends: Vec<u32>,
     receipts: Receipts,
-    writer: RecordWriter,
+    encoder: Encoder,
     dead_letters: DeadLetters,
     publisher: Publisher,
     batch_prefix: String,
@@ -99,7 +99,7 @@ impl Worker {
             measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
-            writer: RecordWriter::new(plan.output.format),
+            encoder: plan.output.format.encoder(),
             plan,
             books,
             rows: Vec::new(),
@@ -274,23 +274,30 @@ impl Worker {
             extra: chunk.text(extra),
             retained: record.retained,
         };
-        self.writer.write(&mut self.body, &view);
-        let bytes = self.body.len() - before;
-        if self.fits.is_some_and(|max| bytes > max) && !self.travels_alone(now, before) {
-            let record_bytes = self.body.len() - before;
+        if before > 0 {
+            self.body.push(self.plan.output.format.separator());
+        }
+        let begin = self.body.len();
+        if let Err(unwritable) = self.encoder.record(&mut self.body, &view) {
             self.body.truncate(before);
-            if self.make_oversize_dead_letter(since, chunk, record, record_bytes) {
-                return;
-            }
-            // It is held as what it is, until a broker takes it.
-            self.writer.write(&mut self.body, &view);
+            return self.make_unwritable_dead_letter(since, chunk, record, &unwritable);
+        }
+        let mut bytes = self.body.len() - before;
+        // What is held as what it is, until a broker takes it, stays.
+        if self.fits.is_some_and(|max| bytes > max)
+            && !self.travels_alone(now, begin)
+            && self.make_oversize_dead_letter(since, chunk, record, self.body.len() - begin)
+        {
+            self.body.truncate(before);
+            return;
         }
         if let Some(heavy) = self.batcher.must_seal_before(bytes) {
+            let record = self.body.split_off(begin);
             self.body.truncate(before);
             self.seal(now, heavy);
-            self.writer.write(&mut self.body, &view);
+            self.body.extend_from_slice(&record);
+            bytes = record.len();
         }
-        let bytes = self.body.len() - if self.batcher.is_empty() { 0 } else { before };
         self.ends.push(place(self.body.len()));
         self.receipts.add(record.token, record.sensor, record.bytes());
         if let Some(full) = self.batcher.push(since, bytes) {

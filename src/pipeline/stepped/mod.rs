@@ -74,6 +74,7 @@ fn small() -> Plan {
 mod answers;
 mod bounds;
 mod direct;
+mod formats;
 mod full;
 mod hang_ups;
 mod letters;
