@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::plan::Plan;
 use crate::registry::Row;
-use crate::sealed::{Kind, Sealed};
+use crate::sealed::{Kind, Route, Sealed};
 use crate::settlement::SensorIndex;
 use crate::spool::{Entry, Key};
 
@@ -94,7 +94,7 @@ impl EntryHead {
         let mut places: HashMap<SensorIndex, u32> = HashMap::new();
         let id = sealed.id.clone();
         let (batch, letters) = match sealed.kind {
-            Kind::Readings { format, sealed_at } => {
+            Kind::Readings { format, sealed_at, .. } => {
                 let (gateway, sealed_at) = (sealed.gateway.clone(), sealed_at.millis());
                 (Some(Batch { gateway, id, sealed_at, format }), None)
             }
@@ -125,7 +125,7 @@ impl EntryHead {
         let (gateway, id, kind) = match self.batch {
             Some(Batch { gateway, id, sealed_at, format }) => {
                 let sealed_at = Timestamp::from_millis(sealed_at);
-                (gateway, id, Kind::Readings { format, sealed_at })
+                (gateway, id, Kind::Readings { route: Route::output(), format, sealed_at })
             }
             None => (gateway.to_owned(), self.letters.unwrap_or_default(), Kind::DeadLetters),
         };

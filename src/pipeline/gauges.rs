@@ -29,7 +29,7 @@ impl Gauge {
 /// What the worker holds.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Records of the open batch.
+    /// Records of the open batches.
     pub batch_records: Gauge,
     /// Dead letters that wait for room on their topic, or in their open batch.
     pub letters_waiting: Gauge,

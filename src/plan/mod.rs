@@ -29,9 +29,11 @@ use crate::{batch, queue, sink, source, spool, watch};
 mod check;
 mod clients;
 pub mod http;
+mod routes;
 mod warnings;
 
 use self::http::Http;
+use self::routes::ROUTES;
 
 /// Sessions of other entries that are remembered beside those of the current ones. Of more, the oldest are forgotten:
 /// the log then does not report that one of them is lost.
@@ -467,6 +469,7 @@ impl Plan {
             budget.add("http connections and answers", connections + answers);
         }
         self.add_entries(&mut budget);
+        routes::add(&mut budget, ROUTES, rows, batch + receipts);
         budget.add("the program itself", PROGRAM_BYTES);
         budget
     }

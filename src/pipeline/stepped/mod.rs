@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::books::Books;
 use super::gauges::Gauge;
+use super::router::Router;
 use super::spooler::Spooler;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
@@ -20,6 +21,7 @@ use crate::plan::Plan;
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
+use crate::sealed::Route;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::message::Messages;
 use crate::sink::{self, Answer, Number};
@@ -80,6 +82,7 @@ mod hang_ups;
 mod letters;
 mod nobody;
 mod outbox;
+mod routes;
 mod schedules;
 mod sizes;
 mod spool;
@@ -110,7 +113,12 @@ impl Bench {
     }
 
     /// Starts then; the salt tells the batches of this start from those of others.
-    fn start_at((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
+    fn start_at(start: (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
+        Self::routed(start, plan, spool, Router::constant(Route::output()))
+    }
+
+    /// Starts with a router.
+    fn routed((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>, router: Router) -> Self {
         let places = u64::from(plan.queue.records_max.get());
         let books = Arc::new(Books {
             queue: Queue::new(plan.queue, 1),
@@ -122,7 +130,7 @@ impl Bench {
         let spooler = spool.map(spooler);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run),
+            worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run, router),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(SourceIndex(0)),

@@ -8,7 +8,7 @@ use crate::clock::Now;
 use crate::codec::{Head, Unwritable};
 use crate::pipeline::dead_letters::Content;
 use crate::record::{Body, Chunk, Reason, Record};
-use crate::sealed::Sealed;
+use crate::sealed::{Route, Sealed};
 
 impl Worker {
     /// Adapts the batch's size to what the broker takes.
@@ -26,20 +26,20 @@ impl Worker {
         self.fits = room(false);
         let all = self.plan.batch.bytes_max.get();
         let bytes_max = all.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
-        self.batcher.fit(bytes_max);
+        self.open.fit(bytes_max);
         self.dead_letters.fit(known.0, bytes_max.min(dead_letters_room));
     }
 
-    /// Whether the record that begins there fits into a batch of its own: the bound that batches keep
+    /// Whether the record that was written fits into a batch of its own: the bound that batches keep
     /// to leaves room for the longest id and count.
-    pub(super) fn travels_alone(&self, now: Now, begin: usize) -> bool {
+    pub(super) fn travels_alone(&self, now: Now) -> bool {
         let Some(bytes_max) = self.fitted.0 else { return true };
-        let record = self.body.get(begin..).unwrap_or_default();
         // The open batch may be sealed before it.
         let batch = format!("{}-{}", self.batch_prefix, self.batches + 2);
         let gateway = &self.plan.gateway.id;
         let head = Head { gateway, batch: &batch, sealed_at: now.wall, count: 1 };
-        let alone = Sealed::readings(&head, self.plan.output.format, record, [].into());
+        let (format, record) = (self.plan.output.format, self.open.written());
+        let alone = Sealed::readings(&head, Route::output(), format, record, [].into());
         self.measure.bytes(&alone) <= bytes_max
     }
 
