@@ -123,6 +123,7 @@ pub struct Pipeline {
     books: Arc<Books>,
     /// What the ids of all batches begin with.
     run: Arc<str>,
+    router: Router,
     assembly: Assembly,
 }
 
@@ -145,7 +146,8 @@ impl Pipeline {
         let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random());
         let run: Arc<str> = run.into();
         let assembly = Assembly::new(plan, Arc::clone(&run), seed).await?;
-        Ok(Self { plan: Arc::clone(assembly.plan()), books, run, assembly })
+        let (plan, router) = (Arc::clone(assembly.plan()), Router::constant(Route::output()));
+        Ok(Self { plan, books, run, router, assembly })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -160,7 +162,8 @@ impl Pipeline {
 
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
     pub async fn run(self, mut stops: mpsc::Receiver<()>) -> Report {
-        let spooler = match recovery::open(&self.plan, &self.books, &mut stops).await {
+        let routes = self.router.routes();
+        let spooler = match recovery::open(&self.plan, &self.books, routes, &mut stops).await {
             Ok(Opened::Spooler(spooler)) => spooler,
             Ok(Opened::Stopped) => return Report::default(),
             Err(error) => return self.report(Some(error)),
@@ -208,7 +211,7 @@ impl Pipeline {
         let outlet = books.queue.outlet();
         let post = outlet.post();
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
-        let (spooler, router) = (spooler.map(|it| *it), Router::constant(Route::output()));
+        let (spooler, router) = (spooler.map(|it| *it), self.router.clone());
         let worker = Worker::new(plan, books, spooler, clock::now(), &self.run, router);
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let clients = self.assembly.start_clients(&shared, post.clone());

@@ -28,6 +28,11 @@ impl Router {
         Self { routes, choose }
     }
 
+    /// All that records may take.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
     /// The route of a record. Where there is only one, nothing is asked.
     pub fn route(&self, row: &Row, view: &View<'_>) -> &Route {
         let route = match &*self.routes {

@@ -79,6 +79,7 @@ mod direct;
 mod formats;
 mod full;
 mod hang_ups;
+mod kept;
 mod letters;
 mod nobody;
 mod outbox;
@@ -126,7 +127,10 @@ impl Bench {
         });
         let messages = plan.messages();
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
-        let spooler = |spool| Spooler::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
+        let spooler = |spool| {
+            let (plan, books) = (Arc::clone(&plan), Arc::clone(&books));
+            Spooler::new(spool, plan, books, router.routes()).unwrap()
+        };
         let spooler = spool.map(spooler);
         Self {
             now,

@@ -30,7 +30,7 @@ fn bench(router: Router, change: impl FnOnce(&mut Plan)) -> Bench {
 
 impl Bench {
     /// Answers whatever comes; all values, in the order they came.
-    fn taken(&mut self) -> Vec<u32> {
+    pub(super) fn taken(&mut self) -> Vec<u32> {
         let mut values = Vec::new();
         for _ in 0..1000 {
             let Some(first) = self.came.first() else { break };
@@ -45,7 +45,7 @@ impl Bench {
 }
 
 /// Each in its order, and all of them.
-fn judge(values: &[u32], count: u32) {
+pub(super) fn judge(values: &[u32], count: u32) {
     for sensor in 0..3 {
         let of: Vec<_> = values.iter().copied().filter(|it| it % 3 == sensor).collect();
         assert_eq!(of, (0..count).filter(|it| it % 3 == sensor).collect::<Vec<_>>());

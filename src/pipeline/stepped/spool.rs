@@ -258,7 +258,10 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
     for number in 0..2 {
         window.open(number, flight(number));
     }
-    let mut spooler = Spooler::new(disk.spool().unwrap(), plan, Arc::clone(&books)).unwrap();
+    let mut spooler = {
+        let (spool, books) = (disk.spool().unwrap(), Arc::clone(&books));
+        Spooler::new(spool, plan, books, &[Route::output()]).unwrap()
+    };
     spooler.write(now, &mut window, true);
     assert_eq!(*looker.seen.lock().unwrap(), [(2, true), (2, true)]);
 }
