@@ -61,7 +61,7 @@ impl Books {
         let now = clock::now().instant;
         let standing = || Arc::new(Standing::new(now));
         Self {
-            queue: Queue::new(plan.queue, plan.sensors.len()),
+            queue: Queue::new(plan.queue),
             registry: Arc::new(registry(plan)),
             metrics: Arc::default(),
             pace,
