@@ -33,6 +33,11 @@ impl Router {
         &self.routes
     }
 
+    /// One of them.
+    pub fn first(&self) -> &Route {
+        self.routes.first().expect("a router has a route")
+    }
+
     /// The route of a record. Where there is only one, nothing is asked.
     pub fn route(&self, row: &Row, view: &View<'_>) -> &Route {
         let route = match &*self.routes {

@@ -94,7 +94,8 @@ impl Worker {
         run: &str,
         router: Router,
     ) -> Self {
-        let open = OpenBatches::new(Arc::clone(&plan), Arc::clone(&books), ROUTES_OPEN_MAX);
+        let shared = (Arc::clone(&plan), Arc::clone(&books));
+        let open = OpenBatches::new(shared.0, shared.1, ROUTES_OPEN_MAX, router.first().clone());
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), spooler, now.instant);
         Self {
             router,
@@ -284,11 +285,13 @@ impl Worker {
             self.seal(now, first, Seal::Route);
             return false;
         }
-        if let Err(unwritable) = self.open.write(&mut self.encoder, &view) {
-            self.make_unwritable_dead_letter(since, chunk, record, &unwritable);
-            return true;
-        }
-        let bytes = self.open.written().len();
+        let bytes = match self.open.write(&mut self.encoder, &view) {
+            Ok(bytes) => bytes,
+            Err(unwritable) => {
+                self.make_unwritable_dead_letter(since, chunk, record, &unwritable);
+                return true;
+            }
+        };
         // What is held as what it is, until a broker takes it, stays.
         if self.fits.is_some_and(|max| bytes > max)
             && !self.travels_alone(now)

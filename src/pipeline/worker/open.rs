@@ -56,6 +56,7 @@ pub(super) struct OpenBatches {
     routes_max: usize,
     /// The bound on a batch's bytes, as far as the output takes them.
     bytes_max: usize,
+    separator: u8,
     batches: Vec<OpenBatch>,
     /// The one that the last record went to.
     last: usize,
@@ -66,10 +67,11 @@ pub(super) struct OpenBatches {
 }
 
 impl OpenBatches {
-    /// None that holds anything.
-    pub(super) fn new(plan: Arc<Plan>, books: Arc<Books>, routes_max: usize) -> Self {
+    /// None that holds anything; records begin to come for `route`.
+    pub(super) fn new(plan: Arc<Plan>, books: Arc<Books>, routes_max: usize, route: Route) -> Self {
         let mut open = Self {
             bytes_max: plan.batch.bytes_max.get(),
+            separator: plan.output.format.separator(),
             plan,
             books,
             routes_max,
@@ -79,7 +81,7 @@ impl OpenBatches {
             uses: 0,
             holders: Vec::new(),
         };
-        open.push(Route::output());
+        open.push(route);
         open
     }
 
@@ -117,24 +119,26 @@ impl OpenBatches {
         Err(least.map_or(self.last, |(at, _)| at))
     }
 
-    /// Writes a record into the batch that was turned to. Of one that is refused, no byte is left.
+    /// Writes a record into the batch that was turned to; says how many bytes. Of one that is refused, none is left.
     pub(super) fn write(
         &mut self,
         encoder: &mut Encoder,
         view: &View<'_>,
-    ) -> Result<(), Unwritable> {
-        let separator = self.plan.output.format.separator();
+    ) -> Result<usize, Unwritable> {
+        let separator = self.separator;
         let batch = self.current();
         batch.before = batch.body.len();
         if batch.before > 0 {
             batch.body.push(separator);
         }
         batch.begin = batch.body.len();
-        let written = encoder.record(&mut batch.body, view);
-        if written.is_err() {
-            batch.take_back();
+        match encoder.record(&mut batch.body, view) {
+            Ok(()) => Ok(batch.body.len() - batch.begin),
+            Err(unwritable) => {
+                batch.take_back();
+                Err(unwritable)
+            }
         }
-        written
     }
 
     /// The record that was written.
@@ -204,9 +208,9 @@ impl OpenBatches {
 
     /// Lets all records go.
     pub(super) fn abandon(&mut self) {
+        let route = self.current().route.clone();
         self.batches.clear();
-        self.last = 0;
-        self.push(Route::output());
+        self.push(route);
     }
 
     /// Lowers the bound on bytes to what the output broker takes.

@@ -33,7 +33,7 @@ impl Side {
         plan.batch.age_max = Period(AGE);
         let books = Arc::new(Books::new(&plan, Arc::default()));
         let encoder = plan.output.format.encoder();
-        let open = OpenBatches::new(Arc::new(plan), books, routes_max);
+        let open = OpenBatches::new(Arc::new(plan), books, routes_max, Route::output());
         Self { now: clock::now(), open, encoder, sealed: Vec::new(), next: 0 }
     }
 
