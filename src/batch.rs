@@ -46,11 +46,13 @@ pub enum Seal {
     Aged,
     /// Nothing more can come until these records settle.
     Starved,
+    /// A record of another route had to come behind it, or needed its place.
+    Route,
     /// The gateway is draining.
     Draining,
 }
 
-/// Counts the open batch.
+/// Counts an open batch.
 #[derive(Debug)]
 pub struct Batcher {
     settings: Settings,

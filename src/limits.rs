@@ -30,6 +30,10 @@ pub const LETTER_WAITING_BYTES: usize = 320;
 /// `queue.record_bytes_max` by more than this becomes a dead letter.
 pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 
+/// Batches that are open at a time, one for each route: as many as are in flight unless `output.window_batches` is set.
+/// If the records of one more route come, the least recently used batch is sealed before it is full.
+pub const ROUTES_OPEN_MAX: usize = 16;
+
 /// Batches of dead letters in flight. Further dead letters wait beside the readings: only the session that they came from
 /// acknowledges no more.
 pub const DEAD_LETTERS_IN_FLIGHT_MAX: usize = 64;

@@ -72,6 +72,8 @@ counters! {
     sealed_aged,
     /// Batches sealed because nothing more could come before they settled.
     sealed_starved,
+    /// Batches sealed for another route: a sensor changed to it, or it needed the place.
+    sealed_route,
     /// Batches sealed by the drain.
     sealed_draining,
     /// Batches acknowledged by the output broker.

@@ -30,7 +30,7 @@ impl Span {
     }
 }
 
-/// Why a message cannot be a reading; the `reason` of its dead letter.
+/// Why a message cannot be a reading, or a reading cannot be written; the `reason` of its dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The payload is not what the codec reads.
@@ -47,11 +47,13 @@ pub enum Reason {
     Missing,
     /// It is this run's own output, which came back by a subscription.
     Loop,
+    /// The output's format cannot write it.
+    Format,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Malformed,
         Self::Empty,
         Self::Oversize,
@@ -59,6 +61,7 @@ impl Reason {
         Self::Topic,
         Self::Missing,
         Self::Loop,
+        Self::Format,
     ];
 
     /// The word on the wire.
@@ -71,6 +74,7 @@ impl Reason {
             Self::Topic => "topic",
             Self::Missing => "missing",
             Self::Loop => "loop",
+            Self::Format => "format",
         }
     }
 }

@@ -4,22 +4,54 @@
 //! same, byte for byte. Where each record ends stands beside the text, so a batch is split by slicing it.
 //! What becomes of it on the way (a topic, a file, a row) is its sink's affair ([`crate::sink`]).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 
+/// Where the readings of a batch go. The engine compares routes and carries them; its sink knows what one means.
+#[derive(Debug, Clone, Eq)]
+pub struct Route(Arc<str>);
+
+impl Route {
+    /// The way of all readings today: to the output.
+    pub fn output() -> Self {
+        Self::named("output")
+    }
+
+    /// The route of this name.
+    pub fn named(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name, by which the spool knows it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Route {
+    /// The same text is mostly the same piece of memory: it need not be read for each record.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
 /// What a batch carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Readings, written so, sealed then.
+    /// Readings of one route, written so, sealed then.
     Readings {
+        /// Where they go.
+        route: Route,
         /// How it is written.
         format: Format,
         /// When it was sealed.
         sealed_at: Timestamp,
     },
-    /// Dead letters: one as a JSON object, several as an array of them.
+    /// Dead letters: one as a JSON object, several as an array of them. They have a way of their own.
     DeadLetters,
 }
 
@@ -53,13 +85,19 @@ pub struct Places {
 pub const PLACE_BYTES: usize = size_of::<u32>();
 
 impl Sealed {
-    /// A batch of readings, in JSON joined by commas, each of which ends there.
-    pub fn readings(head: &Head<'_>, format: Format, records: &[u8], ends: Box<[u32]>) -> Self {
+    /// A batch of readings, as a format joins them, each of which ends there.
+    pub fn readings(
+        head: &Head<'_>,
+        route: Route,
+        format: Format,
+        records: &[u8],
+        ends: Box<[u32]>,
+    ) -> Self {
         let (begin, text) = format.batch(head, records);
         Self {
             gateway: head.gateway.to_owned(),
             id: head.batch.to_owned(),
-            kind: Kind::Readings { format, sealed_at: head.sealed_at },
+            kind: Kind::Readings { route, format, sealed_at: head.sealed_at },
             count: head.count,
             text: text.into(),
             places: Some(Places { begin: place(begin), ends }),
@@ -69,7 +107,7 @@ impl Sealed {
     /// A batch of no text yet that is otherwise like this one.
     #[must_use]
     pub fn like(&self, id: String, count: usize) -> Self {
-        let (gateway, kind) = (self.gateway.clone(), self.kind);
+        let (gateway, kind) = (self.gateway.clone(), self.kind.clone());
         Self { gateway, id, kind, count, text: Bytes::new(), places: None }
     }
 
@@ -112,7 +150,7 @@ mod tests {
                 [&br#"{"sensorId":1}"#[..], br#"{"sensorId":"a,b"}"#, br#"{"sensorId":{}}"#];
             let ends = [14, 33, 49].into();
             let joined = written.join(&format.separator());
-            let sealed = Sealed::readings(&head, format, &joined, ends);
+            let sealed = Sealed::readings(&head, Route::output(), format, &joined, ends);
             let records = sealed.places.as_ref().unwrap().of(&sealed.text);
             assert_eq!(records, written);
             assert_eq!(records, format.records(&sealed.text), "as one who reads it finds them");

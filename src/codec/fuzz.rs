@@ -5,9 +5,7 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
-use super::{
-    Format, Malformed, Payload, Reading, RecordWriter, View, Whose, json, json_lines, text,
-};
+use super::{Format, Malformed, Payload, Reading, View, Whose, json, json_lines, text};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
 use crate::record::Chunk;
@@ -120,7 +118,7 @@ fn check(chunk: &Chunk, payload: &[u8], read: Result<Reading<'_>, Malformed>) {
 /// One object, with a value, a timestamp that is no structure, and nothing that leaks out of its place.
 fn check_record(view: &View<'_>) {
     let mut out = Vec::new();
-    RecordWriter::new(Format::Json).write(&mut out, view);
+    Format::Json.encoder().record(&mut out, view).unwrap();
     let record: Map<String, Value> = serde_json::from_slice(&out).unwrap();
     assert!(record["timestamp"].is_string() || record["timestamp"].is_number());
     let names = ["extra", "sensorId", "sequence", "timestamp", "value"];

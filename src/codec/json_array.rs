@@ -4,6 +4,7 @@
 use serde_json::value::RawValue;
 
 use super::Head;
+pub use super::json_record::Encoder;
 
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";

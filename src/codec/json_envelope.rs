@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use super::json_record::Encoder;
 use super::{Head, text_json};
 
 /// The MIME type of a batch.

@@ -5,7 +5,9 @@
 //!   no reading does not stop those beside it. A value that was JSON is passed on byte for byte, but for white
 //!   space between its tokens where that breaks a line (`one_line`).
 //! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
-//! - A *format* gives the same bytes for the same batch, so a batch that is sent again is the same.
+//! - A *format* makes an [`Encoder`] for a gateway, which writes each record once, or refuses it: a record that a
+//!   format cannot write becomes a dead letter, and those beside it go on. A format gives the same bytes for the
+//!   same batch, so a batch that is sent again is the same.
 //!
 //! A new payload codec or format is one file here and one line in a list below.
 
@@ -20,6 +22,7 @@ use crate::record::{Chunk, Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
+pub mod json_record;
 mod one_line;
 pub mod pointer;
 pub mod strict;
@@ -144,31 +147,45 @@ fn unwrapped(payload: &[u8]) -> &[u8] {
 }
 
 macro_rules! formats {
-    ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
-        $(pub mod $module;)+
+    ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $module:ident => $kind:ident $word:literal,)+) => {
+        $($(#[cfg($cfg)])? pub mod $module;)+
 
         /// How a batch is written.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "snake_case", rename = "format")]
-        pub enum Format { $($(#[$doc])+ $kind,)+ }
+        #[serde(rename = "format")]
+        pub enum Format { $($(#[cfg($cfg)])? $(#[doc = $doc])+ #[serde(rename = $word)] $kind,)+ }
+
+        /// Writes the records of one gateway, one after the other.
+        #[derive(Debug)]
+        pub enum Encoder { $($(#[cfg($cfg)])? $(#[doc = $doc])+ $kind($module::Encoder),)+ }
 
         impl Format {
             /// All formats.
-            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
+            pub const ALL: &'static [Self] = &[$($(#[cfg($cfg)])? Self::$kind,)+];
+
+            /// Its word in the settings.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($(#[cfg($cfg)])? Self::$kind => $word,)+ }
+            }
+
+            /// An encoder for a gateway.
+            pub fn encoder(self) -> Encoder {
+                match self { $($(#[cfg($cfg)])? Self::$kind => Encoder::$kind($module::Encoder::default()),)+ }
+            }
 
             /// A batch of these records, and where in it they begin.
             pub fn batch(self, head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
-                match self { $(Self::$kind => $module::batch(head, records),)+ }
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::batch(head, records),)+ }
             }
 
             /// The records of a batch, as they were written: for one who has no more than its text.
             pub fn records(self, payload: &[u8]) -> Vec<&[u8]> {
-                match self { $(Self::$kind => $module::records(payload),)+ }
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::records(payload),)+ }
             }
 
             /// What stands between two records: one byte.
             pub const fn separator(self) -> u8 {
-                match self { $(Self::$kind => $module::SEPARATOR,)+ }
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::SEPARATOR,)+ }
             }
 
             /// Bytes that a batch has beside its records, at most.
@@ -178,7 +195,14 @@ macro_rules! formats {
 
             /// The MIME type of a batch.
             pub const fn content_type(self) -> &'static str {
-                match self { $(Self::$kind => $module::CONTENT_TYPE,)+ }
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::CONTENT_TYPE,)+ }
+            }
+        }
+
+        impl Encoder {
+            /// Appends a record, or says why it cannot be written: then what was appended is of no use.
+            pub fn record(&mut self, out: &mut Vec<u8>, view: &View<'_>) -> Result<(), Unwritable> {
+                match self { $($(#[cfg($cfg)])? Self::$kind(encoder) => encoder.record(out, view),)+ }
             }
         }
     };
@@ -186,13 +210,20 @@ macro_rules! formats {
 
 formats! {
     /// One object with the batch's id, time, count and records.
-    json_envelope => Json,
+    json_envelope => Json "json",
     /// The bare array of records; a batch that comes again is known only by its MQTT 5 user property `batch`, and
     /// not at all with 3.1.1.
-    json_array => JsonArray,
+    json_array => JsonArray "json_array",
     /// Each record a line.
-    ndjson => Ndjson,
+    ndjson => Ndjson "ndjson",
+    /// Numbers only: a format that refuses records.
+    #[cfg(test)]
+    numbers => Numbers "numbers",
 }
+
+/// Why a format cannot write a record: where and what.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unwritable(pub String);
 
 /// What a batch says of itself.
 #[derive(Debug, Clone, Copy)]
@@ -237,74 +268,6 @@ pub struct View<'a> {
     pub retained: bool,
 }
 
-/// What each record begins with.
-const RECORD_BEGIN: &[u8] = b"{\"sensorId\":";
-
-/// Writes records as JSON objects, as a format joins them. Remembers the text of the last millisecond:
-/// records that came together cost one formatting.
-#[derive(Debug)]
-pub struct RecordWriter {
-    separator: u8,
-    millis: Option<Timestamp>,
-    text: String,
-}
-
-impl RecordWriter {
-    /// For this format.
-    pub fn new(format: Format) -> Self {
-        Self { separator: format.separator(), millis: None, text: String::new() }
-    }
-
-    /// Appends one record.
-    pub fn write(&mut self, out: &mut Vec<u8>, view: &View<'_>) {
-        if !out.is_empty() {
-            out.push(self.separator);
-        }
-        out.extend_from_slice(RECORD_BEGIN);
-        match view.sensor {
-            Whose::Counted(json, sequence) => {
-                out.extend_from_slice(json.as_bytes());
-                out.extend_from_slice(b",\"sequence\":");
-                out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
-            }
-            Whose::Uncounted(id) => text_json::write_bytes(out, id),
-        }
-        out.extend_from_slice(b",\"value\":");
-        out.extend_from_slice(view.value);
-        out.extend_from_slice(b",\"timestamp\":");
-        if view.timestamp.is_empty() {
-            out.extend_from_slice(self.stamp(view.received).as_bytes());
-        } else {
-            out.extend_from_slice(view.timestamp);
-        }
-        if !view.entry.is_empty() {
-            out.extend_from_slice(b",\"entry\":");
-            out.extend_from_slice(view.entry.as_bytes());
-        }
-        if !view.topic.is_empty() {
-            out.extend_from_slice(b",\"topic\":");
-            text_json::write_bytes(out, view.topic);
-        }
-        if view.retained {
-            out.extend_from_slice(b",\"retained\":true");
-        }
-        if !view.extra.is_empty() {
-            out.extend_from_slice(b",\"extra\":{");
-            out.extend_from_slice(view.extra);
-            out.push(b'}');
-        }
-        out.push(b'}');
-    }
-
-    fn stamp(&mut self, at: Timestamp) -> &str {
-        if self.millis != Some(at) {
-            self.millis = Some(at);
-            self.text = format!("\"{at}\"");
-        }
-        &self.text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,7 +307,7 @@ mod tests {
     #[test]
     fn the_envelope_is_the_contract() {
         let mut records = Vec::new();
-        let mut writer = RecordWriter::new(Format::Json);
+        let mut encoder = Format::Json.encoder();
         let view = View {
             sensor: Whose::Counted("\"TEMP_00\"", 7),
             entry: "",
@@ -355,16 +318,17 @@ mod tests {
             extra: b"",
             retained: false,
         };
-        writer.write(&mut records, &view);
+        encoder.record(&mut records, &view).unwrap();
         let value = br#"{"temperature":71.5,"unit":"C"}"#;
         let topic = b"plant/\"boiler\"/temperature";
         let (timestamp, extra) = (&b"1732250000123"[..], &b"\"n\":1"[..]);
-        writer.write(
-            &mut records,
-            &View { value, topic, timestamp, extra, entry: "\"boiler\"", retained: true, ..view },
-        );
+        records.push(Format::Json.separator());
+        let view_of_all =
+            View { value, topic, timestamp, extra, entry: "\"boiler\"", retained: true, ..view };
+        encoder.record(&mut records, &view_of_all).unwrap();
         let mut uncounted = Vec::new();
-        writer.write(&mut uncounted, &View { sensor: Whose::Uncounted(b"a\"b"), ..view });
+        let uncounted_view = View { sensor: Whose::Uncounted(b"a\"b"), ..view };
+        encoder.record(&mut uncounted, &uncounted_view).unwrap();
         let expected =
             r#"{"sensorId":"a\"b","value":50.12,"timestamp":"2025-11-22T07:30:50.601Z"}"#;
         assert_eq!(String::from_utf8(uncounted).unwrap(), expected, "no sequence");

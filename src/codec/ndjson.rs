@@ -2,6 +2,8 @@
 //! The batch's id, count and gateway are only in the MQTT 5 user properties.
 
 use super::Head;
+use super::json_record::BEGIN;
+pub use super::json_record::Encoder;
 
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/x-ndjson";
@@ -21,6 +23,6 @@ pub fn batch(_head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
 pub fn records(payload: &[u8]) -> Vec<&[u8]> {
     let lines = payload.split(|byte| *byte == SEPARATOR).filter(|line| !line.is_empty());
     let records: Option<Vec<&[u8]>> =
-        lines.map(|line| line.starts_with(super::RECORD_BEGIN).then_some(line)).collect();
+        lines.map(|line| line.starts_with(BEGIN).then_some(line)).collect();
     records.unwrap_or_default()
 }

@@ -67,7 +67,8 @@ fn counters(view: &View) -> Vec<Family> {
 
 /// The help text of a family of several counters.
 const SEALED: &str = "Batches sealed, by reason: full (batch.records_max), heavy (batch.bytes_max), \
-     aged (batch.age_max), starved (nothing more could come before they settled), draining";
+     aged (batch.age_max), starved (nothing more could come before they settled), \
+     route (a record of another route had to come behind it, or needed its place), draining";
 
 fn of_balance(view: &View) -> Vec<Family> {
     let balance = view.books.balance();

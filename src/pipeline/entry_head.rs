@@ -1,12 +1,17 @@
 //! The head of an entry of the spool: what is written beside a batch, and what makes it a publication again.
 //!
-//! Format, version 1: a JSON object. `batch` names the batch (absent for dead letters), `letters` a batch of
-//! dead letters (absent where an older program wrote a single one), `sensors` lists ids, `entries` names the
-//! entry of each (absent where an older program wrote it, an empty name where it is of none), `runs` says whose
-//! the records are, in order: pairs of a place in `sensors` and a count. The message itself is the
-//! entry's body, byte for byte: it is published again as it was, to the topic that the settings name then.
+//! A JSON object. `version` is that of the head (absent: 1), `batch` names the batch, its format and its route
+//! (absent for dead letters), `letters` a batch of dead letters (absent where an older program wrote a single
+//! one), `sensors` lists ids, `entries` names the entry of each (absent where an older program wrote it, an empty
+//! name where it is of none), `runs` says whose the records are, in order: pairs of a place in `sensors` and a
+//! count. The message itself is the entry's body, byte for byte: it is published again as it was, to the topic
+//! that the settings name then.
+//!
+//! Version 2 names the route; the route of version 1 is the output. A later version stays an object with `version`.
+//! What this program does not know ([`Unknown`]) stays on disk.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::iter::repeat_n;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,13 +25,71 @@ use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::plan::Plan;
 use crate::registry::Row;
-use crate::sealed::{Kind, Sealed};
+use crate::sealed::{Kind, Route, Sealed};
 use crate::settlement::SensorIndex;
 use crate::spool::{Entry, Key};
+
+/// The version of the head that this program writes, and the newest it knows.
+const VERSION: u32 = 2;
+
+/// What this program does not know of an entry that it could read; and what helps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unknown {
+    /// The head is of a newer version.
+    Version(u32),
+    /// The batch is in this format.
+    Format(String),
+    /// The batch is for this route.
+    Route(String),
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(found) => write!(
+                f,
+                "they are of version {found}, and this program knows up to {VERSION}: run the version that wrote them"
+            )?,
+            Self::Format(format) => write!(
+                f,
+                "this version does not know their format {format:?}: run the version that wrote them"
+            )?,
+            Self::Route(route) => write!(
+                f,
+                "the settings have no route {route:?}: run with the settings, or the version, that wrote them"
+            )?,
+        }
+        f.write_str(" until the spool is empty, or set another spool.path")
+    }
+}
+
+/// What this run can make of the entry of a publication.
+#[derive(Debug)]
+pub enum Read {
+    /// The publication.
+    Flight(InFlight),
+    /// Nothing, but another run can; whose its records are, if that is known.
+    Unknown(Option<Box<[SensorIndex]>>),
+    /// Nothing: no program wrote this head.
+    Damaged,
+}
+
+/// Only the version, which all versions have.
+#[derive(Deserialize)]
+struct Versioned {
+    #[serde(default = "first_version")]
+    version: u32,
+}
+
+fn first_version() -> u32 {
+    1
+}
 
 /// The head of an entry.
 #[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct EntryHead {
+    #[serde(default = "first_version")]
+    version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<Batch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,7 +107,10 @@ struct Batch {
     id: String,
     /// Milliseconds since 1970.
     sealed_at: u64,
-    format: Format,
+    format: String,
+    /// Absent: an older program wrote it, for the output.
+    #[serde(default)]
+    route: Option<String>,
 }
 
 impl EntryHead {
@@ -59,25 +125,32 @@ impl EntryHead {
         }
     }
 
-    /// The publication of an entry; `None` for a head that this program did not write.
+    /// The publication of an entry, for one of these routes.
     pub fn flight(
         entry: Entry,
         key: Key,
-        plan: &Plan,
+        (plan, routes): (&Plan, &[Route]),
         books: &Books,
         since: Instant,
-    ) -> Option<InFlight> {
-        let head: Self = serde_json::from_slice(&entry.head).ok()?;
-        let sensors = head.indexes(entry.records, books)?;
-        let count = sensors.len();
-        let sealed = head.sealed(&plan.gateway.id, count, entry.body);
-        Some(InFlight::from_spool(sealed, key, sensors, since))
+    ) -> Read {
+        if newer(&entry.head).is_some() {
+            return Read::Unknown(None);
+        }
+        let head: Option<Self> = serde_json::from_slice(&entry.head).ok();
+        let sensors = head.as_ref().and_then(|head| head.indexes(entry.records, books));
+        let Some((head, sensors)) = head.zip(sensors) else { return Read::Damaged };
+        match head.sealed(&plan.gateway.id, routes, sensors.len(), entry.body) {
+            Ok(sealed) => Read::Flight(InFlight::from_spool(sealed, key, sensors, since)),
+            Err(_) => Read::Unknown(Some(sensors)),
+        }
     }
 
-    /// Enters the records of an earlier run's entry in the books, as held.
-    pub fn recover(head: &[u8], records: u32, books: &Books) {
+    /// Enters the records of an earlier run's entry in the books, as held. Says what is not known of it.
+    pub fn recover(head: &[u8], records: u32, routes: &[Route], books: &Books) -> Option<Unknown> {
+        let newer = newer(head);
         let Ok(entry) = serde_json::from_slice::<Self>(head) else {
-            return books.recovered(UNKNOWN, None, u64::from(records));
+            books.recovered(UNKNOWN, None, u64::from(records));
+            return newer;
         };
         let mut left = records;
         for (sensor, count) in &entry.runs {
@@ -88,20 +161,22 @@ impl EntryHead {
             books.recovered(id, entry.entry_of(sensor), u64::from(count));
         }
         books.recovered(UNKNOWN, None, u64::from(left));
+        newer.or_else(|| entry.batch.as_ref()?.known(routes).err())
     }
 
     fn new(sealed: &Sealed, sensors: &[SensorIndex], books: &Books) -> Self {
         let mut places: HashMap<SensorIndex, u32> = HashMap::new();
         let id = sealed.id.clone();
         let (batch, letters) = match sealed.kind {
-            Kind::Readings { format, sealed_at } => {
+            Kind::Readings { ref route, format, sealed_at } => {
                 let (gateway, sealed_at) = (sealed.gateway.clone(), sealed_at.millis());
-                (Some(Batch { gateway, id, sealed_at, format }), None)
+                let (format, route) = (format.as_str().to_owned(), Some(route.as_str().to_owned()));
+                (Some(Batch { gateway, id, sealed_at, format, route }), None)
             }
             Kind::DeadLetters => (None, Some(id).filter(|it| !it.is_empty())),
         };
         let (ids, entries, runs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut head = Self { batch, letters, sensors: ids, entries, runs };
+        let mut head = Self { version: VERSION, batch, letters, sensors: ids, entries, runs };
         books.registry.with_rows(|rows| {
             for sensor in sensors {
                 let known = u32::try_from(places.len()).expect("as many as records");
@@ -120,16 +195,23 @@ impl EntryHead {
         head
     }
 
-    /// The batch as it was; dead letters are this gateway's.
-    fn sealed(self, gateway: &str, count: usize, text: Bytes) -> Sealed {
+    /// The batch as it was, for one of these routes; dead letters are this gateway's.
+    fn sealed(
+        self,
+        gateway: &str,
+        routes: &[Route],
+        count: usize,
+        text: Bytes,
+    ) -> Result<Sealed, Unknown> {
         let (gateway, id, kind) = match self.batch {
-            Some(Batch { gateway, id, sealed_at, format }) => {
-                let sealed_at = Timestamp::from_millis(sealed_at);
-                (gateway, id, Kind::Readings { format, sealed_at })
+            Some(batch) => {
+                let (format, route) = batch.known(routes)?;
+                let sealed_at = Timestamp::from_millis(batch.sealed_at);
+                (batch.gateway, batch.id, Kind::Readings { route, format, sealed_at })
             }
             None => (gateway.to_owned(), self.letters.unwrap_or_default(), Kind::DeadLetters),
         };
-        Sealed { gateway, id, kind, count, text, places: None }
+        Ok(Sealed { gateway, id, kind, count, text, places: None })
     }
 
     /// The name of the entry of the sensor at this place in the list.
@@ -153,6 +235,25 @@ impl EntryHead {
         }
         Some(indexes.into())
     }
+}
+
+impl Batch {
+    /// Its format and its route, which is one of these.
+    fn known(&self, routes: &[Route]) -> Result<(Format, Route), Unknown> {
+        let format = Format::ALL.iter().copied().find(|it| it.as_str() == self.format);
+        let format = format.ok_or_else(|| Unknown::Format(self.format.clone()))?;
+        let output = Route::output();
+        let name = self.route.as_deref().unwrap_or(output.as_str());
+        let route = routes.iter().find(|it| it.as_str() == name);
+        let route = route.ok_or_else(|| Unknown::Route(name.to_owned()))?;
+        Ok((format, route.clone()))
+    }
+}
+
+/// The version of a head, if this program does not know it.
+fn newer(head: &[u8]) -> Option<Unknown> {
+    let Versioned { version } = serde_json::from_slice(head).ok()?;
+    (version > VERSION).then_some(Unknown::Version(version))
 }
 
 /// The sensor of records whose head says none.
@@ -184,6 +285,25 @@ mod tests {
     }
 
     #[test]
+    fn a_head_names_version_route_and_format() {
+        let books = Books::new(&Plan::default(), Arc::default());
+        let sensors = [books.registry.row_left("a", None).index];
+        let (route, format, sealed_at) =
+            (Route::named("r"), Format::Ndjson, Timestamp::from_millis(7));
+        let (gateway, id) = ("gw".to_owned(), "b1".to_owned());
+        let kind = Kind::Readings { route: route.clone(), format, sealed_at };
+        let sealed = Sealed { gateway, id, kind, count: 1, text: Bytes::new(), places: None };
+        let head = serde_json::to_string(&EntryHead::new(&sealed, &sensors, &books)).unwrap();
+        let batch = r#"{"gateway":"gw","id":"b1","sealedAt":7,"format":"ndjson","route":"r"}"#;
+        let expected = format!(
+            r#"{{"version":2,"batch":{batch},"sensors":["a"],"entries":[""],"runs":[[0,1]]}}"#
+        );
+        assert_eq!(head, expected);
+        let head: EntryHead = serde_json::from_str(&head).unwrap();
+        assert_eq!(head.sealed("gw", &[route], 1, Bytes::new()), Ok(sealed));
+    }
+
+    #[test]
     fn a_sensor_is_recovered_for_the_entry_that_took_its_readings() {
         let mut plan = Plan::default();
         let intake = serde_json::from_str(r#"{"topic":"t"}"#).unwrap();
@@ -197,7 +317,7 @@ mod tests {
         let sealed = Sealed { gateway, id, kind, count: 3, text, places: None };
         let head = serde_json::to_vec(&EntryHead::new(&sealed, &sensors, &before)).unwrap();
         let after = books();
-        EntryHead::recover(&head, 3, &after);
+        assert_eq!(EntryHead::recover(&head, 3, &[], &after), None);
         let received: Vec<_> = after.registry.sums().iter().map(|it| it.balance.received).collect();
         assert_eq!(received, [2, 1], "of the entry, and of none");
         let head: EntryHead = serde_json::from_slice(&head).unwrap();
@@ -215,7 +335,7 @@ mod tests {
     fn what_cannot_be_told_is_recovered_as_nobodys() {
         let recovered = |head: &str, records| {
             let books = Books::new(&Plan::default(), Arc::default());
-            EntryHead::recover(head.as_bytes(), records, &books);
+            assert_eq!(EntryHead::recover(head.as_bytes(), records, &[], &books), None);
             assert_eq!(books.difference(), None);
             let of = |id: &str| books.registry.row_left(id, None).balance().held;
             (of("a"), of("b"), of(UNKNOWN))

@@ -29,7 +29,7 @@ impl Gauge {
 /// What the worker holds.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Records of the open batch.
+    /// Records of the open batches.
     pub batch_records: Gauge,
     /// Dead letters that wait for room on their topic, or in their open batch.
     pub letters_waiting: Gauge,
@@ -48,6 +48,7 @@ pub struct Gauges {
     pub confirmation: Latencies,
     moments: Mutex<Moments>,
     spool_trouble: Mutex<Option<String>>,
+    spool_kept: Mutex<Option<String>>,
     refusal: Mutex<Option<Refusal>>,
 }
 
@@ -101,6 +102,16 @@ impl Gauges {
     /// What keeps the spool from taking anything.
     pub fn spool_trouble(&self) -> Option<String> {
         self.spool_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the spool keeps because this run cannot publish it, if there is anything.
+    pub fn spool_keeps(&self, kept: Option<String>) {
+        *self.spool_kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+    }
+
+    /// What the spool keeps because this run cannot publish it.
+    pub fn spool_kept(&self) -> Option<String> {
+        self.spool_kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The broker refuses something for this topic, and maybe for others.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use self::books::Books;
 use self::publisher::Failure;
 use self::recovery::Opened;
+use self::router::Router;
 use self::spooler::Spooler;
 use self::status::{Health, LOOK_EVERY, Monitor};
 use self::worker::{Ended, Worker};
@@ -28,6 +29,7 @@ use crate::pace::Pace;
 use crate::phase::{Lead, Phase};
 use crate::plan::Plan;
 use crate::queue::Post;
+use crate::sealed::Route;
 use crate::tasks::{Panicked, Tasks};
 use crate::{clock, phase, sink, source, spool, tasks};
 
@@ -41,6 +43,7 @@ pub mod outbox;
 pub mod publisher;
 mod recovery;
 pub mod retry_timer;
+pub mod router;
 pub mod share;
 pub mod split;
 pub mod spooler;
@@ -122,6 +125,7 @@ pub struct Pipeline {
     books: Arc<Books>,
     /// What the ids of all batches begin with.
     run: Arc<str>,
+    router: Router,
     assembly: Assembly,
     changes: (Changes, mpsc::Receiver<Asked>),
 }
@@ -146,8 +150,8 @@ impl Pipeline {
         let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random());
         let run: Arc<str> = run.into();
         let assembly = Assembly::new(plan, Arc::clone(&run), seed).await?;
-        let plan = Arc::clone(assembly.plan());
-        Ok(Self { plan, books, run, assembly, changes: Changes::channel() })
+        let (plan, router) = (Arc::clone(assembly.plan()), Router::constant(Route::output()));
+        Ok(Self { plan, books, run, router, assembly, changes: Changes::channel() })
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -167,7 +171,8 @@ impl Pipeline {
 
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
     pub async fn run(mut self, mut stops: mpsc::Receiver<()>) -> Report {
-        let spooler = match recovery::open(&self.plan, &self.books, &mut stops).await {
+        let routes = self.router.routes();
+        let spooler = match recovery::open(&self.plan, &self.books, routes, &mut stops).await {
             Ok(Opened::Spooler(spooler)) => spooler,
             Ok(Opened::Stopped) => return Report::default(),
             Err(error) => return self.report(Some(error)),
@@ -214,7 +219,8 @@ impl Pipeline {
         let outlet = books.queue.outlet();
         let post = outlet.post();
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
-        let worker = Worker::new(plan, books, spooler.map(|it| *it), clock::now(), &self.run);
+        let (spooler, router) = (spooler.map(|it| *it), self.router.clone());
+        let worker = Worker::new(plan, books, spooler, clock::now(), &self.run, router);
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
         let clients = self.assembly.start_clients(&shared, &phase, post.clone());
         let books = Arc::clone(&self.books);

@@ -17,6 +17,7 @@ use super::spooler::Spooler;
 use super::status::{Health, Status};
 use crate::clock::{self, Now};
 use crate::plan::Plan;
+use crate::sealed::Route;
 use crate::spool::Spool;
 use crate::tasks::thread;
 
@@ -36,14 +37,16 @@ pub(super) enum Opened {
 pub(super) async fn open(
     plan: &Arc<Plan>,
     books: &Arc<Books>,
+    routes: &[Route],
     stops: &mut mpsc::Receiver<()>,
 ) -> Result<Opened, Error> {
     if plan.spool.path.is_none() {
         return Ok(Opened::Spooler(None));
     }
     let now = clock::now();
-    let work = (Arc::clone(plan), Arc::clone(books));
-    let mut spooler = thread("spool", move || read(now, work.0, work.1)).map_err(Error::Thread)?;
+    let work = (Arc::clone(plan), Arc::clone(books), routes.to_vec());
+    let mut spooler =
+        thread("spool", move || read(now, work.0, work.1, &work.2)).map_err(Error::Thread)?;
     let mut looks = interval_at((now.instant + SAY_EVERY).into(), SAY_EVERY);
     let mut said = false;
     loop {
@@ -62,7 +65,12 @@ pub(super) async fn open(
     }
 }
 
-fn read(now: Now, plan: Arc<Plan>, books: Arc<Books>) -> Result<Option<Box<Spooler>>, Error> {
+fn read(
+    now: Now,
+    plan: Arc<Plan>,
+    books: Arc<Books>,
+    routes: &[Route],
+) -> Result<Option<Box<Spooler>>, Error> {
     let settings = &plan.spool;
     let Some(folder) = &settings.path else { return Ok(None) };
     let (spool, set_aside) = Spool::open(folder, settings.bytes_max, now.wall)?;
@@ -73,5 +81,5 @@ fn read(now: Now, plan: Arc<Plan>, books: Arc<Books>) -> Result<Option<Box<Spool
             "the spool was damaged and has been set aside: what it held is not delivered"
         );
     }
-    Ok(Some(Box::new(Spooler::new(spool, plan, books)?)))
+    Ok(Some(Box::new(Spooler::new(spool, plan, books, routes)?)))
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 use crate::record::Reason;
-use crate::sealed::{Kind, Sealed, place};
+use crate::sealed::{Kind, Route, Sealed, place};
 use crate::settlement::{Outcome, Share};
 use crate::sink::Measure;
 use crate::sink::dead_letter::DeadLetter;
@@ -151,6 +151,7 @@ impl Fit<'_> {
 /// A batch of readings that is to be split.
 struct Readings<'a> {
     whole: &'a Sealed,
+    route: &'a Route,
     format: Format,
     sealed_at: Timestamp,
     /// The place of its first record.
@@ -160,9 +161,10 @@ struct Readings<'a> {
 
 impl<'a> Readings<'a> {
     fn of(whole: &'a Sealed, first: usize, fit: Fit<'a>) -> Option<Self> {
-        match whole.kind {
-            Kind::Readings { format, sealed_at } => {
-                Some(Self { whole, format, sealed_at, first, fit })
+        match &whole.kind {
+            Kind::Readings { route, format, sealed_at } => {
+                let (format, sealed_at) = (*format, *sealed_at);
+                Some(Self { whole, route, format, sealed_at, first, fit })
             }
             Kind::DeadLetters => None,
         }
@@ -224,11 +226,12 @@ impl<'a> Readings<'a> {
         self.format.overhead_bytes(&Head { gateway, batch, sealed_at, count })
     }
 
-    /// A batch of some of the records.
+    /// A batch of some of the records, on the route of the whole.
     fn part(&self, id: &str, records: &[&[u8]]) -> Sealed {
         let (gateway, sealed_at, count) = (&self.whole.gateway, self.sealed_at, records.len());
         let head = Head { gateway, batch: id, sealed_at, count };
-        Sealed::readings(&head, self.format, &records.join(&self.format.separator()), ends(records))
+        let text = records.join(&self.format.separator());
+        Sealed::readings(&head, self.route.clone(), self.format, &text, ends(records))
     }
 
     /// The dead letter of a record that would be a batch alone; nothing, where not even the least of it fits.
@@ -337,7 +340,8 @@ mod tests {
 
     fn batch_in(format: Format, records: &[&str], known: bool) -> Split {
         let records: Vec<&[u8]> = records.iter().map(|it| it.as_bytes()).collect();
-        let kind = Kind::Readings { format, sealed_at: Timestamp::from_millis(0) };
+        let (route, sealed_at) = (Route::named("r"), Timestamp::from_millis(0));
+        let kind = Kind::Readings { route, format, sealed_at };
         let (gateway, id) = ("gw".to_owned(), "whole".to_owned());
         let text = Vec::new().into();
         let whole = Sealed { gateway, id, kind, count: records.len(), text, places: None };
@@ -363,6 +367,17 @@ mod tests {
             assert!(!parts.answered(0) && !parts.answered(2) && !parts.answered(3));
             assert!(parts.answered(4), "the last one");
         }
+    }
+
+    #[test]
+    fn parts_keep_the_route_of_the_whole() {
+        let mut parts = batch(&["1", "2", "3"], true);
+        parts.halve(0, fit(None));
+        let route = |at| match &parts.get(at).unwrap().kind {
+            Kind::Readings { route, .. } => route.as_str().to_owned(),
+            Kind::DeadLetters => String::new(),
+        };
+        assert_eq!(parts.open().into_iter().map(route).collect::<Vec<_>>(), ["r", "r"]);
     }
 
     #[test]

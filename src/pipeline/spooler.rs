@@ -16,6 +16,9 @@
 //! | `Writing`: the output is stuck | the same; what finds no room in the window waits, for the disk | the window's content, then what waits | on a connection only: what is on disk, then what waits | when the output has answered, or is back |
 //! | `Replaying`: the output takes batches, what is on disk is older than what is sealed | waits | what waits | what is on disk | when all of that has been read, or the output is stuck |
 //!
+//! What is on disk and cannot be published by this run stays there (`kept`), and what must not pass it, too. Then the
+//! mode is `Replaying` for good: what is sealed goes into the window, or to disk behind what is kept.
+//!
 //! After a stop request nothing more is read from disk: the next run does that. It is read all the same
 //! while what waits finds no room on disk. The run has ended when nothing is held in memory.
 //!
@@ -32,9 +35,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::kept::Kept;
 use self::log::SpoolLog;
 use super::books::Books;
-use super::entry_head::EntryHead;
+use super::entry_head::{EntryHead, Read};
 use super::gauges::Gauges;
 use super::in_flight::InFlight;
 use super::retry_timer::RetryTimer;
@@ -42,10 +46,12 @@ use super::retry_timer::RetryTimer;
 use crate::clock::Now;
 use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
 use crate::plan::Plan;
+use crate::sealed::Route;
 use crate::spool::{Entry, Error, Key, Spool};
 use crate::window::Window;
 
 mod failing;
+mod kept;
 mod log;
 
 /// What the spooler does with what is sealed: see the table above.
@@ -56,7 +62,7 @@ enum Mode {
     Direct,
     /// The output is stuck.
     Writing,
-    /// The output takes batches, first those on disk: there is at least one.
+    /// The output takes batches, first those on disk: there is at least one, which may be kept.
     Replaying,
 }
 
@@ -72,6 +78,10 @@ pub struct Spooler {
     books: Arc<Books>,
     /// Bytes of the largest batch, all of its message.
     batch_bytes: usize,
+    /// Routes that batches of the disk may have.
+    routes: Box<[Route]>,
+    /// What stays on disk in this run.
+    kept: Kept,
     /// Sealed, and neither in the window nor on disk.
     waiting: VecDeque<InFlight>,
     /// Since when something waits that no write has been tried for.
@@ -95,13 +105,21 @@ pub struct Spooler {
 }
 
 impl Spooler {
-    /// Takes over what an opened spool holds: it is published before anything new.
-    pub fn new(mut spool: Spool, plan: Arc<Plan>, books: Arc<Books>) -> Result<Self, Error> {
+    /// Takes over what an opened spool holds: it is published before anything new, if it is for one of these
+    /// routes.
+    pub fn new(
+        mut spool: Spool,
+        plan: Arc<Plan>,
+        books: Arc<Books>,
+        routes: &[Route],
+    ) -> Result<Self, Error> {
         show_disk(&spool, &books.gauges);
-        let mut unread_records = 0;
+        let (mut unread_records, mut kept) = (0, Kept::default());
         spool.heads(|_, records, head| {
             unread_records += u64::from(records);
-            EntryHead::recover(head, records, &books);
+            if let Some(unknown) = EntryHead::recover(head, records, routes, &books) {
+                kept.found(unknown, records);
+            }
         })?;
         let unread = spool.entries();
         if unread > 0 {
@@ -111,6 +129,10 @@ impl Spooler {
                 "the spool holds batches of an earlier run: they are published first"
             );
         }
+        if let Some(told) = kept.told() {
+            tracing::error!("{told}");
+            books.gauges.spool_keeps(Some(told));
+        }
         let mut spooler = Self {
             mode: Mode::Direct,
             unread,
@@ -119,6 +141,8 @@ impl Spooler {
             batch_bytes: plan.batch.bytes_max.get() + plan.batch_overhead_bytes(),
             plan,
             books,
+            routes: routes.into(),
+            kept,
             waiting: VecDeque::new(),
             untried: None,
             cursor: None,
@@ -140,7 +164,7 @@ impl Spooler {
     fn enter(&mut self, stuck: bool) {
         self.mode = match self.unread {
             _ if stuck => Mode::Writing,
-            0 => Mode::Direct,
+            0 if !self.kept.is_active() => Mode::Direct,
             _ => Mode::Replaying,
         };
     }
@@ -169,7 +193,7 @@ impl Spooler {
             // What is in flight is on disk.
             Mode::Writing if self.stopping => !self.will_settle(window),
             Mode::Writing => idle && self.unread == 0,
-            Mode::Replaying => idle && self.stopping,
+            Mode::Replaying => idle && (self.stopping || self.unread == 0),
         }
     }
 
@@ -202,7 +226,7 @@ impl Spooler {
     /// Takes a sealed batch, behind all others. Gives it back where it goes into the window: nothing is
     /// ahead of it, and there is room.
     pub fn push(&mut self, flight: InFlight, window: bool) -> Option<InFlight> {
-        if window && self.is_next() {
+        if window && self.is_next() && !self.kept.holds(&flight) {
             return Some(flight);
         }
         self.untried.get_or_insert(flight.since());
@@ -216,7 +240,9 @@ impl Spooler {
         loop {
             match self.mode {
                 Mode::Direct => return self.waiting.pop_front(),
-                Mode::Writing if connected && self.unread == 0 => return self.waiting.pop_front(),
+                Mode::Writing if connected && self.unread == 0 => {
+                    return self.waiting.pop_front_if(|it| !self.kept.holds(it));
+                }
                 Mode::Writing | Mode::Replaying => {}
             }
             if !connected || !self.wants_read() || !self.reads.allows(now.instant) {
@@ -273,6 +299,8 @@ impl Spooler {
         }
         let entries = match self.mode {
             Mode::Direct if !needed => Vec::new(),
+            // Only what is kept is on disk: what is in the window need not be written behind it.
+            Mode::Replaying if !needed && self.is_next() => Vec::new(),
             Mode::Direct | Mode::Writing | Mode::Replaying => self.entries(window),
         };
         if entries.is_empty() {
@@ -339,11 +367,19 @@ impl Spooler {
                 let records = entry.records;
                 self.advance(key, records);
                 self.pace_reads(now.instant, records);
-                let flight = EntryHead::flight(entry, key, &self.plan, &self.books, now.instant);
-                if flight.is_none() {
-                    self.unreadable(now.instant, key, records);
+                let known = (&*self.plan, &*self.routes);
+                match EntryHead::flight(entry, key, known, &self.books, now.instant) {
+                    Read::Flight(flight) if self.kept.holds(&flight) => {
+                        self.kept.keep_behind(&flight);
+                        self.keeps();
+                    }
+                    Read::Flight(flight) => return Some(flight),
+                    Read::Unknown(sensors) => {
+                        self.kept.keep(sensors.as_deref(), records);
+                        self.keeps();
+                    }
+                    Read::Damaged => self.unreadable(now.instant, key, records),
                 }
-                return flight;
             }
             Ok(None) => self.nothing_unread(),
             Err(Error::Corrupt { key, records }) => {
@@ -356,6 +392,12 @@ impl Spooler {
             }
         }
         None
+    }
+
+    /// The entry stays on disk, for a run that can publish it.
+    fn keeps(&mut self) {
+        self.enter(self.mode == Mode::Writing);
+        self.books.gauges.spool_keeps(self.kept.told());
     }
 
     /// The entry has been read, or never will be.

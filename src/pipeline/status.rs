@@ -133,7 +133,8 @@ impl Monitor {
             let held = books.balance().held;
             return (Health::Draining, Some(format!("a stop was asked for; {held} readings held")));
         }
-        if let Some(trouble) = books.gauges.spool_trouble() {
+        let spool = [books.gauges.spool_trouble(), books.gauges.spool_kept()];
+        if let Some(trouble) = spool.into_iter().flatten().next() {
             return (Health::Degraded, Some(trouble));
         }
         if let Some(waits) = self.waits_for(books, now) {

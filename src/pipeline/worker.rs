@@ -6,6 +6,8 @@
 //!
 //! Invariants:
 //! - records are encoded in the order they were offered, batches published in the order sealed;
+//! - a batch is sealed only when it could be published: where one must be sealed before a record, and there is no
+//!   room, the record waits;
 //! - a record is taken from the queue only when a batch could be published: what cannot move waits
 //!   where it is counted;
 //! - the worker ends only when everything has settled, or is told to let go.
@@ -15,20 +17,22 @@ use std::time::Instant;
 
 use super::books::Books;
 use super::dead_letters::{Content, DeadLetters, Origin};
-use super::in_flight::InFlight;
 use super::publisher::{Failure, Publisher};
+use super::router::Router;
 use super::spooler::Spooler;
-use crate::batch::{Batcher, Seal};
+use crate::batch::Seal;
 use crate::clock::{self, Now, Timestamp};
-use crate::codec::{Head, RecordWriter, View, Whose};
+use crate::codec::{Encoder, View, Whose};
+use crate::limits::ROUTES_OPEN_MAX;
 use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
 use crate::registry::Row;
-use crate::sealed::{Sealed, place};
-use crate::settlement::{Receipts, Settle};
 use crate::sink::{self, Measure};
 
+use self::open::OpenBatches;
+
+mod open;
 mod sizes;
 
 /// What the worker says when it ends.
@@ -57,17 +61,14 @@ pub struct Worker {
     rows: Vec<Arc<Row>>,
     taken: Option<Taken>,
     used: Option<Chunk>,
-    batcher: Batcher,
+    router: Router,
+    open: OpenBatches,
     measure: Arc<dyn Measure>,
     /// What was known of the sink's bounds when the batch was adapted to them.
     fitted: (Option<usize>, usize),
     /// Bytes of records that the broker takes in one packet, if it says.
     fits: Option<usize>,
-    body: Vec<u8>,
-    /// Where each record of the body ends.
-    ends: Vec<u32>,
-    receipts: Receipts,
-    writer: RecordWriter,
+    encoder: Encoder,
     dead_letters: DeadLetters,
     publisher: Publisher,
     batch_prefix: String,
@@ -83,30 +84,32 @@ pub fn run_id(gateway: &str, start: Timestamp, salt: u16) -> String {
 }
 
 impl Worker {
-    /// A worker of a gateway that starts now. The batches' ids begin with `run`.
+    /// A worker of a gateway that starts now. The batches' ids begin with `run`, and `router` says where records
+    /// go.
     pub fn new(
         plan: Arc<Plan>,
         books: Arc<Books>,
         spooler: Option<Spooler>,
         now: Now,
         run: &str,
+        router: Router,
     ) -> Self {
+        let shared = (Arc::clone(&plan), Arc::clone(&books));
+        let open = OpenBatches::new(shared.0, shared.1, ROUTES_OPEN_MAX, router.first().clone());
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), spooler, now.instant);
         Self {
-            batcher: Batcher::new(plan.batch),
-            receipts: Receipts::new(Arc::clone(&books) as Arc<dyn Settle>),
+            router,
+            open,
             dead_letters: DeadLetters::new(Arc::clone(&plan), Arc::clone(&books), run),
             measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
-            writer: RecordWriter::new(plan.output.format),
+            encoder: plan.output.format.encoder(),
             plan,
             books,
             rows: Vec::new(),
             taken: None,
             used: None,
-            body: Vec::new(),
-            ends: Vec::new(),
             batches: 0,
             fitted: (None, usize::MAX),
             fits: None,
@@ -141,7 +144,7 @@ impl Worker {
         if self.aborted {
             return Some(Ended::Aborted);
         }
-        let empty = self.taken.is_none() && self.batcher.is_empty() && self.dead_letters.is_empty();
+        let empty = self.taken.is_none() && self.open.is_empty() && self.dead_letters.is_empty();
         let idle = empty && self.publisher.is_done();
         (self.draining && idle).then_some(Ended::Drained)
     }
@@ -149,11 +152,11 @@ impl Worker {
     /// What to wait for.
     pub fn want(&self) -> Want {
         let room = self.publisher.has_room();
-        let (fill_records, fill_bytes) = self.batcher.room();
-        let due = if room { self.batcher.deadline() } else { None };
+        let (fill_records, fill_bytes) = self.open.room();
+        let due = if room { self.open.deadline() } else { None };
         let dead_letters =
             self.dead_letters.deadline().filter(|_| self.publisher.has_dead_letter_room());
-        let open = !self.batcher.is_empty() || self.dead_letters.is_open();
+        let open = !self.open.is_empty() || self.dead_letters.is_open();
         Want {
             records: room && self.taken.is_none(),
             fill_records,
@@ -193,14 +196,14 @@ impl Worker {
                 self.aborted = true;
                 self.publisher.abandon();
                 self.dead_letters.abandon();
-                self.receipts = self.new_receipts();
+                self.open.abandon();
             }
             Event::Mail(mail) => {
                 self.publisher.apply(now, mail)?;
                 self.fit();
             }
             Event::Stalled => {
-                self.seal(now, Seal::Starved);
+                self.seal_all(now, Seal::Starved);
                 self.dead_letters.seal(now, Seal::Starved, &mut self.publisher);
             }
             Event::Ended => self.draining = true,
@@ -212,23 +215,25 @@ impl Worker {
     /// Shows what is held, and since when.
     fn show(&self, now: Instant) {
         let gauges = &self.books.gauges;
-        gauges.batch_records.set(self.receipts.records() as u64);
+        gauges.batch_records.set(self.open.records() as u64);
         gauges.letters_waiting.set(self.dead_letters.records() as u64);
         let taken = self.taken.as_ref().map(|taken| taken.since);
         let oldest =
-            [taken, self.batcher.opened(), self.dead_letters.oldest()].into_iter().flatten().min();
+            [taken, self.open.opened(), self.dead_letters.oldest()].into_iter().flatten().min();
         self.publisher.show(gauges, oldest, now);
     }
 
     /// Moves records on as far as there is room.
     fn advance(&mut self, now: Now) {
         self.encode(now);
-        if self.publisher.has_room() && self.taken.is_none() {
-            if self.draining {
-                self.seal(now, Seal::Draining);
-            } else if let Some(due) = self.batcher.due(now.instant) {
-                self.seal(now, due);
-            }
+        if self.taken.is_none() && self.draining {
+            self.seal_all(now, Seal::Draining);
+        }
+        while self.taken.is_none()
+            && self.publisher.has_room()
+            && let Some((at, due)) = self.open.due(now.instant)
+        {
+            self.seal(now, at, due);
         }
         self.dead_letters.advance(now, &mut self.publisher, self.draining);
     }
@@ -246,20 +251,22 @@ impl Worker {
                 self.taken = Some(taken);
                 return;
             }
-            match record.body {
+            taken.next += usize::from(match record.body {
                 Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
-                Body::Unreadable { .. } => self.make_dead_letter(&taken.chunk, record, taken.since),
-            }
-            taken.next += 1;
+                Body::Unreadable { .. } => {
+                    self.make_dead_letter(&taken.chunk, record, taken.since);
+                    true
+                }
+            });
         }
         self.used = Some(taken.chunk);
     }
 
-    /// Puts a reading into the open batch; seals the batch before or after it, if that is due.
-    fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) {
+    /// Puts a reading into the open batch of its route, and seals the batch if that completes it. False where a
+    /// batch was sealed before it: then it is still to be taken, once there is room again.
+    fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) -> bool {
         let row = self.row(record);
-        let Body::Reading { value, timestamp, extra } = record.body else { return };
-        let before = self.body.len();
+        let Body::Reading { value, timestamp, extra } = record.body else { return true };
         let view = View {
             sensor: if record.id.is_empty() {
                 Whose::Counted(&row.json, record.sequence)
@@ -274,51 +281,56 @@ impl Worker {
             extra: chunk.text(extra),
             retained: record.retained,
         };
-        self.writer.write(&mut self.body, &view);
-        let bytes = self.body.len() - before;
-        if self.fits.is_some_and(|max| bytes > max) && !self.travels_alone(now, before) {
-            let record_bytes = self.body.len() - before;
-            self.body.truncate(before);
-            if self.make_oversize_dead_letter(since, chunk, record, record_bytes) {
-                return;
+        if let Err(first) = self.open.turn_to(self.router.route(&row, &view), record.sensor) {
+            self.seal(now, first, Seal::Route);
+            return false;
+        }
+        let bytes = match self.open.write(&mut self.encoder, &view) {
+            Ok(bytes) => bytes,
+            Err(unwritable) => {
+                self.make_unwritable_dead_letter(since, chunk, record, &unwritable);
+                return true;
             }
-            // It is held as what it is, until a broker takes it.
-            self.writer.write(&mut self.body, &view);
+        };
+        // What is held as what it is, until a broker takes it, stays.
+        if self.fits.is_some_and(|max| bytes > max)
+            && !self.travels_alone(now)
+            && self.make_oversize_dead_letter(since, chunk, record, bytes)
+        {
+            self.open.take_back();
+            return true;
         }
-        if let Some(heavy) = self.batcher.must_seal_before(bytes) {
-            self.body.truncate(before);
-            self.seal(now, heavy);
-            self.writer.write(&mut self.body, &view);
-        }
-        let bytes = self.body.len() - if self.batcher.is_empty() { 0 } else { before };
-        self.ends.push(place(self.body.len()));
-        self.receipts.add(record.token, record.sensor, record.bytes());
-        if let Some(full) = self.batcher.push(since, bytes) {
-            self.seal(now, full);
+        match self.open.keep(record, since) {
+            Ok(None) => true,
+            Ok(Some(full)) => {
+                self.seal(now, self.open.at(), full);
+                true
+            }
+            Err(heavy) => {
+                self.seal(now, self.open.at(), heavy);
+                false
+            }
         }
     }
 
-    /// Publishes the open batch, if there is one.
-    fn seal(&mut self, now: Now, reason: Seal) {
-        if self.batcher.is_empty() {
-            return;
+    /// Publishes the open batches, the oldest first, as far as there is room.
+    fn seal_all(&mut self, now: Now, reason: Seal) {
+        while self.publisher.has_room()
+            && let Some(at) = self.open.oldest()
+        {
+            self.seal(now, at, reason);
         }
+    }
+
+    /// Publishes the open batch at this place.
+    fn seal(&mut self, now: Now, at: usize, reason: Seal) {
         self.batches += 1;
         let id = format!("{}-{}", self.batch_prefix, self.batches);
-        let next = self.new_receipts();
-        let receipts = std::mem::replace(&mut self.receipts, next);
-        let gateway = &self.plan.gateway.id;
-        let head = Head { gateway, batch: &id, sealed_at: now.wall, count: receipts.records() };
-        let ends = self.ends.as_slice().into();
-        let sealed = Sealed::readings(&head, self.plan.output.format, &self.body, ends);
-        let bytes = sealed.text.len();
-        tracing::debug!(batch = id, records = head.count, bytes, ?reason, "sealed");
-        let opened = self.batcher.opened().unwrap_or(now.instant);
-        self.body.clear();
-        self.ends.clear();
-        self.batcher.sealed();
+        let flight = self.open.seal(at, now, &id).expect("what is sealed holds records");
+        let (records, bytes) = (flight.sealed().count, flight.sealed().text.len());
+        tracing::debug!(batch = id, records, bytes, ?reason, "sealed");
         self.count(reason);
-        self.publisher.publish(InFlight::new(sealed, receipts, opened, now.instant));
+        self.publisher.publish(flight);
     }
 
     /// Makes a dead letter of what is no reading.
@@ -347,10 +359,6 @@ impl Worker {
         Arc::clone(self.rows.get(index).expect("every sensor has a row"))
     }
 
-    fn new_receipts(&self) -> Receipts {
-        Receipts::new(Arc::clone(&self.books) as Arc<dyn Settle>)
-    }
-
     fn count(&self, reason: Seal) {
         let metrics = &self.books.metrics;
         let counter = match reason {
@@ -358,6 +366,7 @@ impl Worker {
             Seal::Heavy => &metrics.sealed_heavy,
             Seal::Aged => &metrics.sealed_aged,
             Seal::Starved => &metrics.sealed_starved,
+            Seal::Route => &metrics.sealed_route,
             Seal::Draining => &metrics.sealed_draining,
         };
         counter.one();

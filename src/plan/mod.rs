@@ -26,10 +26,12 @@ use crate::{batch, queue, sink, source, spool, watch};
 mod check;
 mod clients;
 pub mod http;
+mod routes;
 mod sessions;
 mod warnings;
 
 use self::http::Http;
+use self::routes::ROUTES;
 pub use crate::mqtt::broker::Broker;
 
 /// Sessions of other entries that are remembered beside those of the current ones. Of more, the oldest are forgotten:
@@ -273,6 +275,8 @@ impl Plan {
         let of_record = RECEIPT_BYTES + PLACE_BYTES as u64;
         let receipts = u64::from(self.batch.records_max.get()) * of_record;
         let sensors = u64::from(self.gateway.sensors_max.get());
+        // One row more for each entry, and one for sensors that belong to none.
+        let rows = sensors + self.sensors.len() as u64 + 1;
         let buffer = self.read_buffer_bytes() as u64;
         let mut budget = Budget::default();
         // A buffer that grows holds twice its content, and its old copy while it moves.
@@ -291,7 +295,7 @@ impl Plan {
         if self.spool.path.is_some() {
             // What waits for the disk, and the pages of one write before they are synced.
             let written = WAITING_MAX as u64 + 2 * (batches + WAITING_MAX as u64);
-            budget.add("spool", written * (batch + receipts) + SPOOL_BYTES);
+            budget.add("spool", written * (batch + receipts) + rows * KEPT_BYTES + SPOOL_BYTES);
         }
         if let Some(left) = self.left_max() {
             // The sessions in memory, and their text while it is written.
@@ -320,8 +324,6 @@ impl Plan {
         if self.roll_calls().iter().any(Option::is_some) {
             budget.add("probe clients (before the first connect)", roll_call::BYTES + 2 * stream);
         }
-        // One row more for each entry, and one for sensors that belong to none.
-        let rows = sensors + self.sensors.len() as u64 + 1;
         budget.add("sensors (gateway.sensors_max)", rows * SENSOR_BYTES);
         if self.http.listen.0.is_some() {
             let answer = HTTP_ANSWER_BYTES + self.sensors.len() as u64 * HTTP_ENTRY_BYTES;
@@ -332,6 +334,7 @@ impl Plan {
             budget.add("http connections and answers", connections + answers);
         }
         self.add_entries(&mut budget);
+        routes::add(&mut budget, ROUTES, rows, batch + receipts);
         budget.add("the program itself", PROGRAM_BYTES);
         budget
     }
@@ -357,6 +360,9 @@ const HTTP_ANSWER_BYTES: u64 = 32 * 1024;
 
 /// Bytes of one configured entry's part of an answer.
 const HTTP_ENTRY_BYTES: u64 = 4096;
+
+/// Bytes by which it is known of a sensor whether the spool keeps readings of it, in a list that grows.
+const KEPT_BYTES: u64 = 2;
 
 /// Bytes of the spool's cache and tables.
 const SPOOL_BYTES: u64 = 16 << 20;

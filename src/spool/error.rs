@@ -29,13 +29,16 @@ pub enum Error {
     },
     /// The file was written by a newer version of this program.
     #[error(
-        "the spool {path:?} has format {found}, this version reads up to {known}: run the newer version, or set another spool.path"
+        "the spool {path:?} has format {found}{}, this version reads up to {known}: run the newer version until it is empty, or set another spool.path",
+        batches.map_or_else(String::new, |it| format!(" and holds {it} batches"))
     )]
     Newer {
         path: PathBuf,
         found: u64,
         /// The newest format that this program reads.
         known: u64,
+        /// Entries that it holds, where they can be counted.
+        batches: Option<u64>,
     },
     /// No room for these entries. Nothing was written; entries must be removed first.
     #[error(

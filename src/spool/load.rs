@@ -28,7 +28,9 @@ pub(super) fn load(place: &dyn DatabaseFile) -> Result<(Tables, u64, Held), Erro
     match opened.map_err(|error| error_of(place, error))? {
         (tables::Opened::Tables(tables, next), held) => Ok((tables, next, held)),
         (tables::Opened::Foreign(found), _) => Err(Error::Foreign { path, found }),
-        (tables::Opened::Newer(found), _) => Err(Error::Newer { path, found, known: FORMAT }),
+        (tables::Opened::Newer(found, batches), _) => {
+            Err(Error::Newer { path, found, known: FORMAT, batches })
+        }
     }
 }
 

@@ -10,8 +10,8 @@
 //! format counts as redb's `Corrupted`.
 
 use redb::{
-    Database, Range, ReadOnlyTable, ReadableDatabase, Table, TableDefinition, TableError,
-    TableHandle, WriteTransaction,
+    Database, Range, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, Table,
+    TableDefinition, TableError, TableHandle, WriteTransaction,
 };
 
 use super::footprint::PIECE_BYTES;
@@ -50,8 +50,8 @@ pub(super) enum Opened {
     Tables(Tables, u64),
     /// Something else.
     Foreign(String),
-    /// Our tables in a newer format.
-    Newer(u64),
+    /// Our tables in a newer format, and how many entries they have, if that can be told.
+    Newer(u64, Option<u64>),
 }
 
 /// An open database with our tables.
@@ -81,7 +81,10 @@ impl Tables {
         let number = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|it| it.value()));
         match (number(META_FORMAT)?, number(META_NEXT)?) {
             (Some(FORMAT), Some(next)) if next < KEYS_END => Ok(Opened::Tables(Self { db }, next)),
-            (Some(found), _) if found > FORMAT => Ok(Opened::Newer(found)),
+            (Some(found), _) if found > FORMAT => {
+                let heads = read.open_table(HEADS).ok();
+                Ok(Opened::Newer(found, heads.and_then(|it| it.len().ok())))
+            }
             _ => Ok(Opened::Foreign("its table \"meta\" is of another program".to_owned())),
         }
     }

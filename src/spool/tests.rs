@@ -34,14 +34,17 @@ fn what_cannot_be_a_spool_is_named_and_left_alone() {
     assert!(message(folder.path()).contains("it has a table \"other\""));
 
     std::fs::remove_file(&file).unwrap();
-    let (spool, _) = open(folder.path()).unwrap();
+    let (mut spool, _) = open(folder.path()).unwrap();
     assert!(matches!(open(folder.path()), Err(Error::Locked { path }) if path == file));
+    spool.append(&[entry(1, 10)]).unwrap();
     drop(spool);
     let write = redb::Database::open(&file).unwrap().begin_write().unwrap();
     let meta = redb::TableDefinition::<&str, u64>::new("meta");
     write.open_table(meta).unwrap().insert("format", FORMAT + 1).unwrap();
     write.commit().unwrap();
     assert!(matches!(open(folder.path()), Err(Error::Newer { found: 2, known: 1, .. })));
+    let error = message(folder.path());
+    assert!(error.contains("format 2 and holds 1 batches") && error.contains("run the newer"));
 }
 
 #[test]

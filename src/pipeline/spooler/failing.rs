@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Spooler;
+use super::kept::Kept;
 use crate::clock::Now;
 use crate::spool::{Error, Key};
 
@@ -92,9 +93,12 @@ impl Spooler {
     }
 
     /// The file cannot be used any more. What is in the window is still delivered, what was not yet
-    /// read is lost; until the next start, which sets the file aside, there is no spool.
+    /// read, or was kept, is lost; until the next start, which sets the file aside, there is no spool.
     fn damaged(&mut self, now: Now, error: &Error) {
-        let lost = self.unread_records;
+        let lost = self.unread_records + self.kept.readings();
+        // It holds back nothing any more.
+        self.kept = Kept::default();
+        self.books.gauges.spool_keeps(None);
         self.nothing_unread();
         self.books.metrics.spool_unreadable.add(lost);
         self.writes.give_up(now.instant);

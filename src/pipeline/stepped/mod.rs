@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::books::Books;
 use super::gauges::Gauge;
+use super::router::Router;
 use super::spooler::Spooler;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
@@ -20,6 +21,7 @@ use crate::plan::Plan;
 use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
+use crate::sealed::Route;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::message::Messages;
 use crate::sink::{self, Answer, Number};
@@ -74,11 +76,14 @@ fn small() -> Plan {
 mod answers;
 mod bounds;
 mod direct;
+mod formats;
 mod full;
 mod hang_ups;
+mod kept;
 mod letters;
 mod nobody;
 mod outbox;
+mod routes;
 mod schedules;
 mod sizes;
 mod spool;
@@ -109,17 +114,25 @@ impl Bench {
     }
 
     /// Starts then; the salt tells the batches of this start from those of others.
-    fn start_at((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
+    fn start_at(start: (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
+        Self::routed(start, plan, spool, Router::constant(Route::output()))
+    }
+
+    /// Starts with a router.
+    fn routed((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>, router: Router) -> Self {
         let places = u64::from(plan.queue.records_max.get());
         let books =
             Arc::new(Books { queue: Queue::new(plan.queue), ..Books::new(&plan, Arc::default()) });
         let messages = plan.mqtt_output().unwrap().messages(&plan.broker);
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
-        let spooler = |spool| Spooler::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
+        let spooler = |spool| {
+            let (plan, books) = (Arc::clone(&plan), Arc::clone(&books));
+            Spooler::new(spool, plan, books, router.routes()).unwrap()
+        };
         let spooler = spool.map(spooler);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run),
+            worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run, router),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             returned: books.queue.returned(),

@@ -251,14 +251,17 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
         receipts.add(Token::NONE, sensor, 1);
         let id = number.to_string();
         let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };
-        let sealed = Sealed::readings(&head, Format::Json, b"{}", [2].into());
+        let sealed = Sealed::readings(&head, Route::output(), Format::Json, b"{}", [2].into());
         InFlight::new(sealed, receipts, now.instant, now.instant)
     };
     let mut window = Window::default();
     for number in 0..2 {
         window.open(number, flight(number));
     }
-    let mut spooler = Spooler::new(disk.spool().unwrap(), plan, Arc::clone(&books)).unwrap();
+    let mut spooler = {
+        let (spool, books) = (disk.spool().unwrap(), Arc::clone(&books));
+        Spooler::new(spool, plan, books, &[Route::output()]).unwrap()
+    };
     spooler.write(now, &mut window, true);
     assert_eq!(*looker.seen.lock().unwrap(), [(2, true), (2, true)]);
 }

@@ -34,7 +34,8 @@ impl Side {
         change(&mut plan);
         let plan = Arc::new(plan);
         let books = Arc::new(Books::new(&plan, Arc::default()));
-        let spooler = Spooler::new(disk.spool().unwrap(), plan, Arc::clone(&books)).unwrap();
+        let (spool, routes) = (disk.spool().unwrap(), [Route::output()]);
+        let spooler = Spooler::new(spool, plan, Arc::clone(&books), &routes).unwrap();
         Self { now: clock::now(), spooler, window: Window::default(), books, next: 0 }
     }
 

@@ -1,13 +1,14 @@
-//! What the output broker takes in one packet, and a reading that is larger.
+//! A reading that cannot travel as one: larger than what the output broker takes in one packet, or nothing that
+//! the output's format writes.
 
 use std::time::Instant;
 
 use super::Worker;
 use crate::clock::Now;
-use crate::codec::Head;
+use crate::codec::{Head, Unwritable};
 use crate::pipeline::dead_letters::Content;
 use crate::record::{Body, Chunk, Reason, Record};
-use crate::sealed::Sealed;
+use crate::sealed::{Route, Sealed};
 
 impl Worker {
     /// Adapts the batch's size to what the broker takes.
@@ -25,21 +26,20 @@ impl Worker {
         self.fits = room(false);
         let all = self.plan.batch.bytes_max.get();
         let bytes_max = all.min(self.fits.unwrap_or(usize::MAX)).min(known.1);
-        self.batcher.fit(bytes_max);
+        self.open.fit(bytes_max);
         self.dead_letters.fit(known.0, bytes_max.min(dead_letters_room));
     }
 
-    /// Whether the record that begins there fits into a batch of its own: the bound that batches keep
+    /// Whether the record that was written fits into a batch of its own: the bound that batches keep
     /// to leaves room for the longest id and count.
-    pub(super) fn travels_alone(&self, now: Now, begin: usize) -> bool {
+    pub(super) fn travels_alone(&self, now: Now) -> bool {
         let Some(bytes_max) = self.fitted.0 else { return true };
-        let record = self.body.get(begin..).unwrap_or_default();
-        let record = record.strip_prefix(b",").unwrap_or(record);
         // The open batch may be sealed before it.
         let batch = format!("{}-{}", self.batch_prefix, self.batches + 2);
         let gateway = &self.plan.gateway.id;
         let head = Head { gateway, batch: &batch, sealed_at: now.wall, count: 1 };
-        let alone = Sealed::readings(&head, self.plan.output.format, record, [].into());
+        let (format, record) = (self.plan.output.format, self.open.written());
+        let alone = Sealed::readings(&head, Route::output(), format, record, [].into());
         self.measure.bytes(&alone) <= bytes_max
     }
 
@@ -52,13 +52,10 @@ impl Worker {
         record: &Record,
         bytes: usize,
     ) -> bool {
-        let Body::Reading { value, .. } = record.body else { return true };
         let max = self.fitted.0.unwrap_or(usize::MAX);
         let detail =
             format!("{bytes} bytes as a record; the output broker takes packets of {max} bytes");
-        let [id, topic, payload] = [record.id, record.topic, value].map(|it| chunk.text(it));
-        let content =
-            Content { reason: Reason::Oversize, detail: detail.as_bytes(), id, topic, payload };
+        let content = content_of(chunk, record, Reason::Oversize, &detail);
         let origin = self.origin(record, since);
         let fits = self.dead_letters.can_take(&origin, content);
         if fits {
@@ -66,4 +63,33 @@ impl Worker {
         }
         fits
     }
+
+    /// Makes a dead letter of a reading that the format refuses: no other broker or batch would mend that.
+    pub(super) fn make_unwritable_dead_letter(
+        &mut self,
+        since: Instant,
+        chunk: &Chunk,
+        record: &Record,
+        Unwritable(what): &Unwritable,
+    ) {
+        let format = self.plan.output.format.as_str();
+        let detail = format!("{what}: output.format = \"{format}\" cannot write it");
+        let origin = self.origin(record, since);
+        self.dead_letters.take(origin, content_of(chunk, record, Reason::Format, &detail));
+    }
+}
+
+/// The dead letter of a reading: it shows the value.
+fn content_of<'a>(
+    chunk: &'a Chunk,
+    record: &Record,
+    reason: Reason,
+    detail: &'a str,
+) -> Content<'a> {
+    let value = match record.body {
+        Body::Reading { value, .. } => value,
+        Body::Unreadable { payload, .. } => payload,
+    };
+    let [id, topic, payload] = [record.id, record.topic, value].map(|it| chunk.text(it));
+    Content { reason, detail: detail.as_bytes(), id, topic, payload }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::routes::by_tens;
 use super::super::*;
 use super::intake::{self, Between, Intake, Seen};
 use super::output::Output;
@@ -17,6 +18,8 @@ pub(super) struct World {
     pub(super) random: SmallRng,
     disk: Disk,
     bench: Bench,
+    /// There is one route, or each sensor changes its own.
+    router: Router,
     pub(super) output: Output,
     upstream: Upstream,
     intake: Intake,
@@ -47,8 +50,8 @@ fn plan() -> Plan {
 }
 
 /// The `nth` process, which starts then.
-fn start(disk: &Disk, now: Now, nth: u16) -> Bench {
-    Bench::start_at((now, nth), plan(), Some(disk.spool().unwrap()))
+fn start(disk: &Disk, now: Now, nth: u16, router: &Router) -> Bench {
+    Bench::routed((now, nth), plan(), Some(disk.spool().unwrap()), router.clone())
 }
 
 /// What is between the intake and all else.
@@ -69,11 +72,14 @@ impl World {
         let mut random = SmallRng::seed_from_u64(seed);
         let (refusals, alike) = (random.random_bool(0.3), random.random_bool(0.5));
         let upstream = Upstream::new(&mut random);
+        let one = random.random_bool(0.5);
+        let router = if one { Router::constant(Route::output()) } else { by_tens() };
         let wall = Timestamp::from_millis(1_763_796_650_692);
-        let bench = start(&disk, Now { wall, ..clock::now() }, 0);
+        let bench = start(&disk, Now { wall, ..clock::now() }, 0, &router);
         let intake = Intake::new(upstream.window, alike, &plan(), &bench);
         let mut world = Self {
             bench,
+            router,
             random,
             disk,
             output: Output::default(),
@@ -264,7 +270,7 @@ impl World {
         let now = self.bench.now.later(Duration::from_secs(1));
         self.bench = Bench::new(|_| {});
         self.disk.crash(&mut self.random);
-        self.bench = start(&self.disk, now, self.crashes);
+        self.bench = start(&self.disk, now, self.crashes, &self.router);
         let fresh = Intake::new(self.upstream.window, self.alike, &plan(), &self.bench);
         let killed = std::mem::replace(&mut self.intake, fresh);
         self.seen.add(killed.seen);

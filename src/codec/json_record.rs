@@ -1,0 +1,63 @@
+//! A record as a JSON object, as all formats of JSON write it. They differ in what stands around the records.
+
+use super::{Unwritable, View, Whose, text_json};
+use crate::clock::Timestamp;
+
+/// What each record begins with.
+pub(super) const BEGIN: &[u8] = b"{\"sensorId\":";
+
+/// Writes records. Remembers the text of the last millisecond: records that came together cost one formatting.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    millis: Option<Timestamp>,
+    text: String,
+}
+
+impl Encoder {
+    /// Appends one record. None is refused: its parts are JSON text already.
+    pub fn record(&mut self, out: &mut Vec<u8>, view: &View<'_>) -> Result<(), Unwritable> {
+        out.extend_from_slice(BEGIN);
+        match view.sensor {
+            Whose::Counted(json, sequence) => {
+                out.extend_from_slice(json.as_bytes());
+                out.extend_from_slice(b",\"sequence\":");
+                out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
+            }
+            Whose::Uncounted(id) => text_json::write_bytes(out, id),
+        }
+        out.extend_from_slice(b",\"value\":");
+        out.extend_from_slice(view.value);
+        out.extend_from_slice(b",\"timestamp\":");
+        if view.timestamp.is_empty() {
+            out.extend_from_slice(self.stamp(view.received).as_bytes());
+        } else {
+            out.extend_from_slice(view.timestamp);
+        }
+        if !view.entry.is_empty() {
+            out.extend_from_slice(b",\"entry\":");
+            out.extend_from_slice(view.entry.as_bytes());
+        }
+        if !view.topic.is_empty() {
+            out.extend_from_slice(b",\"topic\":");
+            text_json::write_bytes(out, view.topic);
+        }
+        if view.retained {
+            out.extend_from_slice(b",\"retained\":true");
+        }
+        if !view.extra.is_empty() {
+            out.extend_from_slice(b",\"extra\":{");
+            out.extend_from_slice(view.extra);
+            out.push(b'}');
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn stamp(&mut self, at: Timestamp) -> &str {
+        if self.millis != Some(at) {
+            self.millis = Some(at);
+            self.text = format!("\"{at}\"");
+        }
+        &self.text
+    }
+}
