@@ -25,7 +25,7 @@ use crate::phase::Watch;
 use crate::queue::{OnFull, Queue};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::{Registry, Row};
-use crate::settlement::SourceIndex;
+use crate::settlement::{Outcome, SensorIndex, SourceIndex};
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
@@ -142,6 +142,14 @@ impl Context {
     /// What the entry's records settle as.
     pub fn source(&self) -> SourceIndex {
         SourceIndex(self.entry)
+    }
+
+    /// Enters what the queue has shed of these sensors.
+    fn shed(&self, sensors: &mut Vec<SensorIndex>) {
+        if let Some(policy) = self.on_full.policy().filter(|_| !sensors.is_empty()) {
+            self.registry.enter(&self.metrics, sensors, Outcome::Shed { policy });
+            sensors.clear();
+        }
     }
 
     /// The row of a sensor of this entry.

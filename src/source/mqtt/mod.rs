@@ -289,11 +289,7 @@ impl Intake {
     /// Enters what the queue took or shed of the chunk's `before` records.
     fn count_offered(&mut self, before: usize) {
         self.context.metrics.received.add((before - self.chunk.records.len()) as u64);
-        if !self.shed.is_empty() {
-            self.context.metrics.shed.add(self.shed.len() as u64);
-            self.context.registry.shed(&self.shed);
-            self.shed.clear();
-        }
+        self.context.shed(&mut self.shed);
     }
 
     fn acknowledge(&mut self, connection: &mut Connection) {

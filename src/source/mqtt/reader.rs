@@ -12,7 +12,7 @@ use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Skipped};
 use crate::mqtt::Error;
 use crate::mqtt::ledger::{Entered, Ledger};
 use crate::mqtt::options::Version;
@@ -140,7 +140,7 @@ impl Reader {
             return self.take_own(&message, &back, chunk);
         }
         if publish.retain && self.settings.retained == Retained::Skip {
-            self.context.metrics.retained_skipped.one();
+            self.context.metrics.messages_skipped.of(Skipped::Retained).one();
             return 0;
         }
         let whose = match self.whose(publish.topic) {
@@ -159,7 +159,7 @@ impl Reader {
 
     /// Our own output that came back: counted, and mostly no more.
     fn take_own(&mut self, message: &Message<'_>, back: &Back<'_>, chunk: &mut Chunk) -> u32 {
-        self.context.metrics.loop_messages.one();
+        self.context.metrics.messages_skipped.of(Skipped::Loop).one();
         if let Some(left_out) = self.output.warns(message.taken.instant) {
             tracing::warn!(
                 entry = self.name(),
