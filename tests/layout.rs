@@ -33,7 +33,7 @@ pub(crate) const FLOORS: [&[&str]; 10] = [
 const SHELL: usize = FLOORS.len() - 1;
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 16] = [
+const DOORS: [(&str, &[&str]); 17] = [
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
@@ -44,6 +44,7 @@ const DOORS: [(&str, &[&str]); 16] = [
     ("config::{", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),
     ("tokio::process", &["source/exec.rs"]),
+    ("tokio::io::stdin", &["source/stdin.rs"]),
     ("tokio_rustls", &["mqtt/tls.rs"]),
     ("tungstenite", &["mqtt/websocket"]),
     ("Instant::now", &["clock.rs"]),

@@ -194,7 +194,9 @@ fn below<'a>(
         keys.push(Key { section: section.to_owned(), name: name.clone(), schema, said });
         match (section, &*name) {
             // The same as [broker], and as the payload of `mqtt`.
-            ("output", "broker") | ("sensors.<name>.exec", "payload") => continue,
+            ("output", "broker") | ("sensors.<name>.exec" | "sensors.<name>.stdin", "payload") => {
+                continue;
+            }
             // A section of its own.
             ("output", "file") => {
                 below("output.file", "", schema, None, keys);

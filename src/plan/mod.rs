@@ -313,6 +313,12 @@ impl Plan {
         })
     }
 
+    /// Entries that read standard input, in order; there may be one.
+    pub fn standard_inputs(&self) -> impl Iterator<Item = &str> {
+        let is_it = |kind: &source::Kind| matches!(kind, source::Kind::Stdin(_));
+        self.sensors.iter().filter(move |(_, kind)| is_it(kind)).map(|(name, _)| name.as_str())
+    }
+
     /// Topics and ids that each intake remembers: together at most as many as there may be sensors.
     pub fn remembered_max(&self) -> usize {
         self.gateway.sensors_max.get() as usize / self.intakes().count().max(1)
@@ -392,6 +398,10 @@ impl Plan {
         if commands > 0 {
             let each = source::exec::bytes_max(self.queue.record_bytes_max.get());
             budget.add("commands", commands * each);
+        }
+        if self.standard_inputs().next().is_some() {
+            let bytes = source::stdin::bytes_max(self.queue.record_bytes_max.get());
+            budget.add("standard input", bytes);
         }
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
