@@ -99,7 +99,7 @@ impl Classroom {
         let (records_max, bytes_max) = (bound(records_max)?, Size(bound(bytes_max)?));
         let settings =
             queue::Settings { records_max, bytes_max, on_full, ..queue::Settings::default() };
-        let queue = Queue::new(settings, 0);
+        let queue = Queue::new(settings);
         let context = Context {
             entry: 0,
             run: "gw-1".into(),

@@ -124,8 +124,8 @@ impl Assembly {
         let mut tasks = Tasks::default();
         if let Some(options) = self.plan.watch_options() {
             let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(shared.metrics));
-            let watcher = Watcher::new(options, roll_call, metrics, self.seed ^ 0x7761);
-            tasks.start(watcher.run(shared.phase.clone()));
+            let (phase, seed) = (shared.phase.clone(), self.seed ^ 0x7761);
+            tasks.start(Watcher::new(options, roll_call, metrics, phase, seed).run());
         }
         self.start_sink(shared, post, &mut tasks);
         tasks
@@ -146,7 +146,8 @@ impl Assembly {
             .beside(self.roll_calls[1].clone())
             .patient(self.plan.gateway.start_grace.0);
         let messages = self.plan.messages();
-        let sink = MqttSink::new(session, messages, lane_max, output.answer_max.0, post);
-        tasks.start(async move { sink.run(&metrics, phase).await });
+        let bounds = sink::mqtt::Bounds { lane_max, answer_max: output.answer_max.0 };
+        let sink = MqttSink::new(session, messages, bounds, post, metrics, phase);
+        tasks.start(sink.run());
     }
 }

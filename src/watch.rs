@@ -17,19 +17,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-use tokio::time::sleep;
-
 use crate::backoff::Backoff;
-use crate::clock;
-use crate::limits::{CLOSE_MAX, REPEATED_WARNING_PAUSE};
+use crate::clock::Now;
+use crate::limits::REPEATED_WARNING_PAUSE;
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
+use crate::mqtt::attempt::{Attempt, Failed};
+use crate::mqtt::client::{self, Client, Step};
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::Incoming;
+use crate::mqtt::frame::{Inbound, Incoming};
 use crate::mqtt::look_up::LookUps;
 use crate::mqtt::options::Options;
+use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::publish::Publish;
@@ -37,6 +36,8 @@ use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
 use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
 
 /// First and longest pause before the client connects again: nothing waits for it.
 const WATCH_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
@@ -60,9 +61,12 @@ pub struct Watcher {
     look_ups: LookUps,
     roll_call: Option<Arc<RollCall>>,
     metrics: Arc<Metrics>,
+    phase: Watch,
     backoff: Backoff,
     rng: SmallRng,
     refusals: u32,
+    /// Since when the current connection is established.
+    since: Option<Instant>,
     /// The subscription is granted: on the current connection; on any.
     granted: bool,
     ever_granted: bool,
@@ -70,6 +74,8 @@ pub struct Watcher {
     /// Dropped messages that are not yet logged.
     unsaid: u64,
     said: Repeated,
+    /// When to look for more that is not logged.
+    say_at: Option<Instant>,
 }
 
 impl Watcher {
@@ -78,6 +84,7 @@ impl Watcher {
         options: Options,
         roll_call: Option<Arc<RollCall>>,
         metrics: Arc<Metrics>,
+        phase: Watch,
         seed: u64,
     ) -> Self {
         let (first, longest) = WATCH_PAUSE;
@@ -86,94 +93,53 @@ impl Watcher {
             look_ups: LookUps::default(),
             roll_call,
             metrics,
+            phase,
             backoff: Backoff::new(first, longest),
             rng: SmallRng::seed_from_u64(seed),
             refusals: 0,
+            since: None,
             granted: false,
             ever_granted: false,
             count: DropCount::default(),
             unsaid: 0,
             said: Repeated::default(),
+            say_at: None,
         }
-    }
-
-    /// Watches until the gateway drains, or until the broker has refused it too often.
-    pub async fn run(mut self, mut phase: Watch) {
-        loop {
-            let opened = tokio::select! {
-                biased;
-                () = phase.reached(Phase::Draining) => return,
-                opened = self.open() => opened,
-            };
-            let (since, stood) = (clock::now().instant, opened.is_ok());
-            let ended = match opened {
-                Ok((connection, _)) => self.serve(connection, &mut phase).await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = ended else { return };
-            self.judge(&error, stood, since);
-            if self.refusals >= WATCH_REFUSALS_MAX || error.is_about_ids() {
-                tracing::debug!(client = self.options.client_id, %error, "stopped reading the count of dropped messages");
-                return;
-            }
-            let pause = self.backoff.pause(&mut self.rng);
-            tokio::select! {
-                () = phase.reached(Phase::Draining) => return,
-                () = sleep(pause) => {}
-            }
-        }
-    }
-
-    /// Connects only if the broker keeps our clients apart: the clean start could remove the session of an
-    /// intake.
-    async fn open(&mut self) -> Result<(Connection, Greeting), Error> {
-        if let Some(roll_call) = &self.roll_call {
-            roll_call.pass().await?;
-        }
-        Connection::open_with(&mut self.look_ups, &self.options, &HELLO, BUFFER_BYTES).await
     }
 
     /// Decides from the end of a connection, or of an attempt, whether and when to connect again.
-    fn judge(&mut self, error: &Error, stood: bool, since: Instant) {
-        let lasted = clock::now().instant.saturating_duration_since(since);
+    fn judge(&mut self, now: Instant, stood: bool, error: Error) -> Result<Duration, Error> {
+        let since = self.since.take().unwrap_or(now);
+        let lasted = now.saturating_duration_since(since);
         if std::mem::take(&mut self.granted) && lasted >= WATCH_PAUSE.1 {
             self.backoff.reset();
         }
         if !self.ever_granted && (stood || matches!(error, Error::Refused { .. })) {
             self.refusals += 1;
         }
+        if self.refusals >= WATCH_REFUSALS_MAX || error.is_about_ids() {
+            return Err(error);
+        }
+        Ok(self.backoff.pause(&mut self.rng))
     }
 
-    /// One connection. `Ok` when the gateway drains.
-    async fn serve(&mut self, mut connection: Connection, phase: &mut Watch) -> Result<(), Error> {
-        connection.subscribe(DROPPED, 0, false)?;
-        let subscribe_max = self.options.step_max();
-        loop {
-            tokio::select! {
-                biased;
-                () = phase.reached(Phase::Draining) => {
-                    connection.close(CLOSE_MAX).await;
-                    return Ok(());
-                }
-                turn = connection.turn(true) => {
-                    turn?;
-                    self.read(&mut connection)?;
-                }
-                () = sleep(subscribe_max), if !self.granted => {
-                    return Err(Error::NoAnswer { to: "SUBSCRIBE", within: subscribe_max });
-                }
-                () = sleep(REPEATED_WARNING_PAUSE), if self.unsaid > 0 => self.say(),
-            }
+    /// Watches until the gateway drains, or until the broker has refused it too often.
+    pub async fn run(mut self) {
+        if let Err(error) = client::run(&mut self).await {
+            let client = self.options.client_id;
+            tracing::debug!(client, %error, "stopped reading the count of dropped messages");
         }
     }
 
-    fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        while let Some(incoming) = connection.packet()? {
+    fn read(&mut self, now: Instant, inbound: &mut Inbound) -> Result<(), Error> {
+        while let Some(incoming) = inbound.packet()? {
             match incoming {
-                Incoming::Publish(publish) => self.take(&publish),
+                Incoming::Publish(publish) => self.take(now, &publish),
                 Incoming::Other(bytes) => match Connection::read(self.options.version, bytes)? {
-                    Packet::SubAck(Ok(_)) => (self.granted, self.ever_granted) = (true, true),
-                    Packet::SubAck(Err(reason)) => {
+                    Packet::SubAck { granted: Ok(_), .. } => {
+                        (self.granted, self.ever_granted) = (true, true);
+                    }
+                    Packet::SubAck { granted: Err(reason), .. } => {
                         let filter = DROPPED.to_owned();
                         return Err(Error::SubscriptionRefused { filter, reason });
                     }
@@ -184,7 +150,7 @@ impl Watcher {
         Ok(())
     }
 
-    fn take(&mut self, publish: &Publish<'_>) {
+    fn take(&mut self, now: Instant, publish: &Publish<'_>) {
         let value = std::str::from_utf8(publish.payload).ok().and_then(|text| text.parse().ok());
         let Some(value) = value.filter(|_| publish.topic == DROPPED.as_bytes()) else { return };
         let grown = self.count.read(value, publish.retain);
@@ -192,15 +158,16 @@ impl Watcher {
         if grown > 0 {
             self.metrics.broker_dropped.add(grown);
             self.unsaid += grown;
-            self.say();
+            self.say(now);
         }
     }
 
-    fn say(&mut self) {
+    fn say(&mut self, now: Instant) {
         // How many warnings were left out is not logged: `dropped` counts their messages.
-        if self.said.due(clock::now().instant).is_none() {
+        if self.said.due(now).is_none() {
             return;
         }
+        self.say_at = Some(now + REPEATED_WARNING_PAUSE);
         tracing::warn!(
             broker = %self.options.url,
             dropped = std::mem::take(&mut self.unsaid),
@@ -209,6 +176,75 @@ impl Watcher {
              limits were reached; for Mosquitto use those of config/mosquitto.conf ({QUEUE_ROOM}), and \
              run `sluicegate doctor`"
         );
+    }
+}
+
+impl Client for Watcher {
+    fn is_wanted(&mut self) -> bool {
+        !self.phase.is(Phase::Draining)
+    }
+
+    /// Connects only if the broker keeps our clients apart: the clean start could remove the session of an
+    /// intake.
+    fn attempt(&mut self) -> Attempt {
+        Attempt {
+            options: self.options.clone(),
+            hello: HELLO,
+            buffer_bytes: BUFFER_BYTES,
+            look_ups: std::mem::take(&mut self.look_ups),
+            roll_call: self.roll_call.clone(),
+            is_needed: false,
+        }
+    }
+
+    fn handle_failed(&mut self, now: Now, failed: Failed) -> Result<Duration, Error> {
+        self.look_ups = failed.look_ups;
+        self.judge(now.instant, false, failed.error)
+    }
+
+    fn handle_connected(
+        &mut self,
+        now: Now,
+        _greeting: Greeting,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        self.since = Some(now.instant);
+        out.subscribe(1, DROPPED, 0, false)
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        _out: &mut Outbound,
+    ) -> Result<Step, Error> {
+        if self.phase.is(Phase::Draining) {
+            return Ok(Step::Close);
+        }
+        self.read(now.instant, inbound)?;
+        let within = self.options.step_max();
+        let answer_by = self.since.filter(|_| !self.granted).map(|since| since + within);
+        if answer_by.is_some_and(|at| at <= now.instant) {
+            return Err(Error::NoAnswer { to: "SUBSCRIBE", within });
+        }
+        if self.say_at.take_if(|at| *at <= now.instant).is_some() && self.unsaid > 0 {
+            self.say(now.instant);
+        }
+        let until = [answer_by, self.say_at].into_iter().flatten().min();
+        Ok(Step::Wait { reads: true, until })
+    }
+
+    fn handle_disconnected(
+        &mut self,
+        now: Now,
+        ended: Result<(), Error>,
+    ) -> Result<Option<Duration>, Error> {
+        let Err(error) = ended else { return Ok(None) };
+        self.judge(now.instant, true, error).map(Some)
+    }
+
+    async fn woken(&mut self) {
+        self.phase.reached(Phase::Draining).await;
     }
 }
 
@@ -231,7 +267,9 @@ impl DropCount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::mqtt::options::{BrokerUrl, Tls, Version};
+    use crate::phase;
     use std::time::Duration;
 
     /// The sum of growths over these values. The first is retained if `retained`.
@@ -276,19 +314,21 @@ mod tests {
             session_expiry: Duration::ZERO,
             tls: Tls::default(),
         };
-        let mut watcher = Watcher::new(options, None, Arc::default(), 1);
+        let (_lead, phase) = phase::start();
+        let mut watcher = Watcher::new(options, None, Arc::default(), phase, 1);
         let now = clock::now().instant;
+        let refused = || Error::Refused { reason: String::new(), permanent: false };
         for _ in 0..10 {
-            watcher.judge(&Error::TimedOut(Duration::ZERO), false, now);
+            assert!(watcher.judge(now, false, Error::TimedOut(Duration::ZERO)).is_ok(), "away");
         }
-        assert_eq!(watcher.refusals, 0, "away");
-        watcher.judge(&Error::Closed, true, now);
-        watcher.judge(&Error::Refused { reason: String::new(), permanent: false }, false, now);
-        assert_eq!(watcher.refusals, 2, "hung up on when it subscribed, and refused");
+        assert!(watcher.judge(now, true, Error::Closed).is_ok(), "hung up when it subscribed");
+        assert!(watcher.judge(now, false, refused()).is_ok());
+        assert_eq!(watcher.refusals, 2);
         (watcher.granted, watcher.ever_granted) = (true, true);
         for _ in 0..10 {
-            watcher.judge(&Error::Closed, true, now);
+            assert!(watcher.judge(now, true, Error::Closed).is_ok(), "granted in between");
         }
-        assert_eq!(watcher.refusals, 2, "granted in between");
+        watcher.ever_granted = false;
+        assert!(watcher.judge(now, false, refused()).is_err(), "the third one");
     }
 }

@@ -135,7 +135,7 @@ fn fast(figures: &mut Figures) {
 fn fast_in_process(figures: &mut Figures) {
     until_calm();
     let settings = queue::Settings::default();
-    let queue = Queue::new(settings, 0);
+    let queue = Queue::new(settings);
     let context = Context {
         entry: 0,
         run: "gw-1".into(),

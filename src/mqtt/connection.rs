@@ -11,23 +11,22 @@
 //!   gather).
 //! - Both directions have a watchdog: a ping without an answer, and bytes that the peer does not read.
 //! - The read buffer has a fixed size (`frame`). The write buffer is bounded by its owner, who checks
-//!   [`Connection::backlog`] before queueing more.
+//!   [`Outbound::backlog`] before queueing more.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::frame::{Inbound, Incoming};
 use super::look_up::LookUps;
 use super::options::{Options, Version};
-use super::outgoing::{self, Hello, Outgoing};
+use super::outbound::Outbound;
+use super::outgoing::{self, Hello};
 use super::packet::{self, Greeting, Packet, Refusal};
-use super::plain::{self, Plain};
 use super::steps::Steps;
 use super::transport::{self, Stream};
 use super::{Error, short, tls};
@@ -50,7 +49,7 @@ pub struct Connection {
     stream: Box<dyn Stream>,
     version: Version,
     inbound: Inbound,
-    outbound: BytesMut,
+    outbound: Outbound,
     flushed: bool,
     keep_alive: Option<Duration>,
     /// Fires when a ping is due or a watchdog must check.
@@ -66,7 +65,9 @@ pub struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("outbound", &self.outbound.len()).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("outbound", &self.outbound.backlog())
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +91,7 @@ impl Connection {
         let steps = Steps::begin(options);
         let stream = transport::connect(options, look_ups, steps).await?;
         let mut connection = Self::new(stream, options, buffer_bytes);
-        outgoing::connect(&mut connection.outbound, options, hello)?;
+        outgoing::connect(&mut connection.outbound.bytes, options, hello)?;
         let greeted = steps.step("CONNECT", connection.greeted(options)).await;
         let greeted = greeted.map_err(|error| tls::in_words(options, error));
         let greeting = greeted.map_err(|error| error.at_connect(options.version))?;
@@ -104,7 +105,7 @@ impl Connection {
             stream,
             version: options.version,
             inbound: Inbound::new(options.version, buffer_bytes),
-            outbound: BytesMut::new(),
+            outbound: Outbound::new(options.version),
             flushed: true,
             keep_alive,
             timer: Box::pin(sleep_until(now.into())),
@@ -217,65 +218,29 @@ impl Connection {
         }
     }
 
-    // A method that is called like a packet queues it. A turn writes what is queued.
-
-    pub fn subscribe(&mut self, filter: &str, qos: u8, skip_retained: bool) -> Result<(), Error> {
-        outgoing::subscribe(&mut self.outbound, self.version, filter, qos, skip_retained)
+    /// The packets that wait to be written.
+    pub fn out(&mut self) -> &mut Outbound {
+        &mut self.outbound
     }
 
-    pub fn unsubscribe(&mut self, filter: &str) -> Result<(), Error> {
-        outgoing::unsubscribe(&mut self.outbound, self.version, filter)
-    }
-
-    pub fn publish(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
-        outgoing::publish(&mut self.outbound, self.version, packet_id, message)
-    }
-
-    /// Queues a PUBLISH with RETAIN.
-    pub fn publish_retained(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
-        outgoing::publish_retained(&mut self.outbound, self.version, packet_id, message)
-    }
-
-    /// Queues a PINGREQ beside those that keep the connection alive.
-    pub fn ping(&mut self) {
-        short::pingreq(&mut self.outbound);
-    }
-
-    /// Queues a PUBLISH without properties, and without an allocation.
-    pub fn publish_plain(&mut self, packet_id: u16, message: &Plain<'_>) -> Result<(), Error> {
-        plain::publish(&mut self.outbound, self.version, packet_id, message)
-    }
-
-    pub fn puback(&mut self, packet_id: u16) {
-        short::puback(&mut self.outbound, packet_id);
-    }
-
-    pub fn pubrec(&mut self, packet_id: u16) {
-        short::pubrec(&mut self.outbound, packet_id);
-    }
-
-    pub fn pubcomp(&mut self, packet_id: u16) {
-        short::pubcomp(&mut self.outbound, packet_id);
-    }
-
-    /// Bytes queued and not yet written.
-    pub fn backlog(&self) -> usize {
-        self.outbound.len()
+    /// What has arrived, and the packets that wait to be written.
+    pub fn ends(&mut self) -> (&mut Inbound, &mut Outbound) {
+        (&mut self.inbound, &mut self.outbound)
     }
 
     /// Writes what is queued and DISCONNECT, then reads and discards until the broker closes, for at most
     /// `within`. A socket that is closed with unread bytes is reset, and a reset can delete what we wrote last
     /// at the broker: acknowledgements.
     pub async fn close(mut self, within: Duration) {
-        short::disconnect(&mut self.outbound);
+        short::disconnect(&mut self.outbound.bytes);
         self.hang_up(within).await;
     }
 
     /// The same, and with MQTT 5 the broker removes the session (3.1.1 has no packet for it).
     pub async fn close_for_good(mut self, within: Duration) {
         match self.version {
-            Version::V3 => short::disconnect(&mut self.outbound),
-            Version::V5 => short::disconnect_for_good(&mut self.outbound),
+            Version::V3 => short::disconnect(&mut self.outbound.bytes),
+            Version::V5 => short::disconnect_for_good(&mut self.outbound.bytes),
         }
         self.hang_up(within).await;
     }
@@ -296,7 +261,7 @@ impl Connection {
             self.look(clock::now().instant)?;
         }
         let mut wrote = false;
-        if (!self.flushed || !self.outbound.is_empty())
+        if (!self.flushed || !self.outbound.bytes.is_empty())
             && let Poll::Ready(written) = self.poll_write(cx)
         {
             written?;
@@ -323,9 +288,10 @@ impl Connection {
 
     /// Ready when all is written and flushed.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        while !self.outbound.is_empty() {
+        while !self.outbound.bytes.is_empty() {
             self.flushed = false;
-            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write(cx, &self.outbound)
+            let Poll::Ready(written) =
+                Pin::new(&mut self.stream).poll_write(cx, &self.outbound.bytes)
             else {
                 self.stuck_since(cx, clock::now().instant)?;
                 return Poll::Pending;
@@ -335,7 +301,7 @@ impl Connection {
                 return Poll::Ready(Err(Error::Closed));
             }
             self.stuck = None;
-            drop(self.outbound.split_to(written));
+            drop(self.outbound.bytes.split_to(written));
         }
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.flushed = true;
@@ -367,7 +333,7 @@ impl Connection {
                 return Err(Error::Stalled(stall_max));
             }
             if now >= self.ping_due(keep_alive) {
-                short::pingreq(&mut self.outbound);
+                short::pingreq(&mut self.outbound.bytes);
                 self.last_ping = now;
                 self.unanswered = self.unanswered.or(Some(now));
             }

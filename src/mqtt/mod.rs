@@ -44,6 +44,8 @@
 //! | `ledger` | which reading waits for which PUBACK |
 
 pub mod answer;
+pub mod attempt;
+pub mod client;
 pub mod connection;
 pub mod frame;
 mod ids;
@@ -51,6 +53,7 @@ pub mod ledger;
 pub mod left;
 pub mod look_up;
 pub mod options;
+pub mod outbound;
 pub mod outgoing;
 pub mod packet;
 pub mod plain;
@@ -62,6 +65,8 @@ pub mod roll_call;
 mod sent;
 pub mod session;
 mod short;
+#[cfg(test)]
+pub mod stepped;
 mod steps;
 pub mod system;
 pub mod tls;

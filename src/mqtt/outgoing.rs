@@ -104,18 +104,28 @@ pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(
     written(v5::Packet::Connect(connect, None, login).write(out, None))
 }
 
-/// Writes SUBSCRIBE for one filter. With `skip_retained` the broker is asked not to send retained messages.
+/// What a SUBSCRIBE asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Subscription<'a> {
+    pub packet_id: u16,
+    pub filter: &'a str,
+    /// 0 or 1.
+    pub qos: u8,
+    /// The broker is asked not to send retained messages.
+    pub skip_retained: bool,
+}
+
+/// Writes SUBSCRIBE for one filter.
 pub fn subscribe(
     out: &mut BytesMut,
     version: Version,
-    filter: &str,
-    qos: u8,
-    skip_retained: bool,
+    wanted: &Subscription<'_>,
 ) -> Result<(), Error> {
+    let Subscription { packet_id, filter, qos, skip_retained } = *wanted;
     if version == Version::V3 {
         let qos = if qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };
         let mut subscribe = v4::Subscribe::new(filter, qos);
-        subscribe.pkid = SUBSCRIBE_ID;
+        subscribe.pkid = packet_id;
         return written(v4::Packet::Subscribe(subscribe).write(out, usize::MAX));
     }
     let mut wanted = v5::Filter::new(filter, qos5(qos));
@@ -127,27 +137,25 @@ pub fn subscribe(
         wanted.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
     }
     let mut subscribe = v5::Subscribe::new(wanted, None);
-    subscribe.pkid = SUBSCRIBE_ID;
+    subscribe.pkid = packet_id;
     written(v5::Packet::Subscribe(subscribe).write(out, None))
 }
 
-/// Writes UNSUBSCRIBE for one filter.
-pub fn unsubscribe(out: &mut BytesMut, version: Version, filter: &str) -> Result<(), Error> {
+pub fn unsubscribe(
+    out: &mut BytesMut,
+    version: Version,
+    packet_id: u16,
+    filter: &str,
+) -> Result<(), Error> {
     if version == Version::V3 {
         let mut unsubscribe = v4::Unsubscribe::new(filter);
-        unsubscribe.pkid = UNSUBSCRIBE_ID;
+        unsubscribe.pkid = packet_id;
         return written(v4::Packet::Unsubscribe(unsubscribe).write(out, usize::MAX));
     }
     let mut unsubscribe = v5::Unsubscribe::new(filter, None);
-    unsubscribe.pkid = UNSUBSCRIBE_ID;
+    unsubscribe.pkid = packet_id;
     written(v5::Packet::Unsubscribe(unsubscribe).write(out, None))
 }
-
-/// The packet id of our only UNSUBSCRIBE on a connection.
-const UNSUBSCRIBE_ID: u16 = 2;
-
-/// The packet id of our only SUBSCRIBE on a connection that publishes nothing.
-const SUBSCRIBE_ID: u16 = 1;
 
 pub fn publish(
     out: &mut BytesMut,

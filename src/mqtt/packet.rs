@@ -55,7 +55,11 @@ pub enum Packet {
         answer: Answer,
     },
     /// The granted QoS, or why the subscription was refused.
-    SubAck(Result<u8, String>),
+    SubAck {
+        packet_id: u16,
+        /// The QoS, or why it is refused.
+        granted: Result<u8, String>,
+    },
     PubRel {
         packet_id: u16,
     },
@@ -84,14 +88,15 @@ pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
             checked(acknowledgement(body, version)?)?;
             Ok(Packet::Other)
         }
-        0x90 => suback(body, version).map(|(code, said)| {
-            Packet::SubAck(match code {
+        0x90 => suback(body, version).map(|(packet_id, code, said)| {
+            let granted = match code {
                 0..=2 => Ok(code),
                 _ if version == Version::V3 => {
                     Err("not permitted, or the filter is not allowed".into())
                 }
                 _ => Err(said.beside(code)),
-            })
+            };
+            Packet::SubAck { packet_id, granted }
         }),
         0xb0 => unsuback(body, version).map(|()| Packet::Other),
         0xd0 => body.end().map(|()| Packet::PingResp),
@@ -143,8 +148,8 @@ fn checked(read: (u16, u8, &[u8])) -> Result<(u16, u8, &[u8]), Error> {
 }
 
 /// The code of a SUBACK and the reason text beside it. We subscribe to one filter at a time.
-fn suback(mut body: Wire<'_>, version: Version) -> Result<(u8, Said<'_>), Error> {
-    body.packet_id()?;
+fn suback(mut body: Wire<'_>, version: Version) -> Result<(u16, u8, Said<'_>), Error> {
+    let packet_id = body.packet_id()?;
     let mut said = Said::default();
     if version == Version::V5 {
         said = Said::among(body.counted()?, OF_ACKNOWLEDGEMENT)?;
@@ -152,8 +157,8 @@ fn suback(mut body: Wire<'_>, version: Version) -> Result<(u8, Said<'_>), Error>
     let code = body.byte()?;
     body.end()?;
     match code {
-        0..=2 | 0x80 => Ok((code, said)),
-        0x81.. if version == Version::V5 => Ok((code, said)),
+        0..=2 | 0x80 => Ok((packet_id, code, said)),
+        0x81.. if version == Version::V5 => Ok((packet_id, code, said)),
         _ => Err(Error::Protocol(format!("a SUBACK with the code {code:#04x}"))),
     }
 }
@@ -181,7 +186,7 @@ fn disconnect(mut body: Wire<'_>) -> Result<String, Error> {
 /// Whether a SUBACK for one filter refuses with a code that may pass. 3.1.1 has one code for all reasons.
 pub fn is_put_off(bytes: &[u8], version: Version) -> bool {
     let code = whole(bytes).and_then(|(_, body)| suback(body, version));
-    version == Version::V5 && code.is_ok_and(|(code, _)| code >= 0x80 && is_passing(code))
+    version == Version::V5 && code.is_ok_and(|(_, code, _)| code >= 0x80 && is_passing(code))
 }
 
 /// Whether a packet is a DISCONNECT "session taken over" (MQTT 5 §3.14.2.1), whatever else is in it.

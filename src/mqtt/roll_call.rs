@@ -132,7 +132,7 @@ impl RollCall {
 
     /// Waits for the answer to a ping.
     async fn answers(&self, connection: &mut Connection) -> Result<(), Error> {
-        connection.ping();
+        connection.out().ping();
         let within = self.options.step_max();
         let silent = |_| Error::NoAnswer { to: "a ping", within };
         timeout(within, self.ping_answered(connection)).await.map_err(silent)?

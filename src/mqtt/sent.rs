@@ -1,13 +1,12 @@
 //! Tests of the packets that we send, with a reader that knows only the standard: every byte is as it must be,
 //! and no byte is there that must not be (MQTT 5 and 3.1.1, §3.1, §3.3, §3.8, §3.10).
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 
-use super::options::{BrokerUrl, Options, Tls, Version};
+use super::options::{Options, Version};
 use super::outgoing::{self, Hello, Outgoing};
 use super::short;
+use super::stepped::options;
 use super::topic::Topic;
 
 const BOTH: [Version; 2] = [Version::V3, Version::V5];
@@ -78,20 +77,6 @@ fn opened(bytes: &[u8]) -> (u8, Left<'_>) {
     let first = left.byte();
     assert_eq!(left.varint(), left.0.len());
     (first, left)
-}
-
-fn options(version: Version) -> Options {
-    Options {
-        url: BrokerUrl::try_from("mqtt://broker".to_owned()).unwrap(),
-        version,
-        client_id: "gw-1-in-é".into(),
-        username: None,
-        password_file: None,
-        keep_alive: Duration::from_secs(30),
-        connect_timeout: Duration::from_secs(30),
-        session_expiry: Duration::from_hours(24),
-        tls: Tls::default(),
-    }
 }
 
 fn connect(options: &Options, clean_start: bool) -> BytesMut {
@@ -165,14 +150,15 @@ fn subscriptions_are_as_the_standard_has_them() {
     ] {
         for (skip_retained, handling) in [false, true].into_iter().zip(handling) {
             let mut out = BytesMut::new();
-            outgoing::subscribe(&mut out, version, filter, 1, skip_retained).unwrap();
+            let wanted = outgoing::Subscription { packet_id: 7, filter, qos: 1, skip_retained };
+            outgoing::subscribe(&mut out, version, &wanted).unwrap();
             let (first, mut left) = subscription(&out, version);
             assert_eq!((first, left.text()), (0x82, filter));
             // QoS 1; not "no local", not "retain as published", no reserved bits.
             assert_eq!((left.byte(), left.0.len()), (1 | handling << 4, 0));
         }
         let mut out = BytesMut::new();
-        outgoing::unsubscribe(&mut out, version, filter).unwrap();
+        outgoing::unsubscribe(&mut out, version, 8, filter).unwrap();
         let (first, mut left) = subscription(&out, version);
         assert_eq!((first, left.text(), left.0.len()), (0xa2, filter, 0));
     }

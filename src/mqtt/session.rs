@@ -1,6 +1,8 @@
-//! Connects, again and again.
+//! What a client knows across its connections: when to try again, what its session may have lost, and whether
+//! another client has its id.
 //!
-//! Each attempt makes a new [`Connection`]. Between attempts there is a growing, jittered pause.
+//! Pure, but for the log: the time comes as an argument, and [`super::client`] connects and waits. Each attempt
+//! makes a new connection. Between attempts there is a growing, jittered pause.
 //!
 //! A refusal that another attempt cannot mend (a wrong password, a forbidden topic) may be mended at the
 //! broker: its users and permissions may load later than it starts, and someone may be editing its files right
@@ -25,7 +27,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::Error;
-use super::connection::Connection;
+use super::attempt::{Attempt, Failed};
 use super::left::{Own, Trace};
 use super::look_up::LookUps;
 use super::options::{Options, Version};
@@ -65,6 +67,8 @@ pub struct Session {
     standing: Arc<Standing>,
     look_ups: LookUps,
     roll_call: Option<Arc<RollCall>>,
+    /// Session Expiry Interval of our last CONNECT, in seconds, where the session is to be kept.
+    expiry_asked: Option<u32>,
     /// Session Expiry Interval of the broker's CONNACK, in seconds, where it differs from ours.
     expiry_said: Option<u32>,
     own: Own,
@@ -118,6 +122,7 @@ impl Session {
             standing: Arc::new(Standing::new(clock::now().instant)),
             look_ups: LookUps::default(),
             roll_call: None,
+            expiry_asked: None,
             expiry_said: None,
             own: Own::default(),
             worked: false,
@@ -160,28 +165,42 @@ impl Session {
         self.connected
     }
 
-    /// Connects, however long it takes. Every error is permanent.
-    ///
-    /// # Cancel safety
-    /// A half-made connection is dropped. The pause begins again.
-    pub async fn connect(&mut self, hello: &Hello) -> Result<(Connection, Greeting), Error> {
-        loop {
-            match self.attempt(hello).await {
-                Ok((connection, greeting)) => {
-                    self.connected += 1;
-                    self.since = Some(clock::now().instant);
-                    self.standing.connected(self.connected);
-                    self.say_connected(&greeting);
-                    self.judge_expiry(hello, &greeting);
-                    return Ok((connection, greeting));
-                }
-                Err(error) if self.outlasts(&error) => return Err(error),
-                Err(error) => {
-                    self.was_away();
-                    self.failed("cannot connect", &error).await;
-                }
-            }
+    /// The next attempt to connect.
+    pub fn attempt(&mut self, hello: Hello) -> Attempt {
+        self.expiry_asked = hello.session_expiry.filter(|_| !hello.clean_start);
+        Attempt {
+            options: self.options.clone(),
+            hello,
+            buffer_bytes: self.buffer_bytes,
+            look_ups: std::mem::take(&mut self.look_ups),
+            roll_call: self.roll_call.clone(),
+            is_needed: true,
         }
+    }
+
+    /// An attempt has failed. Returns the pause before the next one. Every error is permanent.
+    pub fn handle_failed(&mut self, now: Instant, failed: Failed) -> Result<Duration, Error> {
+        self.look_ups = failed.look_ups;
+        let error = match failed.error {
+            // The broker has accepted this version before: it, or a proxy before it, is shutting down or
+            // starting.
+            Error::NotGreeted if self.connected > 0 => Error::Closed,
+            error => error,
+        };
+        if self.outlasts(now, &error) {
+            return Err(error);
+        }
+        self.was_away();
+        Ok(self.failed(now, "cannot connect", &error))
+    }
+
+    /// A connection stands.
+    pub fn handle_connected(&mut self, now: Instant, greeting: &Greeting) {
+        self.connected += 1;
+        self.since = Some(now);
+        self.standing.connected(self.connected);
+        self.say_connected(greeting);
+        self.judge_expiry(greeting);
     }
 
     fn say_connected(&mut self, greeting: &Greeting) {
@@ -198,8 +217,8 @@ impl Session {
     }
 
     /// Logs, once, that the broker keeps the session for a shorter time than we asked for.
-    fn judge_expiry(&mut self, hello: &Hello, greeting: &Greeting) {
-        let asked = hello.session_expiry.filter(|_| !hello.clean_start);
+    fn judge_expiry(&mut self, greeting: &Greeting) {
+        let asked = self.expiry_asked;
         let kept = greeting.session_expiry.filter(|kept| asked.is_some_and(|asked| *kept < asked));
         if kept.is_some() && kept != self.expiry_said {
             tracing::warn!(
@@ -214,32 +233,9 @@ impl Session {
         self.expiry_said = kept.or(self.expiry_said);
     }
 
-    async fn attempt(&mut self, hello: &Hello) -> Result<(Connection, Greeting), Error> {
-        if let Some(roll_call) = &self.roll_call {
-            roll_call.pass_needed().await?;
-        }
-        let (look_ups, options) = (&mut self.look_ups, &self.options);
-        let opened = Connection::open_with(look_ups, options, hello, self.buffer_bytes).await;
-        if let (Some(roll_call), Err(error)) = (&self.roll_call, &opened)
-            && error.is_no_answer()
-        {
-            roll_call.forget();
-        }
-        match opened {
-            Ok((_, greeting)) if greeting.renames && !hello.clean_start => {
-                let (broker, client) = (options.url.to_string(), options.client_id.clone());
-                Err(Error::Renamed { broker, client })
-            }
-            // The broker has accepted this version before: it, or a proxy before it, is shutting down or
-            // starting.
-            Err(Error::NotGreeted) if self.connected > 0 => Err(Error::Closed),
-            opened => opened,
-        }
-    }
-
     /// Whether an error ends the client for good: it concerns our client ids; or the broker refuses us, nothing
     /// has worked in this run, and that has lasted for the start's grace.
-    pub fn outlasts(&mut self, error: &Error) -> bool {
+    pub fn outlasts(&mut self, now: Instant, error: &Error) -> bool {
         if error.is_about_ids() {
             return true;
         }
@@ -248,7 +244,6 @@ impl Session {
             self.refused = None;
             return false;
         }
-        let now = clock::now().instant;
         let since = *self.refused.get_or_insert(now);
         now.saturating_duration_since(since) >= self.start_grace
     }
@@ -259,12 +254,18 @@ impl Session {
     }
 
     /// Notes that the connection can carry readings or batches.
-    pub fn usable(&mut self) {
+    pub fn usable(&mut self, now: Instant) {
         self.worked = true;
         self.own.subscribed();
         if !self.standing.is_usable() {
-            self.standing.usable(clock::now().instant);
+            self.standing.usable(now);
         }
+    }
+
+    /// Whether readings or batches can pass.
+    #[cfg(test)]
+    pub fn is_usable(&self) -> bool {
+        self.standing.is_usable()
     }
 
     /// Whether CONNACK says that our session is gone, and with it the messages that it may have held.
@@ -320,13 +321,10 @@ impl Session {
         matches!(lost, Error::TakenOver).then_some(Error::IdInUse { broker, client })
     }
 
-    /// Logs that the connection broke, and waits before the next attempt.
-    ///
-    /// # Cancel safety
-    /// The pause begins again.
-    pub async fn lost(&mut self, error: &Error) {
-        self.judge(clock::now().instant, error);
-        self.failed("connection lost", error).await;
+    /// Notes and logs that the connection broke. Returns the pause before the next attempt.
+    pub fn lost(&mut self, now: Instant, error: &Error) -> Duration {
+        self.judge(now, error);
+        self.failed(now, "connection lost", error)
     }
 
     /// Resets the pause after a connection that carried messages and lasted. Carrying messages is not enough:
@@ -376,13 +374,10 @@ impl Session {
         self.backoff.pause_within(pause_max, &mut self.rng)
     }
 
-    async fn failed(&mut self, what: &'static str, error: &Error) {
-        self.standing.lost(clock::now().instant, error);
+    fn failed(&mut self, now: Instant, what: &'static str, error: &Error) -> Duration {
+        self.standing.lost(now, error);
         let pause = self.pause_after(error);
-        let now = clock::now().instant;
-        let Some(left_out) = self.failures.due(now, &(what, error.kind())) else {
-            return tokio::time::sleep(pause).await;
-        };
+        let Some(left_out) = self.failures.due(now, &(what, error.kind())) else { return pause };
         self.said = Said::Lost;
         let (broker, client) = (&self.options.url, &self.options.client_id);
         let again_in = round(pause);
@@ -393,7 +388,7 @@ impl Session {
         } else {
             tracing::warn!(%broker, client, %error, ?again_in, left_out, "{what}");
         }
-        tokio::time::sleep(pause).await;
+        pause
     }
 }
 

@@ -61,7 +61,7 @@ impl Books {
         let now = clock::now().instant;
         let standing = || Arc::new(Standing::new(now));
         Self {
-            queue: Queue::new(plan.queue, plan.sensors.len()),
+            queue: Queue::new(plan.queue),
             registry: Arc::new(registry(plan)),
             metrics: Arc::default(),
             pace,
@@ -201,7 +201,7 @@ mod tests {
             let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
             plan.sensors.insert("fleet".into(), kind);
             let books = Books::new(&plan, Arc::default());
-            let returned = books.queue.returned(SourceIndex(0));
+            let returned = books.queue.returned();
             let mut ledger = Ledger::new(20, 20);
             let Entered::New(first) = ledger.enter(7, false, 1) else { panic!("it is new") };
             ledger.readings(6);

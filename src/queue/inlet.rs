@@ -1,5 +1,6 @@
 //! A source's two ends: one to offer records, one to learn what settled.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -18,6 +19,7 @@ pub struct Inlet {
 pub struct Returned {
     shared: Arc<Shared>,
     source: SourceIndex,
+    returns: Arc<Returns>,
     starved: bool,
 }
 
@@ -51,6 +53,28 @@ impl Inlet {
             chunk.clear();
         }
         count
+    }
+
+    /// Waits for room for as many of the chunk's first records as may be claimed at once.
+    ///
+    /// # Cancel safety
+    /// The room is given back.
+    pub fn claim(&self, chunk: &Chunk) -> impl Future<Output = Claim> + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        let (records, bytes) = piece(chunk, shared.piece_max());
+        async move {
+            shared.claim_or_wait(records, bytes).await;
+            Claim { shared, records, bytes }
+        }
+    }
+
+    /// Offers the records for which there is a claim.
+    pub fn put(&self, mut claim: Claim, chunk: &mut Chunk) {
+        self.append(chunk, std::mem::take(&mut claim.records));
+        claim.bytes = 0;
+        if chunk.records.is_empty() {
+            chunk.clear();
+        }
     }
 
     /// Waits for a place for one record of `bytes` of text. Whoever has it must
@@ -116,6 +140,21 @@ impl Inlet {
     }
 }
 
+/// Room in the queue; it is given back where nothing is put there.
+#[derive(Debug)]
+pub struct Claim {
+    shared: Arc<Shared>,
+    records: u32,
+    bytes: u32,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.places.add_permits(self.records as usize);
+        self.shared.bytes.add_permits(self.bytes as usize);
+    }
+}
+
 /// As many leading records of `chunk` as one claim may take, and their bytes; at least one.
 fn piece(chunk: &Chunk, (records_max, bytes_max): (u32, u32)) -> (u32, u32) {
     let (mut count, mut bytes) = (0, 0_u32);
@@ -172,8 +211,14 @@ impl Drop for Inlet {
 }
 
 impl Returned {
-    pub(super) fn new(shared: &Arc<Shared>, source: SourceIndex) -> Self {
-        Self { shared: Arc::clone(shared), source, starved: false }
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        let (source, returns) = shared.add_source();
+        Self { shared: Arc::clone(shared), source, returns, starved: false }
+    }
+
+    /// What the source's tokens name.
+    pub fn source(&self) -> SourceIndex {
+        self.source
     }
 
     /// Waits until something has settled.
@@ -181,16 +226,18 @@ impl Returned {
     /// # Cancel safety
     /// Nothing is lost: what settled stays until it is taken.
     pub async fn some(&self) {
-        if let Some(returns) = self.returns() {
-            returns.some.notified().await;
-        }
+        self.returns.some.notified().await;
     }
 
     /// Moves what settled, in the order it did, into `into`.
     pub fn take(&self, into: &mut Vec<(Run, Outcome)>) {
-        if let Some(returns) = self.returns() {
-            into.append(&mut lock(&returns.settled));
-        }
+        into.append(&mut lock(&self.returns.settled));
+    }
+
+    /// A copy of what settled and was not taken.
+    #[cfg(test)]
+    pub fn unseen(&self) -> Vec<(Run, Outcome)> {
+        lock(&self.returns.settled).clone()
     }
 
     /// Says whether the broker's window for this source is used up: nothing more can come from it
@@ -209,14 +256,11 @@ impl Returned {
             self.shared.starved.fetch_sub(1, Ordering::Relaxed);
         }
     }
-
-    fn returns(&self) -> Option<&Returns> {
-        self.shared.returns.get(self.source.0 as usize)
-    }
 }
 
 impl Drop for Returned {
     fn drop(&mut self) {
         self.starved(false);
+        self.shared.remove_source(self.source);
     }
 }

@@ -27,11 +27,11 @@ use std::time::Instant;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::shared::{Shared, lock};
-use crate::settlement::{Outcome, Policy, Settled, SourceIndex};
+use self::shared::Shared;
+use crate::settlement::{Outcome, Policy, Settled};
 use crate::units::Size;
 
-pub use self::inlet::{Inlet, Returned};
+pub use self::inlet::{Claim, Inlet, Returned};
 pub use self::outlet::{Event, Outlet, Post, Want};
 
 mod inlet;
@@ -106,9 +106,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue for `sources` sources that wait for settlements.
-    pub fn new(settings: Settings, sources: usize) -> Self {
-        Self { shared: Arc::new(Shared::new(settings, sources)) }
+    /// An empty queue.
+    pub fn new(settings: Settings) -> Self {
+        Self { shared: Arc::new(Shared::new(settings)) }
     }
 
     /// A new end to offer records to.
@@ -116,9 +116,9 @@ impl Queue {
         Inlet::new(&self.shared)
     }
 
-    /// Where `source` learns what settled.
-    pub fn returned(&self, source: SourceIndex) -> Returned {
-        Returned::new(&self.shared, source)
+    /// Where a source more learns what settled.
+    pub fn returned(&self) -> Returned {
+        Returned::new(&self.shared)
     }
 
     /// The worker's end, which also takes reports of the type `E`. There is one worker.
@@ -148,12 +148,7 @@ impl Queue {
         self.shared.held.fetch_sub(records as u64, Ordering::Relaxed);
         self.shared.places.add_permits(records);
         self.shared.bytes.add_permits(settled.bytes);
-        for run in &settled.runs {
-            if let Some(returns) = self.shared.returns.get(run.source.0 as usize) {
-                lock(&returns.settled).push((*run, outcome));
-                returns.some.notify_one();
-            }
-        }
+        self.shared.settle(&settled.runs, outcome);
     }
 }
 

@@ -2,7 +2,7 @@
 //! semaphores, and what settled for each source.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::{Notify, Semaphore};
 
@@ -10,7 +10,7 @@ use super::Settings;
 use super::lane::Lane;
 use crate::clock;
 use crate::record::Record;
-use crate::settlement::{Outcome, Run};
+use crate::settlement::{Outcome, Run, SourceIndex};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -37,12 +37,13 @@ pub(super) struct Shared {
     pub(super) starved: AtomicUsize,
     pub(super) state: Mutex<State>,
     pub(super) wake: Condvar,
-    pub(super) returns: Box<[Returns]>,
+    /// Of each source that there has ever been: indexes are never used again, or what an ended source left
+    /// would settle for another one.
+    returns: RwLock<Vec<Option<Arc<Returns>>>>,
 }
 
 impl Shared {
-    /// For `sources` sources that wait for settlements.
-    pub(super) fn new(settings: Settings, sources: usize) -> Self {
+    pub(super) fn new(settings: Settings) -> Self {
         let state =
             State { lane: Lane::new(settings.on_full), inlets: 0, waits: false, fill: (0, 0) };
         Self {
@@ -54,7 +55,36 @@ impl Shared {
             starved: AtomicUsize::new(0),
             state: Mutex::new(state),
             wake: Condvar::new(),
-            returns: (0..sources).map(|_| Returns::default()).collect(),
+            returns: RwLock::default(),
+        }
+    }
+
+    /// A source more that waits for settlements.
+    pub(super) fn add_source(&self) -> (SourceIndex, Arc<Returns>) {
+        let mut all = self.returns.write().unwrap_or_else(PoisonError::into_inner);
+        let index = u32::try_from(all.len()).expect("there are far fewer sources");
+        let returns = Arc::new(Returns::default());
+        all.push(Some(Arc::clone(&returns)));
+        (SourceIndex(index), returns)
+    }
+
+    /// Nobody waits for what settles for this source.
+    pub(super) fn remove_source(&self, source: SourceIndex) {
+        let mut all = self.returns.write().unwrap_or_else(PoisonError::into_inner);
+        *all.get_mut(source.0 as usize).expect("it was added") = None;
+    }
+
+    /// Tells the sources what became of their readings.
+    pub(super) fn settle(&self, runs: &[Run], outcome: Outcome) {
+        if runs.is_empty() {
+            return;
+        }
+        let all = self.returns.read().unwrap_or_else(PoisonError::into_inner);
+        for run in runs {
+            if let Some(returns) = all.get(run.source.0 as usize).and_then(Option::as_ref) {
+                lock(&returns.settled).push((*run, outcome));
+                returns.some.notify_one();
+            }
         }
     }
 

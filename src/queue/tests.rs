@@ -10,7 +10,7 @@ use std::time::Duration;
 fn queue(records_max: u32, bytes_max: u32, on_full: OnFull) -> Queue {
     let bound = |n| NonZeroU32::new(n).unwrap();
     let (records_max, bytes_max) = (bound(records_max), Size(bound(bytes_max)));
-    Queue::new(Settings { records_max, bytes_max, on_full, ..Settings::default() }, 1)
+    Queue::new(Settings { records_max, bytes_max, on_full, ..Settings::default() })
 }
 
 fn add(chunk: &mut Chunk, sensor: u32, sequence: u64, sheddable: bool, bytes: usize) {

@@ -9,20 +9,24 @@
 //! client with our id.
 
 use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 
 use super::message::Messages;
 use super::{Answer, Event, Number, Over, Publication, Refusal, Why};
-use crate::clock;
+use crate::clock::Now;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
 use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::answer::{self, NotTaken};
+use crate::mqtt::attempt::{Attempt, Failed};
+use crate::mqtt::client::{self, Client, Step};
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::Incoming;
+use crate::mqtt::frame::{Inbound, Incoming};
+use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
@@ -49,12 +53,30 @@ const HELLO: Hello = Hello {
 pub struct MqttSink {
     session: Session,
     messages: Messages,
-    lane_max: usize,
-    answer_max: Duration,
+    bounds: Bounds,
     post: Post<Event>,
+    metrics: Arc<Metrics>,
+    phase: Watch,
+    /// While a connection stands.
+    current: Option<Current>,
     unknown: Repeated,
     /// The count of the publication that may have ended the last connection, without a word.
     over: Option<u64>,
+}
+
+/// What belongs to one connection.
+#[derive(Debug)]
+struct Current {
+    /// Its lane's end; none once the engine has closed it.
+    publications: Option<mpsc::Receiver<Publication>>,
+    /// Has come, and is not published.
+    next: Option<Publication>,
+    /// Bytes of the largest packet that the broker takes.
+    bytes_max: Option<usize>,
+    /// Its Receive Maximum.
+    receive_max: usize,
+    in_flight: InFlight,
+    has_room: bool,
 }
 
 /// What one connection has out: packet ids and the publications they stand for.
@@ -90,76 +112,73 @@ impl InFlight {
     }
 }
 
+/// The bounds of the sink.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Batches in the lane.
+    pub lane_max: usize,
+    /// How long a batch may be unanswered: then the connection is given up.
+    pub answer_max: Duration,
+}
+
 impl MqttSink {
-    /// A sink that publishes so, takes `lane_max` batches at a time, and gives a connection up that leaves
-    /// one unanswered for `answer_max`.
+    /// A sink that publishes so, until the gateway closes.
     pub fn new(
         session: Session,
         messages: Messages,
-        lane_max: usize,
-        answer_max: Duration,
+        bounds: Bounds,
         post: Post<Event>,
+        metrics: Arc<Metrics>,
+        phase: Watch,
     ) -> Self {
         let (unknown, over) = (Repeated::default(), None);
-        Self { session, messages, lane_max, answer_max, post, unknown, over }
+        Self { session, messages, bounds, post, metrics, phase, current: None, unknown, over }
     }
 
-    /// Publishes until the gateway closes.
-    pub async fn run(mut self, metrics: &Metrics, mut phase: Watch) {
-        loop {
-            let connected = tokio::select! {
-                biased;
-                () = phase.reached(Phase::Closing) => return,
-                connected = self.session.connect(&HELLO) => connected,
-            };
-            let (connection, greeting) = match connected {
-                Ok(connected) => connected,
-                Err(error) => return self.post.send(Event::Failed(error.into())),
-            };
-            metrics.connections.one();
-            let mut in_flight = InFlight::default();
-            let ended = self.serve(connection, greeting, &mut in_flight, &mut phase).await;
-            metrics.disconnections.one();
-            let oldest = in_flight.oldest().map(|waiting| waiting.1);
-            let why = ended.as_ref().err().and_then(why);
-            let over = oldest.zip(why).map(|(number, why)| Over { number, why });
-            // Its halves are other parts of the same one.
-            let count = over.as_ref().filter(|it| it.is_wordless()).map(|it| it.number.count);
-            self.post.send(Event::Disconnected { over });
-            if count.is_some() && count == self.over {
-                self.session.explained();
-            }
-            self.over = count;
-            let Err(error) = ended else { return };
-            if let Some(error) = self.session.id_in_use(&error) {
-                return self.post.send(Event::Failed(error.into()));
-            }
-            if self.session.outlasts(&error) {
-                return self.post.send(Event::Failed(error.into()));
-            }
-            tokio::select! {
-                biased;
-                () = phase.reached(Phase::Closing) => return,
-                () = self.session.lost(&error) => {}
-            }
+    /// Publishes until the gateway closes, or says why it cannot.
+    pub async fn run(mut self) {
+        if let Err(error) = client::run(&mut self).await {
+            self.post.send(Event::Failed(error.into()));
         }
     }
+}
 
-    /// One connection. `Ok` when the gateway closes.
-    async fn serve(
+impl Client for MqttSink {
+    fn is_wanted(&mut self) -> bool {
+        !self.phase.is(Phase::Closing)
+    }
+
+    fn attempt(&mut self) -> Attempt {
+        self.session.attempt(HELLO)
+    }
+
+    fn handle_failed(&mut self, now: Now, failed: Failed) -> Result<Duration, Error> {
+        self.session.handle_failed(now.instant, failed)
+    }
+
+    fn handle_connected(
         &mut self,
-        mut connection: Connection,
+        now: Now,
         greeting: Greeting,
-        in_flight: &mut InFlight,
-        phase: &mut Watch,
+        _out: &mut Outbound,
     ) -> Result<(), Error> {
+        self.metrics.connections.one();
+        self.session.handle_connected(now.instant, &greeting);
+        let (lane, publications) = mpsc::channel(self.bounds.lane_max);
+        let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
+        self.current = Some(Current {
+            publications: Some(publications),
+            next: None,
+            bytes_max,
+            receive_max: greeting.receive_max.max(1).into(),
+            in_flight: InFlight::default(),
+            has_room: true,
+        });
         if greeting.qos_max < self.messages.qos {
             let reason = format!("it takes no QoS above {}: set output.qos", greeting.qos_max);
             return Err(Error::Refused { reason, permanent: true });
         }
-        self.session.usable();
-        let (lane, mut publications) = mpsc::channel(self.lane_max);
-        let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
+        self.session.usable(now.instant);
         self.post.send(Event::Connected {
             lane,
             bytes_max,
@@ -170,90 +189,145 @@ impl MqttSink {
                 greeting.receive_max.into()
             },
         });
-        loop {
-            let room = connection.backlog() < WRITE_BUFFER_BYTES_MAX
-                && in_flight.waiting.len() < usize::from(greeting.receive_max.max(1));
-            let patience = in_flight.oldest().map(|(.., since)| {
-                self.answer_max
-                    .saturating_sub(clock::now().instant.saturating_duration_since(*since))
-            });
-            if patience.is_some_and(|left| left.is_zero()) {
-                // The broker may answer pings and still have forgotten a publication.
-                return Err(Error::Unanswered(self.answer_max));
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<Step, Error> {
+        let Self { session, messages, bounds, post, phase, unknown, current, .. } = self;
+        let current = current.as_mut().expect("a connection stands");
+        if out.backlog() == 0 {
+            // QoS 0: what is written counts as delivered; there is no more to know.
+            for number in current.in_flight.unwritten.drain(..) {
+                post.send(Event::Answered { number, answer: Answer::Taken });
             }
-            tokio::select! {
-                biased;
-                () = phase.reached(Phase::Closing) => break,
-                // Before what comes, which has no end where a broker goes mad; these are bounded.
-                Some(publication) = publications.recv(), if room => {
-                    self.publish(&mut connection, in_flight, &publication, bytes_max)?;
+        }
+        while let Some(incoming) = inbound.packet()? {
+            let Incoming::Other(bytes) = incoming else { continue };
+            let answered = Connection::read(messages.version, bytes)?;
+            let Packet::PubAck { packet_id, answer } = answered else { continue };
+            match current.in_flight.strike(packet_id) {
+                Some(number) => {
+                    session.proved();
+                    post.send(Event::Answered { number, answer: answer.into() });
                 }
-                turn = connection.turn(true) => { turn?; }
-                () = sleep(patience.unwrap_or_default()), if patience.is_some() => {}
-            }
-            if connection.backlog() == 0 {
-                self.written(in_flight);
-            }
-            self.read(&mut connection, in_flight)?;
-        }
-        connection.close(crate::limits::CLOSE_MAX).await;
-        Ok(())
-    }
-
-    /// QoS 0: what is written counts as delivered; there is no more to know.
-    fn written(&self, in_flight: &mut InFlight) {
-        for number in in_flight.unwritten.drain(..) {
-            self.post.send(Event::Answered { number, answer: Answer::Taken });
-        }
-    }
-
-    fn read(&mut self, connection: &mut Connection, in_flight: &mut InFlight) -> Result<(), Error> {
-        while let Some(incoming) = connection.packet()? {
-            if let Incoming::Other(bytes) = incoming {
-                self.answered(Connection::read(self.messages.version, bytes)?, in_flight);
+                None => say_unknown(unknown, now.instant, packet_id),
             }
         }
-        Ok(())
+        while let Some(publication) = current.publication(out) {
+            current.publish(now.instant, messages, &publication, post, out)?;
+        }
+        if phase.is(Phase::Closing) {
+            return Ok(Step::Close);
+        }
+        let answer_max = bounds.answer_max;
+        let until = current.in_flight.oldest().map(|(.., since)| *since + answer_max);
+        if until.is_some_and(|until| until <= now.instant) {
+            // The broker may answer pings and still have forgotten a publication.
+            return Err(Error::Unanswered(answer_max));
+        }
+        Ok(Step::Wait { reads: true, until })
     }
 
-    fn answered(&mut self, packet: Packet, in_flight: &mut InFlight) {
-        let Packet::PubAck { packet_id, answer } = packet else { return };
-        let Some(number) = in_flight.strike(packet_id) else {
-            // Answered twice, or never asked: it settles nothing, and harms nothing.
-            if let Some(left_out) = self.unknown.due(clock::now().instant) {
-                tracing::warn!(
-                    packet_id,
-                    left_out,
-                    "the output broker acknowledged what is not in flight; ignored"
-                );
-            }
-            return;
-        };
-        self.session.proved();
-        self.post.send(Event::Answered { number, answer: answer.into() });
+    fn handle_disconnected(
+        &mut self,
+        now: Now,
+        ended: Result<(), Error>,
+    ) -> Result<Option<Duration>, Error> {
+        self.metrics.disconnections.one();
+        let current = self.current.take().expect("a connection stood");
+        let oldest = current.in_flight.oldest().map(|waiting| waiting.1);
+        let why = ended.as_ref().err().and_then(why);
+        let over = oldest.zip(why).map(|(number, why)| Over { number, why });
+        // Its halves are other parts of the same one.
+        let count = over.as_ref().filter(|it| it.is_wordless()).map(|it| it.number.count);
+        self.post.send(Event::Disconnected { over });
+        if count.is_some() && count == self.over {
+            self.session.explained();
+        }
+        self.over = count;
+        let Err(error) = ended else { return Ok(None) };
+        if let Some(error) = self.session.id_in_use(&error) {
+            return Err(error);
+        }
+        if self.session.outlasts(now.instant, &error) {
+            return Err(error);
+        }
+        Ok(Some(self.session.lost(now.instant, &error)))
+    }
+
+    async fn woken(&mut self) {
+        let publications = self.current.as_mut().filter(|current| current.has_room);
+        let Some(current) = publications else { return self.phase.reached(Phase::Closing).await };
+        tokio::select! {
+            biased;
+            () = self.phase.reached(Phase::Closing) => {}
+            () = current.offered() => {}
+        }
+    }
+}
+
+/// A PUBACK that nothing waits for: answered twice, or never asked. It settles nothing, and harms nothing.
+fn say_unknown(unknown: &mut Repeated, now: Instant, packet_id: u16) {
+    if let Some(left_out) = unknown.due(now) {
+        tracing::warn!(
+            packet_id,
+            left_out,
+            "the output broker acknowledged what is not in flight; ignored"
+        );
+    }
+}
+
+impl Current {
+    /// Waits until there is a publication.
+    ///
+    /// # Cancel safety
+    /// It is kept.
+    async fn offered(&mut self) {
+        let Some(publications) = &mut self.publications else { return pending().await };
+        match publications.recv().await {
+            Some(publication) => self.next = Some(publication),
+            // The engine gives this connection nothing any more.
+            None => self.publications = None,
+        }
+    }
+
+    /// The next publication, if there is one and room for it.
+    fn publication(&mut self, out: &Outbound) -> Option<Publication> {
+        let in_flight = self.in_flight.waiting.len();
+        self.has_room = out.backlog() < WRITE_BUFFER_BYTES_MAX && in_flight < self.receive_max;
+        if !self.has_room {
+            return None;
+        }
+        self.next.take().or_else(|| self.publications.as_mut()?.try_recv().ok())
     }
 
     /// Publishes a batch. One that is larger than the broker takes would end the connection, time and again:
     /// it is answered here, and the broker is not asked.
     fn publish(
-        &self,
-        connection: &mut Connection,
-        in_flight: &mut InFlight,
+        &mut self,
+        now: Instant,
+        messages: &Messages,
         publication: &Publication,
-        bytes_max: Option<usize>,
+        post: &Post<Event>,
+        out: &mut Outbound,
     ) -> Result<(), Error> {
-        let (number, message) = (publication.number, self.messages.of(&publication.sealed));
-        let bytes = message.packet_bytes(self.messages.version);
-        if let Some(bytes_max) = bytes_max.filter(|max| bytes > *max) {
+        let (number, message) = (publication.number, messages.of(&publication.sealed));
+        let bytes = message.packet_bytes(messages.version);
+        if let Some(bytes_max) = self.bytes_max.filter(|max| bytes > *max) {
             let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max).into());
-            self.post.send(Event::Answered { number, answer });
+            post.send(Event::Answered { number, answer });
             return Ok(());
         }
         if message.qos == 0 {
-            in_flight.unwritten.push(number);
-            return connection.publish(0, &message);
+            self.in_flight.unwritten.push(number);
+            return out.publish(0, &message);
         }
-        connection.publish(in_flight.enter(number, clock::now().instant), &message)
+        out.publish(self.in_flight.enter(number, now), &message)
     }
 }
 
@@ -287,6 +361,7 @@ fn why(error: &Error) -> Option<Why> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::mqtt::frame::Inbound;
     use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;

@@ -25,7 +25,6 @@ use crate::phase::Watch;
 use crate::queue::{OnFull, Queue};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::{Registry, Row};
-use crate::settlement::{Outcome, SensorIndex, SourceIndex};
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
@@ -132,7 +131,7 @@ pub struct Entry<'a> {
 /// What every source is given.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The place of the configured entry: what its records settle as, and whose sensors they are.
+    /// The place of the configured entry: whose the sensors are.
     pub entry: u32,
     /// What the ids of all batches of this run begin with.
     pub run: Arc<str>,
@@ -151,19 +150,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the entry's records settle as.
-    pub fn source(&self) -> SourceIndex {
-        SourceIndex(self.entry)
-    }
-
-    /// Enters what the queue has shed of these sensors.
-    fn shed(&self, sensors: &mut Vec<SensorIndex>) {
-        if let Some(policy) = self.on_full.policy().filter(|_| !sensors.is_empty()) {
-            self.registry.enter(&self.metrics, sensors, Outcome::Shed { policy });
-            sensors.clear();
-        }
-    }
-
     /// The row of a sensor of this entry.
     fn row(&self, id: &str) -> Arc<Row> {
         self.registry.row_of(id, self.entry)

@@ -111,10 +111,8 @@ impl Bench {
     /// Starts then; the salt tells the batches of this start from those of others.
     fn start_at((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
         let places = u64::from(plan.queue.records_max.get());
-        let books = Arc::new(Books {
-            queue: Queue::new(plan.queue, 1),
-            ..Books::new(&plan, Arc::default())
-        });
+        let books =
+            Arc::new(Books { queue: Queue::new(plan.queue), ..Books::new(&plan, Arc::default()) });
         let messages = plan.messages();
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let spooler = |spool| Spooler::new(spool, Arc::clone(&plan), Arc::clone(&books)).unwrap();
@@ -124,7 +122,7 @@ impl Bench {
             worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
-            returned: books.queue.returned(SourceIndex(0)),
+            returned: books.queue.returned(),
             books,
             messages,
             lane: None,
@@ -265,6 +263,13 @@ impl Bench {
             retained: false,
             sheddable: false,
             body,
+        }
+    }
+
+    /// The lane may have got its first record.
+    fn offered(&mut self) {
+        if self.books.queue.oldest().is_some() {
+            self.since.get_or_insert(self.now.instant);
         }
     }
 

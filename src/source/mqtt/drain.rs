@@ -9,24 +9,21 @@
 //! It ends when nothing waits any more, or when the gateway closes, which is after its grace at the
 //! latest. Without its session there is nothing to acknowledge.
 
+use std::time::{Duration, Instant};
+
 use super::Intake;
-use crate::clock;
-use crate::limits::{ANSWERS_BYTES_MAX, CLOSE_MAX};
+use crate::limits::ANSWERS_BYTES_MAX;
 use crate::mqtt::Error;
-use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::Incoming;
+use crate::mqtt::client::Step;
+use crate::mqtt::frame::{Inbound, Incoming};
+use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::Greeting;
-use crate::phase::{Phase, Watch};
+use crate::phase::Phase;
 
 impl Intake {
-    /// The phase that changes what is to be done.
-    pub(super) fn next_phase(&self) -> Phase {
-        if self.inlet.is_some() { Phase::Draining } else { Phase::Closing }
-    }
-
     /// Whether there is nothing more to come back for.
-    pub(super) fn is_over(&self, phase: &Watch) -> bool {
-        self.inlet.is_none() && (!self.ledger.waits() || phase.is(Phase::Closing))
+    pub(super) fn is_over(&self) -> bool {
+        self.inlet.is_none() && (!self.ledger.waits() || self.phase.is(Phase::Closing))
     }
 
     /// Offers what has room and takes no more.
@@ -42,28 +39,29 @@ impl Intake {
         for record in left.records.iter().filter(|record| !record.token.is_none()) {
             self.ledger.let_go(record.token.ordinal);
         }
-        self.context.metrics.received.add(left.records.len() as u64);
-        self.context.metrics.abandoned.add(left.records.len() as u64);
+        self.metrics.received.add(left.records.len() as u64);
+        self.metrics.abandoned.add(left.records.len() as u64);
     }
 
     /// Another client has our session now. That ends the gateway, but for one that drains: whoever
     /// starts the next run before this one has ended means it so.
-    pub(super) fn yields(&self, error: Error, phase: &Watch) -> Result<(), Error> {
-        if !phase.is(Phase::Draining) {
+    pub(super) fn yields(&self, error: Error) -> Result<Option<Duration>, Error> {
+        if !self.phase.is(Phase::Draining) {
             return Err(error);
         }
-        tracing::warn!(entry = self.reader.name(), %error, "what is delivered now comes again there");
-        Ok(())
+        let entry = self.members.names();
+        tracing::warn!(entry, %error, "what is delivered now comes again there");
+        Ok(None)
     }
 
     /// Tells the ledger of a new connection.
-    pub(super) fn resume(&mut self, greeting: Greeting) {
+    pub(super) fn resume(&mut self, now: Instant, greeting: Greeting) {
         let lost = self.ledger.connect(greeting.session_present);
         if !self.session.is_lost(&greeting) {
             return;
         }
-        self.context.metrics.sessions_lost.one();
-        let Some(left_out) = self.sessions_lost.due(clock::now().instant) else { return };
+        self.metrics.sessions_lost.one();
+        let Some(left_out) = self.sessions_lost.due(now) else { return };
         let whose = if self.session.epoch() > 1 {
             "the broker has lost our session, and with it the readings it held for us"
         } else {
@@ -72,54 +70,45 @@ impl Intake {
              (broker.session_expiry)"
         };
         tracing::warn!(
-            entry = self.reader.name(),
+            entry = self.members.names(),
             held = lost,
             left_out,
             "possible loss outside the gateway: {whose}"
         );
     }
 
-    /// The rest of a connection: acknowledges what settles.
-    pub(super) async fn see_out(
+    /// Acknowledges what has settled, and takes nothing new.
+    pub(super) fn drain(
         &mut self,
-        mut connection: Connection,
-        phase: &mut Watch,
-    ) -> Result<(), Error> {
+        now: Instant,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<Step, Error> {
         self.ledger.release();
-        self.match_repeats(&mut connection)?;
-        while self.ledger.waits() {
-            let has_room = connection.backlog() < ANSWERS_BYTES_MAX;
-            tokio::select! {
-                biased;
-                () = self.returned.some() => self.acknowledge(&mut connection),
-                () = phase.reached(Phase::Closing) => break,
-                turn = connection.turn(has_room) => {
-                    turn?;
-                    self.match_repeats(&mut connection)?;
-                }
-            }
+        self.match_repeats(now, inbound, out)?;
+        self.acknowledge(out);
+        if !self.ledger.waits() || self.phase.is(Phase::Closing) {
+            return Ok(Step::Close);
         }
-        self.acknowledge(&mut connection);
-        connection.close(CLOSE_MAX).await;
-        Ok(())
+        Ok(Step::Wait { reads: out.backlog() < ANSWERS_BYTES_MAX, until: None })
     }
 
     /// Binds what the broker sends again to this connection; some of it may have settled already.
-    fn match_repeats(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        while let Some(incoming) = connection.packet()? {
+    fn match_repeats(
+        &mut self,
+        now: Instant,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        while let Some(incoming) = inbound.packet()? {
             match incoming {
-                Incoming::Publish(publish) => self.reader.recognise(&mut self.ledger, &publish),
-                Incoming::Other(bytes) => {
-                    let now = clock::now().instant;
-                    let answers = self.subscription.control(now, &self.reader, bytes)?;
-                    if let Some(packet_id) = answers {
-                        connection.pubcomp(packet_id);
-                    }
+                Incoming::Publish(publish) => {
+                    self.recognise(&publish);
+                    self.session.proved();
                 }
+                Incoming::Other(bytes) => self.control(now, bytes, out)?,
             }
-            self.session.proved();
         }
-        self.acknowledge(connection);
         Ok(())
     }
 }

@@ -64,10 +64,10 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
         .leaving(trace)
         .beside(broker.roll_call.clone())
         .patient(broker.start_grace);
-    let intake =
-        Intake::new(name, settings.clone(), session, broker.bounds, queue, entry.context.clone());
-    let (place, phase) = (format!("sensors.{name}.mqtt"), entry.phase.clone());
+    let entries = vec![(name, settings.clone(), entry.context.clone())];
+    let intake = Intake::new(entries, session, broker.bounds, queue, entry.phase.clone());
+    let place = format!("sensors.{name}.mqtt");
     tasks.start(async move {
-        intake.run(phase).await.map_err(|error| Failure { place, error: error.into() })
+        intake.run().await.map_err(|error| Failure { place, error: error.into() })
     });
 }

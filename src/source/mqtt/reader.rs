@@ -2,19 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use foldhash::fast::{FixedState, RandomState};
+use foldhash::fast::RandomState;
 
 use super::own::{Back, Own};
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
-use crate::metrics::{Metrics, Skipped};
-use crate::mqtt::Error;
-use crate::mqtt::ledger::{Entered, Ledger};
+use crate::metrics::Skipped;
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
@@ -36,7 +33,6 @@ pub(super) struct Reader {
     records: Records,
     /// Rows by topic, for topics that name their sensor.
     by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
-    digest: FixedState,
     output: Own,
 }
 
@@ -55,7 +51,6 @@ impl Reader {
             remembered_max,
             context: context.clone(),
             by_topic: HashMap::default(),
-            digest: FixedState::default(),
             output: Own::new(Arc::clone(&context.run)),
         }
     }
@@ -67,55 +62,6 @@ impl Reader {
 
     pub(super) fn subscription(&self) -> String {
         self.settings.topic.subscription(self.settings.group.as_ref().map(Group::as_str))
-    }
-
-    /// Enters a message into the ledger; `None` when it is held already. An error where the broker
-    /// breaks the protocol.
-    pub(super) fn enter(
-        &self,
-        ledger: &mut Ledger,
-        publish: &Publish<'_>,
-        metrics: &Metrics,
-    ) -> Result<Option<Token>, Error> {
-        match publish.qos {
-            0 => return Ok(Some(Token::NONE)),
-            1 => {}
-            // From a subscription that somebody else made in our session.
-            _ => ledger.expect_qos_2(publish.packet_id),
-        }
-        match ledger.enter(publish.packet_id, publish.dup, self.digest(publish)) {
-            Entered::New(ordinal) => {
-                metrics.repeats_taken.add(u64::from(publish.dup));
-                Ok(Some(Token { source: self.context.source(), ordinal }))
-            }
-            Entered::Known => {
-                metrics.repeats_matched.one();
-                Ok(None)
-            }
-            Entered::Against(what) => {
-                metrics.protocol_errors.one();
-                Err(Error::Protocol(format!("the broker has sent {what}")))
-            }
-        }
-    }
-
-    /// Matches a message with what is held, and takes nothing new.
-    pub(super) fn recognise(&self, ledger: &mut Ledger, publish: &Publish<'_>) {
-        let known = publish.qos > 0
-            && ledger.recognise(publish.packet_id, publish.dup, self.digest(publish));
-        if known {
-            self.context.metrics.repeats_matched.one();
-            if publish.qos > 1 {
-                ledger.expect_qos_2(publish.packet_id);
-            }
-        }
-    }
-
-    fn digest(&self, publish: &Publish<'_>) -> u64 {
-        let mut hasher = self.digest.build_hasher();
-        hasher.write(publish.topic);
-        hasher.write(publish.payload);
-        hasher.finish()
     }
 
     /// Makes records of a message; what can be no reading becomes a dead letter. Returns how many there are:

@@ -22,16 +22,16 @@ use super::reader::Reader;
 use super::settings::Retained;
 use crate::limits::{NEVER_HEARD_MAX, SILENT_KEEP_ALIVES};
 use crate::mqtt::Error;
-use crate::mqtt::connection::Connection;
 use crate::mqtt::options::{Options, Version};
-use crate::mqtt::packet::{Packet, is_put_off};
+use crate::mqtt::outbound::Outbound;
+use crate::mqtt::packet::Greeting;
 use crate::repeat::Repeated;
 
 /// What is to be done about a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Give the connection up: SUBSCRIBE is not answered.
-    GiveUp,
+    /// Give the connection up: SUBSCRIBE is not answered within this time.
+    GiveUp(Duration),
     /// Ask again: the session may be without it.
     Again,
     /// Say that nothing has ever come of it.
@@ -41,6 +41,8 @@ pub(super) enum Due {
 /// The subscription of an entry.
 #[derive(Debug)]
 pub(super) struct Subscription {
+    /// Of its SUBSCRIBE, alone in its session.
+    pub(super) packet_id: u16,
     /// How long a SUBACK may take.
     answer_max: Duration,
     /// How long a session that is present may bring nothing before it is asked for again, where that costs
@@ -63,11 +65,13 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// Of this client, with these messages that the broker had retained.
-    pub(super) fn new(options: &Options, retained: Retained) -> Self {
+    /// The one at this place in the client's session, with these messages that the broker had retained.
+    pub(super) fn new(place: u16, options: &Options, retained: Retained) -> Self {
         let repeats_retained = options.version == Version::V3 && retained == Retained::Accept;
         let silence_max = options.keep_alive.saturating_mul(SILENT_KEEP_ALIVES);
         Self {
+            // The next one is its UNSUBSCRIBE's. 0 is none (MQTT 5 §2.2.1).
+            packet_id: 2 * place + 1,
             answer_max: options.step_max(),
             silence_max: repeats_retained.then_some(silence_max),
             present: false,
@@ -97,23 +101,44 @@ impl Subscription {
         self.again_at.is_none()
     }
 
-    /// Writes SUBSCRIBE.
+    /// An error where the broker takes no packet of our SUBSCRIBE's size: it would hang up, again and again.
+    pub(super) fn fits(&self, reader: &Reader, greeting: Greeting) -> Result<(), Error> {
+        let Some(most) = greeting.packet_bytes_max else { return Ok(()) };
+        let mut packet = Outbound::new(reader.version);
+        self.subscribe(reader, &mut packet)?;
+        let bytes = packet.backlog();
+        if bytes <= most as usize {
+            return Ok(());
+        }
+        let reason = format!(
+            "it takes packets of {most} bytes, and our subscription has {bytes}: raise the broker's maximum \
+             packet size"
+        );
+        Err(Error::Refused { reason, permanent: true })
+    }
+
+    /// Asks for it.
     pub(super) fn ask(
         &mut self,
         now: Instant,
         reader: &Reader,
-        connection: &mut Connection,
+        out: &mut Outbound,
     ) -> Result<(), Error> {
         let settings = &reader.settings;
         if settings.group.is_some() && self.present && !self.granted {
             // The session may be older than the group: a plain subscription beside the shared one would
             // bring every reading twice.
-            connection.unsubscribe(&settings.topic.subscription(None))?;
+            out.unsubscribe(self.packet_id + 1, &settings.topic.subscription(None))?;
         }
-        let skip = settings.retained == Retained::Skip;
-        connection.subscribe(&reader.subscription(), settings.qos.granted(), skip)?;
+        self.subscribe(reader, out)?;
         self.answer_by = Some(now + self.answer_max);
         Ok(())
+    }
+
+    fn subscribe(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
+        let (filter, settings) = (reader.subscription(), &reader.settings);
+        let skips_retained = settings.retained == Retained::Skip;
+        out.subscribe(self.packet_id, &filter, settings.qos.granted(), skips_retained)
     }
 
     /// Something has come, or we have not read until now.
@@ -138,7 +163,7 @@ impl Subscription {
     pub(super) fn due(&mut self, now: Instant) -> Option<Due> {
         let over = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         if over(&mut self.answer_by) {
-            return Some(Due::GiveUp);
+            return Some(Due::GiveUp(self.answer_max));
         }
         if over(&mut self.again_at) {
             return Some(Due::Again);
@@ -148,32 +173,10 @@ impl Subscription {
         says.then_some(Due::Say)
     }
 
-    /// A packet that is no PUBLISH.
-    ///
-    /// Returns the packet id of a PUBREL, which is to be answered.
-    pub(super) fn control(
-        &mut self,
-        now: Instant,
-        reader: &Reader,
-        bytes: &[u8],
-    ) -> Result<Option<u16>, Error> {
-        match Connection::read(reader.version, bytes)? {
-            Packet::SubAck(Ok(qos)) => {
-                let again = self.grant(now);
-                self.say_granted(now, reader, qos, again);
-                Ok(None)
-            }
-            Packet::PubRel { packet_id } => Ok(Some(packet_id)),
-            Packet::SubAck(Err(reason)) => {
-                let filter = reader.subscription();
-                Err(if is_put_off(bytes, reader.version) {
-                    Error::SubscriptionPutOff { filter, reason }
-                } else {
-                    Error::SubscriptionRefused { filter, reason }
-                })
-            }
-            _ => Ok(None),
-        }
+    /// The broker grants it.
+    pub(super) fn granted(&mut self, now: Instant, reader: &Reader, qos: u8) {
+        let again = self.grant(now);
+        self.say_granted(now, reader, qos, again);
     }
 
     /// Notes that it is granted. Whether it already was, in the session of today.
@@ -229,7 +232,7 @@ mod tests {
 
     fn subscription(version: Version, retained: Retained) -> Subscription {
         let options = Options { version, ..Plan::default().intake_options("a") };
-        Subscription::new(&options, retained)
+        Subscription::new(0, &options, retained)
     }
 
     /// Granted at the first connect of a run, where something has come.
@@ -276,7 +279,7 @@ mod tests {
         it.answer_by = Some(now + it.answer_max);
         it.heard(now + it.answer_max / 2, false);
         assert_eq!(it.due(now + it.answer_max), None);
-        assert_eq!(it.due(now + it.answer_max * 2), Some(Due::GiveUp));
+        assert_eq!(it.due(now + it.answer_max * 2), Some(Due::GiveUp(it.answer_max)));
     }
 
     #[test]

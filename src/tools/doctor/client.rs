@@ -137,7 +137,7 @@ impl Client {
         filter: &str,
         qos: u8,
     ) -> Result<Result<u8, String>, Error> {
-        self.connection.subscribe(filter, qos, false)?;
+        self.connection.out().subscribe(1, filter, qos, false)?;
         loop {
             match self.answer().await? {
                 Heard::SubAck(granted) => return Ok(granted),
@@ -149,7 +149,7 @@ impl Client {
     /// Publishes one message with QoS 1. Returns the broker's answer.
     pub(super) async fn publish(&mut self, topic: &Topic, payload: Bytes) -> Result<Answer, Error> {
         let id = self.next_id();
-        self.connection.publish(id, &message(topic, payload))?;
+        self.connection.out().publish(id, &message(topic, payload))?;
         self.puback(id).await
     }
 
@@ -160,7 +160,7 @@ impl Client {
         payload: Bytes,
     ) -> Result<Answer, Error> {
         let id = self.next_id();
-        self.connection.publish_retained(id, &message(topic, payload))?;
+        self.connection.out().publish_retained(id, &message(topic, payload))?;
         self.puback(id).await
     }
 
@@ -189,7 +189,7 @@ impl Client {
                 && let Some(number) = numbers.next()
             {
                 let id = self.next_id();
-                self.connection.publish(id, &message(topic, numbered(number, bytes)))?;
+                self.connection.out().publish(id, &message(topic, numbered(number, bytes)))?;
                 out.insert(id, number);
             }
             match self.answer().await? {
@@ -224,14 +224,14 @@ impl Client {
     /// Acknowledges a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
         if packet_id > 0 {
-            self.connection.puback(packet_id);
+            self.connection.out().puback(packet_id);
         }
     }
 
     /// Sends a ping. Returns how long the answer took, if it arrived in time.
     pub(super) async fn ping(&mut self, within: Duration) -> Result<Option<Duration>, Error> {
         let start = clock::now().instant;
-        self.connection.ping();
+        self.connection.out().ping();
         loop {
             let left = within.saturating_sub(clock::now().instant - start);
             match self.heard(left).await? {
@@ -284,7 +284,7 @@ impl Client {
                 Packet::PubAck { packet_id, answer } => {
                     return Ok(Some(Heard::PubAck(packet_id, answer)));
                 }
-                Packet::SubAck(granted) => return Ok(Some(Heard::SubAck(granted))),
+                Packet::SubAck { granted, .. } => return Ok(Some(Heard::SubAck(granted))),
                 Packet::PingResp => return Ok(Some(Heard::Pong)),
                 Packet::ConnAck(_)
                 | Packet::Disconnect(_)

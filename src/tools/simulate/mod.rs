@@ -129,11 +129,13 @@ pub async fn run(
     let seed = now.wall.millis();
     let mut report = Report::begin(now.wall, arguments.qos);
     let totals = Arc::new(Totals::default());
+    let (lead, phase) = phase::start();
     let common = Common {
         qos: arguments.qos,
         window: usize::from(arguments.window),
         totals: Arc::clone(&totals),
         pace,
+        phase,
     };
     let senders = deal::senders(plan, (file, seed), arguments, &common)?;
     if let Some(path) = &arguments.report {
@@ -146,10 +148,9 @@ pub async fn run(
         seed,
         "simulation starts"
     );
-    let (lead, watch) = phase::start();
     let mut tasks = Tasks::default();
     for sender in senders {
-        tasks.start(sender.run(watch.clone()));
+        tasks.start(sender.run());
     }
     let mut course = Course {
         stops,

@@ -10,18 +10,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep_until;
-
 use super::report::Counts;
 use super::schedule::{Next, Schedule};
 use super::unacknowledged::{Reading, Unacknowledged};
 use super::{FILL_BYTES_MAX, Totals};
-use crate::clock::{self, Now, Timestamp};
-use crate::limits::{CLOSE_MAX, GATHER_WINDOW_MIN};
+use crate::clock::{Now, Timestamp};
+use crate::limits::GATHER_WINDOW_MIN;
 use crate::mqtt::Error;
 use crate::mqtt::answer::Answer;
+use crate::mqtt::attempt::{Attempt, Failed};
+use crate::mqtt::client::{self, Client, Step};
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::Incoming;
+use crate::mqtt::frame::{Inbound, Incoming};
+use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::plain::Plain;
@@ -54,6 +55,7 @@ pub(super) struct Common {
     pub(super) window: usize,
     pub(super) totals: Arc<Totals>,
     pub(super) pace: Arc<Pace>,
+    pub(super) phase: Watch,
 }
 
 /// One client, over its connections.
@@ -63,6 +65,8 @@ pub(super) struct Sender {
     sensors: Vec<Sensor>,
     schedule: Schedule,
     common: Common,
+    /// The window of the current connection; where it is small, the thread does not rest.
+    window: Option<(usize, Option<NoRest>)>,
     unacknowledged: Unacknowledged,
     /// QoS 0: sensors whose reading is not written yet; bounded by [`FILL_BYTES_MAX`].
     unwritten: Vec<usize>,
@@ -94,6 +98,7 @@ impl Sender {
             sensors,
             schedule,
             common,
+            window: None,
             unacknowledged: Unacknowledged::default(),
             unwritten: Vec::new(),
             start: None,
@@ -105,110 +110,43 @@ impl Sender {
     }
 
     /// Sends until all is acknowledged. From `Draining` on it sends nothing new; at `Closing` it ends.
-    pub(super) async fn run(mut self, mut phase: Watch) -> Sent {
-        // The broker stores nothing for a publisher: unacknowledged readings are stored here.
-        let hello = Hello {
-            clean_start: true,
-            session_expiry: None,
-            receive_max: None,
-            packet_bytes_max: None,
-        };
-        let mut error = None;
-        while !self.is_over(&phase) {
-            let end = self.end();
-            let connected = tokio::select! {
-                biased;
-                () = phase.reached(end) => continue,
-                connected = self.session.connect(&hello) => connected,
-            };
-            let served = match connected {
-                Ok((connection, greeting)) => self.serve(connection, greeting, &mut phase).await,
-                Err(permanent) => {
-                    error = Some(permanent);
-                    break;
-                }
-            };
-            self.let_go();
-            let Err(lost) = served else { break };
-            if lost.is_permanent() && self.session.epoch() == 1 {
-                error = Some(lost);
-                break;
-            }
-            self.common.totals.reconnects.one();
-            let end = self.end();
-            tokio::select! {
-                biased;
-                () = phase.reached(end) => {}
-                () = self.session.lost(&lost) => {}
-            }
-        }
+    pub(super) async fn run(mut self) -> Sent {
+        let error = client::run(&mut self).await.err();
         Sent { sensors: self.sensors, error }
     }
 
-    /// The phase that ends the client even without a connection.
-    fn end(&self) -> Phase {
-        if self.unacknowledged.is_empty() { Phase::Draining } else { Phase::Closing }
+    /// The next phase that changes what is to be done.
+    fn next_phase(&self) -> Phase {
+        let waits = if self.window.is_some() {
+            self.common.phase.is(Phase::Draining)
+        } else {
+            !self.unacknowledged.is_empty()
+        };
+        if waits { Phase::Closing } else { Phase::Draining }
     }
 
-    fn is_over(&self, phase: &Watch) -> bool {
+    fn is_over(&self) -> bool {
         let idle = self.unacknowledged.is_empty() && self.unwritten.is_empty();
-        idle && (self.made_all || phase.is(Phase::Draining)) || phase.is(Phase::Closing)
-    }
-
-    /// Serves one connection. `Ok` when nothing is left to do.
-    async fn serve(
-        &mut self,
-        mut connection: Connection,
-        greeting: Greeting,
-        phase: &mut Watch,
-    ) -> Result<(), Error> {
-        if greeting.qos_max < self.common.qos {
-            let reason = format!("it takes no QoS above {}: set --qos", greeting.qos_max);
-            return Err(Error::Refused { reason, permanent: true });
-        }
-        let start = *self.start.get_or_insert_with(clock::now);
-        self.unacknowledged.reconnected();
-        let window = self.common.window.min(usize::from(greeting.receive_max.max(1)));
-        let small = self.common.qos > 0 && window < GATHER_WINDOW_MIN;
-        let _no_rest = small.then(|| NoRest::new(&self.common.pace));
-        loop {
-            let draining = phase.is(Phase::Draining);
-            let due = self.fill(&mut connection, window, (start, draining))?;
-            if self.is_over(phase) {
-                break;
-            }
-            let until = due.map(|due| start.instant + due);
-            tokio::select! {
-                biased;
-                () = phase.reached(if draining { Phase::Closing } else { Phase::Draining }) => {}
-                turn = connection.turn(true) => {
-                    turn?;
-                    self.read(&mut connection)?;
-                }
-                () = sleep_until(until.unwrap_or(start.instant).into()), if until.is_some() => {}
-            }
-            if connection.backlog() == 0 {
-                self.written();
-            }
-        }
-        connection.close(CLOSE_MAX).await;
-        Ok(())
+        idle && (self.made_all || self.common.phase.is(Phase::Draining))
+            || self.common.phase.is(Phase::Closing)
     }
 
     /// Queues the readings that are due and allowed. Returns when the next reading is due, if only time is
     /// waited for.
     fn fill(
         &mut self,
-        connection: &mut Connection,
+        now: Now,
         window: usize,
-        (start, draining): (Now, bool),
+        out: &mut Outbound,
     ) -> Result<Option<Duration>, Error> {
-        let elapsed = clock::now().instant.saturating_duration_since(start.instant);
-        while connection.backlog() < FILL_BYTES_MAX {
+        let start = *self.start.get_or_insert(now);
+        let elapsed = now.instant.saturating_duration_since(start.instant);
+        let draining = self.common.phase.is(Phase::Draining);
+        while out.backlog() < FILL_BYTES_MAX {
             if let Some((id, reading)) = self.unacknowledged.resend(window) {
                 self.count(reading.sensor, |counts| counts.again += 1);
                 self.common.totals.again.one();
-                self.publish(connection, (id, true), reading)?;
+                self.publish(out, (id, true), reading)?;
                 continue;
             }
             if draining || self.common.qos > 0 && !self.unacknowledged.has_room(window) {
@@ -237,14 +175,14 @@ impl Sender {
             } else {
                 self.unacknowledged.enter(reading)
             };
-            self.publish(connection, (id, false), reading)?;
+            self.publish(out, (id, false), reading)?;
         }
         Ok(None)
     }
 
     fn publish(
         &mut self,
-        connection: &mut Connection,
+        out: &mut Outbound,
         (id, dup): (u16, bool),
         reading: Reading,
     ) -> Result<(), Error> {
@@ -261,7 +199,7 @@ impl Sender {
         payload.extend_from_slice(itoa::Buffer::new().format(reading.number).as_bytes());
         payload.push(b'}');
         let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
-        connection.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
+        out.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
     }
 
     fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Counts)) {
@@ -289,19 +227,19 @@ impl Sender {
         }
     }
 
-    fn read(&mut self, connection: &mut Connection) -> Result<(), Error> {
+    fn read(&mut self, now: Now, inbound: &mut Inbound) -> Result<(), Error> {
         let version = self.session.options().version;
-        while let Some(incoming) = connection.packet()? {
+        while let Some(incoming) = inbound.packet()? {
             if let Incoming::Other(bytes) = incoming
                 && let Packet::PubAck { packet_id, answer } = Connection::read(version, bytes)?
             {
-                self.answered(packet_id, answer)?;
+                self.answered(now, packet_id, answer)?;
             }
         }
         Ok(())
     }
 
-    fn answered(&mut self, packet_id: u16, answer: Answer) -> Result<(), Error> {
+    fn answered(&mut self, now: Now, packet_id: u16, answer: Answer) -> Result<(), Error> {
         let reading = self.unacknowledged.acknowledge(packet_id).ok_or_else(|| {
             Error::Protocol(format!(
                 "a PUBACK for packet id {packet_id}, which no unacknowledged reading has"
@@ -311,7 +249,7 @@ impl Sender {
         if let Answer::Refused(reason) = answer {
             self.common.totals.refused.one();
             self.count(reading.sensor, |counts| counts.refused += 1);
-            if let Some(left_out) = self.refused.due(clock::now().instant) {
+            if let Some(left_out) = self.refused.due(now.instant) {
                 let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
                 tracing::warn!(topic, %reason, left_out, "the broker refuses a reading");
             }
@@ -323,5 +261,83 @@ impl Sender {
         self.common.totals.acknowledged.one();
         self.count(reading.sensor, |counts| counts.acknowledged += 1);
         Ok(())
+    }
+}
+
+impl Client for Sender {
+    fn is_wanted(&mut self) -> bool {
+        !self.is_over()
+    }
+
+    /// The broker stores nothing for a publisher: unacknowledged readings are stored here.
+    fn attempt(&mut self) -> Attempt {
+        self.session.attempt(Hello {
+            clean_start: true,
+            session_expiry: None,
+            receive_max: None,
+            packet_bytes_max: None,
+        })
+    }
+
+    fn handle_failed(&mut self, now: Now, failed: Failed) -> Result<Duration, Error> {
+        self.session.handle_failed(now.instant, failed)
+    }
+
+    fn handle_connected(
+        &mut self,
+        now: Now,
+        greeting: Greeting,
+        _out: &mut Outbound,
+    ) -> Result<(), Error> {
+        self.session.handle_connected(now.instant, &greeting);
+        let Common { qos, window, pace, .. } = &self.common;
+        let window = (*window).min(usize::from(greeting.receive_max.max(1)));
+        let is_small = *qos > 0 && window < GATHER_WINDOW_MIN;
+        self.window = Some((window, is_small.then(|| NoRest::new(pace))));
+        if greeting.qos_max < *qos {
+            let reason = format!("it takes no QoS above {}: set --qos", greeting.qos_max);
+            return Err(Error::Refused { reason, permanent: true });
+        }
+        self.unacknowledged.reconnected();
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<Step, Error> {
+        if out.backlog() == 0 {
+            self.written();
+        }
+        self.read(now, inbound)?;
+        let window = self.window.as_ref().expect("a connection stands").0;
+        let due = self.fill(now, window, out)?;
+        if self.is_over() {
+            return Ok(Step::Close);
+        }
+        let until = self.start.zip(due).map(|(start, due)| start.instant + due);
+        Ok(Step::Wait { reads: true, until })
+    }
+
+    fn handle_disconnected(
+        &mut self,
+        now: Now,
+        ended: Result<(), Error>,
+    ) -> Result<Option<Duration>, Error> {
+        self.window = None;
+        self.let_go();
+        let Err(lost) = ended else { return Ok(None) };
+        if lost.is_permanent() && self.session.epoch() == 1 {
+            return Err(lost);
+        }
+        self.common.totals.reconnects.one();
+        Ok(Some(self.session.lost(now.instant, &lost)))
+    }
+
+    async fn woken(&mut self) {
+        let next = self.next_phase();
+        self.common.phase.reached(next).await;
     }
 }

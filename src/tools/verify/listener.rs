@@ -4,7 +4,7 @@
 //! afterwards. With 3.1.1 a session that nobody resumes would stay for ever, so none is kept. If the broker has
 //! no session any more, the verifier has missed messages.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -13,14 +13,17 @@ use tokio::time::sleep_until;
 use super::audit::{Audit, Rules};
 use super::verdict::Hearing;
 use super::{Arguments, End, Error, PROGRESS_PAUSE};
-use crate::clock;
-use crate::limits::{CLOSE_MAX, CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::clock::{self, Now};
+use crate::limits::{CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
+use crate::mqtt::attempt::{Attempt, Failed};
+use crate::mqtt::client::{self, Client, Step};
 use crate::mqtt::connection::Connection;
-use crate::mqtt::frame::Incoming;
+use crate::mqtt::frame::{Inbound, Incoming};
 use crate::mqtt::options::{BrokerUrl, Version};
+use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
-use crate::mqtt::packet::Packet;
+use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
 use crate::plan::Plan;
@@ -49,10 +52,19 @@ pub(super) struct Listener {
     last: Option<Instant>,
     progress_due: Instant,
     progress_records: u64,
+    end: End,
+    is_stopped: bool,
+    /// When the current connection was established.
+    opened: Instant,
 }
 
 impl Listener {
-    pub(super) fn new(plan: &Plan, arguments: &Arguments, rules: Rules) -> Result<Self, Error> {
+    pub(super) fn new(
+        plan: &Plan,
+        arguments: &Arguments,
+        rules: Rules,
+        end: End,
+    ) -> Result<Self, Error> {
         let now = clock::now();
         let seed = now.wall.millis() ^ u64::from(std::process::id()) << 40;
         let suffix: u32 = SmallRng::seed_from_u64(seed).random();
@@ -87,48 +99,19 @@ impl Listener {
             last: None,
             progress_due: now.instant + PROGRESS_PAUSE,
             progress_records: 0,
+            end,
+            is_stopped: false,
+            opened: now.instant,
         })
     }
 
     /// Listens until its end.
-    pub(super) async fn listen(&mut self, mut end: End) -> Result<(), Error> {
-        let keeps = self.session.options().version == Version::V5;
-        let hello = Hello {
-            // The client id is new. Mosquitto 2.0 stores no session that began with a clean start, whatever its
-            // expiry.
-            clean_start: !keeps,
-            session_expiry: keeps.then_some(SESSION_SECONDS),
-            receive_max: Some(WINDOW_MESSAGES),
-            packet_bytes_max: None,
-        };
-        loop {
-            let ended = tokio::select! {
-                biased;
-                Some(()) = end.stops.recv() => return Ok(()),
-                () = at(end.until) => return Ok(()),
-                connected = self.session.connect(&hello) => match connected {
-                    Ok((connection, greeting)) => {
-                        self.resume(greeting.session_present);
-                        self.serve(connection, &mut end).await
-                    }
-                    Err(permanent) => Err(permanent),
-                },
-            };
-            let Err(error) = ended else { return Ok(()) };
-            let never_heard = self.hearing.since.is_none();
-            if error.is_permanent() && never_heard {
-                let broker = self.session.options().url.to_string();
-                return Err(Error::Broker { broker, error });
+    pub(super) async fn listen(&mut self) -> Result<(), Error> {
+        match client::run(self).await {
+            Err(error) => {
+                Err(Error::Broker { broker: self.session.options().url.to_string(), error })
             }
-            if !never_heard {
-                self.hearing.losses += 1;
-            }
-            tokio::select! {
-                biased;
-                Some(()) = end.stops.recv() => return Ok(()),
-                () = at(end.until) => return Ok(()),
-                () = self.session.lost(&error) => {}
-            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -145,56 +128,37 @@ impl Listener {
         }
     }
 
-    /// Serves one connection. `Ok` at the end.
-    async fn serve(
-        &mut self,
-        mut connection: Connection,
-        end: &mut End,
-    ) -> Result<(), mqtt::Error> {
-        self.granted = 0;
-        let opened = clock::now().instant;
-        self.subscribe(&mut connection)?;
-        loop {
-            let wake = self.wake(opened, end);
-            tokio::select! {
-                biased;
-                Some(()) = end.stops.recv() => break,
-                turn = connection.turn(connection.backlog() < WRITE_BUFFER_BYTES_MAX) => {
-                    turn?;
-                    self.read(&mut connection)?;
-                }
-                () = sleep_until(wake.into()) => {}
-            }
-            let now = clock::now().instant;
-            if self.granted < self.filters.len() && now >= opened + CONNECT_MAX {
-                return Err(mqtt::Error::TimedOut(CONNECT_MAX));
-            }
-            self.progress(now);
-            if end.until.is_some_and(|until| now >= until) || self.is_idle(now, end) {
-                break;
-            }
+    /// Returns the pause before the next attempt. A refusal ends a verifier that has heard nothing yet.
+    fn handle_lost(&mut self, now: Now, error: mqtt::Error) -> Result<Duration, mqtt::Error> {
+        let never_heard = self.hearing.since.is_none();
+        if error.is_permanent() && never_heard {
+            return Err(error);
         }
-        connection.close_for_good(CLOSE_MAX).await;
-        Ok(())
+        self.hearing.losses += u64::from(!never_heard);
+        Ok(self.session.lost(now.instant, &error))
     }
 
     /// Subscribes to the next topic. One at a time, because a SUBACK is read without its packet id.
-    fn subscribe(&self, connection: &mut Connection) -> Result<(), mqtt::Error> {
+    fn subscribe(&self, out: &mut Outbound) -> Result<(), mqtt::Error> {
         match self.filters.get(self.granted) {
-            Some(filter) => connection.subscribe(&filter.subscription(None), 1, true),
+            Some(filter) => out.subscribe(1, &filter.subscription(None), 1, true),
             None => Ok(()),
         }
     }
 
-    fn read(&mut self, connection: &mut Connection) -> Result<(), mqtt::Error> {
-        let now = clock::now();
+    fn read(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<(), mqtt::Error> {
         let version = self.session.options().version;
-        while let Some(incoming) = connection.packet()? {
+        while let Some(incoming) = inbound.packet()? {
             let publish = match incoming {
                 Incoming::Publish(publish) => publish,
                 Incoming::Other(bytes) => {
                     let packet = Connection::read(version, bytes)?;
-                    self.control(connection, packet)?;
+                    self.control(now, packet, out)?;
                     continue;
                 }
             };
@@ -209,14 +173,14 @@ impl Listener {
             }
             let (qos, packet_id) = (publish.qos, publish.packet_id);
             if qos > 0 {
-                connection.puback(packet_id);
+                out.puback(packet_id);
             }
         }
         Ok(())
     }
 
-    fn control(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), mqtt::Error> {
-        let Packet::SubAck(answer) = packet else { return Ok(()) };
+    fn control(&mut self, now: Now, packet: Packet, out: &mut Outbound) -> Result<(), mqtt::Error> {
+        let Packet::SubAck { granted: answer, .. } = packet else { return Ok(()) };
         let Some(filter) = self.filters.get(self.granted) else { return Ok(()) };
         let filter = filter.to_string();
         let qos = answer.map_err(|reason| mqtt::Error::SubscriptionRefused {
@@ -227,10 +191,9 @@ impl Listener {
             tracing::warn!(filter, "the broker granted QoS 0: it may drop what it should show us");
         }
         self.granted += 1;
-        self.subscribe(connection)?;
+        self.subscribe(out)?;
         if self.granted == self.filters.len() {
             self.session.proved();
-            let now = clock::now();
             self.hearing.since = self.hearing.since.or(Some(now.wall));
             // Silence counts only while we are connected.
             self.last = self.last.map(|_| now.instant);
@@ -241,26 +204,25 @@ impl Listener {
     }
 
     /// When something must be checked.
-    fn wake(&self, opened: Instant, end: &End) -> Instant {
-        let subscribed_by = (self.granted < self.filters.len()).then(|| opened + CONNECT_MAX);
-        let idle = self.silence(end).map(|(last, idle)| last + idle);
-        let due = [subscribed_by, idle, end.until];
+    fn wake(&self, subscribed_by: Option<Instant>) -> Instant {
+        let idle = self.silence().map(|(last, idle)| last + idle);
+        let due = [subscribed_by, idle, self.end.until];
         due.into_iter().flatten().fold(self.progress_due, Instant::min)
     }
 
     /// When the last message arrived, and how long silence may last; `None` before the first record.
-    fn silence(&self, end: &End) -> Option<(Instant, std::time::Duration)> {
-        self.last.zip(end.idle).filter(|_| self.audit.records > 0)
+    fn silence(&self) -> Option<(Instant, Duration)> {
+        self.last.zip(self.end.idle).filter(|_| self.audit.records > 0)
     }
 
     /// Whether nothing has arrived for `--idle`. Silence does not count while the simulation of the awaited
     /// report still runs.
-    fn is_idle(&mut self, now: Instant, end: &End) -> bool {
-        let Some((last, idle)) = self.silence(end) else { return false };
+    fn is_idle(&mut self, now: Instant) -> bool {
+        let Some((last, idle)) = self.silence() else { return false };
         if now < last + idle {
             return false;
         }
-        let report = end.expect.as_deref().and_then(|path| Report::read(path).ok());
+        let report = self.end.expect.as_deref().and_then(|path| Report::read(path).ok());
         if report.is_some_and(|report| report.ended.is_none()) {
             tracing::info!("nothing comes, but the simulation has not ended");
             self.last = Some(now);
@@ -297,6 +259,84 @@ impl Listener {
         );
         self.progress_records = audit.records;
         self.progress_due = now + PROGRESS_PAUSE;
+    }
+}
+
+impl Client for Listener {
+    fn is_wanted(&mut self) -> bool {
+        !self.is_stopped
+    }
+
+    fn attempt(&mut self) -> Attempt {
+        let keeps = self.session.options().version == Version::V5;
+        self.session.attempt(Hello {
+            // The client id is new. Mosquitto 2.0 stores no session that began with a clean start, whatever its
+            // expiry.
+            clean_start: !keeps,
+            session_expiry: keeps.then_some(SESSION_SECONDS),
+            receive_max: Some(WINDOW_MESSAGES),
+            packet_bytes_max: None,
+        })
+    }
+
+    fn handle_failed(&mut self, now: Now, failed: Failed) -> Result<Duration, mqtt::Error> {
+        match self.session.handle_failed(now.instant, failed) {
+            Err(error) => self.handle_lost(now, error),
+            pause => pause,
+        }
+    }
+
+    fn handle_connected(
+        &mut self,
+        now: Now,
+        greeting: Greeting,
+        out: &mut Outbound,
+    ) -> Result<(), mqtt::Error> {
+        self.session.handle_connected(now.instant, &greeting);
+        self.resume(greeting.session_present);
+        (self.granted, self.opened) = (0, now.instant);
+        self.subscribe(out)
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<Step, mqtt::Error> {
+        self.read(now, inbound, out)?;
+        let now = now.instant;
+        let subscribed_by = self.opened + CONNECT_MAX;
+        let subscribed_by = (self.granted < self.filters.len()).then_some(subscribed_by);
+        if subscribed_by.is_some_and(|at| now >= at) {
+            return Err(mqtt::Error::TimedOut(CONNECT_MAX));
+        }
+        self.progress(now);
+        let over = self.end.until.is_some_and(|until| now >= until);
+        if self.is_stopped || over || self.is_idle(now) {
+            return Ok(Step::CloseForGood);
+        }
+        let reads = out.backlog() < WRITE_BUFFER_BYTES_MAX;
+        Ok(Step::Wait { reads, until: Some(self.wake(subscribed_by)) })
+    }
+
+    fn handle_disconnected(
+        &mut self,
+        now: Now,
+        ended: Result<(), mqtt::Error>,
+    ) -> Result<Option<Duration>, mqtt::Error> {
+        ended.err().map(|error| self.handle_lost(now, error)).transpose()
+    }
+
+    /// A stop, or the end of the time.
+    async fn woken(&mut self) {
+        let end = &mut self.end;
+        tokio::select! {
+            biased;
+            Some(()) = end.stops.recv() => {}
+            () = at(end.until) => {}
+        }
+        self.is_stopped = true;
     }
 }
 

@@ -93,14 +93,14 @@ pub async fn run(
         sensors_max: arguments.sensors_max as usize,
         late_ms: arguments.late_ms,
     };
-    let mut listener = Listener::new(plan, arguments, rules)?;
     let end = End {
         stops,
         until: arguments.seconds.map(|after| crate::clock::now().instant + after),
         idle: arguments.idle,
         expect: arguments.expect.clone(),
     };
-    listener.listen(end).await?;
+    let mut listener = Listener::new(plan, arguments, rules, end)?;
+    listener.listen().await?;
     let expectation = match &arguments.expect {
         None => Expectation::Unknown,
         Some(path) => match Report::read(path) {

@@ -1,6 +1,5 @@
-//! The intake of the schedules: the ledger as it is, and around it, without a connection, what
-//! `source::mqtt` does: what has no room stays in the chunk and nothing more is read, what settles
-//! while there is no link is told to the ledger after the next connect.
+//! The intake of the schedules: the one of `source::mqtt` as it is, stepped by hand. The schedule is its broker,
+//! its driver and its clock.
 //!
 //! Judged here, at the message and at the acknowledgement: nothing is known that was not taken,
 //! nothing taken twice that can be told, and an acknowledgement is for the oldest message of *this*
@@ -11,7 +10,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::*;
 use super::output::Output;
 use super::upstream::{Giving, Sent, Upstream};
-use crate::mqtt::ledger::{Entered, Ledger};
+use crate::mqtt::Error;
+use crate::mqtt::client::{Client, Step};
+use crate::mqtt::options::Version;
+use crate::mqtt::session::Session;
+use crate::mqtt::stepped::{Heard, Message, Peer};
+use crate::phase::{self, Lead};
+use crate::source::{self, mqtt};
 
 /// More than the readings of any message: what a reading says is its message's value, times this, and its place.
 const READINGS: u32 = 64;
@@ -74,23 +79,35 @@ impl Seen {
     }
 }
 
+/// What of the gateway the intake is of.
+const ENTRY: &str = "fleet";
+
+/// Lines are readings; what is retained has none.
+pub(super) fn entry() -> source::Kind {
+    let settings = r#"{"mqtt":{"topic":"s/{sensor}","retained":"skip","payload":{"ndjson":{}}}}"#;
+    serde_json::from_str(settings).unwrap()
+}
+
+/// Bytes of its read buffer: more than any message has.
+const BUFFER_BYTES: usize = 16 * 1024;
+
 /// The intake of one process.
-#[derive(Debug)]
 pub(super) struct Intake {
-    ledger: Ledger,
-    /// All messages say the same: only their ids tell them apart.
-    alike: bool,
-    chunk: Chunk,
-    /// What settled and was not looked at.
-    settled: Vec<(Run, Outcome)>,
+    real: mqtt::Intake,
+    peer: Peer,
+    _lead: Lead,
+    /// The broker can send: there is room for what was read.
+    reads: bool,
+    /// The ordinal of the next reading.
+    next: u64,
+    /// How much of what settled was observed, and the intake has not seen.
+    observed: usize,
     /// What came on the link of today and is not acknowledged, in order.
     arrived: VecDeque<(u16, u32)>,
     /// The readings that the process holds unsettled, by their way back.
     held: BTreeMap<u64, Held>,
     /// How many of a message are unsettled, by its first ordinal.
     left: BTreeMap<u64, u32>,
-    /// Messages without readings: safe as soon as they come.
-    without: Vec<u32>,
     /// Those of lost sessions among them.
     old: BTreeSet<u64>,
     taken: BTreeSet<u32>,
@@ -105,17 +122,51 @@ pub(super) struct Intake {
     pub(super) seen: Seen,
 }
 
+/// Everything else that the intake works between.
+pub(super) struct Between<'a> {
+    pub(super) upstream: &'a mut Upstream,
+    pub(super) bench: &'a mut Bench,
+    pub(super) output: &'a Output,
+    /// What has settled.
+    pub(super) safe: &'a mut BTreeSet<u32>,
+}
+
 impl Intake {
-    pub(super) fn new(window: usize, alike: bool) -> Self {
+    pub(super) fn new(window: usize, alike: bool, plan: &Plan, bench: &Bench) -> Self {
+        let source::Kind::Mqtt(settings) = entry() else { panic!("it is one of MQTT") };
+        let books = &bench.books;
+        let context = source::Context {
+            entry: 0,
+            run: "run".into(),
+            registry: Arc::clone(&books.registry),
+            metrics: Arc::clone(&books.metrics),
+            pace: Arc::default(),
+            on_full: plan.queue.on_full,
+            record_bytes_max: 1024,
+            readings_max: 64,
+        };
+        let bounds = mqtt::Bounds {
+            window: window.try_into().unwrap(),
+            acknowledgements_max: REMEMBERED,
+            ..plan.intake_bounds()
+        };
+        let session = Session::new(plan.intake_options(ENTRY), BUFFER_BYTES, 1);
+        let (lead, phase) = phase::start();
+        let entries = vec![(ENTRY, settings, context)];
+        let mut real = mqtt::Intake::new(entries, session, bounds, &books.queue, phase);
+        if alike {
+            real.take_all_for_alike();
+        }
         Self {
-            ledger: Ledger::new(window, REMEMBERED),
-            alike,
-            chunk: Chunk::default(),
-            settled: Vec::new(),
+            real,
+            peer: Peer::new(Version::V5, BUFFER_BYTES),
+            _lead: lead,
+            reads: false,
+            next: 0,
+            observed: 0,
             arrived: VecDeque::new(),
             held: BTreeMap::new(),
             left: BTreeMap::new(),
-            without: Vec::new(),
             old: BTreeSet::new(),
             taken: BTreeSet::new(),
             written: BTreeSet::new(),
@@ -137,27 +188,32 @@ impl Intake {
 
     /// Whether a message waits for its acknowledgement.
     pub(super) fn waits(&self) -> bool {
-        self.ledger.waits()
+        self.real.waits()
     }
 
     /// Whether everything that was read is in the totals, too.
     pub(super) fn has_offered_all(&self) -> bool {
-        self.chunk.records.is_empty()
+        self.real.has_offered_all()
     }
 
-    /// The link is gone.
-    pub(super) fn disconnected(&mut self, bench: &mut Bench) {
-        bench.returned.starved(false);
+    /// The link is gone: closed without a word, unless the broker has forgotten things. A client that finds
+    /// them missing then would take that for another client with its id.
+    pub(super) fn disconnected(&mut self, now: Now) {
+        let silent = Error::Silent(Duration::from_secs(1));
+        let error = if self.set_back { silent } else { Error::Closed };
+        self.real.handle_disconnected(now, Err(error)).expect("it goes on");
         self.arrived.clear();
+        self.reads = false;
     }
 
     /// Connects; `wary`: as if another client might have our session.
-    pub(super) fn connect(&mut self, wary: bool, upstream: &mut Upstream, bench: &mut Bench) {
+    pub(super) fn connect(&mut self, wary: bool, between: &mut Between<'_>) {
+        let (now, upstream) = (between.bench.now, &mut *between.upstream);
         let present = upstream.resume();
-        self.disconnected(bench);
-        self.ledger.connect(present);
+        self.peer = Peer::new(Version::V5, BUFFER_BYTES);
+        self.peer.connect(now, present, &mut self.real).unwrap();
         if wary {
-            self.ledger.hold();
+            self.real.be_wary();
         }
         if !present {
             self.fresh = 0;
@@ -165,65 +221,64 @@ impl Intake {
         }
         let counts_up = upstream.giving == Giving::CountsUp;
         self.sure = counts_up && upstream.marks && self.fresh > RISING_WINDOWS * upstream.window;
+        let subscribes = self.peer.heard();
+        let [Heard::Subscribe(packet_id)] = subscribes[..] else { panic!("{subscribes:?}") };
+        self.peer.grant(packet_id, 1);
+        self.step(between);
     }
 
     /// Reads so many messages, if what was read before had room. Returns values that came again and
     /// could not be known.
-    pub(super) fn read(
-        &mut self,
-        count: usize,
-        upstream: &mut Upstream,
-        bench: &mut Bench,
-    ) -> Vec<u32> {
+    pub(super) fn read(&mut self, count: usize, between: &mut Between<'_>) -> Vec<u32> {
         let mut again = Vec::new();
-        if !self.offer(bench) {
-            return again;
+        for _ in 0..count {
+            self.step(between);
+            let sent = if self.reads { between.upstream.read() } else { None };
+            let Some(sent) = sent else { break };
+            again.extend(self.enter(sent, between));
         }
-        let mut silent = true;
-        for sent in (0..count).map_while(|_| upstream.read()) {
-            again.extend(self.enter(sent, bench));
-            silent = false;
-        }
-        if silent {
-            self.ledger.release();
-        }
-        bench.returned.starved(self.ledger.open() >= upstream.window);
-        self.offer(bench);
         again
     }
 
-    /// Offers what has been read; whether all had room.
-    fn offer(&mut self, bench: &mut Bench) -> bool {
-        self.has_offered_all() || bench.offer_chunk(&mut self.chunk)
-    }
-
     /// Takes a message. Returns its value if it was taken before.
-    fn enter(&mut self, Sent { packet_id, dup, value }: Sent, bench: &Bench) -> Option<u32> {
+    fn enter(&mut self, sent: Sent, between: &mut Between<'_>) -> Option<u32> {
+        let Sent { packet_id, dup, value } = sent;
         self.fresh += usize::from(!dup);
         self.arrived.push_back((packet_id, value));
-        let digest = if self.alike { 7 } else { u64::from(value) };
-        let entered = self.ledger.enter(packet_id, dup, digest);
-        let missing = self.ledger.missing().unwrap_or_default();
-        assert!(missing == 0 || self.set_back, "{missing} are missing, and nobody took them");
-        assert!(!matches!(entered, Entered::Against(_)), "it keeps to the protocol: {entered:?}");
-        let Entered::New(first) = entered else {
+        let count = readings(value);
+        let topic = format!("s/{}", SENSORS[value as usize % SENSORS.len()]);
+        let lines: Vec<String> = said(value).map(line).collect();
+        let payload = lines.join("\n");
+        self.peer.publish(&Message {
+            packet_id,
+            qos: 1,
+            dup,
+            retain: count == 0,
+            topic: &topic,
+            payload: payload.as_bytes(),
+        });
+        // Before the intake sees it: what follows from it may be acknowledged at once.
+        let first = self.next;
+        let known = between.bench.books.metrics.repeats_matched.get();
+        let held = (first..).zip(said(value)).map(|(at, says)| (at, Held { first, says }));
+        let mut held: BTreeMap<u64, Held> = held.collect();
+        self.held.append(&mut held);
+        if count == 0 {
+            between.safe.insert(value);
+        }
+        self.step(between);
+        if between.bench.books.metrics.repeats_matched.get() > known {
+            for ordinal in first..first + u64::from(count) {
+                self.held.remove(&ordinal);
+            }
             assert!(self.taken.contains(&value), "{value} is known and was never taken");
             let unheard = self.written.contains(&value);
             let seen = if unheard { &mut self.seen.known } else { &mut self.seen.bound };
             *seen += 1;
             return None;
-        };
-        for (ordinal, says) in (first..).zip(said(value)) {
-            self.held.insert(ordinal, Held { first, says });
-            bench.read_value(says, ordinal, &mut self.chunk);
         }
-        let count = readings(value);
-        if count != 1 {
-            self.ledger.readings(count);
-        }
-        if count == 0 {
-            self.without.push(value);
-        } else {
+        self.next += u64::from(count);
+        if count > 0 {
             self.left.insert(first, count);
         }
         if self.taken.insert(value) {
@@ -235,63 +290,54 @@ impl Intake {
         Some(value)
     }
 
-    /// Looks at what has settled since. Returns the messages that have as a whole.
-    pub(super) fn observe(&mut self, bench: &Bench, output: &Output) -> Vec<u32> {
-        let mut values = std::mem::take(&mut self.without);
-        for (run, outcome) in bench.settled() {
+    /// Looks at what has settled since: adds the messages that have as a whole to what is safe.
+    pub(super) fn observe(&mut self, between: &mut Between<'_>) {
+        for (run, outcome) in self.real.unseen().into_iter().skip(self.observed) {
+            self.observed += 1;
             assert!(outcome.is_safe(), "{outcome:?}");
             for ordinal in run.first..run.first + run.count {
                 let Held { first, says } =
                     self.held.remove(&ordinal).expect("it is held, and settles once");
                 let spooled = outcome == Outcome::Spooled;
                 assert!(
-                    spooled || output.ids.contains_key(&says),
+                    spooled || between.output.ids.contains_key(&says),
                     "{says} is {outcome:?} and never came"
                 );
                 self.seen.late += u64::from(self.old.remove(&ordinal));
                 let left = self.left.get_mut(&first).expect("one is held");
                 *left -= 1;
-                values.extend((*left == 0).then_some(message(says)));
+                between.safe.extend((*left == 0).then_some(message(says)));
             }
-            self.settled.push((run, outcome));
         }
-        values
     }
 
-    /// Tells the ledger what settled, and the broker what it may forget.
-    pub(super) fn acknowledge(
-        &mut self,
-        safe: &BTreeSet<u32>,
-        upstream: &mut Upstream,
-        bench: &mut Bench,
-    ) {
-        for (run, outcome) in self.settled.drain(..) {
-            self.ledger.settle(run, outcome);
+    /// Lets the intake go on: what has settled is acknowledged, what was read has room now.
+    pub(super) fn step(&mut self, between: &mut Between<'_>) {
+        self.observe(between);
+        if !between.upstream.is_linked() {
+            return;
         }
-        let (arrived, written) = (&mut self.arrived, &mut self.written);
-        self.ledger.acknowledge(|packet_id, _| {
-            let (expected, value) = arrived.pop_front().expect("it came on this link");
+        Peer::wake(&mut self.real);
+        let step = self.peer.step(between.bench.now, &mut self.real);
+        self.observed = 0;
+        let Ok(Step::Wait { reads, .. }) = step else {
+            panic!("it keeps to the protocol: {step:?}")
+        };
+        self.reads = reads;
+        between.bench.offered();
+        assert!(self.set_back || !self.real.is_suspicious(), "missing, and nobody took them");
+        for heard in self.peer.heard() {
+            let Heard::PubAck(packet_id) = heard else { panic!("{heard:?}") };
+            let (expected, value) = self.arrived.pop_front().expect("it came on this link");
             assert_eq!(packet_id, expected, "in the order of this link");
-            assert!(safe.contains(&value), "{value} is acknowledged and not safe");
-            written.insert(value);
-            upstream.acknowledge(packet_id);
-        });
-        bench.returned.starved(self.ledger.open() >= upstream.window);
+            assert!(between.safe.contains(&value), "{value} is acknowledged and not safe");
+            self.written.insert(value);
+            between.upstream.acknowledge(packet_id);
+        }
     }
 }
 
-impl Bench {
-    /// Puts a reading that says this into a chunk, or rubbish that tells it.
-    fn read_value(&self, says: u32, ordinal: u64, chunk: &mut Chunk) {
-        let row =
-            self.books.registry.row_left(SENSORS[message(says) as usize % SENSORS.len()], None);
-        let body = if says % 11 == 10 {
-            rubbish(chunk, &format!("{{{says}"))
-        } else {
-            let value = chunk.put(says.to_string().as_bytes());
-            let (timestamp, extra) = (Span::default(), Span::default());
-            Body::Reading { value, timestamp, extra }
-        };
-        chunk.records.push(self.record_of(&row, body, ordinal));
-    }
+/// A reading that says this, or rubbish that tells it.
+fn line(says: u32) -> String {
+    if says % 11 == 10 { format!("{{{says}") } else { says.to_string() }
 }

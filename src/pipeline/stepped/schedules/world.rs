@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::*;
-use super::intake::{Intake, Seen, message};
+use super::intake::{self, Between, Intake, Seen, message};
 use super::output::Output;
 use super::upstream::Upstream;
 use crate::spool::faulty_disk::Fault;
@@ -37,11 +37,29 @@ pub(super) struct World {
     disordered: bool,
 }
 
-/// The `nth` process, which starts then.
-fn start(disk: &Disk, now: Now, nth: u16) -> Bench {
+/// The settings of all processes.
+fn plan() -> Plan {
     let mut plan = small();
     plan.batch.records_max = NonZeroU32::new(4).unwrap();
-    Bench::start_at((now, nth), plan, Some(disk.spool().unwrap()))
+    plan.sensors.insert("fleet".to_owned(), intake::entry());
+    plan
+}
+
+/// The `nth` process, which starts then.
+fn start(disk: &Disk, now: Now, nth: u16) -> Bench {
+    Bench::start_at((now, nth), plan(), Some(disk.spool().unwrap()))
+}
+
+/// What is between the intake and all else.
+macro_rules! between {
+    ($world:expr) => {
+        &mut Between {
+            upstream: &mut $world.upstream,
+            bench: &mut $world.bench,
+            output: &$world.output,
+            safe: &mut $world.safe,
+        }
+    };
 }
 
 impl World {
@@ -51,12 +69,14 @@ impl World {
         let (refusals, alike) = (random.random_bool(0.3), random.random_bool(0.5));
         let upstream = Upstream::new(&mut random);
         let wall = Timestamp::from_millis(1_763_796_650_692);
+        let bench = start(&disk, Now { wall, ..clock::now() }, 0);
+        let intake = Intake::new(upstream.window, alike, &plan(), &bench);
         let mut world = Self {
-            bench: start(&disk, Now { wall, ..clock::now() }, 0),
+            bench,
             random,
             disk,
             output: Output::default(),
-            intake: Intake::new(upstream.window, alike),
+            intake,
             upstream,
             taken: Vec::new(),
             next: 0,
@@ -118,24 +138,26 @@ impl World {
             self.link();
         }
         let count = self.random.random_range(1..8);
-        let again = self.intake.read(count, &mut self.upstream, &mut self.bench);
+        let again = self.intake.read(count, between!(self));
         self.again.extend(again);
     }
 
     fn unlink(&mut self) {
-        self.upstream.cut(&mut self.random);
-        self.intake.disconnected(&mut self.bench);
+        if self.upstream.is_linked() {
+            self.upstream.cut(&mut self.random);
+            self.intake.disconnected(self.bench.now);
+        }
     }
 
     fn link(&mut self) {
         self.unlink();
         let wary = self.random.random_bool(0.3);
-        self.intake.connect(wary, &mut self.upstream, &mut self.bench);
+        self.intake.connect(wary, between!(self));
     }
 
     fn lose_session(&mut self) {
+        self.unlink();
         let lost = self.upstream.lose(&mut self.random);
-        self.intake.disconnected(&mut self.bench);
         self.miss(lost);
     }
 
@@ -144,11 +166,11 @@ impl World {
         if self.alike {
             return;
         }
+        self.unlink();
         if let Some(lost) = self.upstream.restore(&mut self.random) {
             self.intake.set_back = true;
             // What was lost with a later session comes behind what came on it.
             self.disordered = true;
-            self.intake.disconnected(&mut self.bench);
             self.gone.retain(|value| !self.upstream.holds(*value));
             self.miss(lost);
         }
@@ -242,21 +264,21 @@ impl World {
         self.bench = Bench::new(|_| {});
         self.disk.crash(&mut self.random);
         self.bench = start(&self.disk, now, self.crashes);
-        let fresh = Intake::new(self.upstream.window, self.alike);
+        let fresh = Intake::new(self.upstream.window, self.alike, &plan(), &self.bench);
         let killed = std::mem::replace(&mut self.intake, fresh);
         self.seen.add(killed.seen);
         self.miss(killed.held());
     }
 
     fn observe(&mut self) {
-        self.safe.extend(self.intake.observe(&self.bench, &self.output));
+        self.intake.observe(between!(self));
     }
 
     /// What has settled is acknowledged to the sensors' broker: soon, or later than other things.
     fn settle(&mut self) {
         self.observe();
         if self.upstream.is_linked() && self.random.random_bool(0.7) {
-            self.intake.acknowledge(&self.safe, &mut self.upstream, &mut self.bench);
+            self.intake.step(between!(self));
         }
         if self.random.random_bool(0.5) {
             self.upstream.hear(self.random.random_range(1..6));

@@ -5,11 +5,10 @@ use serde_json::json;
 use super::*;
 use crate::clock;
 use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
-use crate::mqtt::ledger::Answer;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::record::{Body, Record};
 use crate::registry::Registry;
-use crate::settlement::{Outcome, Run, SourceIndex};
+use crate::settlement::SourceIndex;
 
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 const READINGS_MAX: usize = 3;
@@ -115,61 +114,6 @@ fn only_what_is_of_qos_0_can_be_shed_and_only_where_nothing_waits() {
             assert_eq!(record.sheddable, qos == 0 && sheddable, "{on_full:?} {qos}");
         }
     }
-}
-
-/// A ledger that holds one message, on a connection that resumes its session.
-fn holding(reader: &Reader, publish: &Publish<'_>) -> Ledger {
-    let mut ledger = Ledger::new(20, 20);
-    ledger.connect(false);
-    let metrics = &reader.context.metrics;
-    assert!(reader.enter(&mut ledger, publish, metrics).unwrap().is_some());
-    ledger.connect(true);
-    ledger
-}
-
-/// By its packet id alone none is: a broker that was set back gives the id of a held one to another.
-#[test]
-fn a_held_message_is_known_by_its_topic_and_its_payload() {
-    let reader = reader();
-    let held = publish(b"sensors/a", b"1");
-    let metrics = &reader.context.metrics;
-    for (again, is_new) in [
-        (publish(b"sensors/a", b"1"), false),
-        (publish(b"sensors/a", b"2"), true),
-        (publish(b"sensors/b", b"1"), true),
-    ] {
-        let mut ledger = holding(&reader, &held);
-        let again = Publish { dup: true, ..again };
-        let token = reader.enter(&mut ledger, &again, metrics).unwrap();
-        assert_eq!(token.is_some(), is_new, "{again:?}");
-        let mut ledger = holding(&reader, &held);
-        reader.recognise(&mut ledger, &again);
-        assert_eq!(ledger.open() == 0, is_new, "in a drain");
-    }
-    assert_eq!((metrics.repeats_taken.get(), metrics.repeats_matched.get()), (2, 2));
-}
-
-#[test]
-fn a_repeat_of_qos_2_that_a_drain_knows_is_answered_with_pubrec() {
-    let reader = reader();
-    let message = Publish { qos: 2, ..publish(b"sensors/a", b"1") };
-    let mut ledger = holding(&reader, &message);
-    reader.recognise(&mut ledger, &Publish { dup: true, ..message });
-    ledger.settle(Run { source: SourceIndex(0), first: 0, count: 1 }, Outcome::Delivered);
-    let mut answers = Vec::new();
-    ledger.acknowledge(|id, answer| answers.push((id, answer)));
-    assert_eq!(answers, [(1, Answer::PubRec)]);
-}
-
-#[test]
-fn a_message_against_the_protocol_is_an_error_and_counted() {
-    let (reader, mut ledger) = (reader(), Ledger::new(20, 20));
-    ledger.connect(false);
-    let metrics = &reader.context.metrics;
-    let message = publish(b"sensors/a", b"1");
-    assert!(reader.enter(&mut ledger, &message, metrics).is_ok());
-    assert!(matches!(reader.enter(&mut ledger, &message, metrics), Err(Error::Protocol(_))));
-    assert_eq!(metrics.protocol_errors.get(), 1);
 }
 
 /// Copies of what came before, perhaps before the gateway did.

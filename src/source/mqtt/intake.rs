@@ -1,0 +1,363 @@
+//! A session's intake, as a machine: it takes what has arrived, offers it to the queue, and acknowledges what
+//! has settled. [`client`] connects and waits for it.
+//!
+//! When the queue has no room it *stops reading*: TCP and the broker's window do the rest, while pings and
+//! acknowledgements go on. Acknowledgements leave in order, each when all readings of its message have settled
+//! (`mqtt::ledger`). It also stops reading while the broker does not take its answers, each of which a broken
+//! broker can ask for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::room::Room;
+use super::Settings;
+use super::entry::Bounds;
+use super::members::{Member, Members};
+use super::reader::Reader;
+use super::subscription::Subscription;
+use crate::clock::Now;
+use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN, HOLD_MAX, WINDOW_LEAST, WINDOW_SILENCE};
+use crate::metrics::Metrics;
+use crate::mqtt::Error;
+use crate::mqtt::attempt::{Attempt, Failed};
+use crate::mqtt::client::{self, Client, Step};
+use crate::mqtt::frame::Inbound;
+use crate::mqtt::ledger::{Answer, Ledger};
+use crate::mqtt::options::Version;
+use crate::mqtt::outbound::Outbound;
+use crate::mqtt::outgoing::Hello;
+use crate::mqtt::packet::Greeting;
+use crate::mqtt::publish::Publish;
+use crate::mqtt::session::Session;
+use crate::pace::{NoRest, Pace};
+use crate::phase::{Phase, Watch};
+use crate::queue::{Inlet, Queue, Returned};
+use crate::record::Chunk;
+use crate::registry::Registry;
+use crate::repeat::Repeated;
+use crate::settlement::{Outcome, Policy, Run, SensorIndex};
+use crate::source::Context;
+
+#[cfg(test)]
+mod hooks;
+mod read;
+mod room;
+#[cfg(test)]
+mod tests;
+
+/// A session's intake.
+#[derive(Debug)]
+pub struct Intake {
+    pub(super) members: Members,
+    pub(super) session: Session,
+    /// Of the warning that the broker has lost it.
+    pub(super) sessions_lost: Repeated,
+    pub(super) ledger: Ledger,
+    /// Tells messages apart that come under one packet id.
+    digest: fn(&Publish<'_>) -> u64,
+    /// Unacknowledged messages that the broker is taken to allow.
+    window: usize,
+    chunk_records_max: usize,
+    /// None once nothing more is taken.
+    pub(super) inlet: Option<Inlet>,
+    pub(super) returned: Returned,
+    settled: Vec<(Run, Outcome)>,
+    pub(super) chunk: Chunk,
+    room: Room,
+    pub(super) shed: Vec<SensorIndex>,
+    /// By which the queue sheds, if it does.
+    policy: Option<Policy>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) registry: Arc<Registry>,
+    pace: Arc<Pace>,
+    pub(super) phase: Watch,
+    current: Option<Current>,
+}
+
+/// What belongs to one connection.
+#[derive(Debug)]
+struct Current {
+    /// Acknowledgements are held back no longer.
+    hold_until: Instant,
+    /// If nothing happens until then, the broker's window is used up.
+    silent_at: Instant,
+    /// With a small window the thread does not rest.
+    _no_rest: Option<NoRest>,
+}
+
+impl Intake {
+    /// The intake of a session that carries these entries: the name, the settings, and what their sources know.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn new(
+        entries: Vec<(&str, Settings, Context)>,
+        session: Session,
+        bounds: Bounds,
+        queue: &Queue,
+        phase: Watch,
+    ) -> Self {
+        let (version, window) = (session.options().version, usize::from(bounds.window));
+        let (_, _, context) = entries.first().expect("a session has an entry");
+        let (metrics, registry, pace) = (
+            Arc::clone(&context.metrics),
+            Arc::clone(&context.registry),
+            Arc::clone(&context.pace),
+        );
+        let policy = context.on_full.policy();
+        let remembered_max = bounds.remembered_max / entries.len();
+        let member =
+            |(place, (name, settings, context)): (u16, (&str, Settings, Context))| Member {
+                subscription: Subscription::new(place, session.options(), settings.retained),
+                reader: Reader::new(name, settings, version, remembered_max, &context),
+            };
+        let members = (0..).zip(entries).map(member).collect();
+        Self {
+            members: Members::new(members, bounds.remembered_max),
+            session,
+            sessions_lost: Repeated::default(),
+            ledger: Ledger::new(window, bounds.acknowledgements_max),
+            digest: read::digest,
+            window,
+            chunk_records_max: bounds.chunk_records_max,
+            inlet: Some(queue.inlet()),
+            returned: queue.returned(),
+            settled: Vec::new(),
+            chunk: Chunk::default(),
+            room: Room::Free,
+            shed: Vec::new(),
+            policy,
+            metrics,
+            registry,
+            pace,
+            phase,
+            current: None,
+        }
+    }
+
+    /// Takes messages until the gateway drains, acknowledges until nothing waits or it closes. An
+    /// error is permanent.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let ended = client::run(&mut self).await;
+        self.stop_taking();
+        ended
+    }
+
+    fn version(&self) -> Version {
+        self.session.options().version
+    }
+
+    /// The phase that changes what is to be done.
+    fn next_phase(&self) -> Phase {
+        let waits = matches!(self.room, Room::Waited(_)) || self.inlet.is_none();
+        if waits { Phase::Closing } else { Phase::Draining }
+    }
+
+    /// Offers what has been read. False while there is no room.
+    fn offer(&mut self, now: Instant) -> bool {
+        let Some(inlet) = &self.inlet else { return true };
+        let before = self.chunk.records.len();
+        if before == 0 {
+            return true;
+        }
+        match std::mem::replace(&mut self.room, Room::Free) {
+            Room::Free => {}
+            Room::Waited(claim) => {
+                self.room = Room::Waited(claim);
+                return false;
+            }
+            Room::Claimed(claim) => {
+                inlet.put(claim, &mut self.chunk);
+                // Answers may have come while nothing was read.
+                self.members.waited(now);
+            }
+        }
+        let all = inlet.try_offer(&mut self.chunk, &mut self.shed);
+        if !all {
+            self.room = Room::Waited(Box::pin(inlet.claim(&self.chunk)));
+        }
+        self.count_offered(before);
+        all
+    }
+
+    /// Enters what the queue took or shed of the chunk's `before` records.
+    pub(super) fn count_offered(&mut self, before: usize) {
+        self.metrics.received.add((before - self.chunk.records.len()) as u64);
+        if let Some(policy) = self.policy.filter(|_| !self.shed.is_empty()) {
+            self.registry.enter(&self.metrics, &self.shed, Outcome::Shed { policy });
+            self.shed.clear();
+        }
+    }
+
+    /// What the broker allows is never said: MQTT 3.1.1 has no word for it, and with MQTT 5 a broker
+    /// may have a bound of its own below ours. If it is silent with a good number unacknowledged,
+    /// this is what it allows; when more come, it allows more.
+    fn is_assumed_too_much(&self) -> bool {
+        (WINDOW_LEAST..self.window).contains(&self.ledger.open())
+    }
+
+    /// Tells the ledger what has settled; whether anything has.
+    fn settle(&mut self) -> bool {
+        self.returned.take(&mut self.settled);
+        let some = !self.settled.is_empty();
+        for (run, outcome) in self.settled.drain(..) {
+            self.ledger.settle(run, outcome);
+        }
+        some
+    }
+
+    /// Acknowledges what can be.
+    pub(super) fn acknowledge(&mut self, out: &mut Outbound) {
+        self.ledger.acknowledge(|packet_id, answer| match answer {
+            Answer::PubAck => out.puback(packet_id),
+            Answer::PubRec => out.pubrec(packet_id),
+        });
+        let open = self.ledger.open();
+        self.returned.starved(self.inlet.is_some() && open >= self.window);
+        self.session.set_unacknowledged(open);
+    }
+
+    /// Does what is due. Returns until when nothing else is.
+    fn attend(
+        &mut self,
+        now: Instant,
+        moved: bool,
+        out: &mut Outbound,
+    ) -> Result<Option<Instant>, Error> {
+        let too_much = self.is_assumed_too_much();
+        let current = self.current.as_mut().expect("a connection stands");
+        if moved {
+            current.silent_at = now + WINDOW_SILENCE;
+        }
+        if too_much && current.silent_at <= now {
+            self.window = self.ledger.open();
+            self.returned.starved(true);
+        }
+        if self.ledger.is_holding() && current.hold_until <= now {
+            self.ledger.release();
+            self.acknowledge(out);
+        }
+        let current = self.current.as_ref().expect("a connection stands");
+        let silent_at = Some(current.silent_at).filter(|_| self.is_assumed_too_much());
+        let hold_until = Some(current.hold_until).filter(|_| self.ledger.is_holding());
+        let mut due = None;
+        // A broker that does not take our answers has no time to answer.
+        if out.backlog() < ANSWERS_BYTES_MAX {
+            self.members.attend(now, out)?;
+            due = self.members.deadline();
+        }
+        Ok([silent_at, hold_until, due].into_iter().flatten().min())
+    }
+}
+
+impl Client for Intake {
+    fn is_wanted(&mut self) -> bool {
+        if self.phase.is(Phase::Draining) {
+            self.stop_taking();
+        }
+        !self.is_over()
+    }
+
+    fn attempt(&mut self) -> Attempt {
+        let session_expiry = Some(self.session.options().session_expiry_seconds());
+        self.session.attempt(Hello {
+            clean_start: false,
+            session_expiry,
+            receive_max: Some(u16::try_from(self.window).unwrap_or(u16::MAX)),
+            // None: a broker withholds larger messages without a word; we read past them.
+            packet_bytes_max: None,
+        })
+    }
+
+    fn handle_failed(&mut self, now: Now, failed: Failed) -> Result<Duration, Error> {
+        self.session.handle_failed(now.instant, failed)
+    }
+
+    fn handle_connected(
+        &mut self,
+        now: Now,
+        greeting: Greeting,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        self.metrics.connections.one();
+        self.session.handle_connected(now.instant, &greeting);
+        let is_small = self.members.acknowledge() && self.window < GATHER_WINDOW_MIN;
+        self.current = Some(Current {
+            hold_until: now.instant + HOLD_MAX,
+            silent_at: now.instant + WINDOW_SILENCE,
+            _no_rest: is_small.then(|| NoRest::new(&self.pace)),
+        });
+        self.resume(now.instant, greeting);
+        if self.inlet.is_none() {
+            self.session.usable(now.instant);
+            return Ok(());
+        }
+        if self.session.is_suspicious() && self.members.own_their_session() {
+            self.ledger.hold();
+        }
+        self.members.connected(now.instant, greeting, out)
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<Step, Error> {
+        let mut moved = self.settle();
+        if self.phase.is(self.next_phase()) {
+            self.stop_taking();
+        }
+        if self.inlet.is_none() {
+            return self.drain(now.instant, inbound, out);
+        }
+        let mut has_room = self.offer(now.instant);
+        while has_room {
+            let (unread, came) = self.read(now, inbound, out)?;
+            moved |= came;
+            has_room = self.offer(now.instant);
+            if !unread {
+                break;
+            }
+        }
+        self.acknowledge(out);
+        if !has_room {
+            return Ok(Step::Wait { reads: false, until: None });
+        }
+        let until = self.attend(now.instant, moved, out)?;
+        Ok(Step::Wait { reads: out.backlog() < ANSWERS_BYTES_MAX, until })
+    }
+
+    fn handle_disconnected(
+        &mut self,
+        now: Now,
+        ended: Result<(), Error>,
+    ) -> Result<Option<Duration>, Error> {
+        self.current = None;
+        self.room = Room::Free;
+        self.returned.starved(false);
+        self.metrics.disconnections.one();
+        let Err(error) = ended else { return Ok(None) };
+        if let Some(error) = self.session.id_in_use(&error) {
+            return self.yields(error);
+        }
+        if self.session.outlasts(now.instant, &error) {
+            return Err(error);
+        }
+        Ok(Some(self.session.lost(now.instant, &error)))
+    }
+
+    async fn woken(&mut self) {
+        let next = self.next_phase();
+        if self.current.is_none() {
+            return self.phase.reached(next).await;
+        }
+        let Self { phase, returned, room, .. } = self;
+        tokio::select! {
+            biased;
+            () = returned.some() => {}
+            () = phase.reached(next) => {}
+            () = room.claimed() => {}
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What an intake reads: each message is entered into the ledger, and its entry makes records of it.
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::Instant;
+
+use foldhash::fast::FixedState;
+
+use super::Intake;
+use crate::clock::Now;
+use crate::mqtt::Error;
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::{Inbound, Incoming};
+use crate::mqtt::ledger::Entered;
+use crate::mqtt::outbound::Outbound;
+use crate::mqtt::packet::Packet;
+use crate::mqtt::publish::Publish;
+use crate::settlement::Token;
+
+impl Intake {
+    /// Reads packets that have arrived into the chunk, until it is full. Whether there may be more, and whether
+    /// anything came.
+    pub(super) fn read(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<(bool, bool), Error> {
+        let (mut came, mut messages, mut unread) = (false, 0, true);
+        // Messages that make no record count, too: what they wait for is acknowledged in between.
+        let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
+        while left > 0 {
+            left -= 1;
+            let Some(incoming) = inbound.packet()? else {
+                unread = false;
+                break;
+            };
+            came = true;
+            let publish = match incoming {
+                Incoming::Publish(publish) => publish,
+                Incoming::Other(bytes) => {
+                    self.control(now.instant, bytes, out)?;
+                    continue;
+                }
+            };
+            let entered = self.enter(&publish)?;
+            self.session.proved();
+            let member = self.members.of(publish.topic);
+            member.subscription.heard(now.instant, true);
+            let Some(token) = entered else { continue };
+            messages += 1;
+            let readings = member.reader.take(&publish, token, now, &mut self.chunk);
+            if readings != 1 && !token.is_none() {
+                self.ledger.readings(readings);
+            }
+            left = left.saturating_sub(readings.saturating_sub(1) as usize);
+        }
+        self.metrics.messages.add(messages);
+        if came {
+            self.have_read(now.instant)?;
+        }
+        Ok((unread, came))
+    }
+
+    /// Judges what has come.
+    fn have_read(&mut self, now: Instant) -> Result<(), Error> {
+        self.metrics.held_given_up.add(self.ledger.replaced());
+        if let Some(missing) = self.ledger.missing()
+            && self.members.own_their_session()
+        {
+            self.session.resumed(missing)?;
+        }
+        if self.members.are_granted() {
+            self.session.usable(now);
+        }
+        // More than was assumed: the broker allows more.
+        self.window = self.window.max(self.ledger.open());
+        Ok(())
+    }
+
+    /// A packet that is no PUBLISH.
+    pub(in crate::source::mqtt) fn control(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        let version = self.version();
+        match Connection::read(version, bytes)? {
+            Packet::SubAck { packet_id, granted } => {
+                self.members.answered(now, (packet_id, granted), bytes, version)?;
+            }
+            Packet::PubRel { packet_id } => out.pubcomp(packet_id),
+            _ => {}
+        }
+        self.session.proved();
+        Ok(())
+    }
+
+    /// Enters a message into the ledger; `None` when it is held already. An error where the broker
+    /// breaks the protocol.
+    fn enter(&mut self, publish: &Publish<'_>) -> Result<Option<Token>, Error> {
+        match publish.qos {
+            0 => return Ok(Some(Token::NONE)),
+            1 => {}
+            // From a subscription that somebody else made in our session.
+            _ => self.ledger.expect_qos_2(publish.packet_id),
+        }
+        match self.ledger.enter(publish.packet_id, publish.dup, (self.digest)(publish)) {
+            Entered::New(ordinal) => {
+                self.metrics.repeats_taken.add(u64::from(publish.dup));
+                Ok(Some(Token { source: self.returned.source(), ordinal }))
+            }
+            Entered::Known => {
+                self.metrics.repeats_matched.one();
+                Ok(None)
+            }
+            Entered::Against(what) => {
+                self.metrics.protocol_errors.one();
+                Err(Error::Protocol(format!("the broker has sent {what}")))
+            }
+        }
+    }
+
+    /// Matches a message with what is held, and takes nothing new.
+    pub(in crate::source::mqtt) fn recognise(&mut self, publish: &Publish<'_>) {
+        let digest = (self.digest)(publish);
+        let known =
+            publish.qos > 0 && self.ledger.recognise(publish.packet_id, publish.dup, digest);
+        if known {
+            self.metrics.repeats_matched.one();
+            if publish.qos > 1 {
+                self.ledger.expect_qos_2(publish.packet_id);
+            }
+        }
+    }
+}
+
+/// By topic and payload.
+pub(super) fn digest(publish: &Publish<'_>) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(publish.topic);
+    hasher.write(publish.payload);
+    hasher.finish()
+}

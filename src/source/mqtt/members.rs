@@ -1,0 +1,160 @@
+//! The entries of a session. Each has a subscription of its own, and reads what comes of it.
+//!
+//! A message says on which topic it came, and not of which subscription: it is of the first entry whose filter
+//! its topic matches. So the filters of one session must not overlap: what two entries are both to take comes
+//! on two sessions.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+
+use super::reader::Reader;
+use super::subscription::{Due, Subscription, say_never_heard};
+use crate::limits::TOPIC_REMEMBERED_BYTES_MAX;
+use crate::mqtt::Error;
+use crate::mqtt::options::Version;
+use crate::mqtt::outbound::Outbound;
+use crate::mqtt::packet::{Greeting, is_put_off};
+
+/// An entry of a session.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) reader: Reader,
+    pub(super) subscription: Subscription,
+}
+
+/// The entries of a session: one at least.
+#[derive(Debug)]
+pub(super) struct Members {
+    all: Vec<Member>,
+    /// Whose the messages of a topic are, where there are several.
+    by_topic: HashMap<Box<[u8]>, usize, RandomState>,
+    remembered_max: usize,
+}
+
+/// An invariant: a place is one of a member.
+const MEMBER: &str = "a session has an entry";
+
+impl Members {
+    /// These entries; whose the messages are is remembered of so many topics.
+    pub(super) fn new(all: Vec<Member>, remembered_max: usize) -> Self {
+        Self { all, by_topic: HashMap::default(), remembered_max }
+    }
+
+    /// Who takes a message on this topic. One that is of none is of the first, which says so.
+    pub(super) fn of(&mut self, topic: &[u8]) -> &mut Member {
+        let place = if self.all.len() < 2 { 0 } else { self.place(topic) };
+        self.all.get_mut(place).expect(MEMBER)
+    }
+
+    fn place(&mut self, topic: &[u8]) -> usize {
+        if let Some(place) = self.by_topic.get(topic) {
+            return *place;
+        }
+        let Ok(text) = std::str::from_utf8(topic) else { return 0 };
+        let matches = |member: &Member| member.reader.settings.topic.matches(text);
+        let Some(place) = self.all.iter().position(matches) else { return 0 };
+        if topic.len() <= TOPIC_REMEMBERED_BYTES_MAX && self.by_topic.len() < self.remembered_max {
+            self.by_topic.insert(topic.into(), place);
+        }
+        place
+    }
+
+    /// The name of each entry, joined by commas.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<&str> = self.all.iter().map(|it| it.reader.name()).collect();
+        names.join(", ")
+    }
+
+    /// Whether what the broker has sent us comes again to us alone: of a group, another gateway may get it.
+    pub(super) fn own_their_session(&self) -> bool {
+        self.all.iter().all(|it| it.reader.settings.group.is_none())
+    }
+
+    /// Whether any asks for messages that are to be acknowledged.
+    pub(super) fn acknowledge(&self) -> bool {
+        self.all.iter().any(|it| it.reader.settings.qos.granted() > 0)
+    }
+
+    /// Whether all subscriptions are granted: readings can come.
+    pub(super) fn are_granted(&self) -> bool {
+        self.all.iter().all(|it| it.subscription.is_granted())
+    }
+
+    /// Begins a connection: asks for the subscriptions that are to be asked for.
+    pub(super) fn connected(
+        &mut self,
+        now: Instant,
+        greeting: Greeting,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        for Member { reader, subscription } in &mut self.all {
+            subscription.fits(reader, greeting)?;
+            if subscription.connected(now, greeting.session_present) {
+                subscription.ask(now, reader, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The broker's answer to the SUBSCRIBE with this packet id.
+    pub(super) fn answered(
+        &mut self,
+        now: Instant,
+        (packet_id, granted): (u16, Result<u8, String>),
+        bytes: &[u8],
+        version: Version,
+    ) -> Result<(), Error> {
+        let asked = self.all.iter_mut().find(|it| it.subscription.packet_id == packet_id);
+        let Member { reader, subscription } = asked.ok_or_else(|| {
+            Error::Protocol(format!(
+                "a SUBACK for packet id {packet_id}, which no SUBSCRIBE of ours has"
+            ))
+        })?;
+        match granted {
+            Ok(qos) => subscription.granted(now, reader, qos),
+            Err(reason) => {
+                let filter = reader.subscription();
+                return Err(if is_put_off(bytes, version) {
+                    Error::SubscriptionPutOff { filter, reason }
+                } else {
+                    Error::SubscriptionRefused { filter, reason }
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// We have not read until now.
+    pub(super) fn waited(&mut self, now: Instant) {
+        self.all.iter_mut().for_each(|it| it.subscription.heard(now, false));
+    }
+
+    /// When to look at the subscriptions again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.all.iter().filter_map(|it| it.subscription.deadline()).min()
+    }
+
+    /// Does what is due about the subscriptions.
+    pub(super) fn attend(&mut self, now: Instant, out: &mut Outbound) -> Result<(), Error> {
+        for Member { reader, subscription } in &mut self.all {
+            match subscription.due(now) {
+                None => {}
+                Some(Due::GiveUp(within)) => {
+                    return Err(Error::NoAnswer { to: "SUBSCRIBE", within });
+                }
+                Some(Due::Again) => {
+                    tracing::info!(
+                        entry = reader.name(),
+                        "the resumed session has been silent for long: subscribing again, in case the \
+                         broker has lost the subscription; what it had retained comes again"
+                    );
+                    subscription.ask(now, reader, out)?;
+                }
+                Some(Due::Say) => say_never_heard(reader),
+            }
+        }
+        Ok(())
+    }
+}
