@@ -82,6 +82,7 @@ impl Assembly {
                 phase: shared.phase,
                 context: self.context(place, shared),
                 start,
+                start_grace: self.plan.gateway.start_grace.0,
                 // Entries must not all do the same.
                 seed: self.seed ^ u64::from(place) << 40,
                 broker: &broker,
@@ -137,7 +138,8 @@ impl Assembly {
         let standing = &shared.standings.output;
         let (metrics, phase) = (Arc::clone(shared.metrics), shared.phase.clone());
         if let Some(file) = &output.file {
-            let sink = FileSink::new(file, lane_max, post, standing, seed);
+            let sink = FileSink::new(file, lane_max, post, standing, seed)
+                .patient(self.plan.gateway.start_grace.0);
             return tasks.start(async move { sink.run(&metrics, phase).await });
         }
         let options = self.plan.output_options();

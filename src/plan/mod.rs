@@ -58,8 +58,9 @@ pub struct Gateway {
     /// The longest time for a stop to deliver everything. After it (exit code 75) the remaining QoS 1 readings
     /// stay unacknowledged in the broker's session; the remaining QoS 0 and simulated readings are lost.
     pub shutdown_grace: Period,
-    /// How long a broker may refuse the gateway (login, subscription, output topic) before anything has worked.
-    /// After it the gateway ends with exit code 77. 0: at the first refusal.
+    /// How long a broker may refuse the gateway (login, subscription, output topic), a command may not be there, or
+    /// the output's file may not be opened, before anything of it has worked. After it the gateway ends with exit
+    /// code 77. 0: at the first refusal.
     pub start_grace: Period,
     /// Sensors with books and a `sequence` of their own. Readings of further ones are delivered without
     /// `sequence` and counted with their entry; a warning and health (degraded) name the entry.

@@ -8,6 +8,8 @@
 //! - How lines become readings is said in `lines`. Nobody can ask for a line again. So readings come *at most once*
 //!   up to the queue, and at least once from there: what is held when the gateway stops without having drained is
 //!   gone.
+//! - A command that cannot be started (it is not there, it may not be run) and never has been is given up after
+//!   `gateway.start_grace`, as what a broker refuses is.
 //! - When the gateway drains, the group gets SIGTERM, and SIGKILL where it lives after `END_MAX`. Lines that
 //!   it writes meanwhile are not read.
 
@@ -28,7 +30,7 @@ use tokio::time::{sleep, timeout};
 
 pub use super::lines::bytes_max;
 use super::lines::{Line, Lines, Readings};
-use super::{Ended, Entry};
+use super::{Ended, Entry, Failure};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::codec::Payload;
@@ -37,6 +39,7 @@ use crate::phase::{Phase, Watch};
 use crate::repeat::Repeated;
 use crate::tasks::Tasks;
 use crate::text;
+use crate::unusable::{Patience, Unusable};
 
 /// How long a process group may live after SIGTERM.
 const END_MAX: Duration = Duration::from_secs(2);
@@ -131,6 +134,7 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
     let (first, longest) = RECONNECT_PAUSE;
     let program = Program {
         name: entry.name.to_owned(),
+        patience: Patience::new(entry.start_grace),
         settings: settings.clone(),
         readings: Readings::new(entry, &settings.payload),
         end_said: Repeated::default(),
@@ -145,6 +149,7 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
 #[derive(Debug)]
 struct Program {
     name: String,
+    patience: Patience,
     settings: Settings,
     readings: Readings,
     end_said: Repeated,
@@ -158,7 +163,13 @@ impl Program {
         loop {
             let begun = clock::now().instant;
             let ended = match self.spawned() {
-                Ok(child) => self.serve(child, &mut phase).await,
+                Ok(child) => {
+                    self.patience.worked();
+                    self.serve(child, &mut phase).await
+                }
+                Err(error) if self.patience.failed(begun, is_refusal(&error)) => {
+                    return Err(self.given_up(&error));
+                }
                 Err(error) => Some(format!("cannot be started: {error}")),
             };
             let Some(how) = ended else { return Ok(()) };
@@ -176,6 +187,14 @@ impl Program {
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    fn given_up(&self, error: &io::Error) -> Failure {
+        let command = self.settings.command.program();
+        let reason =
+            format!("{command} cannot be started: {error}: install it, or mend exec.command");
+        let error = Unusable { reason, may_mend: true };
+        Failure { place: format!("sensors.{}", self.name), error }
     }
 
     fn spawned(&self) -> io::Result<Child> {
@@ -245,6 +264,13 @@ impl Program {
             tracing::warn!(entry, left_out, "standard error: {line}");
         }
     }
+}
+
+/// Whether the system says that the program cannot be run, and not that this machine has no room for it now.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+    let kinds = [InvalidInput, NotADirectory, NotFound, PermissionDenied];
+    kinds.contains(&error.kind()) || Errno::from_io_error(error) == Some(Errno::NOEXEC)
 }
 
 /// The next line of standard error; never one where that is closed.

@@ -9,7 +9,7 @@
 //! list below; in the configuration it is `[sensors.<name>.<kind>]`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,8 @@ pub struct Entry<'a> {
     pub context: Context,
     /// When all entries start.
     pub start: Instant,
+    /// How long it may be refused before anything of it has worked.
+    pub start_grace: Duration,
     /// Of its randomness.
     pub seed: u64,
     /// The readings' broker.
