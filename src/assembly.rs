@@ -110,10 +110,8 @@ impl Assembly {
             metrics: Arc::clone(&shared.metrics),
             phase,
             seed: self.seed ^ 0x5157,
-            mqtt: sink::Client {
-                roll_call: self.roll_calls[1].clone(),
-                start_grace: self.plan.gateway.start_grace.0,
-            },
+            start_grace: self.plan.gateway.start_grace.0,
+            roll_call: self.roll_calls[1].clone(),
         };
         self.plan.output.sink.declared().start(start, tasks);
     }

@@ -295,7 +295,7 @@ Exit codes:
   70  internal error, or the books do not close
   74  the spool cannot be used, or readings in it are lost
   75  stopped before everything was settled
-  77  a broker has refused us for gateway.start_grace, and nothing has worked";
+  77  a broker, a command or a file has refused us for gateway.start_grace, and nothing of it has worked";
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,8 @@ pub enum Exit {
     Spool = 74,
     /// Stopped before everything was settled.
     Unsettled = 75,
-    /// A broker has refused us for `gateway.start_grace`, and nothing has worked: a restart may help.
+    /// A broker, a command or a file has refused us for `gateway.start_grace`, and nothing of it has worked: a
+    /// restart may help.
     Refused = 77,
 }
 

@@ -153,6 +153,9 @@ fn fate(plan: &Plan) -> String {
     if plan.commands().next().is_some() {
         fates.push("lines of commands are lost");
     }
+    if plan.standard_inputs().next().is_some() {
+        fates.push("lines of standard input are lost");
+    }
     fates.join("; ")
 }
 
@@ -203,6 +206,8 @@ mod tests {
         assert_eq!(plan("mqtt://h", &[lossy]), "MQTT readings of QoS 0 are lost");
         let both = plan("mqtt://h", &[sure, made_up]);
         assert!(both.contains("QoS 1 stay") && both.contains("simulated readings are lost"));
+        let piped = plan("mqtt://h", &[r#"{"stdin":{}}"#, r#"{"exec":{"command":["yes"]}}"#]);
+        assert_eq!(piped, "lines of commands are lost; lines of standard input are lost");
         let embedded = plan("embedded", &[sure]);
         assert!(embedded.contains("lost with the embedded") && !embedded.contains("stay"));
     }

@@ -11,16 +11,22 @@ use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 
+use crate::settlement::Policy;
+
 macro_rules! counters {
-    ($($(#[doc = $help:literal])+ $name:ident,)+) => {
+    ($($(#[doc = $help:literal])+ $name:ident: $counter:ty,)+) => {
         /// Everything that is counted, in total.
         #[derive(Debug, Default)]
-        pub struct Metrics { $($(#[doc = $help])+ pub $name: Counter,)+ }
+        pub struct Metrics { $($(#[doc = $help])+ pub $name: $counter,)+ }
 
         impl Metrics {
-            /// All of them: name, help text, value.
-            pub fn each(&self) -> Vec<(&'static str, &'static str, u64)> {
-                vec![$((stringify!($name), concat!($($help),+).trim_ascii(), self.$name.get()),)+]
+            /// All of them.
+            pub fn each(&self) -> Vec<Counted> {
+                vec![$(Counted {
+                    name: stringify!($name),
+                    help: concat!($($help),+).trim_ascii(),
+                    values: self.$name.values(),
+                },)+]
             }
         }
     };
@@ -28,76 +34,74 @@ macro_rules! counters {
 
 counters! {
     /// Readings taken from sources, each once. What can be no reading counts as one.
-    received,
+    received: Counter,
     /// MQTT messages and lines of commands that were taken, each once: with any number of readings, or none.
-    messages,
+    messages: Counter,
     /// Records of earlier runs found in the spool at start.
-    recovered,
+    recovered: Counter,
     /// Records whose batch the output broker acknowledged.
-    delivered,
+    delivered: Counter,
     /// Records put on the dead-letter topic, acknowledged.
-    dead_lettered,
-    /// QoS 0 records lost on purpose, by the policy `queue.on_full`.
-    shed,
+    dead_lettered: Counter,
+    /// Records lost on purpose, by the policy that the user has named: today a value of `queue.on_full`.
+    shed: CounterBy<Policy>,
     /// Records written to the spool, in batches or as dead letters.
-    spooled,
+    spooled: Counter,
     /// Records of the spool that were delivered or dead-lettered from there.
-    replayed,
+    replayed: Counter,
     /// Records whose batch in the spool could not be read again; they stay in the balance as held.
-    spool_unreadable,
+    spool_unreadable: Counter,
     /// Times that the spool's disk failed.
-    spool_failures,
+    spool_failures: Counter,
     /// Records let go unsettled; their source must offer them again.
-    abandoned,
+    abandoned: Counter,
     /// Messages that the broker sent again and that were still held: taken once.
-    repeats_matched,
+    repeats_matched: Counter,
     /// Messages that the broker marked as sent again and that were taken again.
-    repeats_taken,
+    repeats_taken: Counter,
     /// Held messages that were given up because the broker used their packet id for another one.
-    held_given_up,
+    held_given_up: Counter,
     /// Connections ended because the readings' broker sent what the protocol forbids, or without end.
-    protocol_errors,
-    /// Retained messages skipped by `retained = "skip"`, acknowledged and not taken.
-    retained_skipped,
-    /// Messages of this run's own output that came back by a subscription: acknowledged and not taken, but one
-    /// a minute becomes a dead letter.
-    loop_messages,
+    protocol_errors: Counter,
+    /// Messages that are acknowledged and of which no reading is made, by reason: retained (`retained = "skip"`);
+    /// loop (this run's own output that came back by a subscription; one a minute becomes a dead letter).
+    messages_skipped: CounterBy<Skipped>,
     /// Ticks that simulated sensors missed because the queue or the machine was late.
-    ticks_missed,
+    ticks_missed: Counter,
     /// Batches sealed because they were full: `batch.records_max`.
-    sealed_full,
+    sealed_full: Counter,
     /// Batches sealed because they were heavy: `batch.bytes_max`.
-    sealed_heavy,
+    sealed_heavy: Counter,
     /// Batches sealed because of their age: `batch.age_max`.
-    sealed_aged,
+    sealed_aged: Counter,
     /// Batches sealed because nothing more could come before they settled.
-    sealed_starved,
+    sealed_starved: Counter,
     /// Batches sealed for another route: a sensor changed to it, or it needed the place.
-    sealed_route,
+    sealed_route: Counter,
     /// Batches sealed by the drain.
-    sealed_draining,
+    sealed_draining: Counter,
     /// Batches acknowledged by the output broker.
-    batches_delivered,
+    batches_delivered: Counter,
     /// Batches and dead letters sent again after a reconnect.
-    batches_resent,
+    batches_resent: Counter,
     /// Batches and dead letters that the output broker refused.
-    publishes_refused,
+    publishes_refused: Counter,
     /// Batches the output broker took while nobody subscribed to the output topic.
-    batches_without_subscriber,
+    batches_without_subscriber: Counter,
     /// Connections made to brokers.
-    connections,
+    connections: Counter,
     /// Connections to brokers lost.
-    disconnections,
+    disconnections: Counter,
     /// Broker sessions that were gone on return although they should have been kept.
-    sessions_lost,
+    sessions_lost: Counter,
     /// Messages that the readings' broker has dropped by its own count, for any of its clients.
-    broker_dropped,
+    broker_dropped: Counter,
     /// Numbers of sensors that were passed over: `number` of the payload's settings.
-    numbers_missing,
+    numbers_missing: Counter,
     /// Of those, numbers that came after all.
-    numbers_late,
+    numbers_late: Counter,
     /// Records of sensors for which `gateway.sensors_max` left no row: delivered without a `sequence`.
-    sensors_overflowed,
+    sensors_overflowed: Counter,
 }
 
 impl Metrics {
@@ -129,6 +133,91 @@ impl Latencies {
     }
 }
 
+/// The values of one name.
+#[derive(Debug)]
+pub struct Counted {
+    /// The name.
+    pub name: &'static str,
+    /// The help text.
+    pub help: &'static str,
+    /// Each value, with the name and the word of its label if it has one.
+    pub values: Vec<(Option<(&'static str, &'static str)>, u64)>,
+}
+
+/// Why no reading is made of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skipped {
+    /// It was retained, and the entry skips those.
+    Retained,
+    /// It is this run's own output.
+    Loop,
+}
+
+/// What a counter is divided by: a closed list of words.
+pub trait Label: Copy + PartialEq + 'static {
+    /// What the words are.
+    const NAME: &'static str;
+    /// All of them.
+    const ALL: &'static [Self];
+    /// The word.
+    fn word(self) -> &'static str;
+}
+
+impl Label for Policy {
+    const NAME: &'static str = "policy";
+    const ALL: &'static [Self] = Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Label for Skipped {
+    const NAME: &'static str = "reason";
+    const ALL: &'static [Self] = &[Self::Retained, Self::Loop];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Retained => "retained",
+            Self::Loop => "loop",
+        }
+    }
+}
+
+/// A counter for each word of a label.
+#[derive(Debug)]
+pub struct CounterBy<L>(Box<[(L, Counter)]>);
+
+impl<L: Label> Default for CounterBy<L> {
+    fn default() -> Self {
+        Self(L::ALL.iter().map(|label| (*label, Counter::default())).collect())
+    }
+}
+
+impl<L: Label> CounterBy<L> {
+    /// That of one word.
+    pub fn of(&self, label: L) -> &Counter {
+        let found = self.0.iter().find(|(it, _)| *it == label);
+        &found.expect("there is one for each").1
+    }
+
+    /// Those that have counted something.
+    pub fn counted(&self) -> impl Iterator<Item = L> {
+        self.0.iter().filter(|(_, counter)| counter.get() > 0).map(|(label, _)| *label)
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.0.iter().map(|(_, counter)| counter.get()).sum()
+    }
+
+    fn values(&self) -> Vec<(Option<(&'static str, &'static str)>, u64)> {
+        let value =
+            |(label, counter): &(L, Counter)| (Some((L::NAME, label.word())), counter.get());
+        self.0.iter().map(value).collect()
+    }
+}
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -147,6 +236,10 @@ impl Counter {
     /// The value now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    fn values(&self) -> Vec<(Option<(&'static str, &'static str)>, u64)> {
+        vec![(None, self.get())]
     }
 }
 

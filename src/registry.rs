@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
-use crate::metrics::Balance;
+use crate::metrics::{Balance, Metrics};
 use crate::series::{Seen, Series};
 use crate::settlement::{Outcome, SensorIndex};
 
@@ -181,6 +181,18 @@ impl Row {
     pub fn last_received(&self) -> Option<Timestamp> {
         let millis = self.last_received.load(Ordering::Relaxed);
         (millis > 0).then_some(Timestamp::from_millis(millis))
+    }
+
+    /// The column of an outcome.
+    fn settled(&self, outcome: Outcome) -> &AtomicU64 {
+        match outcome {
+            Outcome::Delivered => &self.delivered,
+            Outcome::DeadLettered => &self.dead_lettered,
+            Outcome::Shed { policy: _ } => &self.shed,
+            // On its way: still held.
+            Outcome::Spooled => &self.spooled,
+            Outcome::Abandoned => &self.abandoned,
+        }
     }
 
     /// Its books. `held` is what has not settled, so a row cannot show a difference of its own; the
@@ -368,28 +380,20 @@ impl Registry {
         sums
     }
 
-    /// Enters what became of the records of these sensors.
-    pub fn settle(&self, sensors: &[SensorIndex], outcome: Outcome) {
-        self.count(sensors, |row| match outcome {
-            Outcome::Delivered => &row.delivered,
-            Outcome::DeadLettered => &row.dead_lettered,
-            // On its way: still held.
-            Outcome::Spooled => &row.spooled,
-            Outcome::Abandoned => &row.abandoned,
-        });
-    }
-
-    /// Enters records that were shed.
-    pub fn shed(&self, sensors: &[SensorIndex]) {
-        self.count(sensors, |row| &row.shed);
-    }
-
-    fn count(&self, sensors: &[SensorIndex], counter: impl Fn(&Row) -> &AtomicU64) {
+    /// Enters what became of the records of these sensors, in their rows and in the totals: the one way of any
+    /// outcome into the books.
+    pub fn enter(&self, totals: &Metrics, sensors: &[SensorIndex], outcome: Outcome) {
+        let total = match outcome {
+            Outcome::Delivered => &totals.delivered,
+            Outcome::Spooled => &totals.spooled,
+            Outcome::DeadLettered => &totals.dead_lettered,
+            Outcome::Shed { policy } => totals.shed.of(policy),
+            Outcome::Abandoned => &totals.abandoned,
+        };
+        total.add(sensors.len() as u64);
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
-        for sensor in sensors {
-            if let Some(row) = rows.get(sensor.0 as usize) {
-                counter(row).fetch_add(1, Ordering::Relaxed);
-            }
+        for row in sensors.iter().filter_map(|sensor| rows.get(sensor.0 as usize)) {
+            row.settled(outcome).fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -402,6 +406,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settlement::Policy;
 
     #[test]
     fn missing_numbers_are_counted_by_sensor_and_not_in_a_shared_row() {
@@ -433,13 +438,16 @@ mod tests {
         let (others, [a, b]) = ((OVERFLOW, 0), [("a", 0), ("b", 0)]);
         assert_eq!(rows, [a, b, others, others, a, ("good", 1), (OVERFLOW, 1)]);
         assert_eq!((registry.sensors(), registry.crowded()), (3, vec![(0, 2, 2), (1, 1, 1)]));
-        registry.settle(&[received[0].2, received[2].2], Outcome::Delivered);
-        registry.shed(&[received[3].2]);
+        let totals = Metrics::default();
+        registry.enter(&totals, &[received[0].2, received[2].2], Outcome::Delivered);
+        let policy = Policy::KeepLatest;
+        registry.enter(&totals, &[received[3].2], Outcome::Shed { policy });
         let sums = registry.sums();
         let told = sums.iter().map(|it| (it.sensors, it.without_row, it.balance.received));
         assert_eq!(told.collect::<Vec<_>>(), [(2, 2, 5), (1, 1, 2), (0, 0, 0)]);
         let Balance { delivered, shed, held, .. } = sums[0].balance;
         assert_eq!((delivered, shed, held), (2, 1, 2));
+        assert_eq!((totals.delivered.get(), totals.shed.of(policy).get()), (2, 1));
     }
 
     #[test]

@@ -48,6 +48,39 @@ impl Token {
     }
 }
 
+macro_rules! policies {
+    ($($(#[$doc:meta])+ $name:ident => $key:literal, $word:literal,)+) => {
+        /// A policy that the user has named, by which a record may be lost on purpose. All are listed here, each
+        /// with its key in the configuration and its word there.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Policy { $($(#[$doc])+ $name,)+ }
+
+        impl Policy {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)+];
+
+            /// The key that names it.
+            pub const fn key(self) -> &'static str {
+                match self { $(Self::$name => $key,)+ }
+            }
+
+            /// Its word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+        }
+    };
+}
+
+policies! {
+    /// The queue is full: the QoS 0 record that came last.
+    ShedNewest => "queue.on_full", "shed_newest",
+    /// The queue is full: the QoS 0 record that has waited longest.
+    ShedOldest => "queue.on_full", "shed_oldest",
+    /// The queue is full: a QoS 0 record that a later one of its sensor has superseded.
+    KeepLatest => "queue.on_full", "keep_latest",
+}
+
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -57,6 +90,11 @@ pub enum Outcome {
     Spooled,
     /// The dead-letter topic's broker acknowledged it.
     DeadLettered,
+    /// It was lost on purpose.
+    Shed {
+        /// What the user has named for it.
+        policy: Policy,
+    },
     /// It was let go unsettled; its source must offer it again.
     Abandoned,
 }
@@ -64,7 +102,10 @@ pub enum Outcome {
 impl Outcome {
     /// Whether the source may acknowledge it upstream.
     pub const fn is_safe(self) -> bool {
-        matches!(self, Self::Delivered | Self::Spooled | Self::DeadLettered)
+        match self {
+            Self::Delivered | Self::Spooled | Self::DeadLettered | Self::Shed { policy: _ } => true,
+            Self::Abandoned => false,
+        }
     }
 }
 

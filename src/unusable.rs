@@ -1,4 +1,6 @@
-//! Why a source or the sink gave up for good.
+//! Why a source or the sink gave up for good, and how long one that has never worked is tried.
+
+use std::time::{Duration, Instant};
 
 /// What ends the gateway, because nothing has worked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -8,4 +10,53 @@ pub struct Unusable {
     pub reason: String,
     /// A restart may find it mended; else it is in the settings.
     pub may_mend: bool,
+}
+
+/// How long what is refused is tried: for `gateway.start_grace`, as long as nothing of it has ever worked.
+#[derive(Debug)]
+pub struct Patience {
+    start_grace: Duration,
+    /// It has worked: it is tried for ever.
+    worked: bool,
+    refused: Option<Instant>,
+}
+
+impl Patience {
+    /// Nothing has worked yet.
+    pub const fn new(start_grace: Duration) -> Self {
+        Self { start_grace, worked: false, refused: None }
+    }
+
+    /// Notes that it has worked.
+    pub const fn worked(&mut self) {
+        self.worked = true;
+    }
+
+    /// Notes a failure at `now`, which is a lasting refusal or not. Whether it is given up for that.
+    pub fn failed(&mut self, now: Instant, is_refusal: bool) -> bool {
+        if self.worked || !is_refusal {
+            self.refused = None;
+            return false;
+        }
+        let since = *self.refused.get_or_insert(now);
+        now.saturating_duration_since(since) >= self.start_grace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn only_what_has_never_worked_is_given_up_for_refusals_that_last() {
+        let (start, second) = (clock::now().instant, Duration::from_secs(1));
+        let mut patience = Patience::new(2 * second);
+        let looks = [(0, true), (1, true), (2, false), (3, true), (4, true), (5, true)];
+        let mut given_up = |(at, is_refusal)| patience.failed(start + second * at, is_refusal);
+        assert_eq!(looks.map(&mut given_up), [false, false, false, false, false, true]);
+        patience.worked();
+        assert!(!patience.failed(start + 9 * second, true));
+        assert!(Patience::new(Duration::ZERO).failed(start, true), "at the first refusal");
+    }
 }

@@ -84,7 +84,7 @@ fn rubbish_becomes_dead_letters_and_the_good_readings_beside_it_arrive_in_order(
 fn assert_letter(letter: &Value, payload: &[u8], reason: &str) {
     assert_eq!(letter["reason"], reason, "{letter}");
     assert_eq!((&letter["sensorId"], &letter["topic"]), (&"bad".into(), &TOPIC.into()));
-    assert_eq!(letter["gateway"], "gw");
+    assert_eq!((&letter["gateway"], &letter["entry"]), (&"gw".into(), &"fleet".into()));
     assert!(letter["receivedAt"].as_str().unwrap().ends_with('Z'));
     assert!(!letter["detail"].as_str().unwrap().is_empty());
     let text = letter["payload"].as_str().map(|text| text.as_bytes().to_vec());

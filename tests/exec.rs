@@ -61,6 +61,15 @@ fn a_command_that_ends_is_started_again_and_what_it_complains_of_is_logged() {
     drained(&mut gateway);
 }
 
+#[test]
+fn a_command_that_was_never_there_ends_the_gateway_after_its_start_grace() {
+    let launch = Gateway::with_config(&gateway_of_nothing());
+    let mut gateway = launch.env("SLUICEGATE__GATEWAY__START_GRACE", "0s").start();
+    assert_eq!(gateway.wait_exit(SOON), 77, "{}", gateway.text());
+    let said = "sensors.meter: /none/program cannot be started: No such file or directory";
+    assert!(gateway.stderr().contains(said), "{}", gateway.stderr());
+}
+
 fn gateway_of_nothing() -> String {
     "[output.file]\npath = \"-\"\n[sensors.meter.exec]\ncommand = [\"/none/program\"]\n".to_owned()
 }

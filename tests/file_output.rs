@@ -170,3 +170,15 @@ fn what_is_set_wrongly_is_said() {
         assert!(gateway.stderr().contains(said), "{}", gateway.stderr());
     }
 }
+
+#[test]
+fn a_file_that_could_never_be_opened_ends_the_gateway_after_its_start_grace() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!("sensors.T.simulated.interval = \"1s\"\n{}\n", to_file(folder.path()));
+    let launch = Gateway::with_config(&config);
+    let mut gateway = launch.env("SLUICEGATE__GATEWAY__START_GRACE", "0s").start();
+    assert_eq!(gateway.wait_exit(SOON), 77, "{}", gateway.text());
+    for said in ["the output cannot be opened: ", "is no plain file"] {
+        assert!(gateway.stderr().contains(said), "{}", gateway.stderr());
+    }
+}

@@ -160,7 +160,7 @@ fn what_comes_back_of_our_own_output_is_not_taken_and_no_loop() {
     let mut count = 0;
     let mut loops = |what: &str| {
         count += 1;
-        let name = "sluicegate_loop_messages_total";
+        let name = "sluicegate_messages_skipped_total{reason=\"loop\"}";
         eventually(what, SOON, || http.metric(name) == Some(f64::from(count)));
     };
     // A batch that comes back and becomes a dead letter, and that comes back.

@@ -46,6 +46,7 @@ mod spoil;
 mod spool;
 mod stalled;
 mod start;
+mod stdin;
 mod stopping;
 mod subscriptions;
 mod support;

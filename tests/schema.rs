@@ -214,9 +214,9 @@ fn below<'a>(
         keys.push(Key { section: section.to_owned(), name: name.clone(), schema, said });
         match (section, &*name) {
             // The same as [broker], and as the payload of `mqtt`. Sections of their own.
-            ("output", _) | ("output.mqtt", "broker") | ("sensors.<name>.exec", "payload") => {
-                continue;
-            }
+            ("output", _)
+            | ("output.mqtt", "broker")
+            | ("sensors.<name>.exec" | "sensors.<name>.stdin", "payload") => continue,
             _ => {}
         }
         let parent = format!("{name}.");

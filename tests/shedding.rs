@@ -5,7 +5,8 @@ use crate::scene::{BATCHES, audit, drained, fleet, output, reading, readings, re
 use crate::support::SOON;
 use crate::support::broker::Broker;
 use crate::support::client::Audit;
-use crate::support::gateway::Balance;
+use crate::support::gateway::{Balance, Gateway};
+use crate::support::http::Http;
 
 const SENSORS: usize = 10;
 const READINGS: u64 = 500;
@@ -18,16 +19,19 @@ fn stopped_output(version: u8, policy: &str) -> (Audit, Balance) {
     let (input, sink) = (Broker::start(), Broker::start());
     sink.hold_acks("");
     let sheds = policy != "wait";
+    let counted = format!("sluicegate_readings_shed_total{{policy=\"{policy}\"}}");
     let (policy, version) =
         (format!("queue.on_full = \"{policy}\""), format!("broker.version = {version}"));
     let (places, output) = (format!("queue.records_max = {PLACES}"), output(&sink.url()));
     let small = ["batch.records_max = 50", "output.window_batches = 2"];
     let more = [&[policy.as_str(), &version, &places, &output], &small[..]].concat();
-    let mut gateway = subscribed(&fleet(&input.url(), &more));
+    let launch = Gateway::with_config(&fleet(&input.url(), &more));
+    let mut gateway = launch.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    gateway.wait_for_line("subscribed", SOON);
     input.publish_all(readings(SENSORS, 1..=READINGS, 0));
     sink.wait_until("the window is full", SOON, |log| log.held_acks("gw-out") == 2);
     if sheds {
-        gateway.wait_for_line("shed", SOON);
+        gateway.wait_for_line(&format!("readings shed on purpose by {policy}"), SOON);
     }
     input.publish_all([reading("marker", 1, 1)]);
     sink.resume_acks("");
@@ -35,7 +39,9 @@ fn stopped_output(version: u8, policy: &str) -> (Audit, Balance) {
         log.on(BATCHES).any(|batch| String::from_utf8_lossy(&batch.payload).contains("\"marker\""))
     });
     input.wait_until("its acknowledgement", SOON, |log| log.acks("gw-in") == 1);
+    let shed = Http::of(&gateway).metric(&counted);
     let balance = drained(&mut gateway);
+    assert_eq!(shed, sheds.then(|| u32::try_from(balance.shed).unwrap().into()), "{counted}");
     assert!(balance.closes() && balance.received == TOTAL + 1, "{balance:?}");
     let audit = audit(&sink);
     report(&format!("{policy}, {version}: {balance:?}"));

@@ -88,9 +88,16 @@ impl Sources {
             let context = self.context(entry, kind);
             // Entries must not all do the same.
             let seed = self.seed ^ u64::from(context.entry) << 40;
-            let queue = &self.shared.queue;
-            let entry =
-                Entry { name: entry, queue, phase: &phase, context, start, seed, broker: &broker };
+            let entry = Entry {
+                name: entry,
+                queue: &self.shared.queue,
+                phase: &phase,
+                context,
+                start,
+                start_grace: self.plan.gateway.start_grace.0,
+                seed,
+                broker: &broker,
+            };
             kind.start(&entry, &mut tasks);
         }
         drop(broker);
@@ -117,7 +124,6 @@ impl Sources {
             options: Box::new(|name| self.plan.intake_options(name)),
             left: self.left.clone(),
             roll_call: self.roll_call.clone(),
-            start_grace: self.plan.gateway.start_grace.0,
             standings: &self.shared.standings,
             bounds: self.plan.intake_bounds(),
             sessions: self.plan.sessions(),

@@ -11,6 +11,7 @@ use super::family::{Family, Labels, Values};
 use super::levels::{Level, levels};
 use super::{View, process};
 use crate::clock::{Now, Timestamp};
+use crate::metrics::Counted;
 use crate::record::Reason;
 use crate::registry::Sum;
 
@@ -34,30 +35,34 @@ fn gauges(name: &str, help: &str, values: Vec<(Labels, f64)>) -> Family {
     Family { name: name.into(), help: help.into(), values: Values::Gauges(values) }
 }
 
-/// The family and the labels of a counter: counters of readings and of seals share a family.
-fn shown(name: &str) -> (String, Labels) {
+/// The family of a counter, and its label where counters share one: those of seals.
+fn shown(name: &'static str) -> (String, Option<(&'static str, &'static str)>) {
     match name {
         "received" | "recovered" | "delivered" | "dead_lettered" | "shed" | "spooled"
-        | "replayed" | "abandoned" => (format!("readings_{name}"), Labels::new()),
-        "spool_unreadable" => ("readings_lost_in_spool".into(), Labels::new()),
+        | "replayed" | "abandoned" => (format!("readings_{name}"), None),
+        "spool_unreadable" => ("readings_lost_in_spool".into(), None),
         _ => match name.strip_prefix("sealed_") {
-            Some(reason) => ("batches_sealed".into(), vec![("reason", reason.to_owned())]),
-            None => (name.to_owned(), Labels::new()),
+            Some(reason) => ("batches_sealed".into(), Some(("reason", reason))),
+            None => (name.to_owned(), None),
         },
     }
 }
 
 fn counters(view: &View) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
-    for (field, help, value) in view.books.metrics.each() {
-        let (name, labels) = shown(field);
+    for Counted { name, help, values } in view.books.metrics.each() {
+        let (name, shared) = shown(name);
+        let labels = |own: Option<(_, &str)>| {
+            own.or(shared).map(|(name, word)| (name, word.to_owned())).into_iter().collect()
+        };
+        let values = values.into_iter().map(|(label, value)| (labels(label), value));
         match families.last_mut() {
-            Some(Family { name: last, values: Values::Counters(values), .. }) if *last == name => {
-                values.push((labels, value));
+            Some(Family { name: last, values: Values::Counters(all), .. }) if *last == name => {
+                all.extend(values);
             }
             _ => {
-                let help = if labels.is_empty() { help.trim_end_matches('.') } else { SEALED };
-                let values = Values::Counters(vec![(labels, value)]);
+                let help = if shared.is_some() { SEALED } else { help.trim_end_matches('.') };
+                let values = Values::Counters(values.collect());
                 families.push(Family { name, help: help.to_owned(), values });
             }
         }
@@ -193,7 +198,7 @@ fn of_entries(view: &View) -> Vec<Family> {
         counters("entry_readings_dead_lettered", "Readings put on the dead-letter topic", |it| {
             it.balance.dead_lettered
         }),
-        counters("entry_readings_shed", "QoS 0 readings lost on purpose", |it| it.balance.shed),
+        counters("entry_readings_shed", "Readings lost on purpose", |it| it.balance.shed),
         gauges("entry_readings_held", "Readings not yet delivered, dead-lettered or shed", |it| {
             count(it.balance.held)
         }),

@@ -244,8 +244,8 @@ impl DeadLetters {
     fn letter<'a>(&'a self, origin: &'a Origin, content: Content<'a>) -> DeadLetter<'a> {
         let Content { reason, detail, topic, payload, .. } = content;
         let (gateway, received) = (&self.plan.gateway.id, origin.received);
-        let sensor = content.sensor(&origin.row);
-        DeadLetter { gateway, reason, detail, sensor, topic, received, payload }
+        let (sensor, entry) = (content.sensor(&origin.row), origin.row.entry_name());
+        DeadLetter { gateway, reason, detail, sensor, entry, topic, received, payload }
     }
 
     /// Bytes of a dead letter that the broker takes alone, behind so many others, each perhaps a batch.

@@ -236,8 +236,11 @@ impl<'a> Readings<'a> {
 
     /// The dead letter of a record that would be a batch alone; nothing, where not even the least of it fits.
     fn dead_letter(&self, alone: &Sealed, record: &[u8]) -> Option<Sealed> {
-        let written = serde_json::from_slice(record)
-            .unwrap_or_else(|_| Written { sensor_id: String::new(), topic: String::new() });
+        let written = serde_json::from_slice(record).unwrap_or_else(|_| Written {
+            sensor_id: String::new(),
+            entry: None,
+            topic: String::new(),
+        });
         // Told from a batch of readings, by whoever gets it back.
         let id = format!("{}{DEAD_LETTER}", alone.id);
         let like = Sealed { kind: Kind::DeadLetters, ..alone.like(id, 1) };
@@ -248,6 +251,7 @@ impl<'a> Readings<'a> {
             reason: Reason::Oversize,
             detail: detail.as_bytes(),
             sensor: &written.sensor_id,
+            entry: written.entry.as_deref(),
             topic: written.topic.as_bytes(),
             received: self.sealed_at,
             payload: record,
@@ -294,6 +298,7 @@ fn ends(records: &[&[u8]]) -> Box<[u32]> {
 #[serde(rename_all = "camelCase")]
 struct Written {
     sensor_id: String,
+    entry: Option<String>,
     #[serde(default)]
     topic: String,
 }
@@ -393,12 +398,15 @@ mod tests {
 
     #[test]
     fn what_becomes_of_each_record_is_told_in_their_order() {
-        let large = format!("{{\"sensorId\":\"s\",\"value\":\"{}\"}}", "x".repeat(900));
+        let value = "x".repeat(900);
+        let large = format!(r#"{{"sensorId":"s","value":"{value}","entry":"fleet"}}"#);
         let mut parts = batch(&["1", &large, "3", "4"], true);
         assert!(parts.fit(fit(Some(600))));
         let all: Vec<_> = parts.open().into_iter().map(|at| parts.get(at).unwrap()).collect();
         let letter = all.iter().find(|it| it.is_letters()).unwrap();
         assert_eq!(letter.id, "b.2-d");
+        let told: serde_json::Value = serde_json::from_slice(&letter.text).unwrap();
+        assert_eq!((&told["sensorId"], &told["entry"]), (&"s".into(), &"fleet".into()));
         // The part before it is replaced once more: its places are now behind the letter's.
         parts.halve(3, fit(None));
         let shares = parts.shares().into_iter().map(|it| (it.records, it.outcome));
@@ -450,6 +458,7 @@ mod tests {
                 reason: Reason::Malformed,
                 detail: b"no JSON",
                 sensor: "s",
+                entry: Some("fleet"),
                 topic: b"t",
                 received: Timestamp::from_millis(0),
                 payload: payload.as_bytes(),

@@ -203,7 +203,11 @@ impl Monitor {
         let shed = balance.shed - self.shed;
         if shed > 0 && self.shed_said.due(now).is_some() {
             self.shed = balance.shed;
-            tracing::warn!(shed, total = balance.shed, "QoS 0 readings shed: the queue is full");
+            let policies = books.metrics.shed.counted();
+            let policies: Vec<_> =
+                policies.map(|it| format!("{} = \"{}\"", it.key(), it.as_str())).collect();
+            let policies = policies.join(", ");
+            tracing::warn!(shed, total = balance.shed, "readings shed on purpose by {policies}");
         }
         let letters = balance.dead_lettered - self.dead_lettered;
         if letters > 0 && self.letters_said.due(now).is_some() {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{Broker, Plan};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
+use crate::source::Kind;
 use crate::spool;
 use crate::units::DiskSize;
 
@@ -40,13 +41,21 @@ impl Plan {
             }
         }
         if self.sensors.is_empty() {
-            let text = "there is no sensor: add [sensors.<name>.simulated], [sensors.<name>.mqtt] or [sensors.<name>.exec]";
-            wrong("sensors", text.into());
+            let kinds = Kind::sections("sensors.<name>");
+            wrong("sensors", format!("there is no sensor: add {kinds}"));
         }
         for name in self.sensors.keys() {
             if name.is_empty() || name.len() > 64 || !name.chars().all(|c| usable(c) && c != '.') {
                 let text = "the name is not usable: 1 to 64 letters, digits, \"-\" or \"_\"";
                 wrong(&format!("sensors.{name}"), text.into());
+            }
+        }
+        let mut inputs = self.standard_inputs();
+        if let Some(first) = inputs.next() {
+            for name in inputs {
+                let text =
+                    format!("is read by sensors.{first}.stdin already: remove one of the two");
+                wrong(&format!("sensors.{name}.stdin"), text);
             }
         }
         self.check_sessions(wrong);
@@ -221,10 +230,11 @@ impl Plan {
         }
         self.check_spool(wrong);
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
-        let subscriptions = (self.intakes().count() + self.commands().count()) as u64;
-        if simulated + subscriptions > u64::from(self.gateway.sensors_max.get()) {
+        let others =
+            self.sensors.values().filter(|kind| kind.known_sensors().is_none()).count() as u64;
+        if simulated + others > u64::from(self.gateway.sensors_max.get()) {
             let text = format!(
-                "is below the {simulated} simulated sensors and one for each of {subscriptions} other \
+                "is below the {simulated} simulated sensors and one for each of {others} other \
                  entries: raise it"
             );
             wrong("gateway.sensors_max", text);
@@ -310,7 +320,7 @@ mod tests {
     #[test]
     fn a_loop_is_found_whatever_its_address_is_called() {
         let text = r#"{"topic": "gateway/+"}"#;
-        let intake = crate::source::Kind::Mqtt(serde_json::from_str(text).unwrap());
+        let intake = Kind::Mqtt(serde_json::from_str(text).unwrap());
         let mut plan = Plan { broker: broker("mqtt://localhost"), ..Plan::default() };
         plan.sensors.insert("all".into(), intake);
         plan.output.sink = with_broker(broker("mqtt://127.0.0.1:1883"));
@@ -323,7 +333,7 @@ mod tests {
         let problems = |group: &str, codec: &str| {
             let payload = format!(r#"{{"{codec}":{{"number":"/n"}}}}"#);
             let text = format!(r#"{{"topic":"t",{group}"payload":{payload}}}"#);
-            let intake = crate::source::Kind::Mqtt(serde_json::from_str(&text).unwrap());
+            let intake = Kind::Mqtt(serde_json::from_str(&text).unwrap());
             let mut plan = Plan::default();
             plan.sensors.insert("all".into(), intake);
             plan.problems()

@@ -59,8 +59,9 @@ pub struct Gateway {
     /// The longest time for a stop to deliver everything. After it (exit code 75) the remaining QoS 1 readings
     /// stay unacknowledged in the broker's session; the remaining QoS 0 and simulated readings are lost.
     pub shutdown_grace: Period,
-    /// How long a broker may refuse the gateway (login, subscription, output topic) before anything has worked.
-    /// After it the gateway ends with exit code 77. 0: at the first refusal.
+    /// How long a broker may refuse the gateway (login, subscription, output topic), a command may not be there, or
+    /// the output's file may not be opened, before anything of it has worked. After it the gateway ends with exit
+    /// code 77. 0: at the first refusal.
     pub start_grace: Period,
     /// Sensors with books and a `sequence` of their own. Readings of further ones are delivered without
     /// `sequence` and counted with their entry; a warning and health (degraded) name the entry.
@@ -173,6 +174,12 @@ impl Plan {
         })
     }
 
+    /// Entries that read standard input, in order; there may be one.
+    pub fn standard_inputs(&self) -> impl Iterator<Item = &str> {
+        let is_it = |kind: &source::Kind| matches!(kind, source::Kind::Stdin(_));
+        self.sensors.iter().filter(move |(_, kind)| is_it(kind)).map(|(name, _)| name.as_str())
+    }
+
     /// Topics and ids that each intake remembers: together at most as many as there may be sensors.
     pub fn remembered_max(&self) -> usize {
         self.gateway.sensors_max.get() as usize / self.sessions().len().max(1)
@@ -252,6 +259,10 @@ impl Plan {
         if commands > 0 {
             let each = source::exec::bytes_max(self.queue.record_bytes_max.get());
             budget.add("commands", commands * each);
+        }
+        if self.standard_inputs().next().is_some() {
+            let bytes = source::stdin::bytes_max(self.queue.record_bytes_max.get());
+            budget.add("standard input", bytes);
         }
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);

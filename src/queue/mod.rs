@@ -28,7 +28,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::shared::Shared;
-use crate::settlement::{Outcome, Settled};
+use crate::settlement::{Outcome, Policy, Settled};
 use crate::units::Size;
 
 pub use self::inlet::{Claim, Inlet, Returned};
@@ -54,6 +54,18 @@ pub enum OnFull {
     /// Lose a waiting QoS 0 record that a later one of the same sensor has superseded; if there is none, the
     /// one of the sensor that came; if there is none, the oldest. `records_max` as for `shed_oldest`.
     KeepLatest,
+}
+
+impl OnFull {
+    /// The policy by which it sheds, if it does.
+    pub const fn policy(self) -> Option<Policy> {
+        match self {
+            Self::Wait => None,
+            Self::ShedNewest => Some(Policy::ShedNewest),
+            Self::ShedOldest => Some(Policy::ShedOldest),
+            Self::KeepLatest => Some(Policy::KeepLatest),
+        }
+    }
 }
 
 /// `[queue]`.

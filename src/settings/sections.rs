@@ -49,7 +49,7 @@ impl Sections<'_> {
         let mut sensors = BTreeMap::new();
         for (name, value) in entries {
             let key = format!("sensors.{name}");
-            let is_kind = |name: &String| ["simulated", "mqtt"].contains(&name.as_str());
+            let is_kind = |name: &String| source::Kind::NAMES.contains(&name.as_str());
             let found = match &value {
                 Value::Object(kinds) if is_kind(&name) && !kinds.keys().any(is_kind) => {
                     let text = format!("is a kind without a name: write [sensors.<name>.{name}]");
@@ -62,8 +62,7 @@ impl Sections<'_> {
                 value => Some(words::kind(value)),
             };
             if let Some(found) = found {
-                let text = format!("{found}: write either [{key}.simulated] or [{key}.mqtt]");
-                self.note(&key, text);
+                self.note(&key, format!("{found}: write {}", source::Kind::sections(&key)));
             } else if let Some(kind) = self.parse(&key, value) {
                 sensors.insert(name, kind);
             }

@@ -48,7 +48,7 @@ fn every_mistake_is_reported_once_with_its_key_and_remedy() {
         "broker.keep_alive: 30 has no unit: write \"30ms\" or \"30s\"",
         "sensors.boiler.mqtt.topic: has \"#\" before its last level; it can only be the last",
         "sensors.x.mqtt.topic: is missing: give a topic such as \"plant/boiler/temperature\"",
-        "sensors.y: \"modbus\" is not known; known are: simulated, mqtt, exec",
+        "sensors.y: \"modbus\" is not known; known are: simulated, mqtt, exec, stdin",
     ] {
         assert_eq!(problems.iter().filter(|it| *it == expected).count(), 1, "{problems:#?}");
     }

@@ -348,10 +348,17 @@ mod tests {
     #[test]
     fn a_sensor_without_a_kind_or_a_name_is_told_both() {
         for (text, expected) in [
-            ("sensors.x = {}", "sensors.x: has no kind: write either [sensors.x.simulated] or"),
-            ("sensors.x = 5", "sensors.x: is a number: write either"),
+            (
+                "sensors.x = {}",
+                "sensors.x: has no kind: write [sensors.x.simulated] or [sensors.x.mqtt] or",
+            ),
+            ("sensors.x = 5", "sensors.x: is a number: write [sensors.x.simulated] or"),
             ("sensors.x = { mqtt = {}, simulated = {} }", "sensors.x: holds 2 at once: write"),
             ("sensors.mqtt = { topic = \"a\", qos = 1 }", "sensors.mqtt: is a kind without a name"),
+            (
+                "sensors.stdin = {}",
+                "sensors.stdin: is a kind without a name: write [sensors.<name>.stdin]",
+            ),
         ] {
             let problem = mistake(text);
             assert!(problem.starts_with(expected), "{text}: {problem}");

@@ -2,8 +2,8 @@
 //!
 //! ```json
 //! {"gateway":"gw-1","reason":"malformed","detail":"expected value at line 1 column 5",
-//!  "sensorId":"boiler","topic":"plant/boiler","receivedAt":"2026-11-22T07:30:50.655Z",
-//!  "payload":"{\"a\":"}
+//!  "sensorId":"boiler","entry":"fleet","topic":"plant/boiler",
+//!  "receivedAt":"2026-11-22T07:30:50.655Z","payload":"{\"a\":"}
 //! ```
 //! A payload that is not UTF-8 stands as `payloadBase64`. One that was cut says so in `detail`,
 //! with its length and SHA-256. One that is too large for the output broker is made smaller
@@ -38,6 +38,8 @@ pub struct DeadLetter<'a> {
     pub detail: &'a [u8],
     /// Whose.
     pub sensor: &'a str,
+    /// The name of the sensor's entry, if it has one.
+    pub entry: Option<&'a str>,
     /// The MQTT topic.
     pub topic: &'a [u8],
     /// When it was taken.
@@ -53,6 +55,8 @@ struct Wire<'a> {
     reason: &'a str,
     detail: &'a str,
     sensor_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<&'a str>,
     topic: &'a str,
     received_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,6 +74,7 @@ impl DeadLetter<'_> {
             reason: self.reason.as_str(),
             detail: &String::from_utf8_lossy(self.detail),
             sensor_id: self.sensor,
+            entry: self.entry,
             topic: &String::from_utf8_lossy(self.topic),
             received_at: self.received.to_string(),
             payload,
@@ -117,18 +122,20 @@ mod tests {
             reason: Reason::Malformed,
             detail: b"expected value at line 1 column 5",
             sensor: "boiler",
+            entry: Some("fleet"),
             topic: b"plant/boiler",
             received: Timestamp::from_millis(1_763_796_650_655),
             payload: b"{\"a\":",
         };
         let expected = concat!(
             r#"{"gateway":"gw-1","reason":"malformed","detail":"expected value at line 1 column 5","#,
-            r#""sensorId":"boiler","topic":"plant/boiler","#,
+            r#""sensorId":"boiler","entry":"fleet","topic":"plant/boiler","#,
             r#""receivedAt":"2025-11-22T07:30:50.655Z","payload":"{\"a\":"}"#
         );
         assert_eq!(String::from_utf8(letter.encode()).unwrap(), expected);
-        let binary = DeadLetter { payload: &[0xff, 0], ..letter }.encode();
-        let text = String::from_utf8(binary).unwrap();
+        let nobodys = DeadLetter { payload: &[0xff, 0], entry: None, ..letter }.encode();
+        let text = String::from_utf8(nobodys).unwrap();
+        assert!(text.contains(r#""sensorId":"boiler","topic":"#), "of no entry: {text}");
         assert!(text.ends_with(r#""payloadBase64":"/wA="}"#), "{text}");
     }
 }

@@ -13,11 +13,11 @@
 //!   that has no answer again, in order, and health says why. A disk that is full for a large batch may take a
 //!   small one: answered one by one, they would change their order.
 
-use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -40,6 +40,7 @@ use crate::sealed::Sealed;
 use crate::standing::Standing;
 use crate::tasks::Tasks;
 use crate::units::DiskSize;
+use crate::unusable::{Patience, Unusable};
 
 mod appended;
 
@@ -101,8 +102,8 @@ impl Declared for Settings {
     }
 
     fn start(&self, start: Start<'_>, tasks: &mut Tasks<()>) {
-        let Start { lane_max, post, standing, metrics, phase, seed, .. } = start;
-        let sink = FileSink::new(self, lane_max, post, standing, seed);
+        let Start { lane_max, post, standing, metrics, phase, seed, start_grace, .. } = start;
+        let sink = FileSink::new(self, lane_max, post, standing, seed).patient(start_grace);
         tasks.start(async move { sink.run(&metrics, phase).await });
     }
 
@@ -191,6 +192,7 @@ pub struct FileSink {
     backoff: Backoff,
     rng: SmallRng,
     said: Repeated,
+    patience: Patience,
 }
 
 impl FileSink {
@@ -208,7 +210,14 @@ impl FileSink {
         let (first, longest) = RECONNECT_PAUSE;
         let (backoff, rng) = (Backoff::new(first, longest), SmallRng::seed_from_u64(seed));
         let (standing, said) = (Arc::clone(standing), Repeated::default());
-        Self { files, lane_max, post, standing, backoff, rng, said }
+        let patience = Patience::new(Duration::ZERO);
+        Self { files, lane_max, post, standing, backoff, rng, said, patience }
+    }
+
+    /// Sets how long it goes on while its files cannot be opened and never could be.
+    #[must_use]
+    pub fn patient(self, start_grace: Duration) -> Self {
+        Self { patience: Patience::new(start_grace), ..self }
     }
 
     /// Writes until the gateway closes.
@@ -216,18 +225,19 @@ impl FileSink {
         tokio::select! {
             biased;
             () = phase.reached(Phase::Closing) => {}
-            never = self.write_on(metrics) => match never {},
+            error = self.write_on(metrics) => self.post.send(Event::Failed(error)),
         }
     }
 
     /// Opens and writes, again and again. What one time has not answered is given again to the next, in
-    /// order.
-    async fn write_on(&mut self, metrics: &Metrics) -> Infallible {
+    /// order. Why it gives up, where that is refused and has never worked.
+    async fn write_on(&mut self, metrics: &Metrics) -> Unusable {
         let mut epoch = 0;
         loop {
             let failed = match self.blocking(Files::open).await {
                 Ok(()) => {
                     epoch += 1;
+                    self.patience.worked();
                     self.standing.connected(epoch);
                     metrics.connections.one();
                     let failed = self.serve(epoch == 1).await;
@@ -239,6 +249,11 @@ impl FileSink {
             };
             let now = clock::now().instant;
             self.standing.lost(now, &failed);
+            if self.patience.failed(now, is_refusal(&failed)) {
+                let reason =
+                    format!("the output cannot be opened: {failed}; mend that, or output.file");
+                return Unusable { reason, may_mend: true };
+            }
             if let Some(left_out) = self.said.due(now) {
                 tracing::warn!(left_out, "the output cannot be written: {failed}");
             }
@@ -283,6 +298,15 @@ impl FileSink {
         self.files = files;
         done
     }
+}
+
+/// Whether a file cannot be opened for its path or its owner, and not for want of room.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        InvalidInput, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    let kinds = [InvalidInput, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem];
+    kinds.contains(&error.kind())
 }
 
 /// What became of a group of batches: what is on the disk, and why the rest is not.

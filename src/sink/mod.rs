@@ -170,17 +170,10 @@ pub struct Start<'a> {
     pub phase: Watch,
     /// Of its randomness.
     pub seed: u64,
-    /// For a client of an MQTT broker.
-    pub mqtt: Client,
-}
-
-/// What a client of an MQTT broker is given.
-#[derive(Debug)]
-pub struct Client {
-    /// Checks whether the broker keeps our clients apart.
-    pub roll_call: Option<Arc<RollCall>>,
-    /// How long a broker may refuse it before anything has worked.
+    /// How long it may be refused before anything has worked.
     pub start_grace: Duration,
+    /// Checks whether an MQTT broker keeps our clients apart.
+    pub roll_call: Option<Arc<RollCall>>,
 }
 
 /// Names a publication: the engine's count, and which part of it, when it had to be split.

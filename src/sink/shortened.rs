@@ -3,7 +3,7 @@
 //!
 //! The payload is cut first, to a head; its length and SHA-256 come in as `bytes` and `sha256`. Then goes,
 //! one member after the other, what is not needed to find the value again, and the head at last.
-//! What is left at least is the reason, the sensor, and length and digest. A letter whose `detail`
+//! What is left at least is the reason, the sensor's id, and length and digest. A letter whose `detail`
 //! already has the digest of the whole keeps that instead: its payload is only a head.
 
 use base64::Engine;
@@ -15,7 +15,7 @@ use super::dead_letter::DeadLetter;
 use crate::limits::DEAD_LETTER_HEAD_BYTES_MAX;
 
 /// The members that go, in this order, when length and digest leave no room for them.
-const NOT_NEEDED: [&str; 4] = ["detail", "topic", "gateway", "receivedAt"];
+const NOT_NEEDED: [&str; 5] = ["detail", "topic", "gateway", "receivedAt", "entry"];
 
 /// Bytes of a payload's text that are worth more than the members that are not needed.
 const WHOLE_BYTES: usize = 64;
@@ -149,6 +149,7 @@ mod tests {
             reason: Reason::Oversize,
             detail: detail.as_bytes(),
             sensor: "boiler",
+            entry: Some("fleet"),
             topic: b"plant/boiler",
             received: Timestamp::from_millis(1_763_796_650_655),
             payload,

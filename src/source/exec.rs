@@ -5,10 +5,11 @@
 //! with `restart = "on_failure"` not where it ended with 0: then this source has ended, as a simulated one that
 //! has made all its readings.
 //!
-//! - A line is read when the queue has room: a command that writes faster waits at its pipe. No more than
-//!   `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter.
-//! - Nobody can ask for a line again. So readings come *at most once* up to the queue, and at least once from
-//!   there: what is held when the gateway stops without having drained is gone.
+//! - How lines become readings is said in `lines`. Nobody can ask for a line again. So readings come *at most once*
+//!   up to the queue, and at least once from there: what is held when the gateway stops without having drained is
+//!   gone.
+//! - A command that cannot be started (it is not there, it may not be run) and never has been is given up after
+//!   `gateway.start_grace`, as what a broker refuses is.
 //! - When the gateway drains, the group gets SIGTERM, and SIGKILL where it lives after `END_MAX`. Lines that
 //!   it writes meanwhile are not read.
 
@@ -27,22 +28,18 @@ use serde_json::Value;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{sleep, timeout};
 
-use self::lines::{Line, Lines};
-use super::records::{Message, Records};
-use super::{Context, Ended, Entry};
+pub use super::lines::bytes_max;
+use super::lines::{Line, Lines, Readings};
+use super::{Ended, Entry, Failure};
 use crate::backoff::Backoff;
-use crate::clock::{self, Now};
+use crate::clock;
 use crate::codec::Payload;
 use crate::limits::RECONNECT_PAUSE;
 use crate::phase::{Phase, Watch};
-use crate::queue::Inlet;
-use crate::record::{Chunk, Record};
 use crate::repeat::Repeated;
-use crate::settlement::Token;
 use crate::tasks::Tasks;
 use crate::text;
-
-mod lines;
+use crate::unusable::{Patience, Unusable};
 
 /// How long a process group may live after SIGTERM.
 const END_MAX: Duration = Duration::from_secs(2);
@@ -52,23 +49,6 @@ const STEADY: Duration = Duration::from_mins(1);
 
 /// Bytes of a line of standard error that are logged.
 const ERROR_LINE_BYTES_MAX: usize = 1024;
-
-/// Ids whose rows are remembered; the others are looked up each time.
-const IDS_REMEMBERED_MAX: usize = 1024;
-
-/// Lines that are read before they are offered.
-const LINES_MAX: usize = 256;
-
-/// Bytes of the buffer of a pipe.
-const PIPE_BUFFER_BYTES: usize = 8 * 1024;
-
-/// Bytes that an entry holds beside the queue, at most: the buffers of two pipes, a line, and what is read
-/// and not offered yet, each in a buffer that grows.
-pub const fn bytes_max(record_bytes_max: usize) -> u64 {
-    let line = 2 * record_bytes_max;
-    let chunk = 4 * record_bytes_max + 2 * LINES_MAX * size_of::<Record>();
-    (2 * PIPE_BUFFER_BYTES + line + chunk) as u64
-}
 
 /// `[sensors.<name>.exec]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -154,11 +134,9 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
     let (first, longest) = RECONNECT_PAUSE;
     let program = Program {
         name: entry.name.to_owned(),
+        patience: Patience::new(entry.start_grace),
         settings: settings.clone(),
-        inlet: entry.queue.inlet(),
-        records: Records::new(entry.name, &settings.payload, IDS_REMEMBERED_MAX, &entry.context),
-        context: entry.context.clone(),
-        chunk: Chunk::default(),
+        readings: Readings::new(entry, &settings.payload),
         end_said: Repeated::default(),
         error_said: Repeated::default(),
         backoff: Backoff::new(first, longest),
@@ -171,11 +149,9 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
 #[derive(Debug)]
 struct Program {
     name: String,
+    patience: Patience,
     settings: Settings,
-    inlet: Inlet,
-    records: Records,
-    context: Context,
-    chunk: Chunk,
+    readings: Readings,
     end_said: Repeated,
     error_said: Repeated,
     backoff: Backoff,
@@ -187,7 +163,13 @@ impl Program {
         loop {
             let begun = clock::now().instant;
             let ended = match self.spawned() {
-                Ok(child) => self.serve(child, &mut phase).await,
+                Ok(child) => {
+                    self.patience.worked();
+                    self.serve(child, &mut phase).await
+                }
+                Err(error) if self.patience.failed(begun, is_refusal(&error)) => {
+                    return Err(self.given_up(&error));
+                }
                 Err(error) => Some(format!("cannot be started: {error}")),
             };
             let Some(how) = ended else { return Ok(()) };
@@ -207,6 +189,14 @@ impl Program {
         }
     }
 
+    fn given_up(&self, error: &io::Error) -> Failure {
+        let command = self.settings.command.program();
+        let reason =
+            format!("{command} cannot be started: {error}: install it, or mend exec.command");
+        let error = Unusable { reason, may_mend: true };
+        Failure { place: format!("sensors.{}", self.name), error }
+    }
+
     fn spawned(&self) -> io::Result<Child> {
         let Argv { program, arguments } = &self.settings.command;
         let mut command = Command::new(program);
@@ -218,13 +208,13 @@ impl Program {
     async fn serve(&mut self, mut child: Child, phase: &mut Watch) -> Option<String> {
         let (out, errors) =
             (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
-        let mut out = Lines::new(out, self.context.record_bytes_max);
+        let mut out = self.readings.lines(out);
         let mut errors = Some(Lines::new(errors, ERROR_LINE_BYTES_MAX));
         loop {
             tokio::select! {
                 () = phase.reached(Phase::Draining) => {
                     // What was read is counted, and comes before the end of this inlet.
-                    self.offer(phase).await;
+                    self.readings.offer(phase).await;
                     end(&mut child).await;
                     return None;
                 }
@@ -233,22 +223,20 @@ impl Program {
                     None => errors = None,
                 },
                 line = out.next() => match line {
-                    Ok(Some(line)) => self.take(&line, clock::now()),
+                    Ok(Some(line)) => self.readings.take(&line, clock::now()),
                     Ok(None) => break,
                     Err(error) => {
-                        self.offer(phase).await;
+                        self.readings.offer(phase).await;
                         end(&mut child).await;
                         return Some(format!("cannot be read: {error}"));
                     }
                 },
             }
-            let full = self.chunk.records.len() >= LINES_MAX
-                || self.chunk.bytes() >= self.context.record_bytes_max;
-            if full || !out.is_whole_line_here() {
-                self.offer(phase).await;
+            if self.readings.are_many() || !out.is_whole_line_here() {
+                self.readings.offer(phase).await;
             }
         }
-        self.offer(phase).await;
+        self.readings.offer(phase).await;
         let group = group(&child);
         let ended = timeout(END_MAX, child.wait()).await;
         if ended.is_ok() {
@@ -268,24 +256,6 @@ impl Program {
         }
     }
 
-    /// Offers what was read and waits for room. It is received when it has a place.
-    async fn offer(&mut self, phase: &mut Watch) {
-        let metrics = &self.context.metrics;
-        while !self.chunk.records.is_empty() {
-            tokio::select! {
-                biased;
-                taken = self.inlet.offer_piece(&mut self.chunk) => metrics.received.add(taken.into()),
-                // Nobody takes them any more.
-                () = phase.reached(Phase::Closing) => {
-                    let left = self.chunk.records.len() as u64;
-                    metrics.received.add(left);
-                    metrics.abandoned.add(left);
-                    self.chunk.clear();
-                }
-            }
-        }
-    }
-
     fn say(&mut self, line: &Line) {
         let line = String::from_utf8_lossy(&line.text);
         let (entry, line) = (self.name.as_str(), text::shown(line.trim_end()));
@@ -294,30 +264,13 @@ impl Program {
             tracing::warn!(entry, left_out, "standard error: {line}");
         }
     }
+}
 
-    /// Makes records of a line. A line without a word is none.
-    fn take(&mut self, line: &Line, now: Now) {
-        if line.text.trim_ascii().is_empty() && line.cut.is_none() {
-            return;
-        }
-        self.context.metrics.messages.one();
-        let message = Message {
-            payload: &line.text,
-            topic: b"",
-            token: Token::NONE,
-            retained: false,
-            repeated: false,
-            sheddable: false,
-            taken: now,
-        };
-        let own = self.records.own();
-        if let Some((bytes, sha256)) = &line.cut {
-            let oversize = self.context.oversize(*bytes, sha256);
-            self.records.refuse(&message, &own, &oversize, &mut self.chunk);
-        } else {
-            self.records.take(&message, &own, false, &mut self.chunk);
-        }
-    }
+/// Whether the system says that the program cannot be run, and not that this machine has no room for it now.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
+    let kinds = [InvalidInput, NotADirectory, NotFound, PermissionDenied];
+    kinds.contains(&error.kind()) || Errno::from_io_error(error) == Some(Errno::NOEXEC)
 }
 
 /// The next line of standard error; never one where that is closed.

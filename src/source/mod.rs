@@ -9,7 +9,7 @@
 //! list below; in the configuration it is `[sensors.<name>.<kind>]`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ macro_rules! kinds {
         pub enum Kind { $($(#[$doc])+ $kind($module::Settings),)+ }
 
         impl Kind {
+            /// The words for all kinds in the configuration.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($module),)+];
+
             /// How many sensors an entry of this kind has, where that is known before they speak.
             pub fn known_sensors(&self) -> Option<usize> {
                 match self { $(Self::$kind(settings) => settings.known_sensors(),)+ }
@@ -56,10 +59,17 @@ macro_rules! kinds {
     };
 }
 
+mod lines;
 mod numbers;
 mod records;
 
 impl Kind {
+    /// The sections that an entry may have: one for each kind.
+    pub fn sections(entry: &str) -> String {
+        let section = |kind: &&str| format!("[{entry}.{kind}]");
+        Self::NAMES.iter().map(section).collect::<Vec<_>>().join(" or ")
+    }
+
     /// Whether a message of this entry may hold several readings.
     pub fn is_many(&self) -> bool {
         self.payload().is_some_and(Payload::is_many)
@@ -82,6 +92,8 @@ kinds! {
     mqtt => Mqtt,
     /// The lines that a command writes.
     exec => Exec,
+    /// The lines of standard input.
+    stdin => Stdin,
 }
 
 /// How a source's task ended. A source that nothing may end but the end of the gateway ended for a reason.
@@ -110,6 +122,8 @@ pub struct Entry<'a> {
     pub context: Context,
     /// When all entries start.
     pub start: Instant,
+    /// How long it may be refused before anything of it has worked.
+    pub start_grace: Duration,
     /// Of its randomness.
     pub seed: u64,
     /// The readings' broker.

@@ -57,6 +57,9 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
         let command = settings.command.program();
         writeln!(out, "#   {name}: the lines that {command} writes, at most once up to the queue")?;
     }
+    for name in plan.standard_inputs() {
+        writeln!(out, "#   {name}: the lines of standard input, at most once up to the queue")?;
+    }
     if let Some(watch) = plan.watch_options() {
         let (client, url, version) = (&watch.client_id, &watch.url, watch.version);
         writeln!(

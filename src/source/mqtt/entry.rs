@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Intake, Settings};
 use crate::mqtt::left::LeftSessions;
@@ -23,8 +22,6 @@ pub struct Broker<'a> {
     pub left: Option<Arc<LeftSessions>>,
     /// Whether the broker lets our clients stand beside each other, where that is a question.
     pub roll_call: Option<Arc<RollCall>>,
-    /// How long it may refuse us before anything has worked.
-    pub start_grace: Duration,
     /// How the connections stand, by session.
     pub standings: &'a Standings,
     /// Those of each intake.
@@ -80,7 +77,7 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
         .with_status(&broker.standings.session(session, entry.start))
         .leaving(trace)
         .beside(broker.roll_call.clone())
-        .patient(broker.start_grace);
+        .patient(entry.start_grace);
     let intake = Intake::new(members, session, broker.bounds, entry.queue, entry.phase.clone());
     tasks.start(async move {
         intake.run().await.map_err(|error| Failure { place, error: error.into() })

@@ -34,7 +34,7 @@ use crate::queue::{Inlet, Queue, Returned};
 use crate::record::Chunk;
 use crate::registry::Registry;
 use crate::repeat::Repeated;
-use crate::settlement::{Outcome, Run, SensorIndex};
+use crate::settlement::{Outcome, Policy, Run, SensorIndex};
 
 #[cfg(test)]
 mod hooks;
@@ -74,6 +74,8 @@ pub struct Intake {
     pub(super) chunk: Chunk,
     pub(super) room: Room,
     pub(super) shed: Vec<SensorIndex>,
+    /// By which the queue sheds, if it does.
+    policy: Option<Policy>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) registry: Arc<Registry>,
     pace: Arc<Pace>,
@@ -113,6 +115,7 @@ impl Intake {
             Arc::clone(&context.registry),
             Arc::clone(&context.pace),
         );
+        let policy = context.on_full.policy();
         let remembered_max = bounds.remembered_max / entries.len();
         let member = |(place, (name, settings, context)): (u16, entry::Joined)| Member {
             subscription: Subscription::new(place, session.options(), settings.retained),
@@ -134,6 +137,7 @@ impl Intake {
             chunk: Chunk::default(),
             room: Room::Free,
             shed: Vec::new(),
+            policy,
             metrics,
             registry,
             pace,
@@ -197,9 +201,8 @@ impl Intake {
     /// Enters what the queue took or shed of the chunk's `before` records.
     pub(super) fn count_offered(&mut self, before: usize) {
         self.metrics.received.add((before - self.chunk.records.len()) as u64);
-        if !self.shed.is_empty() {
-            self.metrics.shed.add(self.shed.len() as u64);
-            self.registry.shed(&self.shed);
+        if let Some(policy) = self.policy.filter(|_| !self.shed.is_empty()) {
+            self.registry.enter(&self.metrics, &self.shed, Outcome::Shed { policy });
             self.shed.clear();
         }
     }

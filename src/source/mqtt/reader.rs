@@ -11,6 +11,7 @@ use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
+use crate::metrics::Skipped;
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
@@ -85,7 +86,7 @@ impl Reader {
             return self.take_own(&message, &back, chunk);
         }
         if publish.retain && self.settings.retained == Retained::Skip {
-            self.context.metrics.retained_skipped.one();
+            self.context.metrics.messages_skipped.of(Skipped::Retained).one();
             return 0;
         }
         let whose = match self.whose(publish.topic) {
@@ -104,7 +105,7 @@ impl Reader {
 
     /// Our own output that came back: counted, and mostly no more.
     fn take_own(&mut self, message: &Message<'_>, back: &Back<'_>, chunk: &mut Chunk) -> u32 {
-        self.context.metrics.loop_messages.one();
+        self.context.metrics.messages_skipped.of(Skipped::Loop).one();
         if let Some(left_out) = self.output.warns(message.taken.instant) {
             tracing::warn!(
                 entry = self.name(),

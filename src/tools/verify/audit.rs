@@ -36,7 +36,7 @@ const ID_BYTES_MAX: usize = SENSOR_ID_BYTES_MAX + 70;
 
 #[derive(Debug, Clone, Default)]
 pub struct Sensor {
-    /// The entry of its first record, if that named one.
+    /// The entry of the first record or dead letter that named one.
     entry: Option<Box<str>>,
     /// The numbers that arrived in records or, with [`Audit::is_numbered`], in dead letters.
     pub numbers: Numbers,
@@ -224,10 +224,11 @@ impl Audit {
             self.dead_letters.len() >= REASONS_MAX && !self.dead_letters.contains_key(reason);
         let reason = if is_other { "(others)" } else { reason };
         *self.dead_letters.entry(reason.to_owned()).or_default() += 1;
-        if let Some(Letter { sensor: Some(sensor), number, .. }) = letter {
+        if let Some(Letter { sensor: Some(id), entry, number, .. }) = letter {
             let is_numbered = self.is_numbered;
+            let id = self.id_of(&id, entry.as_deref());
             // Beyond `sensors_max` there are no numbers that it could account for.
-            if let Some(sensor) = self.sensor(&sensor) {
+            if let Some(sensor) = self.sensor(&id) {
                 sensor.take_letter(number.filter(|it| *it > 0), is_numbered);
             }
         }
@@ -244,11 +245,9 @@ impl Audit {
         self.sensors.get_mut(id)
     }
 
-    /// The id that a record's sensor has here.
-    fn id_of<'a>(&mut self, record: &'a Record<'_>) -> Cow<'a, str> {
-        let (id, Some(entry)) = (&*record.sensor, record.entry.as_deref()) else {
-            return Cow::Borrowed(&record.sensor);
-        };
+    /// The id that the sensor of a record or a dead letter has here.
+    fn id_of<'a>(&mut self, id: &'a str, entry: Option<&str>) -> Cow<'a, str> {
+        let Some(entry) = entry else { return Cow::Borrowed(id) };
         let Some(sensor) = self.sensor(id) else { return Cow::Borrowed(id) };
         if **sensor.entry.get_or_insert_with(|| entry.into()) == *entry {
             return Cow::Borrowed(id);
@@ -278,7 +277,7 @@ impl Audit {
             return;
         };
         let is_late = latency.zip(self.rules.late_ms).is_some_and(|(it, most)| it > most);
-        let id = self.id_of(record);
+        let id = self.id_of(&record.sensor, record.entry.as_deref());
         match self.sensor(&id) {
             Some(sensor) => sensor.take(number, is_late),
             None => self.unjudged += 1,

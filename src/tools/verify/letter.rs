@@ -1,4 +1,4 @@
-//! Reads dead letters: the reason, the sensor, and the number of the reading. Pure.
+//! Reads dead letters: the reason, the sensor and its entry, and the number of the reading. Pure.
 
 use std::borrow::Cow;
 
@@ -14,6 +14,8 @@ pub struct Letter<'a> {
     pub reason: Cow<'a, str>,
     /// The sensor, if the dead letter names it.
     pub sensor: Option<Cow<'a, str>>,
+    /// The sensor's entry, if the dead letter names it: those of older gateways do not.
+    pub entry: Option<Cow<'a, str>>,
     /// The sensor's own number, if the payload shows it.
     pub number: Option<u64>,
 }
@@ -25,6 +27,8 @@ struct WireLetter<'a> {
     reason: Cow<'a, str>,
     #[serde(borrow)]
     sensor_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    entry: Option<Cow<'a, str>>,
     #[serde(borrow)]
     payload: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -48,6 +52,7 @@ fn letter<'a>(message: &'a [u8], member: &str) -> Option<Letter<'a>> {
     Some(Letter {
         reason: wire.reason,
         sensor: wire.sensor_id,
+        entry: wire.entry,
         number: of_object(&payload, member).or_else(|| of_rubbish(&payload, member)),
     })
 }
@@ -101,8 +106,11 @@ mod tests {
             let read = letter(coded.as_bytes(), "number").unwrap();
             assert_eq!(read.number, expected, "{payload} in base64");
         }
+        let of_entry = letter(br#"{"reason":"empty","sensorId":"a","entry":"fleet"}"#, "number");
+        assert_eq!(of_entry.unwrap().entry.as_deref(), Some("fleet"));
         let bare = letter(br#"{"reason":"empty"}"#, "number").unwrap();
-        assert_eq!((&*bare.reason, bare.sensor, bare.number), ("empty", None, None));
+        let Letter { reason, sensor, entry, number } = bare;
+        assert_eq!((&*reason, sensor, entry, number), ("empty", None, None, None));
         assert_eq!(letter(b"?", "number"), None);
     }
 

@@ -18,6 +18,7 @@ use crate::support::Monitor;
 pub(crate) struct Launch {
     folder: TempDir,
     command: Command,
+    input: Stdio,
 }
 
 impl Launch {
@@ -42,6 +43,11 @@ impl Launch {
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
         fs::write(self.folder.path().join(name), text).unwrap();
         self
+    }
+
+    /// The same, with this standard input; else it is empty.
+    pub(crate) fn input(self, input: impl Into<Stdio>) -> Self {
+        Self { input: input.into(), ..self }
     }
 
     /// The same, started through `nohup`.
@@ -85,7 +91,7 @@ impl Launch {
     }
 
     pub(crate) fn start(mut self) -> Gateway {
-        let piped = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let piped = self.command.stdin(self.input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let output = Arc::new(Monitor::new(Output { open: 2, ..Output::default() }));
         follow(child.stdout.take().unwrap(), Stream::Out, &output);
@@ -176,6 +182,6 @@ impl Gateway {
         }
         // Many gateways run at a time: those that are asked over HTTP get a port of their own.
         command.env("SLUICEGATE__HTTP__LISTEN", "off");
-        Launch { folder, command }
+        Launch { folder, command, input: Stdio::null() }
     }
 }

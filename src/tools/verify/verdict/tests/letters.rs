@@ -83,6 +83,31 @@ fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
     assert_eq!((verdict.verdict, verdict.dead_lettered), (Judgement::Clean, 0));
 }
 
+/// The second entry's reading 2 became a dead letter, and the first one's reading 2 is missing.
+#[test]
+fn a_letter_that_names_its_entry_is_of_that_entrys_sensor() {
+    let record = |entry: &str, n: u64| {
+        format!(r#"{{"sensorId":"a","value":{{"number":{n}}},"timestamp":0,"entry":"{entry}"}}"#)
+    };
+    let dead = letter(r#"{"value":oops,"number":2}"#);
+    for (dead, gaps) in [
+        (dead.replace("payload", r#"entry":"more","payload"#), vec![("a", vec![(2, 2)])]),
+        // An older gateway's is of the first.
+        (dead, vec![("a (more)", vec![(2, 2)])]),
+    ] {
+        let mut audit = Audit::new(Stream::rules());
+        for n in [1, 3] {
+            let payload = format!("[{},{}]", record("fleet", n), record("more", n));
+            audit.take_batch(&publish(payload.as_bytes(), &[]), AT);
+        }
+        audit.take_letter(&publish(dead.as_bytes(), &[]));
+        let verdict = judge(&audit, "number", &Expectation::Unknown, EARLY);
+        let found = verdict.worst.into_iter().map(|it| (it.sensor, it.gaps));
+        let gaps: Vec<_> = gaps.into_iter().map(|(id, gaps)| (id.to_owned(), gaps)).collect();
+        assert_eq!(found.collect::<Vec<_>>(), gaps, "{dead}");
+    }
+}
+
 #[test]
 fn letters_of_many_sensors_under_the_name_of_their_entry_are_no_gaps() {
     for expectation in [report(READINGS), Expectation::Unknown] {

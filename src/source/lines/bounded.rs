@@ -9,16 +9,16 @@ use super::PIPE_BUFFER_BYTES;
 
 /// A line without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(in crate::source) struct Line {
     /// What it says, or the head of that.
-    pub(super) text: Vec<u8>,
+    pub(in crate::source) text: Vec<u8>,
     /// Bytes of the whole and their SHA-256, where only the head is here.
-    pub(super) cut: Option<(u64, [u8; 32])>,
+    pub(in crate::source) cut: Option<(u64, [u8; 32])>,
 }
 
 /// Reads lines.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
+pub(in crate::source) struct Lines<R> {
     reader: BufReader<R>,
     bytes_max: usize,
     text: Vec<u8>,
@@ -28,7 +28,7 @@ pub(super) struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// No more than `bytes_max` of each are kept.
-    pub(super) fn new(from: R, bytes_max: usize) -> Self {
+    pub(in crate::source) fn new(from: R, bytes_max: usize) -> Self {
         Self {
             reader: BufReader::with_capacity(PIPE_BUFFER_BYTES, from),
             bytes_max,
@@ -41,7 +41,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     ///
     /// # Cancel safety
     /// What was read of a line is kept.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Line>> {
+    pub(in crate::source) async fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             let read = self.reader.fill_buf().await?;
             if read.is_empty() {
@@ -67,7 +67,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     /// Whether the next line can be had without waiting.
-    pub(super) fn is_whole_line_here(&self) -> bool {
+    pub(in crate::source) fn is_whole_line_here(&self) -> bool {
         self.reader.buffer().contains(&b'\n')
     }
 

@@ -1,0 +1,108 @@
+//! Lines of a pipe as payloads, for the sources that read one: a command's, and standard input.
+//!
+//! A line is read when the queue has room: who writes faster waits at the pipe. No more than
+//! `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter. A line without a word
+//! is none. Nobody can ask for a line again, so nobody waits for its acknowledgement.
+
+use super::records::{Message, Records};
+use super::{Context, Entry};
+use crate::clock::Now;
+use crate::codec::Payload;
+use crate::phase::{Phase, Watch};
+use crate::queue::Inlet;
+use crate::record::{Chunk, Record};
+use crate::settlement::Token;
+
+pub(super) use self::bounded::{Line, Lines};
+
+mod bounded;
+
+/// Ids whose rows are remembered; the others are looked up each time.
+const IDS_REMEMBERED_MAX: usize = 1024;
+
+/// Lines that are read before they are offered.
+const LINES_MAX: usize = 256;
+
+/// Bytes of the buffer of a pipe.
+const PIPE_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Bytes that an entry holds beside the queue, at most: two buffers of pipes, a line, and what is read and not
+/// offered yet, each in a buffer that grows.
+pub const fn bytes_max(record_bytes_max: usize) -> u64 {
+    let line = 2 * record_bytes_max;
+    let chunk = 4 * record_bytes_max + 2 * LINES_MAX * size_of::<Record>();
+    (2 * PIPE_BUFFER_BYTES + line + chunk) as u64
+}
+
+/// The records of lines, on their way to the queue.
+#[derive(Debug)]
+pub(super) struct Readings {
+    inlet: Inlet,
+    records: Records,
+    context: Context,
+    chunk: Chunk,
+}
+
+impl Readings {
+    /// Of this entry, whose lines are read so.
+    pub(super) fn new(entry: &Entry<'_>, payload: &Payload) -> Self {
+        Self {
+            inlet: entry.queue.inlet(),
+            records: Records::new(entry.name, payload, IDS_REMEMBERED_MAX, &entry.context),
+            context: entry.context.clone(),
+            chunk: Chunk::default(),
+        }
+    }
+
+    /// The lines of `from`, as much of each as is kept.
+    pub(super) fn lines<R: tokio::io::AsyncRead + Unpin>(&self, from: R) -> Lines<R> {
+        Lines::new(from, self.context.record_bytes_max)
+    }
+
+    /// Whether they must be offered before another line is taken.
+    pub(super) fn are_many(&self) -> bool {
+        self.chunk.records.len() >= LINES_MAX || self.chunk.bytes() >= self.context.record_bytes_max
+    }
+
+    /// Makes records of a line.
+    pub(super) fn take(&mut self, line: &Line, now: Now) {
+        if line.text.trim_ascii().is_empty() && line.cut.is_none() {
+            return;
+        }
+        self.context.metrics.messages.one();
+        let message = Message {
+            payload: &line.text,
+            topic: b"",
+            token: Token::NONE,
+            retained: false,
+            repeated: false,
+            sheddable: false,
+            taken: now,
+        };
+        let own = self.records.own();
+        if let Some((bytes, sha256)) = &line.cut {
+            let oversize = self.context.oversize(*bytes, sha256);
+            self.records.refuse(&message, &own, &oversize, &mut self.chunk);
+        } else {
+            self.records.take(&message, &own, false, &mut self.chunk);
+        }
+    }
+
+    /// Offers what was read and waits for room. It is received when it has a place.
+    pub(super) async fn offer(&mut self, phase: &mut Watch) {
+        let metrics = &self.context.metrics;
+        while !self.chunk.records.is_empty() {
+            tokio::select! {
+                biased;
+                taken = self.inlet.offer_piece(&mut self.chunk) => metrics.received.add(taken.into()),
+                // Nobody takes them any more.
+                () = phase.reached(Phase::Closing) => {
+                    let left = self.chunk.records.len() as u64;
+                    metrics.received.add(left);
+                    metrics.abandoned.add(left);
+                    self.chunk.clear();
+                }
+            }
+        }
+    }
+}
