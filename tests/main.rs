@@ -9,6 +9,7 @@
 )]
 
 mod backpressure;
+mod circles;
 mod conformance;
 mod connecting;
 mod dead_letters;

@@ -12,8 +12,8 @@ use serde::Serialize;
 use self::seats::Seats;
 use crate::clock::{self, Now};
 use crate::limits::LOOK_PAUSE_MAX;
+use crate::pipeline::board::Health;
 use crate::pipeline::books::Books;
-use crate::pipeline::status::Health;
 use crate::plan::Plan;
 
 pub mod exposition;

@@ -7,8 +7,8 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::board::Board;
 use super::gauges::Gauges;
-use super::status::Board;
 use super::tally::Tally;
 use crate::clock;
 use crate::metrics::{Balance, Metrics};

@@ -17,6 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::books::Books;
+use super::content::Content;
 use super::in_flight::InFlight;
 use super::publisher::Publisher;
 use crate::batch::{Batcher, Seal};
@@ -36,29 +37,6 @@ const ID_BYTES: usize = 64;
 
 /// Bytes before the first dead letter of an array.
 const BEGIN: usize = 1;
-
-/// What a dead letter is made of.
-#[derive(Debug, Clone, Copy)]
-pub struct Content<'a> {
-    /// Why.
-    pub reason: Reason,
-    /// Where and what.
-    pub detail: &'a [u8],
-    /// The sensor's id, where it has no row of its own; empty: the row has it.
-    pub id: &'a [u8],
-    /// The MQTT topic.
-    pub topic: &'a [u8],
-    /// The payload or its head.
-    pub payload: &'a [u8],
-}
-
-impl<'a> Content<'a> {
-    /// The id of the sensor whose books are in `row`.
-    pub fn sensor(&self, row: &'a Row) -> &'a str {
-        let own = std::str::from_utf8(self.id).ok().filter(|id| !id.is_empty());
-        own.unwrap_or(&row.id)
-    }
-}
 
 /// The record that becomes a dead letter.
 #[derive(Debug, Clone)]

@@ -13,12 +13,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep_until};
 
+use self::board::Health;
 use self::books::Books;
 use self::publisher::Failure;
 use self::recovery::Opened;
 use self::router::Router;
 use self::spooler::Spooler;
-use self::status::{Health, LOOK_EVERY, Monitor};
+use self::status::{LOOK_EVERY, Monitor};
 use self::worker::{Ended, Worker};
 use crate::assembly::changes::{Asked, Changes};
 use crate::assembly::sources::Sources;
@@ -33,7 +34,9 @@ use crate::sealed::Route;
 use crate::tasks::{Panicked, Tasks};
 use crate::{clock, phase, sink, source, spool, tasks};
 
+pub mod board;
 pub mod books;
+pub mod content;
 pub mod crowd;
 pub mod dead_letters;
 pub mod entry_head;

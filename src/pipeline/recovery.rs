@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::interval_at;
 
 use super::Error;
+use super::board::{Health, Status};
 use super::books::Books;
 use super::spooler::Spooler;
-use super::status::{Health, Status};
 use crate::clock::{self, Now};
 use crate::plan::Plan;
 use crate::sealed::Route;

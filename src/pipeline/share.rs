@@ -64,7 +64,7 @@ pub fn entry(books: &Books, cause: &Cause) -> Option<String> {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::pipeline::dead_letters::Content;
+    use crate::pipeline::content::Content;
     use crate::record::Reason;
     use crate::units::Percent;
 

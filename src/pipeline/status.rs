@@ -3,10 +3,9 @@
 //! Judged by progress, not by a TCP state: a gateway that holds readings and has settled none for a
 //! while is degraded, however well it is connected. It looks once a second.
 
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::board::{Health, Status};
 use super::books::Books;
 use super::crowd::Crowd;
 use super::share::{self, Share};
@@ -25,62 +24,6 @@ pub const OLDEST_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// How often it is looked; ten times as often until it is ready for the first time.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// How the gateway is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// A broker that is needed has not been reached yet.
-    Starting,
-    /// Making progress, or nothing to do.
-    Ready,
-    /// Something keeps readings from being delivered.
-    Degraded,
-    /// A stop was asked for: nothing new is taken.
-    Draining,
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Degraded => "degraded",
-            Self::Draining => "draining",
-        })
-    }
-}
-
-/// What was seen at the last look.
-#[derive(Debug, Clone)]
-pub struct Status {
-    /// In one word.
-    pub health: Health,
-    /// Why, unless it is ready.
-    pub reason: Option<String>,
-    /// When it was looked.
-    pub looked: Instant,
-}
-
-/// The last look, for whoever asks.
-#[derive(Debug)]
-pub struct Board(Mutex<Status>);
-
-impl Board {
-    /// Before the first look.
-    pub fn new(now: Instant) -> Self {
-        let reason = Some("it has just started".to_owned());
-        Self(Mutex::new(Status { health: Health::Starting, reason, looked: now }))
-    }
-
-    /// What was seen at the last look.
-    pub fn status(&self) -> Status {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn put_up(&self, status: Status) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
-}
 
 /// Judges from one look to the next.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::dead_letters::Content;
+use super::content::Content;
 use crate::registry::Row;
 use crate::text;
 

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::books::Books;
-use super::dead_letters::{Content, DeadLetters, Origin};
+use super::content::Content;
+use super::dead_letters::{DeadLetters, Origin};
 use super::publisher::{Failure, Publisher};
 use super::router::Router;
 use super::spooler::Spooler;

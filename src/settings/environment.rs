@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use serde_json::Value;
 
-use super::{Problem, SECTIONS, is_within, output, words};
+use super::{Problem, SECTIONS, is_within, spelling, words};
 
 /// The prefix of an overriding environment variable; `__` stands between keys.
 pub const PREFIX: &str = "SLUICEGATE__";
@@ -53,7 +53,7 @@ impl Overrides {
             }
         }
         for key in overrides.keys().cloned().collect::<Vec<_>>() {
-            let other = output::as_spelt_in(file, &key).filter(|it| !overrides.contains_key(it));
+            let other = spelling::as_spelt_in(file, &key).filter(|it| !overrides.contains_key(it));
             if let Some(other) = other
                 && let Some(variable) = overrides.remove(&key)
             {

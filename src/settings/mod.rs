@@ -20,8 +20,8 @@ use crate::plan::{Broker, Gateway, Plan};
 use crate::{batch, queue, source, spool};
 
 use self::environment::Overrides;
-use self::output::Spelling;
 use self::sections::Sections;
+use self::spelling::Spelling;
 use self::words::nearest;
 
 pub use self::environment::PREFIX;
@@ -35,6 +35,7 @@ mod output;
 mod report;
 mod schema;
 mod sections;
+mod spelling;
 mod words;
 
 /// Where the file is looked for, in this order, when none is given.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::environment::Overrides;
-use super::output::Spelling;
+use super::spelling::Spelling;
 use super::words::{self, Read, Refused};
 use super::{PROBLEMS_MAX, Problem, is_within};
 use crate::source;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Worker;
 use crate::clock::Now;
 use crate::codec::{Head, Unwritable};
-use crate::pipeline::dead_letters::Content;
+use crate::pipeline::content::Content;
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::sealed::{Route, Sealed};
 

@@ -1,0 +1,27 @@
+//! What a dead letter is made of.
+
+use crate::record::Reason;
+use crate::registry::Row;
+
+/// What a dead letter is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Content<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// Where and what.
+    pub detail: &'a [u8],
+    /// The sensor's id, where it has no row of its own; empty: the row has it.
+    pub id: &'a [u8],
+    /// The MQTT topic.
+    pub topic: &'a [u8],
+    /// The payload or its head.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Content<'a> {
+    /// The id of the sensor whose books are in `row`.
+    pub fn sensor(&self, row: &'a Row) -> &'a str {
+        let own = std::str::from_utf8(self.id).ok().filter(|id| !id.is_empty());
+        own.unwrap_or(&row.id)
+    }
+}
