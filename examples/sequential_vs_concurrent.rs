@@ -20,7 +20,7 @@ use std::time::Duration;
 use sluicegate::clock;
 use sluicegate::metrics::Metrics;
 use sluicegate::pace::Pace;
-use sluicegate::phase::{self, Lead, Watch};
+use sluicegate::phase::{self, PhaseReceiver, PhaseSender};
 use sluicegate::queue::{self, Event, OnFull, Outlet, Queue, Want};
 use sluicegate::registry::Registry;
 use sluicegate::settlement::{Outcome, Settled};
@@ -42,9 +42,9 @@ type NoMail = Infallible;
 struct Classroom {
     queue: Queue,
     context: Context,
-    watch: Watch,
+    watch: PhaseReceiver,
     /// For as long as it lives, no sensor is told to stop.
-    _lead: Lead,
+    _lead: PhaseSender,
     /// One message for each reading that has been consumed.
     consumed: mpsc::Receiver<()>,
     sensors: Tasks<source::Ended>,

@@ -11,9 +11,9 @@ use crate::metrics::Metrics;
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
 use crate::pace::Pace;
-use crate::phase::Watch;
+use crate::phase::PhaseReceiver;
 use crate::plan::Plan;
-use crate::queue::{Post, Queue};
+use crate::queue::{Queue, Reports};
 use crate::registry::Registry;
 use crate::sink;
 use crate::standing::Standings;
@@ -78,12 +78,12 @@ impl Assembly {
         Sources::start(&self.plan, (&self.run, self.seed), edges, shared.clone())
     }
 
-    /// Starts the sink, which reports to `post`, and the client that watches, if there is to be one.
+    /// Starts the sink, which sends `reports`, and the client that watches, if there is to be one.
     pub fn start_clients(
         &self,
         shared: &Shared,
-        phase: &Watch,
-        post: Post<sink::Event>,
+        phase: &PhaseReceiver,
+        reports: Reports<sink::Event>,
     ) -> Tasks<()> {
         let mut tasks = Tasks::default();
         if let Some(options) = self.plan.watch_options() {
@@ -91,21 +91,21 @@ impl Assembly {
             let (phase, seed) = (phase.clone(), self.seed ^ 0x7761);
             tasks.start(Watcher::new(options, roll_call, metrics, phase, seed).run());
         }
-        self.start_sink(shared, phase.clone(), post, &mut tasks);
+        self.start_sink(shared, phase.clone(), reports, &mut tasks);
         tasks
     }
 
     fn start_sink(
         &self,
         shared: &Shared,
-        phase: Watch,
-        post: Post<sink::Event>,
+        phase: PhaseReceiver,
+        reports: Reports<sink::Event>,
         tasks: &mut Tasks<()>,
     ) {
         let start = sink::Start {
             around: self.plan.surroundings(),
-            lane_max: self.plan.lane_max(),
-            post,
+            channel_max: self.plan.channel_max(),
+            reports,
             standing: &shared.standings.output,
             metrics: Arc::clone(&shared.metrics),
             phase,

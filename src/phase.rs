@@ -14,11 +14,11 @@ pub enum Phase {
 
 /// The sender of the phase.
 #[derive(Debug)]
-pub struct Lead(watch::Sender<State>);
+pub struct PhaseSender(watch::Sender<State>);
 
 /// The receiver of the phase.
 #[derive(Debug, Clone)]
-pub struct Watch(watch::Receiver<State>);
+pub struct PhaseReceiver(watch::Receiver<State>);
 
 #[derive(Debug, Clone, Copy)]
 struct State {
@@ -27,12 +27,12 @@ struct State {
 }
 
 /// A sender and a receiver, at [`Phase::Running`].
-pub fn start() -> (Lead, Watch) {
+pub fn start() -> (PhaseSender, PhaseReceiver) {
     let (lead, watch) = watch::channel(State { phase: Phase::Running, is_removed: false });
-    (Lead(lead), Watch(watch))
+    (PhaseSender(lead), PhaseReceiver(watch))
 }
 
-impl Lead {
+impl PhaseSender {
     /// Moves on to `phase`. An earlier phase is ignored.
     pub fn enter(&self, phase: Phase) {
         self.0.send_if_modified(|now| {
@@ -50,7 +50,7 @@ impl Lead {
     }
 }
 
-impl Watch {
+impl PhaseReceiver {
     /// Waits until `phase` or a later one is reached. A dropped sender counts as the last phase.
     ///
     /// # Cancel safety

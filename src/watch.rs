@@ -34,7 +34,7 @@ use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
-use crate::phase::{Phase, Watch};
+use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -61,7 +61,7 @@ pub struct Watcher {
     look_ups: LookUps,
     roll_call: Option<Arc<RollCall>>,
     metrics: Arc<Metrics>,
-    phase: Watch,
+    phase: PhaseReceiver,
     backoff: Backoff,
     rng: SmallRng,
     refusals: u32,
@@ -84,7 +84,7 @@ impl Watcher {
         options: Options,
         roll_call: Option<Arc<RollCall>>,
         metrics: Arc<Metrics>,
-        phase: Watch,
+        phase: PhaseReceiver,
         seed: u64,
     ) -> Self {
         let (first, longest) = WATCH_PAUSE;

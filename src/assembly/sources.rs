@@ -20,7 +20,7 @@ use super::changes::{Change, Refused, Reply};
 use crate::clock;
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
-use crate::phase::{self, Lead, Phase};
+use crate::phase::{self, Phase, PhaseSender};
 use crate::plan::Plan;
 use crate::source::{self, Context, Ended, Entry, Kind};
 use crate::tasks::{Panicked, Tasks};
@@ -43,7 +43,7 @@ pub struct Sources {
 #[derive(Debug)]
 struct Unit {
     entries: Vec<String>,
-    lead: Lead,
+    lead: PhaseSender,
     tasks: Tasks<Ended>,
     removal: Option<Removal>,
 }

@@ -10,7 +10,7 @@
 //! `gateway.start_grace` ([`Session::outlasts`]). A fault of our client ids ends the client at once: waiting
 //! does not help.
 //!
-//! Whether another client has our id is judged in [`super::takeover`].
+//! Whether another client has our id is judged in `takeover`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -202,7 +202,7 @@ mod tests {
             let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
             plan.sensors.insert("fleet".into(), kind);
             let books = Books::new(&plan, Arc::default());
-            let returned = books.queue.returned();
+            let settlements = books.queue.settlements();
             let mut ledger = Ledger::new(20, 20);
             let Entered::New(first) = ledger.enter(7, false, 1) else { panic!("it is new") };
             ledger.readings(6);
@@ -211,7 +211,7 @@ mod tests {
             let shares = [(2, outcomes[0]), (3, outcomes[1]), (1, outcomes[2])];
             receipts.settle_shares(&shares.map(|(records, outcome)| Share { records, outcome }));
             let mut settled = Vec::new();
-            returned.take(&mut settled);
+            settlements.take(&mut settled);
             for (run, outcome) in settled {
                 ledger.settle(run, outcome);
             }

@@ -27,9 +27,9 @@ use crate::assembly::{self, Assembly};
 use crate::limits::CLOSE_MAX;
 use crate::metrics::Balance;
 use crate::pace::Pace;
-use crate::phase::{Lead, Phase};
+use crate::phase::{Phase, PhaseSender};
 use crate::plan::Plan;
-use crate::queue::Post;
+use crate::queue::Reports;
 use crate::sealed::Route;
 use crate::tasks::{Panicked, Tasks};
 use crate::{clock, phase, sink, source, spool, tasks};
@@ -136,8 +136,8 @@ pub struct Pipeline {
 /// A running gateway.
 struct Running {
     books: Arc<Books>,
-    post: Post<sink::Event>,
-    lead: Lead,
+    reports: Reports<sink::Event>,
+    lead: PhaseSender,
     worker: oneshot::Receiver<Result<Ended, Failure>>,
     sources: Sources,
     changes: mpsc::Receiver<Asked>,
@@ -220,16 +220,16 @@ impl Pipeline {
         // Inlets exist before the worker does: it would take their absence for the end.
         let sources = self.assembly.start_sources(&shared);
         let outlet = books.queue.outlet();
-        let post = outlet.post();
+        let reports = outlet.reports();
         let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
         let (spooler, router) = (spooler.map(|it| *it), self.router.clone());
         let worker = Worker::new(plan, books, spooler, clock::now(), &self.run, router);
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
-        let clients = self.assembly.start_clients(&shared, &phase, post.clone());
+        let clients = self.assembly.start_clients(&shared, &phase, reports.clone());
         let books = Arc::clone(&self.books);
         let (_, never) = mpsc::channel(1);
         let changes = std::mem::replace(&mut self.changes.1, never);
-        Ok(Running { books, post, lead, worker, sources, changes, clients })
+        Ok(Running { books, reports, lead, worker, sources, changes, clients })
     }
 }
 
@@ -256,7 +256,7 @@ impl Running {
                 Some(()) = stops.recv() => {
                     if std::mem::replace(&mut asked, true) {
                         tracing::warn!("second stop request: letting go of what is not settled");
-                        self.post.send(sink::Event::Abort);
+                        self.reports.send(sink::Event::Abort);
                     }
                     drain = true;
                 }
@@ -280,7 +280,7 @@ impl Running {
                     // the worker is told, or panicked.
                     if let Err(panicked) = ended {
                         error = error.or(Some(panicked.into()));
-                        self.post.send(sink::Event::Abort);
+                        self.reports.send(sink::Event::Abort);
                     }
                 }
                 () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
@@ -288,7 +288,7 @@ impl Running {
                         grace_seconds = grace.as_secs_f64(),
                         "the grace is over: letting go of what is not settled"
                     );
-                    self.post.send(sink::Event::Abort);
+                    self.reports.send(sink::Event::Abort);
                     deadline = Some(far());
                 }
                 _ = looks.tick() => {
@@ -301,7 +301,7 @@ impl Running {
             }
             if drain && deadline.is_none() {
                 tracing::info!(held = self.books.queue.held(), "draining");
-                self.post.send(sink::Event::Stop);
+                self.reports.send(sink::Event::Stop);
                 self.enter(Phase::Draining);
                 deadline = Some((clock::now().instant + grace).into());
             }

@@ -5,8 +5,8 @@
 //!
 //! Dead letters over which the broker ended the connection are withheld (`withheld`).
 //!
-//! Holds numbers, not messages: those stay in the window. A connection's lane is bounded; what does
-//! not fit waits here and follows when something has been answered. A lane that is closed belongs to
+//! Holds numbers, not messages: those stay in the window. A connection's channel is bounded; what does
+//! not fit waits here and follows when something has been answered. A channel that is closed belongs to
 //! a connection that has ended: what was given to it is published again on the next.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -33,12 +33,12 @@ enum Connection {
     /// The last one has ended.
     Ended { since: Instant },
     /// One stands.
-    Current(Lane),
+    Current(Channel),
 }
 
 /// What the current connection takes.
 #[derive(Debug)]
-struct Lane {
+struct Channel {
     publications: mpsc::Sender<Publication>,
     in_flight_max: usize,
     /// What is on its way goes alone.
@@ -47,7 +47,7 @@ struct Lane {
     out: usize,
 }
 
-impl Lane {
+impl Channel {
     /// Gives it a publication; false if that must wait.
     fn takes(&mut self, number: Number, sealed: &Arc<Sealed>, alone: bool) -> bool {
         if (self.alone || alone) && self.out > 0 {
@@ -102,7 +102,7 @@ impl Outbox {
     ) {
         let in_flight_max = in_flight_max.max(1);
         self.connection =
-            Connection::Current(Lane { publications, in_flight_max, alone: false, out: 0 });
+            Connection::Current(Channel { publications, in_flight_max, alone: false, out: 0 });
         self.pending.clear();
         self.refused.clear();
         self.withheld.connected(now);
@@ -118,8 +118,8 @@ impl Outbox {
 
     /// Something that was given to the connection has been answered.
     pub fn answered(&mut self, number: Number) {
-        if let Connection::Current(lane) = &mut self.connection {
-            lane.out = lane.out.saturating_sub(1);
+        if let Connection::Current(channel) = &mut self.connection {
+            channel.out = channel.out.saturating_sub(1);
         }
         self.pending.extend(self.withheld.answered(number));
     }
@@ -144,7 +144,7 @@ impl Outbox {
         let in_flight_max = match &self.connection {
             Connection::None { .. } => return false,
             Connection::Ended { .. } => usize::MAX,
-            Connection::Current(lane) => lane.in_flight_max,
+            Connection::Current(channel) => channel.in_flight_max,
         };
         let refuses_batch = self.refused.iter().any(|refused| !refused.is_dead_letter);
         let kept = self.kept_dead_letters().collect::<BTreeSet<_>>().len();
@@ -196,13 +196,13 @@ impl Outbox {
         self.withheld.is_trial(number)
     }
 
-    /// Gives to the connection what its lane takes, each `alone` if need be: when nothing else is on its way.
+    /// Gives to the connection what its channel takes, each `alone` if need be: when nothing else is on its way.
     pub fn pump(&mut self, window: &Window<InFlight>, alone: bool) {
-        let Connection::Current(lane) = &mut self.connection else { return };
+        let Connection::Current(channel) = &mut self.connection else { return };
         while let Some(number) = self.pending.front().copied() {
             let sealed = window.get(number.count).and_then(|it| it.split.get(number.part));
             let alone = alone || self.withheld.is_trial(number);
-            if sealed.is_some_and(|it| !lane.takes(number, it, alone)) {
+            if sealed.is_some_and(|it| !channel.takes(number, it, alone)) {
                 return;
             }
             self.pending.pop_front();

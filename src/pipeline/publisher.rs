@@ -223,9 +223,9 @@ impl Publisher {
     /// Takes a report of the sink.
     pub fn apply(&mut self, now: Now, event: sink::Event) -> Result<(), Failure> {
         match event {
-            sink::Event::Connected { lane, bytes_max, in_flight_max } => {
+            sink::Event::Connected { channel, bytes_max, in_flight_max } => {
                 self.sizes.bytes_max = bytes_max;
-                self.outbox.connected(lane, in_flight_max, now.instant);
+                self.outbox.connected(channel, in_flight_max, now.instant);
                 self.fit(now.instant);
                 self.resend_all(now.instant);
             }

@@ -1,7 +1,7 @@
 //! The thread in the middle: records in, batches out, settlements back.
 //!
 //! It waits in one place (`Outlet::next`) and decides in one place ([`Worker::apply_all`]), which is
-//! not async, reads no clock and touches nothing but memory, the sink's lane and the spool. Tests step it with
+//! not async, reads no clock and touches nothing but memory, the sink's channel and the spool. Tests step it with
 //! a clock of their own and a scripted sink.
 //!
 //! Invariants:
@@ -129,8 +129,8 @@ impl Worker {
     fn work(&mut self, outlet: &mut Outlet<sink::Event>) -> Result<Ended, Failure> {
         loop {
             let event = outlet.next(self.want());
-            let mail = std::iter::from_fn(|| outlet.mail().map(Event::Mail));
-            self.apply_all(clock::now(), std::iter::once(event).chain(mail))?;
+            let reports = std::iter::from_fn(|| outlet.report().map(Event::Reported));
+            self.apply_all(clock::now(), std::iter::once(event).chain(reports))?;
             if let Some(used) = self.used.take() {
                 outlet.recycle(used);
             }
@@ -169,7 +169,7 @@ impl Worker {
     }
 
     /// Takes events and does what follows from them all. That may wait for the spool's disk: once. What
-    /// is still to be written then is a deadline that has passed, and mail goes before it.
+    /// is still to be written then is a deadline that has passed, and reports go before it.
     pub fn apply_all(
         &mut self,
         now: Now,
@@ -193,14 +193,14 @@ impl Worker {
     fn take(&mut self, now: Now, event: Event<sink::Event>) -> Result<(), Failure> {
         match event {
             Event::Offered(chunk, since) => self.taken = Some(Taken { chunk, next: 0, since }),
-            Event::Mail(sink::Event::Abort) => {
+            Event::Reported(sink::Event::Abort) => {
                 self.aborted = true;
                 self.publisher.abandon();
                 self.dead_letters.abandon();
                 self.open.abandon();
             }
-            Event::Mail(mail) => {
-                self.publisher.apply(now, mail)?;
+            Event::Reported(report) => {
+                self.publisher.apply(now, report)?;
                 self.fit();
             }
             Event::Stalled => {

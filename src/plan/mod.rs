@@ -243,7 +243,7 @@ impl Plan {
 
     /// Places in the sink's channel: everything that may be in flight at once. Some parts of a split batch may
     /// wait until others are acknowledged.
-    pub fn lane_max(&self) -> usize {
+    pub fn channel_max(&self) -> usize {
         usize::from(self.output.window_batches.get()) + DEAD_LETTERS_IN_FLIGHT_MAX
     }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::shared::{Returns, Shared, State, bytes_of, lock};
+use super::shared::{SettledRuns, Shared, State, bytes_of, lock};
 use crate::record::{Chunk, Record};
 use crate::settlement::{Outcome, Run, SensorIndex, SourceIndex};
 
@@ -16,10 +16,10 @@ pub struct Inlet {
 
 /// A source's other end: learns what settled. Outlives the inlet while a source drains.
 #[derive(Debug)]
-pub struct Returned {
+pub struct Settlements {
     shared: Arc<Shared>,
     source: SourceIndex,
-    returns: Arc<Returns>,
+    settled: Arc<SettledRuns>,
     starved: bool,
 }
 
@@ -93,8 +93,8 @@ impl Inlet {
         let shared = &*self.shared;
         shared.held.fetch_add(1, Ordering::Relaxed);
         let mut state = shared.lock();
-        let before = state.lane.records();
-        state.lane.push_value(&mut record, value);
+        let before = state.buffer.records();
+        state.buffer.push_value(&mut record, value);
         shared.offered(&mut state, before);
     }
 
@@ -110,12 +110,12 @@ impl Inlet {
             return true;
         }
         let mut state = shared.lock();
-        let before = state.lane.records();
+        let before = state.buffer.records();
         let mut taken = 0;
         for record in &chunk.records {
             if state.make_room(shared, record, shed) {
                 shared.held.fetch_add(1, Ordering::Relaxed);
-                state.lane.push(chunk, record);
+                state.buffer.push(chunk, record);
             } else if record.sheddable {
                 shed.push(record.sensor);
             } else {
@@ -134,8 +134,8 @@ impl Inlet {
     fn append(&self, chunk: &mut Chunk, count: u32) {
         self.shared.held.fetch_add(u64::from(count), Ordering::Relaxed);
         let mut state = self.shared.lock();
-        let before = state.lane.records();
-        state.lane.append(chunk, count as usize);
+        let before = state.buffer.records();
+        state.buffer.append(chunk, count as usize);
         self.shared.offered(&mut state, before);
     }
 }
@@ -181,7 +181,7 @@ impl State {
         }
         // What is freed is for this record and not for whoever waits.
         let (mut places, mut freed) = (0, 0);
-        while let Some((sensor, bytes)) = self.lane.shed_for(record.sensor) {
+        while let Some((sensor, bytes)) = self.buffer.shed_for(record.sensor) {
             shed.push(sensor);
             shared.held.fetch_sub(1, Ordering::Relaxed);
             places += 1;
@@ -210,10 +210,10 @@ impl Drop for Inlet {
     }
 }
 
-impl Returned {
+impl Settlements {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        let (source, returns) = shared.add_source();
-        Self { shared: Arc::clone(shared), source, returns, starved: false }
+        let (source, settled) = shared.add_source();
+        Self { shared: Arc::clone(shared), source, settled, starved: false }
     }
 
     /// What the source's tokens name.
@@ -226,18 +226,18 @@ impl Returned {
     /// # Cancel safety
     /// Nothing is lost: what settled stays until it is taken.
     pub async fn some(&self) {
-        self.returns.some.notified().await;
+        self.settled.some.notified().await;
     }
 
     /// Moves what settled, in the order it did, into `into`.
     pub fn take(&self, into: &mut Vec<(Run, Outcome)>) {
-        into.append(&mut lock(&self.returns.settled));
+        into.append(&mut lock(&self.settled.runs));
     }
 
     /// A copy of what settled and was not taken.
     #[cfg(test)]
     pub fn unseen(&self) -> Vec<(Run, Outcome)> {
-        lock(&self.returns.settled).clone()
+        lock(&self.settled.runs).clone()
     }
 
     /// Says whether the broker's window for this source is used up: nothing more can come from it
@@ -258,7 +258,7 @@ impl Returned {
     }
 }
 
-impl Drop for Returned {
+impl Drop for Settlements {
     fn drop(&mut self) {
         self.starved(false);
         self.shared.remove_source(self.source);

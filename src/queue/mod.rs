@@ -1,7 +1,7 @@
 //! The one bounded hand-over between the async edge and the synchronous worker.
 //!
 //! ```text
-//!  source ──offer──► lane ──next──► worker ──…──► settle ──release──► places, bytes, returns
+//!  source ──offer──► buffer ──next──► worker ──…──► settle ──release──► places, bytes, settlements
 //!                     │ full: wait, or shed QoS 0 by policy                │
 //!                     └──────────── places are held until settled ─────────┘
 //! ```
@@ -11,11 +11,11 @@
 //!   `records_max` records and `bytes_max` bytes of their text exist between the two.
 //! - Waiting is fair (first come, first served) and only ever happens in [`Inlet::offer`]. A task
 //!   that polls a connection uses [`Inlet::try_offer`] and stops *reading* when it fails.
-//! - The lane is one chunk that producers append to and the worker swaps out: no allocation, and
+//! - The buffer is one chunk that producers append to and the worker swaps out: no allocation, and
 //!   one lock per hand-over of any number of records.
 //! - The worker is woken for the first record, for a full batch, when nothing more can come, and by
 //!   the clock; not for each record.
-//! - Mail to the worker (what the sink reports) goes before records, because it frees places. It is
+//! - Reports of the sink to the worker go before records, because they free places. They are
 //!   bounded by the window: each publication is reported at most twice.
 //! - Only records marked sheddable are ever lost here, and each is reported to its source.
 
@@ -31,11 +31,11 @@ use self::shared::Shared;
 use crate::settlement::{Outcome, Policy, Settled};
 use crate::units::Size;
 
-pub use self::inlet::{Claim, Inlet, Returned};
-pub use self::outlet::{Event, Outlet, Post, Want};
+pub use self::inlet::{Claim, Inlet, Settlements};
+pub use self::outlet::{Event, Outlet, Reports, Want};
 
+mod buffer;
 mod inlet;
-mod lane;
 mod outlet;
 mod shared;
 
@@ -117,8 +117,8 @@ impl Queue {
     }
 
     /// Where a source more learns what settled.
-    pub fn returned(&self) -> Returned {
-        Returned::new(&self.shared)
+    pub fn settlements(&self) -> Settlements {
+        Settlements::new(&self.shared)
     }
 
     /// The worker's end, which also takes reports of the type `E`. There is one worker.
@@ -139,7 +139,7 @@ impl Queue {
 
     /// Since when the oldest has been here that the worker has not taken.
     pub fn oldest(&self) -> Option<Instant> {
-        self.shared.lock().lane.since()
+        self.shared.lock().buffer.since()
     }
 
     /// Gives the places of settled records back and tells their sources.

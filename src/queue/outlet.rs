@@ -11,13 +11,13 @@ use crate::record::Chunk;
 /// What the worker is told.
 #[derive(Debug)]
 pub enum Event<E> {
-    /// Records, and since when the oldest of them has been in the lane.
+    /// Records, and since when the oldest of them has been in the buffer.
     Offered(Chunk, Instant),
     /// A report from the sink.
-    Mail(E),
+    Reported(E),
     /// No record waits, and none can come until something settles.
     Stalled,
-    /// Every inlet is gone and the lane is empty. Told once.
+    /// Every inlet is gone and the buffer is empty. Told once.
     Ended,
     /// The deadline has passed.
     Deadline,
@@ -26,13 +26,13 @@ pub enum Event<E> {
 /// What the worker waits for.
 #[derive(Debug, Clone, Copy)]
 pub struct Want {
-    /// Whether records are welcome; if not, only mail and the deadline end the waiting.
+    /// Whether records are welcome; if not, only a report and the deadline end the waiting.
     pub records: bool,
     /// As many records as complete a batch: reason not to wait for `hold`.
     pub fill_records: usize,
     /// As many bytes as complete a batch: likewise.
     pub fill_bytes: usize,
-    /// How long the oldest record may wait in the lane for others.
+    /// How long the oldest record may wait in the buffer for others.
     pub hold: Duration,
     /// Whether [`Event::Stalled`] is of interest.
     pub stalled: bool,
@@ -41,34 +41,34 @@ pub struct Want {
 }
 
 /// What was reported and is not taken yet. Nobody holds this lock and then waits for the other one: the
-/// worker looks here while it holds that of the lane.
-type Mail<E> = Arc<Mutex<VecDeque<E>>>;
+/// worker looks here while it holds that of the buffer.
+type Pending<E> = Arc<Mutex<VecDeque<E>>>;
 
 /// The worker's end.
 #[derive(Debug)]
 pub struct Outlet<E> {
     shared: Arc<Shared>,
-    mail: Mail<E>,
+    pending: Pending<E>,
     ended: bool,
 }
 
 /// The sink's end: reports to the worker.
 #[derive(Debug)]
-pub struct Post<E> {
+pub struct Reports<E> {
     shared: Arc<Shared>,
-    mail: Mail<E>,
+    pending: Pending<E>,
 }
 
-impl<E> Clone for Post<E> {
+impl<E> Clone for Reports<E> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), mail: Arc::clone(&self.mail) }
+        Self { shared: Arc::clone(&self.shared), pending: Arc::clone(&self.pending) }
     }
 }
 
-impl<E> Post<E> {
+impl<E> Reports<E> {
     /// Reports to the worker.
-    pub fn send(&self, mail: E) {
-        lock(&self.mail).push_back(mail);
+    pub fn send(&self, report: E) {
+        lock(&self.pending).push_back(report);
         // After that: a worker that has not seen it waits already, or will look again.
         if self.shared.lock().waits {
             self.shared.wake.notify_one();
@@ -78,12 +78,12 @@ impl<E> Post<E> {
 
 impl<E> Outlet<E> {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::clone(shared), mail: Mail::default(), ended: false }
+        Self { shared: Arc::clone(shared), pending: Pending::default(), ended: false }
     }
 
     /// The sink's end: reports to this one.
-    pub fn post(&self) -> Post<E> {
-        Post { shared: Arc::clone(&self.shared), mail: Arc::clone(&self.mail) }
+    pub fn reports(&self) -> Reports<E> {
+        Reports { shared: Arc::clone(&self.shared), pending: Arc::clone(&self.pending) }
     }
 
     /// Waits for the next event: the worker's one waiting place.
@@ -110,15 +110,15 @@ impl<E> Outlet<E> {
         }
     }
 
-    /// Mail that has come meanwhile.
-    pub fn mail(&self) -> Option<E> {
-        lock(&self.mail).pop_front()
+    /// A report that has come meanwhile.
+    pub fn report(&self) -> Option<E> {
+        lock(&self.pending).pop_front()
     }
 
-    /// Gives the memory of a chunk back for the lane to use again.
+    /// Gives the memory of a chunk back for the buffer to use again.
     pub fn recycle(&self, mut chunk: Chunk) {
         chunk.clear();
-        self.shared.lock().lane.recycle(chunk);
+        self.shared.lock().buffer.recycle(chunk);
     }
 
     /// The event that is due, or until when to wait for one.
@@ -130,21 +130,21 @@ impl<E> Outlet<E> {
     ) -> Result<Event<E>, Option<Instant>> {
         let mut until = want.deadline;
         let ended = state.inlets == 0;
-        let waiting = state.lane.records();
+        let waiting = state.buffer.records();
         if waiting > 0 && want.records {
-            let since = state.lane.since().unwrap_or(now);
-            let full = waiting >= want.fill_records || state.lane.bytes() >= want.fill_bytes;
+            let since = state.buffer.since().unwrap_or(now);
+            let full = waiting >= want.fill_records || state.buffer.bytes() >= want.fill_bytes;
             let due =
                 want.deadline.is_some_and(|deadline| deadline <= now) || since + want.hold <= now;
             if full || ended || due || self.shared.stalled() {
-                return Ok(Event::Offered(state.lane.take(want.fill_records.max(1)), since));
+                return Ok(Event::Offered(state.buffer.take(want.fill_records.max(1)), since));
             }
             until = Some(until.map_or(since + want.hold, |at| at.min(since + want.hold)));
         }
         // Behind records that are due: it is taken with them, and would starve them where each turn
         // brings some.
-        if let Some(mail) = self.mail() {
-            return Ok(Event::Mail(mail));
+        if let Some(report) = self.report() {
+            return Ok(Event::Reported(report));
         }
         if waiting == 0 {
             if ended && !self.ended {

@@ -1,4 +1,4 @@
-//! What the ends of the queue share: the lane behind a lock, places and bytes as
+//! What the ends of the queue share: the buffer behind a lock, places and bytes as
 //! semaphores, and what settled for each source.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,14 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use tokio::sync::{Notify, Semaphore};
 
 use super::Settings;
-use super::lane::Lane;
+use super::buffer::Buffer;
 use crate::clock;
 use crate::record::Record;
 use crate::settlement::{Outcome, Run, SourceIndex};
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) lane: Lane,
+    pub(super) buffer: Buffer,
     pub(super) inlets: usize,
     /// Whether the worker waits, and with how many records or bytes its batch would be complete.
     pub(super) waits: bool,
@@ -22,8 +22,8 @@ pub(super) struct State {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Returns {
-    pub(super) settled: Mutex<Vec<(Run, Outcome)>>,
+pub(super) struct SettledRuns {
+    pub(super) runs: Mutex<Vec<(Run, Outcome)>>,
     pub(super) some: Notify,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct Shared {
     pub(super) wake: Condvar,
     /// Of each source that there has ever been: indexes are never used again, or what an ended source left
     /// would settle for another one.
-    returns: RwLock<Vec<Option<Arc<Returns>>>>,
+    sources: RwLock<Vec<Option<Arc<SettledRuns>>>>,
 }
 
 impl Shared {
     pub(super) fn new(settings: Settings) -> Self {
         let state =
-            State { lane: Lane::new(settings.on_full), inlets: 0, waits: false, fill: (0, 0) };
+            State { buffer: Buffer::new(settings.on_full), inlets: 0, waits: false, fill: (0, 0) };
         Self {
             settings,
             places: Semaphore::new(settings.records_max.get() as usize),
@@ -55,22 +55,22 @@ impl Shared {
             starved: AtomicUsize::new(0),
             state: Mutex::new(state),
             wake: Condvar::new(),
-            returns: RwLock::default(),
+            sources: RwLock::default(),
         }
     }
 
     /// A source more that waits for settlements.
-    pub(super) fn add_source(&self) -> (SourceIndex, Arc<Returns>) {
-        let mut all = self.returns.write().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn add_source(&self) -> (SourceIndex, Arc<SettledRuns>) {
+        let mut all = self.sources.write().unwrap_or_else(PoisonError::into_inner);
         let index = u32::try_from(all.len()).expect("there are far fewer sources");
-        let returns = Arc::new(Returns::default());
-        all.push(Some(Arc::clone(&returns)));
-        (SourceIndex(index), returns)
+        let settled = Arc::new(SettledRuns::default());
+        all.push(Some(Arc::clone(&settled)));
+        (SourceIndex(index), settled)
     }
 
     /// Nobody waits for what settles for this source.
     pub(super) fn remove_source(&self, source: SourceIndex) {
-        let mut all = self.returns.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.sources.write().unwrap_or_else(PoisonError::into_inner);
         *all.get_mut(source.0 as usize).expect("it was added") = None;
     }
 
@@ -79,11 +79,11 @@ impl Shared {
         if runs.is_empty() {
             return;
         }
-        let all = self.returns.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.sources.read().unwrap_or_else(PoisonError::into_inner);
         for run in runs {
-            if let Some(returns) = all.get(run.source.0 as usize).and_then(Option::as_ref) {
-                lock(&returns.settled).push((*run, outcome));
-                returns.some.notify_one();
+            if let Some(source) = all.get(run.source.0 as usize).and_then(Option::as_ref) {
+                lock(&source.runs).push((*run, outcome));
+                source.some.notify_one();
             }
         }
     }
@@ -98,8 +98,8 @@ impl Shared {
 
     /// Notes that records came; wakes the worker for the first ones and for a full batch.
     pub(super) fn offered(&self, state: &mut State, before: usize) {
-        state.lane.touched(|| clock::now().instant);
-        let full = state.lane.records() >= state.fill.0 || state.lane.bytes() >= state.fill.1;
+        state.buffer.touched(|| clock::now().instant);
+        let full = state.buffer.records() >= state.fill.0 || state.buffer.bytes() >= state.fill.1;
         if state.waits && (before == 0 || full || self.stalled()) {
             self.wake.notify_one();
         }

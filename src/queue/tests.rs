@@ -61,16 +61,16 @@ fn places_are_held_until_release_and_not_until_taken() {
 fn mail_goes_behind_records_that_are_due_and_the_end_is_told_once() {
     let queue = queue(2, 100, OnFull::Wait);
     let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
-    let post = outlet.post();
+    let reports = outlet.reports();
     let mut chunk = Chunk::default();
     add(&mut chunk, 0, 1, false, 5);
     inlet.try_offer(&mut chunk, &mut Vec::new());
-    post.send("first");
-    post.send("second");
+    reports.send("first");
+    reports.send("second");
     drop(inlet);
-    assert!(matches!(outlet.next(now_or_never(false)), Event::Mail("first")));
+    assert!(matches!(outlet.next(now_or_never(false)), Event::Reported("first")));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Offered(..)));
-    assert!(matches!(outlet.next(now_or_never(true)), Event::Mail("second")));
+    assert!(matches!(outlet.next(now_or_never(true)), Event::Reported("second")));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Ended));
     assert!(matches!(outlet.next(now_or_never(true)), Event::Deadline));
 }
@@ -171,9 +171,9 @@ proptest! {
             prop_assert!(queue.held() <= 8);
             let state = queue.shared.lock();
             let bytes: usize = unreleased.iter().map(Record::bytes).sum();
-            prop_assert!(state.lane.bytes() + bytes <= 120);
-            prop_assert_eq!(state.lane.records() + unreleased.len(), usize::try_from(queue.held()).unwrap());
-            prop_assert_eq!(offered, out.len() + shed.len() + state.lane.records());
+            prop_assert!(state.buffer.bytes() + bytes <= 120);
+            prop_assert_eq!(state.buffer.records() + unreleased.len(), usize::try_from(queue.held()).unwrap());
+            prop_assert_eq!(offered, out.len() + shed.len() + state.buffer.records());
         }
         for sensor in 0..4 {
             let sequences: Vec<u64> = out.iter()

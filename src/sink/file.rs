@@ -33,8 +33,8 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
 use crate::metrics::Metrics;
-use crate::phase::{Phase, Watch};
-use crate::queue::Post;
+use crate::phase::{Phase, PhaseReceiver};
+use crate::queue::Reports;
 use crate::repeat::Repeated;
 use crate::sealed::Sealed;
 use crate::standing::Standing;
@@ -102,8 +102,8 @@ impl Declared for Settings {
     }
 
     fn start(&self, start: Start<'_>, tasks: &mut Tasks<()>) {
-        let Start { lane_max, post, standing, metrics, phase, seed, start_grace, .. } = start;
-        let sink = FileSink::new(self, lane_max, post, standing, seed).patient(start_grace);
+        let Start { channel_max, reports, standing, metrics, phase, seed, start_grace, .. } = start;
+        let sink = FileSink::new(self, channel_max, reports, standing, seed).patient(start_grace);
         tasks.start(async move { sink.run(&metrics, phase).await });
     }
 
@@ -186,8 +186,8 @@ impl Measure for Lines {
 #[derive(Debug)]
 pub struct FileSink {
     files: Files,
-    lane_max: usize,
-    post: Post<Event>,
+    channel_max: usize,
+    reports: Reports<Event>,
     standing: Arc<Standing>,
     backoff: Backoff,
     rng: SmallRng,
@@ -196,11 +196,11 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// A sink that takes `lane_max` batches at a time.
+    /// A sink that takes `channel_max` batches at a time.
     pub fn new(
         settings: &Settings,
-        lane_max: usize,
-        post: Post<Event>,
+        channel_max: usize,
+        reports: Reports<Event>,
         standing: &Arc<Standing>,
         seed: u64,
     ) -> Self {
@@ -211,7 +211,7 @@ impl FileSink {
         let (backoff, rng) = (Backoff::new(first, longest), SmallRng::seed_from_u64(seed));
         let (standing, said) = (Arc::clone(standing), Repeated::default());
         let patience = Patience::new(Duration::ZERO);
-        Self { files, lane_max, post, standing, backoff, rng, said, patience }
+        Self { files, channel_max, reports, standing, backoff, rng, said, patience }
     }
 
     /// Sets how long it goes on while its files cannot be opened and never could be.
@@ -221,11 +221,11 @@ impl FileSink {
     }
 
     /// Writes until the gateway closes.
-    pub async fn run(mut self, metrics: &Metrics, mut phase: Watch) {
+    pub async fn run(mut self, metrics: &Metrics, mut phase: PhaseReceiver) {
         tokio::select! {
             biased;
             () = phase.reached(Phase::Closing) => {}
-            error = self.write_on(metrics) => self.post.send(Event::Failed(error)),
+            error = self.write_on(metrics) => self.reports.send(Event::Failed(error)),
         }
     }
 
@@ -241,7 +241,7 @@ impl FileSink {
                     self.standing.connected(epoch);
                     metrics.connections.one();
                     let failed = self.serve(epoch == 1).await;
-                    self.post.send(Event::Disconnected { over: None });
+                    self.reports.send(Event::Disconnected { over: None });
                     metrics.disconnections.one();
                     failed
                 }
@@ -266,9 +266,9 @@ impl FileSink {
         if first {
             self.standing.usable(clock::now().instant);
         }
-        let (lane, mut publications) = mpsc::channel(self.lane_max);
-        let in_flight_max = self.lane_max;
-        self.post.send(Event::Connected { lane, bytes_max: None, in_flight_max });
+        let (channel, mut publications) = mpsc::channel(self.channel_max);
+        let in_flight_max = self.channel_max;
+        self.reports.send(Event::Connected { channel, bytes_max: None, in_flight_max });
         loop {
             let mut group = Vec::new();
             if publications.recv_many(&mut group, in_flight_max).await == 0 {
@@ -277,7 +277,7 @@ impl FileSink {
             }
             let written = self.blocking(move |files| files.write(&group)).await;
             for number in written.taken {
-                self.post.send(Event::Answered { number, answer: Answer::Taken });
+                self.reports.send(Event::Answered { number, answer: Answer::Taken });
             }
             if let Some(error) = written.failed {
                 return error;

@@ -1,8 +1,8 @@
 //! Where batches go.
 //!
-//! A sink never decides and never keeps: it takes publications from a lane that lives as long as
+//! A sink never decides and never keeps: it takes publications from a channel that lives as long as
 //! one connection, and reports what the other side said. Whatever it was given and has not
-//! reported is the engine's to publish again on the next connection; the lane of a connection that
+//! reported is the engine's to publish again on the next connection; the channel of a connection that
 //! is gone is closed, so nothing given too late can go astray.
 //!
 //! What crosses here knows no protocol: sealed batches one way, answers and sizes the other. Packets,
@@ -24,8 +24,8 @@ use crate::metrics::Metrics;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::topic::Topic;
-use crate::phase::Watch;
-use crate::queue::Post;
+use crate::phase::PhaseReceiver;
+use crate::queue::Reports;
 use crate::sealed::Sealed;
 use crate::standing::Standing;
 use crate::tasks::Tasks;
@@ -159,15 +159,15 @@ pub struct Start<'a> {
     /// What it has to know of the rest of the plan.
     pub around: Surroundings<'a>,
     /// Publications that it takes at a time.
-    pub lane_max: usize,
+    pub channel_max: usize,
     /// Where it reports to.
-    pub post: Post<Event>,
+    pub reports: Reports<Event>,
     /// How its connection stands.
     pub standing: &'a Arc<Standing>,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// How far the gateway is on its way to the end.
-    pub phase: Watch,
+    pub phase: PhaseReceiver,
     /// Of its randomness.
     pub seed: u64,
     /// How long it may be refused before anything has worked.
@@ -267,7 +267,7 @@ pub enum Event {
     /// A connection stands.
     Connected {
         /// Takes publications for as long as this connection lives.
-        lane: mpsc::Sender<Publication>,
+        channel: mpsc::Sender<Publication>,
         /// Bytes of the largest batch that is taken, as [`Measure::bytes`] counts them.
         bytes_max: Option<usize>,
         /// Publications the broker takes unacknowledged.

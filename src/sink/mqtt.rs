@@ -30,8 +30,8 @@ use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
-use crate::phase::{Phase, Watch};
-use crate::queue::Post;
+use crate::phase::{Phase, PhaseReceiver};
+use crate::queue::Reports;
 use crate::repeat::Repeated;
 
 pub use self::settings::{CLIENT, OutputQos, Settings, WithoutSubscriber};
@@ -58,9 +58,9 @@ pub struct MqttSink {
     session: Session,
     messages: Messages,
     bounds: Bounds,
-    post: Post<Event>,
+    reports: Reports<Event>,
     metrics: Arc<Metrics>,
-    phase: Watch,
+    phase: PhaseReceiver,
     /// While a connection stands.
     current: Option<Current>,
     unknown: Repeated,
@@ -71,7 +71,7 @@ pub struct MqttSink {
 /// What belongs to one connection.
 #[derive(Debug)]
 struct Current {
-    /// Its lane's end; none once the engine has closed it.
+    /// Its channel's end; none once the engine has closed it.
     publications: Option<mpsc::Receiver<Publication>>,
     /// Has come, and is not published.
     next: Option<Publication>,
@@ -119,8 +119,8 @@ impl InFlight {
 /// The bounds of the sink.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Batches in the lane.
-    pub lane_max: usize,
+    /// Batches in the channel.
+    pub channel_max: usize,
     /// How long a batch may be unanswered: then the connection is given up.
     pub answer_max: Duration,
 }
@@ -131,18 +131,18 @@ impl MqttSink {
         session: Session,
         messages: Messages,
         bounds: Bounds,
-        post: Post<Event>,
+        reports: Reports<Event>,
         metrics: Arc<Metrics>,
-        phase: Watch,
+        phase: PhaseReceiver,
     ) -> Self {
         let (unknown, over) = (Repeated::default(), None);
-        Self { session, messages, bounds, post, metrics, phase, current: None, unknown, over }
+        Self { session, messages, bounds, reports, metrics, phase, current: None, unknown, over }
     }
 
     /// Publishes until the gateway closes, or says why it cannot.
     pub async fn run(mut self) {
         if let Err(error) = client::run(&mut self).await {
-            self.post.send(Event::Failed(error.into()));
+            self.reports.send(Event::Failed(error.into()));
         }
     }
 }
@@ -168,7 +168,7 @@ impl Client for MqttSink {
     ) -> Result<(), Error> {
         self.metrics.connections.one();
         self.session.handle_connected(now.instant, &greeting);
-        let (lane, publications) = mpsc::channel(self.bounds.lane_max);
+        let (channel, publications) = mpsc::channel(self.bounds.channel_max);
         let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
         self.current = Some(Current {
             publications: Some(publications),
@@ -183,8 +183,8 @@ impl Client for MqttSink {
             return Err(Error::Refused { reason, permanent: true });
         }
         self.session.usable(now.instant);
-        self.post.send(Event::Connected {
-            lane,
+        self.reports.send(Event::Connected {
+            channel,
             bytes_max,
             // What is not acknowledged is not bounded by it (MQTT 5 §3.2.2.3.3).
             in_flight_max: if self.messages.qos == 0 {
@@ -202,12 +202,12 @@ impl Client for MqttSink {
         inbound: &mut Inbound,
         out: &mut Outbound,
     ) -> Result<Step, Error> {
-        let Self { session, messages, bounds, post, phase, unknown, current, .. } = self;
+        let Self { session, messages, bounds, reports, phase, unknown, current, .. } = self;
         let current = current.as_mut().expect("a connection stands");
         if out.backlog() == 0 {
             // QoS 0: what is written counts as delivered; there is no more to know.
             for number in current.in_flight.unwritten.drain(..) {
-                post.send(Event::Answered { number, answer: Answer::Taken });
+                reports.send(Event::Answered { number, answer: Answer::Taken });
             }
         }
         while let Some(incoming) = inbound.packet()? {
@@ -217,13 +217,13 @@ impl Client for MqttSink {
             match current.in_flight.strike(packet_id) {
                 Some(number) => {
                     session.proved();
-                    post.send(Event::Answered { number, answer: answer.into() });
+                    reports.send(Event::Answered { number, answer: answer.into() });
                 }
                 None => say_unknown(unknown, now.instant, packet_id),
             }
         }
         while let Some(publication) = current.publication(out) {
-            current.publish(now.instant, messages, &publication, post, out)?;
+            current.publish(now.instant, messages, &publication, reports, out)?;
         }
         if phase.is(Phase::Closing) {
             return Ok(Step::Close);
@@ -249,7 +249,7 @@ impl Client for MqttSink {
         let over = oldest.zip(why).map(|(number, why)| Over { number, why });
         // Its halves are other parts of the same one.
         let count = over.as_ref().filter(|it| it.is_wordless()).map(|it| it.number.count);
-        self.post.send(Event::Disconnected { over });
+        self.reports.send(Event::Disconnected { over });
         if count.is_some() && count == self.over {
             self.session.explained();
         }
@@ -317,14 +317,14 @@ impl Current {
         now: Instant,
         messages: &Messages,
         publication: &Publication,
-        post: &Post<Event>,
+        reports: &Reports<Event>,
         out: &mut Outbound,
     ) -> Result<(), Error> {
         let (number, message) = (publication.number, messages.of(&publication.sealed));
         let bytes = message.packet_bytes(messages.version);
         if let Some(bytes_max) = self.bytes_max.filter(|max| bytes > *max) {
             let answer = Answer::Refused(NotTaken::too_large(bytes, bytes_max).into());
-            post.send(Event::Answered { number, answer });
+            reports.send(Event::Answered { number, answer });
             return Ok(());
         }
         if message.qos == 0 {

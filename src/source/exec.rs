@@ -35,7 +35,7 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::codec::Payload;
 use crate::limits::RECONNECT_PAUSE;
-use crate::phase::{Phase, Watch};
+use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
 use crate::tasks::Tasks;
 use crate::text;
@@ -159,7 +159,7 @@ struct Program {
 }
 
 impl Program {
-    async fn run(mut self, mut phase: Watch) -> Ended {
+    async fn run(mut self, mut phase: PhaseReceiver) -> Ended {
         loop {
             let begun = clock::now().instant;
             let ended = match self.spawned() {
@@ -205,7 +205,7 @@ impl Program {
     }
 
     /// One run of the command. How it ended, if it is to be started again.
-    async fn serve(&mut self, mut child: Child, phase: &mut Watch) -> Option<String> {
+    async fn serve(&mut self, mut child: Child, phase: &mut PhaseReceiver) -> Option<String> {
         let (out, errors) =
             (child.stdout.take().expect("a pipe"), child.stderr.take().expect("a pipe"));
         let mut out = self.readings.lines(out);

@@ -8,7 +8,7 @@ use super::records::{Message, Records};
 use super::{Context, Entry};
 use crate::clock::Now;
 use crate::codec::Payload;
-use crate::phase::{Phase, Watch};
+use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Chunk, Record};
 use crate::settlement::Token;
@@ -89,7 +89,7 @@ impl Readings {
     }
 
     /// Offers what was read and waits for room. It is received when it has a place.
-    pub(super) async fn offer(&mut self, phase: &mut Watch) {
+    pub(super) async fn offer(&mut self, phase: &mut PhaseReceiver) {
         let metrics = &self.context.metrics;
         while !self.chunk.records.is_empty() {
             tokio::select! {

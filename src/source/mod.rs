@@ -21,7 +21,7 @@ use crate::limits::{
 };
 use crate::metrics::Metrics;
 use crate::pace::Pace;
-use crate::phase::Watch;
+use crate::phase::PhaseReceiver;
 use crate::queue::{OnFull, Queue};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::{Registry, Row};
@@ -117,7 +117,7 @@ pub struct Entry<'a> {
     /// Where its records go.
     pub queue: &'a Queue,
     /// How far the gateway is on its way to the end.
-    pub phase: &'a Watch,
+    pub phase: &'a PhaseReceiver,
     /// What its tasks know.
     pub context: Context,
     /// When all entries start.

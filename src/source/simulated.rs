@@ -19,7 +19,7 @@ use super::{Context, Ended, Entry};
 use crate::clock;
 use crate::codec::Payload;
 use crate::limits::{SIMULATED_COUNT_MAX, SIMULATED_RUN_RECORDS};
-use crate::phase::{Phase, Watch};
+use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Body, Record, Span};
 use crate::registry::Row;
@@ -164,7 +164,7 @@ impl Sensor {
     pub fn run(
         mut self,
         id: &str,
-        (inlet, mut phase): (Inlet, Watch),
+        (inlet, mut phase): (Inlet, PhaseReceiver),
         context: &Context,
     ) -> impl Future<Output = Ended> + use<> {
         // There is a row for each: the entry's share of `gateway.sensors_max` is what it counts.

@@ -19,7 +19,7 @@ pub use super::lines::bytes_max;
 use super::{Ended, Entry, Failure};
 use crate::clock;
 use crate::codec::Payload;
-use crate::phase::{Phase, Watch};
+use crate::phase::{Phase, PhaseReceiver};
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
@@ -51,7 +51,7 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
     tasks.start(run(entry.name.to_owned(), readings, entry.phase.clone()));
 }
 
-async fn run(name: String, mut readings: Readings, mut phase: Watch) -> Ended {
+async fn run(name: String, mut readings: Readings, mut phase: PhaseReceiver) -> Ended {
     let failure = |reason: String| {
         let error = Unusable { reason, may_mend: false };
         Failure { place: format!("sensors.{name}"), error }

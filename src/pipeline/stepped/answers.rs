@@ -89,7 +89,7 @@ fn refuse_until_failed(bench: &mut Bench, mut code: impl FnMut(u32) -> u8) -> u3
         let (number, answer) = (bench.came[0].number, refusal(code(times)));
         bench.came.clear();
         let answered = sink::Event::Answered { number, answer };
-        let answered = std::iter::once(Event::Mail(answered));
+        let answered = std::iter::once(Event::Reported(answered));
         if bench.worker.apply_all(bench.now, answered).is_err() {
             return times;
         }
@@ -142,7 +142,7 @@ fn an_abort_lets_go_of_what_waits_for_the_disk() {
     let trouble = bench.books.gauges.spool_trouble();
     assert!(trouble.as_ref().is_some_and(|it| it.starts_with("the spool fails")), "{trouble:?}");
     assert!(bench.books.gauges.spool_waiting.get() > 0);
-    bench.mail(sink::Event::Abort);
+    bench.report(sink::Event::Abort);
     let settled = bench.settled();
     assert!(settled.iter().all(|(_, outcome)| *outcome == Outcome::Abandoned));
     assert_eq!(settled.iter().map(|(run, _)| run.count).sum::<u64>(), 15);

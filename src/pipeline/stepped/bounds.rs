@@ -100,7 +100,7 @@ fn an_abort_lets_go_of_letters_wherever_they_are() {
     bench.offer(&vec![None; letters]);
     bench.take();
     assert_eq!(bench.books.gauges.letters_waiting.get(), 20, "the others are in flight");
-    bench.mail(sink::Event::Abort);
+    bench.report(sink::Event::Abort);
     let settled = bench.settled();
     assert!(settled.iter().all(|(_, outcome)| *outcome == Outcome::Abandoned));
     assert_eq!(settled.iter().map(|(run, _)| run.count).sum::<u64>(), letters as u64);

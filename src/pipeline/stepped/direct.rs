@@ -261,7 +261,7 @@ fn a_refusal_of_the_very_first_publication_is_a_failure_once_the_grace_is_over()
     let number = bench.came[0].number;
     let refuse = |bench: &mut Bench| {
         let answer = refusal(0x87);
-        let event = Event::Mail(sink::Event::Answered { number, answer });
+        let event = Event::Reported(sink::Event::Answered { number, answer });
         bench.worker.apply_all(bench.now, std::iter::once(event))
     };
     assert!(refuse(&mut bench).is_ok(), "an ACL may be loaded later than the broker");
@@ -289,7 +289,7 @@ fn an_abort_leaves_everything_held_and_unacknowledged() {
     let mut bench = Bench::connected(|_| {});
     bench.offer(&some(0..8));
     bench.take();
-    bench.mail(sink::Event::Abort);
+    bench.report(sink::Event::Abort);
     assert_eq!(bench.worker.ended(), Some(Ended::Aborted));
     assert_eq!((bench.balance().held, bench.balance().delivered), (8, 0));
     assert!(bench.settled().iter().all(|(_, outcome)| *outcome == Outcome::Abandoned));

@@ -113,7 +113,7 @@ fn a_stop_with_a_full_spool_and_a_working_output_drains() {
     }
     assert!(bench.books.queue.held() > 0, "the spool is full");
     bench.connect(None, usize::MAX);
-    bench.mail(sink::Event::Stop);
+    bench.report(sink::Event::Stop);
     bench.inlet = None;
     let mut drained = false;
     for _ in 0..100 {
@@ -187,7 +187,7 @@ fn a_stop_spools_within_its_grace() {
     bench.offer(&some(0..5));
     bench.take();
     bench.disconnect();
-    bench.mail(sink::Event::Stop);
+    bench.report(sink::Event::Stop);
     bench.inlet = None;
     bench.apply(Event::Ended);
     let within = bench.worker.want().deadline.unwrap() - bench.now.instant;

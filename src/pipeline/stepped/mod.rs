@@ -18,7 +18,7 @@ use crate::metrics::Balance;
 use crate::mqtt::answer::NotTaken;
 use crate::mqtt::outgoing::Outgoing;
 use crate::plan::Plan;
-use crate::queue::{Event, Inlet, Outlet, Queue, Returned, Want};
+use crate::queue::{Event, Inlet, Outlet, Queue, Settlements, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::registry::Row;
 use crate::sealed::Route;
@@ -46,10 +46,10 @@ struct Bench {
     worker: Worker,
     outlet: Outlet<sink::Event>,
     inlet: Option<Inlet>,
-    returned: Returned,
+    settlements: Settlements,
     books: Arc<Books>,
     messages: Messages,
-    lane: Option<mpsc::Receiver<sink::Publication>>,
+    channel: Option<mpsc::Receiver<sink::Publication>>,
     /// Publications that came on the connection of today.
     came: Vec<Publication>,
     next: u64,
@@ -135,10 +135,10 @@ impl Bench {
             worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run, router),
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
-            returned: books.queue.returned(),
+            settlements: books.queue.settlements(),
             books,
             messages,
-            lane: None,
+            channel: None,
             came: Vec::new(),
             next: 0,
             places,
@@ -174,22 +174,22 @@ impl Bench {
         self.collect();
     }
 
-    fn mail(&mut self, mail: sink::Event) {
-        self.apply(Event::Mail(mail));
+    fn report(&mut self, report: sink::Event) {
+        self.apply(Event::Reported(report));
     }
 
     fn connect(&mut self, bytes_max: Option<u32>, in_flight_max: usize) {
         let bytes_max = bytes_max.map(|it| it as usize);
-        let (lane, publications) = mpsc::channel(100);
-        self.lane = Some(publications);
+        let (channel, publications) = mpsc::channel(100);
+        self.channel = Some(publications);
         self.came.clear();
-        self.mail(sink::Event::Connected { lane, bytes_max, in_flight_max });
+        self.report(sink::Event::Connected { channel, bytes_max, in_flight_max });
     }
 
     fn disconnect(&mut self) {
-        self.lane = None;
+        self.channel = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected { over: None });
+        self.report(sink::Event::Disconnected { over: None });
     }
 
     /// The broker hangs up on the oldest publication that has no answer.
@@ -200,9 +200,9 @@ impl Bench {
     /// The connection ends over the oldest publication that has no answer.
     fn end_over(&mut self, why: sink::Why) {
         let over = self.came.first().map(|it| sink::Over { number: it.number, why });
-        self.lane = None;
+        self.channel = None;
         self.came.clear();
-        self.mail(sink::Event::Disconnected { over });
+        self.report(sink::Event::Disconnected { over });
     }
 
     /// Time passes, and the worker looks at it.
@@ -212,7 +212,7 @@ impl Bench {
     }
 
     fn collect(&mut self) {
-        while let Some(Ok(publication)) = self.lane.as_mut().map(mpsc::Receiver::try_recv) {
+        while let Some(Ok(publication)) = self.channel.as_mut().map(mpsc::Receiver::try_recv) {
             let message = Arc::new(self.messages.of(&publication.sealed));
             self.came.push(Publication { number: publication.number, message });
         }
@@ -220,7 +220,7 @@ impl Bench {
 
     fn answer(&mut self, number: Number, answer: Answer) {
         self.came.retain(|it| it.number != number);
-        self.mail(sink::Event::Answered { number, answer });
+        self.report(sink::Event::Answered { number, answer });
     }
 
     /// Offers one record of each given value; `None` is unreadable. False where there is no room.
@@ -279,7 +279,7 @@ impl Bench {
         }
     }
 
-    /// The lane may have got its first record.
+    /// The queue's buffer may have got its first record.
     fn offered(&mut self) {
         if self.books.queue.oldest().is_some() {
             self.since.get_or_insert(self.now.instant);
@@ -307,7 +307,7 @@ impl Bench {
             match self.outlet.next(want) {
                 Event::Deadline => {}
                 Event::Offered(chunk, _) => {
-                    // The lane has the time of the day, which is not the time of the test.
+                    // The buffer has the time of the day, which is not the time of the test.
                     let since = self.since.take().unwrap_or(self.now.instant);
                     self.since = self.books.queue.oldest().map(|_| since);
                     self.apply(Event::Offered(chunk, since));
@@ -330,7 +330,7 @@ impl Bench {
 
     fn settled(&self) -> Vec<(Run, Outcome)> {
         let mut settled = Vec::new();
-        self.returned.take(&mut settled);
+        self.settlements.take(&mut settled);
         settled
     }
 

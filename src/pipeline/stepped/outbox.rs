@@ -29,7 +29,7 @@ struct Side {
     now: Now,
     outbox: Outbox,
     window: Window<InFlight>,
-    lane: mpsc::Receiver<sink::Publication>,
+    channel: mpsc::Receiver<sink::Publication>,
 }
 
 fn number(count: u64) -> Number {
@@ -42,10 +42,10 @@ impl Side {
         let (books, now) = (Arc::new(Books::new(&Plan::default(), Arc::default())), clock::now());
         let mut window = Window::default();
         (1..=publications).for_each(|count| window.open(count, in_flight(&books, count, now)));
-        Self { now, outbox: Outbox::new(now.instant), window, lane: mpsc::channel(1).1 }
+        Self { now, outbox: Outbox::new(now.instant), window, channel: mpsc::channel(1).1 }
     }
 
-    /// Connected with a lane of so many places, and all publications pushed.
+    /// Connected with a channel of so many places, and all publications pushed.
     fn connected(publications: u64, places: usize) -> Self {
         let mut side = Self::new(publications);
         side.connect(places);
@@ -54,9 +54,9 @@ impl Side {
     }
 
     fn connect(&mut self, places: usize) {
-        let (lane, publications) = mpsc::channel(places);
-        self.lane = publications;
-        self.outbox.connected(lane, 2, self.now.instant);
+        let (channel, publications) = mpsc::channel(places);
+        self.channel = publications;
+        self.outbox.connected(channel, 2, self.now.instant);
     }
 
     fn push_all(&mut self, dead_letters: bool) {
@@ -68,7 +68,7 @@ impl Side {
     /// What comes now.
     fn came(&mut self) -> Vec<u64> {
         self.outbox.pump(&self.window, false);
-        std::iter::from_fn(|| self.lane.try_recv().ok()).map(|it| it.number.count).collect()
+        std::iter::from_fn(|| self.channel.try_recv().ok()).map(|it| it.number.count).collect()
     }
 
     fn refuse(&mut self, count: u64) {
@@ -132,7 +132,7 @@ fn refused_batches_are_resent_one_by_one_and_nothing_else_makes_them_come_sooner
     assert!(side.outbox.has_room(0));
 }
 
-/// Those that wait for a place on the lane are not resent.
+/// Those that wait for a place on the channel are not resent.
 #[test]
 fn what_is_resent_is_counted_without_what_waits() {
     let mut side = Side::connected(3, 1);

@@ -128,7 +128,7 @@ fn what_is_let_go_of_any_route_is_abandoned() {
     let mut bench = bench(by_sensor(), |_| {});
     bench.offer(&some(0..3));
     bench.take();
-    bench.mail(sink::Event::Abort);
+    bench.report(sink::Event::Abort);
     assert_eq!(bench.worker.ended(), Some(Ended::Aborted));
     assert_eq!(bench.books.metrics.abandoned.get(), 3);
     assert_eq!(bench.balance().held, 3);

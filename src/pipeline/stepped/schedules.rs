@@ -5,7 +5,7 @@
 //! comes back from the past; packet ids count up, or are used again at once.
 //!
 //! ```text
-//!  upstream ──wire──► intake: ledger ──► queue ──► worker ──► lane ──► output
+//!  upstream ──wire──► intake: ledger ──► queue ──► worker ──► channel ──► output
 //!     ▲                 │    ▲                        │ spool
 //!     └─acknowledgements┘    └────── settlements ─────┘
 //! ```

@@ -127,7 +127,7 @@ fn a_stop_with_the_output_away_leaves_everything_on_disk_and_ends() {
     bench.offer(&some(0..7));
     bench.take();
     bench.disconnect();
-    bench.mail(sink::Event::Stop);
+    bench.report(sink::Event::Stop);
     bench.inlet = None;
     bench.apply(Event::Ended);
     assert_eq!(bench.worker.ended(), None, "the output may come back");

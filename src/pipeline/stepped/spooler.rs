@@ -386,8 +386,8 @@ fn a_publisher_ends_its_run_with_a_disk_that_holds_only_what_is_left() {
     let Side { now, spooler, books, .. } = side;
     let plan = Arc::new(small());
     let mut publisher = Publisher::new(plan, books, Some(spooler), now.instant);
-    let (lane, mut publications) = mpsc::channel(9);
-    let connected = sink::Event::Connected { lane, bytes_max: None, in_flight_max: 9 };
+    let (channel, mut publications) = mpsc::channel(9);
+    let connected = sink::Event::Connected { channel, bytes_max: None, in_flight_max: 9 };
     publisher.apply(now, connected).unwrap();
     publisher.tend(now);
     let number = publications.try_recv().unwrap().number;

@@ -95,15 +95,15 @@ impl Declared for Settings {
     }
 
     fn start(&self, start: Start<'_>, tasks: &mut Tasks<()>) {
-        let Start { around, lane_max, post, standing, metrics, phase, seed, .. } = start;
+        let Start { around, channel_max, reports, standing, metrics, phase, seed, .. } = start;
         let options = self.broker(around.broker).options(around.gateway, CLIENT);
         let session = Session::new(options, READ_BUFFER_BYTES, seed)
             .with_status(standing)
             .beside(start.roll_call)
             .patient(start.start_grace);
         let messages = self.messages(around.broker);
-        let bounds = Bounds { lane_max, answer_max: self.answer_max.0 };
-        let sink = MqttSink::new(session, messages, bounds, post, metrics, phase);
+        let bounds = Bounds { channel_max, answer_max: self.answer_max.0 };
+        let sink = MqttSink::new(session, messages, bounds, reports, metrics, phase);
         tasks.start(sink.run());
     }
 

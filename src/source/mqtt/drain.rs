@@ -38,7 +38,7 @@ impl Intake {
             inlet.try_offer(&mut self.chunk, &mut self.shed);
             self.count_offered(before);
         }
-        self.returned.starved(false);
+        self.settlements.starved(false);
         // Its place in the queue's line is the next one's.
         self.room = Room::Free;
         // Taken from the connection, but never offered: the broker still has those of QoS 1.

@@ -29,8 +29,8 @@ use crate::mqtt::packet::Greeting;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::session::Session;
 use crate::pace::{NoRest, Pace};
-use crate::phase::{Phase, Watch};
-use crate::queue::{Inlet, Queue, Returned};
+use crate::phase::{Phase, PhaseReceiver};
+use crate::queue::{Inlet, Queue, Settlements};
 use crate::record::Chunk;
 use crate::registry::Registry;
 use crate::repeat::Repeated;
@@ -69,7 +69,7 @@ pub struct Intake {
     chunk_records_max: usize,
     /// None once nothing more is taken.
     pub(super) inlet: Option<Inlet>,
-    pub(super) returned: Returned,
+    pub(super) settlements: Settlements,
     settled: Vec<(Run, Outcome)>,
     pub(super) chunk: Chunk,
     pub(super) room: Room,
@@ -79,7 +79,7 @@ pub struct Intake {
     pub(super) metrics: Arc<Metrics>,
     pub(super) registry: Arc<Registry>,
     pace: Arc<Pace>,
-    pub(super) phase: Watch,
+    pub(super) phase: PhaseReceiver,
     current: Option<Current>,
 }
 
@@ -106,7 +106,7 @@ impl Intake {
         session: Session,
         bounds: Bounds,
         queue: &Queue,
-        phase: Watch,
+        phase: PhaseReceiver,
     ) -> Self {
         let (version, window) = (session.options().version, usize::from(bounds.window));
         let (_, _, context) = entries.first().expect("a session has an entry");
@@ -132,7 +132,7 @@ impl Intake {
             window,
             chunk_records_max: bounds.chunk_records_max,
             inlet: Some(queue.inlet()),
-            returned: queue.returned(),
+            settlements: queue.settlements(),
             settled: Vec::new(),
             chunk: Chunk::default(),
             room: Room::Free,
@@ -216,7 +216,7 @@ impl Intake {
 
     /// Tells the ledger what has settled; whether anything has.
     fn settle(&mut self) -> bool {
-        self.returned.take(&mut self.settled);
+        self.settlements.take(&mut self.settled);
         let some = !self.settled.is_empty();
         for (run, outcome) in self.settled.drain(..) {
             self.ledger.settle(run, outcome);
@@ -231,7 +231,7 @@ impl Intake {
             Answer::PubRec => out.pubrec(packet_id),
         });
         let open = self.ledger.open();
-        self.returned.starved(self.inlet.is_some() && open >= self.window);
+        self.settlements.starved(self.inlet.is_some() && open >= self.window);
         self.session.set_unacknowledged(open);
     }
 
@@ -249,7 +249,7 @@ impl Intake {
         let Current { silent_at, hold_until, .. } = *current;
         if self.is_assumed_too_much() && silent_at <= now {
             self.window = self.ledger.open();
-            self.returned.starved(true);
+            self.settlements.starved(true);
         }
         if self.ledger.is_holding() && hold_until <= now {
             self.ledger.release();
@@ -353,7 +353,7 @@ impl Client for Intake {
     ) -> Result<Option<Duration>, Error> {
         self.current = None;
         self.room = Room::Free;
-        self.returned.starved(false);
+        self.settlements.starved(false);
         self.metrics.disconnections.one();
         let Err(error) = ended else { return Ok(None) };
         if let Some(error) = self.session.id_in_use(&error) {
@@ -370,10 +370,10 @@ impl Client for Intake {
         if self.current.is_none() {
             return self.phase.reached(next).await;
         }
-        let Self { phase, returned, room, .. } = self;
+        let Self { phase, settlements, room, .. } = self;
         tokio::select! {
             biased;
-            () = returned.some() => {}
+            () = settlements.some() => {}
             () = phase.reached(next) => {}
             () = room.claimed() => {}
         }

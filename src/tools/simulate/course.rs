@@ -9,7 +9,7 @@ use super::report::rate;
 use super::sender::{Sensor, Sent};
 use super::{Error, PROGRESS_PAUSE, Totals};
 use crate::clock;
-use crate::phase::{Lead, Phase};
+use crate::phase::{Phase, PhaseSender};
 use crate::tasks::Tasks;
 
 /// When progress is logged next, and the count at the last log line.
@@ -23,7 +23,7 @@ pub(super) struct Progress {
 #[derive(Debug)]
 pub(super) struct Course<'a> {
     pub(super) stops: mpsc::Receiver<()>,
-    pub(super) lead: Lead,
+    pub(super) lead: PhaseSender,
     pub(super) totals: &'a Totals,
     /// From then on nothing new is sent.
     pub(super) ends: Option<Instant>,

@@ -28,7 +28,7 @@ use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::plain::Plain;
 use crate::mqtt::session::Session;
 use crate::pace::{NoRest, Pace};
-use crate::phase::{Phase, Watch};
+use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
 use crate::source::simulated::Values;
 
@@ -55,7 +55,7 @@ pub(super) struct Common {
     pub(super) window: usize,
     pub(super) totals: Arc<Totals>,
     pub(super) pace: Arc<Pace>,
-    pub(super) phase: Watch,
+    pub(super) phase: PhaseReceiver,
 }
 
 /// One client, over its connections.

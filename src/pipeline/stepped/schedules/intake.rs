@@ -16,7 +16,7 @@ use crate::mqtt::client::{Client, Step};
 use crate::mqtt::options::Version;
 use crate::mqtt::session::Session;
 use crate::mqtt::stepped::{Heard, Message, Peer};
-use crate::phase::{self, Lead};
+use crate::phase::{self, PhaseSender};
 use crate::source::{self, mqtt};
 
 /// A reading that is held.
@@ -74,7 +74,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 pub(super) struct Intake {
     real: mqtt::Intake,
     peer: Peer,
-    _lead: Lead,
+    _lead: PhaseSender,
     /// The broker can send: there is room for what was read.
     reads: bool,
     /// The ordinal of the next reading.

@@ -31,6 +31,6 @@ impl Intake {
 
     /// What has settled and was not looked at.
     pub fn unseen(&self) -> Vec<(Run, Outcome)> {
-        self.returned.unseen()
+        self.settlements.unseen()
     }
 }

@@ -108,7 +108,7 @@ impl Intake {
         match self.ledger.enter(publish.packet_id, publish.dup, (self.digest)(publish)) {
             Entered::New(ordinal) => {
                 self.metrics.repeats_taken.add(u64::from(publish.dup));
-                Ok(Some(Token { source: self.returned.source(), ordinal }))
+                Ok(Some(Token { source: self.settlements.source(), ordinal }))
             }
             Entered::Known => {
                 self.metrics.repeats_matched.one();

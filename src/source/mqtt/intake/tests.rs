@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::clock;
 use crate::mqtt::stepped::{self, Heard, Message, Peer};
-use crate::phase::{self, Lead};
+use crate::phase::{self, PhaseSender};
 use crate::queue::{self, Event, Outlet, Want};
 use crate::record::Body;
 use crate::settlement::{Settled, SourceIndex};
@@ -19,7 +19,7 @@ struct Scene {
     peer: Peer,
     queue: Queue,
     outlet: Outlet<()>,
-    lead: Lead,
+    lead: PhaseSender,
 }
 
 /// A scene with these entries in one session, and so many places in the queue.
@@ -260,13 +260,16 @@ fn a_suback_for_a_subscribe_that_was_never_sent_is_against_the_protocol() {
 #[test]
 fn each_session_is_a_source_of_its_own() {
     let mut scene = fleet(9).subscribed();
-    let other = scene.queue.returned();
-    assert_eq!((scene.intake.returned.source(), other.source()), (SourceIndex(0), SourceIndex(1)));
+    let other = scene.queue.settlements();
+    assert_eq!(
+        (scene.intake.settlements.source(), other.source()),
+        (SourceIndex(0), SourceIndex(1))
+    );
     scene.send(&[message(1, "s/a", "1")]);
     scene.take(Outcome::Delivered);
     let mut settled = Vec::new();
     other.take(&mut settled);
     assert_eq!(settled, []);
     drop(other);
-    assert_eq!(scene.queue.returned().source(), SourceIndex(2), "no index is used again");
+    assert_eq!(scene.queue.settlements().source(), SourceIndex(2), "no index is used again");
 }

@@ -1,7 +1,7 @@
 //! The records that wait for the worker, and the choice of what to shed.
 //!
 //! One chunk that producers append to and the worker swaps out. A shed record stays in place as a
-//! tombstone (sequence 0, which no record has) until the lane is taken or more than half of it are
+//! tombstone (sequence 0, which no record has) until the buffer is taken or more than half of it are
 //! tombstones, so shedding costs a constant time for each record that comes.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,12 +12,12 @@ use crate::limits::SPARE_BYTES_MAX;
 use crate::record::{Body, Chunk, Record, Span};
 use crate::settlement::SensorIndex;
 
-/// Tombstones, and bytes of them, up to which the lane is not rebuilt.
+/// Tombstones, and bytes of them, up to which the buffer is not rebuilt.
 const TOMBSTONES_SPARED: usize = 1024;
 const TOMBSTONE_BYTES_SPARED: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct Buffer {
     policy: OnFull,
     chunk: Chunk,
     since: Option<Instant>,
@@ -33,8 +33,8 @@ pub(super) struct Lane {
     spare: Option<Chunk>,
 }
 
-impl Lane {
-    /// An empty lane that sheds by `policy`.
+impl Buffer {
+    /// An empty buffer that sheds by `policy`.
     pub(super) fn new(policy: OnFull) -> Self {
         Self {
             policy,
@@ -207,7 +207,7 @@ impl Lane {
         }
     }
 
-    /// Rebuilds the lane when more than half of it are tombstones.
+    /// Rebuilds the buffer when more than half of it are tombstones.
     fn tidy(&mut self) {
         let many = self.tombstones > TOMBSTONES_SPARED.max(self.records());
         let heavy = self.tombstone_bytes > TOMBSTONE_BYTES_SPARED.max(self.bytes());
