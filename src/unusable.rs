@@ -32,6 +32,12 @@ impl Patience {
         self.worked = true;
     }
 
+    /// How long it is tried yet, where it is refused.
+    pub fn left(&self, now: Instant) -> Option<Duration> {
+        let over = now.saturating_duration_since(self.refused?);
+        Some(self.start_grace.saturating_sub(over))
+    }
+
     /// Notes a failure at `now`, which is a lasting refusal or not. Whether it is given up for that.
     pub fn failed(&mut self, now: Instant, is_refusal: bool) -> bool {
         if self.worked || !is_refusal {
@@ -55,6 +61,7 @@ mod tests {
         let looks = [(0, true), (1, true), (2, false), (3, true), (4, true), (5, true)];
         let mut given_up = |(at, is_refusal)| patience.failed(start + second * at, is_refusal);
         assert_eq!(looks.map(&mut given_up), [false, false, false, false, false, true]);
+        assert_eq!(patience.left(start + 4 * second), Some(second));
         patience.worked();
         assert!(!patience.failed(start + 9 * second, true));
         assert!(Patience::new(Duration::ZERO).failed(start, true), "at the first refusal");

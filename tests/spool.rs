@@ -297,7 +297,7 @@ fn a_spool_that_cannot_be_used_is_named_with_the_remedy() {
     for (folder, says) in [
         (&file, "not a folder"),
         (&foreign, "spool.redb"),
-        (&newer, "run the newer version, or set another spool.path"),
+        (&newer, "run the newer version until it is empty, or set another spool.path"),
         (&forbidden, "/proc/sluicegate"),
     ] {
         let mut gateway = Gateway::start(&config(folder));

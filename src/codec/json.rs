@@ -208,16 +208,15 @@ impl<'a> Members<'_, '_, 'a> {
             whole |= below.is_whole();
         }
         if let Some(below) = settings.sensor.below(name) {
-            match named {
+            let found = if let Some(named) = named {
                 // An id that is the same says nothing more.
-                Some(named) => whole |= below.is_whole() && says(raw, named),
-                None => {
-                    if let Some(found) = below.find(raw)?.filter(|raw| is_scalar(raw)) {
-                        parts.sensor = Some(found);
-                        whole |= below.is_whole();
-                    }
-                }
-            }
+                says(raw, named)
+            } else {
+                let found = below.find(raw)?.filter(|raw| is_scalar(raw));
+                parts.sensor = found.or(parts.sensor);
+                found.is_some()
+            };
+            whole |= found && below.is_whole();
         }
         Ok(whole)
     }

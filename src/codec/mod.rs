@@ -22,10 +22,18 @@ use crate::record::{Chunk, Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
+pub mod json;
+pub mod json_array;
+pub mod json_envelope;
+pub mod json_lines;
 pub mod json_record;
+pub mod ndjson;
+#[cfg(test)]
+pub mod numbers;
 mod one_line;
 pub mod pointer;
 pub mod strict;
+pub mod text;
 pub mod text_json;
 
 /// What a payload, or a part of it, says.
@@ -66,8 +74,6 @@ impl<'a, F> Take<'a> for F where
 
 macro_rules! payloads {
     ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
-        $(pub mod $module;)+
-
         /// How a payload is read.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "payload codec")]
@@ -148,8 +154,6 @@ fn unwrapped(payload: &[u8]) -> &[u8] {
 
 macro_rules! formats {
     ($($(#[doc = $doc:literal])+ $(#[cfg($cfg:meta)])? $module:ident => $kind:ident $word:literal,)+) => {
-        $($(#[cfg($cfg)])? pub mod $module;)+
-
         /// How a batch is written.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename = "format")]

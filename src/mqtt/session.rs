@@ -34,6 +34,7 @@ use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
 use crate::repeat::PerCause;
 use crate::standing::Standing;
+use crate::unusable::Patience;
 
 /// The longest pause after an attempt that no broker answered: a broker that returns is found within a second.
 const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(700);
@@ -61,11 +62,7 @@ pub struct Session {
     /// Session Expiry Interval of the broker's CONNACK, in seconds, where it differs from ours.
     expiry_said: Option<u32>,
     own: Own,
-    /// The client has been usable in this run.
-    worked: bool,
-    /// Since when the broker refuses the client, which has not worked yet.
-    refused: Option<Instant>,
-    start_grace: Duration,
+    patience: Patience,
 }
 
 /// What was logged last: if a loss is left out of the log, the return is left out too.
@@ -102,16 +99,14 @@ impl Session {
             expiry_asked: None,
             expiry_said: None,
             own: Own::default(),
-            worked: false,
-            refused: None,
-            start_grace: Duration::ZERO,
+            patience: Patience::new(Duration::ZERO),
         }
     }
 
     /// Sets how long the client goes on while it is refused and has not worked yet.
     #[must_use]
     pub fn patient(self, start_grace: Duration) -> Self {
-        Self { start_grace, ..self }
+        Self { patience: Patience::new(start_grace), ..self }
     }
 
     /// Makes the client connect only where the broker keeps our own clients apart.
@@ -213,21 +208,13 @@ impl Session {
     /// Whether an error ends the client for good: it concerns our client ids; or the broker refuses us, nothing
     /// has worked in this run, and that has lasted for the start's grace.
     pub fn outlasts(&mut self, now: Instant, error: &Error) -> bool {
-        if error.is_about_ids() {
-            return true;
-        }
-        if self.worked || !error.is_permanent() {
-            // The broker is away or busy: that is not a lasting refusal.
-            self.refused = None;
-            return false;
-        }
-        let since = *self.refused.get_or_insert(now);
-        now.saturating_duration_since(since) >= self.start_grace
+        // A broker that is away or busy does not refuse us for good.
+        error.is_about_ids() || self.patience.failed(now, error.is_permanent())
     }
 
     /// Notes that the connection can carry readings or batches.
     pub fn usable(&mut self, now: Instant) {
-        self.worked = true;
+        self.patience.worked();
         self.own.subscribed();
         if !self.standing.is_usable() {
             self.standing.usable(now);
@@ -349,9 +336,8 @@ impl Session {
         self.said = Said::Lost;
         let (broker, client) = (&self.options.url, &self.options.client_id);
         let again_in = round(pause);
-        if let Some(since) = self.refused.filter(|_| !self.worked && error.is_permanent()) {
-            let over = now.saturating_duration_since(since);
-            let ends_in = round(self.start_grace.saturating_sub(over));
+        if let Some(left) = self.patience.left(now) {
+            let ends_in = round(left);
             tracing::error!(%broker, client, %error, ?again_in, ?ends_in, left_out, "{what}");
         } else {
             tracing::warn!(%broker, client, %error, ?again_in, left_out, "{what}");

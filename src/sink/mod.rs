@@ -32,13 +32,13 @@ use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
 pub mod dead_letter;
+pub mod file;
 pub mod message;
+pub mod mqtt;
 pub mod shortened;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
-        $(pub mod $module;)+
-
         /// The sink of a gateway, by kind.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "kind of sink")]

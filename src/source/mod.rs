@@ -30,8 +30,6 @@ use crate::unusable::Unusable;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
-        $(pub mod $module;)+
-
         /// A configured sensor, by kind.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "kind of sensor")]
@@ -59,9 +57,13 @@ macro_rules! kinds {
     };
 }
 
+pub mod exec;
 mod lines;
+pub mod mqtt;
 mod numbers;
 mod records;
+pub mod simulated;
+pub mod stdin;
 
 impl Kind {
     /// The sections that an entry may have: one for each kind.
