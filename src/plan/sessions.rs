@@ -6,6 +6,9 @@ use super::Plan;
 use crate::limits::SOURCES_MAX;
 use crate::source::mqtt::Settings;
 
+/// Entries of one session: each message of it is looked for among their topics once.
+const SESSION_ENTRIES_MAX: usize = 1024;
+
 impl Plan {
     /// The sessions of the MQTT entries, with the names of the entries that each carries.
     pub fn sessions(&self) -> BTreeMap<&str, Vec<&str>> {
@@ -24,6 +27,16 @@ impl Plan {
                  one session"
             );
             wrong("sensors", text);
+        }
+        for (session, names) in self.sessions() {
+            let (entries, last) = (names.len(), names.last().copied().unwrap_or_default());
+            if entries > SESSION_ENTRIES_MAX {
+                let text = format!(
+                    "{session} carries {entries} entries: give it {SESSION_ENTRIES_MAX} at most, or join some \
+                     entries with a wildcard"
+                );
+                wrong(&format!("sensors.{last}.mqtt.session"), text);
+            }
         }
         let usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         let mut before: Vec<(&str, &Settings)> = Vec::new();
@@ -82,6 +95,14 @@ mod tests {
         let [one, apart, together] = [one, apart, together].map(|it| it.budget().total());
         assert!(together < one + (8 << 20), "but for their rows and pages: {together}, {one}");
         assert!(apart > one + (30 << 20), "{apart}, {one}");
+    }
+
+    #[test]
+    fn a_session_has_a_bound() {
+        let names: Vec<String> = (0..=SESSION_ENTRIES_MAX).map(|it| format!("e{it:04}")).collect();
+        let entries = names.iter().map(|it| (&**it, &**it, Some("s"))).collect::<Vec<_>>();
+        assert_eq!(plan(&entries[1..]).problems(), []);
+        assert_eq!(plan(&entries).problems()[0].0, "sensors.e1024.mqtt.session");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What happens to the brokers: stopped, killed, away together, without rights, forgetful.
 
-use crate::faults::{OPEN, Trial, WINDOW, begun};
+use crate::faults::{OPEN, Stage, Trial, WINDOW, begun};
 use crate::scene::{fault, fleet, output};
 use crate::support::client::{Collection, Collector, Publisher};
 use crate::support::gateway::Gateway;
@@ -8,6 +8,23 @@ use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy, Way};
 use crate::support::{SOON, eventually};
+
+/// Stops the output broker, and lets the gateway not come to it. Returns how often the collector had connected.
+fn stop_sink(stage: &mut Stage) -> usize {
+    let subscribed = stage.collector.look(|all| all.connections);
+    stage.sink.stop();
+    stage.to_sink.refuse();
+    subscribed
+}
+
+/// Starts the output broker again. The gateway comes to it after the collector: what Mosquitto 2.0.11 acknowledges
+/// after its start, before a subscriber with a persistent session is back, it loses.
+fn restart_sink(stage: &mut Stage, subscribed: usize) {
+    stage.sink.restart();
+    let again = |all: &Collection| all.connections > subscribed;
+    stage.collector.wait_until("the collector is back", SOON, again);
+    stage.to_sink.accept();
+}
 
 #[test]
 fn kill_output() {
@@ -20,11 +37,8 @@ fn kill_output() {
         stage.sink.crash();
         stage.to_sink.cut(Cut::Reset);
         stage.wait(500..1500);
-        stage.sink.restart();
-        let again = |all: &Collection| all.connections > subscribed;
-        stage.collector.wait_until("the collector is back", SOON, again);
+        restart_sink(stage, subscribed);
         stage.to_sink.resume(Way::ToClient);
-        stage.to_sink.accept();
     });
 }
 
@@ -33,9 +47,9 @@ fn stop_output() {
     Trial::new("output broker stopped twice", 1500, 0).run(|stage| {
         for _ in 0..2 {
             stage.wait(200..800);
-            stage.sink.stop();
+            let subscribed = stop_sink(stage);
             stage.wait(500..1500);
-            stage.sink.restart();
+            restart_sink(stage, subscribed);
         }
     });
 }
@@ -56,13 +70,13 @@ fn stop_input() {
 fn stop_both() {
     Trial::new("both brokers stopped", 500, WINDOW).slow().run(|stage| {
         stage.wait(200..800);
-        stage.sink.stop();
+        let subscribed = stop_sink(stage);
         stage.wait(200..800);
         stage.input.stop();
         stage.wait(500..1000);
         stage.input.restart();
         stage.wait(200..800);
-        stage.sink.restart();
+        restart_sink(stage, subscribed);
     });
 }
 

@@ -72,7 +72,10 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
     // A broker keeps nothing of QoS 0 for a client that is away.
     let keeps = members.iter().any(|(_, settings, _)| settings.qos.granted() > 0);
     let trace = broker.left.as_ref().filter(|_| keeps).map(|it| it.trace(session, &options));
-    let place = format!("sensors.{name}.mqtt");
+    let place = match &members[..] {
+        [_] => format!("sensors.{name}.mqtt"),
+        _ => format!("session {session}"),
+    };
     let session = Session::new(options, broker.bounds.read_buffer_bytes, entry.seed)
         .with_status(&broker.standings.session(session, entry.start))
         .leaving(trace)

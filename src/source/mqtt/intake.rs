@@ -201,7 +201,8 @@ impl Intake {
     /// Enters what the queue took or shed of the chunk's `before` records.
     pub(super) fn count_offered(&mut self, before: usize) {
         self.metrics.received.add((before - self.chunk.records.len()) as u64);
-        if let Some(policy) = self.policy.filter(|_| !self.shed.is_empty()) {
+        if !self.shed.is_empty() {
+            let policy = self.policy.expect("the queue sheds by a policy");
             self.registry.enter(&self.metrics, &self.shed, Outcome::Shed { policy });
             self.shed.clear();
         }

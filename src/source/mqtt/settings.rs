@@ -24,7 +24,8 @@ pub struct Settings {
     pub group: Option<Group>,
     /// The session that carries the subscription: its client id is the prefix, `-in-` and this name. Entries of
     /// one session share its connection and its window, so many entries cost what one does; their topics must
-    /// not overlap. Absent: one of its own, called as the entry.
+    /// not overlap. Absent: one of its own, called as the entry. When it is changed, the old session stays at the
+    /// broker, with the messages in it, until it expires or is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$"))]
     pub session: Option<String>,
