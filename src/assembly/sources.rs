@@ -225,6 +225,11 @@ impl Sources {
         let mut over = Vec::new();
         for (name, unit) in &mut self.units {
             match unit.tasks.poll_next(cx) {
+                Poll::Ready(Some(Ok(Err(failure)))) if unit.removal.is_some() => {
+                    // Nobody wants it any more: that is no reason to end the others.
+                    tracing::warn!("while it was removed: {failure}");
+                    return Poll::Ready(Some(Ok(Ok(()))));
+                }
                 Poll::Ready(Some(ended)) => return Poll::Ready(Some(ended)),
                 Poll::Ready(None) => over.push(name.clone()),
                 Poll::Pending => {}

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use tokio::time::timeout;
 
 use super::Error;
 use super::attempt::{Attempt, Failed};
@@ -31,7 +32,7 @@ use super::steps::round;
 use super::takeover::Takeover;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::RECONNECT_PAUSE;
+use crate::limits::{CLOSE_MAX, RECONNECT_PAUSE};
 use crate::repeat::PerCause;
 use crate::standing::Standing;
 use crate::unusable::Patience;
@@ -232,7 +233,8 @@ impl Session {
     pub async fn remove(&mut self) {
         self.own.forget();
         if self.options.version == Version::V3 {
-            connection::remove_session(&self.options).await;
+            // Out of time: the broker keeps an empty session that nobody asks for.
+            drop(timeout(CLOSE_MAX, connection::remove_session(&self.options)).await);
         }
     }
 

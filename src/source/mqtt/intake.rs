@@ -324,13 +324,14 @@ impl Client for Intake {
         out: &mut Outbound,
     ) -> Result<Step, Error> {
         let mut moved = self.settle();
+        // Before the phase is looked at: what has waited for room is offered, also while the gateway drains.
+        let mut has_room = self.offer(now.instant);
         if self.phase.is(self.next_phase()) {
             self.stop_taking();
         }
         if self.inlet.is_none() {
             return self.drain(now.instant, inbound, out);
         }
-        let mut has_room = self.offer(now.instant);
         while has_room {
             let (unread, came) = self.read(now, inbound, out)?;
             moved |= came;

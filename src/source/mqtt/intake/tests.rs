@@ -156,6 +156,25 @@ fn without_room_nothing_is_read_until_something_has_settled() {
     assert_eq!(scene.peer.heard(), acknowledged);
 }
 
+/// It has been taken from the broker: of QoS 0 there is no other copy.
+#[test]
+fn what_waits_for_room_when_the_drain_begins_is_offered_when_there_is_some() {
+    let mut scene = fleet(4).subscribed();
+    let values: Vec<String> = (1..=8).map(|value| value.to_string()).collect();
+    let messages: Vec<_> =
+        values.iter().map(|it| Message { qos: 0, ..message(0, "s/a", it) }).collect();
+    scene.send(&messages);
+    scene.lead.enter(Phase::Draining);
+    let mut came = Vec::new();
+    for _ in 0..8 {
+        came.extend(scene.take(Outcome::Delivered).into_iter().map(|it| it.1));
+        Peer::wake(&mut scene.intake);
+        scene.step();
+    }
+    assert_eq!((came, scene.intake.metrics.abandoned.get()), (values, 0));
+    assert_eq!(scene.step(), Step::Close);
+}
+
 /// By its packet id alone none is: a broker that was set back gives the id of a held one to another.
 #[test]
 fn a_held_message_is_known_by_its_topic_and_its_payload() {
