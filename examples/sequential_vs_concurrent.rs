@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluicegate::clock;
-use sluicegate::metrics::Metrics;
 use sluicegate::pace::Pace;
 use sluicegate::phase::{self, PhaseReceiver, PhaseSender};
 use sluicegate::queue::{self, Event, OnFull, Outlet, Queue, Want};
-use sluicegate::registry::Registry;
 use sluicegate::settlement::{Outcome, Settled};
 use sluicegate::source::simulated::{Sensor, Settings};
 use sluicegate::source::{self, Context};
+use sluicegate::state::metrics::Metrics;
+use sluicegate::state::registry::Registry;
 use sluicegate::tasks::{self, Tasks};
 use sluicegate::units::Size;
 use tokio::sync::mpsc;

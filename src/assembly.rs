@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use crate::metrics::Metrics;
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
 use crate::pace::Pace;
 use crate::phase::PhaseReceiver;
 use crate::plan::Plan;
 use crate::queue::{Queue, Reports};
-use crate::registry::Registry;
 use crate::sink;
-use crate::standing::Standings;
+use crate::state::metrics::Metrics;
+use crate::state::registry::Registry;
+use crate::state::standing::Standings;
 use crate::tasks::Tasks;
 use crate::watch::Watcher;
 

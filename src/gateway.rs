@@ -11,15 +11,15 @@ use tokio::sync::mpsc;
 
 use crate::exit::{Exit, guarded};
 use crate::limits::mebibytes;
-use crate::metrics::Balance;
 use crate::mqtt::options::BrokerUrl;
 use crate::ops::{self, View};
 use crate::pace::Pace;
-use crate::pipeline::books::Books;
 use crate::pipeline::{Pipeline, Report};
 use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::signals::Signals;
+use crate::state::books::Books;
+use crate::state::metrics::Balance;
 use crate::{clock, telemetry};
 
 /// Runs a gateway to its end.

@@ -4,7 +4,6 @@
 //! [`codec`]: crate::codec
 //! [`mqtt::ledger`]: crate::mqtt::ledger
 //! [`pace`]: crate::pace
-//! [`pipeline::books`]: crate::pipeline::books
 //! [`pipeline::dead_letters`]: crate::pipeline::dead_letters
 //! [`pipeline::publisher`]: crate::pipeline::publisher
 //! [`pipeline::spooler`]: crate::pipeline::spooler
@@ -16,6 +15,7 @@
 //! [`sink`]: crate::sink
 //! [`source`]: crate::source
 //! [`spool`]: crate::spool
+//! [`state::books`]: crate::state::books
 //! [`window`]: crate::window
 //!
 #![cfg_attr(doc, doc = include_str!("../ARCHITECTURE.md"))]
@@ -50,6 +50,7 @@ pub mod source;
 pub mod watch;
 
 pub mod sealed;
+pub mod state;
 
 pub mod batch;
 #[warn(missing_docs)]
@@ -57,7 +58,6 @@ pub mod codec;
 pub mod mqtt;
 #[warn(missing_docs)]
 pub mod queue;
-pub mod registry;
 pub mod spool;
 pub mod window;
 
@@ -65,7 +65,6 @@ pub mod pace;
 #[warn(missing_docs)]
 pub mod record;
 pub mod repeat;
-pub mod series;
 
 #[cfg(test)]
 mod fuzz;
@@ -73,12 +72,9 @@ mod fuzz;
 pub mod backoff;
 pub mod clock;
 pub mod limits;
-#[warn(missing_docs)]
-pub mod metrics;
 pub mod phase;
 #[warn(missing_docs)]
 pub mod settlement;
-pub mod standing;
 pub mod tasks;
 pub mod text;
 #[warn(missing_docs)]

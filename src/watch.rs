@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 use crate::clock::Now;
 use crate::limits::REPEATED_WARNING_PAUSE;
-use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::attempt::{Attempt, Failed};
 use crate::mqtt::client::{self, Client, Step};
@@ -36,6 +35,7 @@ use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::system::{DROPPED, QUEUE_ROOM};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
+use crate::state::metrics::Metrics;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 

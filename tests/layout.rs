@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
-pub(crate) const FLOORS: [&[&str]; 10] = [
+pub(crate) const FLOORS: [&[&str]; 11] = [
     &["settlement", "limits", "clock", "backoff", "phase", "units", "text", "fuzz", "tasks"],
-    &["record", "pace", "repeat", "series", "standing", "metrics", "unusable"],
-    &["codec", "queue", "batch", "window", "spool", "registry", "mqtt"],
-    &["sealed"],
+    &["record", "pace", "repeat", "unusable"],
+    &["codec", "queue", "batch", "window", "spool"],
+    &["sealed", "state"],
+    &["mqtt"],
     &["source", "sink", "watch", "broker"],
     &["plan"],
     &["assembly"],
@@ -27,7 +28,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("redb::", &["spool/"]),
     ("axum::", &["ops/"]),
     ("hyper::", &["ops/"]),
-    ("prometheus_client::", &["ops/", "metrics.rs"]),
+    ("prometheus_client::", &["ops/", "state/metrics.rs"]),
     ("sd_notify::", &["ops/systemd.rs"]),
     ("config::{", &["settings/"]),
     ("tokio::signal", &["signals.rs"]),

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use sluicegate::clock;
 use sluicegate::ops::View;
 use sluicegate::ops::exposition::{Exposition, exposed, table};
-use sluicegate::pipeline::books::Books;
 use sluicegate::plan::Plan;
 
 /// A gateway with everything that has metrics.
@@ -20,7 +19,7 @@ fn view() -> View {
     let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
     plan.sensors.insert("fleet".into(), kind);
     plan.spool.path = Some("spool".into());
-    let books = Arc::new(Books::new(&plan, Arc::default()));
+    let books = Arc::new(plan.books(Arc::default()));
     View::new(Arc::new(plan), books)
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sluicegate::metrics::Metrics;
 use sluicegate::pace::Pace;
 use sluicegate::phase::{self, Phase};
 use sluicegate::queue::{self, Event, Outlet, Queue, Want};
-use sluicegate::registry::Registry;
 use sluicegate::settlement::{Outcome, Settled};
 use sluicegate::source::Context;
 use sluicegate::source::simulated::{Sensor, Settings};
+use sluicegate::state::metrics::Metrics;
+use sluicegate::state::registry::Registry;
 use sluicegate::tasks::{self, Tasks};
 use sluicegate::units;
 

@@ -34,7 +34,7 @@ use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::{CLOSE_MAX, RECONNECT_PAUSE};
 use crate::repeat::PerCause;
-use crate::standing::Standing;
+use crate::state::standing::Standing;
 use crate::unusable::Patience;
 
 /// The longest pause after an attempt that no broker answered: a broker that returns is found within a second.

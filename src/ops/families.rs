@@ -11,9 +11,9 @@ use super::family::{Family, Labels, Values};
 use super::levels::{Level, levels};
 use super::{View, process};
 use crate::clock::{Now, Timestamp};
-use crate::metrics::Counted;
 use crate::record::Reason;
-use crate::registry::Sum;
+use crate::state::metrics::Counted;
+use crate::state::registry::Sum;
 
 /// All metric families of the gateway.
 pub(super) fn families(view: &View, now: Now) -> Vec<Family> {

@@ -232,9 +232,9 @@ mod tests {
         let view = crate::ops::tests::view();
         assert_eq!(statuses(view.clone()).await, [200, 503]);
         let long_ago = clock::now().instant.checked_sub(LOOK_PAUSE_MAX * 2).unwrap();
-        let books = crate::pipeline::books::Books {
-            board: Arc::new(crate::pipeline::board::Board::new(long_ago)),
-            ..crate::pipeline::books::Books::new(&view.plan, Arc::default())
+        let books = crate::state::books::Books {
+            board: Arc::new(crate::state::board::Board::new(long_ago)),
+            ..view.plan.books(Arc::default())
         };
         assert_eq!(statuses(View { books: Arc::new(books), ..view }).await, [503, 503]);
     }

@@ -12,9 +12,9 @@ use serde::Serialize;
 use self::seats::Seats;
 use crate::clock::{self, Now};
 use crate::limits::LOOK_PAUSE_MAX;
-use crate::pipeline::board::Health;
-use crate::pipeline::books::Books;
 use crate::plan::Plan;
+use crate::state::board::Health;
+use crate::state::books::Books;
 
 pub mod exposition;
 mod families;
@@ -91,7 +91,7 @@ pub(crate) mod tests {
         {
             plan.sensors.insert(name.into(), serde_json::from_str(kind).unwrap());
         }
-        let books = Arc::new(Books::new(&plan, Arc::default()));
+        let books = Arc::new(plan.books(Arc::default()));
         View::new(Arc::new(plan), books)
     }
 

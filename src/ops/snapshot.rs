@@ -6,9 +6,9 @@ use serde::Serialize;
 use super::levels::levels;
 use super::{Readiness, View};
 use crate::clock::Now;
-use crate::metrics::Balance;
-use crate::registry::{OVERFLOW, Sum};
-use crate::standing::Seen;
+use crate::state::metrics::Balance;
+use crate::state::registry::{OVERFLOW, Sum};
+use crate::state::standing::Seen;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

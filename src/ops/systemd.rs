@@ -11,7 +11,7 @@ use sd_notify::NotifyState;
 
 use super::View;
 use crate::clock;
-use crate::pipeline::board::{Health, Status};
+use crate::state::board::{Health, Status};
 use crate::tasks;
 
 /// The longest time between two checks.

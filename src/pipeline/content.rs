@@ -1,7 +1,8 @@
 //! What a dead letter is made of.
 
 use crate::record::Reason;
-use crate::registry::Row;
+use crate::state::registry::Row;
+use crate::state::tally::Cause;
 
 /// What a dead letter is made of.
 #[derive(Debug, Clone, Copy)]
@@ -23,5 +24,11 @@ impl<'a> Content<'a> {
     pub fn sensor(&self, row: &'a Row) -> &'a str {
         let own = std::str::from_utf8(self.id).ok().filter(|id| !id.is_empty());
         own.unwrap_or(&row.id)
+    }
+
+    /// The cause of a dead letter of this sensor.
+    pub fn cause(&self, row: &Row) -> Cause {
+        let Self { reason, detail, topic, .. } = self;
+        Cause::new(reason.as_str(), self.sensor(row), row.entry(), detail, topic)
     }
 }

@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::books::Books;
 use super::content::Content;
 use super::in_flight::InFlight;
 use super::publisher::Publisher;
@@ -25,12 +24,13 @@ use crate::clock::{Now, Timestamp};
 use crate::limits::LETTER_WAITING_BYTES;
 use crate::plan::Plan;
 use crate::record::Reason;
-use crate::registry::Row;
 use crate::sealed::{Kind, Places, Sealed, place};
 use crate::settlement::{Receipts, Settle, Token};
 use crate::sink::Measure;
 use crate::sink::dead_letter::{self, DeadLetter};
 use crate::sink::shortened;
+use crate::state::books::Books;
+use crate::state::registry::Row;
 
 /// Bytes of a dead letter's id in an array, beside the batch's prefix.
 const ID_BYTES: usize = 64;
@@ -122,7 +122,7 @@ impl DeadLetters {
     /// Takes a record that becomes a dead letter.
     pub fn take(&mut self, origin: Origin, content: Content<'_>) {
         let Content { reason, detail, id, topic, payload } = content;
-        self.books.tally.note(&origin.row, content);
+        self.books.tally.note(content.cause(&origin.row));
         let [detail_bytes, id_bytes, topic_bytes] = [detail, id, topic].map(<[u8]>::len);
         let text = [detail, id, topic, payload].concat().into();
         let waiting = Waiting { origin, reason, text, detail_bytes, id_bytes, topic_bytes };

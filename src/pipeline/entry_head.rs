@@ -19,15 +19,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::books::Books;
 use super::in_flight::InFlight;
 use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::plan::Plan;
-use crate::registry::Row;
 use crate::sealed::{Kind, Route, Sealed};
 use crate::settlement::SensorIndex;
 use crate::spool::{Entry, Key};
+use crate::state::books::Books;
+use crate::state::registry::Row;
 
 /// The version of the head that this program writes, and the newest it knows.
 const VERSION: u32 = 2;
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     fn indexes(records: u32, runs: &str) -> Option<Vec<u32>> {
-        let books = Books::new(&Plan::default(), Arc::default());
+        let books = Plan::default().books(Arc::default());
         let head = format!(r#"{{"sensors":["a","b"],"runs":{runs}}}"#);
         let head: EntryHead = serde_json::from_str(&head).unwrap();
         head.indexes(records, &books).map(|it| it.iter().map(|index| index.0).collect())
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_head_names_version_route_and_format() {
-        let books = Books::new(&Plan::default(), Arc::default());
+        let books = Plan::default().books(Arc::default());
         let sensors = [books.registry.row_left("a", None).index];
         let (route, format, sealed_at) =
             (Route::named("r"), Format::Ndjson, Timestamp::from_millis(7));
@@ -308,7 +308,7 @@ mod tests {
         let mut plan = Plan::default();
         let intake = serde_json::from_str(r#"{"topic":"t"}"#).unwrap();
         plan.sensors.insert("fleet".into(), crate::source::Kind::Mqtt(intake));
-        let books = || Books::new(&plan, Arc::default());
+        let books = || plan.books(Arc::default());
         let before = books();
         let of = |entry| before.registry.row_left("a", entry).index;
         let sensors = [of(Some("fleet")), of(None), of(Some("fleet"))];
@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_recovered_as_nobodys() {
         let recovered = |head: &str, records| {
-            let books = Books::new(&Plan::default(), Arc::default());
+            let books = Plan::default().books(Arc::default());
             assert_eq!(EntryHead::recover(head.as_bytes(), records, &[], &books), None);
             assert_eq!(books.difference(), None);
             let of = |id: &str| books.registry.row_left(id, None).balance().held;

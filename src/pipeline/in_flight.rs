@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::books::Books;
 use super::split::Split;
 use crate::sealed::Sealed;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
 use crate::spool::Key;
+use crate::state::books::Books;
 
 /// What is owed to its records.
 #[derive(Debug)]

@@ -13,45 +13,38 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval, sleep_until};
 
-use self::board::Health;
-use self::books::Books;
 use self::publisher::Failure;
 use self::recovery::Opened;
 use self::router::Router;
 use self::spooler::Spooler;
-use self::status::{LOOK_EVERY, Monitor};
 use self::worker::{Ended, Worker};
 use crate::assembly::changes::{Asked, Changes};
 use crate::assembly::sources::Sources;
 use crate::assembly::{self, Assembly};
 use crate::limits::CLOSE_MAX;
-use crate::metrics::Balance;
 use crate::pace::Pace;
 use crate::phase::{Phase, PhaseSender};
 use crate::plan::Plan;
 use crate::queue::Reports;
 use crate::sealed::Route;
+use crate::state::board::Health;
+use crate::state::books::Books;
+use crate::state::metrics::Balance;
+use crate::state::monitor::LOOK_EVERY;
 use crate::tasks::{Panicked, Tasks};
 use crate::{clock, phase, sink, source, spool, tasks};
 
-pub mod board;
-pub mod books;
 pub mod content;
-pub mod crowd;
 pub mod dead_letters;
 pub mod entry_head;
-pub mod gauges;
 pub mod in_flight;
 pub mod outbox;
 pub mod publisher;
 mod recovery;
 pub mod retry_timer;
 pub mod router;
-pub mod share;
 pub mod split;
 pub mod spooler;
-pub mod status;
-pub mod tally;
 pub mod worker;
 
 #[cfg(test)]
@@ -149,7 +142,7 @@ impl Pipeline {
     /// Builds the gateway; starts the embedded broker if the plan wants one. All randomness comes
     /// from `seed`. `pace` is that of the thread that will run it.
     pub async fn build(plan: Plan, pace: Arc<Pace>, seed: u64) -> Result<Self, Error> {
-        let books = Arc::new(Books::new(&plan, pace));
+        let books = Arc::new(plan.books(pace));
         let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random());
         let run: Arc<str> = run.into();
         let assembly = Assembly::new(plan, Arc::clone(&run), seed).await?;
@@ -241,7 +234,7 @@ impl Running {
         let mut deadline: Option<Instant> = None;
         let (mut sources_left, mut asked) = (true, false);
         let mut looks = interval(LOOK_EVERY / 10);
-        let mut monitor = Monitor::new(plan, clock::now().instant);
+        let mut monitor = plan.monitor(clock::now().instant);
         loop {
             let mut drain = false;
             let removal = self.sources.deadline().map(Instant::from);

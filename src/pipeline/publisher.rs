@@ -32,8 +32,6 @@ use std::time::Instant;
 use self::answers::Answered;
 use self::hang_ups::HangUps;
 use self::sizes::Sizes;
-use super::books::Books;
-use super::gauges::Gauges;
 use super::in_flight::InFlight;
 use super::outbox::Outbox;
 use super::spooler::Spooler;
@@ -43,6 +41,8 @@ use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::sealed::Sealed;
 use crate::sink::{self, Number};
+use crate::state::books::Books;
+use crate::state::gauges::Gauges;
 use crate::unusable::Unusable;
 use crate::window::Window;
 

@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use tokio::time::interval_at;
 
 use super::Error;
-use super::board::{Health, Status};
-use super::books::Books;
 use super::spooler::Spooler;
 use crate::clock::{self, Now};
 use crate::plan::Plan;
 use crate::sealed::Route;
 use crate::spool::Spool;
+use crate::state::board::{Health, Status};
+use crate::state::books::Books;
 use crate::tasks::thread;
 
 /// How often it is said over HTTP that it is not done.

@@ -4,8 +4,8 @@
 //! the same one.
 
 use crate::codec::View;
-use crate::registry::Row;
 use crate::sealed::Route;
+use crate::state::registry::Row;
 
 /// From the row of a record's sensor and the record to a place in the list of routes.
 type Choose = fn(&Row, &View<'_>) -> usize;

@@ -37,11 +37,11 @@ use std::time::{Duration, Instant};
 
 use self::kept::Kept;
 use self::log::SpoolLog;
-use super::books::Books;
 use super::entry_head::{EntryHead, Read};
-use super::gauges::Gauges;
 use super::in_flight::InFlight;
 use super::retry_timer::RetryTimer;
+use crate::state::books::Books;
+use crate::state::gauges::Gauges;
 
 use crate::clock::Now;
 use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};

@@ -15,7 +15,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::books::Books;
 use super::content::Content;
 use super::dead_letters::{DeadLetters, Origin};
 use super::publisher::{Failure, Publisher};
@@ -28,8 +27,9 @@ use crate::limits::ROUTES_OPEN_MAX;
 use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
-use crate::registry::Row;
 use crate::sink::{self, Measure};
+use crate::state::books::Books;
+use crate::state::registry::Row;
 
 use self::open::OpenBatches;
 

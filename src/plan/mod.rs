@@ -17,9 +17,9 @@ use crate::limits::{
 use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::roll_call;
 use crate::record::Record;
-use crate::registry::SENSOR_BYTES;
 use crate::sealed::PLACE_BYTES;
 use crate::source::mqtt::Bounds;
+use crate::state::registry::SENSOR_BYTES;
 use crate::units::{Percent, Period, Size};
 use crate::{batch, queue, sink, source, spool, watch};
 
@@ -28,6 +28,7 @@ mod clients;
 pub mod http;
 mod routes;
 mod sessions;
+mod state;
 mod warnings;
 
 use self::http::Http;

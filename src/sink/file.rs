@@ -32,12 +32,12 @@ use super::{Answer, Declared, Event, Measure, Number, Publication, ReadBack, Sta
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::limits::RECONNECT_PAUSE;
-use crate::metrics::Metrics;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Reports;
 use crate::repeat::Repeated;
 use crate::sealed::Sealed;
-use crate::standing::Standing;
+use crate::state::metrics::Metrics;
+use crate::state::standing::Standing;
 use crate::tasks::Tasks;
 use crate::units::DiskSize;
 use crate::unusable::{Patience, Unusable};

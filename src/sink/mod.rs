@@ -20,14 +20,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::metrics::Metrics;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::topic::Topic;
 use crate::phase::PhaseReceiver;
 use crate::queue::Reports;
 use crate::sealed::Sealed;
-use crate::standing::Standing;
+use crate::state::metrics::Metrics;
+use crate::state::standing::Standing;
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 

@@ -19,7 +19,6 @@ use super::message::Messages;
 use super::{Answer, Event, Number, Over, Publication, Refusal, Why};
 use crate::clock::Now;
 use crate::limits::WRITE_BUFFER_BYTES_MAX;
-use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::answer::{self, NotTaken};
 use crate::mqtt::attempt::{Attempt, Failed};
@@ -33,6 +32,7 @@ use crate::mqtt::session::Session;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Reports;
 use crate::repeat::Repeated;
+use crate::state::metrics::Metrics;
 
 pub use self::settings::{CLIENT, OutputQos, Settings, WithoutSubscriber};
 

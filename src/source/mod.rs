@@ -19,12 +19,12 @@ use crate::codec::{Malformed, Payload, Reading};
 use crate::limits::{
     DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
 };
-use crate::metrics::Metrics;
 use crate::pace::Pace;
 use crate::phase::PhaseReceiver;
 use crate::queue::{OnFull, Queue};
 use crate::record::{Body, Chunk, Reason, Record, Span};
-use crate::registry::{Registry, Row};
+use crate::state::metrics::Metrics;
+use crate::state::registry::{Registry, Row};
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 

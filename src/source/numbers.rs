@@ -3,10 +3,10 @@
 //! Only for payloads with `number`.
 
 use crate::clock;
-use crate::metrics::Metrics;
-use crate::registry::Row;
 use crate::repeat::Repeated;
-use crate::series::Seen;
+use crate::state::metrics::Metrics;
+use crate::state::registry::Row;
+use crate::state::series::Seen;
 
 /// Judges the numbers of an entry's sensors.
 #[derive(Debug, Default)]

@@ -17,8 +17,8 @@ use crate::clock::Now;
 use crate::codec::{Decoder, Malformed, Payload, Reading};
 use crate::limits::TOPIC_SHOWN_BYTES_MAX;
 use crate::record::{Body, Chunk, Record, Span};
-use crate::registry::Row;
 use crate::settlement::Token;
+use crate::state::registry::Row;
 
 /// Whose a message is.
 #[derive(Debug)]

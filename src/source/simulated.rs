@@ -22,8 +22,8 @@ use crate::limits::{SIMULATED_COUNT_MAX, SIMULATED_RUN_RECORDS};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Body, Record, Span};
-use crate::registry::Row;
 use crate::settlement::Token;
+use crate::state::registry::Row;
 use crate::tasks::Tasks;
 use crate::units;
 

@@ -8,25 +8,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::books::Books;
-use super::gauges::Gauge;
 use super::router::Router;
 use super::spooler::Spooler;
 use super::worker::{Ended, Worker, run_id};
 use crate::clock::{self, Now, Timestamp};
-use crate::metrics::Balance;
 use crate::mqtt::answer::NotTaken;
 use crate::mqtt::outgoing::Outgoing;
 use crate::plan::Plan;
 use crate::queue::{Event, Inlet, Outlet, Queue, Settlements, Want};
 use crate::record::{Body, Chunk, Reason, Record, Span};
-use crate::registry::Row;
 use crate::sealed::Route;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::message::Messages;
 use crate::sink::{self, Answer, Number};
 use crate::spool::Spool;
 use crate::spool::faulty_disk::Disk;
+use crate::state::books::Books;
+use crate::state::gauges::Gauge;
+use crate::state::metrics::Balance;
+use crate::state::registry::Row;
 
 /// Not taken, with this reason code of MQTT 5.
 fn refusal(code: u8) -> Answer {
@@ -85,6 +85,7 @@ mod nobody;
 mod outbox;
 mod routes;
 mod schedules;
+mod shed;
 mod sizes;
 mod spool;
 mod spooler;
@@ -121,8 +122,7 @@ impl Bench {
     /// Starts with a router.
     fn routed((now, salt): (Now, u16), plan: Plan, spool: Option<Spool>, router: Router) -> Self {
         let places = u64::from(plan.queue.records_max.get());
-        let books =
-            Arc::new(Books { queue: Queue::new(plan.queue), ..Books::new(&plan, Arc::default()) });
+        let books = Arc::new(Books { queue: Queue::new(plan.queue), ..plan.books(Arc::default()) });
         let messages = plan.mqtt_output().unwrap().messages(&plan.broker);
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let spooler = |spool| {

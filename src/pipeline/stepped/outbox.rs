@@ -39,7 +39,7 @@ fn number(count: u64) -> Number {
 impl Side {
     /// Not yet connected, with so many publications in the window.
     fn new(publications: u64) -> Self {
-        let (books, now) = (Arc::new(Books::new(&Plan::default(), Arc::default())), clock::now());
+        let (books, now) = (Arc::new(Plan::default().books(Arc::default())), clock::now());
         let mut window = Window::default();
         (1..=publications).for_each(|count| window.open(count, in_flight(&books, count, now)));
         Self { now, outbox: Outbox::new(now.instant), window, channel: mpsc::channel(1).1 }

@@ -242,7 +242,7 @@ impl Settle for Looker {
 fn nobody_sees_readings_in_a_spool_of_no_bytes() {
     let disk = Disk::default();
     let plan = Arc::new(small());
-    let books = Arc::new(Books::new(&plan, Arc::default()));
+    let books = Arc::new(plan.books(Arc::default()));
     let looker = Arc::new(Looker { books: Arc::clone(&books), seen: Mutex::default() });
     let now = clock::now();
     let flight = |number: u64| {

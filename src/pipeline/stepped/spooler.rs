@@ -33,7 +33,7 @@ impl Side {
         let mut plan = small();
         change(&mut plan);
         let plan = Arc::new(plan);
-        let books = Arc::new(Books::new(&plan, Arc::default()));
+        let books = Arc::new(plan.books(Arc::default()));
         let (spool, routes) = (disk.spool().unwrap(), [Route::output()]);
         let spooler = Spooler::new(spool, plan, Arc::clone(&books), &routes).unwrap();
         Self { now: clock::now(), spooler, window: Window::default(), books, next: 0 }

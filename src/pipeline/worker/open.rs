@@ -23,12 +23,12 @@ use std::time::Instant;
 use crate::batch::{Batcher, Seal};
 use crate::clock::Now;
 use crate::codec::{Encoder, Head, Unwritable, View};
-use crate::pipeline::books::Books;
 use crate::pipeline::in_flight::InFlight;
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::sealed::{Route, Sealed, place};
 use crate::settlement::{Receipts, SensorIndex, Settle};
+use crate::state::books::Books;
 
 /// A batch that takes records.
 #[derive(Debug)]

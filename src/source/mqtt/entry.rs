@@ -11,7 +11,7 @@ use crate::mqtt::options::Options;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::session::Session;
 use crate::source::{Context, Ended, Entry, Failure};
-use crate::standing::Standings;
+use crate::state::standing::Standings;
 use crate::tasks::Tasks;
 
 /// The readings' broker, as entries reach it.

@@ -15,9 +15,9 @@ use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::queue::OnFull;
 use crate::record::Chunk;
-use crate::registry::{Registry, SENSOR_BYTES};
 use crate::settlement::Token;
 use crate::source::Context;
+use crate::state::registry::{Registry, SENSOR_BYTES};
 
 const SENSORS_MAX: usize = 1000;
 

@@ -16,7 +16,6 @@ use super::reader::Reader;
 use super::subscription::Subscription;
 use crate::clock::Now;
 use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN};
-use crate::metrics::Metrics;
 use crate::mqtt::Error;
 use crate::mqtt::attempt::{Attempt, Failed};
 use crate::mqtt::client::{self, Client, Step};
@@ -32,9 +31,10 @@ use crate::pace::{NoRest, Pace};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::{Inlet, Queue, Settlements};
 use crate::record::Chunk;
-use crate::registry::Registry;
 use crate::repeat::Repeated;
 use crate::settlement::{Outcome, Policy, Run, SensorIndex};
+use crate::state::metrics::Metrics;
+use crate::state::registry::Registry;
 
 #[cfg(test)]
 mod hooks;

@@ -11,16 +11,16 @@ use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
-use crate::metrics::Skipped;
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::topic::Group;
 use crate::queue::OnFull;
 use crate::record::{Chunk, Reason};
-use crate::registry::Row;
 use crate::settlement::Token;
 use crate::source::records::{Message, Records, Whose};
 use crate::source::{Context, usable_id};
+use crate::state::metrics::Skipped;
+use crate::state::registry::Row;
 use crate::text;
 
 /// Makes records of messages.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::metrics::Counter;
 use crate::mqtt;
 use crate::pace::Pace;
 use crate::phase;
 use crate::plan::Plan;
+use crate::state::metrics::Counter;
 use crate::tasks::{Panicked, Tasks};
 
 use self::course::{Course, Progress};

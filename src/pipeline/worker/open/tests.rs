@@ -31,7 +31,7 @@ impl Side {
         plan.batch.records_max = NonZeroU32::new(records_max).unwrap();
         plan.batch.bytes_max = Size::bytes(bytes_max);
         plan.batch.age_max = Period(AGE);
-        let books = Arc::new(Books::new(&plan, Arc::default()));
+        let books = Arc::new(plan.books(Arc::default()));
         let encoder = plan.output.format.encoder();
         let open = OpenBatches::new(Arc::new(plan), books, routes_max, Route::output());
         Self { now: clock::now(), open, encoder, sealed: Vec::new(), next: 0 }

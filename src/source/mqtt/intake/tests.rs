@@ -113,7 +113,8 @@ impl Scene {
             settled.add(record.token, record.sensor, record.bytes());
             let Body::Reading { value, .. } = record.body else { panic!("{record:?}") };
             let text = String::from_utf8(chunk.text(value).to_vec()).unwrap();
-            let entry = |rows: &[Arc<crate::registry::Row>]| rows[record.sensor.0 as usize].entry();
+            let entry =
+                |rows: &[Arc<crate::state::registry::Row>]| rows[record.sensor.0 as usize].entry();
             (self.intake.registry.with_rows(entry).unwrap(), text)
         };
         let values = chunk.records.iter().map(value).collect();

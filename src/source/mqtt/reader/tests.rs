@@ -7,8 +7,8 @@ use crate::clock;
 use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::record::{Body, Record};
-use crate::registry::Registry;
 use crate::settlement::SourceIndex;
+use crate::state::registry::Registry;
 
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 const READINGS_MAX: usize = 3;

@@ -1,4 +1,4 @@
-//! The gateway's health as it was last judged ([`super::status`]), for whoever asks.
+//! The gateway's health as it was last judged ([`super::monitor`]), for whoever asks.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -55,7 +55,8 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn put_up(&self, status: Status) {
+    /// Puts up what is seen now.
+    pub fn put_up(&self, status: Status) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

@@ -7,8 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::content::Content;
-use crate::registry::Row;
 use crate::text;
 
 /// Causes (a reason and a sensor) that are told apart in one span.
@@ -33,6 +31,17 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// Of this reason's word, sensor and entry; of `detail` and `topic` it shows the head.
+    pub fn new(
+        reason: &'static str,
+        sensor: &str,
+        entry: Option<u32>,
+        detail: &[u8],
+        topic: &[u8],
+    ) -> Self {
+        Self { reason, detail: shown(detail), sensor: sensor.into(), entry, topic: shown(topic) }
+    }
+
     fn is_of(&self, sensor: &str, reason: &str) -> bool {
         self.reason == reason && *self.sensor == *sensor
     }
@@ -59,15 +68,8 @@ struct Inner {
 pub struct Tally(Mutex<Inner>);
 
 impl Tally {
-    /// A record of this sensor becomes a dead letter.
-    pub fn note(&self, row: &Row, content: Content<'_>) {
-        let cause = Cause {
-            reason: content.reason.as_str(),
-            detail: shown(content.detail),
-            sensor: content.sensor(row).into(),
-            entry: row.entry(),
-            topic: shown(content.topic),
-        };
+    /// A record becomes a dead letter, for this cause.
+    pub fn note(&self, cause: Cause) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.now.note(&cause);
         if let Some(entry) = cause.entry {
@@ -126,35 +128,26 @@ fn shown(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Reason;
-    use crate::registry::Registry;
 
-    fn note(tally: &Tally, registry: &Registry, sensor: &str) {
-        let content = Content {
-            reason: Reason::Malformed,
-            detail: b"the sensor's\n",
-            id: b"",
-            topic: "t\u{202e}".as_bytes(),
-            payload: b"",
-        };
-        tally.note(&registry.row_left(sensor, None), content);
+    fn note(tally: &Tally, sensor: &str) {
+        let topic = "t\u{202e}".as_bytes();
+        tally.note(Cause::new("malformed", sensor, None, b"the sensor's\n", topic));
     }
 
-    fn content(reason: Reason, detail: &[u8]) -> Content<'_> {
-        Content { reason, detail, id: b"", topic: b"t", payload: b"" }
+    fn cause(reason: &'static str, detail: &[u8]) -> Cause {
+        Cause::new(reason, "a", Some(0), detail, b"t")
     }
 
     #[test]
     fn a_cause_is_a_reason_and_a_sensor_and_shows_the_head_of_its_last_detail() {
-        let (tally, registry) = (Tally::default(), Registry::new(9, [("fleet", None)]));
-        let row = registry.row_of("a", 0);
+        let tally = Tally::default();
         let long = [b'x'; SHOWN_BYTES_MAX + 1];
         for detail in [&b"first"[..], b"second", &long] {
-            tally.note(&row, content(Reason::Malformed, detail));
+            tally.note(cause("malformed", detail));
         }
         let (_, last) = tally.recent();
         assert_eq!(last.unwrap().detail.len(), SHOWN_BYTES_MAX);
-        (0..2).for_each(|_| tally.note(&row, content(Reason::Oversize, b"large")));
+        (0..2).for_each(|_| tally.note(cause("oversize", b"large")));
         let (letters, commonest) = tally.recent();
         assert_eq!((letters, commonest.unwrap().reason), (5, "malformed"), "3 of 5");
         assert_eq!(tally.last().unwrap().detail, "large");
@@ -167,23 +160,23 @@ mod tests {
     /// Another cause takes the rarest's place with its count: it cannot be pushed out by the next one.
     #[test]
     fn a_cause_that_comes_between_many_others_is_the_commonest_in_the_end() {
-        let (tally, registry) = (Tally::default(), Registry::new(1000, [("fleet", None)]));
+        let tally = Tally::default();
         for n in 0..CAUSES_MAX {
-            note(&tally, &registry, &format!("first{n}"));
+            note(&tally, &format!("first{n}"));
         }
         for n in 0..10 * CAUSES_MAX {
-            note(&tally, &registry, "late");
-            note(&tally, &registry, &format!("s{n}"));
+            note(&tally, "late");
+            note(&tally, &format!("s{n}"));
         }
         assert_eq!(&*tally.recent().1.unwrap().sensor, "late");
     }
 
     #[test]
     fn the_commonest_cause_is_found_among_many_and_forgotten_after_two_spans() {
-        let (tally, registry) = (Tally::default(), Registry::new(1000, [("fleet", None)]));
+        let tally = Tally::default();
         for n in 0..200 {
-            note(&tally, &registry, &format!("s{n}"));
-            note(&tally, &registry, "bad");
+            note(&tally, &format!("s{n}"));
+            note(&tally, "bad");
         }
         let (letters, commonest) = tally.recent();
         let commonest = commonest.unwrap();

@@ -11,13 +11,12 @@ use super::board::Board;
 use super::gauges::Gauges;
 use super::tally::Tally;
 use crate::clock;
-use crate::metrics::{Balance, Metrics};
 use crate::pace::Pace;
-use crate::plan::Plan;
 use crate::queue::Queue;
-use crate::registry::Registry;
 use crate::settlement::{Outcome, SensorIndex, Settle, Settled, Share};
-use crate::standing::Standings;
+use crate::state::metrics::{Balance, Metrics};
+use crate::state::registry::Registry;
+use crate::state::standing::Standings;
 
 /// The books of a gateway.
 #[derive(Debug, Clone)]
@@ -40,12 +39,6 @@ pub struct Books {
     pub board: Arc<Board>,
 }
 
-/// A registry for the sensors of this plan: the simulated ones are known.
-fn registry(plan: &Plan) -> Registry {
-    let entries = plan.sensors.iter().map(|(name, kind)| (name.as_str(), kind.known_sensors()));
-    Registry::new(plan.gateway.sensors_max.get() as usize, entries)
-}
-
 impl Settle for Books {
     fn settle(&self, settled: &Settled, shares: &[Share]) {
         self.enter(&settled.sensors, shares);
@@ -56,24 +49,27 @@ impl Settle for Books {
 }
 
 impl Books {
-    /// Empty books of a gateway by this plan.
-    pub fn new(plan: &Plan, pace: Arc<Pace>) -> Self {
+    /// Empty books, of no connection yet.
+    pub fn new(queue: Queue, registry: Registry, pace: Arc<Pace>) -> Self {
         let now = clock::now().instant;
-        // Before they begin: a gateway is not ready until they are.
-        let standings = Standings::new(now);
-        for name in plan.sessions().keys() {
-            standings.session(name, now);
-        }
         Self {
-            queue: Queue::new(plan.queue),
-            registry: Arc::new(registry(plan)),
+            queue,
+            registry: Arc::new(registry),
             metrics: Arc::default(),
             pace,
             gauges: Arc::default(),
             tally: Arc::default(),
             board: Arc::new(Board::new(now)),
-            standings,
+            standings: Standings::new(now),
         }
+    }
+
+    /// Of MQTT entries of these names, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_entries(sensors_max: usize, names: &[&str]) -> Self {
+        let entries = names.iter().map(|name| (name, None));
+        let queue = Queue::new(crate::queue::Settings::default());
+        Self::new(queue, Registry::new(sensors_max, entries), Arc::default())
     }
 
     /// Enters what became of records that had settled as spooled: their places are long free.
@@ -153,77 +149,5 @@ impl Books {
             rows.iter().map(|row| row.balance()).fold(unseen, Add::add)
         });
         (rows != total).then(|| format!("the sensors' books say {rows}; the totals say {total}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mqtt::ledger::{Entered, Ledger};
-    use crate::record::{Body, Chunk, Record, Span};
-    use crate::settlement::{Policy, Receipts, SourceIndex, Token};
-
-    const KEEP_LATEST: Outcome = Outcome::Shed { policy: Policy::KeepLatest };
-    const SHED_NEWEST: Outcome = Outcome::Shed { policy: Policy::ShedNewest };
-
-    /// Readings of one message, taken and held.
-    fn held(books: &Books, first: u64, count: u64) -> Receipts {
-        let (row, now) = (books.registry.row_of("a", 0), clock::now().wall);
-        let mut receipts = Receipts::new(Arc::new(books.clone()));
-        let (mut chunk, none) = (Chunk::default(), Span::default());
-        for ordinal in first..first + count {
-            let token = Token { source: SourceIndex(0), ordinal };
-            chunk.records.push(Record {
-                sensor: row.index,
-                id: none,
-                sequence: row.receive(now),
-                received: now,
-                token,
-                topic: none,
-                retained: false,
-                sheddable: false,
-                body: Body::Reading { value: none, timestamp: none, extra: none },
-            });
-            receipts.add(token, row.index, 0);
-        }
-        books.metrics.received.add(count);
-        assert!(books.queue.inlet().try_offer(&mut chunk, &mut Vec::new()));
-        receipts
-    }
-
-    #[test]
-    fn a_message_of_which_a_policy_sheds_a_part_is_acknowledged_and_the_books_close() {
-        for (outcomes, by_policy) in [
-            ([Outcome::Delivered, KEEP_LATEST, SHED_NEWEST], [1, 0, 3]),
-            ([KEEP_LATEST, SHED_NEWEST, Outcome::DeadLettered], [3, 0, 2]),
-            ([KEEP_LATEST; 3], [0, 0, 6]),
-        ] {
-            let mut plan = Plan::default();
-            let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
-            plan.sensors.insert("fleet".into(), kind);
-            let books = Books::new(&plan, Arc::default());
-            let settlements = books.queue.settlements();
-            let mut ledger = Ledger::new(20, 20);
-            let Entered::New(first) = ledger.enter(7, false, 1) else { panic!("it is new") };
-            ledger.readings(6);
-            let receipts = held(&books, first, 6);
-            assert_eq!((books.balance().held, books.difference()), (6, None));
-            let shares = [(2, outcomes[0]), (3, outcomes[1]), (1, outcomes[2])];
-            receipts.settle_shares(&shares.map(|(records, outcome)| Share { records, outcome }));
-            let mut settled = Vec::new();
-            settlements.take(&mut settled);
-            for (run, outcome) in settled {
-                ledger.settle(run, outcome);
-            }
-            let mut acknowledged = Vec::new();
-            ledger.acknowledge(|packet_id, _| acknowledged.push(packet_id));
-            assert_eq!(acknowledged, [7]);
-            let balance = books.balance();
-            let found = Policy::ALL.iter().map(|it| books.metrics.shed.of(*it).get());
-            assert_eq!(found.collect::<Vec<_>>(), by_policy, "{outcomes:?}");
-            assert_eq!(balance.shed, by_policy.iter().sum::<u64>());
-            assert_eq!((balance.received, balance.held), (6, 0));
-            assert_eq!(books.difference(), None);
-        }
     }
 }

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
-use crate::metrics::{Balance, Metrics};
-use crate::series::{Seen, Series};
 use crate::settlement::{Outcome, SensorIndex};
+use crate::state::metrics::{Balance, Metrics};
+use crate::state::series::{Seen, Series};
 
 use self::shares::Shares;
 

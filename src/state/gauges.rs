@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::metrics::Latencies;
+use crate::state::metrics::Latencies;
 
 /// One number.
 #[derive(Debug, Default)]

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::books::Books;
-use crate::plan::Plan;
 use crate::repeat::Repeated;
 
 /// How long it is told after the last such record.
@@ -31,9 +30,9 @@ struct Entry {
 }
 
 impl Crowd {
-    /// Of a gateway with this plan.
-    pub fn new(plan: &Plan) -> Self {
-        Self { sensors_max: plan.gateway.sensors_max.get(), entries: BTreeMap::new() }
+    /// Of a gateway with this `gateway.sensors_max`.
+    pub const fn new(sensors_max: u32) -> Self {
+        Self { sensors_max, entries: BTreeMap::new() }
     }
 
     /// What is to be said of the first entry that has too many sensors; each is warned of.
@@ -68,18 +67,11 @@ impl Crowd {
 mod tests {
     use super::*;
     use crate::clock::{self, Timestamp};
-    use std::num::NonZeroU32;
 
     #[test]
     fn an_entry_with_more_sensors_than_rows_is_told_while_they_come() {
-        let mut plan = Plan::default();
-        for name in ["calm", "fleet"] {
-            let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a/{sensor}"}}"#).unwrap();
-            plan.sensors.insert(name.into(), kind);
-        }
-        plan.gateway.sensors_max = NonZeroU32::new(4).unwrap();
-        let books = Books::new(&plan, std::sync::Arc::default());
-        let (start, mut crowd) = (clock::now().instant, Crowd::new(&plan));
+        let books = Books::of_entries(4, &["calm", "fleet"]);
+        let (start, mut crowd) = (clock::now().instant, Crowd::new(4));
         let mut look = |seconds| crowd.judge(&books, start + Duration::from_secs(seconds));
         let came = |id: &str, entry| {
             books.registry.row_of(id, entry).receive(Timestamp::from_millis(7));

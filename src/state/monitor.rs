@@ -9,10 +9,10 @@ use super::board::{Health, Status};
 use super::books::Books;
 use super::crowd::Crowd;
 use super::share::{self, Share};
-use crate::metrics::Balance;
-use crate::plan::Plan;
 use crate::repeat::Repeated;
-use crate::standing::Seen;
+use crate::state::metrics::Balance;
+use crate::state::standing::Seen;
+use crate::units::Percent;
 
 /// Held readings that have seen no settlement for this long, beyond what a batch may wait to be full,
 /// mean "degraded"; so does a broker that has been away for as long.
@@ -24,6 +24,17 @@ pub const OLDEST_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// How often it is looked; ten times as often until it is ready for the first time.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The settings that it judges by.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// What a batch may wait to be full: `batch.age_max`.
+    pub age_max: Duration,
+    /// `output.dead_letters_percent_max`.
+    pub dead_letters_percent_max: Percent,
+    /// `gateway.sensors_max`.
+    pub sensors_max: u32,
+}
 
 /// Judges from one look to the next.
 #[derive(Debug)]
@@ -43,9 +54,9 @@ pub struct Monitor {
 
 impl Monitor {
     /// Begins at `now`.
-    pub fn new(plan: &Plan, now: Instant) -> Self {
+    pub fn new(limits: Limits, now: Instant) -> Self {
         Self {
-            age_max: plan.batch.age_max.0,
+            age_max: limits.age_max,
             health: Health::Starting,
             settled: 0,
             progress: now,
@@ -53,8 +64,8 @@ impl Monitor {
             shed_said: Repeated::default(),
             dead_lettered: 0,
             letters_said: Repeated::default(),
-            share: Share::new(plan, now),
-            crowd: Crowd::new(plan),
+            share: Share::new(limits.dead_letters_percent_max, now),
+            crowd: Crowd::new(limits.sensors_max),
         }
     }
 
@@ -195,15 +206,14 @@ mod tests {
 
     /// A gateway with one MQTT entry, both connections usable, and something delivered.
     fn scene() -> Scene {
-        let mut plan = Plan::default();
-        let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
-        plan.sensors.insert("fleet".into(), kind);
         let start = clock::now().instant;
-        let scene = Scene {
-            books: Books::new(&plan, std::sync::Arc::default()),
-            monitor: Monitor::new(&plan, start),
-            start,
+        let limits = Limits {
+            age_max: Duration::from_millis(100),
+            dead_letters_percent_max: Percent(5),
+            sensors_max: 9,
         };
+        let books = Books::of_entries(9, &["fleet"]);
+        let scene = Scene { books, monitor: Monitor::new(limits, start), start };
         scene.books.standings.output.usable(start);
         scene.fleet().usable(start);
         scene
@@ -211,7 +221,7 @@ mod tests {
 
     impl Scene {
         /// The entry's connection.
-        fn fleet(&self) -> std::sync::Arc<crate::standing::Standing> {
+        fn fleet(&self) -> std::sync::Arc<crate::state::standing::Standing> {
             self.books.standings.session("fleet", self.start)
         }
 

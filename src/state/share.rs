@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::tally::Cause;
-use crate::plan::Plan;
+use crate::units::Percent;
 
 /// What is counted together; when it has passed, what was before it is forgotten.
 const SPAN: Duration = Duration::from_secs(30);
@@ -26,9 +26,8 @@ pub struct Share {
 
 impl Share {
     /// Begins at `now`.
-    pub fn new(plan: &Plan, now: Instant) -> Self {
-        let percent_max = plan.output.dead_letters_percent_max.0;
-        Self { percent_max, began: now, received: [0; 2] }
+    pub const fn new(percent_max: Percent, now: Instant) -> Self {
+        Self { percent_max: percent_max.0, began: now, received: [0; 2] }
     }
 
     /// What is to be said where too many became dead letters.
@@ -64,24 +63,16 @@ pub fn entry(books: &Books, cause: &Cause) -> Option<String> {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::pipeline::content::Content;
-    use crate::record::Reason;
-    use crate::units::Percent;
 
     /// After so many readings, of which so many became dead letters, with this limit.
     fn told(percent: u8, received: u64, letters: u64, seconds: u64) -> Option<String> {
-        let mut plan = Plan::default();
-        let kind = serde_json::from_str(r#"{"mqtt":{"topic":"a"}}"#).unwrap();
-        plan.sensors.insert("fleet".into(), kind);
-        plan.output.dead_letters_percent_max = Percent(percent);
-        let books = Books::new(&plan, std::sync::Arc::default());
+        let books = Books::of_entries(9, &["fleet"]);
         let start = clock::now().instant;
-        let mut share = Share::new(&plan, start);
+        let mut share = Share::new(Percent(percent), start);
         let row = books.registry.row_of("bad", 0);
-        let (detail, topic) = (b"no JSON", b"sensors/bad");
-        let content = Content { reason: Reason::Malformed, detail, id: b"", topic, payload: b"{" };
+        let cause = Cause::new("malformed", &row.id, row.entry(), b"no JSON", b"sensors/bad");
         books.metrics.received.add(received);
-        (0..letters).for_each(|_| books.tally.note(&row, content));
+        (0..letters).for_each(|_| books.tally.note(cause.clone()));
         let looks = (0..=seconds).map(|second| start + Duration::from_secs(second));
         looks.map(|at| share.judge(&books, at)).last().flatten()
     }
@@ -89,19 +80,17 @@ mod tests {
     /// What came long ago is no excuse.
     #[test]
     fn the_share_is_one_of_the_readings_of_late() {
-        let plan = Plan::default();
-        let books = Books::new(&plan, std::sync::Arc::default());
+        let books = Books::of_entries(9, &["fleet"]);
         let start = clock::now().instant;
-        let mut share = Share::new(&plan, start);
+        let mut share = Share::new(Percent(5), start);
         books.metrics.received.add(1_000_000);
         for spans in 1..=2 {
             assert_eq!(share.judge(&books, start + SPAN * spans), None);
         }
         books.metrics.received.add(100);
         let row = books.registry.row_left("bad", None);
-        let content =
-            Content { reason: Reason::Malformed, detail: b"", id: b"", topic: b"", payload: b"" };
-        (0..100).for_each(|_| books.tally.note(&row, content));
+        let cause = Cause::new("malformed", &row.id, row.entry(), b"", b"");
+        (0..100).for_each(|_| books.tally.note(cause.clone()));
         let told = share.judge(&books, start + SPAN * 2 + Duration::from_secs(1)).unwrap();
         assert!(told.starts_with("100 of the last 100 readings"), "{told}");
     }

@@ -1,0 +1,26 @@
+//! What a running gateway knows of itself: every number has one place, and this folder is all of them.
+//!
+//! - What is counted in total and only grows is a field of [`metrics`]; whoever does it counts it.
+//! - What is counted for one sensor stands in its row ([`registry`], [`series`]). Entries are sums of rows, made when
+//!   somebody asks.
+//! - What rises and falls in the engine is a gauge ([`gauges`]); the worker alone writes it, after each event.
+//! - How a connection stands is written by the task that serves it ([`standing`]).
+//! - Why readings became dead letters of late: [`tally`].
+//! - What follows from the others is kept nowhere: the balance ([`books`]) is drawn up when it is asked for.
+//! - Health is judged once a second from all of these ([`monitor`], [`crowd`], [`share`]), and put up for whoever asks
+//!   ([`board`]).
+//!
+//! Nothing here asks the edges or the engine for anything. `ops/` only reads it.
+
+pub mod board;
+pub mod books;
+pub mod crowd;
+pub mod gauges;
+#[warn(missing_docs)]
+pub mod metrics;
+pub mod monitor;
+pub mod registry;
+pub mod series;
+pub mod share;
+pub mod standing;
+pub mod tally;
