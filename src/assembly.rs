@@ -46,9 +46,7 @@ pub struct Assembly {
 pub struct Shared {
     /// Where records go.
     pub queue: Queue,
-    /// The sensors' rows.
     pub registry: Arc<Registry>,
-    /// The counters.
     pub metrics: Arc<Metrics>,
     /// The pace of the thread that runs the edges.
     pub pace: Arc<Pace>,

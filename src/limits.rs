@@ -9,12 +9,6 @@ use std::time::Duration;
 /// Sources of a gateway: configured MQTT sensors. More are refused by `check`.
 pub const SOURCES_MAX: usize = 4096;
 
-/// Bytes of a session that is remembered for the next run, at most, in memory and in its file.
-pub const SESSION_LEFT_BYTES: u64 = 2048;
-
-/// Sensors that one simulated entry may count. More are refused by `check`.
-pub const SIMULATED_COUNT_MAX: u32 = 1_000_000;
-
 /// Bytes of a sensor's id. A longer one makes a dead letter (`sensor_id`).
 pub const SENSOR_ID_BYTES_MAX: usize = 128;
 
@@ -45,13 +39,6 @@ pub const DEAD_LETTER_BYTES_IN_FLIGHT_MAX: usize = 2 * 1024 * 1024;
 /// until the output takes them.
 pub const WAITING_MAX: usize = 8;
 
-/// Delivered batches that are removed from the spool together, unless [`REMOVE_DELAY_MAX`] is over before. A crash before
-/// that repeats them, with their ids.
-pub const REMOVE_GROUP_MAX: usize = 16;
-
-/// How long a delivered batch may stay in the spool.
-pub const REMOVE_DELAY_MAX: Duration = Duration::from_secs(1);
-
 /// Bytes that an intake's connection reads ahead beside one record of `queue.record_bytes_max`: room for a topic and
 /// properties. A larger packet is read past and becomes a dead letter.
 pub const READ_AHEAD_BYTES: usize = 128 * 1024;
@@ -74,9 +61,6 @@ pub const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 /// sends requests without end and reads no answer is disconnected by the write watchdog.
 pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes that a connection inside WebSocket reads ahead, and the longest frame that it sends. Frames of any length are read.
-pub const WEBSOCKET_BUFFER_BYTES: usize = 16 * 1024;
-
 /// The longest time for a tool's subscription up to SUBACK. Then its connection counts as failed. The gateway's own
 /// connections use `broker.connect_timeout`.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -87,10 +71,6 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 
 /// The longest time for the last acknowledgements of a connection to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
-
-/// Bytes of a used chunk of the queue that are kept for the next; more is freed. A queue that is full with its default
-/// places stays below: faulting in the pages of each chunk again took a third of the processor time of a reading.
-pub const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A repeated warning is logged at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
@@ -107,12 +87,6 @@ pub const HTTP_WRITE_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX;
 
 /// Bytes of a request's line and headers. A longer one is answered with 431. Bodies are not read.
 pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
-
-/// If the gateway's own thread has not checked its books for this time, it is taken to hang.
-pub const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
-
-/// Readings that a simulated sensor without an interval makes for one turn at the queue.
-pub const SIMULATED_RUN_RECORDS: u32 = 64;
 
 /// The bound on memory, item by item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

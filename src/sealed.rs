@@ -44,7 +44,6 @@ impl PartialEq for Route {
 pub enum Kind {
     /// Readings of one route, written so, sealed then.
     Readings {
-        /// Where they go.
         route: Route,
         /// How it is written.
         format: Format,
@@ -58,13 +57,11 @@ pub enum Kind {
 /// A sealed batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// The gateway's id.
     pub gateway: String,
     /// The batch's id; empty for a dead letter that an older program wrote to the spool.
     pub id: String,
     /// What it carries.
     pub kind: Kind,
-    /// How many records.
     pub count: usize,
     /// The batch as it is written.
     pub text: Bytes,

@@ -24,7 +24,6 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers.
     pub fn listen() -> std::io::Result<Self> {
         // A handler would end the ignoring: check first.
         let hangup = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };

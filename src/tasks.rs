@@ -23,7 +23,6 @@ impl<T> Default for Tasks<T> {
 }
 
 impl<T: Send + 'static> Tasks<T> {
-    /// Starts a task.
     pub fn start(&mut self, task: impl Future<Output = T> + Send + 'static) {
         self.set.spawn(task);
     }

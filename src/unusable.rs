@@ -15,7 +15,8 @@ pub struct Unusable {
 /// How long what is refused is tried: for `gateway.start_grace`, as long as nothing of it has ever worked.
 #[derive(Debug)]
 pub struct Patience {
-    start_grace: Duration,
+    /// Without one it is tried for ever.
+    start_grace: Option<Duration>,
     /// It has worked: it is tried for ever.
     worked: bool,
     refused: Option<Instant>,
@@ -23,7 +24,7 @@ pub struct Patience {
 
 impl Patience {
     /// Nothing has worked yet.
-    pub const fn new(start_grace: Duration) -> Self {
+    pub const fn new(start_grace: Option<Duration>) -> Self {
         Self { start_grace, worked: false, refused: None }
     }
 
@@ -35,7 +36,7 @@ impl Patience {
     /// How long it is tried yet, where it is refused.
     pub fn left(&self, now: Instant) -> Option<Duration> {
         let over = now.saturating_duration_since(self.refused?);
-        Some(self.start_grace.saturating_sub(over))
+        Some(self.start_grace?.saturating_sub(over))
     }
 
     /// Notes a failure at `now`, which is a lasting refusal or not. Whether it is given up for that.
@@ -45,7 +46,8 @@ impl Patience {
             return false;
         }
         let since = *self.refused.get_or_insert(now);
-        now.saturating_duration_since(since) >= self.start_grace
+        let over = now.saturating_duration_since(since);
+        self.start_grace.is_some_and(|it| over >= it)
     }
 }
 
@@ -57,13 +59,16 @@ mod tests {
     #[test]
     fn only_what_has_never_worked_is_given_up_for_refusals_that_last() {
         let (start, second) = (clock::now().instant, Duration::from_secs(1));
-        let mut patience = Patience::new(2 * second);
+        let mut patience = Patience::new(Some(2 * second));
         let looks = [(0, true), (1, true), (2, false), (3, true), (4, true), (5, true)];
         let mut given_up = |(at, is_refusal)| patience.failed(start + second * at, is_refusal);
         assert_eq!(looks.map(&mut given_up), [false, false, false, false, false, true]);
         assert_eq!(patience.left(start + 4 * second), Some(second));
         patience.worked();
         assert!(!patience.failed(start + 9 * second, true));
-        assert!(Patience::new(Duration::ZERO).failed(start, true), "at the first refusal");
+        assert!(Patience::new(Some(Duration::ZERO)).failed(start, true), "at once");
+        let mut endless = Patience::new(None);
+        assert!(!endless.failed(start, true) && !endless.failed(start + 9 * second, true));
+        assert_eq!(endless.left(start), None);
     }
 }

@@ -7,13 +7,17 @@ use sluicegate::assembly::changes::Changes;
 use sluicegate::pace::Pace;
 use sluicegate::pipeline::{Pipeline, Report};
 use sluicegate::plan::Plan;
+use sluicegate::state::books::Books;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use crate::scene::{LONG, drained, gateway};
+use crate::scene::{LONG, audit, drained, gateway, readings};
+use crate::support::broker::Broker;
 use crate::support::client::{Collector, Options, Publisher, Session};
 use crate::support::gateway::Gateway;
 use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
+use crate::support::wire::DisconnectReasonCode;
 use crate::support::{SOON, eventually, thread};
 
 const SENSORS: usize = 20;
@@ -85,30 +89,36 @@ fn broker() -> Mosquitto {
 /// The gateway within this process, as a program that embeds it has it.
 struct Embedded {
     changes: Changes,
+    books: Arc<Books>,
     stop: mpsc::Sender<()>,
     thread: std::thread::JoinHandle<Report>,
     runtime: tokio::runtime::Runtime,
 }
 
-fn embedded(mosquitto: &Mosquitto) -> Embedded {
+/// With an entry `steady`.
+fn plan(url: &str) -> Plan {
     let mut plan = Plan::default();
     plan.gateway.id = "gw".into();
-    plan.broker.url = mosquitto.url().try_into().unwrap();
+    plan.broker.url = url.to_owned().try_into().unwrap();
     plan.sensors.insert("steady".into(), entry("sensors/{sensor}/reading"));
+    plan
+}
+
+fn embedded(plan: Plan) -> Embedded {
     let (stop, stops) = mpsc::channel(4);
-    let (told, changes) = std::sync::mpsc::sync_channel(1);
+    let (told, built) = std::sync::mpsc::sync_channel(1);
     let thread = thread("gateway", move || {
         let pace = Arc::new(Pace::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let pipeline = Pipeline::build(plan, pace, 1).await.unwrap();
-            told.send(pipeline.changes()).unwrap();
+            told.send((pipeline.changes(), pipeline.books())).unwrap();
             pipeline.run(stops).await
         })
     });
-    let changes = changes.recv_timeout(SOON).unwrap();
+    let (changes, books) = built.recv_timeout(SOON).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    Embedded { changes, stop, thread, runtime }
+    Embedded { changes, books, stop, thread, runtime }
 }
 
 fn entry(topic: &str) -> sluicegate::source::Kind {
@@ -122,8 +132,21 @@ impl Embedded {
     }
 
     fn remove(&self, name: &str) -> Result<(), String> {
-        let removed = self.changes.remove(name);
+        let removed = async { timeout(SOON, self.changes.remove(name)).await.unwrap() };
         self.runtime.block_on(removed).map_err(|error| error.to_string())
+    }
+
+    fn health(&self) -> String {
+        let status = self.books.board.status();
+        format!("{}: {}", status.health, status.reason.unwrap_or_default())
+    }
+
+    /// Stops it; it ended because of that, and its books close.
+    fn stopped(self) -> Report {
+        self.stop.try_send(()).unwrap();
+        let report = self.thread.join().unwrap();
+        assert!(report.error.is_none() && report.difference.is_none(), "{report:?}");
+        report
     }
 }
 
@@ -138,7 +161,7 @@ fn has_session(mosquitto: &Mosquitto, client: &str) -> bool {
 fn an_entry_comes_and_goes_under_load_and_no_other_notices() {
     let mosquitto = broker();
     let collector = Collector::start(mosquitto.port());
-    let gateway = embedded(&mosquitto);
+    let gateway = embedded(plan(&mosquitto.url()));
     eventually("it is subscribed", SOON, || {
         mosquitto.log().contains("gw-in-steady 1 sensors/+/reading")
     });
@@ -160,10 +183,7 @@ fn an_entry_comes_and_goes_under_load_and_no_other_notices() {
     }
     assert_eq!(load.join(LONG).total(), TOTAL);
     collector.wait_readings(TOTAL, LONG);
-    gateway.stop.try_send(()).unwrap();
-    let report = gateway.thread.join().unwrap();
-    let balance = report.balance;
-    assert!(report.error.is_none() && report.difference.is_none(), "{report:?}");
+    let balance = gateway.stopped().balance;
     assert_eq!((balance.delivered, balance.held), (balance.received, 0), "{balance:?}");
     let sensors = sensors_by_entry(&collector);
     assert_eq!(sensors["steady"].values().sum::<u64>(), TOTAL, "each once");
@@ -177,7 +197,7 @@ fn an_entry_comes_and_goes_under_load_and_no_other_notices() {
 #[test]
 fn an_entry_that_cannot_be_added_or_removed_says_why() {
     let mosquitto = broker();
-    let gateway = embedded(&mosquitto);
+    let gateway = embedded(plan(&mosquitto.url()));
     for (change, expected) in [
         (gateway.add("steady", "a"), "sensors.steady runs"),
         (
@@ -195,38 +215,82 @@ fn an_entry_that_cannot_be_added_or_removed_says_why() {
     let added = gateway.changes.add("many", serde_json::from_value(many).unwrap());
     let refused = gateway.runtime.block_on(added).unwrap_err().to_string();
     assert!(refused.starts_with("gateway.memory_max: is 256.0 MiB, but"), "{refused}");
-    gateway.stop.try_send(()).unwrap();
-    let report = gateway.thread.join().unwrap();
-    assert!(report.error.is_none(), "{report:?}");
+    gateway.stopped();
 }
 
-/// A broker of MQTT 3.1.1 keeps a session for ever; one that is away is waited for, no longer than the grace.
+/// What is added later and does not work is named by health, and the others go on.
+#[test]
+fn an_entry_that_was_added_and_fails_ends_no_other() {
+    let broker = Broker::start();
+    let mut settings = plan(&broker.url());
+    settings.gateway.start_grace = serde_json::from_str("\"0s\"").unwrap();
+    let gateway = embedded(settings);
+    let subscribed = |client: &str, times| {
+        broker.wait_until("it is subscribed", SOON, |log| log.subscribes(client) == times);
+    };
+    let ready = || eventually("all work", SOON, || gateway.health() == "ready: ");
+    let is_taken_over = || {
+        broker.disconnect("gw-in-more", DisconnectReasonCode::SessionTakenOver);
+        eventually("health names it and what to do", SOON, || {
+            let health = gateway.health();
+            health.starts_with("degraded: sensors.more has been") && health.contains("gateway.id")
+        });
+    };
+    subscribed("gw-in-steady", 1);
+    // It can never be started.
+    let command = serde_json::json!({"exec": {"command": ["/no/such/program"]}});
+    let added = gateway.changes.add("command", serde_json::from_value(command).unwrap());
+    gateway.runtime.block_on(added).unwrap();
+    // Its client id is in use.
+    gateway.add("more", "more/{sensor}").unwrap();
+    subscribed("gw-in-more", 1);
+    ready();
+    is_taken_over();
+    broker.publish_all(readings(2, 1..=100, 1));
+    eventually("the others go on", SOON, || audit(&broker).distinct() == 200);
+    assert!(gateway.add("more", "gateway/batches").is_err());
+    assert!(gateway.health().contains("sensors.more"), "the one that rests is still there");
+    gateway.add("more", "more/{sensor}").unwrap();
+    subscribed("gw-in-more", 2);
+    ready();
+    is_taken_over();
+    gateway.remove("more").unwrap();
+    ready();
+    assert_eq!(gateway.remove("more").unwrap_err(), "sensors.more does not run");
+    gateway.remove("command").unwrap();
+    assert_eq!(broker.look(|log| log.connects("gw-in-more")), 2, "it did not come back by itself");
+    assert_eq!(gateway.stopped().balance.delivered, 200);
+}
+
+/// A broker of MQTT 3.1.1 keeps a session for ever.
 #[test]
 fn what_is_removed_leaves_no_session_with_mqtt_3_either() {
     let mosquitto = broker();
-    let mut plan = Plan::default();
-    plan.gateway.id = "gw".into();
-    plan.broker.url = mosquitto.url().try_into().unwrap();
-    plan.broker.version = serde_json::from_str("3").unwrap();
-    plan.sensors.insert("steady".into(), entry("sensors/{sensor}/reading"));
-    plan.sensors.insert("more".into(), entry("more/{sensor}"));
-    let (stop, stops) = mpsc::channel(4);
-    let (told, changes) = std::sync::mpsc::sync_channel(1);
-    let thread = thread("gateway", move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let pipeline = Pipeline::build(plan, Arc::new(Pace::default()), 1).await.unwrap();
-            told.send(pipeline.changes()).unwrap();
-            pipeline.run(stops).await
-        })
-    });
-    let changes: Changes = changes.recv_timeout(SOON).unwrap();
+    let mut settings = plan(&mosquitto.url());
+    settings.broker.version = serde_json::from_str("3").unwrap();
+    settings.sensors.insert("more".into(), entry("more/{sensor}"));
+    let gateway = embedded(settings);
     eventually("it is subscribed", SOON, || mosquitto.log().contains("gw-in-more 1 more/+"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let removed = async { tokio::time::timeout(SOON, changes.remove("more")).await.unwrap() };
-    runtime.block_on(removed).unwrap();
+    gateway.remove("more").unwrap();
     let options = Options::new(mosquitto.port(), "gw-in-more").v3().persistent();
     assert!(!Session::open(&options).unwrap().session_present());
-    stop.try_send(()).unwrap();
-    assert!(thread.join().unwrap().error.is_none());
+    gateway.stopped();
+}
+
+/// Its session cannot be ended then: its broker is waited for until the grace is over.
+#[test]
+fn an_entry_is_removed_while_its_broker_is_away() {
+    for version in ["3", "5"] {
+        let mosquitto = broker();
+        let mut settings = plan(&mosquitto.url());
+        settings.broker.version = serde_json::from_str(version).unwrap();
+        settings.gateway.shutdown_grace = serde_json::from_str("\"1s\"").unwrap();
+        settings.sensors.insert("more".into(), entry("more/{sensor}"));
+        let gateway = embedded(settings);
+        eventually("it is subscribed", SOON, || mosquitto.log().contains("gw-in-more 1 more/+"));
+        drop(mosquitto);
+        eventually("it is away", SOON, || gateway.health().contains("has been away"));
+        gateway.remove("more").unwrap();
+        assert_eq!(gateway.stopped().balance.received, 0);
+    }
 }

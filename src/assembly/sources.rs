@@ -5,6 +5,10 @@
 //! its own, which follows the gateway's. What is removed takes nothing new, delivers what it holds, and leaves
 //! nothing behind at its broker. What it holds when its grace is over is delivered all the same; its broker is
 //! not told.
+//!
+//! What fails among the entries of the start ends the gateway: `gateway.start_grace` is over, and whoever has
+//! started it is there to see it. What is added later must not: it is tried for ever, and if that is no use (its
+//! client id is in use) it rests, as lost as it was, until it is removed or added again. Health names it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -22,7 +26,8 @@ use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
 use crate::phase::{self, Phase, PhaseSender};
 use crate::plan::Plan;
-use crate::source::{self, Context, Ended, Entry, Kind};
+use crate::source::{self, Context, Ended, Entry, Failure, Kind};
+use crate::state::standing::Standings;
 use crate::tasks::{Panicked, Tasks};
 
 /// The sources that run.
@@ -45,6 +50,10 @@ struct Unit {
     entries: Vec<String>,
     lead: PhaseSender,
     tasks: Tasks<Ended>,
+    /// It began while the gateway ran.
+    added: bool,
+    /// It has failed, and rests.
+    rests: bool,
     removal: Option<Removal>,
 }
 
@@ -71,17 +80,18 @@ impl Sources {
             units.entry(unit_of(name, kind)).or_default().push(name.clone());
         }
         for (name, entries) in units {
-            it.begin(name, entries);
+            it.begin(name, entries, false);
         }
         it
     }
 
     /// Starts a unit of these entries of the plan.
-    fn begin(&mut self, name: String, entries: Vec<String>) {
+    fn begin(&mut self, name: String, entries: Vec<String>, added: bool) {
         let (lead, phase) = phase::start();
         lead.enter(self.phase);
         let start = clock::now().instant;
         let mut tasks = Tasks::default();
+        let start_grace = (!added).then_some(self.plan.gateway.start_grace.0);
         let broker = self.broker();
         for entry in &entries {
             let kind = self.plan.sensors.get(entry).expect("the plan has the entry");
@@ -94,14 +104,14 @@ impl Sources {
                 phase: &phase,
                 context,
                 start,
-                start_grace: self.plan.gateway.start_grace.0,
+                start_grace,
                 seed,
                 broker: &broker,
             };
             kind.start(&entry, &mut tasks);
         }
         drop(broker);
-        self.units.insert(name, Unit { entries, lead, tasks, removal: None });
+        self.units.insert(name, Unit { entries, lead, tasks, added, rests: false, removal: None });
     }
 
     fn context(&self, name: &str, kind: &Kind) -> Context {
@@ -148,14 +158,13 @@ impl Sources {
                 Ok(()) => return drop(reply.send(Ok(()))),
                 Err(refused) => refused,
             },
+            Change::Remove(name) if self.forget(&name) => return drop(reply.send(Ok(()))),
             Change::Remove(name) => match self.removable(&name) {
                 Ok(unit) => {
                     unit.lead.remove();
                     let until = Some(clock::now().instant + grace);
                     unit.removal = Some(Removal { until, reply: Some(reply) });
-                    let mut plan = Plan::clone(&self.plan);
-                    plan.sensors.remove(&name);
-                    self.plan = Arc::new(plan);
+                    self.forget_settings(&name);
                     return;
                 }
                 Err(refused) => refused,
@@ -166,10 +175,10 @@ impl Sources {
 
     fn add(&mut self, name: String, kind: Kind) -> Result<(), Refused> {
         let unit = unit_of(&name, &kind);
-        if self.units.values().any(|it| it.entries.contains(&name)) {
+        if self.units.values().any(|it| !it.rests && it.entries.contains(&name)) {
             return Err(Refused::Runs(name));
         }
-        if self.units.contains_key(&unit) {
+        if self.units.get(&unit).is_some_and(|it| !it.entries.contains(&name)) {
             return Err(Refused::Shared(name));
         }
         let mut plan = Plan::clone(&self.plan);
@@ -180,14 +189,34 @@ impl Sources {
         if !problems.is_empty() {
             return Err(Refused::Settings(problems.join("; ")));
         }
+        self.forget(&name);
         self.plan = Arc::new(plan);
-        self.begin(unit, vec![name]);
+        self.begin(unit, vec![name], true);
         Ok(())
+    }
+
+    /// Forgets an entry that rests. Whether it did.
+    fn forget(&mut self, name: &str) -> bool {
+        let mut units = self.units.iter();
+        let unit = units.find(|(_, it)| it.rests && it.entries.iter().any(|it| it == name));
+        let Some(unit) = unit.map(|(unit, _)| unit.clone()) else { return false };
+        self.units.remove(&unit);
+        if let Some(session) = unit.strip_prefix(SESSION) {
+            self.shared.standings.remove(session);
+        }
+        self.forget_settings(name);
+        true
+    }
+
+    fn forget_settings(&mut self, name: &str) {
+        let mut plan = Plan::clone(&self.plan);
+        plan.sensors.remove(name);
+        self.plan = Arc::new(plan);
     }
 
     /// The unit of an entry that can be removed.
     fn removable(&mut self, name: &str) -> Result<&mut Unit, Refused> {
-        let runs = self.units.values().filter(|it| it.removal.is_none()).count();
+        let runs = self.units.values().filter(|it| it.removal.is_none() && !it.rests).count();
         let mut units = self.units.values_mut().filter(|it| it.removal.is_none());
         let unit = units.find(|it| it.entries.iter().any(|it| it == name));
         match unit {
@@ -226,11 +255,16 @@ impl Sources {
         for (name, unit) in &mut self.units {
             match unit.tasks.poll_next(cx) {
                 Poll::Ready(Some(Ok(Err(failure)))) if unit.removal.is_some() => {
-                    // Nobody wants it any more: that is no reason to end the others.
+                    // Nobody wants it any more.
                     tracing::warn!("while it was removed: {failure}");
                     return Poll::Ready(Some(Ok(Ok(()))));
                 }
+                Poll::Ready(Some(Ok(Err(failure)))) if unit.added => {
+                    unit.rest(name, &failure, &self.shared.standings);
+                    return Poll::Ready(Some(Ok(Ok(()))));
+                }
                 Poll::Ready(Some(ended)) => return Poll::Ready(Some(ended)),
+                Poll::Ready(None) if unit.rests => {}
                 Poll::Ready(None) => over.push(name.clone()),
                 Poll::Pending => {}
             }
@@ -238,7 +272,8 @@ impl Sources {
         for name in over {
             self.end(&name);
         }
-        if self.units.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+        let all = self.units.values().all(|it| it.rests);
+        if all { Poll::Ready(None) } else { Poll::Pending }
     }
 
     /// The last task of a unit has ended.
@@ -266,6 +301,19 @@ impl Sources {
         drop(timeout(within, all).await);
         let left = self.units.values().map(|unit| unit.tasks.left()).sum();
         (ended, left)
+    }
+}
+
+impl Unit {
+    /// It has failed, and the others go on.
+    fn rest(&mut self, name: &str, failure: &Failure, standings: &Standings) {
+        tracing::error!("{failure}; it was added while others run, and they go on");
+        self.rests = true;
+        self.lead.enter(Phase::Closing);
+        if let Some(session) = name.strip_prefix(SESSION) {
+            let now = clock::now().instant;
+            standings.session(session, now).lost(now, &failure.error);
+        }
     }
 }
 

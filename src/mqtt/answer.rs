@@ -9,7 +9,6 @@ use super::reason::Said;
 /// The answer to a PUBLISH (MQTT 5 §3.4.2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Accepted.
     Taken,
     /// Accepted, but nobody subscribes to the topic.
     NobodyListens,

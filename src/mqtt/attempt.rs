@@ -35,7 +35,6 @@ pub struct Failed {
 }
 
 impl Attempt {
-    /// Connects, or fails.
     pub async fn run(mut self) -> Result<(Connection, Greeting), Failed> {
         let opened = self.open().await;
         opened.map_err(|error| Failed { error, look_ups: self.look_ups })

@@ -56,7 +56,6 @@ pub enum Turn {
     Flushed,
 }
 
-/// An established connection.
 pub struct Connection {
     stream: Box<dyn Stream>,
     version: Version,

@@ -20,8 +20,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::options::{self, Options};
-use crate::limits::{SESSION_LEFT_BYTES, SOURCES_MAX};
+use crate::limits::SOURCES_MAX;
 use crate::text;
+
+/// Bytes of a session that is remembered for the next run, at most, in memory and in its file.
+pub const SESSION_LEFT_BYTES: u64 = 2048;
 
 /// The file's name in the folder.
 const FILE: &str = "sessions.json";

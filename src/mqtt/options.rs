@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::limits::WEBSOCKET_BUFFER_BYTES;
+use super::websocket::WEBSOCKET_BUFFER_BYTES;
 
 /// Bytes that a connection over TLS holds: rustls' limit of 64 KiB for what is not yet written, and a record of 16 KiB
 /// in each direction, with room to grow. Beyond the limit a write waits.

@@ -39,9 +39,7 @@ pub struct Greeting {
 /// What the broker supports, as its CONNACK says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
-    /// Retained messages.
     pub retained: bool,
-    /// Shared subscriptions.
     pub shared: bool,
 }
 

@@ -32,7 +32,6 @@ pub struct Publish<'a> {
 pub struct Cut {
     /// Its length in bytes.
     pub bytes: u64,
-    /// Its SHA-256.
     pub sha256: [u8; 32],
 }
 

@@ -100,13 +100,13 @@ impl Session {
             expiry_asked: None,
             expiry_said: None,
             own: Own::default(),
-            patience: Patience::new(Duration::ZERO),
+            patience: Patience::new(Some(Duration::ZERO)),
         }
     }
 
     /// Sets how long the client goes on while it is refused and has not worked yet.
     #[must_use]
-    pub fn patient(self, start_grace: Duration) -> Self {
+    pub fn patient(self, start_grace: Option<Duration>) -> Self {
         Self { patience: Patience::new(start_grace), ..self }
     }
 
@@ -167,7 +167,6 @@ impl Session {
         Ok(self.failed(now, "cannot connect", &error))
     }
 
-    /// A connection stands.
     pub fn handle_connected(&mut self, now: Instant, greeting: &Greeting) {
         self.connected += 1;
         self.since = Some(now);

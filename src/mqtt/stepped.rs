@@ -97,7 +97,6 @@ impl Peer {
         client.handle_connected(now, greeting(session_present), &mut self.outbound)
     }
 
-    /// Grants a subscription.
     pub fn grant(&mut self, packet_id: u16, qos: u8) {
         let v5: &[u8] = if self.version == Version::V5 { &[0] } else { &[] };
         let length = u8::try_from(3 + v5.len()).expect("a SUBACK is short");
@@ -107,7 +106,6 @@ impl Peer {
         self.wire.put_u8(qos);
     }
 
-    /// Sends a message.
     pub fn publish(&mut self, message: &Message<'_>) {
         let Message { packet_id, qos, dup, retain, topic, payload } = *message;
         let mut body = BytesMut::new();

@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder};
 
-use crate::limits::WEBSOCKET_BUFFER_BYTES;
+/// Bytes that a connection inside WebSocket reads ahead, and the longest frame that it sends. Frames of any length are read.
+pub(super) const WEBSOCKET_BUFFER_BYTES: usize = 16 * 1024;
 
 /// The longest payload of a ping or close (RFC 6455 §5.5).
 const CONTROL_BYTES_MAX: u64 = 125;

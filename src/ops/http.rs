@@ -214,7 +214,8 @@ fn json(well: bool, body: &impl Serialize) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, LOOK_PAUSE_MAX};
+    use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX};
+    use crate::ops::LOOK_PAUSE_MAX;
 
     /// The status codes of `/healthz` and `/readyz`.
     async fn statuses(view: View) -> [u16; 2] {

@@ -5,13 +5,12 @@
 //! gateway's own thread hangs.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use self::seats::Seats;
 use crate::clock::{self, Now};
-use crate::limits::LOOK_PAUSE_MAX;
 use crate::plan::Plan;
 use crate::state::board::Health;
 use crate::state::books::Books;
@@ -27,6 +26,9 @@ mod process;
 mod seats;
 mod snapshot;
 pub mod systemd;
+
+/// If the gateway's own thread has not checked its books for this time, it is taken to hang.
+pub(crate) const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// What the HTTP server and systemd read of a gateway.
 #[derive(Debug, Clone)]
@@ -79,8 +81,6 @@ impl View {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// A gateway with one MQTT entry and one simulated, that has just started.

@@ -7,13 +7,11 @@ use crate::state::tally::Cause;
 /// What a dead letter is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Content<'a> {
-    /// Why.
     pub reason: Reason,
     /// Where and what.
     pub detail: &'a [u8],
     /// The sensor's id, where it has no row of its own; empty: the row has it.
     pub id: &'a [u8],
-    /// The MQTT topic.
     pub topic: &'a [u8],
     /// The payload or its head.
     pub payload: &'a [u8],

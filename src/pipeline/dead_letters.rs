@@ -41,7 +41,6 @@ const BEGIN: usize = 1;
 /// The record that becomes a dead letter.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Whose.
     pub row: Arc<Row>,
     /// Its way back.
     pub token: Token,

@@ -66,7 +66,6 @@ impl fmt::Display for Unknown {
 /// What this run can make of the entry of a publication.
 #[derive(Debug)]
 pub enum Read {
-    /// The publication.
     Flight(InFlight),
     /// Nothing, but another run can; whose its records are, if that is known.
     Unknown(Option<Box<[SensorIndex]>>),

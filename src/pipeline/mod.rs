@@ -104,7 +104,6 @@ impl Error {
 /// How a run ended.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The last balance.
     pub balance: Balance,
     /// Readings of batches in the spool that could not be read again: lost, and held in the balance.
     pub lost: u64,
@@ -126,7 +125,6 @@ pub struct Pipeline {
     changes: (Changes, mpsc::Receiver<Asked>),
 }
 
-/// A running gateway.
 struct Running {
     books: Arc<Books>,
     reports: Reports<sink::Event>,

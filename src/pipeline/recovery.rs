@@ -33,7 +33,6 @@ pub(super) enum Opened {
     Stopped,
 }
 
-/// Opens the spool.
 pub(super) async fn open(
     plan: &Arc<Plan>,
     books: &Arc<Books>,

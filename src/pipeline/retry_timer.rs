@@ -46,14 +46,12 @@ impl RetryTimer {
         self.at = Some(at);
     }
 
-    /// It failed.
     pub fn failed(&mut self, now: Now) {
         let seed = now.wall.millis();
         let mut rng = <rand::rngs::SmallRng as rand::SeedableRng>::seed_from_u64(seed);
         self.at = Some(now.instant + self.backoff.pause(&mut rng));
     }
 
-    /// It succeeded.
     pub fn succeeded(&mut self) {
         self.at = None;
         self.backoff.reset();

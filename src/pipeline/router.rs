@@ -33,7 +33,6 @@ impl Router {
         &self.routes
     }
 
-    /// One of them.
     pub fn first(&self) -> &Route {
         self.routes.first().expect("a router has a route")
     }

@@ -44,7 +44,7 @@ use crate::state::books::Books;
 use crate::state::gauges::Gauges;
 
 use crate::clock::Now;
-use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX, WAITING_MAX};
+use crate::limits::WAITING_MAX;
 use crate::plan::Plan;
 use crate::sealed::Route;
 use crate::spool::{Entry, Error, Key, Spool};
@@ -53,6 +53,13 @@ use crate::window::Window;
 mod failing;
 mod kept;
 mod log;
+
+/// Delivered batches that are removed from the spool together, unless [`REMOVE_DELAY_MAX`] is over before. A crash before
+/// that repeats them, with their ids.
+pub const REMOVE_GROUP_MAX: usize = 16;
+
+/// How long a delivered batch may stay in the spool.
+pub const REMOVE_DELAY_MAX: Duration = Duration::from_secs(1);
 
 /// What the spooler does with what is sealed: see the table above.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -11,11 +11,10 @@ use crate::codec::{Format, Head};
 use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
     HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX,
-    LETTER_WAITING_BYTES, READ_AHEAD_BYTES, SESSION_LEFT_BYTES, SPARE_BYTES_MAX, WAITING_MAX,
-    mebibytes,
+    LETTER_WAITING_BYTES, READ_AHEAD_BYTES, WAITING_MAX, mebibytes,
 };
 use crate::mqtt::ledger::{self, blocked_max};
-use crate::mqtt::roll_call;
+use crate::mqtt::{left, roll_call};
 use crate::record::Record;
 use crate::sealed::PLACE_BYTES;
 use crate::source::mqtt::Bounds;
@@ -311,7 +310,7 @@ impl Plan {
         }
         if let Some(left) = self.left_max() {
             // The sessions in memory, and their text while it is written.
-            budget.add("sessions remembered", 2 * left as u64 * SESSION_LEFT_BYTES);
+            budget.add("sessions remembered", 2 * left as u64 * left::SESSION_LEFT_BYTES);
         }
         let letters = DEAD_LETTERS_IN_FLIGHT_MAX as u64;
         let in_flight = 2 * (DEAD_LETTER_BYTES_IN_FLIGHT_MAX as u64 + batch);
@@ -382,7 +381,7 @@ const SPOOL_BYTES: u64 = 16 << 20;
 /// Bytes of code, stacks, runtime and allocator, and of the queue's spare chunk.
 const PROGRAM_BYTES: u64 = 16 << 20;
 
-const _: () = assert!(SPARE_BYTES_MAX as u64 <= PROGRAM_BYTES / 4);
+const _: () = assert!(queue::SPARE_BYTES_MAX as u64 <= PROGRAM_BYTES / 4);
 
 #[cfg(test)]
 mod tests {

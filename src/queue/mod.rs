@@ -31,6 +31,7 @@ use self::shared::Shared;
 use crate::settlement::{Outcome, Policy, Settled};
 use crate::units::Size;
 
+pub use self::buffer::SPARE_BYTES_MAX;
 pub use self::inlet::{Claim, Inlet, Settlements};
 pub use self::outlet::{Event, Outlet, Reports, Want};
 

@@ -44,7 +44,6 @@ pub const FILES: [&str; 2] = ["config/sluicegate.toml", "/etc/sluicegate/sluiceg
 /// Mistakes that are reported at once. The others are reported after these are mended.
 const PROBLEMS_MAX: usize = 100;
 
-/// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
@@ -75,7 +74,6 @@ pub enum LogFormat {
 pub struct Settings {
     /// The settings of the engine.
     pub plan: Plan,
-    /// `[log]`.
     pub log: Log,
     /// What is valid and will surprise: key or variable, and remedy.
     pub warnings: Vec<(String, String)>,

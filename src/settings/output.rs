@@ -17,7 +17,6 @@ use crate::plan::Output;
 use crate::sink;
 
 impl Sections<'_> {
-    /// Reads `[output]`.
     pub(super) fn output(&mut self) -> Output {
         let mut own = match self.tree.remove("output") {
             Some(Value::Object(own)) => own,

@@ -9,7 +9,6 @@ use crate::text;
 /// A mistake in the configuration.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The dotted key.
     pub key: String,
     /// What is wrong, and what would be right.
     pub text: String,

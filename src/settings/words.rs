@@ -110,7 +110,6 @@ impl Refused<'_> {
         }
     }
 
-    /// The remedy.
     fn remedy(&self, path: &str, expected: &str) -> String {
         let asked = |probes: &[Value]| {
             probes.iter().find_map(|probe| remedy_in(&self.ask(path, probe.clone())?))

@@ -210,14 +210,14 @@ impl FileSink {
         let (first, longest) = RECONNECT_PAUSE;
         let (backoff, rng) = (Backoff::new(first, longest), SmallRng::seed_from_u64(seed));
         let (standing, said) = (Arc::clone(standing), Repeated::default());
-        let patience = Patience::new(Duration::ZERO);
+        let patience = Patience::new(Some(Duration::ZERO));
         Self { files, channel_max, reports, standing, backoff, rng, said, patience }
     }
 
     /// Sets how long it goes on while its files cannot be opened and never could be.
     #[must_use]
     pub fn patient(self, start_grace: Duration) -> Self {
-        Self { patience: Patience::new(start_grace), ..self }
+        Self { patience: Patience::new(Some(start_grace)), ..self }
     }
 
     /// Writes until the gateway closes.

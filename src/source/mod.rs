@@ -124,8 +124,8 @@ pub struct Entry<'a> {
     pub context: Context,
     /// When all entries start.
     pub start: Instant,
-    /// How long it may be refused before anything of it has worked.
-    pub start_grace: Duration,
+    /// How long it may be refused before anything of it has worked; `None`: for ever.
+    pub start_grace: Option<Duration>,
     /// Of its randomness.
     pub seed: u64,
     /// The readings' broker.

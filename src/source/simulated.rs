@@ -18,7 +18,6 @@ pub use self::model::{Model, Values};
 use super::{Context, Ended, Entry};
 use crate::clock;
 use crate::codec::Payload;
-use crate::limits::{SIMULATED_COUNT_MAX, SIMULATED_RUN_RECORDS};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Body, Record, Span};
@@ -28,6 +27,12 @@ use crate::tasks::Tasks;
 use crate::units;
 
 mod model;
+
+/// Sensors that one simulated entry may count. More are refused by `check`.
+const SIMULATED_COUNT_MAX: u32 = 1_000_000;
+
+/// Readings that a simulated sensor without an interval makes for one turn at the queue.
+const SIMULATED_RUN_RECORDS: u32 = 64;
 
 /// `[sensors.<name>.simulated]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

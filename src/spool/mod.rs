@@ -282,7 +282,6 @@ impl Spool {
         self.held.records
     }
 
-    /// Entries.
     pub fn entries(&self) -> u64 {
         self.held.entries
     }

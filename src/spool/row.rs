@@ -39,7 +39,6 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The row's bytes.
     pub(super) fn encode(&self, key: u64) -> Vec<u8> {
         let mut row = Vec::with_capacity(FIXED_BYTES + self.head.len());
         for number in self.numbers() {

@@ -31,7 +31,6 @@ impl fmt::Display for Health {
 /// What was seen at the last look.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// In one word.
     pub health: Health,
     /// Why, unless it is ready.
     pub reason: Option<String>,

@@ -21,11 +21,8 @@ use crate::state::standing::Standings;
 /// The books of a gateway.
 #[derive(Debug, Clone)]
 pub struct Books {
-    /// The records' places.
     pub queue: Queue,
-    /// Each sensor's.
     pub registry: Arc<Registry>,
-    /// The totals.
     pub metrics: Arc<Metrics>,
     /// The pace of the thread that runs the sink.
     pub pace: Arc<Pace>,

@@ -15,12 +15,10 @@ use crate::state::metrics::Latencies;
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// Sets it.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// The value now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -33,7 +31,6 @@ pub struct Gauges {
     pub batch_records: Gauge,
     /// Dead letters that wait for room on their topic, or in their open batch.
     pub letters_waiting: Gauge,
-    /// Batches in flight.
     pub window_batches: Gauge,
     /// Dead letters in flight.
     pub window_dead_letters: Gauge,
@@ -55,7 +52,6 @@ pub struct Gauges {
 /// A topic that the output broker takes nothing for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Which.
     pub topic: String,
     /// What the broker says; `None` where it takes everything and nobody subscribes to the topic.
     pub reason: Option<String>,

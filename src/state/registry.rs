@@ -65,9 +65,7 @@ impl Sum {
 /// One sensor.
 #[derive(Debug)]
 pub struct Row {
-    /// Its index.
     pub index: SensorIndex,
-    /// Its id.
     pub id: Box<str>,
     /// Its id as a JSON string, as it stands in envelopes.
     pub json: Box<str>,

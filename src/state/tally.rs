@@ -18,15 +18,12 @@ const SHOWN_BYTES_MAX: usize = 128;
 /// Why a sensor's message was no reading.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The reason's word.
     pub reason: &'static str,
     /// Where and what.
     pub detail: String,
-    /// Whose.
     pub sensor: Box<str>,
     /// The place of its configured entry, if it has one.
     pub entry: Option<u32>,
-    /// The topic.
     pub topic: String,
 }
 

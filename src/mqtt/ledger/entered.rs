@@ -14,7 +14,6 @@ pub enum Entered {
 /// How a message is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// QoS 1.
     PubAck,
     /// QoS 2, from a subscription that somebody else made in our session: the broker answers with
     /// PUBREL, which is answered at once.

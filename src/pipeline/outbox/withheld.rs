@@ -43,7 +43,6 @@ impl Withheld {
         self.numbers.iter().map(|number| number.count)
     }
 
-    /// Begins.
     pub(super) fn begin(&mut self, now: Instant) {
         let (first, longest) = TRIAL_PAUSE;
         let pause = first.saturating_mul(2_u32.saturating_pow(self.failed)).min(longest);
@@ -60,7 +59,6 @@ impl Withheld {
         }
     }
 
-    /// Keeps one.
     pub(super) fn hold(&mut self, number: Number) {
         self.numbers.insert(number);
     }

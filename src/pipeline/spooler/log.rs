@@ -48,7 +48,6 @@ impl SpoolLog {
         }
     }
 
-    /// All was acknowledged.
     pub(super) fn emptied(&mut self) {
         if std::mem::take(&mut self.mode) != Mode::Direct {
             tracing::info!("the spool is empty: batches go out directly");
@@ -83,7 +82,6 @@ impl SpoolLog {
         }
     }
 
-    /// The disk failed.
     pub(super) fn failed(&mut self, error: &Error) {
         if !std::mem::replace(&mut self.failed, true) {
             tracing::error!(

@@ -2,10 +2,10 @@
 
 use super::outbox::in_flight_of;
 use super::*;
-use crate::limits::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX};
 use crate::pipeline::in_flight::InFlight;
 use crate::pipeline::publisher::Publisher;
 use crate::pipeline::spooler::Spooler;
+use crate::pipeline::spooler::{REMOVE_DELAY_MAX, REMOVE_GROUP_MAX};
 use crate::spool::faulty_disk::Fault;
 use crate::spool::{DISK_RESERVE_BYTES, Entry, Key};
 use crate::window::Window;

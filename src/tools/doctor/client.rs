@@ -93,7 +93,6 @@ pub(super) struct Published {
     pub(super) taken: u32,
     /// Publishes that the broker refused with a reason code.
     pub(super) refused: u32,
-    /// The first reason.
     pub(super) reason: Option<String>,
 }
 
@@ -221,7 +220,6 @@ impl Client {
         }
     }
 
-    /// Acknowledges a message.
     pub(super) fn acknowledge(&mut self, packet_id: u16) {
         if packet_id > 0 {
             self.connection.out().puback(packet_id);

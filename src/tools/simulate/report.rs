@@ -115,7 +115,6 @@ impl Report {
         written().map_err(|error| Error::Unwritable { path: path.to_owned(), error })
     }
 
-    /// Reads a report.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let unreadable = |problem: String| Error::Unreadable { path: path.to_owned(), problem };
         let file = File::open(path).map_err(|error| unreadable(error.to_string()))?;

@@ -90,7 +90,6 @@ pub struct Audit {
     pub is_numbered: bool,
     /// Batches, each counted once.
     pub batches: u64,
-    /// Repeated batches.
     pub repeated_batches: u64,
     /// Records, without those of repeated batches.
     pub records: u64,
