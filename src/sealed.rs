@@ -82,15 +82,17 @@ pub struct Places {
 pub const PLACE_BYTES: usize = size_of::<u32>();
 
 impl Sealed {
-    /// A batch of readings, as a format joins them, each of which ends there.
+    /// A batch of readings, as a format joins them, each of which ends there; it is written into `out`, which is
+    /// empty.
     pub fn readings(
         head: &Head<'_>,
         route: Route,
         format: Format,
         records: &[u8],
         ends: Box<[u32]>,
+        out: Vec<u8>,
     ) -> Self {
-        let (begin, text) = format.batch(head, records);
+        let (begin, text) = format.batch(head, records, out);
         Self {
             gateway: head.gateway.to_owned(),
             id: head.batch.to_owned(),
@@ -147,7 +149,8 @@ mod tests {
                 [&br#"{"sensorId":1}"#[..], br#"{"sensorId":"a,b"}"#, br#"{"sensorId":{}}"#];
             let ends = [14, 33, 49].into();
             let joined = written.join(&format.separator());
-            let sealed = Sealed::readings(&head, Route::output(), format, &joined, ends);
+            let sealed =
+                Sealed::readings(&head, Route::output(), format, &joined, ends, Vec::new());
             let records = sealed.places.as_ref().unwrap().of(&sealed.text);
             assert_eq!(records, written);
             assert_eq!(records, format.records(&sealed.text), "as one who reads it finds them");

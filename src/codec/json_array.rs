@@ -13,8 +13,8 @@ pub const CONTENT_TYPE: &str = "application/json";
 pub const SEPARATOR: u8 = b',';
 
 /// The payload of a batch: `[…]`; and where in it the records begin.
-pub fn batch(_head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
-    let mut out = Vec::with_capacity(records.len() + 2);
+pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
+    out.reserve(records.len() + 2);
     out.push(b'[');
     out.extend_from_slice(records);
     out.push(b']');

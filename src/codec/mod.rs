@@ -177,9 +177,9 @@ macro_rules! formats {
                 match self { $($(#[cfg($cfg)])? Self::$kind => Encoder::$kind($module::Encoder::default()),)+ }
             }
 
-            /// A batch of these records, and where in it they begin.
-            pub fn batch(self, head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
-                match self { $($(#[cfg($cfg)])? Self::$kind => $module::batch(head, records),)+ }
+            /// A batch of these records, written into `out`, which is empty; and where in it they begin.
+            pub fn batch(self, head: &Head<'_>, records: &[u8], out: Vec<u8>) -> (usize, Vec<u8>) {
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::batch(head, records, out),)+ }
             }
 
             /// The records of a batch, as they were written: for one who has no more than its text.
@@ -194,7 +194,7 @@ macro_rules! formats {
 
             /// Bytes that a batch has beside its records, at most.
             pub fn overhead_bytes(self, head: &Head<'_>) -> usize {
-                self.batch(head, &[]).1.len()
+                self.batch(head, &[], Vec::new()).1.len()
             }
 
             /// The MIME type of a batch.
@@ -346,15 +346,17 @@ mod tests {
             r#""entry":"boiler","topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
         );
         let records_text = records.clone();
-        let (_, batch) = Format::Json.batch(&head, &records);
+        let (_, batch) = Format::Json.batch(&head, &records, Vec::new());
         assert_eq!(String::from_utf8(batch.clone()).unwrap(), expected);
-        let (_, array) = Format::JsonArray.batch(&head, &records);
+        let (_, array) = Format::JsonArray.batch(&head, &records, Vec::new());
         assert!(serde_json::from_slice::<Vec<serde_json::Value>>(&array).unwrap().len() == 2);
         assert_eq!(Format::JsonArray.overhead_bytes(&head), 2);
         for (format, payload) in [(Format::Json, batch), (Format::JsonArray, array.clone())] {
             assert_eq!(format.records(&payload).join(&b','), records_text);
         }
-        let lines = Format::Ndjson.batch(&head, &Format::JsonArray.records(&array).join(&b'\n')).1;
+        let lines = Format::Ndjson
+            .batch(&head, &Format::JsonArray.records(&array).join(&b'\n'), Vec::new())
+            .1;
         assert_eq!(Format::Ndjson.records(&lines).join(&b','), records_text);
         assert!(lines.ends_with(b"}\n") && lines.split(|it| *it == b'\n').count() == 3);
         assert!(Format::Ndjson.records(expected.as_bytes()).is_empty(), "an envelope is no record");

@@ -12,8 +12,8 @@ pub const CONTENT_TYPE: &str = "application/x-ndjson";
 pub const SEPARATOR: u8 = b'\n';
 
 /// The payload of a batch: `{…}\n{…}\n`; and where in it the records begin.
-pub fn batch(_head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
-    let mut out = Vec::with_capacity(records.len() + 1);
+pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
+    out.reserve(records.len() + 1);
     out.extend_from_slice(records);
     out.push(b'\n');
     (0, out)

@@ -27,8 +27,10 @@ impl Encoder {
 }
 
 /// The payload of a batch; and where in it the records begin.
-pub fn batch(_head: &Head<'_>, records: &[u8]) -> (usize, Vec<u8>) {
-    (1, [&[SEPARATOR], records].concat())
+pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
+    out.push(SEPARATOR);
+    out.extend_from_slice(records);
+    (1, out)
 }
 
 /// The records in such a payload.

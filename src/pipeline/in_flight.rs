@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::split::Split;
 use crate::sealed::Sealed;
 use crate::settlement::{Outcome, Receipts, SensorIndex};
@@ -92,9 +94,14 @@ impl InFlight {
         }
     }
 
-    /// All of it was acknowledged: its records are done with. Returns what can leave the spool.
-    pub fn settle(self, books: &Books) -> Option<Key> {
+    /// All of it was acknowledged: its records are done with. Returns what can leave the spool. `last` gets its text,
+    /// if nobody else holds it.
+    pub fn settle(self, books: &Books, last: impl FnOnce(Bytes)) -> Option<Key> {
         let shares = self.split.shares();
+        drop(self.split);
+        if let Some(sealed) = Arc::into_inner(self.sealed) {
+            last(sealed.text);
+        }
         match self.duty {
             Duty::Held(receipts) => {
                 receipts.settle_shares(&shares);

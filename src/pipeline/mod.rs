@@ -43,6 +43,7 @@ pub mod publisher;
 mod recovery;
 pub mod retry_timer;
 pub mod router;
+pub mod spares;
 pub mod split;
 pub mod spooler;
 pub mod worker;

@@ -34,6 +34,7 @@ use self::hang_ups::HangUps;
 use self::sizes::Sizes;
 use super::in_flight::InFlight;
 use super::outbox::Outbox;
+use super::spares::Spares;
 use super::spooler::Spooler;
 use crate::clock::Now;
 use crate::limits::{DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX};
@@ -83,6 +84,7 @@ pub struct Publisher {
     hang_ups: HangUps,
     answered: Answered,
     warnings: Warnings,
+    spares: Spares,
 }
 
 /// What the window holds.
@@ -119,6 +121,7 @@ impl Publisher {
             hang_ups: HangUps::default(),
             answered: Answered::default(),
             warnings: Warnings::default(),
+            spares: Spares::default(),
         }
     }
 
@@ -148,6 +151,11 @@ impl Publisher {
     /// Whether a batch of readings can be published now.
     pub fn has_room(&self) -> bool {
         self.has_room_if(self.window_has_room())
+    }
+
+    /// An empty buffer for the next batch.
+    pub fn spare(&mut self) -> Vec<u8> {
+        self.spares.take()
     }
 
     /// Whether a batch of dead letters can be published now.

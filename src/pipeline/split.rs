@@ -231,7 +231,7 @@ impl<'a> Readings<'a> {
         let (gateway, sealed_at, count) = (&self.whole.gateway, self.sealed_at, records.len());
         let head = Head { gateway, batch: id, sealed_at, count };
         let text = records.join(&self.format.separator());
-        Sealed::readings(&head, self.route.clone(), self.format, &text, ends(records))
+        Sealed::readings(&head, self.route.clone(), self.format, &text, ends(records), Vec::new())
     }
 
     /// The dead letter of a record that would be a batch alone; nothing, where not even the least of it fits.

@@ -327,7 +327,10 @@ impl Worker {
     fn seal(&mut self, now: Now, at: usize, reason: Seal) {
         self.batches += 1;
         let id = format!("{}-{}", self.batch_prefix, self.batches);
-        let flight = self.open.seal(at, now, &id).expect("what is sealed holds records");
+        let flight = self
+            .open
+            .seal(at, now, &id, self.publisher.spare())
+            .expect("what is sealed holds records");
         let (records, bytes) = (flight.sealed().count, flight.sealed().text.len());
         tracing::debug!(batch = id, records, bytes, ?reason, "sealed");
         self.count(reason);

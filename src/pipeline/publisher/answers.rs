@@ -86,7 +86,14 @@ impl Publisher {
             self.books.metrics.batches_delivered.one();
             self.books.gauges.confirmed(flight.received(), now);
         }
-        if let Some(key) = flight.settle(&self.books)
+        let (in_flight, window) = (self.counts.batches, self.plan.output.window_batches.get());
+        let is_dead_letter = flight.is_dead_letter();
+        let key = flight.settle(&self.books, |text| {
+            if !is_dead_letter {
+                self.spares.keep(text, in_flight, window.into());
+            }
+        });
+        if let Some(key) = key
             && let Some(spooler) = &mut self.spooler
         {
             spooler.acknowledged(now, key);

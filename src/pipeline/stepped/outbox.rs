@@ -20,7 +20,8 @@ pub(super) fn in_flight_of(books: &Arc<Books>, number: u64, now: Now, record: &[
     let id = number.to_string();
     let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };
     let end = u32::try_from(record.len()).unwrap();
-    let sealed = Sealed::readings(&head, Route::output(), Format::Json, record, [end].into());
+    let sealed =
+        Sealed::readings(&head, Route::output(), Format::Json, record, [end].into(), Vec::new());
     InFlight::new(sealed, receipts, now.instant, now.instant)
 }
 

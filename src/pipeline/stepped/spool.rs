@@ -251,7 +251,8 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
         receipts.add(Token::NONE, sensor, 1);
         let id = number.to_string();
         let head = Head { gateway: "gw", batch: &id, count: 1, sealed_at: now.wall };
-        let sealed = Sealed::readings(&head, Route::output(), Format::Json, b"{}", [2].into());
+        let sealed =
+            Sealed::readings(&head, Route::output(), Format::Json, b"{}", [2].into(), Vec::new());
         InFlight::new(sealed, receipts, now.instant, now.instant)
     };
     let mut window = Window::default();

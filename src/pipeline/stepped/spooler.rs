@@ -88,7 +88,7 @@ fn directly_batches_go_into_the_window_and_wait_behind_those_that_found_none() {
     assert_eq!([true, false].map(|window| side.spooler.has_room(window)), [true, false]);
     assert!(side.seal(true));
     assert!(side.will_settle() && !side.is_done(), "in the window");
-    side.window.settle(1).unwrap().settle(&side.books);
+    side.window.settle(1).unwrap().settle(&side.books, drop);
     assert!(!side.seal(false));
     assert!(side.will_settle() && !side.is_done(), "it waits");
     assert!(!side.spooler.has_room(true), "it goes first");
@@ -331,7 +331,7 @@ fn an_entry_that_is_none_is_lost_and_said_to_be_and_leaves_the_disk() {
 /// Reads so many, and returns their keys.
 fn read(side: &mut Side, batches: u32) -> Vec<Key> {
     let read = (0..batches).map(|_| side.spooler.next(side.now, true).unwrap());
-    read.map(|flight| flight.settle(&side.books).unwrap()).collect()
+    read.map(|flight| flight.settle(&side.books, drop).unwrap()).collect()
 }
 
 #[test]

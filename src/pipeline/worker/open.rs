@@ -188,8 +188,8 @@ impl OpenBatches {
         Some((at, self.batches.get(at)?.batcher.due(now)?))
     }
 
-    /// Seals the batch at this place, under this id.
-    pub(super) fn seal(&mut self, at: usize, now: Now, id: &str) -> Option<InFlight> {
+    /// Seals the batch at this place, under this id; its text is written into `out`.
+    pub(super) fn seal(&mut self, at: usize, now: Now, id: &str, out: Vec<u8>) -> Option<InFlight> {
         self.serials += 1;
         let (serial, next) = (self.serials, self.receipts());
         let (gateway, format) = (&self.plan.gateway.id, self.plan.output.format);
@@ -198,7 +198,7 @@ impl OpenBatches {
         let receipts = std::mem::replace(&mut batch.receipts, next);
         let head = Head { gateway, batch: id, sealed_at: now.wall, count: receipts.records() };
         let (route, ends) = (batch.route.clone(), batch.ends.as_slice().into());
-        let sealed = Sealed::readings(&head, route, format, &batch.body, ends);
+        let sealed = Sealed::readings(&head, route, format, &batch.body, ends, out);
         batch.serial = serial;
         batch.body.clear();
         batch.ends.clear();

@@ -39,7 +39,7 @@ impl Worker {
         let gateway = &self.plan.gateway.id;
         let head = Head { gateway, batch: &batch, sealed_at: now.wall, count: 1 };
         let (format, record) = (self.plan.output.format, self.open.written());
-        let alone = Sealed::readings(&head, Route::output(), format, record, [].into());
+        let alone = Sealed::readings(&head, Route::output(), format, record, [].into(), Vec::new());
         self.measure.bytes(&alone) <= bytes_max
     }
 

@@ -38,7 +38,7 @@ impl Side {
     }
 
     fn seal(&mut self, at: usize, reason: Seal) {
-        let flight = self.open.seal(at, self.now, "b").unwrap();
+        let flight = self.open.seal(at, self.now, "b", Vec::new()).unwrap();
         self.sealed.push((reason, flight));
     }
 

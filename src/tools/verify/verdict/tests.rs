@@ -63,7 +63,7 @@ impl Stream {
             text.push('}');
         }
         let head = Head { gateway: "gw", batch: id, sealed_at: AT, count: readings.len() };
-        self.format.batch(&head, text.as_bytes()).1
+        self.format.batch(&head, text.as_bytes(), Vec::new()).1
     }
 
     fn judge(&self) -> Verdict {
