@@ -109,6 +109,7 @@ mod tests {
         assert!(trusts(after(1..=81)));
         assert!(trusts(after((65_500..=65_535).chain(1..=60))), "and begins again");
         assert!(!trusts(after((1..=20).cycle().take(1000))), "the lowest free");
+        assert!(!trusts(after((7..=7).cycle().take(1000))), "the one freed last");
     }
 
     #[test]
@@ -119,6 +120,7 @@ mod tests {
         assert_eq!(by(2000).trusted(20), 0, "all may have come back");
         let mut seldom = after(1..=200);
         seldom.fresh(250);
+        seldom.fresh(251);
         assert_eq!(seldom.trusted(20), IDS_TRUSTED_MAX / 50 - 20);
         assert_eq!(
             after((1..=65_535).cycle().take(200_000)).trusted(IDS_TRUSTED_MAX),
@@ -135,5 +137,19 @@ mod tests {
         }
         ids.fresh(205);
         assert_eq!(ids.trusted(20), IDS_TRUSTED_MAX - 20);
+    }
+
+    #[test]
+    fn each_id_is_open_by_itself() {
+        let mut open = OpenIds::default();
+        assert!(!open.has(1));
+        for id in [1, 2, 64, 65_535] {
+            open.insert(id);
+        }
+        open.remove(2);
+        let among = [1, 2, 3, 63, 64, 65, 65_535].map(|id| open.has(id));
+        assert_eq!(among, [true, false, false, false, true, false, true]);
+        open.clear();
+        assert!(!open.has(1) && !open.has(65_535));
     }
 }

@@ -142,8 +142,16 @@ mod tests {
         for _ in 0..3 {
             it.ended(Some(SOON / 2), &Error::Closed, Version::V5);
         }
+        it.was_away();
+        assert_eq!(it.ended(Some(SOON / 2), &Error::Closed, Version::V5), None, "all anew");
+        it.was_away();
+        assert!(!it.resumed(5).unwrap(), "it may have lost them");
+        for _ in 0..3 {
+            it.ended(Some(SOON / 2), &Error::Closed, Version::V5);
+        }
         it.explained();
-        assert_eq!(it.ended(Some(SOON / 2), &Error::Closed, Version::V5), None);
-        assert_eq!(it.ended(None, &Error::Closed, Version::V5), None, "none stood");
+        for stood in [Some(SOON / 2), Some(SOON / 2), Some(SOON / 2), None] {
+            assert_eq!(it.ended(stood, &Error::Closed, Version::V5), None, "{stood:?}");
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! Tests of the ledger: what settles, and what is acknowledged then. `repeats` has what comes again.
+//! Tests of the ledger: what settles, and what is acknowledged then. `repeats` has what comes again,
+//! `connections` what one connection leaves to the next.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::settlement::SourceIndex;
 
+mod connections;
 mod repeats;
 
 fn run(first: u64, count: u64) -> Run {
@@ -147,6 +149,9 @@ fn messages_of_qos_2_are_answered_with_pubrec() {
     ledger.acknowledge(|id, answer| answers.push((id, answer)));
     assert_eq!(answers, [(4, Answer::PubRec), (5, Answer::PubAck)]);
     assert!(!ledger.waits());
+    assert_eq!(ledger.enter(4, false, 6), Entered::New(2));
+    ledger.settle(run(2, 1), Outcome::Delivered);
+    ledger.acknowledge(|id, answer| assert_eq!((id, answer), (4, Answer::PubAck), "of QoS 1 now"));
 }
 
 #[derive(Debug, Clone)]

@@ -35,6 +35,10 @@ fn what_is_held_and_does_not_come_again_is_missing() {
     ledger.connect(true);
     ledger.enter(1, true, 9);
     assert_eq!(ledger.missing(), Some(0), "a broker that counts from 1 again");
+    for (id, digest) in [(4, 10), (2, 2), (9, 9), (10, 10)] {
+        ledger.enter(id, true, digest);
+    }
+    assert_eq!(ledger.missing(), None, "said once");
     ledger.enter(3, false, 11);
     assert_eq!(ledger.missing(), None);
     ledger.connect(false);
@@ -85,6 +89,8 @@ fn another_message_under_a_known_id_is_taken() {
     let mut ledger = ledger_with(&[5]);
     ledger.connect(true);
     assert_eq!(ledger.enter(5, true, 1234), Entered::New(1));
+    ledger.settle(run(1, 1), Outcome::Delivered);
+    assert_eq!((acknowledged(&mut ledger), ledger.waits()), (vec![5], false));
 }
 
 #[test]
@@ -167,7 +173,11 @@ fn an_id_that_is_open_on_this_connection_is_taken_no_second_time() {
     let known = (0..SENT_AGAIN_MAX).filter(|_| ledger.enter(2, true, 2) == Entered::Known).count();
     assert!(known + 1 == SENT_AGAIN_MAX && against(ledger.enter(2, true, 2)), "{known}");
     ledger.connect(true);
-    assert_eq!(ledger.enter(1, true, 1), Entered::Known, "a connection of its own");
+    for id in [1, 2] {
+        let again = ledger.enter(id, true, u64::from(id));
+        assert_eq!(again, Entered::Known, "a connection of its own");
+    }
+    assert!(against(ledger.enter(1, true, 2)), "what 2 says");
 }
 
 #[test]
@@ -339,7 +349,7 @@ proptest! {
 }
 
 /// A ledger that has acknowledged 100 messages that all say the same, of a broker that counts its ids up.
-fn counting_up() -> Ledger {
+pub(super) fn counting_up() -> Ledger {
     let mut ledger = Ledger::new(10, 10);
     ledger.connect(false);
     for id in 1..=100 {
