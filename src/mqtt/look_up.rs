@@ -36,6 +36,18 @@ impl fmt::Debug for LookUps {
     }
 }
 
+#[cfg(test)]
+impl LookUps {
+    /// One has begun, and never ends.
+    pub(super) fn endless() -> Self {
+        Self { pending: Some(Box::pin(std::future::pending())), ..Self::default() }
+    }
+
+    pub(super) fn have_begun(&self) -> bool {
+        self.pending.is_some()
+    }
+}
+
 impl LookUps {
     /// The addresses of a name. Waits for the look-up that has begun, if there is one.
     ///

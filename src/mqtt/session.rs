@@ -348,28 +348,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mqtt::stepped;
-
-    fn connected(now: Instant) -> Session {
-        let mut session = Session::new(stepped::options(Version::V5), 1024, 1);
-        session.since = Some(now);
-        session
-    }
-
-    #[test]
-    fn an_attempt_without_an_answer_is_soon_repeated_however_long_it_goes_on() {
-        let mut session = connected(clock::now().instant);
-        let refused = || Error::Refused { reason: "busy".into(), permanent: false };
-        let longest = |session: &mut Session, error: &dyn Fn() -> Error| {
-            (0..20).map(|_| session.pause_after(&error())).max().unwrap()
-        };
-        assert!(longest(&mut session, &refused) > NOBODY_PAUSE_MAX * 2);
-        assert!(longest(&mut session, &|| Error::Silent(LASTING)) <= NOBODY_PAUSE_MAX);
-        session.since = Some(clock::now().instant);
-        assert!(session.pause_after(&Error::Closed) <= NOBODY_PAUSE_MAX, "nor after its return");
-        session.since = Some(clock::now().instant);
-        assert!(session.pause_after(&Error::Closed) >= NOBODY_PAUSE_MAX / 2);
-    }
-}
+mod tests;
