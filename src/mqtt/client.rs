@@ -158,3 +158,6 @@ async fn serve(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
