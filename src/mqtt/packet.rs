@@ -393,6 +393,26 @@ mod tests {
         }
         let old = of(&[0x20, 2, 0, 1], Version::V5).unwrap();
         assert!(old.permanent && old.remedy.unwrap().contains("version = 3"), "{old:?}");
+        let unknown = of(&[0x20, 2, 0, 6], Version::V3).unwrap();
+        assert!(!unknown.permanent, "{unknown:?}");
+        assert_eq!(of(&[0xd0, 0], Version::V5), None, "no CONNACK");
+    }
+
+    #[test]
+    fn what_goes_on_behind_its_end_or_says_what_it_cannot_is_an_error() {
+        for bytes in [
+            &[0x20, 4, 0, 0, 0, 9][..],
+            &[0x40, 5, 1, 2, 0, 0, 9],
+            &[0x50, 6, 1, 2, 0, 2, 0x25, 1],
+            &[0x62, 6, 1, 2, 0, 2, 0x25, 1],
+            &[0x70, 6, 1, 2, 0, 2, 0x25, 1],
+        ] {
+            assert!(read(bytes, Version::V5).is_err(), "{bytes:x?}");
+        }
+        assert!(read(&[0x90, 3, 0, 1, 0x81], Version::V3).is_err(), "a code of MQTT 5");
+        let refused = read(&[0x90, 3, 0, 1, 0x80], Version::V3).unwrap();
+        let Packet::SubAck { granted: Err(why), .. } = refused else { panic!("{refused:?}") };
+        assert!(why.starts_with("not permitted"), "{why}");
     }
 
     #[test]
