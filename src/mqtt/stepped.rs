@@ -106,6 +106,12 @@ impl Peer {
         self.wire.put_u8(qos);
     }
 
+    /// The far end's answer to PUBREC.
+    pub fn release(&mut self, packet_id: u16) {
+        self.wire.put_slice(&[0x62, 2]);
+        self.wire.put_u16(packet_id);
+    }
+
     pub fn publish(&mut self, message: &Message<'_>) {
         let Message { packet_id, qos, dup, retain, topic, payload } = *message;
         let mut body = BytesMut::new();
@@ -128,11 +134,10 @@ impl Peer {
         self.wire.put_slice(&body);
     }
 
-    /// Lets the client look at what is not its connection's, as its driver does.
-    pub fn wake(client: &mut impl Client) {
+    /// Lets the client look at what is not its connection's, as its driver does. Whether there was anything.
+    pub fn wake(client: &mut impl Client) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        // Nothing to see is no fault: it looks again when it is asked again.
-        pin!(client.woken()).poll(&mut context).is_ready();
+        pin!(client.woken()).poll(&mut context).is_ready()
     }
 
     /// Lets the client go on, for as long as it reads what has come.

@@ -61,6 +61,12 @@ impl Members {
         place
     }
 
+    /// Of how many topics it is remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.by_topic.len()
+    }
+
     /// The name of each entry, joined by commas.
     pub(super) fn names(&self) -> String {
         let names: Vec<&str> = self.all.iter().map(|it| it.reader.name()).collect();

@@ -10,6 +10,13 @@ use crate::queue::{self, Event, Outlet, Want};
 use crate::record::Body;
 use crate::settlement::{Settled, SourceIndex};
 use crate::source::Context;
+use crate::state::metrics::Counter;
+use crate::state::standing::Standing;
+
+mod connections;
+mod entries;
+mod line;
+mod reading;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 
@@ -20,12 +27,21 @@ struct Scene {
     queue: Queue,
     outlet: Outlet<()>,
     lead: PhaseSender,
+    standing: Arc<Standing>,
 }
 
 /// A scene with these entries in one session, and so many places in the queue.
 fn scene(entries: &[(&str, serde_json::Value)], places: u32) -> Scene {
     let settings =
         queue::Settings { records_max: places.try_into().unwrap(), ..queue::Settings::default() };
+    scene_of(Version::V5, entries, settings)
+}
+
+fn scene_of(
+    version: Version,
+    entries: &[(&str, serde_json::Value)],
+    settings: queue::Settings,
+) -> Scene {
     let queue = Queue::new(settings);
     let names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
     let registry = Arc::new(Registry::new(9, names.iter().map(|name| (*name, None))));
@@ -44,7 +60,8 @@ fn scene(entries: &[(&str, serde_json::Value)], places: u32) -> Scene {
         ((*name).to_owned(), settings, Context { entry, ..context.clone() })
     };
     let members = (0..).zip(entries).map(member).collect();
-    let session = Session::new(stepped::options(Version::V5), BUFFER_BYTES, 1);
+    let standing = Arc::new(Standing::new(clock::now().instant));
+    let session = Session::new(stepped::options(version), BUFFER_BYTES, 1).with_status(&standing);
     let (lead, watch) = phase::start();
     let bounds = Bounds {
         window: 20,
@@ -54,8 +71,8 @@ fn scene(entries: &[(&str, serde_json::Value)], places: u32) -> Scene {
         chunk_records_max: 100,
     };
     let intake = Intake::new(members, session, bounds, &queue, watch);
-    let peer = Peer::new(Version::V5, BUFFER_BYTES);
-    Scene { now: clock::now(), intake, peer, outlet: queue.outlet(), queue, lead }
+    let peer = Peer::new(version, BUFFER_BYTES);
+    Scene { now: clock::now(), intake, peer, outlet: queue.outlet(), queue, lead, standing }
 }
 
 fn fleet(places: u32) -> Scene {
@@ -71,7 +88,7 @@ impl Scene {
     /// A new connection.
     fn connect(&mut self, session_present: bool) {
         self.intake.current.take();
-        self.peer = Peer::new(Version::V5, BUFFER_BYTES);
+        self.peer = Peer::new(self.intake.version(), BUFFER_BYTES);
         self.peer.connect(self.now, session_present, &mut self.intake).unwrap();
     }
 
@@ -123,15 +140,36 @@ impl Scene {
     }
 
     fn is_usable(&self) -> bool {
-        self.intake.session.is_usable()
+        self.standing.is_usable()
+    }
+
+    /// The broker closes the connection without a word, and the session is resumed on the next one.
+    fn cut(&mut self) {
+        let ended = self.intake.handle_disconnected(self.now, Err(Error::Closed));
+        assert!(matches!(ended, Ok(Some(_))), "{ended:?}");
+        self.connect(true);
+    }
+
+    /// Whether the worker, which takes all there is and settles nothing, is told that nothing more can come.
+    fn is_stalled(&mut self) -> bool {
+        let deadline = Some(self.now.instant);
+        let mut next = |records| {
+            let (fill_records, fill_bytes, hold) = (99, 9999, Duration::ZERO);
+            let want = Want { records, fill_records, fill_bytes, hold, stalled: true, deadline };
+            self.outlet.next(want)
+        };
+        next(true);
+        matches!(next(false), Event::Stalled)
     }
 }
 
 #[test]
 fn a_message_is_acknowledged_when_it_has_settled_and_not_before() {
     let mut scene = fleet(9).subscribed();
+    assert!(scene.intake.is_wanted());
     scene.send(&[message(1, "s/a", "1"), message(2, "s/b", "2")]);
     assert_eq!(scene.peer.heard(), []);
+    assert_eq!(scene.intake.metrics.messages.get(), 2);
     let values = scene.take(Outcome::Delivered);
     assert_eq!(values, [(0, "1".to_owned()), (0, "2".to_owned())]);
     scene.step();
@@ -166,6 +204,7 @@ fn what_waits_for_room_when_the_drain_begins_is_offered_when_there_is_some() {
         values.iter().map(|it| Message { qos: 0, ..message(0, "s/a", it) }).collect();
     scene.send(&messages);
     scene.lead.enter(Phase::Draining);
+    assert!(matches!(scene.step(), Step::Wait { .. }), "they go on waiting");
     let mut came = Vec::new();
     for _ in 0..8 {
         came.extend(scene.take(Outcome::Delivered).into_iter().map(|it| it.1));
@@ -185,8 +224,9 @@ fn a_held_message_is_known_by_its_topic_and_its_payload() {
         scene.connect(true);
         scene.send(&[Message { dup: true, ..message(1, topic, payload) }]);
         let metrics = &scene.intake.metrics;
-        let counted = (metrics.repeats_taken.get(), metrics.repeats_matched.get());
-        assert_eq!(counted, if is_new { (1, 0) } else { (0, 1) }, "{topic} {payload}");
+        let counted = [&metrics.repeats_taken, &metrics.held_given_up, &metrics.repeats_matched];
+        let expected = if is_new { [1, 1, 0] } else { [0, 0, 1] };
+        assert_eq!(counted.map(Counter::get), expected, "{topic} {payload}");
         assert_eq!(scene.take(Outcome::Delivered).len(), 1 + usize::from(is_new));
         scene.step();
         let answers = scene.peer.heard();
@@ -200,9 +240,11 @@ fn a_drain_takes_nothing_new_and_acknowledges_what_comes_again() {
     scene.send(&[Message { qos: 2, ..message(1, "s/a", "1") }]);
     scene.lead.enter(Phase::Draining);
     assert!(scene.intake.is_wanted(), "something is held");
-    scene.connect(true);
+    scene.cut();
+    assert!(scene.is_usable() && scene.peer.heard().is_empty(), "it subscribes to nothing");
     let repeat = Message { qos: 2, dup: true, ..message(1, "s/a", "1") };
-    let step = scene.send(&[repeat, message(2, "s/a", "2")]);
+    let of_qos_0 = Message { qos: 0, ..message(0, "s/a", "0") };
+    let step = scene.send(&[of_qos_0, repeat, message(2, "s/a", "2")]);
     assert_eq!((scene.peer.heard(), scene.take(Outcome::Delivered).len()), (vec![], 1));
     assert!(matches!(step, Step::Wait { reads: true, .. }));
     assert_eq!(scene.step(), Step::Close);
@@ -231,7 +273,8 @@ fn the_broker_is_asked_for_the_whole_window_at_each_connect() {
     scene.now = scene.now.later(WINDOW_SILENCE);
     scene.step();
     assert_eq!(scene.intake.window, 10, "it is taken to allow no more");
-    assert_eq!(scene.intake.attempt().hello.receive_max, Some(20));
+    let hello = scene.intake.attempt().hello;
+    assert_eq!((hello.receive_max, hello.clean_start), (Some(20), false));
 }
 
 fn two() -> Scene {
