@@ -74,6 +74,13 @@ impl Shared {
         *all.get_mut(source.0 as usize).expect("it was added") = None;
     }
 
+    /// How many sources are told what settles.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> usize {
+        let all = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().flatten().count()
+    }
+
     /// Tells the sources what became of their readings.
     pub(super) fn settle(&self, runs: &[Run], outcome: Outcome) {
         if runs.is_empty() {

@@ -75,6 +75,18 @@ fn mail_goes_behind_records_that_are_due_and_the_end_is_told_once() {
     assert!(matches!(outlet.next(now_or_never(true)), Event::Deadline));
 }
 
+/// Else what settles for it later would be kept for ever.
+#[test]
+fn a_source_that_has_ended_is_told_nothing_more() {
+    let queue = queue(2, 100, OnFull::Wait);
+    let (first, second) = (queue.settlements(), queue.settlements());
+    assert_eq!(queue.shared.told(), 2);
+    drop(first);
+    assert_eq!(queue.shared.told(), 1);
+    drop(second);
+    assert_eq!(queue.shared.told(), 0);
+}
+
 /// In a shared row each is taken for another sensor's.
 #[test]
 fn keep_latest_gives_up_no_sensor_for_another_one_of_its_row() {
