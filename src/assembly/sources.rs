@@ -327,3 +327,6 @@ fn unit_of(name: &str, kind: &Kind) -> String {
         _ => name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
