@@ -328,9 +328,8 @@ impl Ledger {
         self.entries.partition_point(|entry| entry.first <= ordinal).saturating_sub(1)
     }
 
-    /// Calls `write` with each packet id that can now be acknowledged, in order. Returns how many.
-    pub fn acknowledge(&mut self, mut write: impl FnMut(u16, Answer)) -> usize {
-        let mut count = 0;
+    /// Calls `write` with each packet id that can now be acknowledged, in order.
+    pub fn acknowledge(&mut self, mut write: impl FnMut(u16, Answer)) {
         while let Some(&place) = self.arrived.front().filter(|_| !self.holding) {
             let Some(entry) = self.entry(place).filter(|entry| entry.is_safe()) else { break };
             entry.gone = true;
@@ -340,10 +339,8 @@ impl Ledger {
             write(packet_id, if twofold { Answer::PubRec } else { Answer::PubAck });
             self.unheard.acknowledged(packet_id, digest);
             self.arrived.pop_front();
-            count += 1;
         }
         self.forget_gone();
-        count
     }
 
     fn forget_gone(&mut self) {

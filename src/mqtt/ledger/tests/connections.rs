@@ -62,7 +62,7 @@ fn without_dup_nothing_is_a_repeat_of_a_broker_that_sets_it() {
 /// What a broker gave ids to on a connection that broke is no wide step of its counter.
 #[test]
 fn what_was_sent_before_and_never_came_takes_no_trust_from_the_ids() {
-    let mut ledger = counting_up();
+    let mut ledger = counting_up(10);
     ledger.connect(true);
     for id in 101..=3101 {
         let Entered::New(ordinal) = ledger.enter(id, id < 3101, 7) else { panic!("{id}") };
@@ -92,10 +92,20 @@ fn a_broker_that_exceeds_its_window_is_trusted_for_fewer_ids() {
     }
 }
 
+/// A broker can have more of them under way than its window has messages.
+#[test]
+fn as_many_acknowledgements_are_remembered_as_are_asked_for() {
+    let mut ledger = counting_up(40);
+    ledger.connect(true);
+    assert_eq!(ledger.enter(61, true, 7), Entered::Known);
+    assert_eq!(ledger.enter(60, true, 7), Entered::New(100));
+    assert_eq!(ledger.blocked_max, blocked_max(40));
+}
+
 /// A broker that was set back in time: what it has given the id to is not known.
 #[test]
 fn a_held_id_is_none_whose_acknowledgement_was_lost() {
-    let mut ledger = counting_up();
+    let mut ledger = counting_up(10);
     ledger.connect(true);
     assert_eq!(ledger.enter(100, true, 9), Entered::New(100));
     ledger.connect(true);
@@ -105,7 +115,7 @@ fn a_held_id_is_none_whose_acknowledgement_was_lost() {
 /// Each may have been a repeat without DUP, and only what is held waits for those.
 #[test]
 fn a_new_message_ends_the_repeats_also_where_nothing_is_held() {
-    let mut ledger = counting_up();
+    let mut ledger = counting_up(10);
     ledger.connect(true);
     assert_eq!(ledger.enter(91, false, 7), Entered::New(100));
     assert_eq!(ledger.enter(100, true, 7), Entered::New(101));

@@ -348,9 +348,10 @@ proptest! {
     }
 }
 
-/// A ledger that has acknowledged 100 messages that all say the same, of a broker that counts its ids up.
-pub(super) fn counting_up() -> Ledger {
-    let mut ledger = Ledger::new(10, 10);
+/// A ledger that has acknowledged 100 messages that all say the same, of a broker that counts its ids up. It
+/// remembers so many.
+pub(super) fn counting_up(remembered: usize) -> Ledger {
+    let mut ledger = Ledger::new(10, remembered);
     ledger.connect(false);
     for id in 1..=100 {
         let Entered::New(ordinal) = ledger.enter(id, false, 7) else { panic!("{id}") };
@@ -363,11 +364,11 @@ pub(super) fn counting_up() -> Ledger {
 /// To know a message that was never taken is to lose it.
 #[test]
 fn acknowledgements_are_forgotten_with_their_session_and_when_something_new_has_come() {
-    let mut ledger = counting_up();
+    let mut ledger = counting_up(10);
     ledger.connect(false);
     ledger.connect(true);
     assert_eq!(ledger.enter(100, true, 7), Entered::New(100), "its session is another one");
-    let mut ledger = counting_up();
+    let mut ledger = counting_up(10);
     ledger.connect(true);
     assert_eq!(ledger.enter(101, false, 7), Entered::New(100));
     assert_eq!(
