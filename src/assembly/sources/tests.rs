@@ -169,6 +169,14 @@ async fn sources_are_over_when_only_what_rests_is_left() {
 }
 
 #[tokio::test]
+async fn what_has_not_ended_in_time_is_counted() {
+    let mut it = sources();
+    it.with("a", &["a"], false, false);
+    let (ended, left) = it.finish(Duration::ZERO).await;
+    assert_eq!((ended.len(), left), (0, 1));
+}
+
+#[tokio::test]
 async fn what_fails_from_the_start_ends_the_gateway_unless_it_is_removed() {
     let mut it = sources();
     it.with("a", &["a"], false, true);

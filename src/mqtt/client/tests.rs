@@ -115,7 +115,7 @@ impl Client for Scripted {
         _: Now,
         ended: Result<(), Error>,
     ) -> Result<Option<Duration>, Error> {
-        ended.map(|()| None)
+        Ok(ended.is_err().then_some(self.pause))
     }
 
     async fn woken(&mut self) {
@@ -162,6 +162,23 @@ async fn a_pause_lasts_unless_the_client_is_woken() {
     (client.attempts_max, client.pause, client.wakes_at_failure) = (3, LONG, true);
     timeout(HUNG, run(&mut client)).await.unwrap().unwrap();
     assert_eq!(client.attempts.len(), 3);
+}
+
+/// Else a broker that closes at once would be connected to in a loop.
+#[tokio::test]
+async fn a_pause_follows_a_connection_that_broke() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = scripted(&listener);
+    (client.attempts_max, client.pause) = (2, SHORT);
+    let client_id = client.options.client_id.clone();
+    let closes = async {
+        for _ in 0..2 {
+            broker(&listener, client_id.as_bytes()).await;
+        }
+    };
+    let both = async { tokio::join!(run(&mut client), closes) };
+    timeout(HUNG, both).await.unwrap().0.unwrap();
+    assert!(client.attempts[1] - client.attempts[0] >= SHORT);
 }
 
 #[tokio::test]

@@ -109,6 +109,8 @@ fn a_refusal_ends_a_client_that_never_worked_and_a_fault_of_its_ids_any() {
     assert!(session.outlasts(now, &refused(true)));
     session.usable(now);
     assert!(session.handle_failed(now, failed(refused(true))).is_ok());
+    let mut endless = new().0.patient(None);
+    assert!(endless.handle_failed(now, failed(refused(true))).is_ok());
     let renamed = Error::Renamed { broker: String::new(), client: String::new() };
     assert!(session.handle_failed(now, failed(renamed)).is_err());
 }

@@ -55,6 +55,12 @@ impl Reader {
         }
     }
 
+    /// Of how many topics it remembers the sensor.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.by_topic.len()
+    }
+
     /// The entry's name.
     pub(super) fn name(&self) -> &str {
         &self.records.name
