@@ -67,7 +67,7 @@ fn scene_of(
         window: 20,
         read_buffer_bytes: BUFFER_BYTES,
         remembered_max: 9,
-        acknowledgements_max: 20,
+        acknowledgements_max: 40,
         chunk_records_max: 100,
     };
     let intake = Intake::new(members, session, bounds, &queue, watch);

@@ -53,6 +53,22 @@ fn an_intake_that_suspects_another_acknowledges_nothing_for_a_while_unless_it_dr
     }
 }
 
+/// A broker can have more of them under way than its window has messages.
+#[test]
+fn as_many_acknowledgements_are_remembered_as_the_bounds_allow() {
+    let mut scene = fleet(9).subscribed();
+    for id in 1..=90 {
+        scene.send(&[message(id, "s/a", "1")]);
+        scene.take(Outcome::Delivered);
+        scene.step();
+    }
+    scene.cut();
+    for (id, is_known) in [(51, true), (50, false)] {
+        scene.send(&[Message { dup: true, ..message(id, "s/a", "1") }]);
+        assert_eq!(scene.take(Outcome::Delivered).is_empty(), is_known, "{id}");
+    }
+}
+
 #[test]
 fn connections_are_counted_and_one_that_ended_waits_for_nothing() {
     let mut scene = fleet(99).subscribed();
