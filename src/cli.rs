@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::codec::Format;
 use crate::mqtt::topic::{Filter, Topic};
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
 use crate::tools::{simulate, verify};
@@ -32,6 +33,10 @@ pub enum Command {
     /// Check the configuration: print the effective settings (no secrets), the bound on memory, and every
     /// client id and topic that will be used.
     Check(Configuration),
+    /// Show what the gateway would make of a message: who takes it, each record and dead letter as it would be
+    /// published, and the settings behind it. Needs no broker, and nothing that runs.
+    #[command(after_help = AFTER_EXPLAIN)]
+    Explain(Explain),
     /// Print the JSON Schema of the configuration file (draft 2020-12): every key with its text, values and
     /// default, for editors that complete and check TOML.
     Schema,
@@ -59,6 +64,50 @@ pub struct Configuration {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
+
+/// `sluicegate explain`.
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub config: Configuration,
+    /// The message's topic.
+    #[arg(long, value_name = "TOPIC", required_unless_present = "dead_letter")]
+    pub topic: Option<String>,
+    /// Its payload. Without --payload and --file it is read from standard input.
+    #[arg(long, value_name = "TEXT")]
+    pub payload: Option<String>,
+    /// The file with its payload.
+    #[arg(long, value_name = "FILE", conflicts_with = "payload")]
+    pub file: Option<PathBuf>,
+    /// The broker had retained it.
+    #[arg(long)]
+    pub retained: bool,
+    /// What is given is a dead letter, one JSON object as the gateway published it: explain the message in it.
+    #[arg(long, conflicts_with_all = ["topic", "retained"])]
+    pub dead_letter: bool,
+    /// Show the records in this format instead of output.format.
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    pub format: Option<Format>,
+    /// One JSON object instead of lines.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    let found = Format::ALL.iter().find(|it| it.as_str() == text);
+    let known: Vec<_> = Format::ALL.iter().map(|it| it.as_str()).collect();
+    found.copied().ok_or_else(|| format!("write {}", known.join(" or ")))
+}
+
+const AFTER_EXPLAIN: &str = "\
+sluicegate explain --topic tele/t1/SENSOR --payload '{\"Time\":\"2026-11-03T19:34:28\"}'
+mosquitto_sub -t 'gateway/dead-letters' -C 1 | sluicegate explain --dead-letter
+
+Exit codes:
+  0   every part of the message is a reading
+  1   a part of it, or all, is a dead letter
+  2   no reading comes of it: no entry takes it, or it is skipped
+  64  wrong arguments or settings, or the payload cannot be read";
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_DOCTOR)]

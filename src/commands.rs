@@ -4,6 +4,7 @@
 //! The log goes to standard error. The text beside the exit code goes to standard output.
 
 use std::future::Future;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::cli::{Doctor, Simulate, Verify};
+use crate::cli::{Doctor, Explain, Simulate, Verify};
 use crate::exit::Exit;
 use crate::ops;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::tools::doctor::verdict::{Conclusion, Fitness};
+use crate::tools::explain::{self, Outcome};
 use crate::tools::verify::verdict::Judgement;
 use crate::tools::{doctor, simulate, verify};
 use crate::{clock, telemetry, text};
@@ -76,6 +78,42 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         }
         Err(error) => failed(Exit::Settings, &error),
     })
+}
+
+/// The longest payload that is read; what is longer can be no reading.
+const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
+
+/// Shows what the gateway would make of a message. Writes no log.
+pub fn explain(
+    settings: &Settings,
+    args: &Explain,
+) -> Result<(Exit, Option<String>), Box<dyn std::error::Error>> {
+    let payload = match (&args.payload, &args.file) {
+        (Some(text), _) => text.clone().into_bytes(),
+        (None, Some(path)) => {
+            let file = std::fs::File::open(path);
+            whole(file.map_err(|error| format!("{}: {error}", path.display()))?)?
+        }
+        (None, None) => whole(std::io::stdin().lock())?,
+    };
+    let message = match &args.topic {
+        Some(topic) => explain::Message { topic: topic.clone(), payload, retained: args.retained },
+        None => explain::Message::of_dead_letter(&payload)?,
+    };
+    let explanation = explain::explain(&settings.plan, &message, args.format)?;
+    let exit = match explanation.outcome() {
+        Outcome::Readings => Exit::Drained,
+        Outcome::DeadLetters => Exit::Faults,
+        Outcome::Nothing => Exit::Unfit,
+    };
+    let json = || text::json(&explanation.to_json());
+    Ok((exit, Some(if args.json { json() } else { explanation.to_string() })))
+}
+
+fn whole(from: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut payload = Vec::new();
+    from.take(PAYLOAD_BYTES_MAX).read_to_end(&mut payload)?;
+    Ok(payload)
 }
 
 /// Asks a running gateway whether it is ready. Writes no log.

@@ -18,9 +18,10 @@ pub enum Exit {
     /// Everything settled, and the books close.
     Drained = 0,
     /// `verify` found faults, `doctor` found a broker that can lose messages, `health` found a gateway that is
-    /// not ready.
+    /// not ready, `explain` found a dead letter.
     Faults = 1,
-    /// `doctor` found a broker that does not support what the settings need.
+    /// `doctor` found a broker that does not support what the settings need; no reading comes of what `explain` was
+    /// given.
     Unfit = 2,
     /// Wrong arguments or settings, or our client id is in use: a restart does not help. For a tool also: the
     /// broker refuses it.

@@ -62,6 +62,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             );
             (Exit::Drained, Some(report))
         }
+        Command::Explain(args) => commands::explain(&unseen(&args.config)?.1, &args)?,
         Command::Health(config) => commands::health(&unseen(&config)?.1),
         Command::Simulate(args) => {
             let (path, settings) = unseen(&args.config)?;

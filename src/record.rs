@@ -86,8 +86,10 @@ pub enum Body {
     Reading {
         /// The value's JSON text.
         value: Span,
-        /// The sensor's own time, a JSON string or number; empty: the time of receipt stands.
+        /// The sensor's own time in RFC 3339, a JSON string; empty: the time of receipt stands.
         timestamp: Span,
+        /// `"tags":{…},"quantity":…,"unit":…`, those that there are; may be empty.
+        labels: Span,
         /// The payload's other members, `"name":value` joined by commas; may be empty.
         extra: Span,
     },
@@ -100,6 +102,18 @@ pub enum Body {
         /// The payload, or its head when it was oversize.
         payload: Span,
     },
+}
+
+impl Body {
+    /// Bytes of its text.
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Reading { value, timestamp, labels, extra } => {
+                value.bytes() + timestamp.bytes() + labels.bytes() + extra.bytes()
+            }
+            Self::Unreadable { detail, payload, .. } => detail.bytes() + payload.bytes(),
+        }
+    }
 }
 
 /// One taken message.
@@ -128,23 +142,19 @@ pub struct Record {
 impl Record {
     /// Bytes of text this record occupies: what it counts against `queue.bytes_max`.
     pub const fn bytes(&self) -> usize {
-        self.id.bytes()
-            + self.topic.bytes()
-            + match self.body {
-                Body::Reading { value, timestamp, extra } => {
-                    value.bytes() + timestamp.bytes() + extra.bytes()
-                }
-                Body::Unreadable { detail, payload, .. } => detail.bytes() + payload.bytes(),
-            }
+        self.id.bytes() + self.topic.bytes() + self.body.bytes()
     }
 
     fn map_spans(&mut self, mut f: impl FnMut(Span) -> Span) {
         self.id = f(self.id);
         self.topic = f(self.topic);
         self.body = match self.body {
-            Body::Reading { value, timestamp, extra } => {
-                Body::Reading { value: f(value), timestamp: f(timestamp), extra: f(extra) }
-            }
+            Body::Reading { value, timestamp, labels, extra } => Body::Reading {
+                value: f(value),
+                timestamp: f(timestamp),
+                labels: f(labels),
+                extra: f(extra),
+            },
             Body::Unreadable { reason, detail, payload } => {
                 Body::Unreadable { reason, detail: f(detail), payload: f(payload) }
             }
@@ -198,6 +208,16 @@ impl Chunk {
         self.bytes.len()
     }
 
+    /// All text that was put after there were `bytes` of it.
+    ///
+    /// # Panics
+    /// As [`Self::put`].
+    pub fn since(&self, bytes: usize) -> Span {
+        let start = u32::try_from(bytes).expect("a chunk is bounded by queue.bytes_max");
+        let len = u32::try_from(self.bytes.len().saturating_sub(bytes));
+        Span { start, len: len.expect("a chunk is bounded by queue.bytes_max") }
+    }
+
     /// Memory that is held, in bytes.
     pub fn capacity_bytes(&self) -> usize {
         self.bytes.capacity() + self.records.capacity() * size_of::<Record>()
@@ -249,7 +269,12 @@ mod tests {
             topic: Span::default(),
             retained: false,
             sheddable: false,
-            body: Body::Reading { value, timestamp: Span::default(), extra: Span::default() },
+            body: Body::Reading {
+                value,
+                timestamp: Span::default(),
+                labels: Span::default(),
+                extra: Span::default(),
+            },
         }
     }
 

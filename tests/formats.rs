@@ -96,12 +96,13 @@ fn a_sensors_own_time_id_and_other_members_are_kept() {
     );
     let all = all_records(&out);
     assert_eq!((&all[0]["sensorId"], &all[0]["value"]), (&json!("T7"), &json!(1.5)));
-    assert_eq!(all[0]["timestamp"], "2026-11-22T07:30:50+01:00");
+    assert_eq!(all[0]["timestamp"], "2026-11-22T06:30:50Z");
+    assert!(all[0]["receivedAt"].as_str() > all[0]["timestamp"].as_str(), "{}", all[0]);
     assert_eq!(all[0]["topic"], "plant/boiler");
     assert!(texts(&out).contains(r#""extra":{"unit":"C","raw":1.00}"#), "{}", texts(&out));
     assert_eq!(
         (&all[1]["sensorId"], &all[1]["timestamp"]),
-        (&json!("boiler"), &json!(1_732_250_000_123_u64))
+        (&json!("boiler"), &json!("2024-11-22T04:33:20.123Z"))
     );
     assert_eq!((&all[0]["sequence"], &all[1]["sequence"]), (&json!(1), &json!(1)));
 }
@@ -123,15 +124,21 @@ fn an_object_without_a_value_is_the_value() {
 
 #[test]
 fn pointers_say_where_the_parts_of_a_payload_are() {
-    let sensor = r#"sensors.x.mqtt = { topic = "x", payload = { json = { value = "/data/t", timestamp = "/at", sensor = "/dev/id" } } }"#;
-    let broker = Broker::start();
-    let mut gateway = subscribed(&gateway(&broker.url(), &[sensor]));
-    broker.publish("x", r#"{"data":{"t":3.10},"at":9,"dev":{"id":"D"}}"#, 1, false);
-    broker.wait_until("the batch", SOON, |log| log.count(BATCHES) == 1);
-    drained(&mut gateway);
-    let record = &records(&broker.published(BATCHES)[0])[0];
-    assert_eq!((&record["sensorId"], &record["timestamp"]), (&json!("D"), &json!(9)));
-    assert!(texts(&broker.published(BATCHES)).contains("\"value\":3.10,"));
+    let at = r#"value = "/data/t", timestamp = "/at", sensor = "/dev/id""#;
+    // The second as version 0.1 wrote it.
+    for mapping in [at.to_owned(), format!("payload = {{ json = {{ {at} }} }}")] {
+        let sensor = format!(r#"sensors.x.mqtt = {{ topic = "x", {mapping} }}"#);
+        let broker = Broker::start();
+        let mut gateway = subscribed(&gateway(&broker.url(), &[&sensor]));
+        broker.publish("x", r#"{"data":{"t":3.10},"at":1732250000,"dev":{"id":"D"}}"#, 1, false);
+        broker.wait_until("the batch", SOON, |log| log.count(BATCHES) == 1);
+        assert_eq!(gateway.said("has moved: write value in"), mapping != at, "{}", gateway.text());
+        drained(&mut gateway);
+        let record = &records(&broker.published(BATCHES)[0])[0];
+        let expected = (&json!("D"), &json!("2024-11-22T04:33:20Z"));
+        assert_eq!((&record["sensorId"], &record["timestamp"]), expected);
+        assert!(texts(&broker.published(BATCHES)).contains("\"value\":3.10,"));
+    }
 }
 
 #[test]

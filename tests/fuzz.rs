@@ -32,7 +32,11 @@ topic = "a/{sensor}/#"
 qos = 2
 group = "g"
 retained = "skip"
-payload = { json = { value = "/v/x", timestamp = "/t", sensor = "/s" } }
+value = ["/v/x", "/v/0"]
+values.a = { from = "/b", unit = "C" }
+timestamp = { from = "/t", zone = "UTC", plausible = { ahead_max = "1d" } }
+sensor = ["/s", "{entry}"]
+tags = { a = "b" }
 [sensors.b.mqtt]
 topic = "b"
 payload = { text = {} }

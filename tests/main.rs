@@ -18,6 +18,7 @@ mod device;
 mod doctor;
 mod entries;
 mod exec;
+mod explain;
 mod faults;
 mod file_output;
 mod floods;

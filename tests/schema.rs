@@ -71,7 +71,7 @@ fn every_shipped_file_is_valid_and_names_the_schema() {
 }
 
 /// Lines for a file, by whether schema and program take them.
-const TAKEN: [&str; 26] = [
+const TAKEN: [&str; 29] = [
     "gateway.memory_max = \"1.5 gb\"",
     "gateway.memory_max = 300000000",
     "gateway.shutdown_grace = 0",
@@ -95,11 +95,14 @@ const TAKEN: [&str; 26] = [
     "spool.bytes_max = \"1TiB\"",
     "log.format = \"json\"",
     "sensors.a.mqtt = { topic = \"a/+/{sensor}/#\", group = \"g\", payload = { text = {} } }",
-    "sensors.a.mqtt = { topic = \"a\", payload = { json = { value = \"/a/b\" } } }",
+    "sensors.a.mqtt = { topic = \"a\", payload = { json = {} }, value = \"/a/b\" }",
+    "sensors.a.mqtt = { topic = \"a/{x}\", payload = \"ndjson\", value = [\"/a/0\", \"\"], sensor = \"s-{x}\" }",
+    "sensors.a.exec = { command = [\"a\"], values = { t = \"/t\", h = { from = [\"/h\"], unit = \"%\" } } }",
+    "sensors.a.mqtt = { topic = \"a\", timestamp = { from = \"/t\", zone = \"UTC\", format = \"unix_ms\" } }",
     "sensors.a.simulated.model = { sine = { period = 0.5 } }",
     "sensors.a.simulated = { count = 3, seed = 9223372036854775807, readings = 1 }",
 ];
-const REFUSED: [&str; 39] = [
+const REFUSED: [&str; 42] = [
     "oops = 1",
     "gateway.idd = \"a\"",
     "gateway.id = 5",
@@ -134,7 +137,10 @@ const REFUSED: [&str; 39] = [
     "sensors.a.mqtt = { topic = \"a/#/b\" }",
     "sensors.a.mqtt = { topic = \"a\", qos = 3 }",
     "sensors.a.mqtt = { topic = \"a\", group = \"a/b\" }",
-    "sensors.a.mqtt = { topic = \"a\", payload = { json = { value = \"a\" } } }",
+    "sensors.a.mqtt = { topic = \"a\", value = \"a\" }",
+    "sensors.a.mqtt = { topic = \"a\", payload = \"jsno\" }",
+    "sensors.a.mqtt = { topic = \"a\", missing = \"drop\" }",
+    "sensors.a.mqtt = { topic = \"a\", timestamp = { from = \"/t\", format = \"iso\" } }",
     "sensors.a.modbus = {}",
     "sensors.\"a b\".simulated = {}",
     "sensors.a.simulated.count = 0",

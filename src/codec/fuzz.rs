@@ -5,10 +5,13 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
-use super::{Format, Malformed, Payload, Reading, View, Whose, json, json_lines, text};
+use super::mapping::Origin;
+use super::mapping::mapped::tests::Entry;
+use super::mapping::settings::Settings;
+use super::{Format, Malformed, Payload, Reading, View, Whose};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
-use crate::record::Chunk;
+use crate::record::{Chunk, Span};
 
 /// Text grows most: a control character becomes `\u0001`. And there are two quotes.
 const GROWTH: usize = 6;
@@ -20,24 +23,25 @@ const DECODER_BYTES: usize = 4096;
 /// Bytes of what is said about a payload that is no reading.
 const DETAIL_BYTES_MAX: usize = 256;
 
-fn codecs() -> Vec<Payload> {
-    let settings = |[value, timestamp, sensor]: [&str; 3]| {
-        let pointer = |text: &str| super::pointer::Pointer::try_from(text.to_owned()).unwrap();
-        let (value, timestamp, sensor) = (pointer(value), pointer(timestamp), pointer(sensor));
-        Payload::Json(json::Settings {
-            value: Some(value),
-            timestamp,
-            sensor,
-            number: Some(pointer("/n")),
-        })
+fn codecs() -> Vec<(Payload, Settings)> {
+    let settings = |text: &str| {
+        let it: Entry = serde_json::from_str(text).unwrap();
+        (it.payload.clone(), it.mapping().unwrap())
     };
     vec![
-        Payload::default(),
-        Payload::Text(text::Settings::default()),
-        Payload::Ndjson(json_lines::Settings::default()),
-        settings(["/data/value", "/data/timestamp", "/data/id"]),
-        settings(["/value", "/value", "/value"]),
-        settings(["/a~1b", "/a~1b/x", "/at"]),
+        settings("{}"),
+        settings(r#"{"payload":"text"}"#),
+        settings(r#"{"payload":"ndjson"}"#),
+        settings(
+            r#"{"value":"/data/value","timestamp":"/data/timestamp","sensor":"/data/id","counter":"/n","missing":"whole"}"#,
+        ),
+        settings(r#"{"value":"/value","timestamp":"/value","sensor":"/value","counter":"/value"}"#),
+        settings(
+            r#"{"value":["/a~1b","/x/0"],"timestamp":["/a~1b/x",""],"sensor":"/at","extra":"drop","type":"number"}"#,
+        ),
+        settings(
+            r#"{"values":{"a":"/value","b":{"from":"/0","missing":"skip"}},"tags":{"t":"{/u}-{/unit}"},"quantity":"/u"}"#,
+        ),
     ]
 }
 
@@ -71,20 +75,33 @@ fn samples() -> Vec<String> {
 fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
     let codecs = codecs();
     fuzz(30_000, &samples(), |payload, _| {
-        for codec in &codecs {
+        for (codec, settings) in &codecs {
             let (mut chunk, mut decoder) = (Chunk::default(), codec.decoder());
+            let mut mapping = codec.mapping(settings, &[]);
+            let received = Timestamp::from_millis(1_795_332_650_692);
+            let origin = Origin { levels: &[], named: None, entry: "entry", received };
             let lines = payload.split(|byte| *byte == b'\n').count();
             let mut reads = Vec::with_capacity(if codec.is_many() { lines } else { 1 });
-            let mut take = |_: &mut Chunk, _: &[u8], read: Result<_, _>| {
-                reads.push(read);
+            let mut take = |_: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+                let sensor = |it: &Reading<'_>| it.sensor.map_or(0, str::len);
+                assert!(read.as_ref().map_or(0, sensor) <= payload.len());
+                let spans = |it: Reading<'_>| [it.value, it.timestamp, it.extra, it.labels];
+                reads.push(read.map(spans));
                 ControlFlow::Continue(())
             };
-            let (_, peak) = allocated(|| decoder.decode(payload, None, &mut chunk, &mut take));
+            let (_, peak) = allocated(|| {
+                decoder.decode(payload, &mut |_, document| match document {
+                    Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
+                    Err(malformed) => take(&mut chunk, Err(malformed)),
+                })
+            });
             let parts = reads.len();
             for read in reads {
-                check(&chunk, payload, read);
+                check(&chunk, read);
             }
-            assert!(parts == 1 || (codec.is_many() && parts > 1), "{parts}: {codec:?}");
+            let skipped = usize::from(mapping.counts().skipped > 0);
+            assert!(parts + skipped == 1 || (codec.is_many() && parts > 1), "{parts}: {codec:?}");
+            let parts = parts + skipped;
             // A buffer that grows holds twice its content, and its old self while it moves.
             let peak_max = 3 * payload.len() * GROWTH + parts * DECODER_BYTES;
             assert!(peak <= peak_max as u64, "{peak} bytes: {codec:?}");
@@ -93,24 +110,21 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
     });
 }
 
-fn check(chunk: &Chunk, payload: &[u8], read: Result<Reading<'_>, Malformed>) {
+fn check(chunk: &Chunk, read: Result<[Span; 4], Malformed>) {
     match read {
-        Ok(reading) => {
-            let sensor = reading.sensor.as_deref().map_or(0, str::len);
-            assert!(sensor <= payload.len());
-            check_record(&View {
-                sensor: Whose::Counted("\"s\"", 1),
-                entry: "",
-                value: chunk.text(reading.value),
-                timestamp: chunk.text(reading.timestamp),
-                received: Timestamp::from_millis(0),
-                topic: b"",
-                extra: chunk.text(reading.extra),
-                retained: false,
-            });
-        }
+        Ok([value, timestamp, extra, labels]) => check_record(&View {
+            sensor: Whose::Counted("\"s\"", 1),
+            entry: "",
+            value: chunk.text(value),
+            timestamp: chunk.text(timestamp),
+            received: Timestamp::from_millis(0),
+            labels: chunk.text(labels),
+            topic: b"",
+            extra: chunk.text(extra),
+            retained: false,
+        }),
         Err(malformed) => {
-            assert!((1..=DETAIL_BYTES_MAX).contains(&malformed.detail.len()));
+            assert!((1..=DETAIL_BYTES_MAX).contains(&malformed.detail.len()), "{malformed:?}");
         }
     }
 }
@@ -120,8 +134,18 @@ fn check_record(view: &View<'_>) {
     let mut out = Vec::new();
     Format::Json.encoder().record(&mut out, view).unwrap();
     let record: Map<String, Value> = serde_json::from_slice(&out).unwrap();
-    assert!(record["timestamp"].is_string() || record["timestamp"].is_number());
-    let names = ["extra", "sensorId", "sequence", "timestamp", "value"];
+    assert!(record["timestamp"].is_string());
+    let names = [
+        "extra",
+        "quantity",
+        "receivedAt",
+        "sensorId",
+        "sequence",
+        "tags",
+        "timestamp",
+        "unit",
+        "value",
+    ];
     assert!(record.keys().all(|name| names.contains(&name.as_str())), "{record:?}");
     assert_eq!((&record["sensorId"], &record["sequence"]), (&"s".into(), &1.into()));
 }

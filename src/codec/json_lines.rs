@@ -1,4 +1,4 @@
-//! `payload = { ndjson = {} }`: each line is a JSON text and a reading of its own, read as [`super::json`] reads
+//! `payload = "ndjson"`: each line is a JSON text and a document of its own, read as [`super::json`] reads
 //! a payload (<https://github.com/ndjson/ndjson-spec>).
 //!
 //! A line that is no reading is a dead letter by itself. Lines without a word are left out, so lines may end
@@ -10,47 +10,43 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Malformed, Take, json};
-use crate::record::{Chunk, Reason};
+use crate::record::Reason;
 
-/// A payload may hold many readings.
+/// A payload may hold many documents.
 pub(super) const IS_MANY: bool = true;
 
-/// Which members of each line are read.
+/// Nothing to set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-#[schemars(transparent)]
-pub struct Settings(pub json::Settings);
+#[serde(deny_unknown_fields)]
+pub struct Settings {}
 
 impl Settings {
+    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
     pub(super) fn decoder(&self) -> Decoder {
-        Decoder { line: self.0.clone() }
+        Decoder
     }
 }
 
 /// Reads payloads.
 #[derive(Debug)]
-pub struct Decoder {
-    line: json::Settings,
-}
+pub struct Decoder;
 
 impl Decoder {
+    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
     pub(super) fn decode<'a>(
         &mut self,
         payload: &'a [u8],
-        named: Option<&str>,
-        chunk: &mut Chunk,
         take: &mut impl Take<'a>,
     ) -> ControlFlow<()> {
         let lines = payload.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let mut is_empty = true;
         for line in lines.filter(|line| !line.is_empty()) {
             is_empty = false;
-            let read = self.line.decode(line, named, chunk);
-            take(chunk, line, read)?;
+            take(line, json::document(line))?;
         }
         if is_empty {
             let detail = "the payload has no line with a word".to_owned();
-            return take(chunk, payload, Err(Malformed { reason: Reason::Empty, detail }));
+            return take(payload, Err(Malformed { reason: Reason::Empty, detail }));
         }
         ControlFlow::Continue(())
     }
@@ -59,22 +55,24 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Reading;
+    use crate::codec::mapping::Document;
 
-    /// A part of a payload: its text, and its value and sensor or why it is no reading.
-    type Part = (String, Result<(String, String), Reason>);
+    /// A part of a payload: its text, and its document or why it is none.
+    type Part = (String, Result<String, Reason>);
 
     /// The first `max` parts of a payload.
     fn parts(payload: &[u8], max: usize) -> Vec<Part> {
-        let (mut chunk, mut parts) = (Chunk::default(), Vec::new());
-        let mut take = |chunk: &mut Chunk, part: &[u8], read: Result<Reading<'_>, Malformed>| {
-            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            let read =
-                read.map(|it| (text(chunk.text(it.value)), it.sensor.unwrap_or_default().into()));
-            parts.push((text(part), read.map_err(|it| it.reason)));
+        let mut parts = Vec::new();
+        let mut take = |part: &[u8], document: Result<Document<'_>, Malformed>| {
+            let text = String::from_utf8(part.to_vec()).unwrap();
+            let document = document.map(|it| match it {
+                Document::Json(text) => text.to_owned(),
+                Document::Text(text) => format!("text {text}"),
+            });
+            parts.push((text, document.map_err(|it| it.reason)));
             if parts.len() == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let ended = Settings::default().decoder().decode(payload, None, &mut chunk, &mut take);
+        let ended = Settings::default().decoder().decode(payload, &mut take);
         assert_eq!(ended.is_break(), parts.len() == max);
         parts
     }
@@ -83,14 +81,12 @@ mod tests {
     fn each_line_is_a_reading_or_a_dead_letter_by_itself() {
         let payload = "{\"sensorId\":\"a\",\"value\":1}\r\n\n  \n{\"value\":\nopen\n[1,2]";
         let found = parts(payload.as_bytes(), 9);
-        let reading = |text: &str, value: &str, sensor: &str| {
-            (text.to_owned(), Ok((value.to_owned(), sensor.to_owned())))
-        };
+        let json = |text: &str| (text.to_owned(), Ok(text.to_owned()));
         let expected = [
-            reading("{\"sensorId\":\"a\",\"value\":1}", "1", "a"),
-            ("{\"value\":".to_owned(), Err(Reason::Malformed)),
-            reading("open", "\"open\"", ""),
-            reading("[1,2]", "[1,2]", ""),
+            json("{\"sensorId\":\"a\",\"value\":1}"),
+            json("{\"value\":"),
+            ("open".to_owned(), Ok("text open".to_owned())),
+            json("[1,2]"),
         ];
         assert_eq!(found, expected);
         assert_eq!(

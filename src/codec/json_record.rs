@@ -32,10 +32,16 @@ impl Encoder {
             out.extend_from_slice(self.stamp(view.received).as_bytes());
         } else {
             out.extend_from_slice(view.timestamp);
+            out.extend_from_slice(b",\"receivedAt\":");
+            out.extend_from_slice(self.stamp(view.received).as_bytes());
         }
         if !view.entry.is_empty() {
             out.extend_from_slice(b",\"entry\":");
             out.extend_from_slice(view.entry.as_bytes());
+        }
+        if !view.labels.is_empty() {
+            out.push(b',');
+            out.extend_from_slice(view.labels);
         }
         if !view.topic.is_empty() {
             out.extend_from_slice(b",\"topic\":");

@@ -1,9 +1,10 @@
 //! Bytes of a sensor ⇄ reading, records ⇄ bytes of a batch. Pure.
 //!
-//! - A *payload* codec makes a [`Decoder`] for each entry. It is total: any bytes give readings and
-//!   [`Malformed`] parts, never a panic, and it writes into the chunk that carries the records. A part that is
-//!   no reading does not stop those beside it. A value that was JSON is passed on byte for byte, but for white
-//!   space between its tokens where that breaks a line (`one_line`).
+//! - A *payload* codec makes a [`Decoder`] for each entry. It is total: any bytes give documents and
+//!   [`Malformed`] parts, never a panic. A part that is none does not stop those beside it.
+//! - A [`mapping`] says what a document means, and writes its readings into the chunk that carries the records. A
+//!   value that was JSON is passed on byte for byte, but for white space between its tokens where that breaks a line
+//!   (`one_line`).
 //! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
 //! - A *format* makes an [`Encoder`] for a gateway, which writes each record once, or refuses it: a record that a
 //!   format cannot write becomes a dead letter, and those beside it go on. A format gives the same bytes for the
@@ -11,14 +12,16 @@
 //!
 //! A new payload codec or format is one file here and one line in a list below.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use self::mapping::plan::Defaults;
+use self::mapping::{Document, Mapping};
 use crate::clock::Timestamp;
-use crate::record::{Chunk, Reason, Span};
+use crate::record::{Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
@@ -27,6 +30,7 @@ pub mod json_array;
 pub mod json_envelope;
 pub mod json_lines;
 pub mod json_record;
+pub mod mapping;
 pub mod ndjson;
 #[cfg(test)]
 pub mod numbers;
@@ -36,23 +40,25 @@ pub mod strict;
 pub mod text;
 pub mod text_json;
 
-/// What a payload, or a part of it, says.
+/// What a document says.
 #[derive(Debug)]
 pub struct Reading<'a> {
     /// JSON text of the value.
     pub value: Span,
-    /// The sensor's time, a JSON string or number; empty when it sent none.
+    /// The sensor's time in RFC 3339, a JSON string; empty where it sent none that can be used.
     pub timestamp: Span,
     /// The other members, `"name":value` joined by commas.
     pub extra: Span,
-    /// The sensor's id, if the payload names it, and nothing else does.
-    pub sensor: Option<Cow<'a, str>>,
+    /// `"tags":{…},"quantity":…,"unit":…`, those that there are.
+    pub labels: Span,
+    /// The sensor's id, if the document names it, and nothing else does.
+    pub sensor: Option<&'a str>,
     /// The sensor's own number of it, where one is looked for.
     pub number: Option<u64>,
 }
 
 /// Why a payload, or a part of it, is no reading.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// The kind of problem.
     pub reason: Reason,
@@ -60,24 +66,26 @@ pub struct Malformed {
     pub detail: String,
 }
 
-/// Takes what a decoder reads: the texts are in the chunk, and the part of the payload is what a dead letter
-/// shows. It may end the decoding.
-pub trait Take<'a>:
-    FnMut(&mut Chunk, &'a [u8], Result<Reading<'a>, Malformed>) -> ControlFlow<()>
-{
-}
+/// Takes the documents of a payload, each with the part of it that a dead letter shows. It may end the decoding.
+pub trait Take<'a>: FnMut(&'a [u8], Result<Document<'_>, Malformed>) -> ControlFlow<()> {}
 
 impl<'a, F> Take<'a> for F where
-    F: FnMut(&mut Chunk, &'a [u8], Result<Reading<'a>, Malformed>) -> ControlFlow<()>
+    F: FnMut(&'a [u8], Result<Document<'_>, Malformed>) -> ControlFlow<()>
 {
 }
 
 macro_rules! payloads {
     ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
-        /// How a payload is read.
+        /// A payload codec, with its options.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "payload codec")]
-        pub enum Payload { $($(#[$doc])+ $kind($module::Settings),)+ }
+        pub enum Codec { $($(#[$doc])+ $kind($module::Settings),)+ }
+
+        /// The words of the codecs, for the schema.
+        #[derive(JsonSchema)]
+        #[schemars(rename_all = "snake_case", rename = "payload codec's word")]
+        #[expect(dead_code, reason = "only its schema is used")]
+        enum Word { $($(#[$doc])+ $kind,)+ }
 
         /// Reads the payloads of one entry, one after the other.
         #[derive(Debug)]
@@ -86,35 +94,27 @@ macro_rules! payloads {
         impl Payload {
             /// A decoder for an entry.
             pub fn decoder(&self) -> Decoder {
-                match self { $(Self::$kind(settings) => Decoder::$kind(settings.decoder()),)+ }
+                match &self.0 { $(Codec::$kind(settings) => Decoder::$kind(settings.decoder()),)+ }
             }
 
             /// Whether a payload may hold several readings.
             pub const fn is_many(&self) -> bool {
-                match self { $(Self::$kind(_) => $module::IS_MANY,)+ }
+                match &self.0 { $(Codec::$kind(_) => $module::IS_MANY,)+ }
             }
         }
 
         impl Decoder {
-            /// Reads a payload, and hands over what it says part by part, in its order, until `take` breaks. The
-            /// texts are written into `chunk`. Where something else has `named` the sensor, the payload's own id
-            /// is no more than another member.
-            pub fn decode<'a>(
-                &mut self,
-                payload: &'a [u8],
-                named: Option<&str>,
-                chunk: &mut Chunk,
-                take: &mut impl Take<'a>,
-            ) -> ControlFlow<()> {
+            /// Reads a payload, and hands over its documents, in their order, until `take` breaks.
+            pub fn decode<'a>(&mut self, payload: &'a [u8], take: &mut impl Take<'a>) -> ControlFlow<()> {
                 let payload = unwrapped(payload);
-                match self { $(Self::$kind(decoder) => decoder.decode(payload, named, chunk, take),)+ }
+                match self { $(Self::$kind(decoder) => decoder.decode(payload, take),)+ }
             }
         }
     };
 }
 
 payloads! {
-    /// JSON, or a plain number or word; the members that are read, as JSON pointers to members of objects.
+    /// JSON, or a plain number or word.
     json => Json,
     /// Lines of JSON, each as `json` reads it: a reading, or a dead letter. Lines without a word are none.
     json_lines => Ndjson,
@@ -122,20 +122,82 @@ payloads! {
     text => Text,
 }
 
+/// How payloads are read: the word of a codec, `"json"`, or a table where it has options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "PayloadShape")]
+pub struct Payload(pub Codec);
+
+/// The shapes of a [`Payload`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum PayloadShape {
+    Word(Word),
+    Table(Codec),
+}
+
 impl Payload {
-    /// The name of the codec, where it is to look for the sensors' own numbers.
-    pub const fn counts_numbers(&self) -> Option<&'static str> {
-        match self {
-            Self::Json(json) if json.number.is_some() => Some("json"),
-            Self::Ndjson(json_lines::Settings(json)) if json.number.is_some() => Some("ndjson"),
-            Self::Json(_) | Self::Ndjson(_) | Self::Text(_) => None,
-        }
+    /// A mapping of its documents with these settings. `levels` names the topic levels that templates may use.
+    pub fn mapping(&self, settings: &mapping::settings::Settings, levels: &[String]) -> Mapping {
+        Mapping::new(settings, levels, &self.defaults())
     }
+
+    /// The members that are read of its documents unless others are set.
+    #[expect(clippy::unused_self, reason = "a codec of another form has others")]
+    const fn defaults(&self) -> Defaults {
+        Defaults { value: "value", timestamp: "timestamp", sensor: "sensorId" }
+    }
+}
+
+impl Codec {
+    /// The words of all codecs, as they are written in a message.
+    const CHOICE: &'static str = "write \"json\", \"ndjson\" or \"text\"";
 }
 
 impl Default for Payload {
     fn default() -> Self {
-        Self::Json(json::Settings::default())
+        Self(Codec::Json(json::Settings::default()))
+    }
+}
+
+impl TryFrom<Value> for Payload {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let choice = Codec::CHOICE;
+        let map = match value {
+            Value::String(word) => serde_json::Map::from_iter([(word, serde_json::json!({}))]),
+            Value::Object(map) if map.is_empty() => return Err(format!("is empty: {choice}")),
+            Value::Object(map) if map.len() > 1 => {
+                return Err(format!("holds {} at once: {choice}", map.len()));
+            }
+            Value::Object(map) => map,
+            _ => return Err(format!("is no codec: {choice}")),
+        };
+        let (word, options) = map.iter().next().expect("it holds one");
+        let (word, is_table) = (word.clone(), options.is_object());
+        serde_json::from_value(Value::Object(map)).map(Self).map_err(|error| {
+            let said = error.to_string();
+            let option = said.strip_prefix("unknown field `").and_then(|it| it.split('`').next());
+            match option {
+                Some(option) => format!("{option} is no option of {word}"),
+                None if said.starts_with("unknown variant") => format!("is no codec: {choice}"),
+                None if !is_table => format!("the options of {word} are a table: write \"{word}\""),
+                None => said,
+            }
+        })
+    }
+}
+
+impl From<Payload> for Value {
+    fn from(payload: Payload) -> Self {
+        let value = serde_json::to_value(payload.0).expect("settings are texts");
+        let word = value.as_object().and_then(|map| {
+            let (word, options) = map.iter().next()?;
+            options.as_object()?.is_empty().then(|| Self::String(word.clone()))
+        });
+        word.unwrap_or(value)
     }
 }
 
@@ -260,10 +322,12 @@ pub struct View<'a> {
     pub entry: &'a str,
     /// JSON text.
     pub value: &'a [u8],
-    /// JSON text, or empty.
+    /// The sensor's time, a JSON string, or empty.
     pub timestamp: &'a [u8],
-    /// Stands in for an empty `timestamp`.
+    /// Stands in for an empty `timestamp`, and beside one.
     pub received: Timestamp,
+    /// `"tags":{…},"quantity":…,"unit":…`, those that there are, or empty.
+    pub labels: &'a [u8],
     /// UTF-8, or empty.
     pub topic: &'a [u8],
     /// `"name":value` joined by commas, or empty.
@@ -275,35 +339,43 @@ pub struct View<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Chunk;
 
     /// The values of a payload's readings, and why its other parts are none.
     fn read(payload: &Payload, text: &[u8]) -> Vec<Result<String, Reason>> {
-        let mut parts = Vec::new();
-        let mut take = |chunk: &mut Chunk, _: &[u8], read: Result<Reading<'_>, Malformed>| {
+        let mut mapping = payload.mapping(&mapping::settings::Settings::default(), &[]);
+        let received = Timestamp::from_millis(0);
+        let origin = mapping::Origin { levels: &[], named: None, entry: "entry", received };
+        let (mut chunk, mut parts) = (Chunk::default(), Vec::new());
+        let mut take = |chunk: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
             let value = |it: Reading<'_>| String::from_utf8(chunk.text(it.value).to_vec()).unwrap();
             parts.push(read.map(value).map_err(|it| it.reason));
             ControlFlow::Continue(())
         };
-        let ended = payload.decoder().decode(text, None, &mut Chunk::default(), &mut take);
+        let ended = payload.decoder().decode(text, &mut |_, document| match document {
+            Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
+            Err(malformed) => take(&mut chunk, Err(malformed)),
+        });
         assert_eq!(ended, ControlFlow::Continue(()));
         parts
     }
 
     #[test]
     fn what_wraps_a_payload_is_no_part_of_it() {
-        let (bom, text) = ("\u{feff}", Payload::Text(text::Settings::default()));
+        let (bom, text) = ("\u{feff}", Payload(Codec::Text(text::Settings::default())));
         for (codec, payload, expected) in [
             (Payload::default(), format!("{bom}21.5\0\0"), "21.5"),
             (Payload::default(), format!("{bom}{{\"value\":1}}\n\0"), "1"),
             (Payload::default(), "open\0".to_owned(), "\"open\""),
             (text.clone(), format!("{bom}open\0"), "\"open\""),
-            (text, format!("a\0{bom}b"), "\"a\\u0000\u{feff}b\""),
-            // UTF-16: its last zero byte is half of a character.
-            (Payload::default(), "2\x001\0".to_owned(), "\"2\\u00001\\u0000\""),
-            // MessagePack: [5, 0].
-            (Payload::default(), "\x02\x05\0".to_owned(), "\"\\u0002\\u0005\\u0000\""),
         ] {
             assert_eq!(read(&codec, payload.as_bytes()), [Ok(expected.to_owned())]);
+        }
+        // Bytes in binary that happen to be UTF-8: UTF-16, MessagePack, Sparkplug B.
+        for binary in ["2\x001\0", "\x02\x05\0", "\x08d\x12\x07\n\x01t \x03P", "\x15"] {
+            for codec in [Payload::default(), text.clone()] {
+                assert_eq!(read(&codec, binary.as_bytes()), [Err(Reason::Malformed)], "{binary:?}");
+            }
         }
         assert_eq!(read(&Payload::default(), b"\xef\xbb\xbf\0"), [Err(Reason::Empty)]);
     }
@@ -318,6 +390,7 @@ mod tests {
             value: b"50.12",
             timestamp: b"",
             received: Timestamp::from_millis(1_763_796_650_601),
+            labels: b"",
             topic: b"",
             extra: b"",
             retained: false,
@@ -325,10 +398,19 @@ mod tests {
         encoder.record(&mut records, &view).unwrap();
         let value = br#"{"temperature":71.5,"unit":"C"}"#;
         let topic = b"plant/\"boiler\"/temperature";
-        let (timestamp, extra) = (&b"1732250000123"[..], &b"\"n\":1"[..]);
+        let (timestamp, extra) = (&b"\"2024-11-22T09:50:00Z\""[..], &b"\"n\":1"[..]);
+        let labels = br#""tags":{"site":"north"},"unit":"C""#;
         records.push(Format::Json.separator());
-        let view_of_all =
-            View { value, topic, timestamp, extra, entry: "\"boiler\"", retained: true, ..view };
+        let view_of_all = View {
+            value,
+            topic,
+            timestamp,
+            labels,
+            extra,
+            entry: "\"boiler\"",
+            retained: true,
+            ..view
+        };
         encoder.record(&mut records, &view_of_all).unwrap();
         let mut uncounted = Vec::new();
         let uncounted_view = View { sensor: Whose::Uncounted(b"a\"b"), ..view };
@@ -342,14 +424,15 @@ mod tests {
             r#"{"gateway":"gw-1","batch":"gw-1-18f3c2a7-42","sealedAt":"2025-11-22T07:30:50.692Z","#,
             r#""count":2,"records":[{"sensorId":"TEMP_00","sequence":7,"value":50.12,"#,
             r#""timestamp":"2025-11-22T07:30:50.601Z"},{"sensorId":"TEMP_00","sequence":7,"#,
-            r#""value":{"temperature":71.5,"unit":"C"},"timestamp":1732250000123,"#,
-            r#""entry":"boiler","topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
+            r#""value":{"temperature":71.5,"unit":"C"},"timestamp":"2024-11-22T09:50:00Z","#,
+            r#""receivedAt":"2025-11-22T07:30:50.601Z","entry":"boiler","#,
+            r#""tags":{"site":"north"},"unit":"C","topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
         );
         let records_text = records.clone();
         let (_, batch) = Format::Json.batch(&head, &records, Vec::new());
         assert_eq!(String::from_utf8(batch.clone()).unwrap(), expected);
         let (_, array) = Format::JsonArray.batch(&head, &records, Vec::new());
-        assert!(serde_json::from_slice::<Vec<serde_json::Value>>(&array).unwrap().len() == 2);
+        assert!(serde_json::from_slice::<Vec<Value>>(&array).unwrap().len() == 2);
         assert_eq!(Format::JsonArray.overhead_bytes(&head), 2);
         for (format, payload) in [(Format::Json, batch), (Format::JsonArray, array.clone())] {
             assert_eq!(format.records(&payload).join(&b','), records_text);

@@ -1,50 +1,28 @@
-//! JSON pointers (RFC 6901) to members of objects, and what they lead to, without a copy.
+//! JSON pointers (RFC 6901): where something is in a JSON text.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
-/// A JSON pointer to a member.
+/// A JSON pointer: `"/data/0/t"` is the member `t` of the first element of the member `data`, and `""` the whole text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("minLength" = 2, "pattern" = "^/", "examples" = ["/value", "/data/t"]))]
+#[schemars(extend("pattern" = "^(/.*)?$", "examples" = ["/value", "/data/0/t"]))]
 pub struct Pointer {
-    path: Vec<String>,
+    levels: Vec<String>,
 }
 
 impl Pointer {
     /// To a member of the object itself.
     pub(super) fn to_member(name: &str) -> Self {
-        Self { path: vec![name.to_owned()] }
+        Self { levels: vec![name.to_owned()] }
     }
 
-    /// What is left of it inside the member called `name`; `None` if it does not lead there.
-    pub(super) fn below(&self, name: &str) -> Option<Below<'_>> {
-        let (first, rest) = self.path.split_first()?;
-        (first == name).then_some(Below(rest))
-    }
-}
-
-/// The levels of a pointer below a member.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Below<'p>(&'p [String]);
-
-impl Below<'_> {
-    /// The member itself.
-    pub(super) const WHOLE: Self = Self(&[]);
-
-    /// Whether it is the member itself.
-    pub(super) fn is_whole(self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The value that it leads to, below `raw`.
-    pub(super) fn find(self, raw: &RawValue) -> serde_json::Result<Option<&RawValue>> {
-        find(raw, self.0)
+    /// The names of members, and the places of elements, from the outermost on.
+    pub(super) fn levels(&self) -> impl Iterator<Item = &str> {
+        self.levels.iter().map(String::as_str)
     }
 }
 
@@ -52,11 +30,20 @@ impl TryFrom<String> for Pointer {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let rest = text.strip_prefix('/').filter(|rest| !rest.is_empty());
+        if text.is_empty() {
+            return Ok(Self { levels: Vec::new() });
+        }
+        let rest = text.strip_prefix('/');
         let rest = rest.ok_or_else(|| format!("{text:?} is no JSON pointer: write \"/value\""))?;
-        Ok(Self {
-            path: rest.split('/').map(|it| it.replace("~1", "/").replace("~0", "~")).collect(),
-        })
+        let level = |it: &str| {
+            // A tilde is the first character of an escape, and of nothing else (§3).
+            let is_escaped = it.split('~').skip(1).all(|it| it.starts_with(['0', '1']));
+            let unescaped = it.replace("~1", "/").replace("~0", "~");
+            is_escaped.then_some(unescaped).ok_or_else(|| {
+                format!("{text:?} is no JSON pointer: write ~0 for ~ and ~1 for / in a name")
+            })
+        };
+        Ok(Self { levels: rest.split('/').map(level).collect::<Result<_, _>>()? })
     }
 }
 
@@ -68,7 +55,7 @@ impl fmt::Display for Pointer {
 
 impl From<Pointer> for String {
     fn from(pointer: Pointer) -> Self {
-        let escaped = pointer.path.iter().map(|it| it.replace('~', "~0").replace('/', "~1"));
+        let escaped = pointer.levels.iter().map(|it| it.replace('~', "~0").replace('/', "~1"));
         escaped.fold(Self::new(), |text, level| text + "/" + &level)
     }
 }
@@ -78,46 +65,25 @@ impl From<Pointer> for String {
 #[serde(transparent)]
 pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// The value at `path` below `raw`.
-fn find<'a>(raw: &'a RawValue, path: &[String]) -> serde_json::Result<Option<&'a RawValue>> {
-    let Some((first, rest)) = path.split_first() else { return Ok(Some(raw)) };
-    if !raw.get().starts_with('{') {
-        return Ok(None);
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-    match Member(first).deserialize(&mut deserializer)? {
-        Some(inner) => find(inner, rest),
-        None => Ok(None),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Looks one member of an object up.
-struct Member<'n>(&'n str);
-
-impl<'a> DeserializeSeed<'a> for Member<'_> {
-    type Value = Option<&'a RawValue>;
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Member<'_> {
-    type Value = Option<&'a RawValue>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(Name(name)) = map.next_key()? {
-            if name == self.0 {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
+    #[test]
+    fn a_pointer_is_the_standards() {
+        for (text, levels) in [
+            ("", &[][..]),
+            ("/", &[""]),
+            ("/a/0/b", &["a", "0", "b"]),
+            ("/a~1b/m~0n/~01", &["a/b", "m~n", "~1"]),
+            ("/ /é", &[" ", "é"]),
+        ] {
+            let pointer = Pointer::try_from(text.to_owned()).unwrap();
+            assert_eq!(pointer.levels().collect::<Vec<_>>(), levels, "{text}");
+            assert_eq!(pointer.to_string(), text);
         }
-        Ok(found)
+        for bad in ["value", "#/a", "/a~b", "/~"] {
+            assert!(Pointer::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 }

@@ -1,14 +1,17 @@
-//! `payload = { text = {} }`: the payload is one text value, whatever it looks like.
+//! `payload = "text"`: the payload is one text value, whatever it looks like.
+//!
+//! Text has no control characters but white space: bytes in binary that happen to be UTF-8 are none.
 
 use std::ops::ControlFlow;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Reading, Take, text_json};
-use crate::record::{Chunk, Reason, Span};
+use super::mapping::Document;
+use super::{Malformed, Take};
+use crate::record::Reason;
 
-/// A payload is one reading.
+/// A payload is one document.
 pub(super) const IS_MANY: bool = false;
 
 /// Nothing to set.
@@ -32,22 +35,23 @@ impl Decoder {
     pub(super) fn decode<'a>(
         &mut self,
         payload: &'a [u8],
-        _named: Option<&str>,
-        chunk: &mut Chunk,
         take: &mut impl Take<'a>,
     ) -> ControlFlow<()> {
-        let read = value(payload, chunk);
-        take(chunk, payload, read)
+        take(payload, document(payload))
     }
 }
 
-/// The payload as a JSON string.
-pub(super) fn value<'a>(payload: &'a [u8], chunk: &mut Chunk) -> Result<Reading<'a>, Malformed> {
-    let text = std::str::from_utf8(payload).map_err(|error| Malformed {
-        reason: Reason::Malformed,
-        detail: format!("neither JSON nor UTF-8 text: byte {} is wrong", error.valid_up_to() + 1),
+/// The payload as text.
+pub(super) fn document(payload: &[u8]) -> Result<Document<'_>, Malformed> {
+    let wrong = |detail: String| Malformed { reason: Reason::Malformed, detail };
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        wrong(format!("neither JSON nor UTF-8 text: byte {} is wrong", error.valid_up_to() + 1))
     })?;
-    let (value, ()) = chunk.put_with(|out| text_json::write(out, text));
-    let absent = Span::default();
-    Ok(Reading { value, timestamp: absent, extra: absent, sensor: None, number: None })
+    let is_binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    match payload.iter().position(is_binary) {
+        Some(at) => {
+            Err(wrong(format!("neither JSON nor text: byte {} is a control character", at + 1)))
+        }
+        None => Ok(Document::Text(text)),
+    }
 }

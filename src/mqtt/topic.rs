@@ -6,8 +6,11 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The level of a filter that names the sensor.
-const PLACEHOLDER: &str = "{sensor}";
+/// The name of the level that gives the sensor's id, unless the entry says otherwise.
+const SENSOR: &str = "sensor";
+
+/// Levels of a filter that have names. More are refused.
+pub const LEVELS_MAX: usize = 8;
 
 /// A topic's longest length in bytes (MQTT 5 §1.5.4).
 pub const TOPIC_BYTES_MAX: usize = 65_535;
@@ -30,10 +33,15 @@ pub enum TopicError {
     /// `#` before the end.
     #[error("has \"#\" before its last level; it can only be the last")]
     HashNotLast,
-    #[error("names {{sensor}} more than once; one level gives the sensor's id")]
-    TwoPlaceholders,
-    #[error("has braces in the level {0:?}; the only placeholder is {{sensor}}, as a whole level")]
+    #[error("names {{{0}}} more than once; give the levels different names")]
+    TwoPlaceholders(String),
+    #[error(
+        "has braces in the level {0:?}; a placeholder is a whole level with a name of letters, digits and _, \
+         {{sensor}}"
+    )]
     Placeholder(String),
+    #[error("has more than {LEVELS_MAX} levels with names; write + where the name is not used")]
+    Placeholders,
     /// A topic to publish to has no placeholder.
     #[error(
         "has braces in the level {0:?}; what is published goes to one exact topic, without {{sensor}}"
@@ -98,7 +106,7 @@ impl From<Topic> for String {
     }
 }
 
-/// What to subscribe to, with at most one `{sensor}` level.
+/// What to subscribe to. Levels in braces have a name, and match as `+` does; `{sensor}` gives the sensor's id.
 ///
 /// ```
 /// use sluicegate::mqtt::topic::Filter;
@@ -112,18 +120,21 @@ impl From<Topic> for String {
 #[serde(try_from = "String", into = "String")]
 #[schemars(
     extend("minLength" = 1, "maxLength" = TOPIC_BYTES_MAX),
-    extend("pattern" = "^(([^/+#{}\\u0000]*|\\+|\\{sensor\\})/)*([^/+#{}\\u0000]*|\\+|\\{sensor\\}|#)$"),
+    extend("pattern" = "^(([^/+#{}\\u0000]*|\\+|\\{[A-Za-z0-9_]{1,32}\\})/)*([^/+#{}\\u0000]*|\\+|\\{[A-Za-z0-9_]{1,32}\\}|#)$"),
     extend("examples" = ["sensors/{sensor}/reading", "plant/+/temperature", "plant/#"])
 )]
 pub struct Filter {
     text: Arc<str>,
-    sensor_level: Option<usize>,
+    /// The names of levels, and which those are.
+    names: Arc<[(Box<str>, usize)]>,
 }
 
 impl Filter {
     /// The filter as it stands in SUBSCRIBE.
     pub fn subscription(&self, group: Option<&str>) -> String {
-        let filter = self.text.replace(PLACEHOLDER, "+");
+        let plain = |level| if placeholder(level).is_some() { "+" } else { level };
+        let filter: Vec<&str> = self.text.split('/').map(plain).collect();
+        let filter = filter.join("/");
         match group {
             Some(group) => format!("$share/{group}/{filter}"),
             None => filter,
@@ -133,8 +144,23 @@ impl Filter {
     /// The sensor's id in a topic that matches: the level of `{sensor}`. `None` if the filter has no such
     /// level.
     pub fn sensor<'a>(&self, topic: &'a [u8]) -> Option<&'a [u8]> {
-        let level = self.sensor_level?;
+        let level = self.names.iter().find(|(name, _)| **name == *SENSOR)?.1;
         topic.split(|byte| *byte == b'/').nth(level)
+    }
+
+    /// The names of its levels, in their order.
+    pub fn names(&self) -> Vec<String> {
+        self.names.iter().map(|(name, _)| name.to_string()).collect()
+    }
+
+    /// What a topic that matches has at the named levels, in the order of the names.
+    pub fn levels<'a>(&self, topic: &'a str) -> [&'a str; LEVELS_MAX] {
+        let mut found = [""; LEVELS_MAX];
+        let mut levels = topic.split('/').enumerate();
+        for (place, (_, wanted)) in found.iter_mut().zip(self.names.iter()) {
+            *place = levels.find(|(at, _)| at == wanted).map_or("", |(_, level)| level);
+        }
+        found
     }
 
     /// Whether a topic matches (MQTT 5 §4.7.1, §4.7.2).
@@ -148,7 +174,7 @@ impl Filter {
                 return true;
             }
             match levels.next() {
-                Some(level) if wanted == "+" || wanted == PLACEHOLDER || wanted == level => {}
+                Some(level) if is_any(wanted) || wanted == level => {}
                 _ => return false,
             }
         }
@@ -157,7 +183,7 @@ impl Filter {
 
     /// Whether there may be a topic that both match.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let is_any = |level: &str| level == "+" || level == PLACEHOLDER || level == "#";
+        let is_any = |level: &str| is_any(level) || level == "#";
         let (mut ours, mut theirs) = (self.text.split('/'), other.text.split('/'));
         let mut is_first = true;
         loop {
@@ -181,7 +207,7 @@ impl Filter {
 
     /// Whether the filter has a `{sensor}` level, so several sensors can match.
     pub fn has_placeholder(&self) -> bool {
-        self.sensor_level.is_some()
+        self.names.iter().any(|(name, _)| **name == *SENSOR)
     }
 }
 
@@ -203,18 +229,25 @@ impl TryFrom<String> for Filter {
             return Err(TopicError::Queue);
         }
         let levels = text.split('/').count();
-        let mut sensor_level = None;
+        let mut names: Vec<(Box<str>, usize)> = Vec::new();
         for (at, level) in text.split('/').enumerate() {
             match level {
                 "+" => {}
                 "#" if at + 1 == levels => {}
                 "#" => return Err(TopicError::HashNotLast),
-                PLACEHOLDER if sensor_level.is_some() => return Err(TopicError::TwoPlaceholders),
-                PLACEHOLDER => sensor_level = Some(at),
-                _ => check_level(level)?,
+                _ => match placeholder(level) {
+                    Some(name) if names.iter().any(|(it, _)| **it == *name) => {
+                        return Err(TopicError::TwoPlaceholders(name.to_owned()));
+                    }
+                    Some(name) => names.push((name.into(), at)),
+                    None => check_level(level)?,
+                },
             }
         }
-        Ok(Self { text: text.into(), sensor_level })
+        if names.len() > LEVELS_MAX {
+            return Err(TopicError::Placeholders);
+        }
+        Ok(Self { text: text.into(), names: names.into() })
     }
 }
 
@@ -249,6 +282,19 @@ impl From<Group> for String {
     fn from(group: Group) -> Self {
         group.0.to_string()
     }
+}
+
+/// The name of a level in braces.
+fn placeholder(level: &str) -> Option<&str> {
+    let name = level.strip_prefix('{')?.strip_suffix('}')?;
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_name = (1..=32).contains(&name.len()) && name.chars().all(is_letter);
+    (is_name && !matches!(name, "entry" | "key")).then_some(name)
+}
+
+/// Whether any level matches.
+fn is_any(level: &str) -> bool {
+    level == "+" || placeholder(level).is_some()
 }
 
 fn check_length(text: &str) -> Result<(), TopicError> {
@@ -290,8 +336,11 @@ mod tests {
             ("", TopicError::Empty),
             ("a/#/b", TopicError::HashNotLast),
             ("a/b+/c", TopicError::PartialWildcard('+', "b+".into())),
-            ("a/{id}/b", TopicError::Placeholder("{id}".into())),
-            ("{sensor}/{sensor}", TopicError::TwoPlaceholders),
+            ("a/{i d}/b", TopicError::Placeholder("{i d}".into())),
+            ("a/{entry}/b", TopicError::Placeholder("{entry}".into())),
+            ("a/x{id}/b", TopicError::Placeholder("x{id}".into())),
+            ("{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}", TopicError::Placeholders),
+            ("{sensor}/{sensor}", TopicError::TwoPlaceholders("sensor".into())),
             ("$share/g/a", TopicError::Share),
             ("$queue/a", TopicError::Queue),
             ("a/b ", TopicError::Blank),
@@ -308,6 +357,14 @@ mod tests {
         assert_eq!(sensors.sensor(b"a/x/S1/t/u"), Some(&b"S1"[..]));
         assert_eq!(sensors.sensor(b"a/x"), None);
         assert_eq!(filter("a/+").unwrap().sensor(b"a/x"), None);
+        let named = filter("{site}/+/{device}/#").unwrap();
+        assert_eq!(named.subscription(None), "+/+/+/#");
+        assert_eq!(
+            (named.names(), named.has_placeholder()),
+            (vec!["site".into(), "device".into()], false)
+        );
+        assert_eq!(named.levels("north/x/d1/t")[..3], ["north", "d1", ""]);
+        assert_eq!(named.levels("north")[..2], ["north", ""]);
     }
 
     #[test]
@@ -337,7 +394,8 @@ mod tests {
         match (filter, topic) {
             (["#"], _) | ([], []) => true,
             ([level, filter @ ..], [name, topic @ ..]) => {
-                (["+", PLACEHOLDER, name].contains(level)) && wanted(filter, topic)
+                let is_any = *level == "+" || placeholder(level).is_some();
+                (is_any || level == name) && wanted(filter, topic)
             }
             _ => false,
         }

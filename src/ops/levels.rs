@@ -160,7 +160,7 @@ mod tests {
                 topic: none,
                 retained: false,
                 sheddable: false,
-                body: Body::Reading { value, timestamp: none, extra: none },
+                body: Body::Reading { value, timestamp: none, labels: none, extra: none },
             });
         }
         assert!(books.queue.inlet().try_offer(&mut chunk, &mut Vec::new()));

@@ -267,7 +267,7 @@ impl Worker {
     /// batch was sealed before it: then it is still to be taken, once there is room again.
     fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) -> bool {
         let row = self.row(record);
-        let Body::Reading { value, timestamp, extra } = record.body else { return true };
+        let Body::Reading { value, timestamp, labels, extra } = record.body else { return true };
         let view = View {
             sensor: if record.id.is_empty() {
                 Whose::Counted(&row.json, record.sequence)
@@ -278,6 +278,7 @@ impl Worker {
             value: chunk.text(value),
             timestamp: chunk.text(timestamp),
             received: record.received,
+            labels: chunk.text(labels),
             topic: chunk.text(record.topic),
             extra: chunk.text(extra),
             retained: record.retained,

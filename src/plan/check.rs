@@ -65,6 +65,7 @@ impl Plan {
         }
         self.check_loops(wrong);
         self.check_numbers(wrong);
+        self.check_mappings(wrong);
     }
 
     /// With `group`, a gateway sees only some of each sensor's numbers. A number must be one that TOML can
@@ -79,10 +80,24 @@ impl Plan {
             wrong(&format!("sensors.{name}.simulated.{key}"), text);
         }
         for (name, settings) in self.intakes().filter(|(_, it)| it.group.is_some()) {
-            if let Some(codec) = settings.payload.counts_numbers() {
+            if settings.counter.is_some() {
                 let text = "stands beside group: the numbers that other gateways of the group take \
                             would look missing here; remove one of the two";
-                wrong(&format!("sensors.{name}.mqtt.payload.{codec}.number"), text.into());
+                wrong(&format!("sensors.{name}.mqtt.counter"), text.into());
+            }
+        }
+    }
+
+    /// What the settings of a mapping say must fit together, and into the entry's topic.
+    fn check_mappings(&self, wrong: &mut impl FnMut(&str, String)) {
+        for (name, kind) in &self.sensors {
+            let Some(mapping) = kind.mapping() else { continue };
+            let levels = match kind {
+                Kind::Mqtt(settings) => settings.topic.names(),
+                _ => Vec::new(),
+            };
+            for (key, text) in mapping.problems(&levels) {
+                wrong(&format!("sensors.{name}.{}.{key}", kind.name()), text);
             }
         }
     }
@@ -331,8 +346,7 @@ mod tests {
     #[test]
     fn numbers_are_not_judged_where_others_take_a_part_of_them() {
         let problems = |group: &str, codec: &str| {
-            let payload = format!(r#"{{"{codec}":{{"number":"/n"}}}}"#);
-            let text = format!(r#"{{"topic":"t",{group}"payload":{payload}}}"#);
+            let text = format!(r#"{{"topic":"t",{group}"payload":"{codec}","counter":"/n"}}"#);
             let intake = Kind::Mqtt(serde_json::from_str(&text).unwrap());
             let mut plan = Plan::default();
             plan.sensors.insert("all".into(), intake);
@@ -341,7 +355,7 @@ mod tests {
         for codec in ["json", "ndjson"] {
             assert!(problems("", codec).is_empty());
             let (key, _) = problems(r#""group":"g","#, codec).swap_remove(0);
-            assert_eq!(key, format!("sensors.all.mqtt.payload.{codec}.number"));
+            assert_eq!(key, "sensors.all.mqtt.counter");
         }
     }
 

@@ -101,7 +101,12 @@ impl Buffer {
     pub(super) fn push_value(&mut self, record: &mut Record, value: &[u8]) {
         self.tidy();
         let value = self.chunk.put(value);
-        record.body = Body::Reading { value, timestamp: Span::default(), extra: Span::default() };
+        record.body = Body::Reading {
+            value,
+            timestamp: Span::default(),
+            labels: Span::default(),
+            extra: Span::default(),
+        };
         self.chunk.records.push(*record);
     }
 

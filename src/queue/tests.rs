@@ -24,7 +24,12 @@ fn add(chunk: &mut Chunk, sensor: u32, sequence: u64, sheddable: bool, bytes: us
         topic: Span::default(),
         retained: false,
         sheddable,
-        body: Body::Reading { value, timestamp: Span::default(), extra: Span::default() },
+        body: Body::Reading {
+            value,
+            timestamp: Span::default(),
+            labels: Span::default(),
+            extra: Span::default(),
+        },
     });
 }
 

@@ -31,6 +31,7 @@ pub use self::schema::schema;
 
 mod environment;
 mod files;
+mod nested;
 mod output;
 mod report;
 mod schema;
@@ -160,9 +161,10 @@ pub fn load(
     let misspelt = environment::misspelt(&environment);
     let overrides = Overrides::find(environment.into_iter(), &tree);
     overrides.apply(&mut tree);
+    let moved = nested::raise(&mut tree);
     let spelling = Spelling::in_file(&tree);
     let (mut settings, mut problems) = read(tree, &overrides);
-    settings.warnings.splice(0..0, misspelt);
+    settings.warnings.splice(0..0, misspelt.into_iter().chain(moved));
     let no_ids = files::take_client_ids(&mut settings.plan);
     if files == Files::Examined {
         let unusable = no_ids.into_iter().chain(files::problems(&settings.plan));

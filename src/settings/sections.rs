@@ -98,7 +98,8 @@ impl Sections<'_> {
                 // It is missing only because it was wrong and removed.
                 return None;
             }
-            let list = lists.iter().position(|(place, _)| *place == path);
+            // A table that is read as a whole is refused at its own place.
+            let list = lists.iter().position(|(place, _)| is_within(place, &path));
             if let Some(at) = list.filter(|_| said.starts_with(WANTS_LIST)) {
                 let (path, list) = lists.swap_remove(at);
                 words::put(&mut value, &path, list);

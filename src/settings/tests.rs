@@ -147,7 +147,7 @@ proptest::proptest! {
                 }},
                 "t": {"simulated": {}},
                 "a": {"mqtt": {"topic": "a", "payload": {"text": {}}}},
-                "b": {"mqtt": {"topic": "b/{sensor}", "payload": {"json": {"value": "/\u{7f}\"~1"}}}},
+                "b": {"mqtt": {"topic": "b/{sensor}", "value": "/\u{7f}\"~1"}},
             },
             "spool": {"path": texts[2], "replay_rate": 5},
             "http": {"hosts": [host]},

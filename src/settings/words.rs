@@ -317,13 +317,18 @@ mod tests {
     #[test]
     fn a_word_where_a_table_is_to_be_is_told_the_table() {
         for (text, expected) in [
-            ("mqtt.payload = \"json\"", "payload: is only a word: write { json = {} }"),
-            ("mqtt.payload = {}", "payload: is empty: write { json = {} }, or another one of json"),
+            (
+                "mqtt.payload = \"jsno\"",
+                "payload: is no codec: write \"json\", \"ndjson\" or \"text\"",
+            ),
+            ("mqtt.payload = 7", "payload: is no codec: write \"json\""),
+            ("mqtt.payload = {}", "payload: is empty: write \"json\", \"ndjson\" or \"text\""),
             (
                 "mqtt.payload = { text = 1 }",
-                "text: is a number: write it as a section, [sensors.x.",
+                "payload: the options of text are a table: write \"text\"",
             ),
-            ("mqtt.payload = { json = {}, text = {} }", "payload: holds 2 at once: write { json"),
+            ("mqtt.payload = { text = { a = 1 } }", "payload: a is no option of text"),
+            ("mqtt.payload = { json = {}, text = {} }", "payload: holds 2 at once: write \"json\""),
             ("simulated.model = \"gaussian\"", "model: is only a word: write { gaussian = {} }"),
             ("simulated.model = {}", "model: is empty: write { gaussian = {} }, or another one"),
             ("simulated.model.sine.period = 0", "period: 0 is no period: write how many readings"),

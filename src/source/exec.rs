@@ -34,6 +34,7 @@ use super::{Ended, Entry, Failure};
 use crate::backoff::Backoff;
 use crate::clock;
 use crate::codec::Payload;
+use crate::codec::mapping::mapped::mapped;
 use crate::limits::RECONNECT_PAUSE;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
@@ -50,18 +51,15 @@ const STEADY: Duration = Duration::from_mins(1);
 /// Bytes of a line of standard error that are logged.
 const ERROR_LINE_BYTES_MAX: usize = 1024;
 
+mapped! {
 /// `[sensors.<name>.exec]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The program and its arguments. There is no shell: `["sh", "-c", "…"]` starts one.
     pub command: Argv,
     /// When it is started again.
     #[serde(default)]
     pub restart: Restart,
-    /// How lines are read.
-    #[serde(default)]
-    pub payload: Payload,
+}
 }
 
 /// A program and its arguments.
@@ -136,7 +134,7 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
         name: entry.name.to_owned(),
         patience: Patience::new(entry.start_grace),
         settings: settings.clone(),
-        readings: Readings::new(entry, &settings.payload),
+        readings: Readings::new(entry, &settings.payload, &settings.mapping().unwrap_or_default()),
         end_said: Repeated::default(),
         error_said: Repeated::default(),
         backoff: Backoff::new(first, longest),

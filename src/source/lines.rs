@@ -8,6 +8,7 @@ use super::records::{Message, Records};
 use super::{Context, Entry};
 use crate::clock::Now;
 use crate::codec::Payload;
+use crate::codec::mapping::settings::Settings;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Chunk, Record};
@@ -45,10 +46,16 @@ pub(super) struct Readings {
 
 impl Readings {
     /// Of this entry, whose lines are read so.
-    pub(super) fn new(entry: &Entry<'_>, payload: &Payload) -> Self {
+    pub(super) fn new(entry: &Entry<'_>, payload: &Payload, settings: &Settings) -> Self {
         Self {
             inlet: entry.queue.inlet(),
-            records: Records::new(entry.name, payload, IDS_REMEMBERED_MAX, &entry.context),
+            records: Records::new(
+                entry.name,
+                payload,
+                payload.mapping(settings, &[]),
+                IDS_REMEMBERED_MAX,
+                &entry.context,
+            ),
             context: entry.context.clone(),
             chunk: Chunk::default(),
         }
@@ -84,7 +91,7 @@ impl Readings {
             let oversize = self.context.oversize(*bytes, sha256);
             self.records.refuse(&message, &own, &oversize, &mut self.chunk);
         } else {
-            self.records.take(&message, &own, false, &mut self.chunk);
+            self.records.take(&message, &own, (false, &[]), &mut self.chunk);
         }
     }
 

@@ -44,6 +44,16 @@ macro_rules! kinds {
                 match self { $(Self::$kind(settings) => settings.known_sensors(),)+ }
             }
 
+            /// The word for its kind.
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$kind(_) => stringify!($module),)+ }
+            }
+
+            /// What the messages of an entry of this kind mean, if it has any.
+            pub fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {
+                match self { $(Self::$kind(settings) => settings.mapping(),)+ }
+            }
+
             /// How the payloads of an entry of this kind are read, if it has any.
             pub fn payload(&self) -> Option<&Payload> {
                 match self { $(Self::$kind(settings) => settings.payload(),)+ }
@@ -180,14 +190,14 @@ impl Context {
 
     /// The body of a reading, unless it became too large: JSON may be longer than what it was made of.
     fn body(&self, reading: &Reading<'_>) -> Result<Body, Malformed> {
-        let Reading { value, timestamp, extra, .. } = *reading;
-        let text = value.bytes() + timestamp.bytes() + extra.bytes();
+        let Reading { value, timestamp, labels, extra, .. } = *reading;
+        let text = value.bytes() + timestamp.bytes() + labels.bytes() + extra.bytes();
         let text_max = self.record_bytes_max + RECORD_OVERHEAD_BYTES;
         if text > text_max {
             let detail = format!("{text} bytes as JSON; at most {text_max}");
             return Err(Malformed { reason: Reason::Oversize, detail });
         }
-        Ok(Body::Reading { value, timestamp, extra })
+        Ok(Body::Reading { value, timestamp, labels, extra })
     }
 }
 

@@ -14,10 +14,13 @@ use foldhash::fast::RandomState;
 use super::numbers::Numbers;
 use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
+use crate::codec::mapping::settings::Templates;
+use crate::codec::mapping::{Mapping, Origin};
 use crate::codec::{Decoder, Malformed, Payload, Reading};
-use crate::limits::TOPIC_SHOWN_BYTES_MAX;
+use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
 use crate::record::{Body, Chunk, Record, Span};
 use crate::settlement::Token;
+use crate::state::metrics::Skipped;
 use crate::state::registry::Row;
 
 /// Whose a message is.
@@ -73,6 +76,7 @@ pub(super) struct Records {
     pub(super) name: String,
     pub(super) context: Context,
     decoder: Decoder,
+    mapping: Mapping,
     sensors: Sensors,
     numbers: Numbers,
     /// Of the message that is read; empty between two.
@@ -84,6 +88,7 @@ impl Records {
     pub(super) fn new(
         name: &str,
         payload: &Payload,
+        mapping: Mapping,
         remembered_max: usize,
         context: &Context,
     ) -> Self {
@@ -91,6 +96,7 @@ impl Records {
             name: name.to_owned(),
             context: context.clone(),
             decoder: payload.decoder(),
+            mapping,
             sensors: Sensors { remembered_max, by_id: HashMap::default(), own: None },
             numbers: Numbers::default(),
             parts: Vec::new(),
@@ -98,38 +104,46 @@ impl Records {
     }
 
     /// Makes the records of a message and puts them into the chunk; returns how many. Where something else than
-    /// the payload has `named` the sensor, `whose` is that sensor.
+    /// the payload names the sensor, `whose` is `named`. `levels` is what the topic has at the entry's named levels.
     pub(super) fn take(
         &mut self,
         message: &Message<'_>,
         whose: &Whose<'_>,
-        named: bool,
+        (named, levels): (bool, &[&str]),
         chunk: &mut Chunk,
     ) -> u32 {
-        let Self { decoder, sensors, parts, name, context, .. } = self;
-        let named = named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id));
+        let Self { decoder, mapping, sensors, parts, name, context, .. } = self;
+        let origin = Origin {
+            levels,
+            named: named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id)),
+            entry: name,
+            received: message.taken.wall,
+        };
         let begin = chunk.bytes();
-        let mut end = begin;
-        let decoded = decoder.decode(message.payload, named, chunk, &mut |chunk, text, read| {
-            if parts.len() >= context.readings_max {
-                return ControlFlow::Break(());
+        let splits = mapping.splits();
+        let mut made = Made { context, whose, name, sensors, parts, splits, bytes: 0, end: begin };
+        let decoded = decoder.decode(message.payload, &mut |text, document| match document {
+            Ok(document) => {
+                let mut put = |chunk: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+                    made.put(text, read, chunk)
+                };
+                mapping.read(document, &origin, chunk, &mut put)
             }
-            let read = read.and_then(|reading| {
-                part(context, whose, name, &reading, |id| sensors.row(id, context), chunk)
-            });
-            let part = read.unwrap_or_else(|malformed| {
-                chunk.take_back(end);
-                refused(whose, name, text, &malformed, chunk)
-            });
-            parts.push(part);
-            end = chunk.bytes();
-            ControlFlow::Continue(())
+            Err(malformed) => made.put(text, Err(malformed), chunk),
         });
         if decoded.is_break() {
             parts.clear();
             chunk.take_back(begin);
             let malformed = context.too_many(message.payload);
             return self.refuse(message, whose, &malformed, chunk);
+        }
+        let counts = mapping.counts();
+        let metrics = &context.metrics;
+        if counts.skipped > 0 && parts.is_empty() {
+            metrics.messages_skipped.of(Skipped::Missing).one();
+        }
+        if counts.times_unused > 0 {
+            metrics.times_unused.add(counts.times_unused);
         }
         self.put(message, chunk)
     }
@@ -177,9 +191,57 @@ impl Records {
         count
     }
 
+    /// The id that a template of topic levels makes.
+    pub(super) fn of_topic(&self, template: &Templates, levels: &[&str]) -> String {
+        self.mapping.of_topic(template, levels, &self.name)
+    }
+
     /// The entry itself, whose a message is that names no sensor.
     pub(super) fn own(&mut self) -> Whose<'static> {
         Whose { row: self.sensors.own(&self.name, &self.context), id: None }
+    }
+}
+
+/// What was made of a message so far.
+struct Made<'m> {
+    context: &'m Context,
+    whose: &'m Whose<'m>,
+    name: &'m str,
+    sensors: &'m mut Sensors,
+    parts: &'m mut Vec<Part>,
+    /// Several readings share the text of a document.
+    splits: bool,
+    /// Of all parts.
+    bytes: usize,
+    /// Where the text of the last part ends.
+    end: usize,
+}
+
+impl Made<'_> {
+    /// One part more, of this text of the payload. It breaks where there are too many, or too many bytes of them.
+    fn put(
+        &mut self,
+        text: &[u8],
+        read: Result<Reading<'_>, Malformed>,
+        chunk: &mut Chunk,
+    ) -> ControlFlow<()> {
+        let Self { context, whose, name, sensors, parts, bytes, end, splits } = self;
+        let read = read.and_then(|reading| {
+            part(context, whose, name, &reading, |id| sensors.row(id, context), chunk)
+        });
+        let part = read.unwrap_or_else(|malformed| {
+            if !*splits {
+                chunk.take_back(*end);
+            }
+            refused(whose, name, text, &malformed, chunk)
+        });
+        *bytes += part.body.bytes();
+        *end = chunk.bytes();
+        parts.push(part);
+        // As many bytes as a payload may have, and what each reading may have beside.
+        let bytes_max = context.record_bytes_max + parts.len() * RECORD_OVERHEAD_BYTES;
+        let is_within = parts.len() <= context.readings_max && *bytes <= bytes_max;
+        if is_within { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 
@@ -194,7 +256,7 @@ fn part(
 ) -> Result<Part, Malformed> {
     let body = context.body(reading)?;
     let number = reading.number;
-    let Some(id) = &reading.sensor else {
+    let Some(id) = reading.sensor else {
         return Ok(Part {
             row: Arc::clone(&whose.row),
             id: own_id(whose, name, chunk),

@@ -127,6 +127,12 @@ impl Settings {
         None
     }
 
+    /// None: the same.
+    #[expect(clippy::unused_self, reason = "the shape of every kind")]
+    pub(super) fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {
+        None
+    }
+
     /// The values of sensor `index`; `seed` counts if the entry has none.
     pub fn values(&self, index: u32, seed: u64) -> Values {
         let seed = self.seed.unwrap_or(seed).wrapping_add(u64::from(index));
@@ -230,7 +236,7 @@ impl Sensor {
 /// A record of the sensor, taken now; its value is still to come.
 fn record(row: &Row) -> Record {
     let received = clock::now().wall;
-    let (value, timestamp, extra) = (Span::default(), Span::default(), Span::default());
+    let none = Span::default();
     Record {
         sensor: row.index,
         id: Span::default(),
@@ -240,7 +246,7 @@ fn record(row: &Row) -> Record {
         topic: Span::default(),
         retained: false,
         sheddable: false,
-        body: Body::Reading { value, timestamp, extra },
+        body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
     }
 }
 

@@ -19,16 +19,15 @@ pub use super::lines::bytes_max;
 use super::{Ended, Entry, Failure};
 use crate::clock;
 use crate::codec::Payload;
+use crate::codec::mapping::mapped::mapped;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::tasks::Tasks;
 use crate::unusable::Unusable;
 
+mapped! {
 /// `[sensors.<name>.stdin]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// How lines are read.
-    pub payload: Payload,
+#[derive(Default)]
+pub struct Settings {}
 }
 
 impl Settings {
@@ -47,7 +46,7 @@ impl Settings {
 
 /// Starts the task of the entry.
 pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
-    let readings = Readings::new(entry, &settings.payload);
+    let readings = Readings::new(entry, &settings.payload, &settings.mapping().unwrap_or_default());
     tasks.start(run(entry.name.to_owned(), readings, entry.phase.clone()));
 }
 

@@ -96,7 +96,9 @@ counters! {
     sessions_lost: Counter,
     /// Messages that the readings' broker has dropped by its own count, for any of its clients.
     broker_dropped: Counter,
-    /// Numbers of sensors that were passed over: `number` of the payload's settings.
+    /// Times of sensors that could not be read or were not plausible: the time of receipt stands.
+    times_unused: Counter,
+    /// Numbers of sensors that were passed over: the entry's `counter`.
     numbers_missing: Counter,
     /// Of those, numbers that came after all.
     numbers_late: Counter,
@@ -151,6 +153,8 @@ pub enum Skipped {
     Retained,
     /// It is this run's own output.
     Loop,
+    /// It has no value, and the entry skips those.
+    Missing,
 }
 
 /// What a counter is divided by: a closed list of words.
@@ -174,12 +178,13 @@ impl Label for Policy {
 
 impl Label for Skipped {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] = &[Self::Retained, Self::Loop];
+    const ALL: &'static [Self] = &[Self::Retained, Self::Loop, Self::Missing];
 
     fn word(self) -> &'static str {
         match self {
             Self::Retained => "retained",
             Self::Loop => "loop",
+            Self::Missing => "missing",
         }
     }
 }

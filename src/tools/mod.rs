@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod doctor;
+pub mod explain;
 pub mod simulate;
 pub mod verify;

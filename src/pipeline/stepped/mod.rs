@@ -233,8 +233,9 @@ impl Bench {
             let body = match value {
                 Some(value) => {
                     let value = chunk.put(value.to_string().as_bytes());
-                    let (timestamp, extra) = (Span::default(), Span::default());
-                    Body::Reading { value, timestamp, extra }
+                    let (timestamp, labels, extra) =
+                        (Span::default(), Span::default(), Span::default());
+                    Body::Reading { value, timestamp, labels, extra }
                 }
                 None => rubbish(&mut chunk, "{"),
             };
@@ -251,8 +252,8 @@ impl Bench {
         let mut chunk = Chunk::default();
         let row = self.books.registry.row_left("a", None);
         let text = chunk.put(format!("\"{value}{}\"", "x".repeat(bytes)).as_bytes());
-        let (timestamp, extra) = (Span::default(), Span::default());
-        let record = self.record(&row, Body::Reading { value: text, timestamp, extra });
+        let (timestamp, labels, extra) = (Span::default(), Span::default(), Span::default());
+        let record = self.record(&row, Body::Reading { value: text, timestamp, labels, extra });
         chunk.records.push(record);
         self.offer_chunk(&mut chunk)
     }

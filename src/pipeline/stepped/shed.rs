@@ -29,7 +29,7 @@ fn held(books: &Books, first: u64, count: u64) -> Receipts {
             topic: none,
             retained: false,
             sheddable: false,
-            body: Body::Reading { value: none, timestamp: none, extra: none },
+            body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
         });
         receipts.add(token, row.index, 0);
     }

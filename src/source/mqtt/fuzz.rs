@@ -88,8 +88,7 @@ fn by_topic() -> Remembering {
 }
 
 fn by_id() -> Remembering {
-    let payload = json!({"json": {"value": "/value", "sensor": "/id"}});
-    Remembering::new(json!({"topic": "#", "payload": payload}))
+    Remembering::new(json!({"topic": "#", "value": "/value", "sensor": "/id"}))
 }
 
 fn naming(id: &str) -> Vec<u8> {

@@ -25,3 +25,4 @@ mod own;
 mod reader;
 mod settings;
 mod subscription;
+pub mod trial;

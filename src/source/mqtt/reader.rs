@@ -28,6 +28,8 @@ use crate::text;
 pub(super) struct Reader {
     pub(super) settings: Settings,
     pub(super) version: Version,
+    /// The topic names the sensor.
+    is_named: bool,
     remembered_max: usize,
     context: Context,
     records: Records,
@@ -44,8 +46,21 @@ impl Reader {
         remembered_max: usize,
         context: &Context,
     ) -> Self {
+        let is_named = match &settings.sensor {
+            Some(template) => template.is_of_topic(),
+            None => settings.topic.has_placeholder(),
+        };
         Self {
-            records: Records::new(name, &settings.payload, remembered_max, context),
+            is_named,
+            records: Records::new(
+                name,
+                &settings.payload,
+                settings
+                    .payload
+                    .mapping(&settings.mapping().unwrap_or_default(), &settings.topic.names()),
+                remembered_max,
+                context,
+            ),
             settings,
             version,
             remembered_max,
@@ -105,8 +120,9 @@ impl Reader {
         if let Some(malformed) = self.oversize(publish) {
             return self.records.refuse(&message, &whose, &malformed, chunk);
         }
-        let named = self.settings.topic.has_placeholder();
-        self.records.take(&message, &whose, named, chunk)
+        let topic = std::str::from_utf8(publish.topic).unwrap_or_default();
+        let levels = self.settings.topic.levels(topic);
+        self.records.take(&message, &whose, (self.is_named, &levels), chunk)
     }
 
     /// Our own output that came back: counted, and mostly no more.
@@ -160,9 +176,17 @@ impl Reader {
                  the broker's session",
             ));
         }
-        let Some(id) = self.settings.topic.sensor(topic) else { return Ok(self.records.own()) };
-        let id = usable_id(id)?;
-        let whose = Whose::new(self.context.row(id), Cow::Borrowed(id));
+        let id = match &self.settings.sensor {
+            _ if !self.is_named => return Ok(self.records.own()),
+            Some(template) => {
+                let filled = self.records.of_topic(template, &self.settings.topic.levels(text));
+                Cow::Owned(usable_id(filled.as_bytes())?.to_owned())
+            }
+            None => {
+                Cow::Borrowed(usable_id(self.settings.topic.sensor(topic).unwrap_or_default())?)
+            }
+        };
+        let whose = Whose::new(self.context.row(&id), id);
         let worth = !whose.row.is_shared() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
         if worth && self.by_topic.len() < self.remembered_max {
             self.by_topic.insert(topic.into(), Arc::clone(&whose.row));

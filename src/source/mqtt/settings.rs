@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Payload;
+use crate::codec::mapping::mapped::mapped;
 use crate::mqtt::topic::{Filter, Group};
 
+mapped! {
 /// `[sensors.<name>.mqtt]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Settings {
     /// What to subscribe to. `{sensor}` takes the sensor's id from a level of the
     /// topic; `+` and `#` as usual. Where the topics of two entries overlap, each of them takes the message.
@@ -33,9 +33,7 @@ pub struct Settings {
     /// 3.1.1 also at each start, and when a resumed session was silent for two keep-alives.
     #[serde(default)]
     pub retained: Retained,
-    /// How payloads are read.
-    #[serde(default)]
-    pub payload: Payload,
+}
 }
 
 impl Settings {

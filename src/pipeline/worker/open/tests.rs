@@ -53,6 +53,7 @@ impl Side {
             value: value.as_bytes(),
             timestamp: b"1",
             received: self.now.wall,
+            labels: b"",
             topic: b"",
             extra: b"",
             retained: false,
@@ -67,7 +68,7 @@ impl Side {
             topic: none,
             retained: false,
             sheddable: false,
-            body: Body::Reading { value: none, timestamp: none, extra: none },
+            body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
         };
         loop {
             if let Err(first) = self.open.turn_to(&route, sensor) {

@@ -91,14 +91,14 @@ fn what_is_no_reading_is_told_with_its_reason_and_no_more_than_its_head() {
     }
 }
 
-/// A text of control characters is six times longer as JSON.
+/// A text of quotes is twice as long as JSON.
 #[test]
 fn what_is_too_long_as_json_is_oversize_though_its_payload_was_not() {
     let settings = json!({"topic": "a", "payload": {"text": {}}});
     let mut reader = reader_of(settings, &context(9, OnFull::Wait));
     let text_max = RECORD_BYTES_MAX + RECORD_OVERHEAD_BYTES;
-    for (bytes, is_letter) in [(text_max / 6 - 1, false), (text_max / 6 + 1, true)] {
-        let payload = vec![1; bytes];
+    for (bytes, is_letter) in [(text_max / 2 - 1, false), (text_max / 2, true)] {
+        let payload = vec![b'"'; bytes];
         let told = letter(&mut reader, &publish(b"a", &payload));
         let reason = is_letter.then_some(Reason::Oversize);
         assert_eq!(told.as_ref().map(|it| it.0), reason, "{told:?}");
@@ -119,9 +119,9 @@ fn only_what_is_of_qos_0_can_be_shed_and_only_where_nothing_waits() {
 /// Copies of what came before, perhaps before the gateway did.
 #[test]
 fn the_numbers_of_retained_messages_are_not_judged() {
-    let payload = json!({"json": {"value": "/v", "number": "/n"}});
     let context = context(9, OnFull::Wait);
-    let mut reader = reader_of(json!({"topic": "a", "payload": payload}), &context);
+    let settings = json!({"topic": "a", "value": "/v", "counter": "/n"});
+    let mut reader = reader_of(settings, &context);
     for (number, retain, missing) in [(1, false, 0), (9, true, 0), (2, false, 0), (4, false, 1)] {
         let payload = json!({"v": 1, "n": number}).to_string();
         taken(&mut reader, &Publish { retain, ..publish(b"a", payload.as_bytes()) });

@@ -1,0 +1,91 @@
+//! Fills templates: the sensor's id, and what else a record says of its reading.
+
+use super::make::{One, nothing_at};
+use super::plan::{Identity, Piece, Plan};
+use super::{Look, Mapping, at, scalar};
+use crate::codec::{Malformed, text_json};
+use crate::record::{Chunk, Reason, Span};
+
+impl Mapping {
+    /// Finds out who the sensor is, where the document says it.
+    pub(super) fn name(&mut self, look: &Look<'_>) -> Result<(), Malformed> {
+        self.sensor.clear();
+        match &self.plan.identity {
+            Identity::Topic => {}
+            Identity::Default(_) if look.origin.named.is_some() => {}
+            Identity::Default(slot) => {
+                let id = at(*slot, &self.found, look.json).and_then(scalar);
+                if id.as_deref() == Some("") {
+                    let detail = "the sensor's id is empty".to_owned();
+                    return Err(Malformed { reason: Reason::SensorId, detail });
+                }
+                self.sensor.push_str(&id.unwrap_or_default());
+            }
+            Identity::Templates(all) => {
+                let filled = all.iter().map(|it| self.fill(it, look));
+                let filled = filled.reduce(Result::or);
+                let filled = filled.expect("a list of templates is not empty");
+                self.sensor = filled.map_err(|shown| nothing_at(shown, "sensor", look.json))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `"tags":{…},"quantity":…,"unit":…`, those that there are.
+    pub(super) fn labels(&self, one: &One<'_>, look: &Look<'_>, chunk: &mut Chunk) -> Span {
+        let Plan { tags, quantity, unit, .. } = &self.plan;
+        let begin = chunk.bytes();
+        let mut before = &b"\"tags\":{"[..];
+        for (name, pieces) in tags {
+            let Ok(text) = self.fill(pieces, look) else { continue };
+            for part in [before, name.as_bytes(), b":"] {
+                chunk.put(part);
+            }
+            chunk.put_with(|out| text_json::write(out, &text));
+            before = b",";
+        }
+        if chunk.bytes() > begin {
+            chunk.put(b"}");
+        }
+        let filled = |pieces: &Option<Vec<Piece>>| {
+            let text = self.fill(pieces.as_ref()?, look).ok()?;
+            Some(text_json::quoted(&text))
+        };
+        // The name and unit of one of several values go before those of the entry; a unit that was read goes behind.
+        let own_unit = || filled(unit).or_else(|| one.unit.as_deref().map(str::to_owned));
+        let (quantity, unit) = match one.name {
+            Some(name) => {
+                (Some(name.to_owned()), one.unit.as_deref().map(str::to_owned).or_else(own_unit))
+            }
+            None => (filled(quantity), own_unit()),
+        };
+        for (member, value) in [("\"quantity\":", quantity), ("\"unit\":", unit)] {
+            let Some(value) = value else { continue };
+            let separator = if chunk.bytes() > begin { "," } else { "" };
+            for part in [separator, member, &value] {
+                chunk.put(part.as_bytes());
+            }
+        }
+        chunk.since(begin)
+    }
+
+    /// A template, filled; the pointer of a place that nothing fills.
+    fn fill<'p>(&self, pieces: &'p [Piece], look: &Look<'_>) -> Result<String, &'p str> {
+        let mut text = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(it) => text.push_str(it),
+                Piece::Entry => text.push_str(look.origin.entry),
+                Piece::Level(place) => {
+                    let level = look.origin.levels.get(*place);
+                    text.push_str(level.expect("each named level has its text"));
+                }
+                Piece::Member(slot, shown) => {
+                    let member = at(*slot, &self.found, look.json).and_then(scalar);
+                    text.push_str(&member.ok_or(&**shown)?);
+                }
+            }
+        }
+        Ok(text)
+    }
+}

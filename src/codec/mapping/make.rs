@@ -1,0 +1,183 @@
+//! Makes the readings of a document that was looked at.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use super::number::number;
+use super::plan::{Named, Values};
+use super::settings::{Missing, Type};
+use super::{Look, Mapping, Take, first, is_number, scalar};
+use crate::codec::{Malformed, Reading, one_line, text_json};
+use crate::record::{Chunk, Reason, Span};
+use crate::text;
+
+/// One value: its JSON text, and the JSON strings of what is measured and of its unit.
+#[derive(Debug)]
+pub(super) struct One<'a> {
+    pub(super) value: Span,
+    pub(super) name: Option<&'a str>,
+    pub(super) unit: Option<Cow<'a, str>>,
+}
+
+impl Mapping {
+    /// Makes the readings.
+    pub(super) fn make(
+        &mut self,
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
+        if let Err(malformed) = self.name(look) {
+            return self.miss(malformed, look, chunk, take);
+        }
+        let read = match &self.plan.values {
+            Values::One(slots, shown) => {
+                let Some((_, raw)) = first(slots, &self.found, look.json) else {
+                    let malformed = nothing_at(shown, "value", look.json);
+                    return self.miss(malformed, look, chunk, take);
+                };
+                self.value(raw, look, chunk).map(Some)
+            }
+            Values::Several { all, split: false } => self.object(all, look, chunk),
+            Values::Several { split: true, .. } => return self.split(look, chunk, take),
+        };
+        match read {
+            Ok(Some(one)) => self.hand_over(&one, look.rest, look, chunk, take),
+            Ok(None) => self.skip(),
+            Err(malformed) => take(chunk, Err(malformed)),
+        }
+    }
+
+    /// What `missing` says of a document that lacks what is asked for.
+    fn miss(
+        &mut self,
+        malformed: Malformed,
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
+        match self.plan.missing {
+            Missing::DeadLetter => take(chunk, Err(malformed)),
+            Missing::Skip => self.skip(),
+            Missing::Whole => match self.value(look.json, look, chunk) {
+                Ok(one) => self.hand_over(&one, Span::default(), look, chunk, take),
+                Err(malformed) => take(chunk, Err(malformed)),
+            },
+        }
+    }
+
+    fn skip(&mut self) -> ControlFlow<()> {
+        self.counts.skipped += 1;
+        ControlFlow::Continue(())
+    }
+
+    /// A value as the record has it.
+    fn value(
+        &self,
+        raw: &str,
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+    ) -> Result<One<'static>, Malformed> {
+        if self.plan.kind == Type::Any || is_number(raw) {
+            let value = one_line::put(chunk, raw, look.marks);
+            return Ok(One { value, name: None, unit: None });
+        }
+        let wrong = || Malformed {
+            reason: Reason::Malformed,
+            detail: format!("{} is no number (the entry's `type`)", text::shown(head(raw))),
+        };
+        let text = scalar(raw).ok_or_else(wrong)?;
+        let (value, unit) = number(&text, self.plan.decimal).ok_or_else(wrong)?;
+        let unit = (!unit.is_empty()).then(|| Cow::Owned(text_json::quoted(unit)));
+        Ok(One { value: chunk.put(value.as_bytes()), name: None, unit })
+    }
+
+    /// Several values as one object; `None` where none of them is there and that is no fault.
+    fn object(
+        &self,
+        all: &[Named],
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+    ) -> Result<Option<One<'static>>, Malformed> {
+        let begin = chunk.bytes();
+        let mut before = &b"{"[..];
+        for named in all {
+            let raw = match first(&named.at, &self.found, look.json) {
+                Some((_, raw)) => raw,
+                None if named.missing == Missing::Skip => continue,
+                None => return Err(nothing_at(&named.shown, &named.name, look.json)),
+            };
+            for text in [before, named.name.as_bytes(), b":"] {
+                chunk.put(text);
+            }
+            self.value(raw, look, chunk)?;
+            before = b",";
+        }
+        if before == b"{" {
+            return Ok(None);
+        }
+        chunk.put(b"}");
+        Ok(Some(One { value: chunk.since(begin), name: None, unit: None }))
+    }
+
+    /// Several values, each a reading: one that is missing, or is none, does not stop the others.
+    fn split(
+        &mut self,
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
+        let Values::Several { all, .. } = &self.plan.values else {
+            unreachable!("only several values are split")
+        };
+        let mut is_any = false;
+        for named in all {
+            let made = match first(&named.at, &self.found, look.json) {
+                Some((_, raw)) => self.value(raw, look, chunk),
+                None if named.missing == Missing::Skip => continue,
+                None => Err(nothing_at(&named.shown, &named.name, look.json)),
+            };
+            is_any = true;
+            match made {
+                Ok(one) => {
+                    let unit = named.unit.as_deref().map(Cow::Borrowed).or(one.unit);
+                    let one = One { value: one.value, name: Some(&named.name), unit };
+                    self.hand_over(&one, look.rest, look, chunk, take)?;
+                }
+                Err(malformed) => take(chunk, Err(malformed))?,
+            }
+        }
+        if is_any { ControlFlow::Continue(()) } else { self.skip() }
+    }
+
+    fn hand_over(
+        &self,
+        one: &One<'_>,
+        extra: Span,
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
+        let timestamp = chunk.put(&self.time);
+        let labels = self.labels(one, look, chunk);
+        let number = first(&self.plan.counter, &self.found, look.json);
+        let number = number.and_then(|(_, raw)| scalar(raw)?.parse().ok());
+        let sensor = (!self.sensor.is_empty()).then_some(&*self.sensor);
+        take(chunk, Ok(Reading { value: one.value, timestamp, extra, labels, sensor, number }))
+    }
+}
+
+/// Why a document lacks what the entry asks for.
+pub(super) fn nothing_at(shown: &str, key: &str, json: &str) -> Malformed {
+    let is_structure = json.starts_with(['{', '[']);
+    let but = if is_structure { "has nothing there" } else { "is no object" };
+    let detail = format!("no {} at {shown}: the message {but}", key.trim_matches('"'));
+    Malformed { reason: Reason::Missing, detail }
+}
+
+/// Bytes of a value that a detail shows.
+const HEAD_BYTES_MAX: usize = 64;
+
+fn head(raw: &str) -> &str {
+    raw.get(..raw.floor_char_boundary(HEAD_BYTES_MAX)).unwrap_or(raw)
+}

@@ -1,0 +1,105 @@
+//! The settings of a mapping, which every kind of entry with payloads has beside its own.
+
+/// The settings of a kind of entry that has payloads: its own, and those of a mapping.
+macro_rules! mapped {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_meta])* pub $field: $type,)*
+            /// How payloads are read: the word of a codec.
+            #[serde(default)]
+            pub payload: crate::codec::Payload,
+            /// Where the value is: a JSON pointer (RFC 6901), `"/data/0/t"`, or several, of which the first counts
+            /// that finds something. A message that has nothing there becomes a dead letter (`missing`), unless
+            /// `missing` says otherwise. Absent: the value is the member `value` or, without one, the whole message.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub value: Option<crate::codec::mapping::settings::Pointers>,
+            /// Several values of a message, by name, each a JSON pointer, several, or
+            /// `{ from = "/t", unit = "C", missing = "skip" }`. The record's value is an object of them. Not beside
+            /// `value`.
+            #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+            pub values: std::collections::BTreeMap<String, crate::codec::mapping::settings::Quantity>,
+            /// Each of the `values` is a record of its own, with its `quantity` and `unit`.
+            #[serde(default)]
+            pub split: bool,
+            /// The sensor's id: a text with places for topic levels, members of the message and the entry's name,
+            /// `"{device}"`, `"{/model}-{/id}"`, `"tasmota-{device}"`; or several, of which the first counts that is
+            /// filled. Absent: the topic level `{sensor}` or, without one, the member `sensorId` or, without it, the
+            /// entry's name.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sensor: Option<crate::codec::mapping::settings::Templates>,
+            /// What else the records say of their sensor, by name: texts with places, as `sensor`. A tag of which a
+            /// place is not filled is left out.
+            #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+            pub tags: std::collections::BTreeMap<String, crate::codec::mapping::template::Template>,
+            /// Where the sensor's own time is: a JSON pointer, several, or
+            /// `{ from = "/Time", format = "auto", zone = "Europe/Berlin", plausible = { ahead_max = "1d", since =
+            /// "2000-01-01" } }`. Records have it as RFC 3339 in UTC. One that cannot be read or is not plausible
+            /// stays in `extra` and is counted; the time of receipt stands. Absent: the member `timestamp`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub timestamp: Option<crate::codec::mapping::settings::Timestamp>,
+            /// What to do with a message that has nothing where its value should be, or its sensor. Absent:
+            /// `dead_letter` where `value` or `values` is set, else `whole`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub missing: Option<crate::codec::mapping::settings::Missing>,
+            /// What a value has to be.
+            #[serde(default, rename = "type")]
+            pub kind: crate::codec::mapping::settings::Type,
+            /// The sign before the decimals of a number that is sent as text, where `type` is `number`.
+            #[serde(default)]
+            pub decimal: crate::codec::mapping::settings::Decimal,
+            /// What is measured: a text with places, as `sensor`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub quantity: Option<crate::codec::mapping::template::Template>,
+            /// The unit of the value: a text with places, as `sensor`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub unit: Option<crate::codec::mapping::template::Template>,
+            /// Where the sensor's own count of its readings is, a whole number that is one more each time: a JSON
+            /// pointer, or several. Numbers that do not come are counted for each sensor and warned of. The member
+            /// stays in the record. Absent: nothing is counted. Not beside `group`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub counter: Option<crate::codec::mapping::settings::Pointers>,
+            /// What becomes of what a message holds beside what is read.
+            #[serde(default)]
+            pub extra: crate::codec::mapping::settings::Extra,
+        }
+
+        impl $name {
+            /// What its messages mean.
+            pub fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {
+                let it = self.clone();
+                Some(crate::codec::mapping::settings::Settings {
+                    value: it.value,
+                    values: it.values,
+                    split: it.split,
+                    sensor: it.sensor,
+                    tags: it.tags,
+                    timestamp: it.timestamp,
+                    missing: it.missing,
+                    kind: it.kind,
+                    decimal: it.decimal,
+                    quantity: it.quantity,
+                    unit: it.unit,
+                    counter: it.counter,
+                    extra: it.extra,
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use mapped;
+
+#[cfg(test)]
+#[expect(missing_docs, reason = "of tests")]
+pub mod tests {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    mapped! {
+        /// An entry that has nothing of its own.
+        pub struct Entry {}
+    }
+}

@@ -1,0 +1,92 @@
+//! Numbers that were sent as text: `"21.5"`, `21,5 °C`, `+5`.
+
+use super::settings::Decimal;
+
+/// A number as JSON writes it (RFC 8259 §6), and the unit behind it; `None` where the text is none.
+pub(super) fn number(text: &str, decimal: Decimal) -> Option<(String, &str)> {
+    let text = text.trim();
+    let (sign, unsigned) = match text.strip_prefix(['-', '+']) {
+        Some(rest) => (if text.starts_with('-') { "-" } else { "" }, rest),
+        None => ("", text),
+    };
+    let (point, groups) = match decimal {
+        Decimal::Point => ('.', None),
+        Decimal::Comma => (',', Some('.')),
+    };
+    let end = unsigned.find(|c: char| !(c.is_ascii_digit() || Some(c) == groups));
+    let (whole, rest) = unsigned.split_at(end.unwrap_or(unsigned.len()));
+    let (fraction, rest) = match rest.strip_prefix(point) {
+        Some(behind) => digits(behind),
+        None => ("", rest),
+    };
+    let whole: String = whole.chars().filter(char::is_ascii_digit).collect();
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let (exponent, unit) = exponent(rest);
+    let unit = unit.trim_start();
+    // A unit has no digits but behind its first letters (`m3`): `0x1F` and `12:30` are no numbers.
+    let is_unit = unit.is_empty()
+        || unit.starts_with(|c: char| c.is_alphabetic() || matches!(c, '%' | '°' | '‰'))
+            && !unit.starts_with(['x', 'X']);
+    if !is_unit {
+        return None;
+    }
+    let whole = match whole.trim_start_matches('0') {
+        "" => "0",
+        whole => whole,
+    };
+    let point = if fraction.is_empty() { "" } else { "." };
+    Some((format!("{sign}{whole}{point}{fraction}{exponent}"), unit))
+}
+
+fn digits(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+/// An exponent at the beginning of a text: it has digits.
+fn exponent(text: &str) -> (&str, &str) {
+    let Some(behind) = text.strip_prefix(['e', 'E']) else { return ("", text) };
+    let (found, _) = digits(behind.strip_prefix(['-', '+']).unwrap_or(behind));
+    let sign = behind.len() - behind.strip_prefix(['-', '+']).unwrap_or(behind).len();
+    let bytes = if found.is_empty() { 0 } else { 1 + sign + found.len() };
+    text.split_at(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_a_text_becomes_one_and_its_unit_is_told() {
+        use Decimal::{Comma, Point};
+        for (text, decimal, expected) in [
+            ("21.5", Point, Some(("21.5", ""))),
+            (" +5 ", Point, Some(("5", ""))),
+            (".5", Point, Some(("0.5", ""))),
+            ("5.", Point, Some(("5", ""))),
+            ("-007.50 °C", Point, Some(("-7.50", "°C"))),
+            ("21.5%", Point, Some(("21.5", "%"))),
+            ("1.5e-3 V", Point, Some(("1.5e-3", "V"))),
+            ("5 eV", Point, Some(("5", "eV"))),
+            ("5eV", Point, Some(("5", "eV"))),
+            ("21,5", Comma, Some(("21.5", ""))),
+            ("1.234,5 kWh", Comma, Some(("1234.5", "kWh"))),
+            ("21,5", Point, None),
+            ("0x1F", Point, None),
+            ("12:30", Point, None),
+            ("1.2.3", Point, None),
+            ("2026-11-03", Point, None),
+            ("open", Point, None),
+            ("", Point, None),
+            ("-", Point, None),
+        ] {
+            let found = number(text, decimal);
+            let found = found.as_ref().map(|(number, unit)| (&**number, *unit));
+            assert_eq!(found, expected, "{text}");
+            if let Some((number, _)) = found {
+                assert!(serde_json::from_str::<f64>(number).is_ok(), "{number}");
+            }
+        }
+    }
+}

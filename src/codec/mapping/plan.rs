@@ -1,0 +1,178 @@
+//! A mapping's settings, made ready: each pointer has a number, each name is JSON text already.
+
+use super::settings::{Decimal, Extra, Missing, Pointers, Settings, Timestamp, Type};
+use super::template::{Part, Template};
+use super::time::Times;
+use super::walk::{Slot, Wanted};
+use crate::codec::pointer::Pointer;
+use crate::codec::text_json;
+
+/// What is looked for in a document, and what is made of it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) wanted: Wanted,
+    pub(super) values: Values,
+    pub(super) missing: Missing,
+    pub(super) kind: Type,
+    pub(super) decimal: Decimal,
+    pub(super) identity: Identity,
+    pub(super) timestamp: Vec<Slot>,
+    pub(super) tags: Vec<(String, Vec<Piece>)>,
+    pub(super) quantity: Option<Vec<Piece>>,
+    pub(super) unit: Option<Vec<Piece>>,
+    pub(super) counter: Vec<Slot>,
+    pub(super) keeps_extra: bool,
+}
+
+/// Which values are read.
+#[derive(Debug)]
+pub(super) enum Values {
+    /// One, at the first of these that is there; with their text, for whoever asks why nothing is.
+    One(Vec<Slot>, String),
+    /// Several, each a member of the record's value, or a record.
+    Several { all: Vec<Named>, split: bool },
+}
+
+/// A value of several.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// Its name, a JSON string.
+    pub(super) name: String,
+    /// Its unit, a JSON string.
+    pub(super) unit: Option<String>,
+    pub(super) at: Vec<Slot>,
+    /// The text of its pointers.
+    pub(super) shown: String,
+    pub(super) missing: Missing,
+}
+
+/// Who the sensor is.
+#[derive(Debug)]
+pub(super) enum Identity {
+    /// Whoever the topic names or, without such a name, the member, or the entry. A member that says the same as the
+    /// topic says nothing more.
+    Default(Slot),
+    /// Whoever the topic and the entry name: the source knows it.
+    Topic,
+    Templates(Vec<Vec<Piece>>),
+}
+
+/// A part of a template.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Text(String),
+    /// The place of a topic level among the entry's.
+    Level(usize),
+    Member(Slot, String),
+    Entry,
+}
+
+impl Plan {
+    /// The members that fill templates, where these members are there.
+    pub(super) fn filled(&self, is_there: impl Fn(Slot) -> bool) -> impl Iterator<Item = Slot> {
+        let identity = match &self.identity {
+            Identity::Templates(all) => all.as_slice(),
+            Identity::Default(_) | Identity::Topic => &[],
+        };
+        let member = |it: &Piece| if let Piece::Member(slot, _) = it { Some(*slot) } else { None };
+        let is_filled = move |it: &&Vec<Piece>| it.iter().filter_map(member).all(&is_there);
+        let identity = identity.iter().find(&is_filled);
+        let others = self.tags.iter().map(|(_, it)| it).chain(&self.quantity).chain(&self.unit);
+        others.filter(is_filled).chain(identity).flatten().filter_map(member)
+    }
+
+    /// Of an entry of which the topic has these levels with names. What the settings leave out is as `defaults` say:
+    /// the members of the value, the time and the sensor.
+    pub(super) fn new(
+        settings: &Settings,
+        levels: &[String],
+        defaults: &Defaults,
+    ) -> (Self, Times) {
+        let mut wanted = Wanted::default();
+        let add = |wanted: &mut Wanted, it: &Pointers| {
+            it.0.iter().map(|it| wanted.add(it)).collect::<Vec<_>>()
+        };
+        let timestamp = settings.timestamp.clone();
+        let timestamp = timestamp.unwrap_or_else(|| Timestamp::at(defaults.timestamp));
+        let asks = settings.value.is_some() || !settings.values.is_empty();
+        let missing =
+            settings.missing.unwrap_or(if asks { Missing::DeadLetter } else { Missing::Whole });
+        let values = if settings.values.is_empty() {
+            let own = Pointers(vec![Pointer::to_member(defaults.value)]);
+            let at = settings.value.as_ref().unwrap_or(&own);
+            Values::One(add(&mut wanted, at), shown(at))
+        } else {
+            let named = settings.values.iter().map(|(name, it)| Named {
+                name: text_json::quoted(name),
+                unit: it.unit.as_deref().map(text_json::quoted),
+                at: add(&mut wanted, &it.from),
+                shown: shown(&it.from),
+                missing: it.missing.unwrap_or(missing),
+            });
+            Values::Several { all: named.collect(), split: settings.split }
+        };
+        let times_at = add(&mut wanted, &timestamp.from);
+        let counter = settings.counter.as_ref().map_or(Vec::new(), |it| add(&mut wanted, it));
+        let identity = match &settings.sensor {
+            Some(templates) if templates.is_of_topic() => Identity::Topic,
+            Some(templates) => {
+                let pieces = |it: &Template| pieces(it, levels, &mut wanted);
+                Identity::Templates(templates.0.iter().map(pieces).collect())
+            }
+            None => Identity::Default(wanted.add(&Pointer::to_member(defaults.sensor))),
+        };
+        let mut pieces = |template: &Template| pieces(template, levels, &mut wanted);
+        let tags =
+            settings.tags.iter().map(|(name, it)| (text_json::quoted(name), pieces(it))).collect();
+        let (quantity, unit) =
+            (settings.quantity.as_ref().map(&mut pieces), settings.unit.as_ref().map(&mut pieces));
+        let times = Times::new(timestamp.format, &timestamp.zone.zone, timestamp.plausible);
+        let (kind, decimal, keeps_extra) =
+            (settings.kind, settings.decimal, settings.extra == Extra::Keep);
+        let timestamp = times_at;
+        let it = Self {
+            wanted,
+            values,
+            missing,
+            kind,
+            decimal,
+            identity,
+            timestamp,
+            tags,
+            quantity,
+            unit,
+            counter,
+            keeps_extra,
+        };
+        (it, times)
+    }
+}
+
+/// The members that are read unless others are set.
+#[derive(Debug, Clone, Copy)]
+pub struct Defaults {
+    /// Of the value.
+    pub value: &'static str,
+    /// Of the time.
+    pub timestamp: &'static str,
+    /// Of the id.
+    pub sensor: &'static str,
+}
+
+fn shown(pointers: &Pointers) -> String {
+    let texts: Vec<String> = pointers.0.iter().map(ToString::to_string).collect();
+    texts.join(" or ")
+}
+
+fn pieces(template: &Template, levels: &[String], wanted: &mut Wanted) -> Vec<Piece> {
+    let piece = |part: &Part| match part {
+        Part::Text(text) => Piece::Text(text.clone()),
+        Part::Entry => Piece::Entry,
+        Part::Member(pointer) => Piece::Member(wanted.add(pointer), pointer.to_string()),
+        Part::Level(name) => {
+            let place = levels.iter().position(|it| it == name);
+            Piece::Level(place.expect("the settings were checked: each level is in the topic"))
+        }
+    };
+    template.parts.iter().map(piece).collect()
+}

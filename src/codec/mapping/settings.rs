@@ -1,0 +1,457 @@
+//! What can be set of a mapping: what the messages of an entry mean.
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::template::Template;
+use crate::codec::pointer::Pointer;
+use crate::units::Period;
+
+/// One JSON pointer, or several: the first one that finds something counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "OneOrMany")]
+pub struct Pointers(pub(super) Vec<Pointer>);
+
+/// The shapes of [`Pointers`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrMany {
+    One(Pointer),
+    Many(Vec<Pointer>),
+}
+
+impl TryFrom<Value> for Pointers {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        several(value, "\"/value\"", "[\"/value\", \"/data/t\"]").map(Self)
+    }
+}
+
+impl From<Pointers> for Value {
+    fn from(pointers: Pointers) -> Self {
+        one_or_many(pointers.0)
+    }
+}
+
+/// One template, or several: the first one counts of which all places are filled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "TemplatesShape")]
+pub struct Templates(pub(super) Vec<Template>);
+
+/// The shapes of [`Templates`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum TemplatesShape {
+    One(Template),
+    Many(Vec<Template>),
+}
+
+impl Templates {
+    /// Whether the topic and the entry fill all of it.
+    pub fn is_of_topic(&self) -> bool {
+        self.0.first().is_some_and(Template::is_of_topic)
+    }
+}
+
+impl TryFrom<Value> for Templates {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        several(value, "\"tasmota-{device}\"", "[\"{/id}\", \"{entry}\"]").map(Self)
+    }
+}
+
+impl From<Templates> for Value {
+    fn from(templates: Templates) -> Self {
+        one_or_many(templates.0)
+    }
+}
+
+/// A text, or a list of texts.
+fn several<T: TryFrom<String, Error = String>>(
+    value: Value,
+    one: &str,
+    many: &str,
+) -> Result<Vec<T>, String> {
+    let shape = format!("write {one}, or several, {many}");
+    match value {
+        Value::String(text) => Ok(vec![text.try_into()?]),
+        Value::Array(list) if list.is_empty() => Err(format!("is empty: {shape}")),
+        Value::Array(list) => {
+            let text = |it: Value| match it {
+                Value::String(text) => text.try_into(),
+                _ => Err(format!("holds something that is no text: {shape}")),
+            };
+            list.into_iter().map(text).collect()
+        }
+        _ => Err(format!("is not a list: {shape}")),
+    }
+}
+
+fn one_or_many<T: Into<String>>(all: Vec<T>) -> Value {
+    let mut texts: Vec<Value> = all.into_iter().map(|it| Value::String(it.into())).collect();
+    if texts.len() == 1 { texts.remove(0) } else { Value::Array(texts) }
+}
+
+/// One value of several that a message holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "QuantityShape")]
+pub struct Quantity {
+    /// Where it is.
+    pub from: Pointers,
+    /// Its unit.
+    pub unit: Option<String>,
+    /// What to do where it is not there; absent: what the entry does.
+    pub missing: Option<Missing>,
+}
+
+/// The long form of a [`Quantity`].
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct QuantityTable {
+    /// Where it is.
+    from: Pointers,
+    /// Its unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    /// What to do where it is not there; absent: what the entry does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing: Option<Missing>,
+}
+
+/// The shapes of a [`Quantity`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum QuantityShape {
+    Pointers(Pointers),
+    Table(QuantityTable),
+}
+
+/// A value that is a table, or the `from` of one.
+fn table<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    let value = match value {
+        Value::Object(_) => value,
+        from => serde_json::json!({ "from": from }),
+    };
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+impl TryFrom<Value> for Quantity {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let QuantityTable { from, unit, missing } = table(value)?;
+        Ok(Self { from, unit, missing })
+    }
+}
+
+impl From<Quantity> for Value {
+    fn from(Quantity { from, unit, missing }: Quantity) -> Self {
+        if unit.is_none() && missing.is_none() {
+            return from.into();
+        }
+        serde_json::to_value(QuantityTable { from, unit, missing }).expect("a table of texts")
+    }
+}
+
+/// What to do with a message that has nothing where its value should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// It becomes a dead letter, `missing`.
+    DeadLetter,
+    /// It is no reading: acknowledged, and counted as a message.
+    Skip,
+    /// The whole message is the value.
+    Whole,
+}
+
+/// What a value has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Type {
+    /// Any JSON value, as it was sent.
+    #[default]
+    Any,
+    /// A number. A text that is one, with a unit behind it or not, becomes one; anything else is a dead letter.
+    Number,
+}
+
+/// What becomes of what a message holds beside what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Extra {
+    /// It stays in the record, as `extra`.
+    #[default]
+    Keep,
+    /// It is dropped.
+    Drop,
+}
+
+/// The sensor's own time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "TimestampShape")]
+pub struct Timestamp {
+    /// Where it is.
+    pub from: Pointers,
+    /// In which form.
+    pub format: TimeFormat,
+    /// The zone of local times.
+    pub zone: Zone,
+    /// What is plausible.
+    pub plausible: Plausible,
+}
+
+/// The long form of a [`Timestamp`].
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TimestampTable {
+    /// Where it is: a JSON pointer, or several.
+    from: Pointers,
+    /// In which form it is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    format: TimeFormat,
+    /// The time zone of local times and times of day, by its IANA name.
+    #[serde(default, skip_serializing_if = "is_default")]
+    zone: Zone,
+    /// Which times are plausible. Another one is not used: it stays in `extra`, is counted, and the time of receipt
+    /// stands.
+    #[serde(default, skip_serializing_if = "is_default")]
+    plausible: Plausible,
+}
+
+/// The shapes of a [`Timestamp`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum TimestampShape {
+    Pointers(Pointers),
+    Table(TimestampTable),
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Timestamp {
+    /// At this member, in any form.
+    pub(crate) fn at(name: &str) -> Self {
+        let from = Pointers(vec![Pointer::to_member(name)]);
+        let (format, zone) = (TimeFormat::default(), Zone::default());
+        Self { from, format, zone, plausible: Plausible::default() }
+    }
+}
+
+impl TryFrom<Value> for Timestamp {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let TimestampTable { from, format, zone, plausible } = table(value)?;
+        Ok(Self { from, format, zone, plausible })
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(it: Timestamp) -> Self {
+        let Timestamp { from, format, zone, plausible } = it;
+        if is_default(&format) && is_default(&zone) && is_default(&plausible) {
+            return from.into();
+        }
+        let table = TimestampTable { from, format, zone, plausible };
+        serde_json::to_value(table).expect("a table of texts")
+    }
+}
+
+/// The form of a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeFormat {
+    /// Any of the others; a number is told by its magnitude.
+    #[default]
+    Auto,
+    /// RFC 3339, with an offset; a blank for the `T` and a comma for the point are taken, too.
+    Rfc3339,
+    /// RFC 2822: `Tue, 03 Nov 2026 19:34:28 GMT`.
+    Rfc2822,
+    /// Seconds since 1970.
+    Unix,
+    /// Milliseconds since 1970.
+    UnixMs,
+    /// Microseconds since 1970.
+    UnixUs,
+    /// Nanoseconds since 1970.
+    UnixNs,
+    /// A date and time without an offset, of the `zone`.
+    Local,
+    /// A time of day in the `zone`: of the day that makes it nearest to the receipt.
+    TimeOfDay,
+}
+
+/// A time zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("examples" = ["Europe/Berlin", "UTC"]))]
+pub struct Zone {
+    name: String,
+    pub(super) zone: TimeZone,
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self { name: "UTC".into(), zone: TimeZone::UTC }
+    }
+}
+
+impl TryFrom<String> for Zone {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let zone = TimeZone::get(&name).map_err(|_| {
+            "is no time zone that is known here: write its IANA name, such as \"Europe/Berlin\""
+                .to_owned()
+        })?;
+        Ok(Self { name, zone })
+    }
+}
+
+impl From<Zone> for String {
+    fn from(zone: Zone) -> Self {
+        zone.name
+    }
+}
+
+/// Which times are plausible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plausible {
+    /// The longest time by which a sensor's time may be later than its receipt.
+    pub ahead_max: Period,
+    /// The first day that is plausible.
+    pub since: Day,
+}
+
+impl Default for Plausible {
+    fn default() -> Self {
+        Self { ahead_max: Period::millis(86_400_000), since: Day(jiff::civil::date(2000, 1, 1)) }
+    }
+}
+
+/// A day, from its beginning in UTC: `2000-01-01`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "examples" = ["2000-01-01"]))]
+pub struct Day(jiff::civil::Date);
+
+impl Day {
+    /// Its first second since 1970.
+    pub(super) fn second(self) -> i64 {
+        let begin = jiff::tz::Offset::UTC.to_timestamp(self.0.at(0, 0, 0, 0));
+        begin.expect("a day of four digits can be counted").as_second()
+    }
+}
+
+impl TryFrom<String> for Day {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = "is no day: write \"2000-01-01\"";
+        let date: jiff::civil::Date = text.parse().map_err(|_| wrong)?;
+        if date.to_string() == text { Ok(Self(date)) } else { Err(wrong) }
+    }
+}
+
+impl From<Day> for String {
+    fn from(day: Day) -> Self {
+        day.0.to_string()
+    }
+}
+
+/// What the messages of an entry mean.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// Where the value is. Absent: the member `value` or, without one, the whole message.
+    pub value: Option<Pointers>,
+    /// Several values, by name.
+    pub values: BTreeMap<String, Quantity>,
+    /// Each of the values is a record of its own.
+    pub split: bool,
+    /// The sensor's id.
+    pub sensor: Option<Templates>,
+    /// What else a record says of its sensor, by name.
+    pub tags: BTreeMap<String, Template>,
+    /// The sensor's own time. Absent: the member `timestamp`.
+    pub timestamp: Option<Timestamp>,
+    /// What to do where the value is not there.
+    pub missing: Option<Missing>,
+    /// What a value has to be.
+    pub kind: Type,
+    /// The sign before the decimals of a number that is a text.
+    pub decimal: Decimal,
+    /// The unit of the value.
+    pub unit: Option<Template>,
+    /// What is measured.
+    pub quantity: Option<Template>,
+    /// The sensor's own count of its readings.
+    pub counter: Option<Pointers>,
+    /// What becomes of the rest.
+    pub extra: Extra,
+}
+
+impl Settings {
+    /// The keys that cannot stay as they are, and why, for an entry of which the topic names these levels.
+    pub fn problems(&self, levels: &[String]) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut wrong = |key: &str, text: String| problems.push((key.to_owned(), text));
+        if self.value.is_some() && !self.values.is_empty() {
+            wrong("value", "stands beside values: remove one of the two".into());
+        }
+        if self.split && self.values.is_empty() {
+            wrong(
+                "split",
+                "has no values to split: name them, values = { temperature = \"/t\" }".into(),
+            );
+        }
+        let single = [("quantity", &self.quantity), ("unit", &self.unit)];
+        let single =
+            single.into_iter().filter_map(|(key, it)| Some((key.to_owned(), it.as_ref()?)));
+        let sensors = self.sensor.iter().flat_map(|it| &it.0).map(|it| ("sensor".to_owned(), it));
+        let tags = self.tags.iter().map(|(name, it)| (format!("tags.{name}"), it));
+        for (key, template) in sensors.chain(single).chain(tags) {
+            for level in template.levels().filter(|it| !levels.iter().any(|level| level == it)) {
+                wrong(
+                    &key,
+                    format!(
+                        "has a place for {{{level}}}, which is no level of the entry's topic: write it there, or a \
+                         JSON pointer for a member of the message, {{/{level}}}"
+                    ),
+                );
+            }
+        }
+        problems
+    }
+}
+
+/// The sign before the decimals of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Decimal {
+    /// `21.5`.
+    #[default]
+    #[serde(rename = ".")]
+    Point,
+    /// `21,5`; a point before it groups digits: `1.234,5`.
+    #[serde(rename = ",")]
+    Comma,
+}

@@ -1,0 +1,136 @@
+//! Text with places that a message fills: `"tasmota-{device}"`, `"{/model}-{/id}"`.
+//!
+//! | place | what fills it |
+//! | --- | --- |
+//! | `{device}` | the topic level that is called so in the entry's topic |
+//! | `{/id}` | a member of the message, by JSON pointer: text or a number |
+//! | `{entry}` | the entry's name |
+//!
+//! A JSON pointer alone, `"/id"`, is short for `"{/id}"`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::pointer::Pointer;
+
+/// A template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("minLength" = 1, "examples" = ["tasmota-{device}", "{/model}-{/id}", "/id"]))]
+pub struct Template {
+    text: String,
+    pub(super) parts: Vec<Part>,
+}
+
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    Text(String),
+    /// A topic level, by its name.
+    Level(String),
+    Member(Pointer),
+    Entry,
+}
+
+impl Template {
+    /// Names of the topic levels that it has places for.
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        self.parts
+            .iter()
+            .filter_map(|it| if let Part::Level(name) = it { Some(&**name) } else { None })
+    }
+
+    /// Whether the topic and the entry fill all of it.
+    pub fn is_of_topic(&self) -> bool {
+        !self.parts.iter().any(|it| matches!(it, Part::Member(_)))
+    }
+}
+
+/// Whether a word can name a topic level.
+pub fn is_name(word: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !word.is_empty()
+        && word.len() <= 32
+        && word.chars().all(is_letter)
+        && !matches!(word, "entry" | "key")
+}
+
+impl TryFrom<String> for Template {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty: write a text with places, \"{device}\" or \"{/id}\"".into());
+        }
+        if text.starts_with('/') && !text.contains('{') {
+            let parts = vec![Part::Member(text.clone().try_into()?)];
+            return Ok(Self { text, parts });
+        }
+        let mut parts = Vec::new();
+        let mut rest = &*text;
+        while let Some((before, place)) = rest.split_once('{') {
+            let (name, behind) = place.split_once('}').ok_or("has a { without its }")?;
+            push(&mut parts, before)?;
+            parts.push(match name {
+                "entry" => Part::Entry,
+                _ if name.starts_with('/') => Part::Member(name.to_owned().try_into()?),
+                _ if is_name(name) => Part::Level(name.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "{{{name}}} is no place: write a topic level, {{device}}, or a JSON pointer, {{/id}}"
+                    ));
+                }
+            });
+            rest = behind;
+        }
+        push(&mut parts, rest)?;
+        Ok(Self { text, parts })
+    }
+}
+
+/// Appends the text between two places.
+fn push(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
+    if text.contains('}') {
+        return Err("has a } without its {".into());
+    }
+    if !text.is_empty() {
+        parts.push(Part::Text(text.to_owned()));
+    }
+    Ok(())
+}
+
+impl From<Template> for String {
+    fn from(template: Template) -> Self {
+        template.text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_text_with_places() {
+        let template = |text: &str| Template::try_from(text.to_owned());
+        let member = |text: &str| Part::Member(text.to_owned().try_into().unwrap());
+        let text = |text: &str| Part::Text(text.to_owned());
+        for (of, expected) in [
+            ("plain", vec![text("plain")]),
+            ("/id", vec![member("/id")]),
+            ("{/a~1b}-{/c}", vec![member("/a~1b"), text("-"), member("/c")]),
+            (
+                "x{device}y{entry}",
+                vec![text("x"), Part::Level("device".into()), text("y"), Part::Entry],
+            ),
+        ] {
+            assert_eq!(template(of).unwrap().parts, expected, "{of}");
+            assert_eq!(String::from(template(of).unwrap()), of);
+        }
+        for bad in ["", "{", "a}", "{}", "{a b}", "{device", "{{x}}", "{é}", "{$x}", "{a~/}"] {
+            assert!(template(bad).is_err(), "{bad}");
+        }
+        assert_eq!(template("{a}{/b}{c}").unwrap().levels().collect::<Vec<_>>(), ["a", "c"]);
+        assert!(template("a-{device}-{entry}").unwrap().is_of_topic());
+        assert!(!template("/a").unwrap().is_of_topic());
+    }
+}

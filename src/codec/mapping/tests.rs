@@ -1,0 +1,418 @@
+//! Tests of reading documents, through the codec of JSON.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::settings::{Decimal, Extra, Missing, Pointers, Quantity, Type};
+use super::*;
+use crate::codec::Payload;
+
+/// A document's readings: value, timestamp, extra, sensor, labels.
+type Parts = [String; 5];
+
+/// What is read with these settings; the topic names its sensor, or has these levels.
+fn read(
+    settings: &Settings,
+    named: Option<&str>,
+    topic: &[(&str, &str)],
+    payload: &[u8],
+) -> (Vec<Result<Parts, Malformed>>, Counts) {
+    let all_names: Vec<String> = topic.iter().map(|it| it.0.to_owned()).collect();
+    let levels: Vec<&str> = topic.iter().map(|it| it.1).collect();
+    let mut mapping = Payload::default().mapping(settings, &all_names);
+    let received = Timestamp::from_millis(1_795_332_650_692);
+    let origin = Origin { levels: &levels, named, entry: "entry", received };
+    let (mut chunk, mut all) = (Chunk::default(), Vec::new());
+    let mut take = |chunk: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+        let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();
+        all.push(read.map(|it| {
+            let sensor = it.sensor.unwrap_or_default().to_owned();
+            [text(it.value), text(it.timestamp), text(it.extra), sensor, text(it.labels)]
+        }));
+        ControlFlow::Continue(())
+    };
+    let ended = Payload::default().decoder().decode(payload, &mut |_, document| match document {
+        Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
+        Err(malformed) => take(&mut chunk, Err(malformed)),
+    });
+    assert!(ended.is_continue());
+    (all, mapping.counts())
+}
+
+/// (value, timestamp, extra, sensor)
+fn decode(payload: &[u8]) -> Result<[String; 4], Malformed> {
+    decode_with(&Settings::default(), payload)
+}
+
+fn decode_with(settings: &Settings, payload: &[u8]) -> Result<[String; 4], Malformed> {
+    decode_named(settings, None, payload)
+}
+
+fn decode_named(
+    settings: &Settings,
+    named: Option<&str>,
+    payload: &[u8],
+) -> Result<[String; 4], Malformed> {
+    let (mut all, _) = read(settings, named, &[], payload);
+    assert_eq!(all.len(), 1);
+    all.swap_remove(0).map(|[value, timestamp, extra, sensor, _]| [value, timestamp, extra, sensor])
+}
+
+fn pointers(text: &str) -> Pointers {
+    serde_json::from_value(text.into()).unwrap()
+}
+
+/// The settings of a table.
+fn settings(table: serde_json::Value) -> Settings {
+    serde_json::from_value::<mapped::tests::Entry>(table).unwrap().mapping().unwrap()
+}
+
+#[test]
+fn objects_give_their_parts_and_the_rest() {
+    for (payload, expected) in [
+        (
+            r#"{"value":21.50,"timestamp":"2026-01-01T00:00:00Z","sensorId":"S","unit":"C","x":[1, 2]}"#,
+            ["21.50", "\"2026-01-01T00:00:00Z\"", r#""unit":"C","x":[1, 2]"#, "S"],
+        ),
+        (
+            r#" {"value":{"a": 1},"timestamp":1732269000} "#,
+            [r#"{"a": 1}"#, "\"2024-11-22T09:50:00Z\"", "", ""],
+        ),
+        (
+            r#"{"t":71.5,"timestamp":"1732269000"}"#,
+            [r#"{"t":71.5,"timestamp":"1732269000"}"#, "\"2024-11-22T09:50:00Z\"", "", ""],
+        ),
+        (r#"{"value":1,"timestamp":5}"#, ["1", "", r#""timestamp":5"#, ""]),
+        (r#"{"value":null,"sensorId":12}"#, ["null", "", "", "12"]),
+        (r#"{"value":1,"timestamp":{}}"#, ["1", "", r#""timestamp":{}"#, ""]),
+        (r#"{"v\u0061lue":1,"a\"b":2}"#, ["1", "", r#""a\"b":2"#, ""]),
+        ("{}", ["{}", "", "", ""]),
+    ] {
+        assert_eq!(decode(payload.as_bytes()).unwrap(), expected, "{payload}");
+    }
+}
+
+#[test]
+fn plain_values_pass_as_they_are_and_words_become_text() {
+    for (payload, value) in [
+        ("21.50", "21.50"),
+        ("-1e-7\n", "-1e-7"),
+        ("[1, 2]", "[1, 2]"),
+        ("true", "true"),
+        ("\"open\"", "\"open\""),
+        ("open", "\"open\""),
+        ("21,5", "\"21,5\""),
+        ("NaN", "\"NaN\""),
+        ("12345678901234567890.123456789", "12345678901234567890.123456789"),
+    ] {
+        assert_eq!(decode(payload.as_bytes()).unwrap()[0], value, "{payload}");
+    }
+}
+
+#[test]
+fn what_is_no_reading_says_why() {
+    for (payload, reason, detail) in [
+        (&b""[..], Reason::Empty, "empty"),
+        (b" \n", Reason::Empty, "empty"),
+        (br#"{"value":"#, Reason::Malformed, "line 1 column"),
+        (br#"{"value":1}x"#, Reason::Malformed, "trailing"),
+        (b"\"open", Reason::Malformed, "EOF"),
+        (b"[1,", Reason::Malformed, "line 1"),
+        (b"\xff\xfe", Reason::Malformed, "byte 1"),
+        (br#"{"value":"\ud800"}"#, Reason::Malformed, "refused by most readers"),
+        (b"1e999999", Reason::Malformed, "refused by most readers"),
+        (br#"{"a":x}"#, Reason::Malformed, "expected value at line 1 column 6"),
+        (br#"{"value":NaN}"#, Reason::Malformed, "NaN is no number in JSON"),
+        (b"[1,-Infinity]", Reason::Malformed, "-Infinity is no number in JSON"),
+        (br#"{"n":{"x":nan}}"#, Reason::Malformed, "line 1 column"),
+    ] {
+        let malformed = decode(payload).unwrap_err();
+        assert_eq!(malformed.reason, reason, "{payload:?}");
+        assert!(malformed.detail.contains(detail), "{payload:?}: {}", malformed.detail);
+    }
+}
+
+#[test]
+fn pointers_reach_into_nested_objects_and_what_they_find_is_not_left_there() {
+    let settings = settings(serde_json::json!({
+        "value": "/data/0/temp", "timestamp": "/at", "sensor": "/device/id",
+    }));
+    let payload = br#"{"data":[{"temp":3,"hum":4},5],"at":1732269000,"device":{"id":"D"}}"#;
+    let [value, timestamp, extra, sensor] = decode_with(&settings, payload).unwrap();
+    assert_eq!((value.as_str(), sensor.as_str()), ("3", "D"));
+    assert_eq!(timestamp, "\"2024-11-22T09:50:00Z\"");
+    assert_eq!(extra, r#""data":[{"hum":4},5]"#);
+}
+
+#[test]
+fn a_pointer_that_somebody_wrote_finds_the_value_or_there_is_no_reading() {
+    let with = |value: &str| Settings { value: Some(pointers(value)), ..Settings::default() };
+    for (value, payload, expected) in [
+        ("/data/t", r#"{"data":{"t":1}}"#, Ok("1")),
+        ("/data/t", r#"{"data":{"t":null}}"#, Ok("null")),
+        ("/data/t", r#"{"data":{"u":1}}"#, Err("at /data/t")),
+        ("/data/t", r#"{"data":7,"value":8}"#, Err("has nothing there")),
+        ("/data/t", "7", Err("is no object")),
+        ("/data/t", "[7]", Err("has nothing there")),
+        ("/data/t", "open", Err("is no object")),
+        ("/value", r#"{"temperature":71.5}"#, Err("at /value")),
+        ("/a~1b", "{}", Err("at /a~1b")),
+    ] {
+        match (decode_with(&with(value), payload.as_bytes()), expected) {
+            (Ok(read), Ok(expected)) => assert_eq!(read[0], expected, "{payload}"),
+            (Err(malformed), Err(words)) => {
+                assert_eq!(malformed.reason, Reason::Missing, "{payload}");
+                assert!(malformed.detail.contains(words), "{payload}: {}", malformed.detail);
+            }
+            (read, _) => panic!("{payload}: {read:?}"),
+        }
+    }
+    let malformed = decode_with(&with("/data/t"), b"{\"data\":").unwrap_err();
+    assert_eq!(malformed.reason, Reason::Malformed, "what cannot be read");
+}
+
+#[test]
+fn an_id_that_yields_to_the_topics_is_kept_where_it_is_another_one() {
+    let settings = Settings::default();
+    for (payload, extra) in [
+        (r#"{"value":1,"sensorId":"other","u":2}"#, r#""sensorId":"other","u":2"#),
+        (r#"{"value":1,"sensorId":"s7","u":2}"#, r#""u":2"#),
+        (r#"{"value":1,"sensorId":7}"#, r#""sensorId":7"#),
+        (r#"{"value":1,"sensorId":{"x":1}}"#, r#""sensorId":{"x":1}"#),
+    ] {
+        let read = decode_named(&settings, Some("s7"), payload.as_bytes()).unwrap();
+        assert_eq!((read[2].as_str(), read[3].as_str()), (extra, ""), "{payload}");
+    }
+}
+
+#[test]
+fn what_has_a_line_break_becomes_one_line_and_nothing_else_changes() {
+    for (payload, expected) in [
+        (
+            "{\n \"value\": {\"a\": [1,\n 2]},\n \"x\": {\"b\" :\r\n3} }",
+            [r#"{"a":[1,2]}"#, r#""x":{"b":3}"#],
+        ),
+        ("{\n \"value\": {\"a\" : 1}, \"x\": [1,  2]\n}", [r#"{"a" : 1}"#, r#""x":[1,  2]"#]),
+        ("{\"t\": 1,\n\"u\": \"a b\"}", [r#"{"t":1,"u":"a b"}"#, ""]),
+        ("[ 1,\n2 ]", ["[1,2]", ""]),
+    ] {
+        let [value, _, extra, _] = decode(payload.as_bytes()).unwrap();
+        assert_eq!([value.as_str(), extra.as_str()], expected, "{payload:?}");
+    }
+}
+
+#[test]
+fn a_number_is_read_and_stays_where_it_is() {
+    let number = |path: &str, payload: &str| {
+        let settings = Settings { counter: Some(pointers(path)), ..Settings::default() };
+        let without = decode(payload.as_bytes()).unwrap();
+        assert_eq!(decode_with(&settings, payload.as_bytes()).unwrap(), without, "{payload}");
+        let mut mapping = Payload::default().mapping(&settings, &[]);
+        let received = Timestamp::from_millis(0);
+        let origin = Origin { levels: &[], named: None, entry: "entry", received };
+        let mut number = None;
+        let mut take = |_: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+            number = read.unwrap().number;
+            ControlFlow::Continue(())
+        };
+        let document = Document::Json(payload);
+        assert!(mapping.read(document, &origin, &mut Chunk::default(), &mut take).is_continue());
+        number
+    };
+    for (path, payload, expected) in [
+        ("/n", r#"{"value":1,"n":7}"#, Some(7)),
+        ("/n", r#"{"value":1,"n": 18446744073709551615 ,"u":"C"}"#, Some(u64::MAX)),
+        ("/meta/n", r#"{"value":1,"meta":{"n":0}}"#, Some(0)),
+        ("/value", r#"{"value":12}"#, Some(12)),
+        ("/n", r#"{"t":71.5,"n":3}"#, Some(3)),
+        ("/n", r#"{"value":1,"n":-1}"#, None),
+        ("/n", r#"{"value":1,"n":7.0}"#, None),
+        ("/n", r#"{"value":1,"n":"7"}"#, Some(7)),
+        ("/n", r#"{"value":1}"#, None),
+        ("/n", "7", None),
+    ] {
+        assert_eq!(number(path, payload), expected, "{payload}");
+    }
+}
+
+#[test]
+fn several_values_are_one_object_or_a_record_each() {
+    let values = serde_json::json!({
+        "temperature": { "from": ["/BME280/Temperature", "/StatusSNS/BME280/Temperature"], "unit": "C" },
+        "humidity": { "from": "/BME280/Humidity", "missing": "skip" },
+    });
+    let one = settings(
+        serde_json::json!({ "values": values, "timestamp": ["/Time", "/StatusSNS/Time"] }),
+    );
+    let each = settings(serde_json::json!({ "values": values, "split": true, "extra": "drop" }));
+    let payload = br#"{"Time":"2026-11-03T19:34:28","BME280":{"Temperature":21.7,"Humidity":66.6,"DewPoint":15}}"#;
+    let [value, timestamp, extra, _] = decode_with(&one, payload).unwrap();
+    assert_eq!(value, r#"{"humidity":66.6,"temperature":21.7}"#);
+    assert_eq!((&*timestamp, &*extra), ("\"2026-11-03T19:34:28Z\"", r#""BME280":{"DewPoint":15}"#));
+    let parts = |it: &Result<Parts, Malformed>| {
+        it.clone().map(|[value, _, extra, _, labels]| (value, labels, extra))
+    };
+    let (all, _) = read(&each, None, &[], payload);
+    let own = |value: &str, labels: &str| Ok((value.to_owned(), labels.to_owned(), String::new()));
+    let expected = [
+        own("66.6", r#""quantity":"humidity""#),
+        own("21.7", r#""quantity":"temperature","unit":"C""#),
+    ];
+    assert_eq!(all.iter().map(parts).collect::<Vec<_>>(), expected);
+    // The second way to write it, and one value that is not there.
+    let payload = br#"{"StatusSNS":{"Time":1732269000,"BME280":{"Temperature":20}}}"#;
+    let [value, timestamp, extra, _] = decode_with(&one, payload).unwrap();
+    assert_eq!((&*value, &*timestamp), (r#"{"temperature":20}"#, "\"2024-11-22T09:50:00Z\""));
+    assert_eq!(extra, "");
+    assert_eq!(read(&each, None, &[], payload).0.len(), 1);
+    // What must be there is not: the whole reading, or its own record, is a dead letter.
+    let payload = br#"{"BME280":{"Humidity":66.6}}"#;
+    let missing = decode_with(&one, payload).unwrap_err();
+    let detail = "no temperature at /BME280/Temperature or /StatusSNS/BME280/Temperature: the message has nothing there";
+    assert_eq!((missing.reason, &*missing.detail), (Reason::Missing, detail));
+    let (all, _) = read(&each, None, &[], payload);
+    assert!(all[0].is_ok() && all[1].as_ref().unwrap_err().reason == Reason::Missing, "{all:?}");
+}
+
+#[test]
+fn a_message_without_a_value_is_what_missing_says() {
+    let with = |missing: Option<Missing>| Settings {
+        missing,
+        value: Some(pointers("/t")),
+        ..Settings::default()
+    };
+    let payload = br#"{"batt":52,"sensorId":"S"}"#;
+    let outcome = |missing| read(&with(missing), None, &[], payload);
+    assert_eq!(outcome(None).0[0].as_ref().unwrap_err().reason, Reason::Missing);
+    assert_eq!(outcome(Some(Missing::Skip)), (vec![], Counts { skipped: 1, times_unused: 0 }));
+    let whole = [
+        String::from_utf8(payload.to_vec()).unwrap(),
+        String::new(),
+        String::new(),
+        "S".into(),
+        String::new(),
+    ];
+    assert_eq!(outcome(Some(Missing::Whole)).0, [Ok(whole)]);
+    let all = BTreeMap::from([(
+        "t".to_owned(),
+        Quantity { from: pointers("/t"), unit: None, missing: Some(Missing::Skip) },
+    )]);
+    for split in [false, true] {
+        let none = Settings { values: all.clone(), split, ..Settings::default() };
+        assert_eq!(
+            read(&none, None, &[], payload),
+            (vec![], Counts { skipped: 1, times_unused: 0 })
+        );
+    }
+}
+
+#[test]
+fn templates_make_the_id_and_the_tags_of_levels_members_and_constants() {
+    let settings = settings(serde_json::json!({
+        "value": "/t", "sensor": "{/model}-{/id}-{device}",
+        "tags": { "site": "{site}", "plant": "north", "channel": "{/channel}", "of": "{entry}" },
+        "quantity": "temperature", "unit": "/u",
+    }));
+    let levels = [("device", "d1"), ("site", "hall \"7\"")];
+    let payload = br#"{"model":"Nexus-TH","id":90,"t":21.7,"u":"C","rest":1}"#;
+    let (all, _) = read(&settings, None, &levels, payload);
+    let [value, _, extra, sensor, labels] = all[0].clone().unwrap();
+    assert_eq!((&*value, &*extra, &*sensor), ("21.7", r#""rest":1"#, "Nexus-TH-90-d1"));
+    let expected = r#""tags":{"of":"entry","plant":"north","site":"hall \"7\""},"quantity":"temperature","unit":"C""#;
+    assert_eq!(labels, expected);
+    let (all, _) = read(&settings, None, &levels, br#"{"model":"Nexus-TH","t":21.7}"#);
+    let missing = all[0].clone().unwrap_err();
+    assert_eq!(
+        (missing.reason, missing.detail.contains("no sensor at /id")),
+        (Reason::Missing, true)
+    );
+}
+
+#[test]
+fn a_value_that_has_to_be_a_number_is_one_or_there_is_no_reading() {
+    let number = |payload: &str, decimal| {
+        let number = Settings { kind: Type::Number, decimal, ..Settings::default() };
+        let (mut all, _) = read(&number, None, &[], payload.as_bytes());
+        all.swap_remove(0).map(|[value, _, _, _, labels]| (value, labels)).map_err(|it| it.detail)
+    };
+    for (payload, decimal, expected, labels) in [
+        (r#"{"value":21.50}"#, Decimal::Point, "21.50", ""),
+        (r#"{"value":"317.3988"}"#, Decimal::Point, "317.3988", ""),
+        ("21,5 °C", Decimal::Comma, "21.5", r#""unit":"°C""#),
+        ("+5", Decimal::Point, "5", ""),
+    ] {
+        let expected = Ok((expected.to_owned(), labels.to_owned()));
+        assert_eq!(number(payload, decimal), expected, "{payload}");
+    }
+    for payload in ["unavailable", "null", "true", "[1]", r#"{"value":"open"}"#, "21,5"] {
+        let detail = number(payload, Decimal::Point).unwrap_err();
+        assert!(detail.contains("is no number"), "{payload}: {detail}");
+    }
+}
+
+#[test]
+fn a_time_that_is_not_used_stays_in_extra_and_is_counted() {
+    for (payload, extra) in [
+        (r#"{"value":1,"timestamp":"yesterday","u":2}"#, r#""timestamp":"yesterday","u":2"#),
+        (r#"{"value":1,"timestamp":12}"#, r#""timestamp":12"#),
+    ] {
+        let (all, counts) = read(&Settings::default(), None, &[], payload.as_bytes());
+        let [_, timestamp, found, ..] = all[0].clone().unwrap();
+        assert_eq!((&*timestamp, &*found, counts.times_unused), ("", extra, 1), "{payload}");
+    }
+    let dropped = Settings { extra: Extra::Drop, ..Settings::default() };
+    assert_eq!(decode_with(&dropped, br#"{"value":1,"u":2}"#).unwrap()[2], "");
+}
+
+/// Documents of different shapes one after the other: the guess from the last one is only a guess.
+#[test]
+fn what_the_last_document_had_does_not_change_what_the_next_one_gives() {
+    let shapes = [
+        r#"{"value":1,"timestamp":"2026-11-03T19:34:28Z","u":1}"#,
+        r#"{"value":1,"timestamp":"yesterday","u":1}"#,
+        r#"{"t":1,"u":1}"#,
+        r#"{"value":1,"sensorId":{},"u":1}"#,
+        "[1]",
+        "open",
+    ];
+    let mut mapping = Payload::default().mapping(&Settings::default(), &[]);
+    let received = Timestamp::from_millis(1_795_332_650_692);
+    let origin = Origin { levels: &[], named: None, entry: "entry", received };
+    for (one, other) in shapes.iter().flat_map(|one| shapes.iter().map(move |other| (one, other))) {
+        for json in [one, other] {
+            let mut chunk = Chunk::default();
+            let mut extra = String::new();
+            let mut take = |chunk: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+                extra = String::from_utf8(chunk.text(read.unwrap().extra).to_vec()).unwrap();
+                ControlFlow::Continue(())
+            };
+            let document =
+                if *json == "open" { Document::Text(json) } else { Document::Json(json) };
+            assert!(mapping.read(document, &origin, &mut chunk, &mut take).is_continue());
+            assert_eq!(extra, decode(json.as_bytes()).unwrap()[2], "{one} {other}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_a_reading_of_valid_json_or_an_error(
+        payload in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        if let Ok([value, timestamp, extra, _]) = decode(&payload) {
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&value).is_ok());
+            prop_assert!(timestamp.is_empty() || serde_json::from_str::<&RawValue>(&timestamp).is_ok());
+            let extra = ["{", &extra, "}"].concat();
+            prop_assert!(serde_json::from_str::<&RawValue>(&extra).is_ok());
+        }
+    }
+
+    #[test]
+    fn any_json_value_passes_byte_for_byte(value in "[0-9]{1,9}(\\.[0-9]{1,9})?|\"[a-z ]{0,9}\"") {
+        if let Ok([read, ..]) = decode(value.as_bytes()) {
+            let json = serde_json::from_str::<&RawValue>(&value).is_ok();
+            prop_assert!(!json || read == value);
+        }
+    }
+}

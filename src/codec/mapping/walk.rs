@@ -1,0 +1,317 @@
+//! Finds what is wanted of a JSON text, and writes what is left, without a tree of it.
+//!
+//! What is wanted is a tree of pointers ([`Wanted`]). One pass over the text finds the places of all of them, and
+//! copies the members that lead to none of them. A member on the way to one is copied without it: what is taken from
+//! inside is not left there twice. An element that is taken out of an array leaves `null`, so that the others keep
+//! their places.
+//!
+//! The last of two members of one name counts, as in most readers (RFC 8259 §4).
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserializer;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::codec::pointer::{Name, Pointer};
+use crate::codec::strict::Marks;
+use crate::codec::{one_line, text_json};
+
+/// The number of a pointer among those that are wanted.
+pub(super) type Slot = usize;
+
+/// The pointers that are wanted, as a tree.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    root: Node,
+    slots: usize,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    slot: Option<Slot>,
+    children: Vec<Child>,
+}
+
+#[derive(Debug)]
+struct Child {
+    name: Box<str>,
+    /// The same as the place of an element.
+    index: Option<usize>,
+    node: Node,
+}
+
+impl Wanted {
+    /// Adds a pointer, if it is not there. Returns its number.
+    pub(super) fn add(&mut self, pointer: &Pointer) -> Slot {
+        let mut node = &mut self.root;
+        for level in pointer.levels() {
+            let at = node.children.iter().position(|it| &*it.name == level);
+            let at = at.unwrap_or_else(|| {
+                let (name, index) = (level.into(), index(level));
+                node.children.push(Child { name, index, node: Node::default() });
+                node.children.len() - 1
+            });
+            node = &mut node.children.get_mut(at).expect("it was found or pushed").node;
+        }
+        *node.slot.get_or_insert_with(|| {
+            self.slots += 1;
+            self.slots - 1
+        })
+    }
+
+    /// Whether one may lead into an array that is the whole text.
+    pub(super) fn enters_arrays(&self) -> bool {
+        self.root.slot.is_some() || self.root.children.iter().any(|it| it.index.is_some())
+    }
+
+    /// How many pointers there are.
+    pub(super) fn slots(&self) -> usize {
+        self.slots
+    }
+}
+
+/// The place of an array's element that a level means (RFC 6901 §4): without leading zeros.
+fn index(level: &str) -> Option<usize> {
+    let is_number = level.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && (level == "0" || !level.starts_with('0'))).then(|| level.parse().ok())?
+}
+
+/// Where in a text each pointer leads to.
+pub(super) type Found = Vec<Option<Range<usize>>>;
+
+/// Walks over one text.
+pub(super) struct Walk<'w, 'a> {
+    pub(super) json: &'a str,
+    pub(super) marks: Marks,
+    /// Where the pointers lead to.
+    pub(super) found: &'w mut Found,
+    /// Which of them are taken out of the rest.
+    pub(super) taken: &'w [bool],
+    /// The rest: members joined by commas.
+    pub(super) rest: &'w mut Vec<u8>,
+}
+
+impl<'a> Walk<'_, 'a> {
+    /// Walks over the text, of which the root is an object or an array. The rest of an object are its members; of an
+    /// array it is nothing.
+    pub(super) fn run(&mut self, wanted: &Wanted) -> serde_json::Result<()> {
+        let Self { json, ref mut found, .. } = *self;
+        found.clear();
+        found.resize(wanted.slots, None);
+        if let Some(slot) = wanted.root.slot {
+            self.find(slot, json);
+        }
+        let keeps = json.starts_with('{');
+        self.walk(json, &wanted.root, keeps)
+    }
+
+    /// Walks over an object or an array; writes the rest of it if it is kept.
+    fn walk(&mut self, json: &'a str, node: &Node, keeps: bool) -> serde_json::Result<()> {
+        let mut deserializer = serde_json::Deserializer::from_str(json);
+        deserializer.deserialize_any(Level { walk: self, node, keeps })?;
+        deserializer.end()
+    }
+
+    fn find(&mut self, slot: Slot, raw: &str) {
+        let start = raw.as_ptr().addr() - self.json.as_ptr().addr();
+        if let Some(found) = self.found.get_mut(slot) {
+            *found = Some(start..start + raw.len());
+        }
+    }
+
+    /// Begins a member of the rest, behind others or not.
+    fn name(&mut self, name: &str, behind: bool) {
+        if behind {
+            self.rest.push(b',');
+        }
+        text_json::write(self.rest, name);
+        self.rest.push(b':');
+    }
+
+    /// Takes a member or an element that pointers may lead to. Whether anything of it was written as rest.
+    fn child(
+        &mut self,
+        raw: &'a str,
+        child: Option<&Child>,
+        keeps: bool,
+    ) -> serde_json::Result<bool> {
+        if let Some(child) = child {
+            return self.take(raw, &child.node, keeps);
+        }
+        if keeps {
+            one_line::write(self.rest, raw, self.marks);
+        }
+        Ok(keeps)
+    }
+
+    /// Takes a member or an element that pointers lead to, or through. Whether anything of it was written as rest.
+    fn take(&mut self, raw: &'a str, node: &Node, keeps: bool) -> serde_json::Result<bool> {
+        let is_taken = node.slot.is_some_and(|it| self.taken.get(it).copied().unwrap_or_default());
+        if let Some(slot) = node.slot {
+            self.find(slot, raw);
+        }
+        let keeps = keeps && !is_taken;
+        if node.children.is_empty() || !raw.starts_with(['{', '[']) {
+            if keeps {
+                one_line::write(self.rest, raw, self.marks);
+            }
+            return Ok(keeps);
+        }
+        let (open, close) = if raw.starts_with('{') { (b'{', b'}') } else { (b'[', b']') };
+        if !keeps {
+            self.walk(raw, node, false)?;
+            return Ok(false);
+        }
+        self.rest.push(open);
+        let begin = self.rest.len();
+        self.walk(raw, node, true)?;
+        let had_any = raw.get(1..raw.len() - 1).is_some_and(|it| !it.trim().is_empty());
+        let is_left = self.rest.len() > begin || !had_any;
+        self.rest.push(close);
+        Ok(is_left)
+    }
+}
+
+/// One level of the text.
+struct Level<'l, 'w, 'a> {
+    walk: &'l mut Walk<'w, 'a>,
+    node: &'l Node,
+    keeps: bool,
+}
+
+impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { walk, node, keeps } = self;
+        let begin = walk.rest.len();
+        while let Some(Name(name)) = map.next_key()? {
+            let raw: &RawValue = map.next_value()?;
+            let child = node.children.iter().find(|it| *it.name == *name);
+            let before = walk.rest.len();
+            if keeps {
+                walk.name(&name, before > begin);
+            }
+            let is_left = walk.child(raw.get(), child, keeps).map_err(serde::de::Error::custom)?;
+            if !is_left {
+                walk.rest.truncate(before);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { walk, node, keeps } = self;
+        let begin = walk.rest.len();
+        let (mut at, mut is_any_left) = (0, false);
+        while let Some(raw) = seq.next_element::<&RawValue>()? {
+            let child = node.children.iter().find(|it| it.index == Some(at));
+            if keeps && at > 0 {
+                walk.rest.push(b',');
+            }
+            let before = walk.rest.len();
+            let is_left = walk.child(raw.get(), child, keeps).map_err(serde::de::Error::custom)?;
+            if keeps && !is_left {
+                walk.rest.truncate(before);
+                walk.rest.extend_from_slice(b"null");
+            }
+            is_any_left |= is_left;
+            at += 1;
+        }
+        if !is_any_left {
+            walk.rest.truncate(begin);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the pointers find, and what is left of a text without those of `taken`.
+    fn walked(json: &str, pointers: &[&str], taken: &[&str]) -> (Vec<Option<String>>, String) {
+        let mut wanted = Wanted::default();
+        let pointer = |text: &str| Pointer::try_from(text.to_owned()).unwrap();
+        let slots: Vec<Slot> = pointers.iter().map(|it| wanted.add(&pointer(it))).collect();
+        let mut is_taken = vec![false; wanted.slots()];
+        for text in taken {
+            is_taken[wanted.add(&pointer(text))] = true;
+        }
+        let (mut found, mut rest) = (Found::new(), Vec::new());
+        let (found_in, taken, rest_in) = (&mut found, &is_taken[..], &mut rest);
+        let marks = Marks::of(json);
+        Walk { json, marks, found: found_in, taken, rest: rest_in }.run(&wanted).unwrap();
+        let text =
+            |slot: &Slot| found[*slot].clone().and_then(|it| json.get(it).map(str::to_owned));
+        (slots.iter().map(text).collect(), String::from_utf8(rest).unwrap())
+    }
+
+    #[track_caller]
+    fn finds(json: &str, pointers: &[(&str, Option<&str>)], rest: &str) {
+        let names: Vec<&str> = pointers.iter().map(|it| it.0).collect();
+        let taken: Vec<&str> = pointers.iter().filter(|it| it.1.is_some()).map(|it| it.0).collect();
+        let (found, left) = walked(json, &names, &taken);
+        let expected: Vec<Option<String>> =
+            pointers.iter().map(|it| it.1.map(str::to_owned)).collect();
+        assert_eq!((found, &*left), (expected, rest), "{json}");
+        let left = format!("{{{left}}}");
+        assert!(serde_json::from_str::<serde_json::Value>(&left).is_ok(), "{left}");
+    }
+
+    #[test]
+    fn pointers_lead_into_objects_and_arrays_as_the_standard_says() {
+        finds(
+            r#"{"a":{"b":[1,{"c":2},3],"d":4},"e":5,"a/b~":6,"":7}"#,
+            &[
+                ("/a/b/1/c", Some("2")),
+                ("/a/d", Some("4")),
+                ("/a~1b~0", Some("6")),
+                ("/", Some("7")),
+                ("/a/b/01/c", None),
+                ("/a/b/7", None),
+                ("/a/b/x", None),
+                ("/e/f", None),
+                ("/nothing", None),
+            ],
+            r#""a":{"b":[1,null,3]},"e":5"#,
+        );
+    }
+
+    #[test]
+    fn what_is_taken_from_inside_is_not_left_there() {
+        for (json, pointers, rest) in [
+            (r#"{"a":{"b":1},"c":2}"#, &["/a/b"][..], r#""c":2"#),
+            (r#"{"a":{"b":1,"d":3},"c":2}"#, &["/a/b"], r#""a":{"d":3},"c":2"#),
+            (r#"{"a":{},"c":2}"#, &["/a/b"], r#""a":{},"c":2"#),
+            (r#"{"a":[1,2],"c":2}"#, &["/a/0", "/a/1"], r#""c":2"#),
+            (r#"{"a":[1,2]}"#, &["/a/0"], r#""a":[null,2]"#),
+            (r#"{"a":[ ]}"#, &["/a/0"], r#""a":[]"#),
+            (r#"{"a":"x"}"#, &["/a/b"], r#""a":"x""#),
+            (r#"{"a":{"b":{"c":1}}}"#, &["/a", "/a/b/c"], ""),
+            (r#"{"a":1,"a":2}"#, &["/a"], ""),
+            ("{\"a\":{\"b\":1,\n\"d\":[1,\n2]}}", &["/a/b"], r#""a":{"d":[1,2]}"#),
+        ] {
+            assert_eq!(walked(json, pointers, pointers).1, rest, "{json}");
+        }
+        let (found, rest) = walked(r#"{"a":{"b":{"c":1}}}"#, &["/a", "/a/b/c"], &["/a/b/c"]);
+        assert_eq!(found, [Some(r#"{"b":{"c":1}}"#.to_owned()), Some("1".to_owned())]);
+        assert_eq!(rest, "");
+    }
+
+    #[test]
+    fn what_is_found_and_not_taken_stays() {
+        let (found, rest) = walked(r#"{"a":1,"b":{"c":2}}"#, &["/a", "/b/c"], &["/a"]);
+        assert_eq!(found, [Some("1".to_owned()), Some("2".to_owned())]);
+        assert_eq!(rest, r#""b":{"c":2}"#);
+        let (found, rest) = walked("[1,[2,3]]", &["/1/0", ""], &["/1/0"]);
+        assert_eq!(found, [Some("2".to_owned()), Some("[1,[2,3]]".to_owned())]);
+        assert_eq!(rest, "", "an array has no members");
+    }
+}
