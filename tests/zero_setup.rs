@@ -4,7 +4,7 @@
 use crate::support::SOON;
 use crate::support::client::{Collector, Counter, Options, Session};
 use crate::support::gateway::Gateway;
-use crate::support::wire::Version;
+use crate::support::wire::{Packet, PingReq, Publish, Version};
 
 /// The shipped configuration on any free port; the gateway, and the port its first lines name.
 fn started() -> (Gateway, u16) {
@@ -63,4 +63,38 @@ fn a_port_that_is_taken_is_replaced_and_said() {
     second.signal("TERM");
     let (code, _) = second.wait_balance(SOON);
     assert_eq!(code, 0, "{}", second.text());
+}
+
+#[test]
+fn a_session_whose_window_is_full_gets_answers_and_after_a_cut_its_messages_again() {
+    let (_gateway, port) = started();
+    let v3 = Options::new(port, "keeper-3").v3().persistent();
+    let v5 = Options::new(port, "keeper-5").persistent().receive_maximum(10);
+    // MQTT 3.1.1 cannot say a window.
+    for (options, window) in [(v3, 30), (v5, 10)] {
+        let next = |session: &mut Session| session.next_publish(SOON).unwrap().expect("a message");
+        let mut session = Session::open(&options).unwrap();
+        session.subscribe(&["lot"]).unwrap();
+        let mut device = Session::open(&Options::new(port, "device")).unwrap();
+        for number in 0..30 {
+            device.write_publish("lot", vec![number], 1);
+        }
+        device.flush().unwrap();
+        let taken: Vec<Publish> = (0..window).map(|_| next(&mut session)).collect();
+        session.write(&Packet::PingReq(PingReq));
+        session.flush().unwrap();
+        let answer = session.receive(SOON).unwrap();
+        assert!(matches!(answer, Some(Packet::PingResp(_))), "{answer:?}");
+        drop(session);
+        let mut session = Session::open(&options).unwrap();
+        assert!(session.session_present());
+        for number in 0..30 {
+            let message = next(&mut session);
+            session.ack(message.pkid).unwrap();
+            assert_eq!(message.payload[..], [number]);
+            assert_eq!(message.dup, usize::from(number) < window);
+            let earlier = taken.get(usize::from(number)).map_or(message.pkid, |it| it.pkid);
+            assert_eq!(message.pkid, earlier);
+        }
+    }
 }

@@ -191,6 +191,11 @@ impl Records {
         count
     }
 
+    /// Whether `take` needs the topic's levels.
+    pub(super) fn needs_levels(&self) -> bool {
+        self.mapping.needs_levels()
+    }
+
     /// The id that a template of topic levels makes.
     pub(super) fn of_topic(&self, template: &Templates, levels: &[&str]) -> String {
         self.mapping.of_topic(template, levels, &self.name)

@@ -33,7 +33,10 @@ impl Mapping {
 
     /// `"tags":{…},"quantity":…,"unit":…`, those that there are.
     pub(super) fn labels(&self, one: &One<'_>, look: &Look<'_>, chunk: &mut Chunk) -> Span {
-        let Plan { tags, quantity, unit, .. } = &self.plan;
+        let Plan { tags, quantity, unit, has_templates, .. } = &self.plan;
+        if !has_templates && one.name.is_none() && one.unit.is_none() {
+            return Span::default();
+        }
         let begin = chunk.bytes();
         let mut before = &b"\"tags\":{"[..];
         for (name, pieces) in tags {

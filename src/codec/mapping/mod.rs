@@ -123,6 +123,11 @@ impl Mapping {
         })
     }
 
+    /// Whether it fills a place with a level of the topic.
+    pub fn needs_levels(&self) -> bool {
+        self.plan.needs_levels
+    }
+
     /// Whether several readings may share the text of a document.
     pub const fn splits(&self) -> bool {
         matches!(self.plan.values, Values::Several { split: true, .. })
@@ -225,8 +230,10 @@ impl Mapping {
             let is_used = id.is_some_and(|id| origin.named.is_none_or(|named| id == named));
             set(used, is_used.then_some(slot));
         }
-        let is_there = |slot| at(slot, found, json).and_then(scalar).is_some();
-        set(used, plan.filled(is_there));
+        if plan.has_templates {
+            let is_there = |slot| at(slot, found, json).and_then(scalar).is_some();
+            set(used, plan.filled(is_there));
+        }
     }
 }
 
@@ -258,7 +265,11 @@ fn set(used: &mut [bool], slots: impl IntoIterator<Item = Slot>) {
 
 /// The text of a string or a number.
 fn scalar(raw: &str) -> Option<Cow<'_, str>> {
-    if raw.starts_with('"') {
+    if let Some(content) = raw.strip_prefix('"') {
+        let content = content.strip_suffix('"').unwrap_or(content);
+        if !content.contains('\\') {
+            return Some(Cow::Borrowed(content));
+        }
         return serde_json::from_str::<Name<'_>>(raw).ok().map(|it| it.0);
     }
     is_number(raw).then_some(Cow::Borrowed(raw))

@@ -22,6 +22,10 @@ pub(super) struct Plan {
     pub(super) unit: Option<Vec<Piece>>,
     pub(super) counter: Vec<Slot>,
     pub(super) keeps_extra: bool,
+    /// There are templates.
+    pub(super) has_templates: bool,
+    /// A template has a place for a level of the topic.
+    pub(super) needs_levels: bool,
 }
 
 /// Which values are read.
@@ -130,6 +134,10 @@ impl Plan {
         let (kind, decimal, keeps_extra) =
             (settings.kind, settings.decimal, settings.extra == Extra::Keep);
         let timestamp = times_at;
+        let templates = settings.tags.values().chain(&settings.quantity).chain(&settings.unit);
+        let mut templates = templates.chain(settings.sensor.iter().flat_map(|it| &it.0));
+        let has_templates = templates.clone().next().is_some();
+        let needs_levels = templates.any(|it| it.levels().next().is_some());
         let it = Self {
             wanted,
             values,
@@ -143,6 +151,8 @@ impl Plan {
             unit,
             counter,
             keeps_extra,
+            has_templates,
+            needs_levels,
         };
         (it, times)
     }

@@ -17,8 +17,6 @@
 //!
 //! What is not plausible is not used: a device without a clock says 1970.
 
-use std::fmt::Write;
-
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::rfc2822;
 use jiff::tz::{Offset, TimeZone};
@@ -50,28 +48,33 @@ pub struct Times {
     zone: TimeZone,
     plausible: Plausible,
     window: Window,
+    /// The last second that was written and plausible, and its text: those that come together mostly share it.
+    last: Option<(i64, Seconds)>,
 }
+
+/// A second in UTC: `2026-11-03T19:34:28`.
+type Seconds = [u8; 19];
 
 /// The plausible times as text, which compare as they are: RFC 3339 in UTC, up to the seconds. Made again when the
 /// second of the receipt changes.
 #[derive(Debug, Clone, Default)]
 struct Window {
     received: Option<u64>,
-    since: String,
-    until: String,
+    since: Seconds,
+    until: Seconds,
 }
 
-/// A moment: its second since 1970, and what the sender wrote behind the decimal point.
+/// A moment: its second since 1970, and what the sender wrote behind the decimal point, in two pieces.
 #[derive(Debug, PartialEq, Eq)]
-struct Moment {
+struct Moment<'a> {
     second: i64,
-    digits: String,
+    digits: [&'a str; 2],
 }
 
 impl Times {
     /// Of an entry with these settings.
     pub fn new(format: TimeFormat, zone: &TimeZone, plausible: Plausible) -> Self {
-        Self { format, zone: zone.clone(), plausible, window: Window::default() }
+        Self { format, zone: zone.clone(), plausible, window: Window::default(), last: None }
     }
 
     /// Reads a time that came with a message that was received then, and appends it as a JSON string.
@@ -81,27 +84,48 @@ impl Times {
         received: Timestamp,
         out: &mut Vec<u8>,
     ) -> Result<(), Unusable> {
-        self.window.renew(received, &self.plausible);
+        if self.window.renew(received, &self.plausible) {
+            self.last = None;
+        }
         if matches!(self.format, TimeFormat::Auto | TimeFormat::Rfc3339)
             && let Some(seconds) = canonical(text)
         {
             // As most send it, and as it is written: it compares as text.
             self.window.judge(seconds)?;
-            write(out, &[text]);
+            for part in [b"\"", text.as_bytes(), b"\""] {
+                out.extend_from_slice(part);
+            }
             return Ok(());
         }
         if text.len() > TIME_BYTES_MAX {
             return Err(Unusable::Unreadable);
         }
         let moment = self.moment(text.trim(), received).ok_or(Unusable::Unreadable)?;
-        let seconds = utc(moment.second).ok_or(Unusable::Unreadable)?;
-        self.window.judge(&seconds)?;
-        let point = if moment.digits.is_empty() { "" } else { "." };
-        write(out, &[&seconds, point, &moment.digits, "Z"]);
+        let seconds = self.seconds(moment.second)?;
+        let [first, second] = moment.digits;
+        let point = if first.is_empty() && second.is_empty() { "" } else { "." };
+        for part in
+            [b"\"", &seconds[..], point.as_bytes(), first.as_bytes(), second.as_bytes(), b"Z\""]
+        {
+            out.extend_from_slice(part);
+        }
         Ok(())
     }
 
-    fn moment(&self, text: &str, received: Timestamp) -> Option<Moment> {
+    /// A second as it is written, if it is plausible.
+    fn seconds(&mut self, second: i64) -> Result<Seconds, Unusable> {
+        if let Some((last, seconds)) = self.last
+            && last == second
+        {
+            return Ok(seconds);
+        }
+        let seconds = utc(second).ok_or(Unusable::Unreadable)?;
+        self.window.judge(&seconds)?;
+        self.last = Some((second, seconds));
+        Ok(seconds)
+    }
+
+    fn moment<'a>(&self, text: &'a str, received: Timestamp) -> Option<Moment<'a>> {
         match self.format {
             TimeFormat::Auto => unix(text, None)
                 .or_else(|| self.civil(text, None))
@@ -119,7 +143,7 @@ impl Times {
     }
 
     /// A date and a time of day; with an offset or not, where that is asked for.
-    fn civil(&self, text: &str, with_offset: Option<bool>) -> Option<Moment> {
+    fn civil<'a>(&self, text: &'a str, with_offset: Option<bool>) -> Option<Moment<'a>> {
         let (date, rest) = text.split_at_checked(10)?;
         let rest = rest.strip_prefix(['T', 't', ' ', '_'])?;
         let clock = Clock::parse(rest)?;
@@ -136,7 +160,7 @@ impl Times {
             Some(offset) => offset.to_timestamp(local).ok()?.as_second(),
             None => self.second_of(local)?,
         };
-        Some(Moment { second: second + clock.leap, digits: clock.digits })
+        Some(Moment { second: second + clock.leap, digits: [clock.digits, ""] })
     }
 
     /// The second of a local time.
@@ -145,7 +169,7 @@ impl Times {
         Some(timestamp.as_second())
     }
 
-    fn time_of_day(&self, text: &str, received: Timestamp) -> Option<Moment> {
+    fn time_of_day<'a>(&self, text: &'a str, received: Timestamp) -> Option<Moment<'a>> {
         let clock = Clock::parse(text).filter(|it| it.rest.is_empty())?;
         let at = jiff::Timestamp::from_millisecond(received.millis().try_into().ok()?).ok()?;
         let today = self.zone.to_datetime(at).date();
@@ -154,29 +178,30 @@ impl Times {
         let seconds =
             seconds.filter_map(|day| self.second_of(DateTime::from_parts(day, clock.time)));
         let nearest = seconds.min_by_key(|second| second.abs_diff(at.as_second()))?;
-        Some(Moment { second: nearest + clock.leap, digits: clock.digits })
+        Some(Moment { second: nearest + clock.leap, digits: [clock.digits, ""] })
     }
 }
 
 impl Window {
-    fn renew(&mut self, received: Timestamp, plausible: &Plausible) {
+    /// Whether it was made again.
+    fn renew(&mut self, received: Timestamp, plausible: &Plausible) -> bool {
         let second = received.millis() / 1000;
         if self.received == Some(second) {
-            return;
+            return false;
         }
         let until = second.saturating_add(plausible.ahead_max.0.as_secs());
         // Beyond the last year that can be written everything is plausible.
-        self.until =
-            i64::try_from(until).ok().and_then(utc).unwrap_or_else(|| "9999-12-31T23:59:59".into());
-        self.since = utc(plausible.since.second()).unwrap_or_default();
+        self.until = i64::try_from(until).ok().and_then(utc).unwrap_or(*b"9999-12-31T23:59:59");
+        self.since = utc(plausible.since.second()).expect("a day that was read has four digits");
         self.received = Some(second);
+        true
     }
 
-    fn judge(&self, seconds: &str) -> Result<(), Unusable> {
-        if seconds < &*self.since {
+    fn judge(&self, seconds: &Seconds) -> Result<(), Unusable> {
+        if *seconds < self.since {
             return Err(Unusable::Early);
         }
-        if seconds > &*self.until { Err(Unusable::Late) } else { Ok(()) }
+        if *seconds > self.until { Err(Unusable::Late) } else { Ok(()) }
     }
 }
 
@@ -185,7 +210,7 @@ struct Clock<'a> {
     time: Time,
     /// 1 for a leap second (`23:59:60`), which is the first second of the next minute.
     leap: i64,
-    digits: String,
+    digits: &'a str,
     /// What stands behind it.
     rest: &'a str,
 }
@@ -209,7 +234,7 @@ impl<'a> Clock<'a> {
             }
             None => ("", rest),
         };
-        Some(Self { time, leap, digits: digits.to_owned(), rest })
+        Some(Self { time, leap, digits, rest })
     }
 }
 
@@ -246,65 +271,67 @@ fn parse_offset(text: &str) -> Option<Offset> {
     Offset::from_seconds(sign * (i32::from(hours) * 3600 + i32::from(minutes) * 60)).ok()
 }
 
-fn rfc_2822(text: &str) -> Option<Moment> {
+fn rfc_2822(text: &str) -> Option<Moment<'_>> {
     let parser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     let timestamp = parser.parse_timestamp(text).ok()?;
-    Some(Moment { second: timestamp.as_second(), digits: String::new() })
+    Some(Moment { second: timestamp.as_second(), digits: ["", ""] })
 }
 
 /// Time since 1970, in units of 10 to the power of minus `digits` seconds; `None`: its magnitude tells.
-fn unix(text: &str, digits: Option<usize>) -> Option<Moment> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let is_number = |it: &str| it.bytes().all(|byte| byte.is_ascii_digit());
-    let unsigned = whole.strip_prefix('-').unwrap_or(whole);
-    if unsigned.is_empty() || !is_number(unsigned) || !is_number(fraction) {
-        return None;
-    }
-    let whole: i64 = whole.parse().ok()?;
-    let digits = digits.unwrap_or(match whole.unsigned_abs() {
+fn unix(text: &str, digits: Option<usize>) -> Option<Moment<'_>> {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (whole, rest) = text.split_at(end);
+    let fraction = match rest.strip_prefix('.') {
+        Some(fraction) if fraction.bytes().all(|byte| byte.is_ascii_digit()) => fraction,
+        None if rest.is_empty() => "",
+        // Before 1970 there are no sensors; the digits would count backwards.
+        None if whole.is_empty() => {
+            let second = rest.parse().ok().filter(|second| *second < 0)?;
+            return digits.is_none_or(|it| it == 0).then_some(Moment { second, digits: ["", ""] });
+        }
+        _ => return None,
+    };
+    let whole_number: u64 = whole.parse().ok()?;
+    let digits = digits.unwrap_or(match whole_number {
         0..100_000_000_000 => 0,
         100_000_000_000..100_000_000_000_000 => 3,
         100_000_000_000_000..100_000_000_000_000_000 => 6,
         _ => 9,
     });
-    let unit = 10_i64.pow(u32::try_from(digits).ok()?);
-    // Before 1970 the digits would count backwards.
-    if whole < 0 && (digits > 0 || !fraction.is_empty()) {
-        return None;
-    }
-    let mut behind = String::new();
-    if digits > 0 {
-        write!(behind, "{:0digits$}", whole % unit).expect("a string takes text");
-    }
-    behind.push_str(fraction);
-    Some(Moment { second: whole / unit, digits: behind })
+    // In small units the last digits of the number are those behind the point of its seconds.
+    let (seconds, behind) = whole.split_at_checked(whole.len().checked_sub(digits)?)?;
+    let second = if seconds.is_empty() { 0 } else { seconds.parse().ok()? };
+    Some(Moment { second, digits: [behind, fraction] })
 }
 
-/// A second since 1970 in UTC, without the zone: `2026-11-03T19:34:28`. `None` where its year has not four digits.
-fn utc(second: i64) -> Option<String> {
+/// A second since 1970 in UTC. `None` where its year has not four digits.
+fn utc(second: i64) -> Option<Seconds> {
     let local = Offset::UTC.to_datetime(jiff::Timestamp::from_second(second).ok()?);
     let (date, time) = (local.date(), local.time());
-    (0..=9999).contains(&date.year()).then(|| {
-        let (year, month, day) = (date.year(), date.month(), date.day());
-        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
-    })
+    let year = u8::try_from(date.year() / 100).ok().zip(u8::try_from(date.year() % 100).ok());
+    let (century, year) = year.filter(|it| it.0 < 100)?;
+    let two = |number: u8| [b'0' + number / 10, b'0' + number % 10];
+    let part = |number: i8| two(number.unsigned_abs());
+    let ([c1, c2], [y1, y2]) = (two(century), two(year));
+    let ([m1, m2], [d1, d2]) = (part(date.month()), part(date.day()));
+    let ([h1, h2], [n1, n2], [s1, s2]) =
+        (part(time.hour()), part(time.minute()), part(time.second()));
+    Some([c1, c2, y1, y2, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', n1, n2, b':', s1, s2])
 }
 
 /// Whether a text is a time as it is written, `2026-11-03T19:34:28.5Z`: returns what stands before the digits.
-fn canonical(text: &str) -> Option<&str> {
-    let (seconds, rest) = text.strip_suffix('Z')?.split_at_checked(19)?;
-    let shape = seconds.bytes().zip(*b"0000-00-00T00:00:00");
+fn canonical(text: &str) -> Option<&Seconds> {
+    let (seconds, rest) = text.strip_suffix('Z')?.as_bytes().split_first_chunk::<19>()?;
+    let shape = seconds.iter().copied().zip(*b"0000-00-00T00:00:00");
     let fits = |(byte, wanted): (u8, u8)| {
         if wanted == b'0' { byte.is_ascii_digit() } else { byte == wanted }
     };
     if !shape.into_iter().all(fits) || text.len() > TIME_BYTES_MAX {
         return None;
     }
-    let digits = if rest.is_empty() { "0" } else { rest.strip_prefix('.')? };
-    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let [_, _, _, _, _, m1, m2, _, d1, d2, _, h1, h2, _, n1, n2, _, s1, s2] =
-        *seconds.as_bytes().first_chunk::<19>()?;
+    let digits = if rest.is_empty() { b"0" } else { rest.strip_prefix(b".")? };
+    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let [_, _, _, _, _, m1, m2, _, d1, d2, _, h1, h2, _, n1, n2, _, s1, s2] = *seconds;
     let two = |tens: u8, ones: u8| 10 * (tens - b'0') + (ones - b'0');
     // Days that not each month has are left to the calendar.
     let in_range = (1..=12).contains(&two(m1, m2))
@@ -313,14 +340,6 @@ fn canonical(text: &str) -> Option<&str> {
         && two(n1, n2) < 60
         && two(s1, s2) < 60;
     (is_number && in_range).then_some(seconds)
-}
-
-fn write(out: &mut Vec<u8>, parts: &[&str]) {
-    out.push(b'"');
-    for part in parts {
-        out.extend_from_slice(part.as_bytes());
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -390,7 +409,6 @@ mod tests {
             ".5",
             "2026-11-03T19:34:28+",
             "12:34:56 tomorrow",
-            "9223372036854775808",
             "é2026-11-0",
             "-1.5",
             "2026-11-03T24:00:00Z",
@@ -406,8 +424,13 @@ mod tests {
         {
             assert_eq!(read(&mut times, text), Err(Unusable::Early), "{text}");
         }
-        for text in ["2099-01-01T00:00:00Z", "2026-11-23T07:30:51Z", "4102444800", "9999999999999"]
-        {
+        for text in [
+            "2099-01-01T00:00:00Z",
+            "2026-11-23T07:30:51Z",
+            "4102444800",
+            "9999999999999",
+            "9223372036854775808",
+        ] {
             assert_eq!(read(&mut times, text), Err(Unusable::Late), "{text}");
         }
         assert!(read(&mut times, "2026-11-23T07:30:50.999Z").is_ok(), "to the second");

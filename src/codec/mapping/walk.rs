@@ -121,6 +121,16 @@ impl<'a> Walk<'_, 'a> {
         }
     }
 
+    /// Takes a member of which nothing is looked for inside, and nothing is left. Whether it is one.
+    fn takes_whole(&mut self, raw: &str, node: &Node) -> bool {
+        let Some(slot) = node.slot.filter(|_| node.children.is_empty()) else { return false };
+        let is_taken = self.taken.get(slot).copied().unwrap_or_default();
+        if is_taken {
+            self.find(slot, raw);
+        }
+        is_taken
+    }
+
     /// Begins a member of the rest, behind others or not.
     fn name(&mut self, name: &str, behind: bool) {
         if behind {
@@ -194,6 +204,11 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
         while let Some(Name(name)) = map.next_key()? {
             let raw: &RawValue = map.next_value()?;
             let child = node.children.iter().find(|it| *it.name == *name);
+            if let Some(child) = child
+                && walk.takes_whole(raw.get(), &child.node)
+            {
+                continue;
+            }
             let before = walk.rest.len();
             if keeps {
                 walk.name(&name, before > begin);

@@ -13,7 +13,7 @@ use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
-use crate::mqtt::topic::Group;
+use crate::mqtt::topic::{Group, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Chunk, Reason};
 use crate::settlement::Token;
@@ -120,8 +120,12 @@ impl Reader {
         if let Some(malformed) = self.oversize(publish) {
             return self.records.refuse(&message, &whose, &malformed, chunk);
         }
-        let topic = std::str::from_utf8(publish.topic).unwrap_or_default();
-        let levels = self.settings.topic.levels(topic);
+        let levels = if self.records.needs_levels() {
+            let topic = std::str::from_utf8(publish.topic).unwrap_or_default();
+            self.settings.topic.levels(topic)
+        } else {
+            [""; LEVELS_MAX]
+        };
         self.records.take(&message, &whose, (self.is_named, &levels), chunk)
     }
 
