@@ -46,6 +46,19 @@ fn each_line_is_a_reading_and_rubbish_a_dead_letter() {
 }
 
 #[test]
+fn a_line_says_whose_it_is_as_the_entry_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "echo '{\"model\":\"Nexus\",\"id\":90,\"t\":21.7}'; echo '{\"t\":1}'";
+    let more = "restart = \"on_failure\"\nvalue = \"/t\"\nsensor = [\"{/model}-{/id}\", \"radio-{entry}\"]\ntags = { site = \"north\" }";
+    let mut gateway = Gateway::start(&gateway_of(folder.path(), script, more));
+    assert_eq!(ended(&mut gateway).delivered, 2, "{}", gateway.text());
+    let told = records(folder.path());
+    let ids: Vec<&Value> = told.iter().map(|it| &it["sensorId"]).collect();
+    assert_eq!(ids, ["Nexus-90", "radio-meter"]);
+    assert!(told.iter().all(|it| it["tags"]["site"] == "north"), "{told:?}");
+}
+
+#[test]
 fn a_command_that_ends_is_started_again_and_what_it_complains_of_is_logged() {
     let folder = tempfile::tempdir().unwrap();
     let config = gateway_of(folder.path(), "echo 1; echo 'no antenna' >&2; exit 3", "");

@@ -11,8 +11,7 @@ impl Mapping {
     pub(super) fn name(&mut self, look: &Look<'_>) -> Result<(), Malformed> {
         self.sensor.clear();
         match &self.plan.identity {
-            Identity::Topic => {}
-            Identity::Default(_) if look.origin.named.is_some() => {}
+            _ if look.origin.named.is_some() => {}
             Identity::Default(slot) => {
                 let id = at(*slot, &self.found, look.json).and_then(scalar);
                 if id.as_deref() == Some("") {

@@ -16,7 +16,7 @@ macro_rules! mapped {
             /// `missing` says otherwise. Absent: the value is the member `value` or, without one, the whole message.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub value: Option<crate::codec::mapping::settings::Pointers>,
-            /// Several values of a message, by name, each a JSON pointer, several, or
+            /// Several values of a message, by name, at most 256, each a JSON pointer, several, or
             /// `{ from = "/t", unit = "C", missing = "skip" }`. The record's value is an object of them. Not beside
             /// `value`.
             #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
@@ -30,7 +30,7 @@ macro_rules! mapped {
             /// entry's name.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub sensor: Option<crate::codec::mapping::settings::Templates>,
-            /// What else the records say of their sensor, by name: texts with places, as `sensor`. A tag of which a
+            /// What else the records say of their sensor, by name, at most 32: texts with places, as `sensor`. A tag of which a
             /// place is not filled is left out.
             #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
             pub tags: std::collections::BTreeMap<String, crate::codec::mapping::template::Template>,

@@ -56,8 +56,6 @@ pub(super) enum Identity {
     /// Whoever the topic names or, without such a name, the member, or the entry. A member that says the same as the
     /// topic says nothing more.
     Default(Slot),
-    /// Whoever the topic and the entry name: the source knows it.
-    Topic,
     Templates(Vec<Vec<Piece>>),
 }
 
@@ -76,7 +74,7 @@ impl Plan {
     pub(super) fn filled(&self, is_there: impl Fn(Slot) -> bool) -> impl Iterator<Item = Slot> {
         let identity = match &self.identity {
             Identity::Templates(all) => all.as_slice(),
-            Identity::Default(_) | Identity::Topic => &[],
+            Identity::Default(_) => &[],
         };
         let member = |it: &Piece| if let Piece::Member(slot, _) = it { Some(*slot) } else { None };
         let is_filled = move |it: &&Vec<Piece>| it.iter().filter_map(member).all(&is_there);
@@ -118,7 +116,6 @@ impl Plan {
         let times_at = add(&mut wanted, &timestamp.from);
         let counter = settings.counter.as_ref().map_or(Vec::new(), |it| add(&mut wanted, it));
         let identity = match &settings.sensor {
-            Some(templates) if templates.is_of_topic() => Identity::Topic,
             Some(templates) => {
                 let pieces = |it: &Template| pieces(it, levels, &mut wanted);
                 Identity::Templates(templates.0.iter().map(pieces).collect())

@@ -379,6 +379,12 @@ impl From<Day> for String {
     }
 }
 
+/// Values that an entry may name. More are refused.
+pub const VALUES_MAX: usize = 256;
+
+/// Tags that an entry may name. More are refused.
+pub const TAGS_MAX: usize = 32;
+
 /// What the messages of an entry mean.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
@@ -418,6 +424,18 @@ impl Settings {
         if self.value.is_some() && !self.values.is_empty() {
             wrong("value", "stands beside values: remove one of the two".into());
         }
+        for (key, count, max) in
+            [("values", self.values.len(), VALUES_MAX), ("tags", self.tags.len(), TAGS_MAX)]
+        {
+            if count > max {
+                wrong(
+                    key,
+                    format!(
+                        "holds {count}: write {max} at most, and further ones in another entry"
+                    ),
+                );
+            }
+        }
         if self.split && self.values.is_empty() {
             wrong(
                 "split",
@@ -454,4 +472,85 @@ pub enum Decimal {
     /// `21,5`; a point before it groups digits: `1.234,5`.
     #[serde(rename = ",")]
     Comma,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mapped::tests::Entry;
+    use serde_json::json;
+
+    /// What is wrong with a table, for a topic with a level `device`.
+    fn problems(table: serde_json::Value) -> Vec<(String, String)> {
+        let entry: Entry = serde_json::from_value(table).unwrap();
+        entry.mapping().unwrap().problems(&["device".to_owned()])
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_named_with_its_key() {
+        let many = |count: usize| {
+            let all = (0..count).map(|n| (format!("v{n}"), json!("/x")));
+            serde_json::Value::Object(all.collect())
+        };
+        for (table, key, words) in [
+            (json!({"value": "/a", "values": {"t": "/t"}}), "value", "beside values"),
+            (json!({"split": true}), "split", "no values to split"),
+            (json!({"sensor": "{site}"}), "sensor", "{site}, which is no level"),
+            (json!({"sensor": ["{device}", "{site}"]}), "sensor", "{/site}"),
+            (json!({"tags": {"a": "x{b}"}}), "tags.a", "{b}"),
+            (json!({"unit": "{b}"}), "unit", "{b}"),
+            (json!({"quantity": "{b}"}), "quantity", "{b}"),
+            (
+                json!({"values": many(super::VALUES_MAX + 1)}),
+                "values",
+                "holds 257: write 256 at most",
+            ),
+            (json!({"tags": many(super::TAGS_MAX + 1)}), "tags", "holds 33: write 32 at most"),
+        ] {
+            let found = problems(table);
+            assert!(
+                found.len() == 1 && found[0].0 == key && found[0].1.contains(words),
+                "{found:?}"
+            );
+        }
+        for table in [
+            json!({}),
+            json!({"values": many(super::VALUES_MAX), "split": true, "tags": many(super::TAGS_MAX)}),
+            json!({"sensor": "{device}-{entry}-{/a}", "unit": "{device}"}),
+        ] {
+            assert_eq!(problems(table), []);
+        }
+    }
+
+    #[test]
+    fn a_setting_is_written_as_it_is_read_the_short_form_first() {
+        for table in [
+            json!({"value": "/a"}),
+            json!({"value": ["/a", "/b/0"]}),
+            json!({"sensor": ["{/id}", "{entry}"], "payload": "ndjson"}),
+            json!({"values": {"t": "/t", "u": {"from": ["/u"], "unit": "C", "missing": "skip"}}}),
+            json!({"timestamp": {"from": "/t", "format": "unix_ms", "zone": "Europe/Berlin"}}),
+            json!({"timestamp": "/t", "type": "number", "decimal": ",", "extra": "drop"}),
+            json!({"timestamp": {"from": "/t", "plausible": {"ahead_max": "1h", "since": "2020-02-29"}}}),
+        ] {
+            let entry: Entry = serde_json::from_value(table.clone()).unwrap();
+            let written = serde_json::to_value(&entry).unwrap();
+            let again: Entry = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(again, entry, "{written}");
+            for (key, value) in table.as_object().unwrap() {
+                let is_short = key != "values" && key != "timestamp" || value.is_string();
+                assert!(!is_short || written[key] == *value, "{key}: {written}");
+            }
+        }
+        for (key, bad) in [
+            ("timestamp", json!({"from": "/t", "zone": "Middle/Earth"})),
+            ("timestamp", json!({"from": "/t", "plausible": {"since": "2020-2-29"}})),
+            ("timestamp", json!({"from": "/t", "plausible": {"since": "2021-02-29"}})),
+            ("value", json!([])),
+            ("values", json!({"t": {"unit": "C"}})),
+            ("decimal", json!(";")),
+        ] {
+            let read = serde_json::from_value::<Entry>(json!({ key: bad }));
+            assert!(read.is_err(), "{key}");
+        }
+    }
 }

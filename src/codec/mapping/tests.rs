@@ -321,6 +321,27 @@ fn templates_make_the_id_and_the_tags_of_levels_members_and_constants() {
     assert_eq!((&*value, &*extra, &*sensor), ("21.7", r#""rest":1"#, "Nexus-TH-90-d1"));
     let expected = r#""tags":{"of":"entry","plant":"north","site":"hall \"7\""},"quantity":"temperature","unit":"C""#;
     assert_eq!(labels, expected);
+    // Where no topic names it, the source leaves it to the mapping.
+    let constant = Settings {
+        sensor: Some(serde_json::from_value("radio-{entry}".into()).unwrap()),
+        ..Settings::default()
+    };
+    assert_eq!(decode_named(&constant, None, b"1").unwrap()[3], "radio-entry");
+    assert_eq!(decode_named(&constant, Some("radio-entry"), b"1").unwrap()[3], "", "it is known");
+    let several = Settings {
+        sensor: Some(
+            serde_json::from_value(serde_json::json!(["{/a}-{/b}", "/c", "{entry}"])).unwrap(),
+        ),
+        ..Settings::default()
+    };
+    for (payload, sensor, extra) in [
+        (r#"{"value":1,"a":1,"b":2,"c":3}"#, "1-2", r#""c":3"#),
+        (r#"{"value":1,"a":1,"c":3}"#, "3", r#""a":1"#),
+        (r#"{"value":1,"a":1}"#, "entry", r#""a":1"#),
+    ] {
+        let found = decode_with(&several, payload.as_bytes()).unwrap();
+        assert_eq!((&*found[3], &*found[2]), (sensor, extra), "{payload}");
+    }
     let (all, _) = read(&settings, None, &levels, br#"{"model":"Nexus-TH","t":21.7}"#);
     let missing = all[0].clone().unwrap_err();
     assert_eq!(

@@ -299,9 +299,14 @@ fn unix(text: &str, digits: Option<usize>) -> Option<Moment<'_>> {
         _ => 9,
     });
     // In small units the last digits of the number are those behind the point of its seconds.
-    let (seconds, behind) = whole.split_at_checked(whole.len().checked_sub(digits)?)?;
-    let second = if seconds.is_empty() { 0 } else { seconds.parse().ok()? };
-    Some(Moment { second, digits: [behind, fraction] })
+    let behind = whole.get(whole.len().checked_sub(digits)?..)?;
+    let second = match digits {
+        0 => whole_number,
+        3 => whole_number / 1000,
+        6 => whole_number / 1_000_000,
+        _ => whole_number / 1_000_000_000,
+    };
+    Some(Moment { second: second.try_into().ok()?, digits: [behind, fraction] })
 }
 
 /// A second since 1970 in UTC. `None` where its year has not four digits.
