@@ -80,7 +80,7 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
     })
 }
 
-/// The longest payload that is read; what is longer can be no reading.
+/// The longest payload that is read; MQTT carries no longer one (MQTT 5 §1.5.5).
 const PAYLOAD_BYTES_MAX: u64 = 256 << 20;
 
 /// Shows what the gateway would make of a message. Writes no log.
@@ -110,9 +110,15 @@ pub fn explain(
     Ok((exit, Some(if args.json { json() } else { explanation.to_string() })))
 }
 
-fn whole(from: impl Read) -> std::io::Result<Vec<u8>> {
+fn whole(from: impl Read) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let mut payload = Vec::new();
-    from.take(PAYLOAD_BYTES_MAX).read_to_end(&mut payload)?;
+    let bytes = from.take(PAYLOAD_BYTES_MAX + 1).read_to_end(&mut payload)?;
+    if bytes as u64 > PAYLOAD_BYTES_MAX {
+        return Err(format!(
+            "the payload has more than {PAYLOAD_BYTES_MAX} bytes: MQTT cannot carry it"
+        )
+        .into());
+    }
     Ok(payload)
 }
 

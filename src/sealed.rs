@@ -140,6 +140,18 @@ pub fn place(at: usize) -> u32 {
 mod tests {
     use super::*;
 
+    /// A buffer that doubled would hold more than the bound on memory has for a batch.
+    #[test]
+    fn a_buffer_that_is_too_small_grows_to_what_a_batch_needs() {
+        let records = vec![b'1'; 1000];
+        for format in Format::ALL.iter().copied() {
+            let sealed_at = Timestamp::from_millis(0);
+            let head = Head { gateway: "gw-1", batch: "b", sealed_at, count: 1 };
+            let (_, text) = format.batch(&head, &records, Vec::with_capacity(900));
+            assert!(text.capacity() < 1200, "{format:?}: {}", text.capacity());
+        }
+    }
+
     #[test]
     fn the_places_name_the_records_as_they_were_written() {
         for format in Format::ALL.iter().copied() {

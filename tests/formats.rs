@@ -141,6 +141,27 @@ fn pointers_say_where_the_parts_of_a_payload_are() {
     }
 }
 
+/// A message that is no reading by `missing` is acknowledged, counted as one, and of no book.
+#[test]
+fn what_an_entry_skips_is_acknowledged_and_no_reading() {
+    let broker = Broker::start();
+    let sensor = r#"sensors.x.mqtt = { topic = "x", value = "/t", missing = "skip" }"#;
+    let config = gateway(&broker.url(), &[sensor]);
+    let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let mut gateway = launch.start();
+    let http = Http::of(&gateway);
+    broker.wait_until("the subscription", SOON, |log| log.subscribes("gw-in") == 1);
+    for payload in ["online", r#"{"t":1,"timestamp":"soon"}"#, r#"{"u":2}"#] {
+        broker.publish("x", payload, 1, false);
+    }
+    broker.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 3);
+    let skipped = "sluicegate_messages_skipped_total{reason=\"missing\"}";
+    let counted = [skipped, "sluicegate_times_unused_total"].map(|name| http.metric(name));
+    assert_eq!(counted, [Some(2.0), Some(1.0)]);
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered), (1, 1));
+}
+
 #[test]
 fn a_value_that_is_not_where_somebody_said_is_a_dead_letter_counted_by_entry() {
     let broker = Broker::start();

@@ -14,7 +14,7 @@ pub const SEPARATOR: u8 = b',';
 
 /// The payload of a batch: `[…]`; and where in it the records begin.
 pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
-    out.reserve(records.len() + 2);
+    out.reserve_exact(records.len() + 2);
     out.push(b'[');
     out.extend_from_slice(records);
     out.push(b']');

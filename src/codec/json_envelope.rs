@@ -15,7 +15,7 @@ pub const SEPARATOR: u8 = b',';
 /// The payload of a batch: `{"gateway":…,"batch":…,"sealedAt":…,"count":…,"records":[…]}`;
 /// and where in it the records begin.
 pub fn batch(head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
-    out.reserve(records.len() + 160 + head.gateway.len() + head.batch.len());
+    out.reserve_exact(records.len() + 160 + head.gateway.len() + head.batch.len());
     out.extend_from_slice(b"{\"gateway\":");
     text_json::write(&mut out, head.gateway);
     out.extend_from_slice(b",\"batch\":");

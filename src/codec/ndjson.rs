@@ -13,7 +13,7 @@ pub const SEPARATOR: u8 = b'\n';
 
 /// The payload of a batch: `{…}\n{…}\n`; and where in it the records begin.
 pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
-    out.reserve(records.len() + 1);
+    out.reserve_exact(records.len() + 1);
     out.extend_from_slice(records);
     out.push(b'\n');
     (0, out)

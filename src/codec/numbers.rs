@@ -28,6 +28,7 @@ impl Encoder {
 
 /// The payload of a batch; and where in it the records begin.
 pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
+    out.reserve_exact(records.len() + 1);
     out.push(SEPARATOR);
     out.extend_from_slice(records);
     (1, out)

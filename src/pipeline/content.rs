@@ -1,6 +1,7 @@
-//! What a dead letter is made of.
+//! What a record is written of, and what a dead letter is made of.
 
-use crate::record::Reason;
+use crate::codec::{View, Whose};
+use crate::record::{Body, Chunk, Reason, Record};
 use crate::state::registry::Row;
 use crate::state::tally::Cause;
 
@@ -29,4 +30,25 @@ impl<'a> Content<'a> {
         let Self { reason, detail, topic, .. } = self;
         Cause::new(reason.as_str(), self.sensor(row), row.entry(), detail, topic)
     }
+}
+
+/// What a reading is written of; `None` for what is no reading.
+pub fn view<'a>(record: &Record, row: &'a Row, chunk: &'a Chunk) -> Option<View<'a>> {
+    let Body::Reading { value, timestamp, labels, extra } = record.body else { return None };
+    let sensor = if record.id.is_empty() {
+        Whose::Counted(&row.json, record.sequence)
+    } else {
+        Whose::Uncounted(chunk.text(record.id))
+    };
+    Some(View {
+        sensor,
+        entry: row.entry_json(),
+        value: chunk.text(value),
+        timestamp: chunk.text(timestamp),
+        received: record.received,
+        labels: chunk.text(labels),
+        topic: chunk.text(record.topic),
+        extra: chunk.text(extra),
+        retained: record.retained,
+    })
 }

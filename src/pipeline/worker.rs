@@ -15,14 +15,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::content::Content;
+use super::content::{self, Content};
 use super::dead_letters::{DeadLetters, Origin};
 use super::publisher::{Failure, Publisher};
 use super::router::Router;
 use super::spooler::Spooler;
 use crate::batch::Seal;
 use crate::clock::{self, Now, Timestamp};
-use crate::codec::{Encoder, View, Whose};
+use crate::codec::Encoder;
 use crate::limits::ROUTES_OPEN_MAX;
 use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
@@ -267,22 +267,7 @@ impl Worker {
     /// batch was sealed before it: then it is still to be taken, once there is room again.
     fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) -> bool {
         let row = self.row(record);
-        let Body::Reading { value, timestamp, labels, extra } = record.body else { return true };
-        let view = View {
-            sensor: if record.id.is_empty() {
-                Whose::Counted(&row.json, record.sequence)
-            } else {
-                Whose::Uncounted(chunk.text(record.id))
-            },
-            entry: row.entry_json(),
-            value: chunk.text(value),
-            timestamp: chunk.text(timestamp),
-            received: record.received,
-            labels: chunk.text(labels),
-            topic: chunk.text(record.topic),
-            extra: chunk.text(extra),
-            retained: record.retained,
-        };
+        let Some(view) = content::view(record, &row, chunk) else { return true };
         if let Err(first) = self.open.turn_to(self.router.route(&row, &view), record.sensor) {
             self.seal(now, first, Seal::Route);
             return false;

@@ -10,8 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::codec::{Encoder, Format, View, Whose};
+use crate::codec::{Encoder, Format};
 use crate::mqtt::topic::Topic;
+use crate::pipeline::content;
 use crate::plan::Plan;
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::sink::dead_letter::DeadLetter;
@@ -202,22 +203,11 @@ fn written(
     encoder: &mut Encoder,
 ) -> Result<String, Letter> {
     let letter = |told| letter(plan, row, chunk, record, told);
-    let (value, timestamp, labels, extra) = match record.body {
-        Body::Reading { value, timestamp, labels, extra } => (value, timestamp, labels, extra),
+    let view = match record.body {
+        Body::Reading { .. } => content::view(record, row, chunk).expect("it is a reading"),
         Body::Unreadable { reason, detail, payload } => {
             return Err(letter((reason, chunk.text(detail), chunk.text(payload))));
         }
-    };
-    let view = View {
-        sensor: Whose::Counted(&row.json, record.sequence),
-        entry: row.entry_json(),
-        value: chunk.text(value),
-        timestamp: chunk.text(timestamp),
-        received: record.received,
-        labels: chunk.text(labels),
-        topic: chunk.text(record.topic),
-        extra: chunk.text(extra),
-        retained: record.retained,
     };
     let mut out = Vec::new();
     match encoder.record(&mut out, &view) {

@@ -15,16 +15,16 @@ use crate::units::Period;
 /// One JSON pointer, or several: the first one that finds something counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Value", into = "Value")]
-#[schemars(with = "OneOrMany")]
+#[schemars(with = "OneOrMany<Pointer>")]
 pub struct Pointers(pub(super) Vec<Pointer>);
 
-/// The shapes of [`Pointers`], for the schema.
+/// A text or a list of them, for the schema.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum OneOrMany {
-    One(Pointer),
-    Many(Vec<Pointer>),
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
 impl TryFrom<Value> for Pointers {
@@ -44,17 +44,8 @@ impl From<Pointers> for Value {
 /// One template, or several: the first one counts of which all places are filled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Value", into = "Value")]
-#[schemars(with = "TemplatesShape")]
+#[schemars(with = "OneOrMany<Template>")]
 pub struct Templates(pub(super) Vec<Template>);
-
-/// The shapes of [`Templates`], for the schema.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum TemplatesShape {
-    One(Template),
-    Many(Vec<Template>),
-}
 
 impl Templates {
     /// Whether the topic and the entry fill all of it.
