@@ -229,6 +229,26 @@ fn families_of_devices_are_five_lines_each() {
     assert_eq!(outcome(settings, "zigbee2mqtt/kitchen", b"online"), (vec![], vec![], 2));
 }
 
+/// Readings of one message that share a large rest: the queue's bound on a message holds for all together.
+#[test]
+fn a_message_whose_readings_have_too_much_text_together_is_one_dead_letter_that_says_so() {
+    let names = ["a", "b", "c", "d", "e"];
+    let values = names.map(|it| format!("values.{it} = \"/{it}\"")).join("\n");
+    let payload =
+        json!({"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "rest": "x".repeat(30_000)}).to_string();
+    let settings = |more: &str| format!("topic = \"t\"\nsplit = true\n{more}\n{values}");
+    let (records, letters, _) = outcome(&settings(""), "t", payload.as_bytes());
+    assert_eq!((records.len(), letters), (0, vec!["oversize".to_owned()]));
+    let output = explain(&settings(""), &["--topic", "t"], payload.as_bytes());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("readings have more text together than queue.record_bytes_max = 65536"),
+        "{text}"
+    );
+    let (records, letters, code) = outcome(&settings("extra = \"drop\""), "t", payload.as_bytes());
+    assert_eq!((records.len(), letters.len(), code), (5, 0, 0));
+}
+
 /// Bytes that happen to be UTF-8 are no text.
 #[test]
 fn what_is_binary_is_a_dead_letter_always() {

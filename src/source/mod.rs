@@ -177,14 +177,21 @@ impl Context {
         Malformed { reason: Reason::Oversize, detail }
     }
 
-    /// Why a payload holds too many readings.
-    fn too_many(&self, payload: &[u8]) -> Malformed {
+    /// Why a payload holds too many readings, or too much text of so many readings together.
+    fn too_many(&self, payload: &[u8], readings: usize) -> Malformed {
         let (bytes, hex) = (payload.len(), hex(&Sha256::digest(payload)));
         let max = self.readings_max;
+        let what = if readings > max {
+            format!("more than {max} readings (queue.readings_max)")
+        } else {
+            let max = self.record_bytes_max;
+            format!(
+                "{readings} readings have more text together than queue.record_bytes_max = {max} allows a \
+                 message, each with what they share: extra = \"drop\" leaves that out"
+            )
+        };
         let cut = if bytes > DEAD_LETTER_HEAD_BYTES_MAX { "; cut here" } else { "" };
-        let detail = format!(
-            "more than {max} readings (queue.readings_max); {bytes} bytes{cut}; sha256 {hex}"
-        );
+        let detail = format!("{what}; {bytes} bytes{cut}; sha256 {hex}");
         Malformed { reason: Reason::Oversize, detail }
     }
 

@@ -132,9 +132,9 @@ impl Records {
             Err(malformed) => made.put(text, Err(malformed), chunk),
         });
         if decoded.is_break() {
+            let malformed = context.too_many(message.payload, parts.len());
             parts.clear();
             chunk.take_back(begin);
-            let malformed = context.too_many(message.payload);
             return self.refuse(message, whose, &malformed, chunk);
         }
         let counts = mapping.counts();
