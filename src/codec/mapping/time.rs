@@ -490,6 +490,10 @@ mod tests {
         assert_eq!(times.read(late, RECEIVED, &mut out), Err(Unusable::Late));
         let later = Timestamp::from_millis(RECEIVED.millis() + 1000);
         assert_eq!(times.read(late, later, &mut out), Ok(()));
+        // A second that was plausible a moment ago, and the clock stepped back.
+        assert_eq!(times.read("1795419050", RECEIVED, &mut out), Ok(()));
+        let before = Timestamp::from_millis(RECEIVED.millis() - 1000);
+        assert_eq!(times.read("1795419050", before, &mut out), Err(Unusable::Late));
         let last = Timestamp::from_millis(u64::MAX);
         assert_eq!(times.read("9999-12-28T23:59:59Z", last, &mut out), Ok(()));
     }
