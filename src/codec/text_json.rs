@@ -2,21 +2,51 @@
 
 /// Appends `text` as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 pub fn write_bytes(out: &mut Vec<u8>, text: &[u8]) {
-    match std::str::from_utf8(text) {
-        Ok(text) => write(out, text),
-        Err(_) => write(out, &String::from_utf8_lossy(text)),
+    if is_plain(text) {
+        quote(out, text);
+    } else {
+        escape(out, &String::from_utf8_lossy(text));
     }
 }
 
 /// Appends `text` as a JSON string.
 pub fn write(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && !matches!(byte, b'"' | b'\\')) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
+    if is_plain(text.as_bytes()) {
+        quote(out, text.as_bytes());
     } else {
-        serde_json::to_writer(out, text).expect("a string can be written to memory");
+        escape(out, text);
     }
+}
+
+fn quote(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+fn escape(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string can be written to memory");
+}
+
+/// Bytes that are looked at in one step.
+const BLOCK: usize = 16;
+
+/// Whether it is ASCII of which nothing needs an escape, as most names and topics are.
+fn is_plain(text: &[u8]) -> bool {
+    // Whole blocks, the last of which may overlap the one before it.
+    match text.last_chunk::<BLOCK>() {
+        Some(end) => is_plain_block(end) && text.as_chunks().0.iter().all(is_plain_block),
+        None => text.iter().all(|byte| is_plain_byte(*byte)),
+    }
+}
+
+/// Without a way out half-way, so that it is a few instructions for all of them.
+fn is_plain_block(bytes: &[u8; BLOCK]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte))
+}
+
+const fn is_plain_byte(byte: u8) -> bool {
+    !matches!(byte, 0..0x20 | b'"' | b'\\' | 0x80..)
 }
 
 /// `text` as a JSON string.
@@ -37,6 +67,11 @@ mod tests {
             (b"a\"b\\c\n", r#""a\"b\\c\n""#),
             (b"\xff", "\"\u{fffd}\""),
             ("é".as_bytes(), "\"é\""),
+            (b"sensors/boiler/north/temperature", "\"sensors/boiler/north/temperature\""),
+            (b"sensors/boiler/no\x1fth/temperature", "\"sensors/boiler/no\\u001fth/temperature\""),
+            (b"sensors/boiler/north/temperat\xffre", "\"sensors/boiler/north/temperat\u{fffd}re\""),
+            ("sensors/boiler/north/é".as_bytes(), "\"sensors/boiler/north/é\""),
+            (b"\x7f\x20", "\"\x7f \""),
         ] {
             let mut out = Vec::new();
             write_bytes(&mut out, bytes);

@@ -173,7 +173,7 @@ impl Records {
             if let Some(number) = number.filter(|_| !message.retained) {
                 self.numbers.judge(&row, number, message.repeated, metrics);
             }
-            let (topic, received) = (chunk.put(shown.as_bytes()), message.taken.wall);
+            let (topic, received) = (chunk.put(shown), message.taken.wall);
             chunk.records.push(Record {
                 sensor: row.index,
                 id,
@@ -294,9 +294,9 @@ fn own_id(whose: &Whose<'_>, name: &str, chunk: &mut Chunk) -> Span {
     chunk.put(whose.id.as_deref().unwrap_or(name).as_bytes())
 }
 
-/// A topic as records and dead letters show it.
-fn shown(topic: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(topic))
+/// A topic as records and dead letters show it. What is not UTF-8 in it is replaced where it is written.
+fn shown(topic: &[u8]) -> &[u8] {
+    topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(topic)
 }
 
 /// The rows of the sensors that payloads name, and of the entry itself. A row that is shared is not remembered:

@@ -48,9 +48,22 @@ pub struct Times {
     zone: TimeZone,
     plausible: Plausible,
     window: Window,
-    /// The last second that was written and plausible, and its text: those that come together mostly share it.
-    last: Option<(i64, Seconds)>,
+    /// The last second that was written and plausible: those that come together mostly share it.
+    last: Option<Last>,
 }
+
+/// A second that was plausible, and its texts.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    second: i64,
+    seconds: Seconds,
+    /// The number of which it was read, if it was one without a point: how many digits it has, and its first ones,
+    /// which are the second's. The others are those behind the point.
+    number: Option<(usize, [u8; SECOND_DIGITS])>,
+}
+
+/// Digits of a second since 1970, from 2001 to 2286.
+const SECOND_DIGITS: usize = 10;
 
 /// A second in UTC: `2026-11-03T19:34:28`.
 type Seconds = [u8; 19];
@@ -97,31 +110,28 @@ impl Times {
             }
             return Ok(());
         }
+        if let Some((seconds, digits)) = self.last.as_ref().and_then(|it| it.again(text)) {
+            write(out, seconds, [digits, ""]);
+            return Ok(());
+        }
         if text.len() > TIME_BYTES_MAX {
             return Err(Unusable::Unreadable);
         }
         let moment = self.moment(text.trim(), received).ok_or(Unusable::Unreadable)?;
         let seconds = self.seconds(moment.second)?;
-        let [first, second] = moment.digits;
-        let point = if first.is_empty() && second.is_empty() { "" } else { "." };
-        for part in
-            [b"\"", &seconds[..], point.as_bytes(), first.as_bytes(), second.as_bytes(), b"Z\""]
-        {
-            out.extend_from_slice(part);
-        }
+        write(out, &seconds, moment.digits);
+        let number = number(text, &moment);
+        self.last = Some(Last { second: moment.second, seconds, number });
         Ok(())
     }
 
     /// A second as it is written, if it is plausible.
-    fn seconds(&mut self, second: i64) -> Result<Seconds, Unusable> {
-        if let Some((last, seconds)) = self.last
-            && last == second
-        {
-            return Ok(seconds);
+    fn seconds(&self, second: i64) -> Result<Seconds, Unusable> {
+        if let Some(last) = self.last.filter(|it| it.second == second) {
+            return Ok(last.seconds);
         }
         let seconds = utc(second).ok_or(Unusable::Unreadable)?;
         self.window.judge(&seconds)?;
-        self.last = Some((second, seconds));
         Ok(seconds)
     }
 
@@ -180,6 +190,36 @@ impl Times {
         let nearest = seconds.min_by_key(|second| second.abs_diff(at.as_second()))?;
         Some(Moment { second: nearest + clock.leap, digits: [clock.digits, ""] })
     }
+}
+
+impl Last {
+    /// The second and the digits behind it, if a text is a number of as many digits, and of the same second.
+    fn again<'a>(&self, text: &'a str) -> Option<(&Seconds, &'a str)> {
+        let (_, first) = self.number.filter(|it| it.0 == text.len())?;
+        let (these, behind) = text.split_at_checked(SECOND_DIGITS)?;
+        let is_same = these.as_bytes() == first && behind.bytes().all(|it| it.is_ascii_digit());
+        is_same.then_some((&self.seconds, behind))
+    }
+}
+
+/// What a number of which a moment was read has in common with all of its second.
+fn number(text: &str, moment: &Moment<'_>) -> Option<(usize, [u8; SECOND_DIGITS])> {
+    let (first, behind) = text.as_bytes().split_first_chunk()?;
+    let is_number = text.bytes().all(|it| it.is_ascii_digit());
+    (is_number && moment.digits == [std::str::from_utf8(behind).ok()?, ""])
+        .then_some((text.len(), *first))
+}
+
+/// Appends a time as a JSON string.
+fn write(out: &mut Vec<u8>, seconds: &Seconds, [first, second]: [&str; 2]) {
+    out.push(b'"');
+    out.extend_from_slice(seconds);
+    if !(first.is_empty() && second.is_empty()) {
+        out.push(b'.');
+        out.extend_from_slice(first.as_bytes());
+        out.extend_from_slice(second.as_bytes());
+    }
+    out.extend_from_slice(b"Z\"");
 }
 
 impl Window {
@@ -279,34 +319,35 @@ fn rfc_2822(text: &str) -> Option<Moment<'_>> {
 
 /// Time since 1970, in units of 10 to the power of minus `digits` seconds; `None`: its magnitude tells.
 fn unix(text: &str, digits: Option<usize>) -> Option<Moment<'_>> {
-    let end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (mut whole_number, mut end) = (0_u64, 0);
+    for byte in text.bytes().take_while(u8::is_ascii_digit) {
+        whole_number = whole_number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+        end += 1;
+    }
     let (whole, rest) = text.split_at(end);
     let fraction = match rest.strip_prefix('.') {
-        Some(fraction) if fraction.bytes().all(|byte| byte.is_ascii_digit()) => fraction,
-        None if rest.is_empty() => "",
+        _ if rest.is_empty() && end > 0 => "",
+        Some(fraction) if end > 0 && fraction.bytes().all(|byte| byte.is_ascii_digit()) => fraction,
         // Before 1970 there are no sensors; the digits would count backwards.
-        None if whole.is_empty() => {
+        None if end == 0 => {
             let second = rest.parse().ok().filter(|second| *second < 0)?;
             return digits.is_none_or(|it| it == 0).then_some(Moment { second, digits: ["", ""] });
         }
         _ => return None,
     };
-    let whole_number: u64 = whole.parse().ok()?;
-    let digits = digits.unwrap_or(match whole_number {
-        0..100_000_000_000 => 0,
-        100_000_000_000..100_000_000_000_000 => 3,
-        100_000_000_000_000..100_000_000_000_000_000 => 6,
-        _ => 9,
-    });
-    // In small units the last digits of the number are those behind the point of its seconds.
-    let behind = whole.get(whole.len().checked_sub(digits)?..)?;
-    let second = match digits {
-        0 => whole_number,
-        3 => whole_number / 1000,
-        6 => whole_number / 1_000_000,
-        _ => whole_number / 1_000_000_000,
+    let (digits, units) = match digits {
+        Some(digits) => (digits, 10_u64.pow(u32::try_from(digits).ok()?)),
+        None => match whole_number {
+            0..100_000_000_000 => (0, 1),
+            100_000_000_000..100_000_000_000_000 => (3, 1000),
+            100_000_000_000_000..100_000_000_000_000_000 => (6, 1_000_000),
+            _ => (9, 1_000_000_000),
+        },
     };
-    Some(Moment { second: second.try_into().ok()?, digits: [behind, fraction] })
+    // In small units the last digits of the number are those behind the point of its seconds.
+    let behind = whole.get(end.checked_sub(digits)?..)?;
+    let second = (whole_number / units).try_into().ok()?;
+    Some(Moment { second, digits: [behind, fraction] })
 }
 
 /// A second since 1970 in UTC. `None` where its year has not four digits.
@@ -496,5 +537,36 @@ mod tests {
         assert_eq!(times.read("1795419050", before, &mut out), Err(Unusable::Late));
         let last = Timestamp::from_millis(u64::MAX);
         assert_eq!(times.read("9999-12-28T23:59:59Z", last, &mut out), Ok(()));
+    }
+
+    #[test]
+    fn what_was_read_before_does_not_change_what_is_read() {
+        let texts = [
+            "1795332650",
+            "1795332651",
+            "1795332650123",
+            "1795332650987",
+            "179533265098x",
+            "1795332650.98",
+            "1795332650123456",
+            "179533265012345x",
+            "1795332650123456789",
+            "17953326501",
+            "2026-11-22T07:30:50Z",
+            "07:30:50",
+            "1000000000",
+            "-795332650",
+            "179533265é",
+        ];
+        let formats = [TimeFormat::Auto, TimeFormat::Unix, TimeFormat::UnixMs, TimeFormat::UnixUs];
+        let pairs = texts.iter().flat_map(|before| texts.iter().map(move |text| (before, text)));
+        for (format, (before, text)) in
+            formats.iter().flat_map(|format| pairs.clone().map(move |pair| (*format, pair)))
+        {
+            let mut used = times(format, "UTC");
+            drop(read(&mut used, before));
+            let fresh = read(&mut times(format, "UTC"), text);
+            assert_eq!(read(&mut used, text), fresh, "{text} after {before}");
+        }
     }
 }
