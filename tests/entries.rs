@@ -81,6 +81,39 @@ fn entries_of_one_session_share_a_connection_and_each_has_its_sensors() {
     assert_eq!(sensors_by_entry(&collector), expected.into());
 }
 
+#[test]
+fn an_entry_takes_several_topics_on_one_connection_and_leaves_some_out() {
+    let mosquitto = broker();
+    let collector = Collector::start(mosquitto.port());
+    let lines = [
+        "sensors.weather.mqtt.topics = [\"tele/{device}/+\", \"stat/{device}/STATUS8\"]",
+        "sensors.weather.mqtt.ignore = [\"tele/+/LWT\"]",
+        "sensors.weather.mqtt.sensor = \"tasmota-{device}\"",
+    ];
+    let config = gateway(&mosquitto.url(), &lines);
+    let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let mut gateway = launch.start();
+    for filter in ["tele/+/+", "stat/+/STATUS8"] {
+        gateway.wait_for_line(&format!("filter=\"{filter}\""), SOON);
+    }
+    let topic = |sensor: &str, n: u64| match n % 3 {
+        0 => format!("tele/{sensor}/SENSOR"),
+        1 => format!("stat/{sensor}/STATUS8"),
+        _ => format!("tele/{sensor}/LWT"),
+    };
+    Publisher::to(mosquitto.port()).sensors(4).readings(300).topic(topic).run(LONG);
+    collector.wait_readings(800, LONG);
+    let http = Http::of(&gateway);
+    let ignored = "sluicegate_messages_skipped_total{reason=\"ignored\"}";
+    eventually("what is ignored, counted", SOON, || http.metric(ignored) == Some(400.0));
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered), (800, 800));
+    let log = mosquitto.log();
+    assert_eq!(log.matches(" as gw-in-weather (").count(), 1, "{log}");
+    let four = (0..4).map(|sensor| (format!("tasmota-s{sensor:05}"), 200)).collect();
+    assert_eq!(sensors_by_entry(&collector), [("weather".to_owned(), four)].into());
+}
+
 /// Logs who connects, and who subscribes to what.
 fn broker() -> Mosquitto {
     Mosquitto::start(&format!("{NO_DROP}\nlog_type notice\nlog_type subscribe\nlog_type error\n"))

@@ -43,13 +43,17 @@ fn record(settings: &str, topic: &str, payload: &str) -> Value {
 }
 
 const TASMOTA: &str = r#"
-topic = "tele/{device}/SENSOR"
+topics = ["tele/{device}/SENSOR", "stat/{device}/STATUS8"]
+ignore = ["tele/+/LWT"]
 sensor = "tasmota-{device}"
 tags = { device = "{device}", site = "north" }
 timestamp = { from = ["/Time", "/StatusSNS/Time"], zone = "Europe/Berlin" }
 values.temperature = { from = ["/BME280/Temperature", "/StatusSNS/BME280/Temperature"], unit = "C", missing = "skip" }
 values.humidity = ["/BME280/Humidity", "/StatusSNS/BME280/Humidity"]
 "#;
+
+const STATUS: &str =
+    r#"{"StatusSNS":{"Time":"2026-11-03T19:35:00","BME280":{"Temperature":20.1,"Humidity":60.5}}}"#;
 
 #[test]
 fn a_message_is_shown_as_it_would_be_published() {
@@ -88,7 +92,7 @@ fn lines_for_people_say_who_takes_it_why_not_and_what_helps() {
         "sensors.x takes it (tele/{device}/SENSOR)",
         "dead letter, missing: no humidity at /BME280/Humidity or /StatusSNS/BME280/Humidity",
         "to make a reading of it: let `value`",
-        "its settings\n  topic = \"tele/{device}/SENSOR\"",
+        "its settings\n  topics = [\"tele/{device}/SENSOR\", \"stat/{device}/STATUS8\"]",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
@@ -100,6 +104,13 @@ fn lines_for_people_say_who_takes_it_why_not_and_what_helps() {
         ),
         "{text}"
     );
+    let settings = TASMOTA.replace("stat/{device}/STATUS8", "tele/{device}/LWT");
+    let (text, code) = told(&settings, &["--topic", "tele/t1/LWT", "--payload", "Online"], b"");
+    assert!(code == 2 && text.contains("no reading: its topic is one of"), "{text}");
+    let (mut records, ..) = outcome(TASMOTA, "stat/t1/STATUS8", STATUS.as_bytes());
+    let status = records.remove(0);
+    assert_eq!(status["value"], json!({"humidity": 60.5, "temperature": 20.1}));
+    assert_eq!(status["timestamp"], json!("2026-11-03T18:35:00Z"));
     let (text, code) =
         told("topic = \"t\"\nretained = \"skip\"", &["--topic", "t", "--retained"], b"1");
     assert!(code == 2 && text.contains("no reading: it was retained"), "{text}");

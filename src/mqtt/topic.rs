@@ -181,6 +181,16 @@ impl Filter {
         levels.next().is_none()
     }
 
+    /// The filter with the levels of a topic where it takes any: what it would be like if it matched.
+    pub fn filled(&self, topic: &str) -> String {
+        let mut levels = topic.split('/');
+        let fill = |wanted| {
+            let level = levels.next();
+            if is_any(wanted) { level.unwrap_or(wanted) } else { wanted }
+        };
+        self.text.split('/').map(fill).collect::<Vec<_>>().join("/")
+    }
+
     /// Whether there may be a topic that both match.
     pub fn overlaps(&self, other: &Self) -> bool {
         let is_any = |level: &str| is_any(level) || level == "#";

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::{Broker, Plan};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
+use crate::mqtt::topic::{Filter, Topic};
 use crate::source::Kind;
 use crate::spool;
 use crate::units::DiskSize;
@@ -58,6 +59,11 @@ impl Plan {
                 wrong(&format!("sensors.{name}.stdin"), text);
             }
         }
+        for (name, settings) in self.intakes() {
+            for (key, text) in settings.topic_problems() {
+                wrong(&format!("sensors.{name}.mqtt.{key}"), text);
+            }
+        }
         self.check_sessions(wrong);
         let (sink, kind) = (self.output.sink.declared(), self.output.sink.name());
         for (key, text) in sink.problems() {
@@ -93,7 +99,7 @@ impl Plan {
         for (name, kind) in &self.sensors {
             let Some(mapping) = kind.mapping() else { continue };
             let levels = match kind {
-                Kind::Mqtt(settings) => settings.topic.names(),
+                Kind::Mqtt(settings) => settings.levels(),
                 _ => Vec::new(),
             };
             for (key, text) in mapping.problems(&levels) {
@@ -110,13 +116,16 @@ impl Plan {
         }
         for (name, settings) in self.intakes() {
             let published = [&output.topic, &output.dead_letter_topic];
-            for topic in published.iter().filter(|it| settings.topic.matches(it.as_str())) {
+            let pairs = settings.filters().flat_map(|it| published.map(|topic| (it, topic)));
+            let comes_back = |(filter, topic): &(&Filter, &Topic)| {
+                filter.matches(topic.as_str()) && !settings.ignores(topic.as_str())
+            };
+            for (filter, topic) in pairs.filter(comes_back) {
                 let text = format!(
-                    "{} matches {topic}, which this gateway publishes: its own batches would come \
-                     back as readings; choose a narrower filter or another output topic",
-                    settings.topic
+                    "{filter} matches {topic}, which this gateway publishes: its own batches would come \
+                     back as readings; choose a narrower filter or another output topic, or let `ignore` name it"
                 );
-                wrong(&format!("sensors.{name}.mqtt.topic"), text);
+                wrong(&format!("sensors.{name}.mqtt.{}", settings.topic_key()), text);
             }
         }
     }

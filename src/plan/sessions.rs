@@ -41,22 +41,23 @@ impl Plan {
         let usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         let mut before: Vec<(&str, &Settings)> = Vec::new();
         for (name, settings) in self.intakes() {
-            let (session, topic) = (settings.session_of(name), &settings.topic);
+            let session = settings.session_of(name);
             if session.is_empty() || session.len() > 64 || !session.chars().all(usable) {
                 let text =
                     format!("{session:?} is not usable: 1 to 64 letters, digits, \"-\" or \"_\"");
                 wrong(&format!("sensors.{name}.mqtt.session"), text);
             }
-            let is_beside = |(other, it): &&(&str, &Settings)| {
-                it.session_of(other) == session && it.topic.overlaps(topic)
-            };
-            if let Some((other, it)) = before.iter().find(is_beside) {
+            let others = before.iter().filter(|(other, it)| it.session_of(other) == session);
+            let mut pairs = others.flat_map(|(other, it)| {
+                let theirs = it.filters();
+                theirs.flat_map(move |it| settings.filters().map(move |topic| (other, it, topic)))
+            });
+            if let Some((other, it, topic)) = pairs.find(|(_, it, topic)| it.overlaps(topic)) {
                 let text = format!(
-                    "{topic} and the topic of sensors.{other} ({}) may match the same message, and session \
-                     {session} carries both: only one of them would take it; give one a session of its own",
-                    it.topic
+                    "{topic} and the topic of sensors.{other} ({it}) may match the same message, and session \
+                     {session} carries both: only one of them would take it; give one a session of its own"
                 );
-                wrong(&format!("sensors.{name}.mqtt.topic"), text);
+                wrong(&format!("sensors.{name}.mqtt.{}", settings.topic_key()), text);
             }
             before.push((name, settings));
         }

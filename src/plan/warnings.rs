@@ -19,7 +19,18 @@ impl Plan {
         let expiry =
             self.expiry_without_a_word().map(|it| ("broker.session_expiry".to_owned(), it));
         let warnings = shedding.into_iter().chain(window).chain(of_sink).chain(expiry);
-        warnings.chain(self.open_secrets()).collect()
+        warnings.chain(self.idle_ignores()).chain(self.open_secrets()).collect()
+    }
+
+    /// Topics that are left out and would never come.
+    fn idle_ignores(&self) -> impl Iterator<Item = (String, String)> {
+        self.intakes().flat_map(|(name, settings)| {
+            settings.idle_ignores().into_iter().map(move |filter| {
+                let text =
+                    format!("{filter} is part of no topic of the entry: it leaves nothing out");
+                (format!("sensors.{name}.mqtt.ignore"), text)
+            })
+        })
     }
 
     /// The warning for a setting that is never sent to the broker.

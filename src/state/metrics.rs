@@ -155,6 +155,8 @@ pub enum Skipped {
     Loop,
     /// It has no value, and the entry skips those.
     Missing,
+    /// The entry leaves its topic out.
+    Ignored,
 }
 
 /// What a counter is divided by: a closed list of words.
@@ -178,13 +180,14 @@ impl Label for Policy {
 
 impl Label for Skipped {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] = &[Self::Retained, Self::Loop, Self::Missing];
+    const ALL: &'static [Self] = &[Self::Retained, Self::Loop, Self::Missing, Self::Ignored];
 
     fn word(self) -> &'static str {
         match self {
             Self::Retained => "retained",
             Self::Loop => "loop",
             Self::Missing => "missing",
+            Self::Ignored => "ignored",
         }
     }
 }

@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use crate::limits::mebibytes;
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::system::DROPPED;
-use crate::mqtt::topic::Group;
 use crate::plan::Plan;
 
 /// The report: the effective configuration, the bound on memory item by item, every client id and topic, and
@@ -32,15 +31,14 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
     }
     writeln!(out, "#\n# Clients and topics")?;
     for (name, settings) in plan.intakes() {
-        let group = settings.group.as_ref().map(Group::as_str);
-        let filter = settings.topic.subscription(group);
+        let filters = settings.subscriptions().collect::<Vec<_>>().join(", ");
         let client = plan.intake_options(settings.session_of(name)).client_id;
         let (url, version) = (&broker.url, broker.version);
         let qos = settings.qos.granted();
         let window = plan.window_each();
         writeln!(
             out,
-            "#   {client} subscribes to {filter} at {url} (MQTT {version}, QoS {qos}, window {window})"
+            "#   {client} subscribes to {filters} at {url} (MQTT {version}, QoS {qos}, window {window})"
         )?;
         if settings.qos.is_lowered() {
             writeln!(out, "#     sensors.{name}.mqtt.qos = 2 is granted as 1: at least once")?;

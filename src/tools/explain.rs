@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::codec::{Encoder, Format};
-use crate::mqtt::topic::Topic;
+use crate::mqtt::topic::{Filter, Topic};
 use crate::pipeline::content;
 use crate::plan::Plan;
 use crate::record::{Body, Chunk, Reason, Record};
@@ -141,7 +141,7 @@ pub fn explain(
     let format = format.unwrap_or(plan.output.format);
     let now = clock::now();
     let (takes, others): (Vec<_>, Vec<_>) =
-        plan.intakes().partition(|(_, it)| it.topic.matches(&message.topic));
+        plan.intakes().partition(|(_, it)| it.filters().any(|it| it.matches(&message.topic)));
     let limits = Limits {
         record_bytes_max: plan.queue.record_bytes_max.get(),
         readings_max: plan.queue.readings_max.get() as usize,
@@ -149,21 +149,29 @@ pub fn explain(
     let entries = takes.into_iter().map(|(name, settings)| {
         let of = (&*message.topic, &*message.payload, message.retained);
         let trial = trial(name, settings, limits, of, now);
-        let filter = settings.topic.to_string();
+        let mut filters = settings.filters();
+        let filter = filters.find(|it| it.matches(&message.topic));
+        let filter = filter.expect("one of them takes it").to_string();
         let settings = toml::to_string(settings).expect("settings that were read are texts");
         explained(plan, (name, filter, settings), &trial, format)
     });
     let entries: Vec<_> = entries.collect();
     let mut nearest = Vec::new();
     if entries.is_empty() {
-        nearest.extend(others.into_iter().map(|(name, it)| (name, it.topic.to_string())));
-        let likeness = |filter: &str| strsim::jaro_winkler(filter, &message.topic);
-        nearest.sort_by(|one, other| likeness(&other.1).total_cmp(&likeness(&one.1)));
+        for (name, settings) in others {
+            nearest.extend(settings.filters().map(|it| (name, it)));
+        }
+        let likeness =
+            |filter: &Filter| strsim::jaro_winkler(&filter.filled(&message.topic), &message.topic);
+        nearest.sort_by(|one, other| likeness(other.1).total_cmp(&likeness(one.1)));
         nearest.truncate(NEAREST_MAX);
     }
-    let nearest = nearest.into_iter();
-    let nearest = nearest.map(|(entry, filter)| Nearest { entry: entry.to_owned(), filter });
-    Ok(Explanation { topic: message.topic.clone(), entries, nearest: nearest.collect() })
+    let told = |(entry, filter): (&str, &Filter)| Nearest {
+        entry: entry.to_owned(),
+        filter: filter.to_string(),
+    };
+    let nearest = nearest.into_iter().map(told).collect();
+    Ok(Explanation { topic: message.topic.clone(), entries, nearest })
 }
 
 fn explained(
@@ -187,6 +195,7 @@ fn explained(
     let skipped = metrics.messages_skipped.counted().next().map(|it| match it {
         Skipped::Retained => "it was retained, and the entry has retained = \"skip\"",
         Skipped::Loop => "it is the gateway's own output",
+        Skipped::Ignored => "its topic is one of the entry's `ignore`",
         Skipped::Missing => "it has no value, and the entry has missing = \"skip\"",
     });
     let times_unused = metrics.times_unused.get();

@@ -22,7 +22,7 @@ pub struct Pointers(pub(super) Vec<Pointer>);
 #[derive(JsonSchema)]
 #[schemars(untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum OneOrMany<T> {
+pub(crate) enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),
 }
@@ -69,18 +69,19 @@ impl From<Templates> for Value {
 }
 
 /// A text, or a list of texts.
-fn several<T: TryFrom<String, Error = String>>(
+pub(crate) fn several<T: TryFrom<String, Error: ToString>>(
     value: Value,
     one: &str,
     many: &str,
 ) -> Result<Vec<T>, String> {
+    let read = |text: String| T::try_from(text).map_err(|error| error.to_string());
     let shape = format!("write {one}, or several, {many}");
     match value {
-        Value::String(text) => Ok(vec![text.try_into()?]),
+        Value::String(text) => Ok(vec![read(text)?]),
         Value::Array(list) if list.is_empty() => Err(format!("is empty: {shape}")),
         Value::Array(list) => {
             let text = |it: Value| match it {
-                Value::String(text) => text.try_into(),
+                Value::String(text) => read(text),
                 _ => Err(format!("holds something that is no text: {shape}")),
             };
             list.into_iter().map(text).collect()
@@ -89,7 +90,7 @@ fn several<T: TryFrom<String, Error = String>>(
     }
 }
 
-fn one_or_many<T: Into<String>>(all: Vec<T>) -> Value {
+pub(crate) fn one_or_many<T: Into<String>>(all: Vec<T>) -> Value {
     let mut texts: Vec<Value> = all.into_iter().map(|it| Value::String(it.into())).collect();
     if texts.len() == 1 { texts.remove(0) } else { Value::Array(texts) }
 }

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::room::Room;
 use super::entry::{self, Bounds};
-use super::members::{Member, Members};
+use super::members::Members;
 use super::reader::Reader;
+use super::settings::Retained;
 use super::subscription::Subscription;
 use crate::clock::Now;
 use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN};
@@ -27,6 +28,7 @@ use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::session::Session;
+use crate::mqtt::topic::Filter;
 use crate::pace::{NoRest, Pace};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::{Inlet, Queue, Settlements};
@@ -117,13 +119,19 @@ impl Intake {
         );
         let policy = context.on_full.policy();
         let remembered_max = bounds.remembered_max / entries.len();
-        let member = |(place, (name, settings, context)): (u16, entry::Joined)| Member {
-            subscription: Subscription::new(place, session.options(), settings.retained),
-            reader: Reader::new(&name, settings, version, remembered_max, &context),
+        let filters = entries.iter().enumerate().flat_map(|(of, (_, settings, _))| {
+            settings.filters().map(move |it| (of, it.clone(), settings.retained))
+        });
+        let subscription = |(place, (of, filter, retained)): (u16, (usize, Filter, Retained))| {
+            Subscription::new(place, (of, filter), session.options(), retained)
         };
-        let members = (0..).zip(entries).map(member).collect();
+        let subscriptions = (0..).zip(filters).map(subscription).collect();
+        let reader = |(name, settings, context): entry::Joined| {
+            Reader::new(&name, settings, version, remembered_max, &context)
+        };
+        let readers = entries.into_iter().map(reader).collect();
         Self {
-            members: Members::new(members, bounds.remembered_max),
+            members: Members::new(readers, subscriptions, bounds.remembered_max),
             session,
             sessions_lost: Repeated::default(),
             ledger: Ledger::new(window, bounds.acknowledgements_max),

@@ -1,6 +1,6 @@
-//! The entries of a session. Each has a subscription of its own, and reads what comes of it.
+//! The entries of a session. Each has subscriptions of its own, one a topic, and reads what comes of them.
 //!
-//! A message says on which topic it came, and not of which subscription: it is of the first entry whose filter
+//! A message says on which topic it came, and not of which subscription: it is of the first one whose filter
 //! its topic matches. So the filters of one session must not overlap: what two entries are both to take comes
 //! on two sessions.
 
@@ -17,35 +17,35 @@ use crate::mqtt::options::Version;
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::{Greeting, is_put_off};
 
-/// An entry of a session.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) reader: Reader,
-    pub(super) subscription: Subscription,
-}
-
-/// The entries of a session: one at least.
+/// The entries of a session, one at least, and their subscriptions.
 #[derive(Debug)]
 pub(super) struct Members {
-    all: Vec<Member>,
-    /// Whose the messages of a topic are, where there are several.
+    readers: Vec<Reader>,
+    subscriptions: Vec<Subscription>,
+    /// Of which subscription the messages of a topic are, where there are several.
     by_topic: HashMap<Box<[u8]>, usize, RandomState>,
     remembered_max: usize,
 }
 
-/// An invariant: a place is one of a member.
-const MEMBER: &str = "a session has an entry";
+/// An invariant: a subscription is one of an entry.
+const MEMBER: &str = "a session has an entry, and each entry a subscription";
 
 impl Members {
-    /// These entries; whose the messages are is remembered of so many topics.
-    pub(super) fn new(all: Vec<Member>, remembered_max: usize) -> Self {
-        Self { all, by_topic: HashMap::default(), remembered_max }
+    /// These entries; of so many topics it is remembered whose they are.
+    pub(super) fn new(
+        readers: Vec<Reader>,
+        subscriptions: Vec<Subscription>,
+        remembered_max: usize,
+    ) -> Self {
+        Self { readers, subscriptions, by_topic: HashMap::default(), remembered_max }
     }
 
-    /// Who takes a message on this topic. One that is of none is of the first, which says so.
-    pub(super) fn of(&mut self, topic: &[u8]) -> &mut Member {
-        let place = if self.all.len() < 2 { 0 } else { self.place(topic) };
-        self.all.get_mut(place).expect(MEMBER)
+    /// Who takes a message on this topic, and by which subscription it came. One that is of none is of the first
+    /// entry, which says so.
+    pub(super) fn of(&mut self, topic: &[u8]) -> (&mut Reader, &mut Subscription) {
+        let place = if self.subscriptions.len() < 2 { 0 } else { self.place(topic) };
+        let subscription = self.subscriptions.get_mut(place).expect(MEMBER);
+        (self.readers.get_mut(subscription.of).expect(MEMBER), subscription)
     }
 
     fn place(&mut self, topic: &[u8]) -> usize {
@@ -53,12 +53,18 @@ impl Members {
             return *place;
         }
         let Ok(text) = std::str::from_utf8(topic) else { return 0 };
-        let matches = |member: &Member| member.reader.settings.topic.matches(text);
-        let Some(place) = self.all.iter().position(matches) else { return 0 };
+        let matches = |it: &Subscription| it.filter.matches(text);
+        let Some(place) = self.subscriptions.iter().position(matches) else { return 0 };
         if topic.len() <= TOPIC_REMEMBERED_BYTES_MAX && self.by_topic.len() < self.remembered_max {
             self.by_topic.insert(topic.into(), place);
         }
         place
+    }
+
+    /// The subscriptions, each with its entry.
+    fn pairs(&mut self) -> impl Iterator<Item = (&Reader, &mut Subscription)> {
+        let Self { readers, subscriptions, .. } = self;
+        subscriptions.iter_mut().map(|it| (readers.get(it.of).expect(MEMBER), it))
     }
 
     /// Of how many topics it is remembered.
@@ -69,23 +75,23 @@ impl Members {
 
     /// The name of each entry, joined by commas.
     pub(super) fn names(&self) -> String {
-        let names: Vec<&str> = self.all.iter().map(|it| it.reader.name()).collect();
+        let names: Vec<&str> = self.readers.iter().map(Reader::name).collect();
         names.join(", ")
     }
 
     /// Whether what the broker has sent us comes again to us alone: of a group, another gateway may get it.
     pub(super) fn own_their_session(&self) -> bool {
-        self.all.iter().all(|it| it.reader.settings.group.is_none())
+        self.readers.iter().all(|it| it.settings.group.is_none())
     }
 
     /// Whether any asks for messages that are to be acknowledged.
     pub(super) fn acknowledge(&self) -> bool {
-        self.all.iter().any(|it| it.reader.settings.qos.granted() > 0)
+        self.readers.iter().any(|it| it.settings.qos.granted() > 0)
     }
 
     /// Whether all subscriptions are granted: readings can come.
     pub(super) fn are_granted(&self) -> bool {
-        self.all.iter().all(|it| it.subscription.is_granted())
+        self.subscriptions.iter().all(Subscription::is_granted)
     }
 
     /// Begins a connection: asks for the subscriptions that are to be asked for.
@@ -95,7 +101,7 @@ impl Members {
         greeting: Greeting,
         out: &mut Outbound,
     ) -> Result<(), Error> {
-        for Member { reader, subscription } in &mut self.all {
+        for (reader, subscription) in self.pairs() {
             subscription.fits(reader, greeting)?;
             if subscription.connected(now, greeting.session_present) {
                 subscription.ask(now, reader, out)?;
@@ -105,8 +111,8 @@ impl Members {
     }
 
     /// Ends all subscriptions.
-    pub(super) fn unsubscribe(&self, out: &mut Outbound) -> Result<(), Error> {
-        self.all.iter().try_for_each(|it| it.subscription.end(&it.reader, out))
+    pub(super) fn unsubscribe(&mut self, out: &mut Outbound) -> Result<(), Error> {
+        self.pairs().try_for_each(|(reader, subscription)| subscription.end(reader, out))
     }
 
     /// The broker's answer to the SUBSCRIBE with this packet id.
@@ -117,8 +123,8 @@ impl Members {
         bytes: &[u8],
         version: Version,
     ) -> Result<(), Error> {
-        let asked = self.all.iter_mut().find(|it| it.subscription.packet_id == packet_id);
-        let Member { reader, subscription } = asked.ok_or_else(|| {
+        let asked = self.pairs().find(|(_, it)| it.packet_id == packet_id);
+        let (reader, subscription) = asked.ok_or_else(|| {
             Error::Protocol(format!(
                 "a SUBACK for packet id {packet_id}, which no SUBSCRIBE of ours has"
             ))
@@ -126,7 +132,7 @@ impl Members {
         match granted {
             Ok(qos) => subscription.granted(now, reader, qos),
             Err(reason) => {
-                let filter = reader.subscription();
+                let filter = subscription.asked(reader);
                 return Err(if is_put_off(bytes, version) {
                     Error::SubscriptionPutOff { filter, reason }
                 } else {
@@ -139,17 +145,17 @@ impl Members {
 
     /// We have not read until now.
     pub(super) fn waited(&mut self, now: Instant) {
-        self.all.iter_mut().for_each(|it| it.subscription.heard(now, false));
+        self.subscriptions.iter_mut().for_each(|it| it.heard(now, false));
     }
 
     /// When to look at the subscriptions again.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.all.iter().filter_map(|it| it.subscription.deadline()).min()
+        self.subscriptions.iter().filter_map(Subscription::deadline).min()
     }
 
     /// Does what is due about the subscriptions.
     pub(super) fn attend(&mut self, now: Instant, out: &mut Outbound) -> Result<(), Error> {
-        for Member { reader, subscription } in &mut self.all {
+        for (reader, subscription) in self.pairs() {
             match subscription.due(now) {
                 None => {}
                 Some(Due::GiveUp(within)) => {
@@ -163,7 +169,9 @@ impl Members {
                     );
                     subscription.ask(now, reader, out)?;
                 }
-                Some(Due::Say) => say_never_heard(reader),
+                Some(Due::Say) => {
+                    say_never_heard(reader.name(), &subscription.asked(reader));
+                }
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ pub(super) use self::entry::start;
 pub use self::entry::{Bounds, Broker, Joined};
 pub use self::intake::Intake;
 pub use self::settings::{Qos, Retained, Settings};
+pub use self::topics::{Filters, TOPICS_MAX};
 
 mod drain;
 mod entry;
@@ -25,4 +26,5 @@ mod own;
 mod reader;
 mod settings;
 mod subscription;
+mod topics;
 pub mod trial;

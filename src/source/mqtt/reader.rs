@@ -7,13 +7,14 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::own::{Back, Own};
+use super::topics::Topics;
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
-use crate::mqtt::topic::{Group, LEVELS_MAX};
+use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Chunk, Reason};
 use crate::settlement::Token;
@@ -28,6 +29,7 @@ use crate::text;
 pub(super) struct Reader {
     pub(super) settings: Settings,
     pub(super) version: Version,
+    topics: Topics,
     /// The topic names the sensor.
     is_named: bool,
     remembered_max: usize,
@@ -48,7 +50,7 @@ impl Reader {
     ) -> Self {
         let is_named = match &settings.sensor {
             Some(template) => template.is_of_topic(),
-            None => settings.topic.has_placeholder(),
+            None => settings.filters().any(Filter::has_placeholder),
         };
         Self {
             is_named,
@@ -57,10 +59,11 @@ impl Reader {
                 &settings.payload,
                 settings
                     .payload
-                    .mapping(&settings.mapping().unwrap_or_default(), &settings.topic.names()),
+                    .mapping(&settings.mapping().unwrap_or_default(), &settings.levels()),
                 remembered_max,
                 context,
             ),
+            topics: Topics::new(&settings.filters().collect::<Vec<_>>(), &settings.ignore.0),
             settings,
             version,
             remembered_max,
@@ -81,8 +84,9 @@ impl Reader {
         &self.records.name
     }
 
-    pub(super) fn subscription(&self) -> String {
-        self.settings.topic.subscription(self.settings.group.as_ref().map(Group::as_str))
+    /// What it subscribes to, for people.
+    fn subscriptions(&self) -> String {
+        self.settings.subscriptions().collect::<Vec<_>>().join(", ")
     }
 
     /// Makes records of a message; what can be no reading becomes a dead letter. Returns how many there are:
@@ -111,7 +115,11 @@ impl Reader {
             return 0;
         }
         let whose = match self.whose(publish.topic) {
-            Ok(whose) => whose,
+            Ok(Some(whose)) => whose,
+            Ok(None) => {
+                self.context.metrics.messages_skipped.of(Skipped::Ignored).one();
+                return 0;
+            }
             Err(malformed) => {
                 let own = self.records.own();
                 return self.records.refuse(&message, &own, &malformed, chunk);
@@ -122,7 +130,7 @@ impl Reader {
         }
         let levels = if self.records.needs_levels() {
             let topic = std::str::from_utf8(publish.topic).unwrap_or_default();
-            self.settings.topic.levels(topic)
+            self.topics.levels(topic)
         } else {
             [""; LEVELS_MAX]
         };
@@ -140,13 +148,13 @@ impl Reader {
                 left_out,
                 "our own output comes back by the subscription to {}: it is acknowledged and not taken; take \
                  the output topics out of the entry's topic, or publish elsewhere",
-                self.subscription()
+                self.subscriptions()
             );
         }
         if !self.output.becomes_letter(back, message.taken.instant) {
             return 0;
         }
-        let (batch, filter) = (back.batch, self.subscription());
+        let (batch, filter) = (back.batch, self.subscriptions());
         let detail = format!("batch {batch} of this run came back by the subscription to {filter}");
         let own = self.records.own();
         self.records.refuse(message, &own, &Malformed { reason: Reason::Loop, detail }, chunk)
@@ -163,39 +171,41 @@ impl Reader {
         })
     }
 
-    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own. A row that
-    /// is shared is not remembered: what somebody invents takes no place from those who have one.
-    fn whose<'a>(&mut self, topic: &'a [u8]) -> Result<Whose<'a>, Malformed> {
+    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own; `None` where the
+    /// topic is left out. A row that is shared is not remembered: what somebody invents takes no place from those
+    /// who have one.
+    fn whose<'a>(&mut self, topic: &'a [u8]) -> Result<Option<Whose<'a>>, Malformed> {
         if let Some(row) = self.by_topic.get(topic) {
-            return Ok(Whose { row: Arc::clone(row), id: None });
+            return Ok(Some(Whose { row: Arc::clone(row), id: None }));
         }
         let wrong = |detail: &str| Malformed { reason: Reason::Topic, detail: detail.to_owned() };
         let text = std::str::from_utf8(topic).map_err(|_| wrong("the topic is not UTF-8"))?;
         if topic.len() > TOPIC_SHOWN_BYTES_MAX {
             return Err(wrong(&format!("the topic has {} bytes; cut here", topic.len())));
         }
-        if !self.settings.topic.matches(text) {
+        if self.topics.ignore(text) {
+            return Ok(None);
+        }
+        if !self.topics.match_it(text) {
             return Err(wrong(
                 "not a topic of this entry: an earlier configuration's subscription is still in \
                  the broker's session",
             ));
         }
         let id = match &self.settings.sensor {
-            _ if !self.is_named => return Ok(self.records.own()),
+            _ if !self.is_named => return Ok(Some(self.records.own())),
             Some(template) => {
-                let filled = self.records.of_topic(template, &self.settings.topic.levels(text));
+                let filled = self.records.of_topic(template, &self.topics.levels(text));
                 Cow::Owned(usable_id(filled.as_bytes())?.to_owned())
             }
-            None => {
-                Cow::Borrowed(usable_id(self.settings.topic.sensor(topic).unwrap_or_default())?)
-            }
+            None => Cow::Borrowed(usable_id(self.topics.sensor(text).unwrap_or_default())?),
         };
         let whose = Whose::new(self.context.row(&id), id);
         let worth = !whose.row.is_shared() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
         if worth && self.by_topic.len() < self.remembered_max {
             self.by_topic.insert(topic.into(), Arc::clone(&whose.row));
         }
-        Ok(whose)
+        Ok(Some(whose))
     }
 }
 

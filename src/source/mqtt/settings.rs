@@ -3,16 +3,28 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::topics::{self, Filters, TOPICS_MAX};
 use crate::codec::Payload;
 use crate::codec::mapping::mapped::mapped;
 use crate::mqtt::topic::{Filter, Group};
 
 mapped! {
 /// `[sensors.<name>.mqtt]`.
+#[schemars(extend("oneOf" = [{"required": ["topic"]}, {"required": ["topics"]}]))]
 pub struct Settings {
-    /// What to subscribe to. `{sensor}` takes the sensor's id from a level of the
-    /// topic; `+` and `#` as usual. Where the topics of two entries overlap, each of them takes the message.
-    pub topic: Filter,
+    /// What to subscribe to. A level in braces has a name, which templates may use; `{sensor}` takes the sensor's
+    /// id from it; `+` and `#` as usual. Where the topics of two entries overlap, each of them takes the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<Filter>,
+    /// Several topics on one connection instead, at most 16. They must not overlap, and name the same levels.
+    #[serde(default, skip_serializing_if = "Filters::is_empty")]
+    #[schemars(extend("maxItems" = TOPICS_MAX))]
+    pub topics: Filters,
+    /// Topics of these that are left out, at most 16: their messages are acknowledged, counted as messages, and
+    /// never readings.
+    #[serde(default, skip_serializing_if = "Filters::is_empty")]
+    #[schemars(extend("maxItems" = TOPICS_MAX))]
+    pub ignore: Filters,
     /// 0, 1 or 2, which is granted as 1: at least once. With 0 the broker may lose readings before we see
     /// them.
     #[serde(default)]
@@ -37,6 +49,52 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What it subscribes to: one at least, once the settings are checked.
+    pub fn filters(&self) -> impl Iterator<Item = &Filter> + Clone {
+        self.topic.iter().chain(&self.topics.0)
+    }
+
+    /// The key that holds them.
+    pub const fn topic_key(&self) -> &'static str {
+        if self.topic.is_some() { "topic" } else { "topics" }
+    }
+
+    /// The filters as they stand in SUBSCRIBE.
+    pub fn subscriptions(&self) -> impl Iterator<Item = String> {
+        let group = self.group.as_ref().map(Group::as_str);
+        self.filters().map(move |it| it.subscription(group))
+    }
+
+    /// The names of the topics' levels.
+    pub fn levels(&self) -> Vec<String> {
+        self.filters().next().map(Filter::names).unwrap_or_default()
+    }
+
+    /// Whether it takes messages of a topic.
+    pub fn takes(&self, topic: &str) -> bool {
+        self.filters().any(|it| it.matches(topic)) && !self.ignores(topic)
+    }
+
+    /// Whether it leaves the messages of a topic out.
+    pub fn ignores(&self, topic: &str) -> bool {
+        self.ignore.0.iter().any(|it| it.matches(topic))
+    }
+
+    /// The keys of topics that cannot stay as they are, and why.
+    pub fn topic_problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = topics::problems(&self.filters().collect::<Vec<_>>(), &self.ignore.0);
+        if self.topic.is_some() && !self.topics.is_empty() {
+            problems.push(("topic", "stands beside topics: remove one of the two".into()));
+        }
+        problems
+    }
+
+    /// What is left out in vain.
+    pub fn idle_ignores(&self) -> Vec<String> {
+        let filters: Vec<_> = self.filters().collect();
+        topics::idle(&filters, &self.ignore.0).map(ToString::to_string).collect()
+    }
+
     /// The name of the session that carries the subscription of the entry `name`.
     pub fn session_of<'a>(&'a self, name: &'a str) -> &'a str {
         self.session.as_deref().unwrap_or(name)

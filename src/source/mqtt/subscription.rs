@@ -24,6 +24,7 @@ use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::Greeting;
+use crate::mqtt::topic::{Filter, Group};
 use crate::repeat::Repeated;
 
 /// Keep-alives after which a resumed session of MQTT 3.1.1 without a message may have lost its subscription. The intake then
@@ -44,9 +45,13 @@ pub(super) enum Due {
     Say,
 }
 
-/// The subscription of an entry.
+/// A subscription of an entry.
 #[derive(Debug)]
 pub(super) struct Subscription {
+    /// The place of its entry in the session.
+    pub(super) of: usize,
+    /// What it asks for.
+    pub(super) filter: Filter,
     /// Of its SUBSCRIBE, alone in its session.
     pub(super) packet_id: u16,
     /// How long a SUBACK may take.
@@ -72,10 +77,17 @@ pub(super) struct Subscription {
 
 impl Subscription {
     /// The one at this place in the client's session, with these messages that the broker had retained.
-    pub(super) fn new(place: u16, options: &Options, retained: Retained) -> Self {
+    pub(super) fn new(
+        place: u16,
+        (of, filter): (usize, Filter),
+        options: &Options,
+        retained: Retained,
+    ) -> Self {
         let repeats_retained = options.version == Version::V3 && retained == Retained::Accept;
         let silence_max = options.keep_alive.saturating_mul(SILENT_KEEP_ALIVES);
         Self {
+            of,
+            filter,
             // The next one is its UNSUBSCRIBE's. 0 is none (MQTT 5 §2.2.1).
             packet_id: 2 * place + 1,
             answer_max: options.step_max(),
@@ -134,7 +146,7 @@ impl Subscription {
         if settings.group.is_some() && self.present && !self.granted {
             // The session may be older than the group: a plain subscription beside the shared one would
             // bring every reading twice.
-            out.unsubscribe(self.packet_id + 1, &settings.topic.subscription(None))?;
+            out.unsubscribe(self.packet_id + 1, &self.filter.subscription(None))?;
         }
         self.subscribe(reader, out)?;
         self.answer_by = Some(now + self.answer_max);
@@ -143,11 +155,16 @@ impl Subscription {
 
     /// Ends it.
     pub(super) fn end(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
-        out.unsubscribe(self.packet_id + 1, &reader.subscription())
+        out.unsubscribe(self.packet_id + 1, &self.asked(reader))
+    }
+
+    /// The filter as it stands in SUBSCRIBE.
+    pub(super) fn asked(&self, reader: &Reader) -> String {
+        self.filter.subscription(reader.settings.group.as_ref().map(Group::as_str))
     }
 
     fn subscribe(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
-        let (filter, settings) = (reader.subscription(), &reader.settings);
+        let (filter, settings) = (self.asked(reader), &reader.settings);
         let skips_retained = settings.retained == Retained::Skip;
         out.subscribe(self.packet_id, &filter, settings.qos.granted(), skips_retained)
     }
@@ -200,7 +217,7 @@ impl Subscription {
     }
 
     fn say_granted(&mut self, now: Instant, reader: &Reader, qos: u8, again: bool) {
-        let (entry, filter) = (&reader.name(), reader.subscription());
+        let (entry, filter) = (&reader.name(), self.asked(reader));
         if again {
             tracing::debug!(entry, filter, qos, "subscribed again");
         } else if let Some(left_out) = self.said.due(now) {
@@ -223,10 +240,10 @@ impl Subscription {
 }
 
 /// Says that nothing has ever come of a subscription.
-pub(super) fn say_never_heard(reader: &Reader) {
+pub(super) fn say_never_heard(entry: &str, filter: &str) {
     tracing::warn!(
-        entry = reader.name(),
-        filter = reader.subscription(),
+        entry,
+        filter,
         minutes = NEVER_HEARD_MAX.as_secs() / 60,
         "the subscription is granted, and nothing has come of it since: check that the filter is what \
          sensors publish to, letter by letter, that they publish at this broker, and that it lets this \
@@ -243,7 +260,8 @@ mod tests {
 
     fn subscription(version: Version, retained: Retained) -> Subscription {
         let options = stepped::options(version);
-        Subscription::new(0, &options, retained)
+        let filter = Filter::try_from("s/+".to_owned()).unwrap();
+        Subscription::new(0, (0, filter), &options, retained)
     }
 
     /// Granted at the first connect of a run, where something has come.

@@ -44,11 +44,11 @@ impl Intake {
             };
             let entered = self.enter(&publish)?;
             self.session.proved();
-            let member = self.members.of(publish.topic);
-            member.subscription.heard(now.instant, true);
+            let (reader, subscription) = self.members.of(publish.topic);
+            subscription.heard(now.instant, true);
             let Some(token) = entered else { continue };
             messages += 1;
-            let readings = member.reader.take(&publish, token, now, &mut self.chunk);
+            let readings = reader.take(&publish, token, now, &mut self.chunk);
             if readings != 1 && !token.is_none() {
                 self.ledger.readings(readings);
             }

@@ -298,6 +298,31 @@ fn each_entry_of_a_session_takes_what_comes_of_its_own_subscription() {
     assert_eq!(scene.peer.heard(), [1, 2, 3].map(Heard::PubAck));
 }
 
+/// Each topic is a subscription of its own, and what never brings anything is noticed of each.
+#[test]
+fn each_topic_of_an_entry_is_subscribed_to_by_itself() {
+    let settings =
+        json!({"topics": ["tele/{device}/a", "stat/{device}/b"], "ignore": ["tele/x/a"]});
+    let mut scene = scene(&[("weather", settings), ("pumps", json!({"topic": "pumps/+"}))], 9);
+    scene.connect(false);
+    assert_eq!(scene.peer.heard(), [1, 3, 5].map(Heard::Subscribe));
+    for (packet_id, is_usable) in [(1, false), (5, false), (3, true)] {
+        scene.peer.grant(packet_id, 1);
+        scene.step();
+        assert_eq!(scene.is_usable(), is_usable);
+    }
+    scene.send(&[
+        message(1, "stat/t/b", "1"),
+        message(2, "tele/x/a", "2"),
+        message(3, "pumps/a", "3"),
+        message(4, "tele/t/a", "4"),
+    ]);
+    let expected = [(0, "1"), (1, "3"), (0, "4")].map(|(entry, it)| (entry, it.to_owned()));
+    assert_eq!(scene.take(Outcome::Delivered), expected);
+    scene.step();
+    assert_eq!(scene.peer.heard(), [1, 2, 3, 4].map(Heard::PubAck), "what is ignored, too");
+}
+
 #[test]
 fn a_session_is_usable_when_all_its_subscriptions_are_granted() {
     let mut scene = two();

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::clock;
+use crate::codec::text_json;
 use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::record::{Body, Record};
@@ -59,7 +60,9 @@ fn taken(reader: &mut Reader, publish: &Publish<'_>) -> (Record, Chunk) {
 fn letter(reader: &mut Reader, publish: &Publish<'_>) -> Option<(Reason, String)> {
     let (record, chunk) = taken(reader, publish);
     assert_eq!(chunk.bytes(), record.bytes(), "nothing is kept that nobody sees");
-    assert!(std::str::from_utf8(chunk.text(record.topic)).is_ok());
+    let mut shown = Vec::new();
+    text_json::write_bytes(&mut shown, chunk.text(record.topic));
+    assert!(serde_json::from_slice::<String>(&shown).is_ok());
     assert!(chunk.text(record.topic).len() <= TOPIC_SHOWN_BYTES_MAX);
     let Body::Unreadable { reason, detail, payload } = record.body else { return None };
     assert!(chunk.text(payload).len() <= DEAD_LETTER_HEAD_BYTES_MAX);
@@ -197,4 +200,32 @@ fn a_message_of_too_many_readings_is_one_dead_letter() {
     let sha256 = "more than 3 readings (queue.readings_max); 7 bytes; sha256 ";
     assert!(detail.starts_with(sha256), "{detail}");
     assert_eq!(context.registry.sums()[0].balance.received, 5);
+}
+
+#[test]
+fn several_topics_of_an_entry_are_read_alike_and_ignored_ones_are_no_readings() {
+    let context = context(9, OnFull::Wait);
+    let settings = json!({
+        "topics": ["tele/{device}/+", "stat/{device}/STATUS8"], "ignore": ["tele/+/LWT"],
+        "sensor": "tasmota-{device}", "tags": {"device": "{device}"},
+    });
+    let mut reader = reader_of(settings, &context);
+    let mut chunk = Chunk::default();
+    for (topic, expected) in
+        [("tele/t1/SENSOR", 1), ("stat/t1/STATUS8", 1), ("tele/t1/LWT", 0), ("stat/t1/LWT", 1)]
+    {
+        let publish = publish(topic.as_bytes(), b"21.5");
+        assert_eq!(
+            reader.take(&publish, Token::NONE, clock::now(), &mut chunk),
+            expected,
+            "{topic}"
+        );
+    }
+    let skipped: Vec<_> = context.metrics.messages_skipped.counted().collect();
+    assert_eq!(skipped, [Skipped::Ignored]);
+    let [first, second, stray] = &chunk.records[..] else { panic!("{:?}", chunk.records) };
+    assert_eq!((first.sensor, first.sequence, second.sequence), (second.sensor, 1, 2));
+    let Body::Reading { labels, .. } = second.body else { panic!("{second:?}") };
+    assert_eq!(chunk.text(labels), br#""tags":{"device":"t1"}"#);
+    assert!(matches!(stray.body, Body::Unreadable { reason: Reason::Topic, .. }));
 }

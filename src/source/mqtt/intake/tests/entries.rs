@@ -119,7 +119,7 @@ fn whose_a_topic_is_is_remembered_of_so_many_and_of_none_that_is_long() {
         scene.send(&[Message { qos: 0, ..message(0, &format!("pumps/{n}"), "1") }]);
         scene.take(Outcome::Delivered);
     }
-    assert_eq!(scene.intake.members.of(b"pumps/1").reader.remembered(), 4, "half of them");
+    assert_eq!(scene.intake.members.of(b"pumps/1").0.remembered(), 4, "half of them");
 }
 
 /// Its dead letter says so.
@@ -127,6 +127,6 @@ fn whose_a_topic_is_is_remembered_of_so_many_and_of_none_that_is_long() {
 fn a_message_of_no_entry_is_of_the_first() {
     let mut scene = two();
     for topic in [&b"other"[..], b"boilers/\xff", b"pumps/\xff"] {
-        assert_eq!(scene.intake.members.of(topic).reader.name(), "boilers");
+        assert_eq!(scene.intake.members.of(topic).0.name(), "boilers");
     }
 }
