@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 
-use super::mapping::Origin;
 use super::mapping::mapped::tests::Entry;
 use super::mapping::settings::Settings;
+use super::mapping::{Origin, Read};
 use super::{Format, Malformed, Payload, Reading, View, Whose};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
@@ -38,6 +38,12 @@ fn codecs() -> Vec<(Payload, Settings)> {
         settings(r#"{"value":"/value","timestamp":"/value","sensor":"/value","counter":"/value"}"#),
         settings(
             r#"{"value":["/a~1b","/x/0"],"timestamp":["/a~1b/x",""],"sensor":"/at","extra":"drop","type":"number"}"#,
+        ),
+        settings(
+            r#"{"each":["",""],"value":["/value",""],"sensor":["{key.1}{key}","{key}","{entry}"],"extra":["/u","$/b"]}"#,
+        ),
+        settings(
+            r#"{"each":["","/a"],"extra":"drop","timestamp":["/at","$/at","$/data/timestamp"]}"#,
         ),
         settings(
             r#"{"values":{"a":"/value","b":{"from":"/0","missing":"skip"}},"tags":{"t":"{/u}-{/unit}"},"quantity":"/u"}"#,
@@ -80,9 +86,12 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
             let mut mapping = codec.mapping(settings, &[]);
             let received = Timestamp::from_millis(1_795_332_650_692);
             let origin = Origin { levels: &[], named: None, entry: "entry", received };
-            let lines = payload.split(|byte| *byte == b'\n').count();
-            let mut reads = Vec::with_capacity(if codec.is_many() { lines } else { 1 });
-            let mut take = |_: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+            let mut reads = Vec::with_capacity(if codec.is_many() || settings.is_many() {
+                payload.len()
+            } else {
+                1
+            });
+            let mut take = |_: &mut Chunk, _: Option<&str>, read: Read<'_>| {
                 let sensor = |it: &Reading<'_>| it.sensor.map_or(0, str::len);
                 assert!(read.as_ref().map_or(0, sensor) <= payload.len());
                 let spans = |it: Reading<'_>| [it.value, it.timestamp, it.extra, it.labels];
@@ -92,7 +101,7 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
             let (_, peak) = allocated(|| {
                 decoder.decode(payload, &mut |_, document| match document {
                     Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
-                    Err(malformed) => take(&mut chunk, Err(malformed)),
+                    Err(malformed) => take(&mut chunk, None, Err(malformed)),
                 })
             });
             let parts = reads.len();
@@ -100,7 +109,8 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
                 check(&chunk, read);
             }
             let skipped = usize::from(mapping.counts().skipped > 0);
-            assert!(parts + skipped == 1 || (codec.is_many() && parts > 1), "{parts}: {codec:?}");
+            let is_many = codec.is_many() || settings.is_many();
+            assert!(parts + skipped == 1 || (is_many && parts > 1), "{parts}: {codec:?}");
             let parts = parts + skipped;
             // A buffer that grows holds twice its content, and its old self while it moves.
             let peak_max = 3 * payload.len() * GROWTH + parts * DECODER_BYTES;

@@ -338,6 +338,7 @@ pub struct View<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::mapping::Read;
     use super::*;
     use crate::record::Chunk;
 
@@ -347,14 +348,14 @@ mod tests {
         let received = Timestamp::from_millis(0);
         let origin = mapping::Origin { levels: &[], named: None, entry: "entry", received };
         let (mut chunk, mut parts) = (Chunk::default(), Vec::new());
-        let mut take = |chunk: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
+        let mut take = |chunk: &mut Chunk, _: Option<&str>, read: Read<'_>| {
             let value = |it: Reading<'_>| String::from_utf8(chunk.text(it.value).to_vec()).unwrap();
             parts.push(read.map(value).map_err(|it| it.reason));
             ControlFlow::Continue(())
         };
         let ended = payload.decoder().decode(text, &mut |_, document| match document {
             Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
-            Err(malformed) => take(&mut chunk, Err(malformed)),
+            Err(malformed) => take(&mut chunk, None, Err(malformed)),
         });
         assert_eq!(ended, ControlFlow::Continue(()));
         parts

@@ -7,17 +7,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A JSON pointer: `"/data/0/t"` is the member `t` of the first element of the member `data`, and `""` the whole text.
+/// Where a message has several readings, it begins in the one that is read, and with `$` before it in the message:
+/// `"$/time"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(extend("pattern" = "^(/.*)?$", "examples" = ["/value", "/data/0/t"]))]
+#[schemars(extend("pattern" = "^\\$?(/.*)?$", "examples" = ["/value", "/data/0/t", "$/time"]))]
 pub struct Pointer {
+    of_message: bool,
     levels: Vec<String>,
 }
 
 impl Pointer {
     /// To a member of the object itself.
     pub(super) fn to_member(name: &str) -> Self {
-        Self { levels: vec![name.to_owned()] }
+        Self { of_message: false, levels: vec![name.to_owned()] }
+    }
+
+    /// The same in the message.
+    pub(super) fn in_message(self) -> Self {
+        Self { of_message: true, ..self }
+    }
+
+    /// Whether it begins in the message, and not in the reading.
+    pub(super) const fn is_of_message(&self) -> bool {
+        self.of_message
     }
 
     /// The names of members, and the places of elements, from the outermost on.
@@ -30,10 +43,14 @@ impl TryFrom<String> for Pointer {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text.is_empty() {
-            return Ok(Self { levels: Vec::new() });
+        let (of_message, pointer) = match text.strip_prefix('$') {
+            Some(pointer) => (true, pointer),
+            None => (false, &*text),
+        };
+        if pointer.is_empty() {
+            return Ok(Self { of_message, levels: Vec::new() });
         }
-        let rest = text.strip_prefix('/');
+        let rest = pointer.strip_prefix('/');
         let rest = rest.ok_or_else(|| format!("{text:?} is no JSON pointer: write \"/value\""))?;
         let level = |it: &str| {
             // A tilde is the first character of an escape, and of nothing else (§3).
@@ -43,7 +60,7 @@ impl TryFrom<String> for Pointer {
                 format!("{text:?} is no JSON pointer: write ~0 for ~ and ~1 for / in a name")
             })
         };
-        Ok(Self { levels: rest.split('/').map(level).collect::<Result<_, _>>()? })
+        Ok(Self { of_message, levels: rest.split('/').map(level).collect::<Result<_, _>>()? })
     }
 }
 
@@ -56,7 +73,8 @@ impl fmt::Display for Pointer {
 impl From<Pointer> for String {
     fn from(pointer: Pointer) -> Self {
         let escaped = pointer.levels.iter().map(|it| it.replace('~', "~0").replace('/', "~1"));
-        escaped.fold(Self::new(), |text, level| text + "/" + &level)
+        let begin = if pointer.of_message { "$" } else { "" };
+        escaped.fold(begin.to_owned(), |text, level| text + "/" + &level)
     }
 }
 
@@ -77,12 +95,15 @@ mod tests {
             ("/a/0/b", &["a", "0", "b"]),
             ("/a~1b/m~0n/~01", &["a/b", "m~n", "~1"]),
             ("/ /é", &[" ", "é"]),
+            ("$", &[]),
+            ("$/$", &["$"]),
         ] {
             let pointer = Pointer::try_from(text.to_owned()).unwrap();
             assert_eq!(pointer.levels().collect::<Vec<_>>(), levels, "{text}");
             assert_eq!(pointer.to_string(), text);
+            assert_eq!(pointer.is_of_message(), text.starts_with('$'));
         }
-        for bad in ["value", "#/a", "/a~b", "/~"] {
+        for bad in ["value", "#/a", "/a~b", "/~", "$a", "$$/a"] {
             assert!(Pointer::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

@@ -255,6 +255,11 @@ impl Plan {
             let each = source::Kind::readings_bytes(self.chunk_records_max(), readings_max);
             budget.add("messages of several readings (queue.readings_max)", many * each);
         }
+        let record_bytes_max = self.queue.record_bytes_max.get();
+        match self.sensors.values().map(|kind| kind.around_bytes(record_bytes_max)).sum() {
+            0 => {}
+            bytes => budget.add("messages around several readings (each)", bytes),
+        }
         let commands = self.commands().count() as u64;
         if commands > 0 {
             let each = source::exec::bytes_max(self.queue.record_bytes_max.get());

@@ -84,7 +84,15 @@ impl Kind {
 
     /// Whether a message of this entry may hold several readings.
     pub fn is_many(&self) -> bool {
-        self.payload().is_some_and(Payload::is_many)
+        let is_split = |it: crate::codec::mapping::settings::Settings| it.is_many();
+        self.payload().is_some_and(Payload::is_many) || self.mapping().is_some_and(is_split)
+    }
+
+    /// Bytes that an entry needs for the message around several readings, if its messages are such.
+    pub fn around_bytes(&self, record_bytes_max: usize) -> u64 {
+        let has_each = self.mapping().is_some_and(|it| it.each.is_some());
+        // A buffer that grows holds twice its content, and its old self while it moves.
+        if has_each { 3 * record_bytes_max as u64 } else { 0 }
     }
 
     /// Bytes that an entry of which messages hold up to `readings_max` readings needs beyond one whose messages

@@ -14,8 +14,8 @@ use foldhash::fast::RandomState;
 use super::numbers::Numbers;
 use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
-use crate::codec::mapping::settings::Templates;
-use crate::codec::mapping::{Mapping, Origin};
+use crate::codec::mapping::several::Templates;
+use crate::codec::mapping::{Mapping, Origin, Read};
 use crate::codec::{Decoder, Malformed, Payload, Reading};
 use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
 use crate::record::{Body, Chunk, Record, Span};
@@ -124,8 +124,8 @@ impl Records {
         let mut made = Made { context, whose, name, sensors, parts, splits, bytes: 0, end: begin };
         let decoded = decoder.decode(message.payload, &mut |text, document| match document {
             Ok(document) => {
-                let mut put = |chunk: &mut Chunk, read: Result<Reading<'_>, Malformed>| {
-                    made.put(text, read, chunk)
+                let mut put = |chunk: &mut Chunk, part: Option<&str>, read: Read<'_>| {
+                    made.put(part.map_or(text, str::as_bytes), read, chunk)
                 };
                 mapping.read(document, &origin, chunk, &mut put)
             }

@@ -2,7 +2,7 @@
 
 use super::make::{One, nothing_at};
 use super::plan::{Identity, Piece, Plan};
-use super::{Look, Mapping, at, scalar};
+use super::{Look, Mapping, at, first, scalar};
 use crate::codec::{Malformed, text_json};
 use crate::record::{Chunk, Reason, Span};
 
@@ -12,8 +12,8 @@ impl Mapping {
         self.sensor.clear();
         match &self.plan.identity {
             _ if look.origin.named.is_some() => {}
-            Identity::Default(slot) => {
-                let id = at(*slot, &self.found, look.json).and_then(scalar);
+            Identity::Default(slots) => {
+                let id = first(slots, &self.found, look.message).and_then(|it| scalar(it.1));
                 if id.as_deref() == Some("") {
                     let detail = "the sensor's id is empty".to_owned();
                     return Err(Malformed { reason: Reason::SensorId, detail });
@@ -83,8 +83,15 @@ impl Mapping {
                     text.push_str(level.expect("each named level has its text"));
                 }
                 Piece::Member(slot, shown) => {
-                    let member = at(*slot, &self.found, look.json).and_then(scalar);
+                    let member = at(*slot, &self.found, look.message).and_then(scalar);
                     text.push_str(&member.ok_or(&**shown)?);
+                }
+                Piece::Key(level) => {
+                    let key = match level {
+                        Some(level) => look.keys.get(*level).and_then(Option::as_ref),
+                        None => look.keys.iter().flatten().last(),
+                    };
+                    text.push_str(key.ok_or("{key}")?);
                 }
             }
         }

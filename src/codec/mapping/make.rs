@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::number::number;
-use super::plan::{Named, Values};
+use super::plan::{Kept, Named, Values};
 use super::settings::{Missing, Type};
-use super::{Look, Mapping, Take, first, is_number, scalar};
+use super::{Look, Mapping, Take, first, is_number, put_around, scalar};
 use crate::codec::{Malformed, Reading, one_line, text_json};
 use crate::record::{Chunk, Reason, Span};
 use crate::text;
@@ -32,7 +32,7 @@ impl Mapping {
         }
         let read = match &self.plan.values {
             Values::One(slots, shown) => {
-                let Some((_, raw)) = first(slots, &self.found, look.json) else {
+                let Some((_, raw)) = first(slots, &self.found, look.message) else {
                     let malformed = nothing_at(shown, "value", look.json);
                     return self.miss(malformed, look, chunk, take);
                 };
@@ -44,12 +44,12 @@ impl Mapping {
         match read {
             Ok(Some(one)) => self.hand_over(&one, look.rest, look, chunk, take),
             Ok(None) => self.skip(),
-            Err(malformed) => take(chunk, Err(malformed)),
+            Err(malformed) => take(chunk, None, Err(malformed)),
         }
     }
 
     /// What `missing` says of a document that lacks what is asked for.
-    fn miss(
+    pub(super) fn miss(
         &mut self,
         malformed: Malformed,
         look: &Look<'_>,
@@ -57,16 +57,32 @@ impl Mapping {
         take: &mut impl Take,
     ) -> ControlFlow<()> {
         match self.plan.missing {
-            Missing::DeadLetter => take(chunk, Err(malformed)),
+            Missing::DeadLetter => take(chunk, None, Err(malformed)),
             Missing::Skip => self.skip(),
             Missing::Whole => match self.value(look.json, look, chunk) {
-                Ok(one) => self.hand_over(&one, Span::default(), look, chunk, take),
-                Err(malformed) => take(chunk, Err(malformed)),
+                Ok(one) => {
+                    let extra = self.beside(look, chunk);
+                    self.hand_over(&one, extra, look, chunk, take)
+                }
+                Err(malformed) => take(chunk, None, Err(malformed)),
             },
         }
     }
 
-    fn skip(&mut self) -> ControlFlow<()> {
+    /// What a record has as `extra` of which the whole document is the value.
+    fn beside(&self, look: &Look<'_>, chunk: &mut Chunk) -> Span {
+        let around = &self.around;
+        match self.plan.kept {
+            Kept::Rest if around.is_empty() => Span::default(),
+            Kept::Rest => {
+                let begin = chunk.bytes();
+                chunk.put_with(|rest| put_around(rest, begin, around)).0
+            }
+            Kept::Nothing | Kept::These(_) => look.rest,
+        }
+    }
+
+    pub(super) fn skip(&mut self) -> ControlFlow<()> {
         self.counts.skipped += 1;
         ControlFlow::Continue(())
     }
@@ -102,7 +118,7 @@ impl Mapping {
         let begin = chunk.bytes();
         let mut before = &b"{"[..];
         for named in all {
-            let raw = match first(&named.at, &self.found, look.json) {
+            let raw = match first(&named.at, &self.found, look.message) {
                 Some((_, raw)) => raw,
                 None if named.missing == Missing::Skip => continue,
                 None => return Err(nothing_at(&named.shown, &named.name, look.json)),
@@ -132,7 +148,7 @@ impl Mapping {
         };
         let mut is_any = false;
         for named in all {
-            let made = match first(&named.at, &self.found, look.json) {
+            let made = match first(&named.at, &self.found, look.message) {
                 Some((_, raw)) => self.value(raw, look, chunk),
                 None if named.missing == Missing::Skip => continue,
                 None => Err(nothing_at(&named.shown, &named.name, look.json)),
@@ -144,7 +160,7 @@ impl Mapping {
                     let one = One { value: one.value, name: Some(&named.name), unit };
                     self.hand_over(&one, look.rest, look, chunk, take)?;
                 }
-                Err(malformed) => take(chunk, Err(malformed))?,
+                Err(malformed) => take(chunk, None, Err(malformed))?,
             }
         }
         if is_any { ControlFlow::Continue(()) } else { self.skip() }
@@ -160,10 +176,14 @@ impl Mapping {
     ) -> ControlFlow<()> {
         let timestamp = chunk.put(&self.time);
         let labels = self.labels(one, look, chunk);
-        let number = first(&self.plan.counter, &self.found, look.json);
+        let number = first(&self.plan.counter, &self.found, look.message);
         let number = number.and_then(|(_, raw)| scalar(raw)?.parse().ok());
         let sensor = (!self.sensor.is_empty()).then_some(&*self.sensor);
-        take(chunk, Ok(Reading { value: one.value, timestamp, extra, labels, sensor, number }))
+        take(
+            chunk,
+            None,
+            Ok(Reading { value: one.value, timestamp, extra, labels, sensor, number }),
+        )
     }
 }
 

@@ -11,11 +11,17 @@ macro_rules! mapped {
             /// How payloads are read: the word of a codec.
             #[serde(default)]
             pub payload: crate::codec::Payload,
+            /// Each element of this array, or each member of this object, is a reading: a JSON pointer, `""` for the
+            /// message itself, or several, at most 3, for arrays in arrays: each begins in an element of the one
+            /// before it. Pointers begin in the element then; with `$` before them in the message, `"$/time"`. An
+            /// element that can be no reading is a dead letter by itself.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub each: Option<crate::codec::mapping::several::Pointers>,
             /// Where the value is: a JSON pointer (RFC 6901), `"/data/0/t"`, or several, of which the first counts
             /// that finds something. A message that has nothing there becomes a dead letter (`missing`), unless
             /// `missing` says otherwise. Absent: the value is the member `value` or, without one, the whole message.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub value: Option<crate::codec::mapping::settings::Pointers>,
+            pub value: Option<crate::codec::mapping::several::Pointers>,
             /// Several values of a message, by name, at most 256, each a JSON pointer, several, or
             /// `{ from = "/t", unit = "C", missing = "skip" }`. The record's value is an object of them. Not beside
             /// `value`.
@@ -25,11 +31,11 @@ macro_rules! mapped {
             #[serde(default)]
             pub split: bool,
             /// The sensor's id: a text with places for topic levels, members of the message and the entry's name,
-            /// `"{device}"`, `"{/model}-{/id}"`, `"tasmota-{device}"`; or several, of which the first counts that is
-            /// filled. Absent: the topic level `{sensor}` or, without one, the member `sensorId` or, without it, the
+            /// `"{device}"`, `"{/model}-{/id}"`, `"tasmota-{device}"`, and with `each` the name of the member, `"{key}"`;
+            /// or several, of which the first counts that is filled. Absent: the topic level `{sensor}` or, without one, the member `sensorId` or, without it, the
             /// entry's name.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub sensor: Option<crate::codec::mapping::settings::Templates>,
+            pub sensor: Option<crate::codec::mapping::several::Templates>,
             /// What else the records say of their sensor, by name, at most 32: texts with places, as `sensor`. A tag of which a
             /// place is not filled is left out.
             #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
@@ -60,8 +66,10 @@ macro_rules! mapped {
             /// pointer, or several. Numbers that do not come are counted for each sensor and warned of. The member
             /// stays in the record. Absent: nothing is counted. Not beside `group`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub counter: Option<crate::codec::mapping::settings::Pointers>,
-            /// What becomes of what a message holds beside what is read.
+            pub counter: Option<crate::codec::mapping::several::Pointers>,
+            /// What becomes of what a message holds beside what is read: `"keep"` has it as `extra`, `"drop"` drops it,
+            /// and a list of JSON pointers, at most 64, keeps what they lead to, by their last names. With `each` what
+            /// the message holds beside the readings is `"$"` in it.
             #[serde(default)]
             pub extra: crate::codec::mapping::settings::Extra,
         }
@@ -71,6 +79,7 @@ macro_rules! mapped {
             pub fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {
                 let it = self.clone();
                 Some(crate::codec::mapping::settings::Settings {
+                    each: it.each,
                     value: it.value,
                     values: it.values,
                     split: it.split,

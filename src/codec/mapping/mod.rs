@@ -2,7 +2,9 @@
 //!
 //! A *document* is what a codec makes of a payload, or of a part of it: JSON text, or plain text. A mapping is made
 //! once of an entry's settings, and reads each document in one pass (`walk`): where the value is, or the values,
-//! the sensor's id, its time ([`time`]), its tags ([`template`]); the rest stays as `extra`.
+//! the sensor's id, its time ([`time`]), its tags ([`template`]); the rest stays as `extra`. With `each` a document
+//! holds several, each an element of an array or a member of an object (`each`); it is the *message* then, in which
+//! pointers with `$` begin.
 //!
 //! - What the settings ask for and a document has not becomes a dead letter, or what `missing` says.
 //! - A time that cannot be read or is not plausible is no fault of the reading: it stays in `extra`, and the time of
@@ -16,21 +18,24 @@ use serde_json::value::RawValue;
 use crate::clock::Timestamp;
 use crate::codec::pointer::Name;
 use crate::codec::strict::{self, Marks};
-use crate::codec::{Malformed, Reading, text_json};
+use crate::codec::{Malformed, Reading, one_line, text_json};
 use crate::record::{Chunk, Reason, Span};
 
-use self::plan::{Defaults, Identity, Plan, Values};
-use self::settings::{Settings, Templates};
-use self::template::Part;
+use self::plan::{Defaults, Identity, Kept, Plan, Values};
+use self::settings::Settings;
+use self::several::Templates;
+use self::template::{EACH_MAX, Part};
 use self::time::Times;
-use self::walk::{Found, Slot, Walk};
+use self::walk::{Found, Scope, Slot, Walk, Wanted};
 
+mod each;
 mod fill;
 mod make;
 pub mod mapped;
 mod number;
 pub mod plan;
 pub mod settings;
+pub mod several;
 pub mod template;
 pub mod time;
 mod walk;
@@ -57,10 +62,14 @@ pub struct Origin<'a> {
     pub received: Timestamp,
 }
 
-/// Takes the readings of a document, whose texts are in the chunk. It may end the reading.
-pub trait Take: FnMut(&mut Chunk, Result<Reading<'_>, Malformed>) -> ControlFlow<()> {}
+/// A reading, or why there is none. The texts of a reading are in the chunk.
+pub type Read<'a> = Result<Reading<'a>, Malformed>;
 
-impl<F: FnMut(&mut Chunk, Result<Reading<'_>, Malformed>) -> ControlFlow<()>> Take for F {}
+/// Takes the readings of a document; with the part of it that each is of, where that is not all. It may end the
+/// reading.
+pub trait Take: FnMut(&mut Chunk, Option<&str>, Read<'_>) -> ControlFlow<()> {}
+
+impl<F: FnMut(&mut Chunk, Option<&str>, Read<'_>) -> ControlFlow<()>> Take for F {}
 
 /// Reads the documents of one entry.
 #[derive(Debug)]
@@ -73,6 +82,8 @@ pub struct Mapping {
     /// The pointers of which the finds are taken out of the rest: first as in the last document, since most are alike.
     taken: Vec<bool>,
     used: Vec<bool>,
+    /// What the message around the documents holds beside what is used of it: members joined by commas.
+    around: Vec<u8>,
     time: Vec<u8>,
     sensor: String,
     /// Documents that were no reading because of `missing = "skip"`, and times that were not used, since somebody
@@ -98,6 +109,7 @@ impl Mapping {
             found: Found::new(),
             taken: vec![true; plan.wanted.slots()],
             used: vec![false; plan.wanted.slots()],
+            around: Vec::new(),
             time: Vec::new(),
             sensor: String::new(),
             counts: Counts::default(),
@@ -117,7 +129,7 @@ impl Mapping {
                     let place = self.levels.iter().position(|it| it == name);
                     place.and_then(|it| levels.get(it)).copied().unwrap_or_default()
                 }
-                Part::Member(_) => "",
+                Part::Member(_) | Part::Key(_) => "",
             });
             text
         })
@@ -154,59 +166,82 @@ impl Mapping {
                 &quoted
             }
         };
-        match self.look(json, origin, chunk) {
+        let look = Look {
+            message: json,
+            json,
+            marks: Marks::of(json),
+            rest: Span::default(),
+            origin,
+            keys: &Keys::default(),
+        };
+        if self.plan.each.is_some() {
+            return self.read_each(look, chunk, take);
+        }
+        match self.look(look, chunk) {
             Ok(look) => self.make(&look, chunk, take),
-            Err(malformed) => take(chunk, Err(malformed)),
+            Err(malformed) => take(chunk, None, Err(malformed)),
         }
     }
 
-    /// Finds what is wanted, reads the time, and writes what is left.
-    fn look<'a>(
-        &mut self,
-        json: &'a str,
-        origin: &'a Origin<'a>,
-        chunk: &mut Chunk,
-    ) -> Result<Look<'a>, Malformed> {
-        let marks = Marks::of(json);
+    /// Finds what is wanted of a document, reads the time, and writes what is left.
+    fn look<'a>(&mut self, look: Look<'a>, chunk: &mut Chunk) -> Result<Look<'a>, Malformed> {
         let before = chunk.bytes();
-        let rest = self.walk(json, marks, chunk).map_err(|error| malformed(json, &error))?;
-        strict::check(json, marks)?;
-        self.used.fill(false);
-        self.time.clear();
-        self.read_time(json, origin);
-        self.use_found(json, origin);
+        let rest = self.walk(&look, chunk)?;
+        strict::check(look.json, look.marks)?;
+        self.judge(&look);
         if self.used == self.taken {
-            return Ok(Look { json, marks, rest, origin });
+            return Ok(Look { rest, ..look });
         }
         // Something that was found is not used after all, or the other way round.
         std::mem::swap(&mut self.used, &mut self.taken);
         chunk.take_back(before);
-        let rest = self.walk(json, marks, chunk).map_err(|error| malformed(json, &error))?;
-        Ok(Look { json, marks, rest, origin })
+        let rest = self.walk(&look, chunk)?;
+        Ok(Look { rest, ..look })
     }
 
-    fn walk(&mut self, json: &str, marks: Marks, chunk: &mut Chunk) -> serde_json::Result<Span> {
-        let Self { plan, found, taken, .. } = self;
-        let enters = json.starts_with('{') || json.starts_with('[') && plan.wanted.enters_arrays();
-        if !enters {
-            found.clear();
-            found.resize(plan.wanted.slots(), None);
-            return serde_json::from_str::<&RawValue>(json).map(|_| Span::default());
-        }
+    /// Finds out which finds become a part of the record, and reads the time.
+    fn judge(&mut self, look: &Look<'_>) {
+        self.used.fill(false);
+        self.time.clear();
+        self.read_time(look);
+        self.use_found(look);
+    }
+
+    /// Walks over a document. What is left of it, as it becomes `extra`.
+    fn walk(&mut self, look: &Look<'_>, chunk: &mut Chunk) -> Result<Span, Malformed> {
+        let Self { plan, found, taken, around, .. } = self;
+        let Look { message, json, marks, .. } = *look;
         let before = chunk.bytes();
-        let (span, walked) =
-            chunk.put_with(|rest| Walk { json, marks, found, taken, rest }.run(&plan.wanted));
-        walked?;
-        if plan.keeps_extra {
-            return Ok(span);
-        }
+        let (span, walked) = chunk.put_with(|rest| {
+            let mut walk = Walk { message, marks, found, taken, rest };
+            let walked = run(&mut walk, json, &plan.wanted, Scope::Document);
+            if !around.is_empty() {
+                put_around(rest, before, around);
+            }
+            walked
+        });
+        walked.map_err(|error| malformed(message, &error))?;
+        let kept = match &plan.kept {
+            Kept::Rest => return Ok(span),
+            Kept::Nothing => &[][..],
+            Kept::These(all) => all,
+        };
         chunk.take_back(before);
-        Ok(Span::default())
+        for (name, slot) in kept {
+            let Some(raw) = at(*slot, found, message) else { continue };
+            let separator = if chunk.bytes() > before { "," } else { "" };
+            for text in [separator, name, ":"] {
+                chunk.put(text.as_bytes());
+            }
+            one_line::put(chunk, raw, marks);
+        }
+        Ok(chunk.since(before))
     }
 
     /// Reads the first time that is there into `time`.
-    fn read_time(&mut self, json: &str, origin: &Origin<'_>) {
+    fn read_time(&mut self, look: &Look<'_>) {
         let Self { plan, times, found, used, time, counts, .. } = self;
+        let Look { message: json, origin, .. } = *look;
         let Some((slot, raw)) = first(&plan.timestamp, found, json) else { return };
         let Some(text) = scalar(raw) else { return };
         if times.read(&text, origin.received, time).is_ok() {
@@ -217,18 +252,20 @@ impl Mapping {
     }
 
     /// Notes which finds become a part of the record.
-    fn use_found(&mut self, json: &str, origin: &Origin<'_>) {
+    fn use_found(&mut self, look: &Look<'_>) {
         let Self { plan, found, used, .. } = self;
+        let Look { message: json, origin, .. } = *look;
         match &plan.values {
             Values::One(slots, _) => set(used, first(slots, found, json).map(|it| it.0)),
             Values::Several { all, .. } => {
                 set(used, all.iter().filter_map(|it| Some(first(&it.at, found, json)?.0)));
             }
         }
-        if let Identity::Default(slot) = plan.identity {
-            let id = at(slot, found, json).and_then(scalar);
-            let is_used = id.is_some_and(|id| origin.named.is_none_or(|named| id == named));
-            set(used, is_used.then_some(slot));
+        if let Identity::Default(slots) = &plan.identity
+            && let Some((slot, raw)) = first(slots, found, json)
+        {
+            let is_used = |id: Cow<'_, str>| origin.named.is_none_or(|named| id == named);
+            set(used, scalar(raw).is_some_and(is_used).then_some(slot));
         }
         if plan.has_templates {
             let is_there = |slot| at(slot, found, json).and_then(scalar).is_some();
@@ -237,14 +274,47 @@ impl Mapping {
     }
 }
 
+/// Appends the rest of the message to the rest of a document, which begins there.
+fn put_around(rest: &mut Vec<u8>, begin: usize, around: &[u8]) {
+    if rest.len() > begin {
+        rest.push(b',');
+    }
+    for part in [&b"\"$\":{"[..], around, b"}"] {
+        rest.extend_from_slice(part);
+    }
+}
+
 /// A look at a document.
 #[derive(Debug, Clone, Copy)]
 struct Look<'a> {
+    /// The message that holds it: the places of what is found are places in it.
+    message: &'a str,
+    /// The document: the message, or a part of it.
     json: &'a str,
+    /// Of the message.
     marks: Marks,
     /// What is left of it, for `extra`.
     rest: Span,
     origin: &'a Origin<'a>,
+    /// The names of the members that it is, by level of `each`.
+    keys: &'a Keys<'a>,
+}
+
+/// The names of members, by level of `each`; none of an array's elements.
+type Keys<'a> = [Option<Cow<'a, str>>; EACH_MAX];
+
+/// Walks over a text, if there is anything to find in it, or to keep.
+fn run<'a>(
+    walk: &mut Walk<'_, 'a>,
+    json: &'a str,
+    wanted: &Wanted,
+    scope: Scope,
+) -> serde_json::Result<()> {
+    if json.starts_with('{') || json.starts_with('[') && wanted.enters_arrays(scope) {
+        return walk.run(json, wanted, scope);
+    }
+    wanted.clear(scope, walk.found);
+    serde_json::from_str::<&RawValue>(json).map(|_| ())
 }
 
 /// What the first pointer leads to that leads to anything.

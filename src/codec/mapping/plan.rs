@@ -1,9 +1,12 @@
 //! A mapping's settings, made ready: each pointer has a number, each name is JSON text already.
 
-use super::settings::{Decimal, Extra, Missing, Pointers, Settings, Timestamp, Type};
+use std::sync::Arc;
+
+use super::settings::{Decimal, Extra, Missing, Settings, Timestamp, Type};
+use super::several::Pointers;
 use super::template::{Part, Template};
 use super::time::Times;
-use super::walk::{Slot, Wanted};
+use super::walk::{Scope, Slot, Wanted};
 use crate::codec::pointer::Pointer;
 use crate::codec::text_json;
 
@@ -11,6 +14,8 @@ use crate::codec::text_json;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) wanted: Wanted,
+    /// Where the documents are in the message, if it is not one itself.
+    pub(super) each: Option<Each>,
     pub(super) values: Values,
     pub(super) missing: Missing,
     pub(super) kind: Type,
@@ -21,11 +26,32 @@ pub(super) struct Plan {
     pub(super) quantity: Option<Vec<Piece>>,
     pub(super) unit: Option<Vec<Piece>>,
     pub(super) counter: Vec<Slot>,
-    pub(super) keeps_extra: bool,
+    pub(super) kept: Kept,
     /// There are templates.
     pub(super) has_templates: bool,
     /// A template has a place for a level of the topic.
     pub(super) needs_levels: bool,
+}
+
+/// The arrays and objects of which each element is a document.
+#[derive(Debug)]
+pub(super) struct Each {
+    /// The outermost.
+    pub(super) at: Slot,
+    /// The others, from the second on: what each wants of an element of the one before it.
+    pub(super) inner: Arc<[Wanted]>,
+    /// Its text, for whoever asks why nothing is.
+    pub(super) shown: String,
+}
+
+/// What stays as `extra`.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// What is not used.
+    Rest,
+    Nothing,
+    /// These members: their names are JSON strings.
+    These(Vec<(String, Slot)>),
 }
 
 /// Which values are read.
@@ -55,7 +81,7 @@ pub(super) struct Named {
 pub(super) enum Identity {
     /// Whoever the topic names or, without such a name, the member, or the entry. A member that says the same as the
     /// topic says nothing more.
-    Default(Slot),
+    Default(Vec<Slot>),
     Templates(Vec<Vec<Piece>>),
 }
 
@@ -67,6 +93,8 @@ pub(super) enum Piece {
     Level(usize),
     Member(Slot, String),
     Entry,
+    /// The name of the member of this level of `each`, or of the last that has names.
+    Key(Option<usize>),
 }
 
 impl Plan {
@@ -90,53 +118,50 @@ impl Plan {
         levels: &[String],
         defaults: &Defaults,
     ) -> (Self, Times) {
-        let mut wanted = Wanted::default();
-        let add = |wanted: &mut Wanted, it: &Pointers| {
-            it.0.iter().map(|it| wanted.add(it)).collect::<Vec<_>>()
-        };
+        let mut trees = Trees { wanted: Wanted::default(), has_each: settings.each.is_some() };
+        let wanted = &mut trees;
+        let each = settings.each.as_ref().map(|it| each(it, wanted));
         let timestamp = settings.timestamp.clone();
-        let timestamp = timestamp.unwrap_or_else(|| Timestamp::at(defaults.timestamp));
+        let timestamp = timestamp.unwrap_or_else(|| Timestamp {
+            from: wanted.default(defaults.timestamp),
+            ..Timestamp::at(defaults.timestamp)
+        });
         let asks = settings.value.is_some() || !settings.values.is_empty();
         let missing =
             settings.missing.unwrap_or(if asks { Missing::DeadLetter } else { Missing::Whole });
-        let values = if settings.values.is_empty() {
-            let own = Pointers(vec![Pointer::to_member(defaults.value)]);
-            let at = settings.value.as_ref().unwrap_or(&own);
-            Values::One(add(&mut wanted, at), shown(at))
-        } else {
-            let named = settings.values.iter().map(|(name, it)| Named {
-                name: text_json::quoted(name),
-                unit: it.unit.as_deref().map(text_json::quoted),
-                at: add(&mut wanted, &it.from),
-                shown: shown(&it.from),
-                missing: it.missing.unwrap_or(missing),
-            });
-            Values::Several { all: named.collect(), split: settings.split }
-        };
-        let times_at = add(&mut wanted, &timestamp.from);
-        let counter = settings.counter.as_ref().map_or(Vec::new(), |it| add(&mut wanted, it));
+        let values = values(settings, defaults.value, missing, wanted);
+        let times_at = wanted.add_all(&timestamp.from);
+        let counter = settings.counter.as_ref().map_or(Vec::new(), |it| wanted.add_all(it));
         let identity = match &settings.sensor {
             Some(templates) => {
-                let pieces = |it: &Template| pieces(it, levels, &mut wanted);
+                let pieces = |it: &Template| pieces(it, levels, wanted);
                 Identity::Templates(templates.0.iter().map(pieces).collect())
             }
-            None => Identity::Default(wanted.add(&Pointer::to_member(defaults.sensor))),
+            None => Identity::Default(wanted.add_all(&wanted.default(defaults.sensor))),
         };
-        let mut pieces = |template: &Template| pieces(template, levels, &mut wanted);
+        let mut pieces = |template: &Template| pieces(template, levels, wanted);
         let tags =
             settings.tags.iter().map(|(name, it)| (text_json::quoted(name), pieces(it))).collect();
         let (quantity, unit) =
             (settings.quantity.as_ref().map(&mut pieces), settings.unit.as_ref().map(&mut pieces));
         let times = Times::new(timestamp.format, &timestamp.zone.zone, timestamp.plausible);
-        let (kind, decimal, keeps_extra) =
-            (settings.kind, settings.decimal, settings.extra == Extra::Keep);
+        let kept = match &settings.extra {
+            Extra::Keep => Kept::Rest,
+            Extra::Drop => Kept::Nothing,
+            Extra::These(all) => {
+                let name = |it: &Pointer| text_json::quoted(it.levels().last().unwrap_or_default());
+                Kept::These(all.iter().map(|it| (name(it), wanted.add(it))).collect())
+            }
+        };
+        let (kind, decimal) = (settings.kind, settings.decimal);
         let timestamp = times_at;
         let templates = settings.tags.values().chain(&settings.quantity).chain(&settings.unit);
         let mut templates = templates.chain(settings.sensor.iter().flat_map(|it| &it.0));
         let has_templates = templates.clone().next().is_some();
         let needs_levels = templates.any(|it| it.levels().next().is_some());
         let it = Self {
-            wanted,
+            wanted: trees.wanted,
+            each,
             values,
             missing,
             kind,
@@ -147,7 +172,7 @@ impl Plan {
             quantity,
             unit,
             counter,
-            keeps_extra,
+            kept,
             has_templates,
             needs_levels,
         };
@@ -171,10 +196,67 @@ fn shown(pointers: &Pointers) -> String {
     texts.join(" or ")
 }
 
-fn pieces(template: &Template, levels: &[String], wanted: &mut Wanted) -> Vec<Piece> {
+/// The trees of an entry's pointers.
+struct Trees {
+    wanted: Wanted,
+    /// A message has several documents: else it is the document.
+    has_each: bool,
+}
+
+impl Trees {
+    fn add(&mut self, pointer: &Pointer) -> Slot {
+        let of_message = self.has_each && pointer.is_of_message();
+        self.wanted.add(pointer, if of_message { Scope::Message } else { Scope::Document })
+    }
+
+    fn add_all(&mut self, pointers: &Pointers) -> Vec<Slot> {
+        pointers.0.iter().map(|it| self.add(it)).collect()
+    }
+
+    /// A member that is read unless another one is set: of the document, else of the message around it.
+    fn default(&self, name: &str) -> Pointers {
+        let own = Pointer::to_member(name);
+        let around = self.has_each.then(|| own.clone().in_message());
+        Pointers(std::iter::once(own).chain(around).collect())
+    }
+}
+
+fn values(settings: &Settings, default: &str, missing: Missing, wanted: &mut Trees) -> Values {
+    if settings.values.is_empty() {
+        let own = Pointers(vec![Pointer::to_member(default)]);
+        let at = settings.value.as_ref().unwrap_or(&own);
+        return Values::One(wanted.add_all(at), shown(at));
+    }
+    let named = settings.values.iter().map(|(name, it)| Named {
+        name: text_json::quoted(name),
+        unit: it.unit.as_deref().map(text_json::quoted),
+        at: wanted.add_all(&it.from),
+        shown: shown(&it.from),
+        missing: it.missing.unwrap_or(missing),
+    });
+    Values::Several { all: named.collect(), split: settings.split }
+}
+
+fn each(pointers: &Pointers, trees: &mut Trees) -> Each {
+    let (first, others) = pointers.0.split_first().expect("a list of pointers is not empty");
+    let inner = |it: &Pointer| {
+        let mut wanted = Wanted::default();
+        wanted.add(it, Scope::Document);
+        wanted
+    };
+    let texts: Vec<String> = pointers.0.iter().map(|it| format!("\"{it}\"")).collect();
+    Each {
+        at: trees.wanted.add(first, Scope::Message),
+        inner: others.iter().map(inner).collect(),
+        shown: texts.join(", "),
+    }
+}
+
+fn pieces(template: &Template, levels: &[String], wanted: &mut Trees) -> Vec<Piece> {
     let piece = |part: &Part| match part {
         Part::Text(text) => Piece::Text(text.clone()),
         Part::Entry => Piece::Entry,
+        Part::Key(level) => Piece::Key(*level),
         Part::Member(pointer) => Piece::Member(wanted.add(pointer), pointer.to_string()),
         Part::Level(name) => {
             let place = levels.iter().position(|it| it == name);

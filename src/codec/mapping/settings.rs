@@ -8,92 +8,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::template::Template;
+use super::several::{Pointers, Templates, several};
+use super::template::{EACH_MAX, Template};
 use crate::codec::pointer::Pointer;
 use crate::units::Period;
-
-/// One JSON pointer, or several: the first one that finds something counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "Value", into = "Value")]
-#[schemars(with = "OneOrMany<Pointer>")]
-pub struct Pointers(pub(super) Vec<Pointer>);
-
-/// A text or a list of them, for the schema.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(crate) enum OneOrMany<T> {
-    One(T),
-    Many(Vec<T>),
-}
-
-impl TryFrom<Value> for Pointers {
-    type Error = String;
-
-    fn try_from(value: Value) -> Result<Self, String> {
-        several(value, "\"/value\"", "[\"/value\", \"/data/t\"]").map(Self)
-    }
-}
-
-impl From<Pointers> for Value {
-    fn from(pointers: Pointers) -> Self {
-        one_or_many(pointers.0)
-    }
-}
-
-/// One template, or several: the first one counts of which all places are filled.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "Value", into = "Value")]
-#[schemars(with = "OneOrMany<Template>")]
-pub struct Templates(pub(super) Vec<Template>);
-
-impl Templates {
-    /// Whether the topic and the entry fill all of it.
-    pub fn is_of_topic(&self) -> bool {
-        self.0.first().is_some_and(Template::is_of_topic)
-    }
-}
-
-impl TryFrom<Value> for Templates {
-    type Error = String;
-
-    fn try_from(value: Value) -> Result<Self, String> {
-        several(value, "\"tasmota-{device}\"", "[\"{/id}\", \"{entry}\"]").map(Self)
-    }
-}
-
-impl From<Templates> for Value {
-    fn from(templates: Templates) -> Self {
-        one_or_many(templates.0)
-    }
-}
-
-/// A text, or a list of texts.
-pub(crate) fn several<T: TryFrom<String, Error: ToString>>(
-    value: Value,
-    one: &str,
-    many: &str,
-) -> Result<Vec<T>, String> {
-    let read = |text: String| T::try_from(text).map_err(|error| error.to_string());
-    let shape = format!("write {one}, or several, {many}");
-    match value {
-        Value::String(text) => Ok(vec![read(text)?]),
-        Value::Array(list) if list.is_empty() => Err(format!("is empty: {shape}")),
-        Value::Array(list) => {
-            let text = |it: Value| match it {
-                Value::String(text) => read(text),
-                _ => Err(format!("holds something that is no text: {shape}")),
-            };
-            list.into_iter().map(text).collect()
-        }
-        _ => Err(format!("is not a list: {shape}")),
-    }
-}
-
-pub(crate) fn one_or_many<T: Into<String>>(all: Vec<T>) -> Value {
-    let mut texts: Vec<Value> = all.into_iter().map(|it| Value::String(it.into())).collect();
-    if texts.len() == 1 { texts.remove(0) } else { Value::Array(texts) }
-}
 
 /// One value of several that a message holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -182,14 +100,63 @@ pub enum Type {
 }
 
 /// What becomes of what a message holds beside what is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "ExtraShape")]
 pub enum Extra {
     /// It stays in the record, as `extra`.
     #[default]
     Keep,
     /// It is dropped.
     Drop,
+    /// What these lead to stays, by their last names.
+    These(Vec<Pointer>),
+}
+
+/// The words of [`Extra`].
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ExtraWord {
+    /// It stays in the record, as `extra`.
+    Keep,
+    /// It is dropped.
+    Drop,
+}
+
+/// The shapes of [`Extra`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ExtraShape {
+    Word(ExtraWord),
+    These(Vec<Pointer>),
+}
+
+impl TryFrom<Value> for Extra {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let shape = "write \"keep\", \"drop\", or what is kept, [\"/rssi\", \"/battery\"]";
+        match &value {
+            Value::Array(_) => {
+                several(value, "\"/rssi\"", "[\"/rssi\", \"/battery\"]").map(Self::These)
+            }
+            Value::String(word) if word == "keep" => Ok(Self::Keep),
+            Value::String(word) if word == "drop" => Ok(Self::Drop),
+            Value::String(word) => Err(format!("{word:?} is not known: {shape}")),
+            _ => Err(format!("is not a list: {shape}")),
+        }
+    }
+}
+
+impl From<Extra> for Value {
+    fn from(extra: Extra) -> Self {
+        match extra {
+            Extra::Keep => "keep".into(),
+            Extra::Drop => "drop".into(),
+            Extra::These(all) => all.into_iter().map(String::from).collect(),
+        }
+    }
 }
 
 /// The sensor's own time.
@@ -377,9 +344,14 @@ pub const VALUES_MAX: usize = 256;
 /// Tags that an entry may name. More are refused.
 pub const TAGS_MAX: usize = 32;
 
+/// Members that `extra` may name. More are refused.
+pub const EXTRA_MAX: usize = 64;
+
 /// What the messages of an entry mean.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
+    /// The arrays and objects of which each element is a document, one in the other.
+    pub each: Option<Pointers>,
     /// Where the value is. Absent: the member `value` or, without one, the whole message.
     pub value: Option<Pointers>,
     /// Several values, by name.
@@ -409,6 +381,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a document may hold several readings.
+    pub fn is_many(&self) -> bool {
+        self.each.is_some() || self.split && self.values.len() > 1
+    }
+
     /// The keys that cannot stay as they are, and why, for an entry of which the topic names these levels.
     pub fn problems(&self, levels: &[String]) -> Vec<(String, String)> {
         let mut problems = Vec::new();
@@ -416,15 +393,33 @@ impl Settings {
         if self.value.is_some() && !self.values.is_empty() {
             wrong("value", "stands beside values: remove one of the two".into());
         }
-        for (key, count, max) in
-            [("values", self.values.len(), VALUES_MAX), ("tags", self.tags.len(), TAGS_MAX)]
-        {
+        let each = self.each.as_ref().map_or(0, |it| it.0.len());
+        let extra = if let Extra::These(all) = &self.extra { all.as_slice() } else { &[] };
+        for (key, count, max) in [
+            ("values", self.values.len(), VALUES_MAX),
+            ("tags", self.tags.len(), TAGS_MAX),
+            ("each", each, EACH_MAX),
+            ("extra", extra.len(), EXTRA_MAX),
+        ] {
             if count > max {
+                wrong(key, format!("holds {count}: write {max} at most, others in another entry"));
+            }
+        }
+        if let Some(pointer) = self.each.iter().flat_map(|it| &it.0).find(|it| it.is_of_message()) {
+            wrong("each", format!("holds {pointer}: it begins in the message, write it without $"));
+        }
+        for (at, pointer) in extra.iter().enumerate() {
+            let name = pointer.levels().last();
+            if name.is_none() {
                 wrong(
-                    key,
-                    format!(
-                        "holds {count}: write {max} at most, and further ones in another entry"
-                    ),
+                    "extra",
+                    format!("holds {:?}, the whole message: write \"keep\"", pointer.to_string()),
+                );
+            } else if let Some(other) = extra.iter().take(at).find(|it| it.levels().last() == name)
+            {
+                wrong(
+                    "extra",
+                    format!("holds {other} and {pointer}, which would be members of one name"),
                 );
             }
         }
@@ -440,6 +435,14 @@ impl Settings {
         let sensors = self.sensor.iter().flat_map(|it| &it.0).map(|it| ("sensor".to_owned(), it));
         let tags = self.tags.iter().map(|(name, it)| (format!("tags.{name}"), it));
         for (key, template) in sensors.chain(single).chain(tags) {
+            if template.each_levels() > each {
+                wrong(
+                    &key,
+                    "has a place for the name of a member, {key}, and each has no such level: write each = \"\" \
+                     to go over the members of the message"
+                        .into(),
+                );
+            }
             for level in template.levels().filter(|it| !levels.iter().any(|level| level == it)) {
                 wrong(
                     &key,
@@ -497,6 +500,12 @@ mod tests {
                 "holds 257: write 256 at most",
             ),
             (json!({"tags": many(super::TAGS_MAX + 1)}), "tags", "holds 33: write 32 at most"),
+            (json!({"each": ["", "", "", ""]}), "each", "holds 4: write 3 at most"),
+            (json!({"each": "$/a"}), "each", "without $"),
+            (json!({"sensor": "{key}"}), "sensor", "each has no such level"),
+            (json!({"sensor": "{key.2}", "each": "/a"}), "sensor", "each has no such level"),
+            (json!({"extra": [""]}), "extra", "the whole message"),
+            (json!({"extra": ["/a/x", "$/x"]}), "extra", "/a/x and $/x, which would be"),
         ] {
             let found = problems(table);
             assert!(
@@ -508,6 +517,7 @@ mod tests {
             json!({}),
             json!({"values": many(super::VALUES_MAX), "split": true, "tags": many(super::TAGS_MAX)}),
             json!({"sensor": "{device}-{entry}-{/a}", "unit": "{device}"}),
+            json!({"each": ["/a", ""], "sensor": "{key.2}{key}{$/a}", "extra": ["/a", "/b/c"]}),
         ] {
             assert_eq!(problems(table), []);
         }
@@ -522,6 +532,8 @@ mod tests {
             json!({"values": {"t": "/t", "u": {"from": ["/u"], "unit": "C", "missing": "skip"}}}),
             json!({"timestamp": {"from": "/t", "format": "unix_ms", "zone": "Europe/Berlin"}}),
             json!({"timestamp": "/t", "type": "number", "decimal": ",", "extra": "drop"}),
+            json!({"each": ["/a", ""], "extra": ["/a", "$/b"], "value": "$/c"}),
+            json!({"each": "", "extra": "keep"}),
             json!({"timestamp": {"from": "/t", "plausible": {"ahead_max": "1h", "since": "2020-02-29"}}}),
         ] {
             let entry: Entry = serde_json::from_value(table.clone()).unwrap();
@@ -540,6 +552,9 @@ mod tests {
             ("value", json!([])),
             ("values", json!({"t": {"unit": "C"}})),
             ("decimal", json!(";")),
+            ("extra", json!("some")),
+            ("extra", json!(["a"])),
+            ("each", json!("a")),
         ] {
             let read = serde_json::from_value::<Entry>(json!({ key: bad }));
             assert!(read.is_err(), "{key}");

@@ -5,6 +5,7 @@
 //! | `{device}` | the topic level that is called so in the entry's topic |
 //! | `{/id}` | a member of the message, by JSON pointer: text or a number |
 //! | `{entry}` | the entry's name |
+//! | `{key}` | of several readings of an object, `each`: the name of the member; `{key.1}` that of the first level |
 //!
 //! A JSON pointer alone, `"/id"`, is short for `"{/id}"`.
 
@@ -12,6 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::pointer::Pointer;
+
+/// Levels of arrays and objects that `each` may go over, one in the other. More are refused.
+pub const EACH_MAX: usize = 3;
 
 /// A template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +34,8 @@ pub(super) enum Part {
     Level(String),
     Member(Pointer),
     Entry,
+    /// The name of a member that `each` goes over: of the last level that is an object, or of this one.
+    Key(Option<usize>),
 }
 
 impl Template {
@@ -42,7 +48,16 @@ impl Template {
 
     /// Whether the topic and the entry fill all of it.
     pub fn is_of_topic(&self) -> bool {
-        !self.parts.iter().any(|it| matches!(it, Part::Member(_)))
+        !self.parts.iter().any(|it| matches!(it, Part::Member(_) | Part::Key(_)))
+    }
+
+    /// How many levels of `each` it needs.
+    pub fn each_levels(&self) -> usize {
+        let levels = self.parts.iter().map(|it| match it {
+            Part::Key(level) => level.unwrap_or(0) + 1,
+            _ => 0,
+        });
+        levels.max().unwrap_or_default()
     }
 }
 
@@ -62,7 +77,7 @@ impl TryFrom<String> for Template {
         if text.is_empty() {
             return Err("is empty: write a text with places, \"{device}\" or \"{/id}\"".into());
         }
-        if text.starts_with('/') && !text.contains('{') {
+        if is_pointer(&text) && !text.contains('{') {
             let parts = vec![Part::Member(text.clone().try_into()?)];
             return Ok(Self { text, parts });
         }
@@ -73,7 +88,9 @@ impl TryFrom<String> for Template {
             push(&mut parts, before)?;
             parts.push(match name {
                 "entry" => Part::Entry,
-                _ if name.starts_with('/') => Part::Member(name.to_owned().try_into()?),
+                "key" => Part::Key(None),
+                _ if name.starts_with("key.") => Part::Key(Some(key_level(name)?)),
+                _ if is_pointer(name) => Part::Member(name.to_owned().try_into()?),
                 _ if is_name(name) => Part::Level(name.to_owned()),
                 _ => {
                     return Err(format!(
@@ -86,6 +103,20 @@ impl TryFrom<String> for Template {
         push(&mut parts, rest)?;
         Ok(Self { text, parts })
     }
+}
+
+/// Whether a text is meant as a JSON pointer.
+fn is_pointer(text: &str) -> bool {
+    text.starts_with('/') || text.starts_with("$/")
+}
+
+/// The level of `key.1`, from 0.
+fn key_level(name: &str) -> Result<usize, String> {
+    let level = name.strip_prefix("key.").and_then(|it| it.parse::<usize>().ok());
+    let level = level.filter(|it| (1..=EACH_MAX).contains(it)).map(|it| it - 1);
+    level.ok_or_else(|| {
+        format!("{{{name}}} is no place: the levels of each are {{key.1}} to {{key.{EACH_MAX}}}")
+    })
 }
 
 /// Appends the text between two places.
@@ -118,6 +149,8 @@ mod tests {
             ("plain", vec![text("plain")]),
             ("/id", vec![member("/id")]),
             ("{/a~1b}-{/c}", vec![member("/a~1b"), text("-"), member("/c")]),
+            ("$/id", vec![member("$/id")]),
+            ("{$/a}{key}{key.2}", vec![member("$/a"), Part::Key(None), Part::Key(Some(1))]),
             (
                 "x{device}y{entry}",
                 vec![text("x"), Part::Level("device".into()), text("y"), Part::Entry],
@@ -126,11 +159,18 @@ mod tests {
             assert_eq!(template(of).unwrap().parts, expected, "{of}");
             assert_eq!(String::from(template(of).unwrap()), of);
         }
-        for bad in ["", "{", "a}", "{}", "{a b}", "{device", "{{x}}", "{é}", "{$x}", "{a~/}"] {
+        for bad in [
+            "", "{", "a}", "{}", "{a b}", "{device", "{{x}}", "{é}", "{$x}", "{a~/}", "{key.0}",
+            "{key.4}", "{key.x}", "$x}",
+        ] {
             assert!(template(bad).is_err(), "{bad}");
         }
         assert_eq!(template("{a}{/b}{c}").unwrap().levels().collect::<Vec<_>>(), ["a", "c"]);
         assert!(template("a-{device}-{entry}").unwrap().is_of_topic());
         assert!(!template("/a").unwrap().is_of_topic());
+        assert!(!template("{key}").unwrap().is_of_topic());
+        for (text, levels) in [("a{/b}", 0), ("{key}", 1), ("{key.3}{key}", 3)] {
+            assert_eq!(template(text).unwrap().each_levels(), levels, "{text}");
+        }
     }
 }

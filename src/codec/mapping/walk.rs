@@ -1,7 +1,7 @@
 //! Finds what is wanted of a JSON text, and writes what is left, without a tree of it.
 //!
-//! What is wanted is a tree of pointers ([`Wanted`]). One pass over the text finds the places of all of them, and
-//! copies the members that lead to none of them. A member on the way to one is copied without it: what is taken from
+//! What is wanted is a tree of pointers for the document, and one for the message that holds it ([`Wanted`]). One pass
+//! over a text finds the places of all of its pointers, and copies the members that lead to none of them. A member on the way to one is copied without it: what is taken from
 //! inside is not left there twice. An element that is taken out of an array leaves `null`, so that the others keep
 //! their places.
 //!
@@ -21,11 +21,22 @@ use crate::codec::{one_line, text_json};
 /// The number of a pointer among those that are wanted.
 pub(super) type Slot = usize;
 
-/// The pointers that are wanted, as a tree.
+/// The pointers that are wanted, as trees.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    root: Node,
-    slots: usize,
+    document: Node,
+    message: Node,
+    /// Of each pointer: whether it begins in the message.
+    of_message: Vec<bool>,
+}
+
+/// What a text is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The document, which may be a part of the message.
+    Document,
+    /// The message around several documents.
+    Message,
 }
 
 #[derive(Debug, Default)]
@@ -44,8 +55,11 @@ struct Child {
 
 impl Wanted {
     /// Adds a pointer, if it is not there. Returns its number.
-    pub(super) fn add(&mut self, pointer: &Pointer) -> Slot {
-        let mut node = &mut self.root;
+    pub(super) fn add(&mut self, pointer: &Pointer, scope: Scope) -> Slot {
+        let mut node = match scope {
+            Scope::Document => &mut self.document,
+            Scope::Message => &mut self.message,
+        };
         for level in pointer.levels() {
             let at = node.children.iter().position(|it| &*it.name == level);
             let at = at.unwrap_or_else(|| {
@@ -56,19 +70,42 @@ impl Wanted {
             node = &mut node.children.get_mut(at).expect("it was found or pushed").node;
         }
         *node.slot.get_or_insert_with(|| {
-            self.slots += 1;
-            self.slots - 1
+            self.of_message.push(scope == Scope::Message);
+            self.of_message.len() - 1
         })
     }
 
+    fn tree(&self, scope: Scope) -> &Node {
+        match scope {
+            Scope::Document => &self.document,
+            Scope::Message => &self.message,
+        }
+    }
+
     /// Whether one may lead into an array that is the whole text.
-    pub(super) fn enters_arrays(&self) -> bool {
-        self.root.slot.is_some() || self.root.children.iter().any(|it| it.index.is_some())
+    pub(super) fn enters_arrays(&self, scope: Scope) -> bool {
+        let root = self.tree(scope);
+        root.slot.is_some() || root.children.iter().any(|it| it.index.is_some())
     }
 
     /// How many pointers there are.
     pub(super) fn slots(&self) -> usize {
-        self.slots
+        self.of_message.len()
+    }
+
+    /// Of each pointer, whether it begins in the message.
+    pub(super) fn of_message(&self) -> &[bool] {
+        &self.of_message
+    }
+
+    /// Forgets what was found in such a text.
+    pub(super) fn clear(&self, scope: Scope, found: &mut Found) {
+        found.resize(self.slots(), None);
+        for (found, of_message) in found.iter_mut().zip(&self.of_message) {
+            if *of_message == (scope == Scope::Message) {
+                *found = None;
+            }
+        }
     }
 }
 
@@ -78,12 +115,13 @@ fn index(level: &str) -> Option<usize> {
     (is_number && (level == "0" || !level.starts_with('0'))).then(|| level.parse().ok())?
 }
 
-/// Where in a text each pointer leads to.
+/// Where in the message each pointer leads to.
 pub(super) type Found = Vec<Option<Range<usize>>>;
 
 /// Walks over one text.
 pub(super) struct Walk<'w, 'a> {
-    pub(super) json: &'a str,
+    /// The message: places are places in it.
+    pub(super) message: &'a str,
     pub(super) marks: Marks,
     /// Where the pointers lead to.
     pub(super) found: &'w mut Found,
@@ -94,17 +132,21 @@ pub(super) struct Walk<'w, 'a> {
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// Walks over the text, of which the root is an object or an array. The rest of an object are its members; of an
-    /// array it is nothing.
-    pub(super) fn run(&mut self, wanted: &Wanted) -> serde_json::Result<()> {
-        let Self { json, ref mut found, .. } = *self;
-        found.clear();
-        found.resize(wanted.slots, None);
-        if let Some(slot) = wanted.root.slot {
+    /// Walks over a text of the message, of which the root is an object or an array. The rest of an object are its
+    /// members; of an array it is nothing.
+    pub(super) fn run(
+        &mut self,
+        json: &'a str,
+        wanted: &Wanted,
+        scope: Scope,
+    ) -> serde_json::Result<()> {
+        wanted.clear(scope, self.found);
+        let root = wanted.tree(scope);
+        if let Some(slot) = root.slot {
             self.find(slot, json);
         }
-        let keeps = json.starts_with('{');
-        self.walk(json, &wanted.root, keeps)
+        let is_taken = root.slot.is_some_and(|it| self.taken.get(it).copied().unwrap_or_default());
+        self.walk(json, root, json.starts_with('{') && !is_taken)
     }
 
     /// Walks over an object or an array; writes the rest of it if it is kept.
@@ -115,7 +157,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn find(&mut self, slot: Slot, raw: &str) {
-        let start = raw.as_ptr().addr() - self.json.as_ptr().addr();
+        let start = raw.as_ptr().addr() - self.message.as_ptr().addr();
         if let Some(found) = self.found.get_mut(slot) {
             *found = Some(start..start + raw.len());
         }
@@ -254,15 +296,17 @@ mod tests {
     fn walked(json: &str, pointers: &[&str], taken: &[&str]) -> (Vec<Option<String>>, String) {
         let mut wanted = Wanted::default();
         let pointer = |text: &str| Pointer::try_from(text.to_owned()).unwrap();
-        let slots: Vec<Slot> = pointers.iter().map(|it| wanted.add(&pointer(it))).collect();
+        let add = |wanted: &mut Wanted, text: &str| wanted.add(&pointer(text), Scope::Document);
+        let slots: Vec<Slot> = pointers.iter().map(|it| add(&mut wanted, it)).collect();
         let mut is_taken = vec![false; wanted.slots()];
         for text in taken {
-            is_taken[wanted.add(&pointer(text))] = true;
+            is_taken[add(&mut wanted, text)] = true;
         }
         let (mut found, mut rest) = (Found::new(), Vec::new());
         let (found_in, taken, rest_in) = (&mut found, &is_taken[..], &mut rest);
         let marks = Marks::of(json);
-        Walk { json, marks, found: found_in, taken, rest: rest_in }.run(&wanted).unwrap();
+        let mut walk = Walk { message: json, marks, found: found_in, taken, rest: rest_in };
+        walk.run(json, &wanted, Scope::Document).unwrap();
         let text =
             |slot: &Slot| found[*slot].clone().and_then(|it| json.get(it).map(str::to_owned));
         (slots.iter().map(text).collect(), String::from_utf8(rest).unwrap())

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::codec::mapping::settings::{OneOrMany, one_or_many, several};
+use crate::codec::mapping::several::{OneOrMany, one_or_many, several};
 use crate::mqtt::topic::{Filter, LEVELS_MAX};
 
 /// Topics of an entry, and those that it leaves out, at most. More are refused.
