@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::codec::Format;
+use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::mqtt::topic::{Filter, Topic};
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
 use crate::tools::{simulate, verify};
@@ -82,8 +83,11 @@ pub struct Explain {
     /// The broker had retained it.
     #[arg(long)]
     pub retained: bool,
+    /// A user property of it (MQTT 5); as many as there are.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
+    pub property: Vec<(String, String)>,
     /// What is given is a dead letter, one JSON object as the gateway published it: explain the message in it.
-    #[arg(long, conflicts_with_all = ["topic", "retained"])]
+    #[arg(long, conflicts_with_all = ["topic", "retained", "property"])]
     pub dead_letter: bool,
     /// Show the records in this format instead of output.format.
     #[arg(long, value_name = "FORMAT", value_parser = format)]
@@ -91,6 +95,16 @@ pub struct Explain {
     /// One JSON object instead of lines.
     #[arg(long)]
     pub json: bool,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    if name.len().max(value.len()) > TOPIC_BYTES_MAX {
+        return Err(format!(
+            "a name and a value have at most {TOPIC_BYTES_MAX} bytes (MQTT 5 §1.5.4)"
+        ));
+    }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn format(text: &str) -> Result<Format, String> {

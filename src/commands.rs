@@ -97,7 +97,12 @@ pub fn explain(
         (None, None) => whole(std::io::stdin().lock())?,
     };
     let message = match &args.topic {
-        Some(topic) => explain::Message { topic: topic.clone(), payload, retained: args.retained },
+        Some(topic) => explain::Message {
+            topic: topic.clone(),
+            payload,
+            retained: args.retained,
+            properties: args.property.clone(),
+        },
         None => explain::Message::of_dead_letter(&payload)?,
     };
     let explanation = explain::explain(&settings.plan, &message, args.format)?;

@@ -49,11 +49,13 @@ pub enum Reason {
     Loop,
     /// The output's format cannot write it.
     Format,
+    /// It was of no use any more when a batch was to take it, and the entry wants no such ones.
+    Expired,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Malformed,
         Self::Empty,
         Self::Oversize,
@@ -62,6 +64,7 @@ impl Reason {
         Self::Missing,
         Self::Loop,
         Self::Format,
+        Self::Expired,
     ];
 
     /// The word on the wire.
@@ -75,6 +78,7 @@ impl Reason {
             Self::Missing => "missing",
             Self::Loop => "loop",
             Self::Format => "format",
+            Self::Expired => "expired",
         }
     }
 }
@@ -116,6 +120,50 @@ impl Body {
     }
 }
 
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrival {
+    /// The broker had retained it.
+    pub retained: bool,
+    /// It probably waited at the broker: a hint.
+    pub waited: bool,
+    /// When it is of no use any more.
+    pub expiry: Expiry,
+}
+
+/// When a message is of no use any more: after so many seconds from its receipt (MQTT 5 §3.3.2.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expiry {
+    /// The largest number: never.
+    seconds: u32,
+    /// It is a dead letter then.
+    letter: bool,
+}
+
+impl Default for Expiry {
+    fn default() -> Self {
+        Self { seconds: u32::MAX, letter: false }
+    }
+}
+
+impl Expiry {
+    /// After so many seconds from its receipt; then it is a dead letter, or not.
+    pub const fn after(seconds: u32, letter: bool) -> Self {
+        Self { seconds, letter }
+    }
+
+    /// When, for a message that was received then; `None`: never.
+    pub fn at(self, received: Timestamp) -> Option<Timestamp> {
+        let millis = u64::from(self.seconds) * 1000;
+        (self.seconds < u32::MAX).then(|| Timestamp::from_millis(received.millis() + millis))
+    }
+
+    /// When it became a dead letter, if it has by now.
+    pub fn letter_since(self, received: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        self.at(received).filter(|at| self.letter && *at <= now)
+    }
+}
+
 /// One taken message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
@@ -131,8 +179,8 @@ pub struct Record {
     pub token: Token,
     /// The MQTT topic it came on; empty for simulated sensors.
     pub topic: Span,
-    /// The broker had retained it.
-    pub retained: bool,
+    /// How it came.
+    pub arrival: Arrival,
     /// It came with QoS 0 under a shedding policy: the queue may lose it, counted.
     pub sheddable: bool,
     /// Its content.
@@ -267,7 +315,7 @@ mod tests {
             received: Timestamp::default(),
             token: Token::NONE,
             topic: Span::default(),
-            retained: false,
+            arrival: Arrival::default(),
             sheddable: false,
             body: Body::Reading {
                 value,

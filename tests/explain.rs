@@ -121,6 +121,20 @@ fn lines_for_people_say_who_takes_it_why_not_and_what_helps() {
 }
 
 #[test]
+fn user_properties_are_tried_with_a_message() {
+    let settings = "topic = \"t\"\nproperties = [\"unit\"]";
+    let arguments = ["--topic", "t", "--json", "--property", "unit=C=K", "--property", "x=y"];
+    let output = explain(settings, &arguments, b"1");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let record = told["entries"][0]["records"][0].as_str().unwrap();
+    let record: Value = serde_json::from_str(record).unwrap();
+    assert_eq!(record["tags"], json!({"unit": "C=K"}));
+    let output = explain(settings, &["--topic", "t", "--property", "unit"], b"1");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(64) && said.contains("NAME=VALUE"), "{said}");
+}
+
+#[test]
 fn a_dead_letter_is_explained_by_the_message_in_it() {
     let letter = json!({
         "gateway": "gw", "reason": "missing", "detail": "no value at /t", "sensorId": "x", "entry": "x",

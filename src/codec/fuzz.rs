@@ -11,7 +11,7 @@ use super::mapping::{Origin, Read};
 use super::{Format, Malformed, Payload, Reading, View, Whose};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
-use crate::record::{Chunk, Span};
+use crate::record::{Arrival, Chunk, Span};
 
 /// Text grows most: a control character becomes `\u0001`. And there are two quotes.
 const GROWTH: usize = 6;
@@ -85,7 +85,8 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
             let (mut chunk, mut decoder) = (Chunk::default(), codec.decoder());
             let mut mapping = codec.mapping(settings, &[]);
             let received = Timestamp::from_millis(1_795_332_650_692);
-            let origin = Origin { levels: &[], named: None, entry: "entry", received };
+            let origin =
+                Origin { levels: &[], named: None, entry: "entry", properties: &[], received };
             let mut reads = Vec::with_capacity(if codec.is_many() || settings.is_many() {
                 payload.len()
             } else {
@@ -131,7 +132,8 @@ fn check(chunk: &Chunk, read: Result<[Span; 4], Malformed>) {
             labels: chunk.text(labels),
             topic: b"",
             extra: chunk.text(extra),
-            retained: false,
+            arrival: Arrival::default(),
+            expires: None,
         }),
         Err(malformed) => {
             assert!((1..=DETAIL_BYTES_MAX).contains(&malformed.detail.len()), "{malformed:?}");

@@ -47,9 +47,7 @@ impl Encoder {
             out.extend_from_slice(b",\"topic\":");
             text_json::write_bytes(out, view.topic);
         }
-        if view.retained {
-            out.extend_from_slice(b",\"retained\":true");
-        }
+        arrival(out, view);
         if !view.extra.is_empty() {
             out.extend_from_slice(b",\"extra\":{");
             out.extend_from_slice(view.extra);
@@ -65,5 +63,21 @@ impl Encoder {
             self.text = format!("\"{at}\"");
         }
         &self.text
+    }
+}
+
+/// How it came.
+fn arrival(out: &mut Vec<u8>, view: &View<'_>) {
+    if view.arrival.retained {
+        out.extend_from_slice(b",\"retained\":true");
+    }
+    if view.arrival.waited {
+        out.extend_from_slice(b",\"waited\":true");
+    }
+    if let Some((at, is_past)) = view.expires {
+        out.extend_from_slice(format!(",\"expiresAt\":\"{at}\"").as_bytes());
+        if is_past {
+            out.extend_from_slice(b",\"expired\":true");
+        }
     }
 }

@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::mapping::plan::Defaults;
 use self::mapping::{Document, Mapping};
 use crate::clock::Timestamp;
-use crate::record::{Reason, Span};
+use crate::record::{Arrival, Reason, Span};
 
 #[cfg(test)]
 mod fuzz;
@@ -332,8 +332,10 @@ pub struct View<'a> {
     pub topic: &'a [u8],
     /// `"name":value` joined by commas, or empty.
     pub extra: &'a [u8],
-    /// The broker had retained it.
-    pub retained: bool,
+    /// How it came.
+    pub arrival: Arrival,
+    /// When it is of no use any more, and whether it was when it was written.
+    pub expires: Option<(Timestamp, bool)>,
 }
 
 #[cfg(test)]
@@ -346,7 +348,8 @@ mod tests {
     fn read(payload: &Payload, text: &[u8]) -> Vec<Result<String, Reason>> {
         let mut mapping = payload.mapping(&mapping::settings::Settings::default(), &[]);
         let received = Timestamp::from_millis(0);
-        let origin = mapping::Origin { levels: &[], named: None, entry: "entry", received };
+        let origin =
+            mapping::Origin { levels: &[], named: None, entry: "entry", properties: &[], received };
         let (mut chunk, mut parts) = (Chunk::default(), Vec::new());
         let mut take = |chunk: &mut Chunk, _: Option<&str>, read: Read<'_>| {
             let value = |it: Reading<'_>| String::from_utf8(chunk.text(it.value).to_vec()).unwrap();
@@ -394,7 +397,8 @@ mod tests {
             labels: b"",
             topic: b"",
             extra: b"",
-            retained: false,
+            arrival: Arrival::default(),
+            expires: None,
         };
         encoder.record(&mut records, &view).unwrap();
         let value = br#"{"temperature":71.5,"unit":"C"}"#;
@@ -409,7 +413,8 @@ mod tests {
             labels,
             extra,
             entry: "\"boiler\"",
-            retained: true,
+            arrival: Arrival { retained: true, waited: true, ..Arrival::default() },
+            expires: Some((Timestamp::from_millis(1_763_796_650_601), true)),
             ..view
         };
         encoder.record(&mut records, &view_of_all).unwrap();
@@ -427,7 +432,7 @@ mod tests {
             r#""timestamp":"2025-11-22T07:30:50.601Z"},{"sensorId":"TEMP_00","sequence":7,"#,
             r#""value":{"temperature":71.5,"unit":"C"},"timestamp":"2024-11-22T09:50:00Z","#,
             r#""receivedAt":"2025-11-22T07:30:50.601Z","entry":"boiler","#,
-            r#""tags":{"site":"north"},"unit":"C","topic":"plant/\"boiler\"/temperature","retained":true,"extra":{"n":1}}]}"#
+            r#""tags":{"site":"north"},"unit":"C","topic":"plant/\"boiler\"/temperature","retained":true,"waited":true,"expiresAt":"2025-11-22T07:30:50.601Z","expired":true,"extra":{"n":1}}]}"#
         );
         let records_text = records.clone();
         let (_, batch) = Format::Json.batch(&head, &records, Vec::new());

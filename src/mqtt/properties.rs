@@ -6,6 +6,8 @@
 use super::Error;
 use super::wire::{Wire, malformed};
 
+/// Message Expiry Interval.
+pub(super) const MESSAGE_EXPIRY: u8 = 0x02;
 /// Session Expiry Interval.
 pub(super) const SESSION_EXPIRY: u8 = 0x11;
 /// Assigned Client Identifier.

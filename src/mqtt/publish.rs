@@ -4,7 +4,7 @@
 
 use super::Error;
 use super::options::Version;
-use super::properties::{Properties, Value};
+use super::properties::{MESSAGE_EXPIRY, Properties, USER_PROPERTY, Value};
 use super::wire::{Wire, malformed, varint};
 
 /// A PUBLISH, borrowed from the read buffer.
@@ -74,12 +74,41 @@ pub(super) fn parse(first: u8, body: &[u8], version: Version) -> Result<Publish<
 /// The first user property of this name among the properties of a PUBLISH (MQTT 5 §3.3.2.3). `None` also if the
 /// properties cannot be read.
 pub fn user_property<'a>(properties: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    user_properties(properties).find(|(key, _)| *key == name.as_bytes()).map(|it| it.1)
+}
+
+/// The user properties of a PUBLISH, in their order; those up to the first property that cannot be read.
+pub fn user_properties(properties: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    each(properties).filter_map(|(_, value)| match value {
+        Value::Pair(name, value) => Some((name, value)),
+        _ => None,
+    })
+}
+
+/// The seconds for which a PUBLISH is of use from its receipt on, if its sender said it (MQTT 5 §3.3.2.3.3): the broker
+/// has subtracted those for which it waited there.
+pub fn expiry(properties: &[u8]) -> Option<u32> {
+    each(properties).find_map(|(id, value)| match value {
+        Value::Number(seconds) if id == MESSAGE_EXPIRY => Some(seconds),
+        _ => None,
+    })
+}
+
+fn each(properties: &[u8]) -> impl Iterator<Item = (u8, Value<'_>)> {
     let mut properties = Properties::of(properties);
-    while let Some((_, value)) = properties.next().ok()? {
-        match value {
-            Value::Pair(key, value) if key == name.as_bytes() => return Some(value),
-            _ => {}
+    std::iter::from_fn(move || properties.next().ok().flatten())
+}
+
+/// Properties as they stand in a PUBLISH: these user properties, of which each text is short enough.
+pub fn with_user_properties(pairs: &[(String, String)]) -> Vec<u8> {
+    let mut properties = Vec::new();
+    for (name, value) in pairs {
+        properties.push(USER_PROPERTY);
+        for text in [name, value] {
+            let bytes = u16::try_from(text.len()).expect("the text is short enough");
+            properties.extend_from_slice(&bytes.to_be_bytes());
+            properties.extend_from_slice(text.as_bytes());
         }
     }
-    None
+    properties
 }

@@ -135,7 +135,7 @@ mod tests {
     use crate::clock;
     use crate::ops::tests::view;
     use crate::plan::Plan;
-    use crate::record::{Body, Chunk, Record, Span};
+    use crate::record::{Arrival, Body, Chunk, Record, Span};
     use crate::settlement::Token;
 
     /// Each has a value of its own: none is shown in place of another.
@@ -158,7 +158,7 @@ mod tests {
                 received: clock::now().wall,
                 token: Token::NONE,
                 topic: none,
-                retained: false,
+                arrival: Arrival::default(),
                 sheddable: false,
                 body: Body::Reading { value, timestamp: none, labels: none, extra: none },
             });

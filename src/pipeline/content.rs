@@ -1,5 +1,6 @@
 //! What a record is written of, and what a dead letter is made of.
 
+use crate::clock::Timestamp;
 use crate::codec::{View, Whose};
 use crate::record::{Body, Chunk, Reason, Record};
 use crate::state::registry::Row;
@@ -32,8 +33,13 @@ impl<'a> Content<'a> {
     }
 }
 
-/// What a reading is written of; `None` for what is no reading.
-pub fn view<'a>(record: &Record, row: &'a Row, chunk: &'a Chunk) -> Option<View<'a>> {
+/// What a reading is written of now; `None` for what is no reading.
+pub fn view<'a>(
+    record: &Record,
+    row: &'a Row,
+    chunk: &'a Chunk,
+    now: Timestamp,
+) -> Option<View<'a>> {
     let Body::Reading { value, timestamp, labels, extra } = record.body else { return None };
     let sensor = if record.id.is_empty() {
         Whose::Counted(&row.json, record.sequence)
@@ -49,6 +55,7 @@ pub fn view<'a>(record: &Record, row: &'a Row, chunk: &'a Chunk) -> Option<View<
         labels: chunk.text(labels),
         topic: chunk.text(record.topic),
         extra: chunk.text(extra),
-        retained: record.retained,
+        arrival: record.arrival,
+        expires: record.arrival.expiry.at(record.received).map(|at| (at, at <= now)),
     })
 }

@@ -267,7 +267,11 @@ impl Worker {
     /// batch was sealed before it: then it is still to be taken, once there is room again.
     fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) -> bool {
         let row = self.row(record);
-        let Some(view) = content::view(record, &row, chunk) else { return true };
+        let Some(view) = content::view(record, &row, chunk, now.wall) else { return true };
+        if let Some(at) = record.arrival.expiry.letter_since(record.received, now.wall) {
+            self.make_expired_dead_letter(since, chunk, record, at);
+            return true;
+        }
         if let Err(first) = self.open.turn_to(self.router.route(&row, &view), record.sensor) {
             self.seal(now, first, Seal::Route);
             return false;

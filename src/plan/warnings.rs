@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Broker, Plan};
 use crate::mqtt::options::Version;
 use crate::queue::OnFull;
+use crate::source::mqtt::{OnExpiry, Settings};
 
 impl Plan {
     /// The warnings of `check` and of a start: key and remedy.
@@ -19,7 +20,22 @@ impl Plan {
         let expiry =
             self.expiry_without_a_word().map(|it| ("broker.session_expiry".to_owned(), it));
         let warnings = shedding.into_iter().chain(window).chain(of_sink).chain(expiry);
+        let warnings = warnings.chain(self.properties_without_a_word());
         warnings.chain(self.idle_ignores()).chain(self.open_secrets()).collect()
+    }
+
+    /// Settings of properties that messages of MQTT 3.1.1 do not have.
+    fn properties_without_a_word(&self) -> impl Iterator<Item = (String, String)> {
+        let of = |(name, it): (&str, &Settings)| {
+            let set = [
+                ("properties", !it.properties.is_none()),
+                ("expiry", it.expiry != OnExpiry::default()),
+            ];
+            set.map(|(key, is_set)| is_set.then(|| format!("sensors.{name}.mqtt.{key}")))
+        };
+        let keys = self.intakes().flat_map(of).flatten();
+        let text = "has no effect with version = 3: messages of MQTT 3.1.1 have no properties";
+        keys.filter(|_| self.broker.version == Version::V3).map(|key| (key, text.to_owned()))
     }
 
     /// Topics that are left out and would never come.
@@ -150,6 +166,19 @@ mod tests {
         assert_eq!(keys(|_| {}), [""; 0]);
         assert_eq!(keys(|plan| plan.broker.version = Version::V3), [hold, expiry]);
         assert_eq!(keys(|plan| plan.output.sink = holding(|it| it.qos.0 = 0)), [hold]);
+        let with_properties = |plan: &mut Plan| {
+            let entry =
+                r#"{"mqtt":{"topic":"a","ignore":"b","properties":"all","expiry":"dead_letter"}}"#;
+            plan.sensors.insert("x".into(), serde_json::from_str(entry).unwrap());
+        };
+        assert_eq!(keys(with_properties), ["sensors.x.mqtt.ignore"]);
+        let mqtt_3 = keys(|plan| {
+            let entry = r#"{"mqtt":{"topic":"a","properties":"all","expiry":"dead_letter"}}"#;
+            plan.sensors.insert("x".into(), serde_json::from_str(entry).unwrap());
+            plan.broker.version = Version::V3;
+        });
+        let of_entry = ["sensors.x.mqtt.properties", "sensors.x.mqtt.expiry"];
+        assert_eq!(mqtt_3, [hold, expiry, of_entry[0], of_entry[1]]);
         let apart = |plan: &mut Plan| {
             plan.output.sink = holding(|it| it.broker = Some(Box::default()));
             plan.broker.version = Version::V3;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::{self, Timestamp};
-use crate::record::{Body, Chunk, Record, Span};
+use crate::record::{Arrival, Body, Chunk, Record, Span};
 use crate::settlement::{SensorIndex, Token};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn add(chunk: &mut Chunk, sensor: u32, sequence: u64, sheddable: bool, bytes: us
         received: Timestamp::default(),
         token: Token::NONE,
         topic: Span::default(),
-        retained: false,
+        arrival: Arrival::default(),
         sheddable,
         body: Body::Reading {
             value,

@@ -11,7 +11,7 @@ use crate::codec::Payload;
 use crate::codec::mapping::settings::Settings;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
-use crate::record::{Chunk, Record};
+use crate::record::{Arrival, Chunk, Record};
 use crate::settlement::Token;
 
 pub(super) use self::bounded::{Line, Lines};
@@ -81,7 +81,8 @@ impl Readings {
             payload: &line.text,
             topic: b"",
             token: Token::NONE,
-            retained: false,
+            arrival: Arrival::default(),
+            properties: &[],
             repeated: false,
             sheddable: false,
             taken: now,

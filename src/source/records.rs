@@ -18,7 +18,7 @@ use crate::codec::mapping::several::Templates;
 use crate::codec::mapping::{Mapping, Origin, Read};
 use crate::codec::{Decoder, Malformed, Payload, Reading};
 use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
-use crate::record::{Body, Chunk, Record, Span};
+use crate::record::{Arrival, Body, Chunk, Record, Span};
 use crate::settlement::Token;
 use crate::state::metrics::Skipped;
 use crate::state::registry::Row;
@@ -47,8 +47,10 @@ pub(super) struct Message<'a> {
     pub(super) topic: &'a [u8],
     /// The way back of its first reading; the next ones follow it.
     pub(super) token: Token,
-    /// The broker had retained it.
-    pub(super) retained: bool,
+    /// How it came.
+    pub(super) arrival: Arrival,
+    /// What the sender wrote beside it, by name (MQTT 5).
+    pub(super) properties: &'a [(&'a str, &'a str)],
     /// The broker marks it as sent before.
     pub(super) repeated: bool,
     /// The queue may shed it.
@@ -117,6 +119,7 @@ impl Records {
             levels,
             named: named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id)),
             entry: name,
+            properties: message.properties,
             received: message.taken.wall,
         };
         let begin = chunk.bytes();
@@ -170,7 +173,7 @@ impl Records {
                 metrics.sensors_overflowed.one();
             }
             // A retained message is a copy of one that has come before, or that came before the gateway did.
-            if let Some(number) = number.filter(|_| !message.retained) {
+            if let Some(number) = number.filter(|_| !message.arrival.retained) {
                 self.numbers.judge(&row, number, message.repeated, metrics);
             }
             let (topic, received) = (chunk.put(shown), message.taken.wall);
@@ -181,7 +184,7 @@ impl Records {
                 received,
                 token,
                 topic,
-                retained: message.retained,
+                arrival: message.arrival,
                 sheddable: message.sheddable,
                 body,
             });

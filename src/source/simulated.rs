@@ -20,7 +20,7 @@ use crate::clock;
 use crate::codec::Payload;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
-use crate::record::{Body, Record, Span};
+use crate::record::{Arrival, Body, Record, Span};
 use crate::settlement::Token;
 use crate::state::registry::Row;
 use crate::tasks::Tasks;
@@ -244,7 +244,7 @@ fn record(row: &Row) -> Record {
         received,
         token: Token::NONE,
         topic: Span::default(),
-        retained: false,
+        arrival: Arrival::default(),
         sheddable: false,
         body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
     }

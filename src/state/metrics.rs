@@ -64,7 +64,8 @@ counters! {
     /// Connections ended because the readings' broker sent what the protocol forbids, or without end.
     protocol_errors: Counter,
     /// Messages that are acknowledged and of which no reading is made, by reason: retained (`retained = "skip"`);
-    /// loop (this run's own output that came back by a subscription; one a minute becomes a dead letter).
+    /// loop (this run's own output that came back by a subscription; one a minute becomes a dead letter); missing
+    /// (nothing of what is asked for, and `missing = "skip"`); ignored (their topic is one of `ignore`).
     messages_skipped: CounterBy<Skipped>,
     /// Ticks that simulated sensors missed because the queue or the machine was late.
     ticks_missed: Counter,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::codec::{Encoder, Format};
+use crate::mqtt::publish::with_user_properties;
 use crate::mqtt::topic::{Filter, Topic};
 use crate::pipeline::content;
 use crate::plan::Plan;
@@ -32,6 +33,8 @@ pub struct Message {
     pub payload: Vec<u8>,
     /// The broker had retained it.
     pub retained: bool,
+    /// Its user properties, by name (MQTT 5).
+    pub properties: Vec<(String, String)>,
 }
 
 /// Why a dead letter cannot be read.
@@ -126,7 +129,7 @@ impl Message {
             (None, Some(text)) => STANDARD.decode(text).map_err(|error| wrong(&error))?,
             _ => return Err(wrong(&"it has neither `payload` nor `payloadBase64`, or both")),
         };
-        Ok(Self { topic: it.topic, payload, retained: false })
+        Ok(Self { topic: it.topic, payload, retained: false, properties: Vec::new() })
     }
 }
 
@@ -146,9 +149,10 @@ pub fn explain(
         record_bytes_max: plan.queue.record_bytes_max.get(),
         readings_max: plan.queue.readings_max.get() as usize,
     };
+    let properties = with_user_properties(&message.properties);
     let entries = takes.into_iter().map(|(name, settings)| {
         let of = (&*message.topic, &*message.payload, message.retained);
-        let trial = trial(name, settings, limits, of, now);
+        let trial = trial(name, settings, limits, of, &properties, now);
         let mut filters = settings.filters();
         let filter = filters.find(|it| it.matches(&message.topic));
         let filter = filter.expect("one of them takes it").to_string();
@@ -213,7 +217,9 @@ fn written(
 ) -> Result<String, Letter> {
     let letter = |told| letter(plan, row, chunk, record, told);
     let view = match record.body {
-        Body::Reading { .. } => content::view(record, row, chunk).expect("it is a reading"),
+        Body::Reading { .. } => {
+            content::view(record, row, chunk, record.received).expect("it is a reading")
+        }
         Body::Unreadable { reason, detail, payload } => {
             return Err(letter((reason, chunk.text(detail), chunk.text(payload))));
         }
@@ -265,6 +271,7 @@ const fn remedy(reason: Reason) -> &'static str {
              without it are to be"
         }
         Reason::Loop => "take the output topics out of the entry's topic",
+        Reason::Expired => "set expiry = \"keep\", or let the device allow more time",
         Reason::Format => "choose another output.format, or make another value of it",
     }
 }

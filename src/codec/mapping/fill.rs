@@ -33,7 +33,9 @@ impl Mapping {
     /// `"tags":{…},"quantity":…,"unit":…`, those that there are.
     pub(super) fn labels(&self, one: &One<'_>, look: &Look<'_>, chunk: &mut Chunk) -> Span {
         let Plan { tags, quantity, unit, has_templates, .. } = &self.plan;
-        if !has_templates && one.name.is_none() && one.unit.is_none() {
+        let properties = look.origin.properties;
+        let is_plain = !has_templates && properties.is_empty();
+        if is_plain && one.name.is_none() && one.unit.is_none() {
             return Span::default();
         }
         let begin = chunk.bytes();
@@ -44,6 +46,18 @@ impl Mapping {
                 chunk.put(part);
             }
             chunk.put_with(|out| text_json::write(out, &text));
+            before = b",";
+        }
+        for (name, value) in properties {
+            let name = text_json::quoted(name);
+            // What the entry says goes before what the sender says.
+            if tags.iter().any(|tag| tag.0 == name) {
+                continue;
+            }
+            for part in [before, name.as_bytes(), b":"] {
+                chunk.put(part);
+            }
+            chunk.put_with(|out| text_json::write(out, value));
             before = b",";
         }
         if chunk.bytes() > begin {

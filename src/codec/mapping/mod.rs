@@ -58,6 +58,8 @@ pub struct Origin<'a> {
     pub named: Option<&'a str>,
     /// The entry's name.
     pub entry: &'a str,
+    /// What the sender wrote beside the message and becomes tags, by name; no name twice.
+    pub properties: &'a [(&'a str, &'a str)],
     /// When the message was received.
     pub received: Timestamp,
 }

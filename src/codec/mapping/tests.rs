@@ -23,7 +23,7 @@ fn read(
     let levels: Vec<&str> = topic.iter().map(|it| it.1).collect();
     let mut mapping = Payload::default().mapping(settings, &all_names);
     let received = Timestamp::from_millis(1_795_332_650_692);
-    let origin = Origin { levels: &levels, named, entry: "entry", received };
+    let origin = Origin { levels: &levels, named, entry: "entry", properties: &[], received };
     let (mut chunk, mut all) = (Chunk::default(), Vec::new());
     let mut take = |chunk: &mut Chunk, _: Option<&str>, read: Read<'_>| {
         let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();
@@ -211,7 +211,7 @@ fn a_number_is_read_and_stays_where_it_is() {
         assert_eq!(decode_with(&settings, payload.as_bytes()).unwrap(), without, "{payload}");
         let mut mapping = Payload::default().mapping(&settings, &[]);
         let received = Timestamp::from_millis(0);
-        let origin = Origin { levels: &[], named: None, entry: "entry", received };
+        let origin = Origin { levels: &[], named: None, entry: "entry", properties: &[], received };
         let mut number = None;
         let mut take = |_: &mut Chunk, _: Option<&str>, read: Read<'_>| {
             number = read.unwrap().number;
@@ -400,7 +400,7 @@ fn what_the_last_document_had_does_not_change_what_the_next_one_gives() {
     ];
     let mut mapping = Payload::default().mapping(&Settings::default(), &[]);
     let received = Timestamp::from_millis(1_795_332_650_692);
-    let origin = Origin { levels: &[], named: None, entry: "entry", received };
+    let origin = Origin { levels: &[], named: None, entry: "entry", properties: &[], received };
     for (one, other) in shapes.iter().flat_map(|one| shapes.iter().map(move |other| (one, other))) {
         for json in [one, other] {
             let mut chunk = Chunk::default();
@@ -443,7 +443,7 @@ proptest! {
 fn read_each(table: serde_json::Value, payload: &str) -> Vec<Result<Parts, (String, String)>> {
     let mut mapping = Payload::default().mapping(&settings(table), &[]);
     let received = Timestamp::from_millis(1_795_332_650_692);
-    let origin = Origin { levels: &[], named: None, entry: "entry", received };
+    let origin = Origin { levels: &[], named: None, entry: "entry", properties: &[], received };
     let (mut chunk, mut all) = (Chunk::default(), Vec::new());
     let mut take = |chunk: &mut Chunk, part: Option<&str>, read: Read<'_>| {
         let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();

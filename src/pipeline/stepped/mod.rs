@@ -16,7 +16,7 @@ use crate::mqtt::answer::NotTaken;
 use crate::mqtt::outgoing::Outgoing;
 use crate::plan::Plan;
 use crate::queue::{Event, Inlet, Outlet, Queue, Settlements, Want};
-use crate::record::{Body, Chunk, Reason, Record, Span};
+use crate::record::{Arrival, Body, Chunk, Reason, Record, Span};
 use crate::sealed::Route;
 use crate::settlement::{Outcome, Run, SourceIndex, Token};
 use crate::sink::message::Messages;
@@ -76,6 +76,7 @@ fn small() -> Plan {
 mod answers;
 mod bounds;
 mod direct;
+mod expired;
 mod formats;
 mod full;
 mod hang_ups;
@@ -274,7 +275,7 @@ impl Bench {
             received: self.now.wall,
             token: Token { source: SourceIndex(0), ordinal },
             topic: Span::default(),
-            retained: false,
+            arrival: Arrival::default(),
             sheddable: false,
             body,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock;
 use crate::mqtt::ledger::{Entered, Ledger};
 use crate::plan::Plan;
-use crate::record::{Body, Chunk, Record, Span};
+use crate::record::{Arrival, Body, Chunk, Record, Span};
 use crate::settlement::{Outcome, Share};
 use crate::settlement::{Policy, Receipts, SourceIndex, Token};
 use crate::state::books::Books;
@@ -27,7 +27,7 @@ fn held(books: &Books, first: u64, count: u64) -> Receipts {
             received: now,
             token,
             topic: none,
-            retained: false,
+            arrival: Arrival::default(),
             sheddable: false,
             body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
         });

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Worker;
 use crate::clock::Now;
+use crate::clock::Timestamp;
 use crate::codec::{Head, Unwritable};
 use crate::pipeline::content::Content;
 use crate::record::{Body, Chunk, Reason, Record};
@@ -76,6 +77,21 @@ impl Worker {
         let detail = format!("{what}: output.format = \"{format}\" cannot write it");
         let origin = self.origin(record, since);
         self.dead_letters.take(origin, content_of(chunk, record, Reason::Format, &detail));
+    }
+}
+
+impl Worker {
+    /// Makes a dead letter of a reading that waited for longer than its sender says that it is of use.
+    pub(super) fn make_expired_dead_letter(
+        &mut self,
+        since: Instant,
+        chunk: &Chunk,
+        record: &Record,
+        at: Timestamp,
+    ) {
+        let detail = format!("it expired at {at}, before a batch took it");
+        let origin = self.origin(record, since);
+        self.dead_letters.take(origin, content_of(chunk, record, Reason::Expired, &detail));
     }
 }
 

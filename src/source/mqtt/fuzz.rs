@@ -67,7 +67,7 @@ impl Remembering {
         let (now, mut id) = (clock::now(), String::with_capacity(SENSOR_ID_BYTES_MAX));
         let took = allocation_counter::measure(|| {
             let mut chunk = Chunk::default();
-            assert_eq!(self.reader.take(&publish, Token::NONE, now, &mut chunk), 1);
+            assert_eq!(self.reader.take(&publish, Token::NONE, (now, false), &mut chunk), 1);
             assert_eq!(chunk.records.len(), 1);
             id.push_str(std::str::from_utf8(chunk.text(chunk.records[0].id)).unwrap());
         });

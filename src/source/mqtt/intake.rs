@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) use self::room::Room;
+use super::backlog::Backlog;
 use super::entry::{self, Bounds};
 use super::members::Members;
 use super::reader::Reader;
@@ -63,6 +64,7 @@ pub struct Intake {
     /// Of the warning that the broker has lost it.
     pub(super) sessions_lost: Repeated,
     pub(super) ledger: Ledger,
+    backlog: Backlog,
     /// Tells messages apart that come under one packet id.
     digest: fn(&Publish<'_>) -> u64,
     /// Unacknowledged messages that the broker is asked for, and those that it is taken to allow.
@@ -135,6 +137,7 @@ impl Intake {
             session,
             sessions_lost: Repeated::default(),
             ledger: Ledger::new(window, bounds.acknowledgements_max),
+            backlog: Backlog::default(),
             digest: read::digest,
             asked: bounds.window,
             window,
@@ -307,6 +310,7 @@ impl Client for Intake {
     ) -> Result<(), Error> {
         self.metrics.connections.one();
         self.session.handle_connected(now.instant, &greeting);
+        self.backlog.connected(greeting.session_present);
         let is_small = self.members.acknowledge() && self.window < GATHER_WINDOW_MIN;
         self.current = Some(Current {
             hold_until: now.instant + HOLD_MAX,

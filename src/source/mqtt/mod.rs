@@ -13,9 +13,11 @@
 pub(super) use self::entry::start;
 pub use self::entry::{Bounds, Broker, Joined};
 pub use self::intake::Intake;
-pub use self::settings::{Qos, Retained, Settings};
+pub use self::settings::{OnExpiry, Qos, Retained, Settings};
 pub use self::topics::{Filters, TOPICS_MAX};
+pub use self::user_properties::Properties;
 
+mod backlog;
 mod drain;
 mod entry;
 #[cfg(test)]
@@ -28,3 +30,4 @@ mod settings;
 mod subscription;
 mod topics;
 pub mod trial;
+mod user_properties;

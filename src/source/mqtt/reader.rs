@@ -7,16 +7,18 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::own::{Back, Own};
+use super::settings::OnExpiry;
 use super::topics::Topics;
+use super::user_properties::PROPERTIES_MAX;
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
-use crate::mqtt::publish::Publish;
+use crate::mqtt::publish::{self, Publish};
 use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
-use crate::record::{Chunk, Reason};
+use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::Token;
 use crate::source::records::{Message, Records, Whose};
 use crate::source::{Context, usable_id};
@@ -89,21 +91,28 @@ impl Reader {
         self.settings.subscriptions().collect::<Vec<_>>().join(", ")
     }
 
-    /// Makes records of a message; what can be no reading becomes a dead letter. Returns how many there are:
-    /// where there is none, the message is done with.
+    /// Makes records of a message that is taken now, and perhaps waited at the broker; what can be no reading becomes a
+    /// dead letter. Returns how many there are: where there is none, the message is done with.
     pub(super) fn take(
         &mut self,
         publish: &Publish<'_>,
         token: Token,
-        now: Now,
+        (now, waited): (Now, bool),
         chunk: &mut Chunk,
     ) -> u32 {
+        let mut pairs = [("", ""); PROPERTIES_MAX];
+        let (expiry, properties) = match publish.properties {
+            [] => (Expiry::default(), &[][..]),
+            properties => (self.expiry(properties), self.tags(properties, &mut pairs)),
+        };
+        let (retained, repeated) = (publish.retain, publish.dup);
         let message = Message {
             payload: publish.payload,
             topic: publish.topic,
             token,
-            retained: publish.retain,
-            repeated: publish.dup,
+            arrival: Arrival { retained, waited: waited || retained || repeated, expiry },
+            properties,
+            repeated,
             sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
             taken: now,
         };
@@ -158,6 +167,36 @@ impl Reader {
         let detail = format!("batch {batch} of this run came back by the subscription to {filter}");
         let own = self.records.own();
         self.records.refuse(message, &own, &Malformed { reason: Reason::Loop, detail }, chunk)
+    }
+
+    /// When a message with these properties is of no use any more.
+    fn expiry(&self, properties: &[u8]) -> Expiry {
+        let letter = self.settings.expiry == OnExpiry::DeadLetter;
+        publish::expiry(properties).map_or_else(Expiry::default, |it| Expiry::after(it, letter))
+    }
+
+    /// The user properties that become tags: the first of each name, and [`PROPERTIES_MAX`] at most.
+    fn tags<'a, 'p>(
+        &self,
+        properties: &'a [u8],
+        pairs: &'p mut [(&'a str, &'a str); PROPERTIES_MAX],
+    ) -> &'p [(&'a str, &'a str)] {
+        let mut count = 0;
+        for (name, value) in publish::user_properties(properties) {
+            let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value))
+            else {
+                continue;
+            };
+            let is_new = !pairs.iter().take(count).any(|pair| pair.0 == name);
+            if is_new
+                && self.settings.properties.keep(name)
+                && let Some(place) = pairs.get_mut(count)
+            {
+                *place = (name, value);
+                count += 1;
+            }
+        }
+        pairs.get(..count).unwrap_or_default()
     }
 
     fn oversize(&self, publish: &Publish<'_>) -> Option<Malformed> {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::topics::{self, Filters, TOPICS_MAX};
+use super::user_properties::Properties;
 use crate::codec::Payload;
 use crate::codec::mapping::mapped::mapped;
 use crate::mqtt::topic::{Filter, Group};
@@ -45,6 +46,14 @@ pub struct Settings {
     /// 3.1.1 also at each start, and when a resumed session was silent for two keep-alives.
     #[serde(default)]
     pub retained: Retained,
+    /// MQTT 5 user properties of the messages that are kept as tags: a list of names, at most 32, or `"all"`, of which
+    /// the first 32 are kept. Of a name that comes twice, the first counts; a tag of `tags` goes before one of its name.
+    #[serde(default, skip_serializing_if = "Properties::is_none")]
+    pub properties: Properties,
+    /// What to do with messages of which the sender said for how long they are of use (MQTT 5 message expiry), and
+    /// that were not put into a batch by then. Records say it in either case: `"expiresAt"`.
+    #[serde(default)]
+    pub expiry: OnExpiry,
 }
 }
 
@@ -149,6 +158,17 @@ impl Qos {
     pub fn is_lowered(self) -> bool {
         self.0 > 1
     }
+}
+
+/// What to do with messages that are of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExpiry {
+    /// They are delivered, marked `"expired":true`.
+    #[default]
+    Keep,
+    /// They become dead letters, `expired`.
+    DeadLetter,
 }
 
 /// What to do with retained messages.

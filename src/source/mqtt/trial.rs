@@ -40,6 +40,7 @@ pub fn trial(
     settings: &Settings,
     limits: Limits,
     (topic, payload, retain): (&str, &[u8], bool),
+    properties: &[u8],
     now: Now,
 ) -> Trial {
     // As many sensors as there can be readings: each has a row.
@@ -55,11 +56,11 @@ pub fn trial(
         record_bytes_max: limits.record_bytes_max,
         readings_max: limits.readings_max,
     };
-    let (topic, properties) = (topic.as_bytes(), &[][..]);
+    let topic = topic.as_bytes();
     let publish =
         Publish { dup: false, qos: 1, retain, topic, packet_id: 1, properties, payload, cut: None };
     let mut reader = Reader::new(name, settings.clone(), Version::V5, 0, &context);
     let mut chunk = Chunk::default();
-    reader.take(&publish, Token::NONE, now, &mut chunk);
+    reader.take(&publish, Token::NONE, (now, false), &mut chunk);
     Trial { chunk, registry, metrics }
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock;
 use crate::codec::Whose;
-use crate::record::{Body, Span};
+use crate::record::{Arrival, Body, Span};
 use crate::sealed::Kind;
 use crate::settlement::Token;
 use crate::units::{Period, Size};
@@ -56,7 +56,8 @@ impl Side {
             labels: b"",
             topic: b"",
             extra: b"",
-            retained: false,
+            arrival: Arrival::default(),
+            expires: None,
         };
         let none = Span::default();
         let record = Record {
@@ -66,7 +67,7 @@ impl Side {
             received: self.now.wall,
             token: Token::NONE,
             topic: none,
-            retained: false,
+            arrival: Arrival::default(),
             sheddable: false,
             body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
         };

@@ -28,6 +28,7 @@ impl Intake {
         let (mut came, mut messages, mut unread) = (false, 0, true);
         // Messages that make no record count, too: what they wait for is acknowledged in between.
         let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
+        let waited = self.backlog.is_coming(now.instant);
         while left > 0 {
             left -= 1;
             let Some(incoming) = inbound.packet()? else {
@@ -48,13 +49,14 @@ impl Intake {
             subscription.heard(now.instant, true);
             let Some(token) = entered else { continue };
             messages += 1;
-            let readings = reader.take(&publish, token, now, &mut self.chunk);
+            let readings = reader.take(&publish, token, (now, waited), &mut self.chunk);
             if readings != 1 && !token.is_none() {
                 self.ledger.readings(readings);
             }
             left = left.saturating_sub(readings.saturating_sub(1) as usize);
         }
         self.metrics.messages.add(messages);
+        self.backlog.read(now.instant, unread, (self.ledger.open(), self.window));
         if came {
             self.have_read(now.instant)?;
         }

@@ -114,8 +114,8 @@ impl Scene {
         self.step()
     }
 
-    /// The values that wait in the queue with their entry, taken out of it. Then they settle so.
-    fn take(&mut self, outcome: Outcome) -> Vec<(u32, String)> {
+    /// What waits in the queue, taken out of it.
+    fn offered(&mut self) -> Option<Chunk> {
         let want = Want {
             records: true,
             fill_records: 99,
@@ -124,7 +124,21 @@ impl Scene {
             stalled: false,
             deadline: Some(self.now.instant),
         };
-        let Event::Offered(chunk, _) = self.outlet.next(want) else { return Vec::new() };
+        match self.outlet.next(want) {
+            Event::Offered(chunk, _) => Some(chunk),
+            _ => None,
+        }
+    }
+
+    /// Of what waits in the queue, whether each probably waited at the broker before. It never settles.
+    fn waited(&mut self) -> Vec<bool> {
+        let chunk = self.offered().unwrap_or_default();
+        chunk.records.iter().map(|it| it.arrival.waited).collect()
+    }
+
+    /// The values that wait in the queue with their entry, taken out of it. Then they settle so.
+    fn take(&mut self, outcome: Outcome) -> Vec<(u32, String)> {
+        let Some(chunk) = self.offered() else { return Vec::new() };
         let mut settled = Settled::default();
         let value = |record: &crate::record::Record| {
             settled.add(record.token, record.sensor, record.bytes());
@@ -296,6 +310,20 @@ fn each_entry_of_a_session_takes_what_comes_of_its_own_subscription() {
     assert_eq!(values, expected);
     scene.step();
     assert_eq!(scene.peer.heard(), [1, 2, 3].map(Heard::PubAck));
+}
+
+/// Until the broker, with room in the window, has had nothing more for a while.
+#[test]
+fn what_a_resumed_session_brings_first_is_marked_as_waiting() {
+    let mut scene = fleet(9).subscribed();
+    scene.send(&[message(1, "s/a", "1")]);
+    assert_eq!(scene.waited(), [false], "the session is new");
+    scene.cut();
+    scene.send(&[message(2, "s/a", "2"), message(3, "s/a", "3")]);
+    assert_eq!(scene.waited(), [true, true]);
+    scene.now = scene.now.later(Duration::from_secs(1));
+    scene.send(&[message(4, "s/a", "4")]);
+    assert_eq!(scene.waited(), [false]);
 }
 
 /// Each topic is a subscription of its own, and what never brings anything is noticed of each.

@@ -52,7 +52,7 @@ fn publish<'a>(topic: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
 /// The record of a message, and the chunk that it is in.
 fn taken(reader: &mut Reader, publish: &Publish<'_>) -> (Record, Chunk) {
     let mut chunk = Chunk::default();
-    assert_eq!(reader.take(publish, Token::NONE, clock::now(), &mut chunk), 1);
+    assert_eq!(reader.take(publish, Token::NONE, (clock::now(), false), &mut chunk), 1);
     (chunk.records.pop().unwrap(), chunk)
 }
 
@@ -157,7 +157,8 @@ fn no_more_topics_are_remembered_than_may_be_whosever_they_are() {
 /// The records of a message: each with its ordinal, its sequence, and its value or why it is a dead letter.
 fn all_of(reader: &mut Reader, payload: &str, token: Token) -> Vec<(u64, u64, String)> {
     let mut chunk = Chunk::default();
-    let count = reader.take(&publish(b"a", payload.as_bytes()), token, clock::now(), &mut chunk);
+    let count =
+        reader.take(&publish(b"a", payload.as_bytes()), token, (clock::now(), false), &mut chunk);
     assert_eq!(count as usize, chunk.records.len());
     assert_eq!(chunk.bytes(), chunk.records.iter().map(Record::bytes).sum::<usize>());
     let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();
@@ -216,7 +217,7 @@ fn several_topics_of_an_entry_are_read_alike_and_ignored_ones_are_no_readings() 
     {
         let publish = publish(topic.as_bytes(), b"21.5");
         assert_eq!(
-            reader.take(&publish, Token::NONE, clock::now(), &mut chunk),
+            reader.take(&publish, Token::NONE, (clock::now(), false), &mut chunk),
             expected,
             "{topic}"
         );
@@ -228,4 +229,56 @@ fn several_topics_of_an_entry_are_read_alike_and_ignored_ones_are_no_readings() 
     let Body::Reading { labels, .. } = second.body else { panic!("{second:?}") };
     assert_eq!(chunk.text(labels), br#""tags":{"device":"t1"}"#);
     assert!(matches!(stray.body, Body::Unreadable { reason: Reason::Topic, .. }));
+}
+
+/// What a message with these user properties gets as labels, and how it came.
+fn labelled(settings: serde_json::Value, properties: &[u8], waited: bool) -> (String, Arrival) {
+    let mut reader = reader_of(settings, &context(9, OnFull::Wait));
+    let mut chunk = Chunk::default();
+    let publish = Publish { properties, ..publish(b"a", b"1") };
+    assert_eq!(reader.take(&publish, Token::NONE, (clock::now(), waited), &mut chunk), 1);
+    let record = &chunk.records[0];
+    let Body::Reading { labels, .. } = record.body else { panic!("{record:?}") };
+    (String::from_utf8(chunk.text(labels).to_vec()).unwrap(), record.arrival)
+}
+
+#[test]
+fn user_properties_become_tags_if_asked_for() {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let pairs = [pair("unit", "C"), pair("site", "south"), pair("unit", "F"), pair("a\"b", "")];
+    let properties = publish::with_user_properties(&pairs);
+    for (settings, expected) in [
+        (json!({"topic": "a"}), ""),
+        (json!({"topic": "a", "properties": "unit"}), r#""tags":{"unit":"C"}"#),
+        (
+            json!({"topic": "a", "properties": "all", "tags": {"site": "north"}}),
+            r#""tags":{"site":"north","unit":"C","a\"b":""}"#,
+        ),
+    ] {
+        assert_eq!(labelled(settings, &properties, false).0, expected);
+    }
+    let many: Vec<_> = (0..40).map(|it| pair(&it.to_string(), "x")).collect();
+    let all = json!({"topic": "a", "properties": "all"});
+    let labels = labelled(all.clone(), &publish::with_user_properties(&many), false).0;
+    assert_eq!(labels.matches(":\"x\"").count(), PROPERTIES_MAX);
+    // What is no property any more ends them, and no text is no tag.
+    let broken = [&properties[..10], &[0x26, 0, 1, b'a', 0, 1, 0xff, 0xff][..]].concat();
+    assert_eq!(labelled(all, &broken, false).0, r#""tags":{"unit":"C"}"#);
+}
+
+#[test]
+fn a_reading_says_whether_it_waited_and_when_it_is_of_no_use() {
+    let expires = [0x02, 0, 0, 0, 9];
+    for (expiry, letter) in [("keep", false), ("dead_letter", true)] {
+        let settings = json!({"topic": "a", "expiry": expiry});
+        let (_, arrival) = labelled(settings, &expires, true);
+        let expected = Arrival { retained: false, waited: true, expiry: Expiry::after(9, letter) };
+        assert_eq!(arrival, expected);
+    }
+    assert_eq!(labelled(json!({"topic": "a"}), &[], false).1, Arrival::default());
+    for (dup, retain) in [(true, false), (false, true)] {
+        let mut reader = reader_of(json!({"topic": "a"}), &context(9, OnFull::Wait));
+        let (record, _) = taken(&mut reader, &Publish { dup, retain, ..publish(b"a", b"1") });
+        assert!(record.arrival.waited);
+    }
 }
