@@ -15,6 +15,7 @@ mod connecting;
 mod dead_letters;
 mod delivery;
 mod device;
+mod devices;
 mod doctor;
 mod entries;
 mod exec;

@@ -60,13 +60,17 @@ fn the_command_prints_it_and_needs_no_file() {
 #[test]
 fn every_shipped_file_is_valid_and_names_the_schema() {
     let validator = Validator::new();
-    let files = fs::read_dir(shipped("config")).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = files.filter(|it| it.extension().is_some_and(|it| it == "toml")).collect();
-    assert!(files.len() > 3, "{files:?}");
-    for path in files {
-        let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(validator.judge(&text), Ok(()), "{}", path.display());
-        assert!(text.starts_with("#:schema ./sluicegate.schema.json\n"), "{}", path.display());
+    for (folder, schema, least) in [("config", "./", 4), ("config/examples", "../", 15)] {
+        let files = fs::read_dir(shipped(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let is_toml = |it: &PathBuf| it.extension().is_some_and(|it| it == "toml");
+        let files: Vec<_> = files.filter(is_toml).collect();
+        assert!(files.len() >= least, "{files:?}");
+        let first = format!("#:schema {schema}sluicegate.schema.json\n");
+        for path in files {
+            let text = fs::read_to_string(&path).unwrap();
+            assert_eq!(validator.judge(&text), Ok(()), "{}", path.display());
+            assert!(text.starts_with(&first), "{}", path.display());
+        }
     }
 }
 
