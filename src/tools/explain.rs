@@ -200,7 +200,7 @@ fn explained(
         Skipped::Retained => "it was retained, and the entry has retained = \"skip\"",
         Skipped::Loop => "it is the gateway's own output",
         Skipped::Ignored => "its topic is one of the entry's `ignore`",
-        Skipped::Missing => "it has no value, and the entry has missing = \"skip\"",
+        Skipped::Missing => "it has nothing that is asked for, and the entry skips such messages (`missing`, `mismatch`)",
     });
     let times_unused = metrics.times_unused.get();
     let entry = entry.to_owned();

@@ -36,7 +36,7 @@ impl Mapping {
         }
         let each = self.plan.each.as_ref().expect("there are several");
         let Some(container) = at(each.at, &self.found, look.message) else {
-            let malformed = nothing_at(&each.shown, "each", look.message);
+            let malformed = nothing_at(&each.shown, "array or object", look.message);
             return self.miss_all(malformed, look, chunk, take);
         };
         let mut elements = Elements {
@@ -171,7 +171,7 @@ impl<'a, T: Take> Elements<'_, 'a, T> {
             return self.read(container, level + 1, keys);
         }
         self.count += 1;
-        let malformed = nothing_at(&self.shown, "each", element);
+        let malformed = nothing_at(&self.shown, "array or object", element);
         (self.take)(self.chunk, Some(element), Err(malformed))
     }
 

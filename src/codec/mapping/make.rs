@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::number::number;
 use super::plan::{Kept, Named, Values};
+use super::seek::Sought;
 use super::settings::{Missing, Type};
 use super::{Look, Mapping, Take, first, is_number, put_around, scalar};
 use crate::codec::{Malformed, Reading, one_line, text_json};
@@ -31,13 +32,14 @@ impl Mapping {
             return self.miss(malformed, look, chunk, take);
         }
         let read = match &self.plan.values {
-            Values::One(slots, shown) => {
-                let Some((_, raw)) = first(slots, &self.found, look.message) else {
+            Values::One(slots, shown) => match self.plan.seek(slots, &self.found, look.message) {
+                Sought::Value(_, raw) => self.value(raw, look, chunk).map(Some),
+                Sought::Unlike => Ok(None),
+                Sought::Nothing => {
                     let malformed = nothing_at(shown, "value", look.json);
                     return self.miss(malformed, look, chunk, take);
-                };
-                self.value(raw, look, chunk).map(Some)
-            }
+                }
+            },
             Values::Several { all, split: false } => self.object(all, look, chunk),
             Values::Several { split: true, .. } => return self.split(look, chunk, take),
         };
@@ -59,6 +61,7 @@ impl Mapping {
         match self.plan.missing {
             Missing::DeadLetter => take(chunk, None, Err(malformed)),
             Missing::Skip => self.skip(),
+            Missing::Whole if self.plan.skips(look.json) => self.skip(),
             Missing::Whole => match self.value(look.json, look, chunk) {
                 Ok(one) => {
                     let extra = self.beside(look, chunk);
@@ -118,10 +121,11 @@ impl Mapping {
         let begin = chunk.bytes();
         let mut before = &b"{"[..];
         for named in all {
-            let raw = match first(&named.at, &self.found, look.message) {
-                Some((_, raw)) => raw,
-                None if named.missing == Missing::Skip => continue,
-                None => return Err(nothing_at(&named.shown, &named.name, look.json)),
+            let raw = match self.plan.seek(&named.at, &self.found, look.message) {
+                Sought::Value(_, raw) => raw,
+                Sought::Unlike => continue,
+                Sought::Nothing if named.missing == Missing::Skip => continue,
+                Sought::Nothing => return Err(nothing_at(&named.shown, &named.name, look.json)),
             };
             for text in [before, named.name.as_bytes(), b":"] {
                 chunk.put(text);
@@ -148,10 +152,11 @@ impl Mapping {
         };
         let mut is_any = false;
         for named in all {
-            let made = match first(&named.at, &self.found, look.message) {
-                Some((_, raw)) => self.value(raw, look, chunk),
-                None if named.missing == Missing::Skip => continue,
-                None => Err(nothing_at(&named.shown, &named.name, look.json)),
+            let made = match self.plan.seek(&named.at, &self.found, look.message) {
+                Sought::Value(_, raw) => self.value(raw, look, chunk),
+                Sought::Unlike => continue,
+                Sought::Nothing if named.missing == Missing::Skip => continue,
+                Sought::Nothing => Err(nothing_at(&named.shown, &named.name, look.json)),
             };
             is_any = true;
             match made {

@@ -53,6 +53,9 @@ macro_rules! mapped {
             /// What a value has to be.
             #[serde(default, rename = "type")]
             pub kind: crate::codec::mapping::settings::Type,
+            /// What to do with a value that is not of the `type`.
+            #[serde(default)]
+            pub mismatch: crate::codec::mapping::settings::Mismatch,
             /// The sign before the decimals of a number that is sent as text, where `type` is `number`.
             #[serde(default)]
             pub decimal: crate::codec::mapping::settings::Decimal,
@@ -88,6 +91,7 @@ macro_rules! mapped {
                     timestamp: it.timestamp,
                     missing: it.missing,
                     kind: it.kind,
+                    mismatch: it.mismatch,
                     decimal: it.decimal,
                     quantity: it.quantity,
                     unit: it.unit,

@@ -22,6 +22,7 @@ use crate::codec::{Malformed, Reading, one_line, text_json};
 use crate::record::{Chunk, Reason, Span};
 
 use self::plan::{Defaults, Identity, Kept, Plan, Values};
+use self::seek::Sought;
 use self::settings::Settings;
 use self::several::Templates;
 use self::template::{EACH_MAX, Part};
@@ -34,6 +35,7 @@ mod make;
 pub mod mapped;
 mod number;
 pub mod plan;
+mod seek;
 pub mod settings;
 pub mod several;
 pub mod template;
@@ -257,11 +259,13 @@ impl Mapping {
     fn use_found(&mut self, look: &Look<'_>) {
         let Self { plan, found, used, .. } = self;
         let Look { message: json, origin, .. } = *look;
+        let value = |slots: &Vec<Slot>| match plan.seek(slots, found, json) {
+            Sought::Value(slot, _) => Some(slot),
+            Sought::Unlike | Sought::Nothing => None,
+        };
         match &plan.values {
-            Values::One(slots, _) => set(used, first(slots, found, json).map(|it| it.0)),
-            Values::Several { all, .. } => {
-                set(used, all.iter().filter_map(|it| Some(first(&it.at, found, json)?.0)));
-            }
+            Values::One(slots, _) => set(used, value(slots)),
+            Values::Several { all, .. } => set(used, all.iter().filter_map(|it| value(&it.at))),
         }
         if let Identity::Default(slots) = &plan.identity
             && let Some((slot, raw)) = first(slots, found, json)
@@ -312,10 +316,10 @@ fn run<'a>(
     wanted: &Wanted,
     scope: Scope,
 ) -> serde_json::Result<()> {
+    walk.begin(json, wanted, scope);
     if json.starts_with('{') || json.starts_with('[') && wanted.enters_arrays(scope) {
         return walk.run(json, wanted, scope);
     }
-    wanted.clear(scope, walk.found);
     serde_json::from_str::<&RawValue>(json).map(|_| ())
 }
 

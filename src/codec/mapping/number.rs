@@ -25,11 +25,7 @@ pub(super) fn number(text: &str, decimal: Decimal) -> Option<(String, &str)> {
     }
     let (exponent, unit) = exponent(rest);
     let unit = unit.trim_start();
-    // A unit has no digits but behind its first letters (`m3`): `0x1F` and `12:30` are no numbers.
-    let is_unit = unit.is_empty()
-        || unit.starts_with(|c: char| c.is_alphabetic() || matches!(c, '%' | '°' | '‰'))
-            && !unit.starts_with(['x', 'X']);
-    if !is_unit {
+    if !is_unit(unit) {
         return None;
     }
     let whole = match whole.trim_start_matches('0') {
@@ -38,6 +34,25 @@ pub(super) fn number(text: &str, decimal: Decimal) -> Option<(String, &str)> {
     };
     let point = if fraction.is_empty() { "" } else { "." };
     Some((format!("{sign}{whole}{point}{fraction}{exponent}"), unit))
+}
+
+/// Letters of a unit.
+const UNIT_CHARS_MAX: usize = 16;
+
+/// Whether a text is one short word, as units are: `°C`, `m3/h`, `W/m²`. Its only digits are 2 and 3 behind a letter: so
+/// `0x1F`, `12:30`, `3 of 5`, `1d 4h` and `31N7.4`, of which a figure was not read, are no numbers.
+fn is_unit(text: &str) -> bool {
+    let mut before = None;
+    let fits = |c: char| {
+        let is_power = matches!(c, '2' | '3') && before.is_some_and(char::is_alphabetic);
+        let is_sign = matches!(c, '%' | '°' | '‰' | '²' | '³' | '"' | '\'');
+        let joins = matches!(c, '/' | '·' | '*' | '^' | '-') && before.is_some();
+        before = Some(c);
+        c.is_alphabetic() || is_sign || is_power || joins
+    };
+    text.chars().count() <= UNIT_CHARS_MAX
+        && text.chars().all(fits)
+        && !text.starts_with(['x', 'X'])
 }
 
 fn digits(text: &str) -> (&str, &str) {
@@ -72,6 +87,17 @@ mod tests {
             ("5eV", Point, Some(("5", "eV"))),
             ("21,5", Comma, Some(("21.5", ""))),
             ("1.234,5 kWh", Comma, Some(("1234.5", "kWh"))),
+            ("12 m3/h", Point, Some(("12", "m3/h"))),
+            ("3 W/m²", Point, Some(("3", "W/m²"))),
+            ("7 mg/l", Point, Some(("7", "mg/l"))),
+            ("31N7.3988", Point, None),
+            ("4 minutes 32 seconds", Point, None),
+            ("1d 4h", Point, None),
+            ("3 of 5", Point, None),
+            ("1355.9\tRate too high", Point, None),
+            ("5 m4", Point, None),
+            ("5 -", Point, None),
+            ("5 abcdefghijklmnopq", Point, None),
             ("21,5", Point, None),
             ("0x1F", Point, None),
             ("12:30", Point, None),

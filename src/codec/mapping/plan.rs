@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::settings::{Decimal, Extra, Missing, Settings, Timestamp, Type};
+use super::settings::{Decimal, Extra, Mismatch, Missing, Settings, Timestamp, Type};
 use super::several::Pointers;
 use super::template::{Part, Template};
 use super::time::Times;
@@ -19,6 +19,7 @@ pub(super) struct Plan {
     pub(super) values: Values,
     pub(super) missing: Missing,
     pub(super) kind: Type,
+    pub(super) mismatch: Mismatch,
     pub(super) decimal: Decimal,
     pub(super) identity: Identity,
     pub(super) timestamp: Vec<Slot>,
@@ -165,6 +166,7 @@ impl Plan {
             values,
             missing,
             kind,
+            mismatch: settings.mismatch,
             decimal,
             identity,
             timestamp,

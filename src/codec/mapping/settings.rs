@@ -95,8 +95,21 @@ pub enum Type {
     /// Any JSON value, as it was sent.
     #[default]
     Any,
-    /// A number. A text that is one, with a unit behind it or not, becomes one; anything else is a dead letter.
+    /// A number. A text that is one, with a unit behind it or not, becomes one; `null` is no value, and what becomes of
+    /// anything else is `mismatch`.
     Number,
+}
+
+/// What to do with a value that is not what it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mismatch {
+    /// It is a dead letter, `malformed`.
+    #[default]
+    DeadLetter,
+    /// It is no value: of several the others count, and it stays in `extra`; a message without another one is no
+    /// reading, and counted as a message.
+    Skip,
 }
 
 /// What becomes of what a message holds beside what is read.
@@ -368,6 +381,8 @@ pub struct Settings {
     pub missing: Option<Missing>,
     /// What a value has to be.
     pub kind: Type,
+    /// What to do with a value that is not that.
+    pub mismatch: Mismatch,
     /// The sign before the decimals of a number that is a text.
     pub decimal: Decimal,
     /// The unit of the value.

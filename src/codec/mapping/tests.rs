@@ -549,7 +549,7 @@ fn an_element_that_is_no_reading_is_a_dead_letter_by_itself() {
         ]
     );
     for (payload, expected) in [
-        (r#"{"b":1}"#, Some("all: no each at \"/a\": the message has nothing there")),
+        (r#"{"b":1}"#, Some("all: no array or object at \"/a\": the message has nothing there")),
         (r#"{"a":1}"#, Some("all: what is at \"/a\" is neither an array nor an object")),
         (r#"{"a":[]}"#, None),
         (r#"{"a":[1}"#, Some("all: expected `,` or `]` at line 1 column 8")),
@@ -558,7 +558,7 @@ fn an_element_that_is_no_reading_is_a_dead_letter_by_itself() {
         assert_eq!(read(table(), payload), expected, "{payload}");
     }
     let nested = serde_json::json!({"each": ["", "/a"]});
-    let told = r#"{"b":1}: no each at "", "/a": the message has nothing there"#;
+    let told = r#"{"b":1}: no array or object at "", "/a": the message has nothing there"#;
     assert_eq!(read(nested, r#"[{"a":[1,2]},{"b":1}]"#), ["1", "2", told]);
     let whole = serde_json::json!({"each": "/a", "missing": "whole"});
     assert_eq!(read(whole, r#"{"b":1}"#), [r#"{"b":1}"#]);
@@ -573,4 +573,43 @@ fn what_is_kept_of_the_rest_can_be_named() {
     // A message that is the value is not left beside it.
     let whole = decode_with(&settings(serde_json::json!({"value": ""})), br#"{"a":1}"#).unwrap();
     assert_eq!([&*whole[0], &*whole[2]], [r#"{"a":1}"#, ""]);
+}
+
+#[test]
+fn what_is_no_number_is_a_dead_letter_or_skipped_and_null_is_nothing() {
+    let one = |more: serde_json::Value, payload: &str| {
+        let mut table = serde_json::json!({"value": ["/t", "/u"], "type": "number"});
+        table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (read, counts) = read(&settings(table), None, &[], payload.as_bytes());
+        let told = |it: Result<Parts, Malformed>| match it {
+            Ok(parts) => format!("{} {}", parts[0], parts[2]),
+            Err(malformed) => malformed.reason.as_str().to_owned(),
+        };
+        (read.into_iter().map(told).collect::<Vec<_>>().join(", "), counts.skipped)
+    };
+    let (none, skip) = (serde_json::json!({}), serde_json::json!({"mismatch": "skip"}));
+    let both = serde_json::json!({"mismatch": "skip", "missing": "skip"});
+    for (more, payload, expected) in [
+        (&none, r#"{"t":"unavailable"}"#, ("malformed", 0)),
+        (&skip, r#"{"t":"unavailable"}"#, ("", 1)),
+        (&skip, r#"{"t":null}"#, ("missing", 0)),
+        (&both, r#"{"t":null}"#, ("", 1)),
+        (&none, r#"{"t":null,"u":"5 m"}"#, (r#"5 "t":null"#, 0)),
+        (&skip, r#"{"t":{"u":1}}"#, ("", 1)),
+        (&skip, r#"{"t":"7"}"#, ("7 ", 0)),
+    ] {
+        assert_eq!(one(more.clone(), payload), (expected.0.to_owned(), expected.1), "{payload}");
+    }
+    let several =
+        serde_json::json!({"values": {"a": "/a", "b": "/b"}, "type": "number", "mismatch": "skip"});
+    for (split, expected) in [(false, "{\"a\":1}"), (true, "1")] {
+        let mut table = several.clone();
+        table["split"] = split.into();
+        let (mut read, _) = read(&settings(table), None, &[], br#"{"a":1,"b":"off"}"#);
+        let [value, _, extra, ..] = read.remove(0).unwrap();
+        assert_eq!((&*value, &*extra, read.len()), (expected, r#""b":"off""#, 0));
+    }
+    // A message that is no structure is what the empty pointer leads to.
+    let whole = settings(serde_json::json!({"value": "", "type": "number"}));
+    assert_eq!(decode_with(&whole, b"21.5 C").unwrap()[0], "21.5");
 }

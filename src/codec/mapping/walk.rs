@@ -132,7 +132,15 @@ pub(super) struct Walk<'w, 'a> {
 }
 
 impl<'a> Walk<'_, 'a> {
-    /// Walks over a text of the message, of which the root is an object or an array. The rest of an object are its
+    /// Begins a text of the message, of any kind: forgets what was found in such a text, and finds what is all of it.
+    pub(super) fn begin(&mut self, json: &'a str, wanted: &Wanted, scope: Scope) {
+        wanted.clear(scope, self.found);
+        if let Some(slot) = wanted.tree(scope).slot {
+            self.find(slot, json);
+        }
+    }
+
+    /// Walks over a text of the message that was begun, of which the root is an object or an array. The rest of an object are its
     /// members; of an array it is nothing.
     pub(super) fn run(
         &mut self,
@@ -140,11 +148,7 @@ impl<'a> Walk<'_, 'a> {
         wanted: &Wanted,
         scope: Scope,
     ) -> serde_json::Result<()> {
-        wanted.clear(scope, self.found);
         let root = wanted.tree(scope);
-        if let Some(slot) = root.slot {
-            self.find(slot, json);
-        }
         let is_taken = root.slot.is_some_and(|it| self.taken.get(it).copied().unwrap_or_default());
         self.walk(json, root, json.starts_with('{') && !is_taken)
     }
@@ -306,6 +310,7 @@ mod tests {
         let (found_in, taken, rest_in) = (&mut found, &is_taken[..], &mut rest);
         let marks = Marks::of(json);
         let mut walk = Walk { message: json, marks, found: found_in, taken, rest: rest_in };
+        walk.begin(json, &wanted, Scope::Document);
         walk.run(json, &wanted, Scope::Document).unwrap();
         let text =
             |slot: &Slot| found[*slot].clone().and_then(|it| json.get(it).map(str::to_owned));
