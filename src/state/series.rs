@@ -10,15 +10,16 @@
 //!   missing, as do those of earlier gaps.
 //! - 0 or 1, at least [`BACK_MIN`] back and not sent again by the broker, is a sensor that has started
 //!   anew: counting begins there. Also where a counter overflows: what is lost at that moment is unseen.
-//! - A jump beyond `NUMBERS_MISSING_MAX` is another way of counting: it begins there.
+//! - A jump beyond [`NUMBERS_MISSING_MAX`] is no plausible gap: the device was replaced, or counts in another way.
+//!   Counting begins there.
 //!
 //! A dead letter has no readable number, so it counts as missing.
 
 use std::ops::Range;
 
-/// If a sensor's number leaves out more than this, the sensor counts in another way: counting begins again, and no
-/// number is missing.
-const NUMBERS_MISSING_MAX: u64 = u32::MAX as u64;
+/// If a sensor's number leaves out more than this, the device was replaced or counts in another way: counting begins
+/// again, and no number is missing. A sensor of one reading a second has so many in eleven days.
+const NUMBERS_MISSING_MAX: u64 = 1_000_000;
 
 /// A sensor that restarts goes back at least by this; less is a repeat.
 pub const BACK_MIN: u64 = 2;
@@ -123,6 +124,9 @@ mod tests {
             (&[1, 2, 1, 3], 0),
             // Another way of counting.
             (&[1, 2, 1_764_000_000_000, 1_764_000_000_001], 0),
+            (&[1, 2, 4_000_000_000, 4_000_000_002], 1),
+            (&[1, 2, 1_000_003], 1_000_000),
+            (&[1, 2, 1_000_004], 0),
         ] {
             assert_eq!(missing(numbers), expected, "{numbers:?}");
         }
