@@ -120,47 +120,45 @@ impl Body {
     }
 }
 
-/// How a message came.
+/// How a message came, and what may become of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and small")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arrival {
     /// The broker had retained it.
     pub retained: bool,
     /// It probably waited at the broker: a hint.
     pub waited: bool,
-    /// When it is of no use any more.
+    /// It came with QoS 0 under a shedding policy: the queue may lose it, counted.
+    pub sheddable: bool,
+    /// It is a dead letter once it is of no use any more.
+    pub expires_to_letter: bool,
+    /// For how long it is of use.
     pub expiry: Expiry,
 }
 
-/// When a message is of no use any more: after so many seconds from its receipt (MQTT 5 §3.3.2.3.3).
+/// For how many seconds from its receipt a message is of use (MQTT 5 §3.3.2.3.3); the largest number: for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Expiry {
-    /// The largest number: never.
-    seconds: u32,
-    /// It is a dead letter then.
-    letter: bool,
-}
+pub struct Expiry(pub u32);
 
 impl Default for Expiry {
     fn default() -> Self {
-        Self { seconds: u32::MAX, letter: false }
+        Self(u32::MAX)
     }
 }
 
 impl Expiry {
-    /// After so many seconds from its receipt; then it is a dead letter, or not.
-    pub const fn after(seconds: u32, letter: bool) -> Self {
-        Self { seconds, letter }
-    }
-
-    /// When, for a message that was received then; `None`: never.
+    /// When a message that was received then is of no use any more; `None`: never.
     pub fn at(self, received: Timestamp) -> Option<Timestamp> {
-        let millis = u64::from(self.seconds) * 1000;
-        (self.seconds < u32::MAX).then(|| Timestamp::from_millis(received.millis() + millis))
+        let millis = u64::from(self.0) * 1000;
+        (self.0 < u32::MAX).then(|| Timestamp::from_millis(received.millis() + millis))
     }
+}
 
-    /// When it became a dead letter, if it has by now.
-    pub fn letter_since(self, received: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        self.at(received).filter(|at| self.letter && *at <= now)
+impl Record {
+    /// When it became a dead letter because it is of no use any more, if it has by now.
+    pub fn letter_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let at = self.arrival.expiry.at(self.received);
+        at.filter(|at| self.arrival.expires_to_letter && *at <= now)
     }
 }
 
@@ -181,8 +179,6 @@ pub struct Record {
     pub topic: Span,
     /// How it came.
     pub arrival: Arrival,
-    /// It came with QoS 0 under a shedding policy: the queue may lose it, counted.
-    pub sheddable: bool,
     /// Its content.
     pub body: Body,
 }
@@ -316,7 +312,6 @@ mod tests {
             token: Token::NONE,
             topic: Span::default(),
             arrival: Arrival::default(),
-            sheddable: false,
             body: Body::Reading {
                 value,
                 timestamp: Span::default(),

@@ -129,7 +129,7 @@ fn user_properties_are_tried_with_a_message() {
     let record = told["entries"][0]["records"][0].as_str().unwrap();
     let record: Value = serde_json::from_str(record).unwrap();
     assert_eq!(record["tags"], json!({"unit": "C=K"}));
-    let output = explain(settings, &["--topic", "t", "--property", "unit"], b"1");
+    let output = explain(settings, &["--topic", "t", "--property", "unit"], b"");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(64) && said.contains("NAME=VALUE"), "{said}");
 }

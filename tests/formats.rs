@@ -156,8 +156,9 @@ fn what_an_entry_skips_is_acknowledged_and_no_reading() {
     }
     broker.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 3);
     let skipped = "sluicegate_messages_skipped_total{reason=\"missing\"}";
-    let counted = [skipped, "sluicegate_times_unused_total"].map(|name| http.metric(name));
-    assert_eq!(counted, [Some(2.0), Some(1.0)]);
+    let of_entry = "sluicegate_entry_times_unused_total{entry=\"x\"}";
+    let names = [skipped, "sluicegate_times_unused_total", of_entry];
+    assert_eq!(names.map(|name| http.metric(name)), [Some(2.0), Some(1.0), Some(1.0)]);
     let balance = drained(&mut gateway);
     assert_eq!((balance.received, balance.delivered), (1, 1));
 }

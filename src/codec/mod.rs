@@ -55,6 +55,8 @@ pub struct Reading<'a> {
     pub sensor: Option<&'a str>,
     /// The sensor's own number of it, where one is looked for.
     pub number: Option<u64>,
+    /// It had a time of its own that could not be read, or was not plausible.
+    pub time_unused: bool,
 }
 
 /// Why a payload, or a part of it, is no reading.

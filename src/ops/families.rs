@@ -208,6 +208,11 @@ fn of_entries(view: &View) -> Vec<Family> {
             "Readings of sensors for which gateway.sensors_max left no row",
             |it| it.without_row,
         ),
+        counters(
+            "entry_times_unused",
+            "Readings with a time of their own that could not be read, or was not plausible",
+            |it| it.times_unused,
+        ),
         gauges(
             "entry_last_reading_timestamp_seconds",
             "When the last reading came, in seconds since 1970; 0 if none has",

@@ -159,7 +159,6 @@ mod tests {
                 token: Token::NONE,
                 topic: none,
                 arrival: Arrival::default(),
-                sheddable: false,
                 body: Body::Reading { value, timestamp: none, labels: none, extra: none },
             });
         }

@@ -268,7 +268,7 @@ impl Worker {
     fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) -> bool {
         let row = self.row(record);
         let Some(view) = content::view(record, &row, chunk, now.wall) else { return true };
-        if let Some(at) = record.arrival.expiry.letter_since(record.received, now.wall) {
+        if let Some(at) = record.letter_since(now.wall) {
             self.make_expired_dead_letter(since, chunk, record, at);
             return true;
         }

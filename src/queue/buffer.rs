@@ -242,5 +242,5 @@ impl Buffer {
 }
 
 fn may_be_shed(record: &Record) -> bool {
-    record.sheddable && record.sequence != 0
+    record.arrival.sheddable && record.sequence != 0
 }

@@ -116,7 +116,7 @@ impl Inlet {
             if state.make_room(shared, record, shed) {
                 shared.held.fetch_add(1, Ordering::Relaxed);
                 state.buffer.push(chunk, record);
-            } else if record.sheddable {
+            } else if record.arrival.sheddable {
                 shed.push(record.sensor);
             } else {
                 break;
@@ -176,7 +176,7 @@ impl State {
         if shared.claim(1, wanted) {
             return true;
         }
-        if !record.sheddable {
+        if !record.arrival.sheddable {
             return false;
         }
         // What is freed is for this record and not for whoever waits.

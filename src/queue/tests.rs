@@ -22,8 +22,7 @@ fn add(chunk: &mut Chunk, sensor: u32, sequence: u64, sheddable: bool, bytes: us
         received: Timestamp::default(),
         token: Token::NONE,
         topic: Span::default(),
-        arrival: Arrival::default(),
-        sheddable,
+        arrival: Arrival { sheddable, ..Arrival::default() },
         body: Body::Reading {
             value,
             timestamp: Span::default(),

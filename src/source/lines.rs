@@ -84,7 +84,6 @@ impl Readings {
             arrival: Arrival::default(),
             properties: &[],
             repeated: false,
-            sheddable: false,
             taken: now,
         };
         let own = self.records.own();

@@ -53,8 +53,6 @@ pub(super) struct Message<'a> {
     pub(super) properties: &'a [(&'a str, &'a str)],
     /// The broker marks it as sent before.
     pub(super) repeated: bool,
-    /// The queue may shed it.
-    pub(super) sheddable: bool,
     pub(super) taken: Now,
 }
 
@@ -65,6 +63,7 @@ struct Part {
     id: Span,
     body: Body,
     number: Option<u64>,
+    time_unused: bool,
 }
 
 /// Bytes that an entry holds for messages of so many readings, beside the chunk of its source.
@@ -140,13 +139,8 @@ impl Records {
             chunk.take_back(begin);
             return self.refuse(message, whose, &malformed, chunk);
         }
-        let counts = mapping.counts();
-        let metrics = &context.metrics;
-        if counts.skipped > 0 && parts.is_empty() {
-            metrics.messages_skipped.of(Skipped::Missing).one();
-        }
-        if counts.times_unused > 0 {
-            metrics.times_unused.add(counts.times_unused);
+        if mapping.skipped() > 0 && parts.is_empty() {
+            context.metrics.messages_skipped.of(Skipped::Missing).one();
         }
         self.put(message, chunk)
     }
@@ -168,9 +162,13 @@ impl Records {
         let (shown, mut token) = (shown(message.topic), message.token);
         let metrics = &self.context.metrics;
         let mut count = 0;
-        for Part { row, id, body, number } in self.parts.drain(..) {
+        for Part { row, id, body, number, time_unused } in self.parts.drain(..) {
             if row.is_shared() {
                 metrics.sensors_overflowed.one();
+            }
+            if time_unused {
+                metrics.times_unused.one();
+                row.time_unused();
             }
             // A retained message is a copy of one that has come before, or that came before the gateway did.
             if let Some(number) = number.filter(|_| !message.arrival.retained) {
@@ -185,7 +183,6 @@ impl Records {
                 token,
                 topic,
                 arrival: message.arrival,
-                sheddable: message.sheddable,
                 body,
             });
             token = token.next();
@@ -263,18 +260,19 @@ fn part(
     chunk: &mut Chunk,
 ) -> Result<Part, Malformed> {
     let body = context.body(reading)?;
-    let number = reading.number;
+    let (number, time_unused) = (reading.number, reading.time_unused);
     let Some(id) = reading.sensor else {
         return Ok(Part {
             row: Arc::clone(&whose.row),
             id: own_id(whose, name, chunk),
             body,
             number,
+            time_unused,
         });
     };
     let whose = Whose::new(row(id)?, Cow::Borrowed(id));
     let id = own_id(&whose, name, chunk);
-    Ok(Part { row: whose.row, id, body, number })
+    Ok(Part { row: whose.row, id, body, number, time_unused })
 }
 
 /// The part of a message that can be no reading.
@@ -286,7 +284,8 @@ fn refused(
     chunk: &mut Chunk,
 ) -> Part {
     let body = unreadable(text, malformed, chunk);
-    Part { row: Arc::clone(&whose.row), id: own_id(whose, name, chunk), body, number: None }
+    let (row, id) = (Arc::clone(&whose.row), own_id(whose, name, chunk));
+    Part { row, id, body, number: None, time_unused: false }
 }
 
 /// The id that a record has beside its row: that of a sensor without a row of its own.

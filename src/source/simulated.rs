@@ -245,7 +245,6 @@ fn record(row: &Row) -> Record {
         token: Token::NONE,
         topic: Span::default(),
         arrival: Arrival::default(),
-        sheddable: false,
         body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
     }
 }

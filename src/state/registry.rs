@@ -49,6 +49,8 @@ pub struct Sum {
     pub without_row: u64,
     /// Their books, added up.
     pub balance: Balance,
+    /// Readings with a time of their own that is not used.
+    pub times_unused: u64,
     /// When the last reading of any of them was taken.
     pub last_received: Option<Timestamp>,
 }
@@ -58,6 +60,7 @@ impl Sum {
         self.sensors += u64::from(!row.shared);
         self.without_row += if row.shared { row.received() } else { 0 };
         self.balance = self.balance + row.balance();
+        self.times_unused += row.times_unused.load(Ordering::Relaxed);
         self.last_received = self.last_received.max(row.last_received());
     }
 }
@@ -86,6 +89,7 @@ pub struct Row {
     /// The state of its [`Series`].
     series: [AtomicU64; 3],
     numbers_missing: AtomicU64,
+    times_unused: AtomicU64,
 }
 
 impl Row {
@@ -107,6 +111,7 @@ impl Row {
             last_received: AtomicU64::new(0),
             series: Default::default(),
             numbers_missing: AtomicU64::new(0),
+            times_unused: AtomicU64::new(0),
         })
     }
 
@@ -114,6 +119,11 @@ impl Row {
     pub fn receive(&self, at: Timestamp) -> u64 {
         self.last_received.store(at.millis(), Ordering::Relaxed);
         self.received.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts a reading with a time of its own that is not used.
+    pub fn time_unused(&self) {
+        self.times_unused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether it is of all sensors of an entry that have no row of their own.

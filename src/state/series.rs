@@ -10,7 +10,7 @@
 //!   missing, as do those of earlier gaps.
 //! - 0 or 1, at least [`BACK_MIN`] back and not sent again by the broker, is a sensor that has started
 //!   anew: counting begins there. Also where a counter overflows: what is lost at that moment is unseen.
-//! - A jump beyond [`NUMBERS_MISSING_MAX`] is no plausible gap: the device was replaced, or counts in another way.
+//! - A jump beyond `NUMBERS_MISSING_MAX` is no plausible gap: the device was replaced, or counts in another way.
 //!   Counting begins there.
 //!
 //! A dead letter has no readable number, so it counts as missing.

@@ -85,6 +85,7 @@ impl Mapping {
         self.plan.wanted.clear(Scope::Document, &mut self.found);
         self.around.clear();
         self.time.clear();
+        self.time_unused = false;
         self.sensor.clear();
         self.miss(malformed, &look, chunk, take)
     }

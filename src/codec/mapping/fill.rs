@@ -2,6 +2,7 @@
 
 use super::make::{One, nothing_at};
 use super::plan::{Identity, Piece, Plan};
+use super::settings::TAG_BYTES_MAX;
 use super::{Look, Mapping, at, first, scalar};
 use crate::codec::{Malformed, text_json};
 use crate::record::{Chunk, Reason, Span};
@@ -41,7 +42,8 @@ impl Mapping {
         let begin = chunk.bytes();
         let mut before = &b"\"tags\":{"[..];
         for (name, pieces) in tags {
-            let Ok(text) = self.fill(pieces, look) else { continue };
+            let filled = self.fill(pieces, look).ok().filter(|it| it.len() <= TAG_BYTES_MAX);
+            let Some(text) = filled else { continue };
             for part in [before, name.as_bytes(), b":"] {
                 chunk.put(part);
             }
@@ -51,7 +53,8 @@ impl Mapping {
         for (name, value) in properties {
             let name = text_json::quoted(name);
             // What the entry says goes before what the sender says.
-            if tags.iter().any(|tag| tag.0 == name) {
+            let is_long = name.len().max(value.len()) > TAG_BYTES_MAX;
+            if is_long || tags.iter().any(|tag| tag.0 == name) {
                 continue;
             }
             for part in [before, name.as_bytes(), b":"] {
@@ -65,7 +68,7 @@ impl Mapping {
         }
         let filled = |pieces: &Option<Vec<Piece>>| {
             let text = self.fill(pieces.as_ref()?, look).ok()?;
-            Some(text_json::quoted(&text))
+            (text.len() <= TAG_BYTES_MAX).then(|| text_json::quoted(&text))
         };
         // The name and unit of one of several values go before those of the entry; a unit that was read goes behind.
         let own_unit = || filled(unit).or_else(|| one.unit.as_deref().map(str::to_owned));

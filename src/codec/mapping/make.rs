@@ -86,7 +86,7 @@ impl Mapping {
     }
 
     pub(super) fn skip(&mut self) -> ControlFlow<()> {
-        self.counts.skipped += 1;
+        self.skipped += 1;
         ControlFlow::Continue(())
     }
 
@@ -184,10 +184,11 @@ impl Mapping {
         let number = first(&self.plan.counter, &self.found, look.message);
         let number = number.and_then(|(_, raw)| scalar(raw)?.parse().ok());
         let sensor = (!self.sensor.is_empty()).then_some(&*self.sensor);
+        let (value, time_unused) = (one.value, self.time_unused);
         take(
             chunk,
             None,
-            Ok(Reading { value: one.value, timestamp, extra, labels, sensor, number }),
+            Ok(Reading { value, timestamp, extra, labels, sensor, number, time_unused }),
         )
     }
 }

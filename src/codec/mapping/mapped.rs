@@ -37,7 +37,7 @@ macro_rules! mapped {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub sensor: Option<crate::codec::mapping::several::Templates>,
             /// What else the records say of their sensor, by name, at most 32: texts with places, as `sensor`. A tag of which a
-            /// place is not filled is left out.
+            /// place is not filled, or that is longer than 1 KiB, is left out.
             #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
             pub tags: std::collections::BTreeMap<String, crate::codec::mapping::template::Template>,
             /// Where the sensor's own time is: a JSON pointer, several, or

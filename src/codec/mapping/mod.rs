@@ -89,19 +89,11 @@ pub struct Mapping {
     /// What the message around the documents holds beside what is used of it: members joined by commas.
     around: Vec<u8>,
     time: Vec<u8>,
+    /// The document has a time that is not used.
+    time_unused: bool,
     sensor: String,
-    /// Documents that were no reading because of `missing = "skip"`, and times that were not used, since somebody
-    /// asked.
-    counts: Counts,
-}
-
-/// What is counted beside the readings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Documents without a value that are no readings.
-    pub skipped: u64,
-    /// Times of sensors that could not be read, or were not plausible.
-    pub times_unused: u64,
+    /// Documents that were no reading because of `missing` or `mismatch`, since somebody asked.
+    skipped: u64,
 }
 
 impl Mapping {
@@ -116,7 +108,8 @@ impl Mapping {
             around: Vec::new(),
             time: Vec::new(),
             sensor: String::new(),
-            counts: Counts::default(),
+            time_unused: false,
+            skipped: 0,
             plan,
             times,
         }
@@ -149,9 +142,9 @@ impl Mapping {
         matches!(self.plan.values, Values::Several { split: true, .. })
     }
 
-    /// What was counted since it was asked last.
-    pub fn counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+    /// Documents that were skipped since it was asked last.
+    pub fn skipped(&mut self) -> u64 {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Reads a document, and hands over its readings, in their order.
@@ -244,14 +237,15 @@ impl Mapping {
 
     /// Reads the first time that is there into `time`.
     fn read_time(&mut self, look: &Look<'_>) {
-        let Self { plan, times, found, used, time, counts, .. } = self;
+        self.time_unused = false;
+        let Self { plan, times, found, used, time, time_unused, .. } = self;
         let Look { message: json, origin, .. } = *look;
         let Some((slot, raw)) = first(&plan.timestamp, found, json) else { return };
         let Some(text) = scalar(raw) else { return };
         if times.read(&text, origin.received, time).is_ok() {
             set(used, Some(slot));
         } else {
-            counts.times_unused += 1;
+            *time_unused = true;
         }
     }
 

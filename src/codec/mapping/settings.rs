@@ -357,6 +357,9 @@ pub const VALUES_MAX: usize = 256;
 /// Tags that an entry may name. More are refused.
 pub const TAGS_MAX: usize = 32;
 
+/// Bytes of a tag. A longer one is left out.
+pub const TAG_BYTES_MAX: usize = 1024;
+
 /// Members that `extra` may name. More are refused.
 pub const EXTRA_MAX: usize = 64;
 

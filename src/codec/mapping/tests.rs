@@ -9,6 +9,13 @@ use super::several::Pointers;
 use super::*;
 use crate::codec::Payload;
 
+/// What is counted beside the readings of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counts {
+    skipped: u64,
+    times_unused: u64,
+}
+
 /// A document's readings: value, timestamp, extra, sensor, labels.
 type Parts = [String; 5];
 
@@ -24,9 +31,10 @@ fn read(
     let mut mapping = Payload::default().mapping(settings, &all_names);
     let received = Timestamp::from_millis(1_795_332_650_692);
     let origin = Origin { levels: &levels, named, entry: "entry", properties: &[], received };
-    let (mut chunk, mut all) = (Chunk::default(), Vec::new());
+    let (mut chunk, mut all, mut times_unused) = (Chunk::default(), Vec::new(), 0);
     let mut take = |chunk: &mut Chunk, _: Option<&str>, read: Read<'_>| {
         let text = |span| String::from_utf8(chunk.text(span).to_vec()).unwrap();
+        times_unused += read.as_ref().map_or(0, |it| u64::from(it.time_unused));
         all.push(read.map(|it| {
             let sensor = it.sensor.unwrap_or_default().to_owned();
             [text(it.value), text(it.timestamp), text(it.extra), sensor, text(it.labels)]
@@ -38,7 +46,7 @@ fn read(
         Err(malformed) => take(&mut chunk, None, Err(malformed)),
     });
     assert!(ended.is_continue());
-    (all, mapping.counts())
+    (all, Counts { skipped: mapping.skipped(), times_unused })
 }
 
 /// (value, timestamp, extra, sensor)
@@ -612,4 +620,17 @@ fn what_is_no_number_is_a_dead_letter_or_skipped_and_null_is_nothing() {
     // A message that is no structure is what the empty pointer leads to.
     let whole = settings(serde_json::json!({"value": "", "type": "number"}));
     assert_eq!(decode_with(&whole, b"21.5 C").unwrap()[0], "21.5");
+}
+
+#[test]
+fn a_tag_that_is_too_long_is_left_out() {
+    let table = serde_json::json!({"tags": {"a": "{/a}{/a}", "b": "{/b}"}, "unit": "{/a}{/a}"});
+    let half = "x".repeat(settings::TAG_BYTES_MAX / 2);
+    for (more, expected) in [("", true), ("y", false)] {
+        let payload = format!(r#"{{"value":1,"a":"{half}{more}","b":"c"}}"#);
+        let (mut read, _) = read(&settings(table.clone()), None, &[], payload.as_bytes());
+        let labels = read.remove(0).unwrap()[4].clone();
+        assert_eq!(labels.contains("xx"), expected);
+        assert!(labels.contains(r#""b":"c""#));
+    }
 }

@@ -276,7 +276,6 @@ impl Bench {
             token: Token { source: SourceIndex(0), ordinal },
             topic: Span::default(),
             arrival: Arrival::default(),
-            sheddable: false,
             body,
         }
     }

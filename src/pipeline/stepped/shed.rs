@@ -28,7 +28,6 @@ fn held(books: &Books, first: u64, count: u64) -> Receipts {
             token,
             topic: none,
             arrival: Arrival::default(),
-            sheddable: false,
             body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
         });
         receipts.add(token, row.index, 0);

@@ -103,17 +103,25 @@ impl Reader {
         let mut pairs = [("", ""); PROPERTIES_MAX];
         let (expiry, properties) = match publish.properties {
             [] => (Expiry::default(), &[][..]),
-            properties => (self.expiry(properties), self.tags(properties, &mut pairs)),
+            properties => {
+                let expiry = publish::expiry(properties).map_or_else(Expiry::default, Expiry);
+                (expiry, self.tags(properties, &mut pairs))
+            }
         };
         let (retained, repeated) = (publish.retain, publish.dup);
         let message = Message {
             payload: publish.payload,
             topic: publish.topic,
             token,
-            arrival: Arrival { retained, waited: waited || retained || repeated, expiry },
+            arrival: Arrival {
+                retained,
+                waited: waited || retained || repeated,
+                sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
+                expires_to_letter: self.settings.expiry == OnExpiry::DeadLetter,
+                expiry,
+            },
             properties,
             repeated,
-            sheddable: publish.qos == 0 && self.context.on_full != OnFull::Wait,
             taken: now,
         };
         if let Some(back) = self.output.back(publish) {
@@ -167,12 +175,6 @@ impl Reader {
         let detail = format!("batch {batch} of this run came back by the subscription to {filter}");
         let own = self.records.own();
         self.records.refuse(message, &own, &Malformed { reason: Reason::Loop, detail }, chunk)
-    }
-
-    /// When a message with these properties is of no use any more.
-    fn expiry(&self, properties: &[u8]) -> Expiry {
-        let letter = self.settings.expiry == OnExpiry::DeadLetter;
-        publish::expiry(properties).map_or_else(Expiry::default, |it| Expiry::after(it, letter))
     }
 
     /// The user properties that become tags: the first of each name, and [`PROPERTIES_MAX`] at most.

@@ -20,7 +20,7 @@ pub enum Properties {
     /// None of them.
     #[default]
     None,
-    /// All, up to [`PROPERTIES_MAX`].
+    /// All, up to 32.
     All,
     /// Those of these names.
     These(Vec<String>),

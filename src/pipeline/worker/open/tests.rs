@@ -68,7 +68,6 @@ impl Side {
             token: Token::NONE,
             topic: none,
             arrival: Arrival::default(),
-            sheddable: false,
             body: Body::Reading { value: none, timestamp: none, labels: none, extra: none },
         };
         loop {

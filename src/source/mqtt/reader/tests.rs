@@ -114,7 +114,7 @@ fn only_what_is_of_qos_0_can_be_shed_and_only_where_nothing_waits() {
         let mut reader = reader_of(json!({"topic": "a"}), &context(9, on_full));
         for qos in 0..=2 {
             let (record, _) = taken(&mut reader, &Publish { qos, ..publish(b"a", b"1") });
-            assert_eq!(record.sheddable, qos == 0 && sheddable, "{on_full:?} {qos}");
+            assert_eq!(record.arrival.sheddable, qos == 0 && sheddable, "{on_full:?} {qos}");
         }
     }
 }
@@ -272,7 +272,12 @@ fn a_reading_says_whether_it_waited_and_when_it_is_of_no_use() {
     for (expiry, letter) in [("keep", false), ("dead_letter", true)] {
         let settings = json!({"topic": "a", "expiry": expiry});
         let (_, arrival) = labelled(settings, &expires, true);
-        let expected = Arrival { retained: false, waited: true, expiry: Expiry::after(9, letter) };
+        let expected = Arrival {
+            waited: true,
+            expires_to_letter: letter,
+            expiry: Expiry(9),
+            ..Arrival::default()
+        };
         assert_eq!(arrival, expected);
     }
     assert_eq!(labelled(json!({"topic": "a"}), &[], false).1, Arrival::default());
