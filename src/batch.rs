@@ -23,6 +23,44 @@ pub struct Settings {
     pub bytes_max: Size,
     /// How long the oldest record of a batch may wait: then it is published.
     pub age_max: Period,
+    /// Batches that are open at a time, one for each topic that the readings make. Where the readings of one more
+    /// topic come, the batch that was used longest ago is published before it is full. Each takes twice `bytes_max`.
+    pub routes_max: RoutesMax,
+}
+
+/// Open batches, at most: all are looked at for a record whose topic is not that of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "u16", into = "u16")]
+#[schemars(extend("minimum" = 1, "maximum" = ROUTES_OPEN_MOST))]
+pub struct RoutesMax(u16);
+
+/// The largest number of open batches.
+const ROUTES_OPEN_MOST: u16 = 256;
+
+impl RoutesMax {
+    /// How many.
+    pub fn get(self) -> usize {
+        self.0.into()
+    }
+}
+
+impl TryFrom<u16> for RoutesMax {
+    type Error = String;
+
+    fn try_from(count: u16) -> Result<Self, String> {
+        match count {
+            1..=ROUTES_OPEN_MOST => Ok(Self(count)),
+            _ => Err(format!(
+                "{count} cannot be used: write a whole number from 1 to {ROUTES_OPEN_MOST}"
+            )),
+        }
+    }
+}
+
+impl From<RoutesMax> for u16 {
+    fn from(count: RoutesMax) -> Self {
+        count.0
+    }
 }
 
 impl Default for Settings {
@@ -31,6 +69,7 @@ impl Default for Settings {
             records_max: NonZeroU32::new(500).expect("500 is not zero"),
             bytes_max: Size::bytes(256 << 10),
             age_max: Period::millis(100),
+            routes_max: RoutesMax(8),
         }
     }
 }

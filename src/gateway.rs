@@ -122,9 +122,10 @@ fn say_where_to_look(plan: &Plan) {
         tracing::info!("{}", plan.output.sink.declared().destination(&plan.surroundings()));
         return;
     };
-    let (broker, topic) = (output.broker(&plan.broker), &output.topic);
+    let (broker, topic) = (output.broker(&plan.broker), output.published());
     if let BrokerUrl::Remote { tls: false, websocket: None, host, port } = &broker.url {
-        let look = format!("mosquitto_sub -h {host} -p {port} -t {topic}");
+        let filter = topic.filter().map_or_else(|_| topic.to_string(), |it| it.to_string());
+        let look = format!("mosquitto_sub -h {host} -p {port} -t {filter}");
         tracing::info!(broker = %broker.url, %topic, "batches: {look}");
     } else {
         tracing::info!(broker = %broker.url, %topic, "batches are published");

@@ -24,9 +24,15 @@ pub const LETTER_WAITING_BYTES: usize = 320;
 /// `queue.record_bytes_max` by more than this becomes a dead letter.
 pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 
-/// Batches that are open at a time, one for each route: as many as are in flight unless `output.window_batches` is set.
-/// If the records of one more route come, the least recently used batch is sealed before it is full.
-pub const ROUTES_OPEN_MAX: usize = 16;
+/// Bytes of a topic that records make by filling the places of `output.topic`. A reading whose topic would be longer
+/// becomes a dead letter (`format`), and a dead letter goes to the topic with its places empty.
+pub const TOPIC_MADE_BYTES_MAX: usize = 1024;
+
+/// Routes that are remembered by what decides them. Beyond that all are forgotten, and made again when they are needed.
+pub const ROUTES_REMEMBERED_MAX: usize = 1024;
+
+/// Bytes of names or tags by which a route is remembered. With more it is made again for each record.
+pub const ROUTE_KEY_BYTES_MAX: usize = 256;
 
 /// Batches of dead letters in flight. Further dead letters wait beside the readings: only the session that they came from
 /// acknowledges no more.

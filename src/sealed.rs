@@ -4,21 +4,48 @@
 //! same, byte for byte. Where each record ends stands beside the text, so a batch is split by slicing it.
 //! What becomes of it on the way (a topic, a file, a row) is its sink's affair ([`crate::sink`]).
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::codec::{Format, Head};
 
-/// Where the readings of a batch go. The engine compares routes and carries them; its sink knows what one means.
+/// Where a batch goes. The engine compares routes and carries them; its sink knows what one means.
 #[derive(Debug, Clone, Eq)]
 pub struct Route(Arc<str>);
 
 impl Route {
-    /// The way of all readings today: to the output.
+    /// To the output: the way of all readings, unless its settings make several.
     pub fn output() -> Self {
-        Self::named("output")
+        static ROUTE: LazyLock<Route> = LazyLock::new(|| Route::named(OUTPUT));
+        ROUTE.clone()
+    }
+
+    /// The way of all dead letters, unless the output's settings make several.
+    pub fn dead_letters() -> Self {
+        static ROUTE: LazyLock<Route> = LazyLock::new(|| Route::named(DEAD_LETTERS));
+        ROUTE.clone()
+    }
+
+    /// The way to one of the output's places.
+    pub fn output_at(place: &str) -> Self {
+        Self(format!("{OUTPUT}{AT}{place}").into())
+    }
+
+    /// The same for dead letters.
+    pub fn dead_letters_at(place: &str) -> Self {
+        Self(format!("{DEAD_LETTERS}{AT}{place}").into())
+    }
+
+    /// Whether it leads to the output.
+    pub fn is_output(name: &str) -> bool {
+        name.strip_prefix(OUTPUT).is_some_and(|it| it.is_empty() || it.starts_with(AT))
+    }
+
+    /// The place that it leads to, where there are several.
+    pub fn place_in(name: &str) -> Option<&str> {
+        name.split_once(AT).map(|(_, place)| place)
     }
 
     /// The route of this name.
@@ -31,6 +58,13 @@ impl Route {
         &self.0
     }
 }
+
+/// The name of the readings' way, and of the dead letters'.
+const OUTPUT: &str = "output";
+const DEAD_LETTERS: &str = "dead-letters";
+
+/// What stands before a place.
+const AT: char = ':';
 
 impl PartialEq for Route {
     /// The same text is mostly the same piece of memory: it need not be read for each record.
@@ -50,8 +84,8 @@ pub enum Kind {
         /// When it was sealed.
         sealed_at: Timestamp,
     },
-    /// Dead letters: one as a JSON object, several as an array of them. They have a way of their own.
-    DeadLetters,
+    /// Dead letters of one route: one as a JSON object, several as an array of them.
+    DeadLetters { route: Route },
 }
 
 /// A sealed batch.
@@ -69,13 +103,15 @@ pub struct Sealed {
     pub places: Option<Places>,
 }
 
-/// Where the records of a text stand: one behind the other, with one byte between two.
+/// Where the records of a text stand: one behind the other, with as many bytes between each two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     /// Where the first begins.
     pub begin: u32,
     /// Where each ends, counted from `begin`.
     pub ends: Box<[u32]>,
+    /// Bytes between two.
+    pub between: u32,
 }
 
 /// Bytes that a record's place takes.
@@ -99,7 +135,11 @@ impl Sealed {
             kind: Kind::Readings { route, format, sealed_at: head.sealed_at },
             count: head.count,
             text: text.into(),
-            places: Some(Places { begin: place(begin), ends }),
+            places: Some(Places {
+                begin: place(begin),
+                ends,
+                between: place(format.separator().len()),
+            }),
         }
     }
 
@@ -112,7 +152,14 @@ impl Sealed {
 
     /// Whether it carries dead letters.
     pub fn is_letters(&self) -> bool {
-        self.kind == Kind::DeadLetters
+        matches!(self.kind, Kind::DeadLetters { .. })
+    }
+
+    /// Where it goes.
+    pub fn route(&self) -> &Route {
+        match &self.kind {
+            Kind::Readings { route, .. } | Kind::DeadLetters { route } => route,
+        }
     }
 }
 
@@ -123,7 +170,7 @@ impl Places {
         let record = |end: &u32| {
             let end = self.begin as usize + *end as usize;
             let record = text.get(begin..end).expect("a place lies in its text");
-            begin = end + 1;
+            begin = end + self.between as usize;
             record
         };
         self.ends.iter().map(record).collect()
@@ -139,6 +186,7 @@ pub fn place(at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::samples;
 
     /// A buffer that doubled would hold more than the bound on memory has for a batch.
     #[test]
@@ -157,10 +205,15 @@ mod tests {
         for format in Format::ALL.iter().copied() {
             let (gateway, batch, sealed_at) = ("gw\"1", "b", Timestamp::from_millis(0));
             let head = Head { gateway, batch, sealed_at, count: 3 };
-            let written =
-                [&br#"{"sensorId":1}"#[..], br#"{"sensorId":"a,b"}"#, br#"{"sensorId":{}}"#];
-            let ends = [14, 33, 49].into();
-            let joined = written.join(&format.separator());
+            let written = ["\"a\"", "\"a,b\"", "\"{\""].map(|id| samples::record(format, id, "1"));
+            let (joined, mut end) = (written.join(format.separator()), 0);
+            let ends = written.each_ref().map(|it| {
+                end += it.len();
+                let this = place(end);
+                end += format.separator().len();
+                this
+            });
+            let ends = ends.into();
             let sealed =
                 Sealed::readings(&head, Route::output(), format, &joined, ends, Vec::new());
             let records = sealed.places.as_ref().unwrap().of(&sealed.text);

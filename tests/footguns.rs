@@ -33,8 +33,16 @@ fn said(launch: Launch, code: i32) -> String {
 #[test]
 fn a_setting_that_cannot_be_meant_is_told_with_what_is_to_be_written() {
     for (line, words) in [
-        ("output.topic = \"out/{sensor}\"", "output.topic: has braces in the level \"{sensor}\""),
-        ("output.dead_letter_topic = \"x/{id}\"", "output.dead_letter_topic: has braces"),
+        (
+            "output.topic = \"out/{device}\"",
+            "output.topic: holds {device}, which is no place: write {entry}",
+        ),
+        ("output.dead_letter_topic = \"x/{id\"", "output.dead_letter_topic: has a { without its }"),
+        ("output.topic = \"sensors/{sensor}/{entry}\"", "come back as readings"),
+        (
+            "output.topic = \"gateway/{sensor}\"",
+            "output.dead_letter_topic: may be a topic of output.topic",
+        ),
         ("output.topic = \"out \"", "output.topic: begins or ends with a blank"),
         ("sensors.b.mqtt.topic = \" a\"", "sensors.b.mqtt.topic: begins or ends with a blank"),
         ("sensors.b.mqtt.topic = \"$queue/a\"", "begins with \"$queue/\""),

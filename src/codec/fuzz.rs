@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::mapping::mapped::tests::Entry;
 use super::mapping::settings::Settings;
 use super::mapping::{Origin, Read};
-use super::{Format, Malformed, Payload, Reading, View, Whose};
+use super::{Format, Malformed, Options, Payload, Reading, View, Whose, influx};
 use crate::clock::Timestamp;
 use crate::fuzz::{allocated, fuzz};
 use crate::record::{Arrival, Chunk, Span};
@@ -145,7 +145,8 @@ fn check(chunk: &Chunk, read: Result<[Span; 4], Malformed>) {
 /// One object, with a value, a timestamp that is no structure, and nothing that leaks out of its place.
 fn check_record(view: &View<'_>) {
     let mut out = Vec::new();
-    Format::Json.encoder().record(&mut out, view).unwrap();
+    let options = Options { influx: &influx::Settings::default() };
+    Format::Json.encoder(&options).record(&mut out, view).unwrap();
     let record: Map<String, Value> = serde_json::from_slice(&out).unwrap();
     assert!(record["timestamp"].is_string());
     let names = [

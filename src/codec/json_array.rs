@@ -4,13 +4,13 @@
 use serde_json::value::RawValue;
 
 use super::Head;
-pub use super::json_record::Encoder;
+pub use super::json_record::{ENCODER_BYTES, Encoder, IS_JSON, json};
 
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";
 
 /// What stands between two records.
-pub const SEPARATOR: u8 = b',';
+pub const SEPARATOR: &[u8] = b",";
 
 /// The payload of a batch: `[…]`; and where in it the records begin.
 pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {

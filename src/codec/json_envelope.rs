@@ -3,14 +3,14 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use super::json_record::Encoder;
+pub use super::json_record::{ENCODER_BYTES, Encoder, IS_JSON, json};
 use super::{Head, text_json};
 
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json";
 
 /// What stands between two records.
-pub const SEPARATOR: u8 = b',';
+pub const SEPARATOR: &[u8] = b",";
 
 /// The payload of a batch: `{"gateway":…,"batch":…,"sealedAt":…,"count":…,"records":[…]}`;
 /// and where in it the records begin.

@@ -12,6 +12,7 @@
 //!
 //! A new payload codec or format is one file here and one line in a list below.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use schemars::JsonSchema;
@@ -23,8 +24,10 @@ use self::mapping::{Document, Mapping};
 use crate::clock::Timestamp;
 use crate::record::{Arrival, Reason, Span};
 
+pub mod cbor_batch;
 #[cfg(test)]
 mod fuzz;
+pub mod influx;
 pub mod json;
 pub mod json_array;
 pub mod json_envelope;
@@ -35,7 +38,10 @@ pub mod ndjson;
 #[cfg(test)]
 pub mod numbers;
 mod one_line;
+pub mod pattern;
 pub mod pointer;
+#[cfg(test)]
+pub mod samples;
 pub mod strict;
 pub mod text;
 pub mod text_json;
@@ -237,8 +243,23 @@ macro_rules! formats {
             }
 
             /// An encoder for a gateway.
-            pub fn encoder(self) -> Encoder {
-                match self { $($(#[cfg($cfg)])? Self::$kind => Encoder::$kind($module::Encoder::default()),)+ }
+            pub fn encoder(self, options: &Options<'_>) -> Encoder {
+                match self { $($(#[cfg($cfg)])? Self::$kind => Encoder::$kind($module::Encoder::new(options)),)+ }
+            }
+
+            /// Bytes that an encoder remembers.
+            pub const fn encoder_bytes(self) -> u64 {
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::ENCODER_BYTES,)+ }
+            }
+
+            /// A record that was written so as a record of JSON; empty where it cannot be read.
+            pub fn json(self, record: &[u8]) -> Cow<'_, [u8]> {
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::json(record),)+ }
+            }
+
+            /// Whether records are JSON: text of which half is told from the whole.
+            pub const fn is_json(self) -> bool {
+                match self { $($(#[cfg($cfg)])? Self::$kind => $module::IS_JSON,)+ }
             }
 
             /// A batch of these records, written into `out`, which is empty; and where in it they begin.
@@ -251,8 +272,8 @@ macro_rules! formats {
                 match self { $($(#[cfg($cfg)])? Self::$kind => $module::records(payload),)+ }
             }
 
-            /// What stands between two records: one byte.
-            pub const fn separator(self) -> u8 {
+            /// What stands between two records: nothing, or the same bytes everywhere.
+            pub const fn separator(self) -> &'static [u8] {
                 match self { $($(#[cfg($cfg)])? Self::$kind => $module::SEPARATOR,)+ }
             }
 
@@ -284,9 +305,20 @@ formats! {
     json_array => JsonArray "json_array",
     /// Each record a line.
     ndjson => Ndjson "ndjson",
+    /// Each record a line of the line protocol of Influx databases, made as `[output.influx]` says.
+    influx => Influx "influx",
+    /// The members of `json` as one item of CBOR (RFC 8949).
+    cbor_batch => Cbor "cbor",
     /// Numbers only: a format that refuses records.
     #[cfg(test)]
     numbers => Numbers "numbers",
+}
+
+/// What formats have to set.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// `[output.influx]`.
+    pub influx: &'a influx::Settings,
 }
 
 /// Why a format cannot write a record: where and what.
@@ -389,7 +421,8 @@ mod tests {
     #[test]
     fn the_envelope_is_the_contract() {
         let mut records = Vec::new();
-        let mut encoder = Format::Json.encoder();
+        let influx = influx::Settings::default();
+        let mut encoder = Format::Json.encoder(&Options { influx: &influx });
         let view = View {
             sensor: Whose::Counted("\"TEMP_00\"", 7),
             entry: "",
@@ -407,7 +440,7 @@ mod tests {
         let topic = b"plant/\"boiler\"/temperature";
         let (timestamp, extra) = (&b"\"2024-11-22T09:50:00Z\""[..], &b"\"n\":1"[..]);
         let labels = br#""tags":{"site":"north"},"unit":"C""#;
-        records.push(Format::Json.separator());
+        records.extend_from_slice(Format::Json.separator());
         let view_of_all = View {
             value,
             topic,

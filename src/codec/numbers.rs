@@ -3,19 +3,27 @@
 //!
 //! It finds out late, as real formats do: a record that it refuses has left bytes behind.
 
-use super::{Head, Unwritable, View, json_record};
+pub use super::json_record::{ENCODER_BYTES, IS_JSON, json};
+use super::{Head, Options, Unwritable, View, json_record};
 
 /// The MIME type of a batch.
 pub const CONTENT_TYPE: &str = "application/json-seq";
 
 /// What stands between two records.
-pub const SEPARATOR: u8 = b'\x1e';
+pub const SEPARATOR: &[u8] = &[BEGIN];
+
+const BEGIN: u8 = b'\x1e';
 
 /// Writes records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Encoder(json_record::Encoder);
 
 impl Encoder {
+    /// There is nothing to set.
+    pub fn new(options: &Options<'_>) -> Self {
+        Self(json_record::Encoder::new(options))
+    }
+
     /// Appends a record whose value is a number.
     pub fn record(&mut self, out: &mut Vec<u8>, view: &View<'_>) -> Result<(), Unwritable> {
         self.0.record(out, view)?;
@@ -29,13 +37,13 @@ impl Encoder {
 /// The payload of a batch; and where in it the records begin.
 pub fn batch(_head: &Head<'_>, records: &[u8], mut out: Vec<u8>) -> (usize, Vec<u8>) {
     out.reserve_exact(records.len() + 1);
-    out.push(SEPARATOR);
+    out.push(BEGIN);
     out.extend_from_slice(records);
     (1, out)
 }
 
 /// The records in such a payload.
 pub fn records(payload: &[u8]) -> Vec<&[u8]> {
-    let records = payload.strip_prefix(&[SEPARATOR]).filter(|records| !records.is_empty());
-    records.into_iter().flat_map(|it| it.split(|byte| *byte == SEPARATOR)).collect()
+    let records = payload.strip_prefix(SEPARATOR).filter(|records| !records.is_empty());
+    records.into_iter().flat_map(|it| it.split(|byte| *byte == BEGIN)).collect()
 }

@@ -74,6 +74,7 @@ pub mod system;
 mod takeover;
 pub mod tls;
 pub mod topic;
+pub mod topic_pattern;
 pub mod transport;
 mod unheard;
 mod websocket;

@@ -55,11 +55,6 @@ impl Outbound {
         outgoing::publish(&mut self.bytes, self.version, packet_id, message)
     }
 
-    /// Queues a PUBLISH with RETAIN.
-    pub fn publish_retained(&mut self, packet_id: u16, message: &Outgoing) -> Result<(), Error> {
-        outgoing::publish_retained(&mut self.bytes, self.version, packet_id, message)
-    }
-
     /// Queues a PUBLISH without properties, and without an allocation.
     pub fn publish_plain(&mut self, packet_id: u16, message: &Plain<'_>) -> Result<(), Error> {
         plain::publish(&mut self.bytes, self.version, packet_id, message)

@@ -37,6 +37,10 @@ pub struct Outgoing {
     /// Content Type (MQTT 5).
     pub content_type: &'static str,
     pub properties: Vec<(String, String)>,
+    /// RETAIN: the broker keeps the message for later subscribers. An empty payload deletes the retained message.
+    pub retain: bool,
+    /// Message Expiry Interval (MQTT 5), in seconds.
+    pub expiry: Option<u32>,
 }
 
 impl Outgoing {
@@ -65,7 +69,8 @@ impl Outgoing {
         }
         let user: usize =
             self.properties.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
-        let properties = 3 + self.content_type.len() + user;
+        let expiry = if self.expiry.is_some() { 5 } else { 0 };
+        let properties = expiry + 3 + self.content_type.len() + user;
         head + length_bytes(properties) + properties
     }
 }
@@ -169,9 +174,11 @@ pub fn publish(
         let topic = message.topic.as_str();
         let mut publish = v4::Publish::from_bytes(topic, qos, message.payload.clone());
         publish.pkid = packet_id;
+        publish.retain = message.retain;
         return written(v4::Packet::Publish(publish).write(out, usize::MAX));
     }
     let properties = v5::PublishProperties {
+        message_expiry_interval: message.expiry,
         content_type: Some(message.content_type.to_owned()),
         user_properties: message.properties.clone(),
         ..Default::default()
@@ -180,24 +187,8 @@ pub fn publish(
     let qos = qos5(message.qos);
     let mut publish = v5::Publish::new(topic, qos, message.payload.clone(), Some(properties));
     publish.pkid = packet_id;
+    publish.retain = message.retain;
     written(v5::Packet::Publish(publish).write(out, None))
-}
-
-/// Writes PUBLISH with RETAIN: the broker keeps the message for later subscribers. An empty payload deletes the
-/// retained message.
-pub fn publish_retained(
-    out: &mut BytesMut,
-    version: Version,
-    packet_id: u16,
-    message: &Outgoing,
-) -> Result<(), Error> {
-    let start = out.len();
-    publish(out, version, packet_id, message)?;
-    if let Some(first) = out.get_mut(start) {
-        // RETAIN is the lowest bit of the first byte (MQTT 5 §3.3.1.3).
-        *first |= 1;
-    }
-    Ok(())
 }
 
 fn qos5(qos: u8) -> QoS5 {
@@ -218,13 +209,18 @@ mod tests {
         let properties = vec![("batch".to_owned(), "b".repeat(90)), ("count".into(), "7".into())];
         let sizes = (0..300).chain([16_200, 16_300, 16_383, 16_384, 2_097_100, 2_097_152]);
         for bytes in sizes {
-            for (version, qos) in
-                [(Version::V3, 0), (Version::V3, 1), (Version::V5, 0), (Version::V5, 1)]
-            {
+            for (version, qos, expiry) in [
+                (Version::V3, 0, None),
+                (Version::V3, 1, Some(60)),
+                (Version::V5, 0, None),
+                (Version::V5, 1, Some(60)),
+            ] {
                 let payload = Bytes::from(vec![b'x'; bytes]);
                 let content_type = "application/json";
                 let (topic, properties) = (topic.clone(), properties.clone());
-                let mut message = Outgoing { topic, qos, payload, content_type, properties };
+                let retain = false;
+                let mut message =
+                    Outgoing { topic, qos, payload, content_type, properties, retain, expiry };
                 let mut out = BytesMut::new();
                 publish(&mut out, version, 1, &message).unwrap();
                 assert_eq!(message.packet_bytes(version), out.len(), "{bytes} {version:?} {qos}");
@@ -241,12 +237,14 @@ mod tests {
     fn a_retained_publish_differs_in_its_flag() {
         let topic = Topic::try_from("a".to_owned()).unwrap();
         let payload = Bytes::from_static(b"x");
+        let (content_type, properties, expiry) = ("text/plain", Vec::new(), None);
         let message =
-            Outgoing { topic, qos: 1, payload, content_type: "text/plain", properties: Vec::new() };
+            Outgoing { topic, qos: 1, payload, content_type, properties, retain: false, expiry };
         for version in [Version::V3, Version::V5] {
             let (mut plain, mut kept) = (BytesMut::from(&b"before"[..]), BytesMut::from("before"));
             publish(&mut plain, version, 7, &message).unwrap();
-            publish_retained(&mut kept, version, 7, &message).unwrap();
+            let retained = Outgoing { retain: true, ..message.clone() };
+            publish(&mut kept, version, 7, &retained).unwrap();
             assert_eq!((plain[6], kept[6]), (0x32, 0x33));
             assert_eq!((&plain[..6], &plain[7..]), (&kept[..6], &kept[7..]));
         }

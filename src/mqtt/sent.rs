@@ -60,7 +60,7 @@ impl<'a> Left<'a> {
             assert!(id == 0x26 || !ids.contains(&id), "{id:#x} twice");
             ids.push(id);
             match id {
-                0x11 | 0x27 => drop(left.take(4)),
+                0x02 | 0x11 | 0x27 => drop(left.take(4)),
                 0x21 => assert_ne!(left.two(), 0),
                 0x03 => drop(left.text()),
                 0x26 => drop((left.text(), left.text())),
@@ -164,22 +164,27 @@ fn subscriptions_are_as_the_standard_has_them() {
     }
 }
 
-/// Never RETAIN, never DUP: a publish without an answer is published anew on the next connection.
+/// Never DUP: a publish without an answer is published anew on the next connection.
 #[test]
 fn a_publish_is_as_the_standard_has_it() {
     for version in BOTH {
-        for (qos, bytes) in [(0, 0), (1, 0), (0, 200), (1, 70_000)] {
+        for (qos, bytes, retain) in
+            [(0, 0, false), (1, 0, true), (0, 200, true), (1, 70_000, false)]
+        {
             let message = Outgoing {
                 topic: Topic::try_from("gateway/é".to_owned()).unwrap(),
                 qos,
                 payload: Bytes::from(vec![b'x'; bytes]),
                 content_type: "application/json",
                 properties: vec![("batch".into(), "b-1".into()), ("count".into(), "7".into())],
+                retain,
+                expiry: retain.then_some(3600),
             };
             let mut out = BytesMut::new();
             outgoing::publish(&mut out, version, 0x1234, &message).unwrap();
             let (first, mut left) = opened(&out);
-            assert_eq!((first, left.text()), (0x30 | qos << 1, "gateway/é"));
+            let flags = qos << 1 | u8::from(retain);
+            assert_eq!((first, left.text()), (0x30 | flags, "gateway/é"));
             if qos > 0 {
                 assert_eq!(left.two(), 0x1234);
             }
@@ -187,7 +192,8 @@ fn a_publish_is_as_the_standard_has_it() {
                 // No topic alias, no subscription identifier, no response topic.
                 let mut ids = left.properties();
                 ids.sort_unstable();
-                assert_eq!(ids, [0x03, 0x26, 0x26]);
+                let expiry = retain.then_some(0x02);
+                assert_eq!(ids, expiry.into_iter().chain([0x03, 0x26, 0x26]).collect::<Vec<_>>());
             }
             assert_eq!(left.0.len(), bytes);
         }

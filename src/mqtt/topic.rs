@@ -6,6 +6,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::TOPIC_MADE_BYTES_MAX;
+
 /// The name of the level that gives the sensor's id, unless the entry says otherwise.
 const SENSOR: &str = "sensor";
 
@@ -42,6 +44,13 @@ pub enum TopicError {
     Placeholder(String),
     #[error("has more than {LEVELS_MAX} levels with names; write + where the name is not used")]
     Placeholders,
+    /// A place of a topic to publish to that nothing fills.
+    #[error("{0}")]
+    Place(String),
+    #[error(
+        "has {0} bytes with one for each place; topics with places have {TOPIC_MADE_BYTES_MAX} at most"
+    )]
+    TooLongToMake(usize),
     /// A topic to publish to has no placeholder.
     #[error(
         "has braces in the level {0:?}; what is published goes to one exact topic, without {{sensor}}"
@@ -76,6 +85,12 @@ pub struct Topic(Arc<str>);
 impl Topic {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// One that names of sensors have made: braces and blanks are a part of it. `None` where MQTT has no such topic.
+    pub fn made(text: &str) -> Option<Self> {
+        let is_usable = (1..=TOPIC_BYTES_MAX).contains(&text.len());
+        (is_usable && !text.contains(['+', '#', '\0'])).then(|| Self(text.into()))
     }
 }
 

@@ -8,7 +8,8 @@
 //! order, and takes nothing from the windows of others. Records that nobody acknowledges (QoS 0, simulated)
 //! take places until the queue is full; then `queue.on_full` says what happens, to all.
 //!
-//! A sensor's dead letters are in order among themselves, and in none with its readings.
+//! A sensor's dead letters are in order among themselves, and in none with its readings. A batch has one route: where
+//! the dead letters of two sensors have different ones, those of the first are sealed before one of the second.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::clock::{Now, Timestamp};
 use crate::limits::LETTER_WAITING_BYTES;
 use crate::plan::Plan;
 use crate::record::Reason;
-use crate::sealed::{Kind, Places, Sealed, place};
+use crate::sealed::{Kind, Places, Route, Sealed, place};
 use crate::settlement::{Receipts, Settle, Token};
 use crate::sink::Measure;
 use crate::sink::dead_letter::{self, DeadLetter};
@@ -35,8 +36,9 @@ use crate::state::registry::Row;
 /// Bytes of a dead letter's id in an array, beside the batch's prefix.
 const ID_BYTES: usize = 64;
 
-/// Bytes before the first dead letter of an array.
+/// Bytes before the first dead letter of an array, and between two.
 const BEGIN: usize = 1;
+const BETWEEN: u32 = 1;
 
 /// The record that becomes a dead letter.
 #[derive(Debug, Clone)]
@@ -88,6 +90,8 @@ pub struct DeadLetters {
     ends: Vec<u32>,
     /// The first dead letter of the open batch, as it travels alone.
     first: Vec<u8>,
+    /// Of the open batch.
+    route: Route,
     receipts: Receipts,
     batch_prefix: String,
     batches: u64,
@@ -107,6 +111,7 @@ impl DeadLetters {
             body: Vec::new(),
             ends: Vec::new(),
             first: Vec::new(),
+            route: Route::dead_letters(),
             batch_prefix: format!("{batch_prefix}-d"),
             batches: 0,
         }
@@ -114,7 +119,8 @@ impl DeadLetters {
 
     /// Whether the broker takes a dead letter of this alone, shortened if need be.
     pub fn can_take(&self, origin: &Origin, content: Content<'_>) -> bool {
-        let bytes_max = self.alone_bytes_max(self.waiting.len());
+        let route = self.route_of(origin, content);
+        let bytes_max = self.alone_bytes_max(self.waiting.len(), route);
         shortened::headed(&self.letter(origin, content), bytes_max).is_some()
     }
 
@@ -194,9 +200,12 @@ impl DeadLetters {
         let Waiting { origin, .. } = waiting;
         let letter = self.encode(waiting);
         let bytes = letter.len() + self.batch_prefix.len() + ID_BYTES;
-        if let Some(heavy) = self.batcher.must_seal_before(bytes) {
-            self.seal(now, heavy, publisher);
+        let route = self.route_of(origin, waiting.content());
+        let turns = (route != self.route).then_some(Seal::Route);
+        if let Some(reason) = turns.or(self.batcher.must_seal_before(bytes)) {
+            self.seal(now, reason, publisher);
         }
+        self.route = route;
         let id = format!("{}/{}", self.id(self.batches + 1), self.receipts.records() + 1);
         dead_letter::push(&mut self.body, &letter, &id);
         self.ends.push(place(self.body.len() - BEGIN));
@@ -213,7 +222,8 @@ impl DeadLetters {
     /// broker takes it.
     fn encode(&self, waiting: &Waiting) -> Vec<u8> {
         let letter = self.letter(&waiting.origin, waiting.content());
-        let bytes_max = [self.alone_bytes_max(0), usize::MAX];
+        let route = self.route_of(&waiting.origin, waiting.content());
+        let bytes_max = [self.alone_bytes_max(0, route), usize::MAX];
         let fitting = bytes_max.into_iter().find_map(|max| shortened::headed(&letter, max));
         fitting.unwrap_or_else(|| letter.encode())
     }
@@ -225,16 +235,20 @@ impl DeadLetters {
         DeadLetter { gateway, reason, detail, sensor, entry, topic, received, payload }
     }
 
+    fn route_of(&self, origin: &Origin, content: Content<'_>) -> Route {
+        self.measure.letter_route(origin.row.entry_name(), content.sensor(&origin.row))
+    }
+
     /// Bytes of a dead letter that the broker takes alone, behind so many others, each perhaps a batch.
-    fn alone_bytes_max(&self, others: usize) -> usize {
+    fn alone_bytes_max(&self, others: usize, route: Route) -> usize {
         let Some(bytes_max) = self.bytes_max else { return usize::MAX };
         let batch = self.id(self.batches + 1 + u64::from(self.is_open()) + others as u64);
-        self.measure.text_bytes_max(&self.sealed(batch, 1), bytes_max).unwrap_or(0)
+        self.measure.text_bytes_max(&self.sealed(batch, 1, route), bytes_max).unwrap_or(0)
     }
 
     /// A batch of so many dead letters, without its text.
-    fn sealed(&self, id: String, count: usize) -> Sealed {
-        let (gateway, kind) = (self.plan.gateway.id.clone(), Kind::DeadLetters);
+    fn sealed(&self, id: String, count: usize, route: Route) -> Sealed {
+        let (gateway, kind) = (self.plan.gateway.id.clone(), Kind::DeadLetters { route });
         Sealed { gateway, id, kind, count, text: Bytes::new(), places: None }
     }
 
@@ -256,8 +270,9 @@ impl DeadLetters {
         let text = std::mem::take(if count == 1 { &mut self.first } else { &mut self.body });
         tracing::debug!(batch = id, letters = count, bytes = text.len(), ?reason, "sealed");
         let ends = self.ends.as_slice().into();
-        let places = (count > 1).then_some(Places { begin: place(BEGIN), ends });
-        let sealed = Sealed { text: text.into(), places, ..self.sealed(id, count) };
+        let places = (count > 1).then_some(Places { begin: place(BEGIN), ends, between: BETWEEN });
+        let sealed =
+            Sealed { text: text.into(), places, ..self.sealed(id, count, self.route.clone()) };
         let opened = self.batcher.opened().unwrap_or(now.instant);
         self.body.clear();
         self.ends.clear();

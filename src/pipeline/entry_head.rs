@@ -2,7 +2,7 @@
 //!
 //! A JSON object. `version` is that of the head (absent: 1), `batch` names the batch, its format and its route
 //! (absent for dead letters), `letters` a batch of dead letters (absent where an older program wrote a single
-//! one), `sensors` lists ids, `entries` names the entry of each (absent where an older program wrote it, an empty
+//! one), `route` theirs (absent: that of all dead letters), `sensors` lists ids, `entries` names the entry of each (absent where an older program wrote it, an empty
 //! name where it is of none), `runs` says whose the records are, in order: pairs of a place in `sensors` and a
 //! count. The message itself is the entry's body, byte for byte: it is published again as it was, to the topic
 //! that the settings name then.
@@ -25,6 +25,7 @@ use crate::codec::Format;
 use crate::plan::Plan;
 use crate::sealed::{Kind, Route, Sealed};
 use crate::settlement::SensorIndex;
+use crate::sink::routing::Routing;
 use crate::spool::{Entry, Key};
 use crate::state::books::Books;
 use crate::state::registry::Row;
@@ -93,6 +94,9 @@ pub struct EntryHead {
     batch: Option<Batch>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     letters: Option<String>,
+    /// Of dead letters; absent: that of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    route: Option<String>,
     sensors: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     entries: Vec<String>,
@@ -124,11 +128,11 @@ impl EntryHead {
         }
     }
 
-    /// The publication of an entry, for one of these routes.
+    /// The publication of an entry, for one of the routes of this run.
     pub fn flight(
         entry: Entry,
         key: Key,
-        (plan, routes): (&Plan, &[Route]),
+        (plan, routing): (&Plan, &dyn Routing),
         books: &Books,
         since: Instant,
     ) -> Read {
@@ -138,14 +142,19 @@ impl EntryHead {
         let head: Option<Self> = serde_json::from_slice(&entry.head).ok();
         let sensors = head.as_ref().and_then(|head| head.indexes(entry.records, books));
         let Some((head, sensors)) = head.zip(sensors) else { return Read::Damaged };
-        match head.sealed(&plan.gateway.id, routes, sensors.len(), entry.body) {
+        match head.sealed(&plan.gateway.id, routing, sensors.len(), entry.body) {
             Ok(sealed) => Read::Flight(InFlight::from_spool(sealed, key, sensors, since)),
             Err(_) => Read::Unknown(Some(sensors)),
         }
     }
 
     /// Enters the records of an earlier run's entry in the books, as held. Says what is not known of it.
-    pub fn recover(head: &[u8], records: u32, routes: &[Route], books: &Books) -> Option<Unknown> {
+    pub fn recover(
+        head: &[u8],
+        records: u32,
+        routing: &dyn Routing,
+        books: &Books,
+    ) -> Option<Unknown> {
         let newer = newer(head);
         let Ok(entry) = serde_json::from_slice::<Self>(head) else {
             books.recovered(UNKNOWN, None, u64::from(records));
@@ -160,22 +169,27 @@ impl EntryHead {
             books.recovered(id, entry.entry_of(sensor), u64::from(count));
         }
         books.recovered(UNKNOWN, None, u64::from(left));
-        newer.or_else(|| entry.batch.as_ref()?.known(routes).err())
+        newer.or_else(|| entry.batch.as_ref()?.known(routing).err())
     }
 
     fn new(sealed: &Sealed, sensors: &[SensorIndex], books: &Books) -> Self {
         let mut places: HashMap<SensorIndex, u32> = HashMap::new();
         let id = sealed.id.clone();
-        let (batch, letters) = match sealed.kind {
+        let (batch, letters, route) = match sealed.kind {
             Kind::Readings { ref route, format, sealed_at } => {
                 let (gateway, sealed_at) = (sealed.gateway.clone(), sealed_at.millis());
                 let (format, route) = (format.as_str().to_owned(), Some(route.as_str().to_owned()));
-                (Some(Batch { gateway, id, sealed_at, format, route }), None)
+                (Some(Batch { gateway, id, sealed_at, format, route }), None, None)
             }
-            Kind::DeadLetters => (None, Some(id).filter(|it| !it.is_empty())),
+            Kind::DeadLetters { ref route } => {
+                let route = Some(route).filter(|it| **it != Route::dead_letters());
+                let route = route.map(|it| it.as_str().to_owned());
+                (None, Some(id).filter(|it| !it.is_empty()), route)
+            }
         };
         let (ids, entries, runs) = (Vec::new(), Vec::new(), Vec::new());
-        let mut head = Self { version: VERSION, batch, letters, sensors: ids, entries, runs };
+        let mut head =
+            Self { version: VERSION, batch, letters, route, sensors: ids, entries, runs };
         books.registry.with_rows(|rows| {
             for sensor in sensors {
                 let known = u32::try_from(places.len()).expect("as many as records");
@@ -194,21 +208,22 @@ impl EntryHead {
         head
     }
 
-    /// The batch as it was, for one of these routes; dead letters are this gateway's.
+    /// The batch as it was, for its route; dead letters are this gateway's.
     fn sealed(
         self,
         gateway: &str,
-        routes: &[Route],
+        routing: &dyn Routing,
         count: usize,
         text: Bytes,
     ) -> Result<Sealed, Unknown> {
-        let (gateway, id, kind) = match self.batch {
-            Some(batch) => {
-                let (format, route) = batch.known(routes)?;
-                let sealed_at = Timestamp::from_millis(batch.sealed_at);
-                (batch.gateway, batch.id, Kind::Readings { route, format, sealed_at })
-            }
-            None => (gateway.to_owned(), self.letters.unwrap_or_default(), Kind::DeadLetters),
+        let (gateway, id, kind) = if let Some(batch) = self.batch {
+            let (format, route) = batch.known(routing)?;
+            let sealed_at = Timestamp::from_millis(batch.sealed_at);
+            (batch.gateway, batch.id, Kind::Readings { route, format, sealed_at })
+        } else {
+            let route = self.route.as_deref().map(|it| routing.letter_route_named(it));
+            let kind = Kind::DeadLetters { route: route.unwrap_or_else(Route::dead_letters) };
+            (gateway.to_owned(), self.letters.unwrap_or_default(), kind)
         };
         Ok(Sealed { gateway, id, kind, count, text, places: None })
     }
@@ -237,15 +252,14 @@ impl EntryHead {
 }
 
 impl Batch {
-    /// Its format and its route, which is one of these.
-    fn known(&self, routes: &[Route]) -> Result<(Format, Route), Unknown> {
+    /// Its format, and its route as this run has it.
+    fn known(&self, routing: &dyn Routing) -> Result<(Format, Route), Unknown> {
         let format = Format::ALL.iter().copied().find(|it| it.as_str() == self.format);
         let format = format.ok_or_else(|| Unknown::Format(self.format.clone()))?;
         let output = Route::output();
         let name = self.route.as_deref().unwrap_or(output.as_str());
-        let route = routes.iter().find(|it| it.as_str() == name);
-        let route = route.ok_or_else(|| Unknown::Route(name.to_owned()))?;
-        Ok((format, route.clone()))
+        let route = routing.named(name);
+        Ok((format, route.ok_or_else(|| Unknown::Route(name.to_owned()))?))
     }
 }
 
@@ -285,21 +299,52 @@ mod tests {
 
     #[test]
     fn a_head_names_version_route_and_format() {
-        let books = Plan::default().books(Arc::default());
+        let plan = made_topics();
+        let books = plan.books(Arc::default());
         let sensors = [books.registry.row_left("a", None).index];
         let (route, format, sealed_at) =
-            (Route::named("r"), Format::Ndjson, Timestamp::from_millis(7));
+            (Route::output_at("r/a"), Format::Ndjson, Timestamp::from_millis(7));
         let (gateway, id) = ("gw".to_owned(), "b1".to_owned());
-        let kind = Kind::Readings { route: route.clone(), format, sealed_at };
+        let kind = Kind::Readings { route, format, sealed_at };
         let sealed = Sealed { gateway, id, kind, count: 1, text: Bytes::new(), places: None };
         let head = serde_json::to_string(&EntryHead::new(&sealed, &sensors, &books)).unwrap();
-        let batch = r#"{"gateway":"gw","id":"b1","sealedAt":7,"format":"ndjson","route":"r"}"#;
+        let batch =
+            r#"{"gateway":"gw","id":"b1","sealedAt":7,"format":"ndjson","route":"output:r/a"}"#;
         let expected = format!(
             r#"{{"version":2,"batch":{batch},"sensors":["a"],"entries":[""],"runs":[[0,1]]}}"#
         );
         assert_eq!(head, expected);
         let head: EntryHead = serde_json::from_str(&head).unwrap();
-        assert_eq!(head.sealed("gw", &[route], 1, Bytes::new()), Ok(sealed));
+        assert_eq!(head.sealed("gw", &*plan.measure(), 1, Bytes::new()), Ok(sealed));
+    }
+
+    /// A topic for each sensor.
+    fn made_topics() -> Plan {
+        let mut plan = Plan::default();
+        let sink = r#"{"mqtt":{"topic":"r/{sensor}","dead_letter_topic":"d/{sensor}"}}"#;
+        plan.output.sink = serde_json::from_str(sink).unwrap();
+        plan
+    }
+
+    /// An older program, which knows one route for dead letters, passes over the member.
+    #[test]
+    fn a_head_of_dead_letters_names_their_route_where_there_are_several() {
+        let plan = made_topics();
+        let books = plan.books(Arc::default());
+        let sensors = [books.registry.row_left("a", None).index];
+        let one = r#"{"version":2,"letters":"d1","sensors":["a"],"entries":[""],"runs":[[0,1]]}"#;
+        let routed = one.replace(r#""sensors""#, r#""route":"dead-letters:d/a","sensors""#);
+        for (route, expected) in
+            [(Route::dead_letters(), one), (Route::dead_letters_at("d/a"), &routed)]
+        {
+            let (gateway, id) = ("gw-1".to_owned(), "d1".to_owned());
+            let (kind, text) = (Kind::DeadLetters { route }, Bytes::new());
+            let sealed = Sealed { gateway, id, kind, count: 1, text, places: None };
+            let head = serde_json::to_string(&EntryHead::new(&sealed, &sensors, &books)).unwrap();
+            assert_eq!(head, expected);
+            let head: EntryHead = serde_json::from_str(&head).unwrap();
+            assert_eq!(head.sealed("gw-1", &*plan.measure(), 1, Bytes::new()), Ok(sealed));
+        }
     }
 
     #[test]
@@ -311,12 +356,12 @@ mod tests {
         let before = books();
         let of = |entry| before.registry.row_left("a", entry).index;
         let sensors = [of(Some("fleet")), of(None), of(Some("fleet"))];
-        let (kind, text) = (Kind::DeadLetters, Bytes::new());
+        let (kind, text) = (Kind::DeadLetters { route: Route::dead_letters() }, Bytes::new());
         let (gateway, id) = (String::new(), "d1".to_owned());
         let sealed = Sealed { gateway, id, kind, count: 3, text, places: None };
         let head = serde_json::to_vec(&EntryHead::new(&sealed, &sensors, &before)).unwrap();
         let after = books();
-        assert_eq!(EntryHead::recover(&head, 3, &[], &after), None);
+        assert_eq!(EntryHead::recover(&head, 3, &*plan.measure(), &after), None);
         let received: Vec<_> = after.registry.sums().iter().map(|it| it.balance.received).collect();
         assert_eq!(received, [2, 1], "of the entry, and of none");
         let head: EntryHead = serde_json::from_slice(&head).unwrap();
@@ -333,8 +378,12 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_recovered_as_nobodys() {
         let recovered = |head: &str, records| {
-            let books = Plan::default().books(Arc::default());
-            assert_eq!(EntryHead::recover(head.as_bytes(), records, &[], &books), None);
+            let plan = Plan::default();
+            let books = plan.books(Arc::default());
+            assert_eq!(
+                EntryHead::recover(head.as_bytes(), records, &*plan.measure(), &books),
+                None
+            );
             assert_eq!(books.difference(), None);
             let of = |id: &str| books.registry.row_left(id, None).balance().held;
             (of("a"), of("b"), of(UNKNOWN))

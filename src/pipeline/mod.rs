@@ -26,7 +26,6 @@ use crate::pace::Pace;
 use crate::phase::{Phase, PhaseSender};
 use crate::plan::Plan;
 use crate::queue::Reports;
-use crate::sealed::Route;
 use crate::state::board::Health;
 use crate::state::books::Books;
 use crate::state::metrics::Balance;
@@ -145,7 +144,7 @@ impl Pipeline {
         let run = worker::run_id(&plan.gateway.id, clock::now().wall, rand::random());
         let run: Arc<str> = run.into();
         let assembly = Assembly::new(plan, Arc::clone(&run), seed).await?;
-        let (plan, router) = (Arc::clone(assembly.plan()), Router::constant(Route::output()));
+        let (plan, router) = (Arc::clone(assembly.plan()), Router::new(assembly.plan().measure()));
         Ok(Self { plan, books, run, router, assembly, changes: Changes::channel() })
     }
 
@@ -166,8 +165,8 @@ impl Pipeline {
 
     /// Runs until the gateway has drained. Each message of `stops` is a request to stop.
     pub async fn run(mut self, mut stops: mpsc::Receiver<()>) -> Report {
-        let routes = self.router.routes();
-        let spooler = match recovery::open(&self.plan, &self.books, routes, &mut stops).await {
+        let routing = self.router.routing();
+        let spooler = match recovery::open(&self.plan, &self.books, routing, &mut stops).await {
             Ok(Opened::Spooler(spooler)) => spooler,
             Ok(Opened::Stopped) => return Report::default(),
             Err(error) => return self.report(Some(error)),

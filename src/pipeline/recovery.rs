@@ -15,7 +15,7 @@ use super::Error;
 use super::spooler::Spooler;
 use crate::clock::{self, Now};
 use crate::plan::Plan;
-use crate::sealed::Route;
+use crate::sink::routing::Routing;
 use crate::spool::Spool;
 use crate::state::board::{Health, Status};
 use crate::state::books::Books;
@@ -36,16 +36,16 @@ pub(super) enum Opened {
 pub(super) async fn open(
     plan: &Arc<Plan>,
     books: &Arc<Books>,
-    routes: &[Route],
+    routing: Arc<dyn Routing>,
     stops: &mut mpsc::Receiver<()>,
 ) -> Result<Opened, Error> {
     if plan.spool.path.is_none() {
         return Ok(Opened::Spooler(None));
     }
     let now = clock::now();
-    let work = (Arc::clone(plan), Arc::clone(books), routes.to_vec());
+    let work = (Arc::clone(plan), Arc::clone(books));
     let mut spooler =
-        thread("spool", move || read(now, work.0, work.1, &work.2)).map_err(Error::Thread)?;
+        thread("spool", move || read(now, work.0, work.1, routing)).map_err(Error::Thread)?;
     let mut looks = interval_at((now.instant + SAY_EVERY).into(), SAY_EVERY);
     let mut said = false;
     loop {
@@ -68,7 +68,7 @@ fn read(
     now: Now,
     plan: Arc<Plan>,
     books: Arc<Books>,
-    routes: &[Route],
+    routing: Arc<dyn Routing>,
 ) -> Result<Option<Box<Spooler>>, Error> {
     let settings = &plan.spool;
     let Some(folder) = &settings.path else { return Ok(None) };
@@ -80,5 +80,5 @@ fn read(
             "the spool was damaged and has been set aside: what it held is not delivered"
         );
     }
-    Ok(Some(Box::new(Spooler::new(spool, plan, books, routes)?)))
+    Ok(Some(Box::new(Spooler::new(spool, plan, books, routing)?)))
 }

@@ -138,7 +138,7 @@ impl Part {
 
 impl Fit<'_> {
     fn takes(&self, sealed: &Sealed) -> bool {
-        self.bytes_max.is_none_or(|max| self.measure.bytes(sealed) <= max)
+        self.bytes_max.is_none_or(|max| self.measure.takes(sealed, max))
     }
 
     /// Bytes of the text of a batch that is otherwise like this one.
@@ -166,7 +166,7 @@ impl<'a> Readings<'a> {
                 let (format, sealed_at) = (*format, *sealed_at);
                 Some(Self { whole, route, format, sealed_at, first, fit })
             }
-            Kind::DeadLetters => None,
+            Kind::DeadLetters { .. } => None,
         }
     }
 
@@ -189,7 +189,8 @@ impl<'a> Readings<'a> {
         let records = self.records();
         let longest = self.whole.like(longest_id(self.whole), records.len());
         let room = self.fit.room(&longest).saturating_sub(self.overhead());
-        let groups = group(&records, room.min(self.fit.records_bytes_max));
+        let between = self.format.separator().len();
+        let groups = group(&records, room.min(self.fit.records_bytes_max), between);
         self.parts(groups, |alone| !self.fit.takes(alone))
     }
 
@@ -230,20 +231,24 @@ impl<'a> Readings<'a> {
     fn part(&self, id: &str, records: &[&[u8]]) -> Sealed {
         let (gateway, sealed_at, count) = (&self.whole.gateway, self.sealed_at, records.len());
         let head = Head { gateway, batch: id, sealed_at, count };
-        let text = records.join(&self.format.separator());
-        Sealed::readings(&head, self.route.clone(), self.format, &text, ends(records), Vec::new())
+        let (text, route) = (records.join(self.format.separator()), self.route.clone());
+        let ends = ends(records, self.format.separator().len());
+        Sealed::readings(&head, route, self.format, &text, ends, Vec::new())
     }
 
     /// The dead letter of a record that would be a batch alone; nothing, where not even the least of it fits.
     fn dead_letter(&self, alone: &Sealed, record: &[u8]) -> Option<Sealed> {
-        let written = serde_json::from_slice(record).unwrap_or_else(|_| Written {
+        let written = self.format.json(record);
+        let written = serde_json::from_slice(&written).unwrap_or_else(|_| Written {
             sensor_id: String::new(),
             entry: None,
             topic: String::new(),
         });
         // Told from a batch of readings, by whoever gets it back.
         let id = format!("{}{DEAD_LETTER}", alone.id);
-        let like = Sealed { kind: Kind::DeadLetters, ..alone.like(id, 1) };
+        let entry = written.entry.as_deref();
+        let route = self.fit.measure.letter_route(entry, &written.sensor_id);
+        let like = Sealed { kind: Kind::DeadLetters { route }, ..alone.like(id, 1) };
         let detail =
             format!("{} bytes as a record: more than the output broker takes", record.len());
         let dead_letter = DeadLetter {
@@ -251,7 +256,7 @@ impl<'a> Readings<'a> {
             reason: Reason::Oversize,
             detail: detail.as_bytes(),
             sensor: &written.sensor_id,
-            entry: written.entry.as_deref(),
+            entry,
             topic: written.topic.as_bytes(),
             received: self.sealed_at,
             payload: record,
@@ -266,12 +271,12 @@ fn longest_id(whole: &Sealed) -> String {
     format!("{}.{}", whole.id, u32::MAX)
 }
 
-/// Neighbouring records together, as many as `bytes_max` holds; at least one.
-fn group<'a>(records: &'a [&'a [u8]], bytes_max: usize) -> Vec<&'a [&'a [u8]]> {
+/// Neighbouring records together, as many as `bytes_max` holds with what is between them; at least one.
+fn group<'a>(records: &'a [&'a [u8]], bytes_max: usize, between: usize) -> Vec<&'a [&'a [u8]]> {
     let mut groups = Vec::new();
     let (mut begin, mut bytes) = (0, 0);
     for (at, record) in records.iter().enumerate() {
-        let more = record.len() + 1;
+        let more = record.len() + between;
         if at > begin && bytes + more > bytes_max {
             groups.push(records.get(begin..at).unwrap_or_default());
             (begin, bytes) = (at, 0);
@@ -282,12 +287,12 @@ fn group<'a>(records: &'a [&'a [u8]], bytes_max: usize) -> Vec<&'a [&'a [u8]]> {
     groups
 }
 
-/// Where each of these ends, with one byte between two.
-fn ends(records: &[&[u8]]) -> Box<[u32]> {
+/// Where each of these ends, with so many bytes between two.
+fn ends(records: &[&[u8]], between: usize) -> Box<[u32]> {
     let mut next = 0;
     let end = |record: &&[u8]| {
         let end = next + record.len();
-        next = end + 1;
+        next = end + between;
         place(end)
     };
     records.iter().map(end).collect()
@@ -310,11 +315,15 @@ const DEAD_LETTER: &str = "-d";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::samples;
     use crate::sink::dead_letter;
+    use crate::sink::routing::Routing;
 
     /// Sends the text, and a hundred bytes beside it.
     #[derive(Debug)]
     struct Framed;
+
+    impl Routing for Framed {}
 
     impl Measure for Framed {
         fn bytes(&self, sealed: &Sealed) -> usize {
@@ -329,7 +338,7 @@ mod tests {
             100
         }
 
-        fn destination(&self, _: &Sealed) -> &'static str {
+        fn destination<'a>(&'a self, _: &'a Sealed) -> &'a str {
             "nowhere"
         }
     }
@@ -345,12 +354,16 @@ mod tests {
 
     fn batch_in(format: Format, records: &[&str], known: bool) -> Split {
         let records: Vec<&[u8]> = records.iter().map(|it| it.as_bytes()).collect();
+        batch_of(format, &records, known)
+    }
+
+    fn batch_of(format: Format, records: &[&[u8]], known: bool) -> Split {
         let (route, sealed_at) = (Route::named("r"), Timestamp::from_millis(0));
         let kind = Kind::Readings { route, format, sealed_at };
         let (gateway, id) = ("gw".to_owned(), "whole".to_owned());
         let text = Vec::new().into();
         let whole = Sealed { gateway, id, kind, count: records.len(), text, places: None };
-        let mut batch = Readings::of(&whole, 0, fit(None)).unwrap().part("b", &records);
+        let mut batch = Readings::of(&whole, 0, fit(None)).unwrap().part("b", records);
         batch.places = batch.places.filter(|_| known);
         Split::whole(batch.into())
     }
@@ -380,7 +393,7 @@ mod tests {
         parts.halve(0, fit(None));
         let route = |at| match &parts.get(at).unwrap().kind {
             Kind::Readings { route, .. } => route.as_str().to_owned(),
-            Kind::DeadLetters => String::new(),
+            Kind::DeadLetters { .. } => String::new(),
         };
         assert_eq!(parts.open().into_iter().map(route).collect::<Vec<_>>(), ["r", "r"]);
     }
@@ -393,6 +406,33 @@ mod tests {
             assert_eq!(texts(&parts), [format!("{}\n{}\n", lines[0], lines[1])]);
             parts.halve(0, fit(None));
             assert_eq!(texts(&parts), lines.map(|line| format!("{line}\n")));
+        }
+    }
+
+    /// However its records are separated.
+    #[test]
+    fn a_batch_of_each_format_is_split_between_its_records() {
+        for format in Format::ALL.iter().copied() {
+            let of = |id: &str| samples::record(format, id, "21.5");
+            let written = ["\"a\"", "\"b,{ }\"", "\"c\"", "\"d\""].map(of);
+            let records: Vec<&[u8]> = written.iter().map(Vec::as_slice).collect();
+            for known in [true, false] {
+                let mut parts = batch_of(format, &records, known);
+                assert_eq!(parts.halve(0, fit(None)), [1, 2]);
+                let read = |at: u32| format.records(&parts.get(at).unwrap().text);
+                assert_eq!([read(1), read(2)].concat(), records, "{format:?}");
+                let bytes = records.iter().map(|it| it.len()).max().unwrap();
+                let mut parts = batch_of(format, &records, known);
+                let one = Fit { records_bytes_max: bytes, ..fit(None) };
+                assert!(parts.fit(one) && parts.open().len() == 4, "{format:?}");
+            }
+            // A record that is too large alone tells whose it was.
+            let large = samples::record(format, "\"s\"", &format!("1.{}", "5".repeat(900)));
+            let mut parts = batch_of(format, &[&large], false);
+            assert_eq!(parts.halve(0, Fit { bytes_max: Some(600), ..fit(None) }), [1]);
+            let letter: serde_json::Value =
+                serde_json::from_slice(&parts.get(1).unwrap().text).unwrap();
+            assert_eq!((&letter["sensorId"], &letter["entry"]), (&"s".into(), &"fleet".into()));
         }
     }
 
@@ -444,7 +484,7 @@ mod tests {
     #[test]
     fn records_are_grouped_up_to_the_last_byte() {
         let records = [&b"aa"[..], b"bb", b"cc"];
-        let counts = |max| group(&records, max).iter().map(|it| it.len()).collect::<Vec<_>>();
+        let counts = |max| group(&records, max, 1).iter().map(|it| it.len()).collect::<Vec<_>>();
         assert_eq!([5, 6, 8, 9].map(counts), [vec![1, 1, 1], vec![2, 1], vec![2, 1], vec![3]]);
     }
 
@@ -466,7 +506,8 @@ mod tests {
             dead_letter::push(&mut text, &dead_letter.encode(), &format!("d/{at}"));
         }
         text.push(b']');
-        let (gateway, id, kind) = ("gw".to_owned(), "d".to_owned(), Kind::DeadLetters);
+        let (gateway, id) = ("gw".to_owned(), "d".to_owned());
+        let kind = Kind::DeadLetters { route: Route::dead_letters() };
         let count = payloads.len();
         let whole = Sealed { gateway, id, kind, count, text: text.into(), places: None };
         Split::whole(whole.into())

@@ -46,7 +46,7 @@ use crate::state::gauges::Gauges;
 use crate::clock::Now;
 use crate::limits::WAITING_MAX;
 use crate::plan::Plan;
-use crate::sealed::Route;
+use crate::sink::routing::Routing;
 use crate::spool::{Entry, Error, Key, Spool};
 use crate::window::Window;
 
@@ -85,8 +85,8 @@ pub struct Spooler {
     books: Arc<Books>,
     /// Bytes of the largest batch, all of its message.
     batch_bytes: usize,
-    /// Routes that batches of the disk may have.
-    routes: Box<[Route]>,
+    /// The routes that batches of the disk may have.
+    routing: Arc<dyn Routing>,
     /// What stays on disk in this run.
     kept: Kept,
     /// Sealed, and neither in the window nor on disk.
@@ -118,13 +118,13 @@ impl Spooler {
         mut spool: Spool,
         plan: Arc<Plan>,
         books: Arc<Books>,
-        routes: &[Route],
+        routing: Arc<dyn Routing>,
     ) -> Result<Self, Error> {
         show_disk(&spool, &books.gauges);
         let (mut unread_records, mut kept) = (0, Kept::default());
         spool.heads(|_, records, head| {
             unread_records += u64::from(records);
-            if let Some(unknown) = EntryHead::recover(head, records, routes, &books) {
+            if let Some(unknown) = EntryHead::recover(head, records, &*routing, &books) {
                 kept.found(unknown, records);
             }
         })?;
@@ -148,7 +148,7 @@ impl Spooler {
             batch_bytes: plan.batch.bytes_max.get() + plan.batch_overhead_bytes(),
             plan,
             books,
-            routes: routes.into(),
+            routing,
             kept,
             waiting: VecDeque::new(),
             untried: None,
@@ -374,7 +374,7 @@ impl Spooler {
                 let records = entry.records;
                 self.advance(key, records);
                 self.pace_reads(now.instant, records);
-                let known = (&*self.plan, &*self.routes);
+                let known = (&*self.plan, &*self.routing);
                 match EntryHead::flight(entry, key, known, &self.books, now.instant) {
                     Read::Flight(flight) if self.kept.holds(&flight) => {
                         self.kept.keep_behind(&flight);

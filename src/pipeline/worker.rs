@@ -22,8 +22,7 @@ use super::router::Router;
 use super::spooler::Spooler;
 use crate::batch::Seal;
 use crate::clock::{self, Now, Timestamp};
-use crate::codec::Encoder;
-use crate::limits::ROUTES_OPEN_MAX;
+use crate::codec::{Encoder, Unwritable};
 use crate::plan::Plan;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
@@ -96,7 +95,8 @@ impl Worker {
         router: Router,
     ) -> Self {
         let shared = (Arc::clone(&plan), Arc::clone(&books));
-        let open = OpenBatches::new(shared.0, shared.1, ROUTES_OPEN_MAX, router.first().clone());
+        let routes_max = plan.batch.routes_max.get();
+        let open = OpenBatches::new(shared.0, shared.1, routes_max, router.first().clone());
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), spooler, now.instant);
         Self {
             router,
@@ -105,7 +105,7 @@ impl Worker {
             measure: plan.measure(),
             publisher,
             batch_prefix: run.to_owned(),
-            encoder: plan.output.format.encoder(),
+            encoder: plan.output.encoder(),
             plan,
             books,
             rows: Vec::new(),
@@ -272,14 +272,23 @@ impl Worker {
             self.make_expired_dead_letter(since, chunk, record, at);
             return true;
         }
-        if let Err(first) = self.open.turn_to(self.router.route(&row, &view), record.sensor) {
+        let route = match self.router.route(&view) {
+            Ok(route) => route,
+            Err(Unwritable(what)) => {
+                self.make_unwritable_dead_letter(since, chunk, record, &what);
+                return true;
+            }
+        };
+        if let Err(first) = self.open.turn_to(route, record.sensor) {
             self.seal(now, first, Seal::Route);
             return false;
         }
         let bytes = match self.open.write(&mut self.encoder, &view) {
             Ok(bytes) => bytes,
-            Err(unwritable) => {
-                self.make_unwritable_dead_letter(since, chunk, record, &unwritable);
+            Err(Unwritable(what)) => {
+                let format = self.plan.output.format.as_str();
+                let what = format!("{what}: output.format = \"{format}\" cannot write it");
+                self.make_unwritable_dead_letter(since, chunk, record, &what);
                 return true;
             }
         };

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::{Broker, Plan};
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
-use crate::mqtt::topic::{Filter, Topic};
+use crate::mqtt::topic::Filter;
+use crate::mqtt::topic_pattern::TopicPattern;
 use crate::source::Kind;
 use crate::spool;
 use crate::units::DiskSize;
@@ -69,6 +70,14 @@ impl Plan {
         for (key, text) in sink.problems() {
             wrong(&format!("output.{kind}.{key}"), text);
         }
+        if sink.is_of_lines() && !self.output.format.is_json() {
+            let text = format!(
+                "{:?} is for topics: a line of it that a crash tore would be read as another; write \"json\", \
+                 \"json_array\" or \"ndjson\"",
+                self.output.format.as_str()
+            );
+            wrong("output.format", text);
+        }
         self.check_loops(wrong);
         self.check_numbers(wrong);
         self.check_mappings(wrong);
@@ -115,10 +124,11 @@ impl Plan {
             return;
         }
         for (name, settings) in self.intakes() {
-            let published = [&output.topic, &output.dead_letter_topic];
-            let pairs = settings.filters().flat_map(|it| published.map(|topic| (it, topic)));
-            let comes_back = |(filter, topic): &(&Filter, &Topic)| {
-                filter.matches(topic.as_str()) && !settings.ignores(topic.as_str())
+            let published = [output.published(), output.dead_letter_topic.clone()];
+            let pairs =
+                settings.filters().flat_map(|it| published.iter().map(move |topic| (it, topic)));
+            let comes_back = |(filter, topic): &(&Filter, &TopicPattern)| {
+                topic.is_matched_by(filter) && !settings.ignores(&topic.open())
             };
             for (filter, topic) in pairs.filter(comes_back) {
                 let text = format!(

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::codec::{Format, Head};
+use crate::codec::{Encoder, Format, Head, Options, influx};
 use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
     HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX,
@@ -31,7 +31,6 @@ mod state;
 mod warnings;
 
 use self::http::Http;
-use self::routes::ROUTES;
 pub use crate::mqtt::broker::Broker;
 
 /// Sessions of other entries that are remembered beside those of the current ones. Of more, the oldest are forgotten:
@@ -86,6 +85,8 @@ impl Default for Gateway {
 pub struct Output {
     /// The format of a batch.
     pub format: Format,
+    /// `[output.influx]`.
+    pub influx: influx::Settings,
     /// Batches that are published and not yet acknowledged. At the limit, records wait in the queue.
     pub window_batches: NonZeroU16,
     /// Percent of the readings of the last minute. If more of them, and at least 20, became dead letters, the
@@ -100,10 +101,18 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             format: Format::Json,
+            influx: influx::Settings::default(),
             window_batches: NonZeroU16::new(16).expect("16 is not zero"),
             dead_letters_percent_max: Percent(5),
             sink: sink::Kind::default(),
         }
+    }
+}
+
+impl Output {
+    /// Writes the records of this output.
+    pub fn encoder(&self) -> Encoder {
+        self.format.encoder(&Options { influx: &self.influx })
     }
 }
 
@@ -286,7 +295,8 @@ impl Plan {
         let records = u64::from(self.queue.records_max.get());
         let record = size_of::<Record>() as u64;
         let intakes = self.sessions().len() as u64;
-        let batch = (self.batch.bytes_max.get() + self.batch_overhead_bytes()) as u64;
+        let batch = self.batch.bytes_max.get() + self.batch_overhead_bytes() + self.route_bytes();
+        let batch = batch as u64;
         let batches = u64::from(self.output.window_batches.get());
         let of_record = RECEIPT_BYTES + PLACE_BYTES as u64;
         let receipts = u64::from(self.batch.records_max.get()) * of_record;
@@ -350,7 +360,11 @@ impl Plan {
             budget.add("http connections and answers", connections + answers);
         }
         self.add_entries(&mut budget);
-        routes::add(&mut budget, ROUTES, rows, batch + receipts);
+        self.add_routes(&mut budget, rows, batch + receipts);
+        match self.output.format.encoder_bytes() {
+            0 => {}
+            bytes => budget.add("what output.format remembers", bytes),
+        }
         budget.add("the program itself", PROGRAM_BYTES);
         budget
     }

@@ -154,6 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn an_expiry_that_is_never_sent_is_warned_of() {
+        let warned = |expiry: &str, version: u8| {
+            let mut plan = Plan::default();
+            let settings =
+                format!(r#"{{{expiry}"broker":{{"url":"mqtt://h","version":{version}}}}}"#);
+            plan.output.sink = Kind::Mqtt(serde_json::from_str(&settings).unwrap());
+            plan.warnings().iter().any(|(key, _)| key == "output.mqtt.expiry")
+        };
+        assert!(warned(r#""expiry":"1h","#, 3));
+        assert!(!warned(r#""expiry":"1h","#, 5) && !warned("", 3));
+    }
+
+    #[test]
     fn what_a_broker_has_no_word_for_is_warned_of() {
         let keys = |change: fn(&mut Plan)| {
             let mut plan = Plan::default();

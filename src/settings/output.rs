@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn topic(settings: &Settings) -> &str {
-        settings.plan.mqtt_output().unwrap().topic.as_str()
+        settings.plan.mqtt_output().unwrap().topic.plain().as_str()
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
             ("output.fil.path = \"a\"", "output.fil: is not known; did you mean \"file\"?"),
             (
                 "output.xyz = 1",
-                "output.xyz: is not known; known are: format, window_batches, dead_letters_percent_max, topic, qos",
+                "output.xyz: is not known; known are: format, influx, window_batches, dead_letters_percent_max, topic, qos",
             ),
             ("output.topic = 5", "output.topic: is a number: give a topic"),
             ("output.mqtt.topic = 5", "output.mqtt.topic: is a number: give a topic"),
@@ -217,6 +217,7 @@ mod tests {
             ),
             ("output = 5", "output: is a number: write it as a section, [output]"),
             ("output.answer_max = 0", "output.answer_max: must be at least 1s"),
+            ("output.expiry = \"900ms\"", "output.expiry: must be at least 1s"),
             ("output.mqtt.answer_max = 0", "output.mqtt.answer_max: must be at least 1s"),
             (
                 "output.dead_letter_topic = \"gateway/batches\"",

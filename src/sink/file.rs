@@ -28,6 +28,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use self::appended::Appended;
+use super::routing::Routing;
 use super::{Answer, Declared, Event, Measure, Number, Publication, ReadBack, Start, Surroundings};
 use crate::backoff::Backoff;
 use crate::clock;
@@ -141,6 +142,10 @@ impl Declared for Settings {
         ReadBack::Files { batches: &self.path, dead_letters: self.dead_letters() }
     }
 
+    fn is_of_lines(&self) -> bool {
+        true
+    }
+
     fn is_standard_output(&self) -> bool {
         is_standard_output(&self.path) || is_standard_output(&self.dead_letters())
     }
@@ -164,6 +169,8 @@ pub struct Lines {
     dead_letters: String,
 }
 
+impl Routing for Lines {}
+
 impl Measure for Lines {
     fn bytes(&self, sealed: &Sealed) -> usize {
         sealed.text.len() + 1
@@ -177,7 +184,7 @@ impl Measure for Lines {
         1
     }
 
-    fn destination(&self, sealed: &Sealed) -> &str {
+    fn destination<'a>(&'a self, sealed: &'a Sealed) -> &'a str {
         if sealed.is_letters() { &self.dead_letters } else { &self.batches }
     }
 }

@@ -20,9 +20,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use self::routing::Routing;
 use crate::mqtt::broker::Broker;
 use crate::mqtt::roll_call::RollCall;
-use crate::mqtt::topic::Topic;
+use crate::mqtt::topic_pattern::TopicPattern;
 use crate::phase::PhaseReceiver;
 use crate::queue::Reports;
 use crate::sealed::Sealed;
@@ -35,6 +36,8 @@ pub mod dead_letter;
 pub mod file;
 pub mod message;
 pub mod mqtt;
+pub mod packed;
+pub mod routing;
 pub mod shortened;
 
 macro_rules! kinds {
@@ -121,6 +124,11 @@ pub trait Declared: Debug {
         Vec::new()
     }
 
+    /// Whether what it takes is appended, and may be torn by a crash.
+    fn is_of_lines(&self) -> bool {
+        false
+    }
+
     /// Whether something goes to standard output.
     fn is_standard_output(&self) -> bool {
         false
@@ -138,9 +146,9 @@ pub enum ReadBack<'a> {
     /// Topics of its broker, from now on.
     Topics {
         /// Of batches.
-        batches: &'a Topic,
+        batches: TopicPattern,
         /// Of dead letters.
-        dead_letters: &'a Topic,
+        dead_letters: TopicPattern,
     },
     /// Files, with those that were renamed.
     Files {
@@ -195,9 +203,14 @@ pub struct Publication {
 }
 
 /// How large a sink makes a batch, and where it takes it: all that the engine has to know of that.
-pub trait Measure: Debug + Send + Sync {
+pub trait Measure: Routing {
     /// Bytes of a batch as this sink sends it: what the bound of [`Event::Connected`] counts.
     fn bytes(&self, sealed: &Sealed) -> usize;
+
+    /// Whether it sends a batch in so many bytes at most.
+    fn takes(&self, sealed: &Sealed, bytes_max: usize) -> bool {
+        self.bytes(sealed) <= bytes_max
+    }
 
     /// Bytes of the longest text with which a batch that is otherwise like this one has `bytes_max`; `None`
     /// where not even an empty one fits.
@@ -207,7 +220,7 @@ pub trait Measure: Debug + Send + Sync {
     fn overhead_bytes(&self, gateway: &str, letters: bool) -> usize;
 
     /// Where it takes a batch, as it is called in the log.
-    fn destination(&self, sealed: &Sealed) -> &str;
+    fn destination<'a>(&'a self, sealed: &'a Sealed) -> &'a str;
 }
 
 /// What the other side says to a batch.

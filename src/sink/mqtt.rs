@@ -182,6 +182,11 @@ impl Client for MqttSink {
             let reason = format!("it takes no QoS above {}: set output.qos", greeting.qos_max);
             return Err(Error::Refused { reason, permanent: true });
         }
+        if self.messages.retain && !greeting.features.retained {
+            let reason =
+                "it keeps no retained messages: set output.retain = false, or let it".into();
+            return Err(Error::Refused { reason, permanent: true });
+        }
         self.session.usable(now.instant);
         self.reports.send(Event::Connected {
             channel,

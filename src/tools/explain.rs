@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::codec::{Encoder, Format};
+use crate::codec::{Encoder, Format, Options};
 use crate::mqtt::publish::with_user_properties;
 use crate::mqtt::topic::{Filter, Topic};
 use crate::pipeline::content;
@@ -186,11 +186,11 @@ fn explained(
 ) -> Explained {
     let Trial { chunk, registry, metrics } = trial;
     let (mut records, mut dead_letters) = (Vec::new(), Vec::new());
-    let mut encoder = format.encoder();
+    let mut encoder = format.encoder(&Options { influx: &plan.output.influx });
     registry.with_rows(|rows| {
         for record in &chunk.records {
             let row = rows.get(record.sensor.0 as usize).expect("each record has its row");
-            match written(plan, record, row, chunk, &mut encoder) {
+            match written(plan, record, row, chunk, (format, &mut encoder)) {
                 Ok(record) => records.push(record),
                 Err(letter) => dead_letters.push(letter),
             }
@@ -213,7 +213,7 @@ fn written(
     record: &Record,
     row: &Row,
     chunk: &Chunk,
-    encoder: &mut Encoder,
+    (format, encoder): (Format, &mut Encoder),
 ) -> Result<String, Letter> {
     let letter = |told| letter(plan, row, chunk, record, told);
     let view = match record.body {
@@ -226,6 +226,9 @@ fn written(
     };
     let mut out = Vec::new();
     match encoder.record(&mut out, &view) {
+        Ok(()) if std::str::from_utf8(&out).is_err() => {
+            Ok(String::from_utf8_lossy(&format.json(&out)).into_owned())
+        }
         Ok(()) => Ok(String::from_utf8_lossy(&out).into_owned()),
         Err(refused) => Err(letter((Reason::Format, refused.0.as_bytes(), view.value))),
     }

@@ -1,19 +1,22 @@
 //! Dead letters in parts: several as smaller arrays, one alone shortened.
 
 use super::{Fit, Part, ends, group, longest_id};
-use crate::sealed::{Places, Sealed};
+use crate::sealed::{Places, Sealed, place};
 use crate::sink::dead_letter;
 use crate::sink::shortened;
 
 /// Brackets around the dead letters.
 const OVERHEAD_BYTES: usize = 2;
 
+/// Bytes of the comma between two.
+const BETWEEN: usize = 1;
+
 /// The dead letters of a batch in parts that fit; nothing, if they cannot be made smaller. One of several that
 /// cannot stays as it is.
 pub(super) fn fitting(whole: &Sealed, first: usize, fit: Fit<'_>) -> Vec<Part> {
     let Some(letters) = several(whole) else { return shorter(whole, first, fit) };
     let longest = whole.like(longest_id(whole), letters.len());
-    let groups = group(&letters, fit.room(&longest).saturating_sub(OVERHEAD_BYTES));
+    let groups = group(&letters, fit.room(&longest).saturating_sub(OVERHEAD_BYTES), BETWEEN);
     let mut parts = pieces(whole, first, &groups);
     for part in &mut parts {
         let large = part.sealed.clone().filter(|it| part.records == 1 && !fit.takes(it));
@@ -61,7 +64,7 @@ fn pieces(whole: &Sealed, mut first: usize, groups: &[&[&[u8]]]) -> Vec<Part> {
 
 /// A batch like this one, of these dead letters.
 fn array(like: Sealed, letters: &[&[u8]]) -> Sealed {
-    let places = Some(Places { begin: 1, ends: ends(letters) });
+    let places = Some(Places { begin: 1, ends: ends(letters, BETWEEN), between: place(BETWEEN) });
     let text = [b"[", &letters.join(&b',')[..], b"]"].concat().into();
     Sealed { text, places, ..like }
 }

@@ -1,6 +1,6 @@
 //! The engine stepped with a spool that holds what this run cannot publish.
 
-use super::routes::{by_tens, judge};
+use super::routes::{by_tens, judge, listed};
 use super::*;
 use crate::spool::Entry;
 use crate::spool::faulty_disk::Fault;
@@ -31,7 +31,7 @@ fn entry(head: String, id: &str, records: usize) -> Entry {
 }
 
 const JSON: &str = r#""format":"json","route":"output""#;
-const CBOR: &str = r#""format":"cbor","route":"output""#;
+const AVRO: &str = r#""format":"avro","route":"output""#;
 const ELSEWHERE: &str = r#""format":"json","route":"elsewhere""#;
 const NO_ROUTE: &str = r#""format":"json""#;
 
@@ -75,7 +75,7 @@ impl Bench {
 #[test]
 fn a_batch_that_is_not_known_is_kept_with_those_of_its_sensors_behind_it_and_others_go_on() {
     for (unknown, why) in [
-        (CBOR, "this version does not know their format \"cbor\": run the version"),
+        (AVRO, "this version does not know their format \"avro\": run the version"),
         (ELSEWHERE, "the settings have no route \"elsewhere\": run with the settings"),
     ] {
         let disk = Disk::default();
@@ -138,7 +138,7 @@ fn behind_a_newer_version_everything_is_kept() {
 #[test]
 fn a_run_whose_sources_have_ended_ends_although_something_is_kept() {
     let disk = Disk::default();
-    let mut bench = on(&disk, &[left("1", &["a"], CBOR)]);
+    let mut bench = on(&disk, &[left("1", &["a"], AVRO)]);
     bench.offer(&[0, 1].map(Some));
     (0..2).for_each(|_| bench.take());
     bench.inlet = None;
@@ -152,7 +152,7 @@ fn a_run_whose_sources_have_ended_ends_although_something_is_kept() {
 #[test]
 fn an_output_that_is_silent_gets_nothing_that_must_wait() {
     let disk = Disk::default();
-    let mut bench = on(&disk, &[left("1", &["a"], CBOR)]);
+    let mut bench = on(&disk, &[left("1", &["a"], AVRO)]);
     bench.offer(&[Some(1)]);
     bench.take();
     bench.later(AFTER);
@@ -173,7 +173,7 @@ fn an_output_that_is_silent_gets_nothing_that_must_wait() {
 #[test]
 fn a_file_that_is_damaged_keeps_nothing() {
     let disk = Disk::default();
-    let mut bench = on(&disk, &[left("1", &["a", "b"], CBOR), left("2", &["b"], JSON)]);
+    let mut bench = on(&disk, &[left("1", &["a", "b"], AVRO), left("2", &["b"], JSON)]);
     assert_eq!(bench.ids(), [""; 0]);
     disk.break_with(Fault::Write(0));
     bench.offer(&[Some(0)]);
@@ -208,7 +208,7 @@ fn what_was_kept_is_published_in_order_by_a_run_that_can() {
     }
     assert_eq!(bench.balance().spooled, 60);
     drop(bench);
-    let mut bench = start(&Router::constant(Route::output()));
+    let mut bench = start(&listed(&["output"], |_| 0));
     bench.connect(None, usize::MAX);
     bench.offer(&some(60..66));
     for _ in 0..3 {
@@ -217,8 +217,7 @@ fn what_was_kept_is_published_in_order_by_a_run_that_can() {
     }
     assert_eq!((bench.came.len(), bench.balance().spooled), (0, 66));
     drop(bench);
-    let routes = ["r0", "r1", "r2", "output"].map(Route::named);
-    let mut bench = start(&Router::new(Box::new(routes), |_, _| 0));
+    let mut bench = start(&listed(&["r0", "r1", "r2", "output"], |_| 0));
     bench.connect(None, usize::MAX);
     judge(&bench.taken(), 66);
     assert_eq!((bench.balance().held, bench.books.gauges.spool_kept()), (0, None));

@@ -90,6 +90,7 @@ mod shed;
 mod sizes;
 mod spool;
 mod spooler;
+mod topics;
 
 impl Bench {
     fn new(change: impl FnOnce(&mut Plan)) -> Self {
@@ -117,7 +118,8 @@ impl Bench {
 
     /// Starts then; the salt tells the batches of this start from those of others.
     fn start_at(start: (Now, u16), plan: Plan, spool: Option<Spool>) -> Self {
-        Self::routed(start, plan, spool, Router::constant(Route::output()))
+        let router = Router::new(plan.measure());
+        Self::routed(start, plan, spool, router)
     }
 
     /// Starts with a router.
@@ -128,7 +130,7 @@ impl Bench {
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
         let spooler = |spool| {
             let (plan, books) = (Arc::clone(&plan), Arc::clone(&books));
-            Spooler::new(spool, plan, books, router.routes()).unwrap()
+            Spooler::new(spool, plan, books, router.routing()).unwrap()
         };
         let spooler = spool.map(spooler);
         Self {

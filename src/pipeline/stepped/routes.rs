@@ -1,12 +1,44 @@
 //! The engine stepped with several routes.
 
 use super::*;
+use crate::codec::{Unwritable, View, Whose};
+use crate::sink::routing::Routing;
 use crate::spool::faulty_disk::Disk;
+
+/// These routes, one of which a function chooses for a record.
+#[derive(Debug)]
+struct Listed {
+    routes: Vec<Route>,
+    choose: fn(&View<'_>) -> usize,
+}
+
+impl Routing for Listed {
+    fn is_one(&self) -> bool {
+        false
+    }
+
+    fn key(&self, out: &mut Vec<u8>, view: &View<'_>) {
+        out.push((self.choose)(view).try_into().unwrap());
+    }
+
+    fn route(&self, view: &View<'_>) -> Result<Route, Unwritable> {
+        Ok(self.routes[(self.choose)(view)].clone())
+    }
+
+    fn named(&self, name: &str) -> Option<Route> {
+        self.routes.iter().find(|it| it.as_str() == name).cloned()
+    }
+}
+
+/// One of these routes, by this function.
+pub(super) fn listed(routes: &[&str], choose: fn(&View<'_>) -> usize) -> Router {
+    let routes = routes.iter().copied().map(Route::named).collect();
+    Router::new(Arc::new(Listed { routes, choose }))
+}
 
 /// Three routes, by the value's tens: each sensor changes its own every ten readings.
 pub(super) fn by_tens() -> Router {
-    let routes = ["r0", "r1", "r2"].map(Route::named);
-    Router::new(Box::new(routes), |_, view| {
+    listed(&["r0", "r1", "r2"], |view| {
         let digits = view.value.iter().take_while(|it| it.is_ascii_digit());
         let value = digits.fold(0, |value, digit| value * 10 + usize::from(digit - b'0'));
         value / 10 % 3
@@ -15,8 +47,10 @@ pub(super) fn by_tens() -> Router {
 
 /// Three routes that take turns, for sensors that stay on theirs: `a`, `b` and `c`.
 fn by_sensor() -> Router {
-    let routes = ["r0", "r1", "r2"].map(Route::named);
-    Router::new(Box::new(routes), |row, _| SENSORS.iter().position(|it| **it == *row.id).unwrap())
+    listed(&["r0", "r1", "r2"], |view| {
+        let Whose::Counted(json, _) = view.sensor else { panic!("every sensor is counted") };
+        SENSORS.iter().position(|it| *it == json.trim_matches('"')).unwrap()
+    })
 }
 
 fn bench(router: Router, change: impl FnOnce(&mut Plan)) -> Bench {

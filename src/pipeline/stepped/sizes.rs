@@ -129,3 +129,21 @@ fn what_was_sealed_before_keeps_length_and_digest_or_is_held_too() {
         );
     }
 }
+
+/// And it is as it was where nothing is compressed.
+#[test]
+fn a_reading_that_fits_compressed_is_published_and_no_dead_letter() {
+    for (compression, letters) in [("zstd", 0), ("gzip", 0), ("none", 1)] {
+        let mut bench = Bench::new(|plan| {
+            let settings = format!(r#"{{"compression":"{compression}"}}"#);
+            plan.output.sink = sink::Kind::Mqtt(serde_json::from_str(&settings).unwrap());
+        });
+        bench.connect(Some(2000), usize::MAX);
+        bench.offer_large(0, 5000);
+        bench.take();
+        bench.later(Duration::from_secs(1));
+        let taken = bench.answer_within(2000);
+        assert_eq!(taken.iter().filter(|it| is_letter(it)).count(), letters, "{compression}");
+        assert_eq!((taken.len(), bench.balance().held), (1, 0));
+    }
+}

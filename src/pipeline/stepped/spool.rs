@@ -261,7 +261,8 @@ fn nobody_sees_readings_in_a_spool_of_no_bytes() {
     }
     let mut spooler = {
         let (spool, books) = (disk.spool().unwrap(), Arc::clone(&books));
-        Spooler::new(spool, plan, books, &[Route::output()]).unwrap()
+        let routing = plan.measure();
+        Spooler::new(spool, plan, books, routing).unwrap()
     };
     spooler.write(now, &mut window, true);
     assert_eq!(*looker.seen.lock().unwrap(), [(2, true), (2, true)]);

@@ -34,8 +34,8 @@ impl Side {
         change(&mut plan);
         let plan = Arc::new(plan);
         let books = Arc::new(plan.books(Arc::default()));
-        let (spool, routes) = (disk.spool().unwrap(), [Route::output()]);
-        let spooler = Spooler::new(spool, plan, Arc::clone(&books), &routes).unwrap();
+        let (spool, routing) = (disk.spool().unwrap(), plan.measure());
+        let spooler = Spooler::new(spool, plan, Arc::clone(&books), routing).unwrap();
         Self { now: clock::now(), spooler, window: Window::default(), books, next: 0 }
     }
 

@@ -1,4 +1,4 @@
-//! The open batches: one for each route, `routes_max` at most.
+//! The open batches: one for each route, `batch.routes_max` at most.
 //!
 //! ```text
 //!  record ──route──► its route's open batch ──seal──► sealed
@@ -56,7 +56,7 @@ pub(super) struct OpenBatches {
     routes_max: usize,
     /// The bound on a batch's bytes, as far as the output takes them.
     bytes_max: usize,
-    separator: u8,
+    separator: &'static [u8],
     batches: Vec<OpenBatch>,
     /// The one that the last record went to.
     last: usize,
@@ -129,7 +129,7 @@ impl OpenBatches {
         let batch = self.current();
         batch.before = batch.body.len();
         if batch.before > 0 {
-            batch.body.push(separator);
+            batch.body.extend_from_slice(separator);
         }
         batch.begin = batch.body.len();
         match encoder.record(&mut batch.body, view) {
@@ -169,6 +169,11 @@ impl OpenBatches {
             self.remember(record.sensor, serial);
         }
         Ok(full)
+    }
+
+    /// The route that was turned to.
+    pub(super) fn route(&self) -> &Route {
+        &self.batches.get(self.last).expect("there is always one").route
     }
 
     /// The batch that the last record went to.

@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::Worker;
 use crate::clock::Now;
 use crate::clock::Timestamp;
-use crate::codec::{Head, Unwritable};
+use crate::codec::Head;
 use crate::pipeline::content::Content;
 use crate::record::{Body, Chunk, Reason, Record};
-use crate::sealed::{Route, Sealed};
+use crate::sealed::Sealed;
 
 impl Worker {
     /// Adapts the batch's size to what the broker takes.
@@ -40,8 +40,9 @@ impl Worker {
         let gateway = &self.plan.gateway.id;
         let head = Head { gateway, batch: &batch, sealed_at: now.wall, count: 1 };
         let (format, record) = (self.plan.output.format, self.open.written());
-        let alone = Sealed::readings(&head, Route::output(), format, record, [].into(), Vec::new());
-        self.measure.bytes(&alone) <= bytes_max
+        let route = self.open.route().clone();
+        let alone = Sealed::readings(&head, route, format, record, [].into(), Vec::new());
+        self.measure.takes(&alone, bytes_max)
     }
 
     /// Makes a dead letter of a reading that the broker does not take even alone. False where it does not
@@ -65,18 +66,17 @@ impl Worker {
         fits
     }
 
-    /// Makes a dead letter of a reading that the format refuses: no other broker or batch would mend that.
+    /// Makes a dead letter of a reading that the format refuses, or that has no route: no other broker or batch would
+    /// mend that.
     pub(super) fn make_unwritable_dead_letter(
         &mut self,
         since: Instant,
         chunk: &Chunk,
         record: &Record,
-        Unwritable(what): &Unwritable,
+        what: &str,
     ) {
-        let format = self.plan.output.format.as_str();
-        let detail = format!("{what}: output.format = \"{format}\" cannot write it");
         let origin = self.origin(record, since);
-        self.dead_letters.take(origin, content_of(chunk, record, Reason::Format, &detail));
+        self.dead_letters.take(origin, content_of(chunk, record, Reason::Format, what));
     }
 }
 

@@ -6,12 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Bounds, MqttSink, READ_BUFFER_BYTES};
-use crate::limits::WRITE_BUFFER_BYTES_MAX;
+use crate::limits::{TOPIC_MADE_BYTES_MAX, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt::broker::Broker;
 use crate::mqtt::options::Version;
 use crate::mqtt::session::Session;
-use crate::mqtt::topic::Topic;
+use crate::mqtt::topic::TOPIC_BYTES_MAX;
+use crate::mqtt::topic_pattern::TopicPattern;
 use crate::sink::message::Messages;
+use crate::sink::packed::Compression;
 use crate::sink::{Declared, Measure, ReadBack, Start, Surroundings};
 use crate::tasks::Tasks;
 use crate::units::Period;
@@ -20,8 +22,10 @@ use crate::units::Period;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where batches are published.
-    pub topic: Topic,
+    /// Where batches are published. With places, such as `plants/{tag.site}/{sensor}`, each topic has batches of its
+    /// own. What fills a place is percent-encoded (`/ + # % $` and control characters), and `_` where a reading has
+    /// nothing. See `batch.routes_max`.
+    pub topic: TopicPattern,
     /// 1: a reading is settled by the broker's PUBACK. 0: when it is written to the socket; it may get lost.
     pub qos: OutputQos,
     /// The longest time for a PUBACK, at least 1s. After it the gateway reconnects and publishes everything
@@ -30,8 +34,22 @@ pub struct Settings {
     /// What happens to a batch that the broker accepts while nobody subscribes to its topic, if the broker
     /// reports that (MQTT 5, `qos = 1`). Dead letters are never held for it.
     pub without_subscriber: WithoutSubscriber,
-    /// Where messages that are no reading are published, with the reason.
-    pub dead_letter_topic: Topic,
+    /// Where messages that are no reading are published, with the reason. It may have the same places; dead letters
+    /// have no tags.
+    pub dead_letter_topic: TopicPattern,
+    /// The broker keeps the last batch of each topic for whoever subscribes later. Dead letters are never retained.
+    pub retain: bool,
+    /// How long the broker keeps a batch for a subscriber that is away, in whole seconds, at least 1s (MQTT 5: message
+    /// expiry interval). It counts from when the batch is published: time in the spool is not part of it. Unset: for
+    /// ever. Dead letters do not expire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Period>,
+    /// How batches are compressed when they are published. Readers learn it from the user property `encoding` (MQTT 5),
+    /// or from the first bytes. Dead letters are not compressed, and the spool is not.
+    pub compression: Compression,
+    /// With `compression`, the topic of a batch ends with `.gz` or `.zst`: for readers of MQTT 3.1.1, which has no
+    /// properties.
+    pub compression_suffix: bool,
     /// A broker of its own for the output, with the keys of `[broker]`. Absent: batches go to `[broker]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broker: Option<Box<Broker>>,
@@ -39,13 +57,17 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let topic = |text: &str| Topic::try_from(text.to_owned()).expect("a valid topic");
+        let topic = |text: &str| TopicPattern::try_from(text.to_owned()).expect("a valid topic");
         Self {
             topic: topic("gateway/batches"),
             qos: OutputQos(1),
             answer_max: Period::millis(60_000),
             without_subscriber: WithoutSubscriber::default(),
             dead_letter_topic: topic("gateway/dead-letters"),
+            retain: false,
+            expiry: None,
+            compression: Compression::None,
+            compression_suffix: false,
             broker: None,
         }
     }
@@ -57,6 +79,17 @@ impl Settings {
         self.broker.as_deref().unwrap_or(readings)
     }
 
+    fn suffix(&self) -> &'static str {
+        if self.compression_suffix { self.compression.suffix() } else { "" }
+    }
+
+    /// Where batches are published: the topic with what ends it for their compression.
+    pub fn published(&self) -> TopicPattern {
+        let text = format!("{}{}", self.topic, self.suffix());
+        // What is then too long is a problem of its own.
+        TopicPattern::try_from(text).unwrap_or_else(|_| self.topic.clone())
+    }
+
     /// How batches are published.
     pub fn messages(&self, readings: &Broker) -> Messages {
         let (topic, dead_letter_topic) = (self.topic.clone(), self.dead_letter_topic.clone());
@@ -65,6 +98,10 @@ impl Settings {
             qos: self.qos.0,
             topic,
             dead_letter_topic,
+            retain: self.retain,
+            compression: self.compression,
+            suffix: self.suffix(),
+            expiry: self.expiry.map(|it| u32::try_from(it.0.as_secs()).unwrap_or(u32::MAX)),
         }
     }
 }
@@ -81,13 +118,16 @@ impl Declared for Settings {
     fn bytes_max(&self, batch_bytes: u64, around: &Surroundings<'_>) -> u64 {
         // What is written and not yet sent, in a buffer that grows: with its old copy while it moves.
         let written = 2 * (WRITE_BUFFER_BYTES_MAX as u64 + batch_bytes);
-        written + self.broker(around.broker).url.stream_bytes() as u64
+        // Once in its task, and once where it is found out whether a batch fits.
+        let packed = 2 * self.compression.bytes_max(batch_bytes);
+        written + packed + self.broker(around.broker).url.stream_bytes() as u64
     }
 
     fn destination(&self, around: &Surroundings<'_>) -> String {
         let options = self.broker(around.broker).options(around.gateway, CLIENT);
         let (client, url, version) = (&options.client_id, &options.url, options.version);
-        let Self { topic, dead_letter_topic, qos: OutputQos(qos), .. } = self;
+        let Self { dead_letter_topic, qos: OutputQos(qos), .. } = self;
+        let topic = self.published();
         format!(
             "{client} publishes batches to {topic} and dead letters to {dead_letter_topic} at {url} \
              (MQTT {version}, QoS {qos})"
@@ -108,14 +148,33 @@ impl Declared for Settings {
     }
 
     fn read_back(&self) -> ReadBack<'_> {
-        ReadBack::Topics { batches: &self.topic, dead_letters: &self.dead_letter_topic }
+        let dead_letters = self.dead_letter_topic.clone();
+        ReadBack::Topics { batches: self.published(), dead_letters }
     }
 
     fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
-        if self.topic == self.dead_letter_topic {
+        let room = if self.topic.has_places() { TOPIC_MADE_BYTES_MAX } else { TOPIC_BYTES_MAX };
+        if self.topic.plain().as_str().len() + self.suffix().len() > room {
+            let text = format!("has more than {room} bytes with {:?} at its end", self.suffix());
+            problems.push(("topic", text));
+        }
+        if self.compression_suffix && self.compression == Compression::None {
+            let text = "stands without output.mqtt.compression: write \"gzip\" or \"zstd\" there, or remove it";
+            problems.push(("compression_suffix", text.to_owned()));
+        }
+        let topic = self.published();
+        if topic == self.dead_letter_topic {
             let text = "is the same as output.mqtt.topic: write another, for others read it";
             problems.push(("dead_letter_topic", text.to_owned()));
+        } else if topic.overlaps(&self.dead_letter_topic) {
+            let text = format!(
+                "may be a topic of output.mqtt.topic ({topic}): write another, for others read it"
+            );
+            problems.push(("dead_letter_topic", text));
+        }
+        if self.expiry.is_some_and(|it| it.0.as_secs() < 1) {
+            problems.push(("expiry", "must be at least 1s".to_owned()));
         }
         if self.answer_max.0.as_secs() < 1 {
             problems.push(("answer_max", "must be at least 1s".to_owned()));
@@ -124,23 +183,40 @@ impl Declared for Settings {
     }
 
     fn warnings(&self, around: &Surroundings<'_>) -> Vec<(&'static str, String)> {
-        if self.without_subscriber == WithoutSubscriber::Deliver {
-            return Vec::new();
+        let mut warnings = Vec::new();
+        let is_v3 = self.broker(around.broker).version == Version::V3;
+        if is_v3 && self.expiry.is_some() {
+            let text = "has no effect with version = 3: MQTT 3.1.1 has no word for it, and the broker keeps batches \
+                        by its own settings; use version = 5";
+            warnings.push(("expiry", text.to_owned()));
         }
-        let text = if self.broker(around.broker).version == Version::V3 {
+        warnings.extend(
+            self.hold_without_effect(is_v3).map(|it| ("without_subscriber", it.to_owned())),
+        );
+        warnings
+    }
+
+    fn holds_without_subscriber(&self) -> bool {
+        self.without_subscriber == WithoutSubscriber::Hold
+    }
+}
+
+impl Settings {
+    /// Why nothing is held.
+    fn hold_without_effect(&self, is_v3: bool) -> Option<&'static str> {
+        if self.without_subscriber == WithoutSubscriber::Deliver {
+            return None;
+        }
+        let text = if is_v3 {
             "\"hold\" has no effect with version = 3: MQTT 3.1.1 has no word for a topic that nobody \
              subscribes to, and such batches count as delivered; use version = 5"
         } else if self.qos.0 == 0 {
             "\"hold\" has no effect with output.mqtt.qos = 0: nothing is answered, and batches count as \
              delivered when they are written; use output.mqtt.qos = 1"
         } else {
-            return Vec::new();
+            return None;
         };
-        vec![("without_subscriber", text.to_owned())]
-    }
-
-    fn holds_without_subscriber(&self) -> bool {
-        self.without_subscriber == WithoutSubscriber::Hold
+        Some(text)
     }
 }
 

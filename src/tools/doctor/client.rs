@@ -159,7 +159,8 @@ impl Client {
         payload: Bytes,
     ) -> Result<Answer, Error> {
         let id = self.next_id();
-        self.connection.out().publish_retained(id, &message(topic, payload))?;
+        let message = Outgoing { retain: true, ..message(topic, payload) };
+        self.connection.out().publish(id, &message)?;
         self.puback(id).await
     }
 
@@ -306,7 +307,8 @@ pub(super) fn unpublished() -> Error {
 /// A message of the probe.
 pub(super) fn message(topic: &Topic, payload: Bytes) -> Outgoing {
     let (topic, content_type) = (topic.clone(), "application/octet-stream");
-    Outgoing { topic, qos: 1, payload, content_type, properties: Vec::new() }
+    let (properties, expiry) = (Vec::new(), None);
+    Outgoing { topic, qos: 1, payload, content_type, properties, retain: false, expiry }
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ const DEAD_LETTERS: &str = "dead letters";
 /// Checks the topics, if that is asked for.
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Vec<Finding>) -> Result<(), Error> {
     let Some(output) = scene.output() else { return Ok(()) };
-    let topics = [(OUTPUT, &output.topic), (DEAD_LETTERS, &output.dead_letter_topic)];
+    let published = output.published();
+    // With its places empty, where a topic has some.
+    let topics = [(OUTPUT, published.plain()), (DEAD_LETTERS, output.dead_letter_topic.plain())];
     if !scene.probe.output {
         for (check, topic) in topics {
             let text =

@@ -17,6 +17,7 @@ use crate::mqtt::answer::Answer;
 use crate::mqtt::outgoing;
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::topic::Topic;
+use crate::mqtt::topic_pattern::TopicPattern;
 use crate::sink::message;
 
 const CHECK: &str = "packet size";
@@ -51,7 +52,7 @@ pub(super) async fn check(
         findings.push(Finding::skipped(CHECK, "no batches go to this broker"));
         return Ok(());
     };
-    let (batch, record) = wanted(scene, &output.topic);
+    let (batch, record) = wanted(scene, &output.published());
     let announced = greeting.packet_bytes_max;
     let tried = batch.min(announced.unwrap_or(u32::MAX)).min(scene.probe.packet_bytes_max);
     let passed = largest(scene, tried).await?;
@@ -61,7 +62,7 @@ pub(super) async fn check(
 }
 
 /// Bytes of the packet of a full batch, and of one with a single record of the largest size.
-fn wanted(scene: &Scene<'_>, topic: &Topic) -> (u32, u32) {
+fn wanted(scene: &Scene<'_>, topic: &TopicPattern) -> (u32, u32) {
     let plan = scene.plan;
     let around = plan.batch_overhead_bytes() + message::overhead_bytes(topic, &plan.gateway.id);
     let bytes = |inside: usize| u32::try_from(inside + around).unwrap_or(u32::MAX);

@@ -25,6 +25,7 @@ use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::limits::SENSOR_ID_BYTES_MAX;
 use crate::mqtt::publish::{Publish, user_property};
+use crate::sink::packed::unpacked;
 use crate::text;
 
 /// Reasons of dead letters that are counted apart, [`text::SHOWN_BYTES_MAX`] bytes of each. Further ones count
@@ -78,6 +79,8 @@ pub struct Rules {
     pub sensors_max: usize,
     /// A latency above this is late, in milliseconds.
     pub late_ms: Option<u64>,
+    /// Bytes of a batch, at most: no more is unpacked of one that is compressed.
+    pub batch_bytes_max: usize,
 }
 
 /// Everything that arrived.
@@ -150,9 +153,14 @@ impl Audit {
             self.unreadable += 1;
             return;
         }
-        let records = batch::records(publish.payload, self.rules.format);
+        let payload = match unpacked(publish.payload, self.rules.batch_bytes_max) {
+            None => Cow::Borrowed(publish.payload),
+            Some(Ok(text)) => text.into(),
+            Some(Err(_)) => return self.unreadable += 1,
+        };
+        let records = batch::records(&payload, self.rules.format);
         let id = user_property(publish.properties, "batch");
-        self.take_records(&records, publish.payload, id, Some(arrived));
+        self.take_records(&records, &payload, id, Some(arrived));
     }
 
     /// Takes a line of a file: a batch, a record or dead letters.
@@ -163,7 +171,7 @@ impl Audit {
         let records = batch::records(line, self.rules.format);
         let member = self.rules.member.clone();
         // Letters in an array are no records, although they name a sensor.
-        let first = records.first().copied().unwrap_or(line);
+        let first = records.first().map_or(line, |it| &**it);
         if letters(first, &member).iter().any(Option::is_some) {
             for letter in letters(line, &member) {
                 self.count_letter(letter);
@@ -181,7 +189,7 @@ impl Audit {
     /// Takes the records of a text, unless it has come before.
     fn take_records(
         &mut self,
-        records: &[&[u8]],
+        records: &[Cow<'_, [u8]>],
         text: &[u8],
         id: Option<&[u8]>,
         arrived: Option<Timestamp>,

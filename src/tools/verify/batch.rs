@@ -51,11 +51,14 @@ struct WithId<'a> {
     batch: Cow<'a, str>,
 }
 
-/// The records of a payload in any format, the expected one first; empty if it is not a batch.
-pub fn records(payload: &[u8], expected: Format) -> Vec<&[u8]> {
+/// The records of a payload in any format, the expected one first, each as JSON; empty if it is not a batch.
+pub fn records(payload: &[u8], expected: Format) -> Vec<Cow<'_, [u8]>> {
     let others = Format::ALL.iter().copied().filter(|it| *it != expected);
-    let mut read = [expected].into_iter().chain(others).map(|format| format.records(payload));
-    read.find(|records| !records.is_empty()).unwrap_or_default()
+    let read = |format: Format| {
+        let records = format.records(payload);
+        (!records.is_empty()).then(|| records.into_iter().map(|it| format.json(it)).collect())
+    };
+    [expected].into_iter().chain(others).find_map(read).unwrap_or_default()
 }
 
 /// Whether a text is the beginning of a longer one.

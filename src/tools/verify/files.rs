@@ -186,7 +186,13 @@ mod tests {
         late_ms: Option<u64>,
         stops: mpsc::Receiver<()>,
     ) -> Result<(Audit, Hearing), Error> {
-        let rules = Rules { member: "n".into(), format: Format::Json, sensors_max: 10, late_ms };
+        let rules = Rules {
+            member: "n".into(),
+            format: Format::Json,
+            sensors_max: 10,
+            late_ms,
+            batch_bytes_max: 1 << 20,
+        };
         let files = Files::new(found, BYTES_MAX, Audit::new(rules), stops);
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(files.read())
     }
@@ -208,7 +214,7 @@ mod tests {
             }
             Format::JsonArray => format!("[{records}]\n"),
             Format::Ndjson => records + "\n",
-            Format::Numbers => panic!("no output has it"),
+            Format::Cbor | Format::Influx | Format::Numbers => panic!("no file has it"),
         }
     }
 

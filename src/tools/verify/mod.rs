@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::mqtt;
-use crate::mqtt::topic::{Filter, Topic};
+use crate::mqtt::topic::Filter;
+use crate::mqtt::topic_pattern::TopicPattern;
 use crate::plan::Plan;
 use crate::sink::{self, Declared, ReadBack};
 use crate::text::from_path;
@@ -95,7 +96,7 @@ pub enum Error {
     #[error("there are more than {files_max} files: name some of them with --file")]
     TooMany { files_max: usize },
     #[error("{0} cannot be subscribed to: {1}; name another with --topic or --dead-letter-topic")]
-    Topic(Topic, String),
+    Topic(TopicPattern, String),
     /// A connection or subscription can never be made.
     #[error("{broker}: {error}")]
     Broker { broker: String, error: mqtt::Error },
@@ -127,8 +128,8 @@ async fn read(
         _ if !files.is_empty() => found(files, &[])?,
         ReadBack::Files { batches, dead_letters } => found(&[batches.to_owned()], &[dead_letters])?,
         ReadBack::Topics { batches, dead_letters } => {
-            let batches = filter(topic.as_ref(), batches)?;
-            let dead_letters = filter(dead_letter_topic.as_ref(), dead_letters)?;
+            let batches = filter(topic.as_ref(), &batches)?;
+            let dead_letters = filter(dead_letter_topic.as_ref(), &dead_letters)?;
             return Listener::new(plan, [batches, dead_letters], audit, end)?.read().await;
         }
         ReadBack::Nowhere => return Err(Error::Nowhere(plan.output.sink.name())),
@@ -136,10 +137,9 @@ async fn read(
     Files::new(found, line_bytes_max(plan), audit, end.stops).read().await
 }
 
-/// The topics to listen to: those that were named, or the output's.
-fn filter(named: Option<&Filter>, output: &Topic) -> Result<Filter, Error> {
-    let own = || Filter::try_from(output.to_string());
-    let filter = named.map_or_else(own, |it| Ok(it.clone()));
+/// The topics to listen to: those that were named, or the output's, with any text in their places.
+fn filter(named: Option<&Filter>, output: &TopicPattern) -> Result<Filter, Error> {
+    let filter = named.map_or_else(|| output.filter(), |it| Ok(it.clone()));
     filter.map_err(|error| Error::Topic(output.clone(), error.to_string()))
 }
 
@@ -159,6 +159,7 @@ pub async fn run(
         format: plan.output.format,
         sensors_max: arguments.sensors_max as usize,
         late_ms: arguments.late_ms,
+        batch_bytes_max: line_bytes_max(plan),
     };
     let end = End {
         stops,

@@ -74,6 +74,7 @@ pub(crate) struct Collect {
 }
 
 impl Collect {
+    /// A topic, or a filter.
     pub(crate) fn output(mut self, topic: &str) -> Self {
         topic.clone_into(&mut self.output);
         self
@@ -230,11 +231,11 @@ fn take(
     let Some(publish) = session.next_publish(Duration::from_millis(20))? else { return Ok(()) };
     let message = Collected::new(&publish);
     shared.change(|all| {
-        if message.topic == plan.output {
+        if message.topic == plan.dead_letters {
+            all.dead_letters.extend(message.letters());
+        } else {
             all.audit.add(&message.payload);
             all.batches.push(message);
-        } else {
-            all.dead_letters.extend(message.letters());
         }
     });
     if publish.pkid > 0 { session.ack(publish.pkid) } else { Ok(()) }

@@ -73,7 +73,7 @@ impl World {
         let (refusals, alike) = (random.random_bool(0.3), random.random_bool(0.5));
         let upstream = Upstream::new(&mut random);
         let one = random.random_bool(0.5);
-        let router = if one { Router::constant(Route::output()) } else { by_tens() };
+        let router = if one { Router::new(plan().measure()) } else { by_tens() };
         let wall = Timestamp::from_millis(1_763_796_650_692);
         let bench = start(&disk, Now { wall, ..clock::now() }, 0, &router);
         let intake = Intake::new(upstream.window, alike, &plan(), &bench);

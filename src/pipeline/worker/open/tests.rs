@@ -32,7 +32,7 @@ impl Side {
         plan.batch.bytes_max = Size::bytes(bytes_max);
         plan.batch.age_max = Period(AGE);
         let books = Arc::new(plan.books(Arc::default()));
-        let encoder = plan.output.format.encoder();
+        let encoder = plan.output.encoder();
         let open = OpenBatches::new(Arc::new(plan), books, routes_max, Route::output());
         Self { now: clock::now(), open, encoder, sealed: Vec::new(), next: 0 }
     }
@@ -109,7 +109,7 @@ impl Side {
 fn route_of(flight: &InFlight) -> String {
     match &flight.sealed().kind {
         Kind::Readings { route, .. } => route.as_str().to_owned(),
-        Kind::DeadLetters => panic!("no readings"),
+        Kind::DeadLetters { .. } => panic!("no readings"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Streams with planted faults: the verdict finds each fault and no other.
 
 use super::*;
-use crate::codec::{Format, Head};
+use crate::codec::{Format, Head, samples};
 use crate::mqtt::publish::Publish;
 use crate::tools::verify::audit::Rules;
 use proptest::prelude::*;
@@ -30,7 +30,13 @@ impl Stream {
     }
 
     fn rules() -> Rules {
-        Rules { member: "number".into(), format: Format::Json, sensors_max: 100, late_ms: Some(50) }
+        Rules {
+            member: "number".into(),
+            format: Format::Json,
+            sensors_max: 100,
+            late_ms: Some(50),
+            batch_bytes_max: 1 << 20,
+        }
     }
 
     fn audit(&self) -> Audit {
@@ -49,21 +55,27 @@ impl Stream {
     }
 
     fn payload(&self, id: &str, readings: &[(usize, u64)]) -> Vec<u8> {
-        let mut text = String::new();
-        for (sensor, number) in readings {
-            if !text.is_empty() {
-                text.push(char::from(self.format.separator()));
-            }
-            let name = char::from(b"abc"[*sensor]);
-            write!(text, r#"{{"sensorId":"{name}","sequence":{number},"value":1"#).unwrap();
-            text.push_str(r#","timestamp":"2025-11-22T07:30:50.601Z""#);
-            if *number > 0 {
-                write!(text, r#","extra":{{"number":{number}}}"#).unwrap();
-            }
-            text.push('}');
-        }
+        let records = readings.iter().map(|(sensor, number)| self.record(*sensor, *number));
+        let text = records.collect::<Vec<_>>().join(self.format.separator());
         let head = Head { gateway: "gw", batch: id, sealed_at: AT, count: readings.len() };
-        self.format.batch(&head, text.as_bytes(), Vec::new()).1
+        self.format.batch(&head, &text, Vec::new()).1
+    }
+
+    fn record(&self, sensor: usize, number: u64) -> Vec<u8> {
+        let (name, mut text) = (char::from(b"abc"[sensor]), String::new());
+        if !self.format.is_json() {
+            // The number is in the value.
+            let member = if number > 0 { "number" } else { "other" };
+            let value = format!(r#"{{"{member}":{number}}}"#);
+            return samples::record(self.format, &format!("\"{name}\""), &value);
+        }
+        write!(text, r#"{{"sensorId":"{name}","sequence":{number},"value":1"#).unwrap();
+        text.push_str(r#","timestamp":"2025-11-22T07:30:50.601Z""#);
+        if number > 0 {
+            write!(text, r#","extra":{{"number":{number}}}"#).unwrap();
+        }
+        text.push('}');
+        text.into_bytes()
     }
 
     fn judge(&self) -> Verdict {
@@ -217,6 +229,7 @@ fn the_sequence_stands_in_until_the_first_number() {
             format: Format::Json,
             sensors_max: 100,
             late_ms: None,
+            batch_bytes_max: 1 << 20,
         });
         for (id, readings) in &stream.batches {
             audit.take_batch(&publish(&stream.payload(id, readings), &[]), AT);
@@ -234,6 +247,7 @@ fn the_sequence_stands_in_until_the_first_number() {
         format: Format::Json,
         sensors_max: 100,
         late_ms: None,
+        batch_bytes_max: 1 << 20,
     });
     let bare = br#"[{"sensorId":"a","sequence":1,"value":1},{"sensorId":"a","sequence":2}]"#;
     audit.take_batch(&publish(bare, &[]), AT);
@@ -271,6 +285,7 @@ fn a_record_without_number_and_sequence_is_a_doubt_and_no_fault() {
         format: Format::Json,
         sensors_max: 9,
         late_ms: None,
+        batch_bytes_max: 1 << 20,
     });
     let take = |audit: &mut Audit, id: &str, more: &str| {
         let record = format!(r#"[{{"sensorId":"a","value":1{more},"timestamp":1763796650601}}]"#);
@@ -298,6 +313,7 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
         format: Format::Json,
         sensors_max: 1,
         late_ms: None,
+        batch_bytes_max: 1 << 20,
     });
     let deaf = || Hearing { losses: 1, ..EARLY };
     let late = || Hearing { since: Some(Timestamp::from_millis(u64::MAX)), ..EARLY };
@@ -336,8 +352,13 @@ fn what_may_not_have_been_heard_is_not_called_lost() {
 #[test]
 fn sensors_beyond_the_bound_are_not_judged_and_it_shows() {
     let stream = Stream::new(Format::Json, true);
-    let rules =
-        Rules { member: "number".into(), format: Format::Json, sensors_max: 2, late_ms: None };
+    let rules = Rules {
+        member: "number".into(),
+        format: Format::Json,
+        sensors_max: 2,
+        late_ms: None,
+        batch_bytes_max: 1 << 20,
+    };
     let mut audit = Audit::new(rules);
     for (id, readings) in &stream.batches {
         audit.take_batch(&publish(&stream.payload(id, readings), &[]), AT);

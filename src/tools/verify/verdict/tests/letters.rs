@@ -63,6 +63,7 @@ fn a_dead_letter_without_a_number_leaves_it_open_which_reading_it_was() {
                 format: Format::Json,
                 sensors_max: 100,
                 late_ms: None,
+                batch_bytes_max: 1 << 20,
             });
             for (id, readings) in &stream.batches {
                 audit.take_batch(&publish(&stream.payload(id, readings), &[]), AT);
