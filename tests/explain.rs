@@ -14,7 +14,9 @@ fn explain(settings: &str, arguments: &[&str], input: &[u8]) -> Output {
     command.args(["explain", "--config"]).arg(&file).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input).unwrap();
+    if let Err(error) = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input) {
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe, "it has ended without reading");
+    }
     child.wait_with_output().unwrap()
 }
 
@@ -293,4 +295,115 @@ fn what_is_binary_is_a_dead_letter_always() {
     ] {
         assert_eq!(outcome(settings, "t", payload).0[0]["value"], value);
     }
+}
+
+/// Bytes that happen to be UTF-8 are base64 like others.
+#[test]
+fn a_raw_payload_is_base64_whatever_it_looks_like() {
+    let settings = "topic = \"t\"\npayload = \"raw\"";
+    for (payload, value) in [
+        (&b"\x08\x64\x12\x07\n\x01t \x03P\x07\x18\x01"[..], "CGQSBwoBdCADUAcYAQ=="),
+        (b"21.5", "MjEuNQ=="),
+        (b"", ""),
+    ] {
+        let (records, letters, code) = outcome(settings, "t", payload);
+        assert_eq!((&records[0]["value"], letters.len(), code), (&json!(value), 0, 0));
+    }
+    // A payload within its bound of which the text is not: a dead letter, which says that it shows a part.
+    let output = explain(settings, &["--topic", "t"], &vec![0xff; 60_000]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("dead letter, oversize: more than 65536 bytes as JSON"), "{text}");
+    assert!(text.contains("; 60000 bytes, cut here") && text.contains("payloadBase64"), "{text}");
+}
+
+/// Small devices have no room for text.
+#[test]
+fn a_payload_in_binary_is_read_as_the_json_that_it_stands_for() {
+    let settings =
+        |codec: &str| format!("topic = \"t\"\npayload = \"{codec}\"\nvalue = \"/temperature\"");
+    // {"temperature": 21.5 (half), "timestamp": 1(1732269000), "raw": h'ff00', 7: null}
+    let payload = b"\xa4\x6btemperature\xf9\x4d\x60\x69timestamp\xc1\x1a\x67\x40\x53\xc8\x63raw\x42\xff\x00\x07\xf6";
+    let cbor = &payload[..];
+    // The same in MessagePack; its timestamp is an extension, its bytes are base64 with padding.
+    let messagepack = b"\x84\xabtemperature\xca\x41\xac\x00\x00\xa9timestamp\xd6\xff\x67\x40\x53\xc8\xa3raw\xc4\x02\xff\x00\x07\xc0";
+    for (codec, payload, raw) in [("cbor", cbor, "_wA"), ("messagepack", messagepack, "/wA=")] {
+        let settings = settings(codec);
+        let (records, letters, code) = outcome(&settings, "t", payload);
+        assert_eq!((letters.len(), code), (0, 0));
+        let told = [&records[0]["value"], &records[0]["timestamp"], &records[0]["extra"]];
+        let extra = json!({"raw": raw, "7": null});
+        let expected = [json!(21.5), json!("2024-11-22T09:50:00Z"), extra];
+        assert_eq!(told, expected.each_ref());
+        for payload in [&payload[..payload.len() - 1], b"{\"temperature\":1}", b"21.5"] {
+            let (records, letters, code) = outcome(&settings, "t", payload);
+            assert_eq!((records.len(), &letters[..], code), (0, &["malformed".to_owned()][..], 1));
+        }
+    }
+}
+
+/// As Python's gzip packs it: a JSON text, and three lines of which one is none.
+#[test]
+fn a_packed_payload_is_unpacked_and_its_dead_letter_is_as_it_came() {
+    let gzip = |plain: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    let letters = |settings: &str, payload: &[u8]| {
+        let output = explain(settings, &["--json", "--topic", "t"], payload);
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let letter = |it: &Value| serde_json::from_str(it["published"].as_str().unwrap()).unwrap();
+        let all: Vec<Value> =
+            told["entries"][0]["deadLetters"].as_array().unwrap().iter().map(letter).collect();
+        all
+    };
+    for word in ["auto", "gzip"] {
+        let settings = format!("topic = \"t\"\ncompression = \"{word}\"");
+        let (records, _, code) = outcome(&settings, "t", &gzip(b"\xef\xbb\xbf{\"value\":21.5}"));
+        assert_eq!((&records[0]["value"], code), (&json!(21.5), 0));
+        let whole = gzip(b"{\"value\":");
+        let letter = letters(&settings, &whole).remove(0);
+        let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &whole);
+        assert_eq!((&letter["payloadBase64"], &letter["payload"]), (&json!(base64), &Value::Null));
+        let settings = format!("{settings}\npayload = \"ndjson\"");
+        let lines = gzip(b"1\n{\n3");
+        let (records, reasons, _) = outcome(&settings, "t", &lines);
+        assert_eq!((records.len(), reasons), (2, vec!["malformed".to_owned()]));
+        assert_eq!(letters(&settings, &lines).remove(0)["payload"], "{");
+        let bomb = gzip(&vec![b' '; 1 << 20]);
+        let letter = letters(&settings, &bomb).remove(0);
+        assert_eq!(letter["reason"], "oversize");
+        let detail = letter["detail"].as_str().unwrap();
+        assert!(detail.starts_with("unpacks to more than 65536 bytes"), "{detail}");
+    }
+    let settings = "topic = \"t\"\ncompression = \"zlib\"";
+    assert_eq!(outcome(settings, "t", b"21.5").1, ["malformed"]);
+    assert_eq!(outcome("topic = \"t\"\ncompression = \"auto\"", "t", b"21.5").0[0]["value"], 21.5);
+}
+
+/// RFC 8428 §5.1.5, with a time that is relative, and a record that is none.
+#[test]
+fn a_pack_of_senml_needs_no_mapping() {
+    let pack = r#"[{"bn":"urn:dev:ow:10e2073a01080063:","bu":"Cel","bt":1732269000,"n":"temp","v":23.1},
+        {"n":"label","u":"","vs":"Machine Room"},{"n":"open","vb":1},{"n":"hall","t":5.5,"v":21,"place":"north"}]"#;
+    let (records, letters, code) =
+        outcome("topic = \"t\"\npayload = \"senml\"", "t", pack.as_bytes());
+    assert_eq!((&letters[..], code), (&["malformed".to_owned()][..], 1));
+    let own = |it: &Value| {
+        ["sensorId", "value", "unit", "timestamp", "extra"].map(|member| it[member].clone())
+    };
+    let id = |name: &str| json!(format!("urn:dev:ow:10e2073a01080063:{name}"));
+    let at = json!("2024-11-22T09:50:00Z");
+    let expected = [
+        [id("temp"), json!(23.1), json!("Cel"), at.clone(), Value::Null],
+        [id("label"), json!("Machine Room"), json!(""), at, Value::Null],
+        [
+            id("hall"),
+            json!(21),
+            json!("Cel"),
+            json!("2024-11-22T09:50:05.5Z"),
+            json!({"place": "north"}),
+        ],
+    ];
+    assert_eq!(records.iter().map(own).collect::<Vec<_>>(), expected);
 }

@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::mapping::Document;
-use super::{Malformed, Take, text};
-use crate::record::Reason;
+use super::{Input, Malformed, Take, text};
 
 /// Nothing to set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +23,9 @@ pub struct Settings {}
 
 /// A payload is one document.
 pub(super) const IS_MANY: bool = false;
+
+/// A payload is text.
+pub(super) const IS_TEXT: bool = true;
 
 /// Reads payloads.
 #[derive(Debug)]
@@ -40,10 +42,10 @@ impl Decoder {
     #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
     pub(super) fn decode<'a>(
         &mut self,
-        payload: &'a [u8],
+        input: Input<'a>,
         take: &mut impl Take<'a>,
     ) -> ControlFlow<()> {
-        take(payload, document(payload))
+        take(input.payload, document(input.payload))
     }
 }
 
@@ -51,8 +53,7 @@ impl Decoder {
 pub(super) fn document(payload: &[u8]) -> Result<Document<'_>, Malformed> {
     let trimmed = payload.trim_ascii();
     let Some(first) = trimmed.first() else {
-        let detail = "the payload is empty".to_owned();
-        return Err(Malformed { reason: Reason::Empty, detail });
+        return Err(Malformed::empty());
     };
     let Ok(json) = std::str::from_utf8(trimmed) else { return text::document(payload) };
     if matches!(first, b'{' | b'[' | b'"') || serde_json::from_str::<&RawValue>(json).is_ok() {

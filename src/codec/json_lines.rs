@@ -9,11 +9,14 @@ use std::ops::ControlFlow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Malformed, Take, json};
+use super::{Input, Malformed, Take, json};
 use crate::record::Reason;
 
 /// A payload may hold many documents.
 pub(super) const IS_MANY: bool = true;
+
+/// A payload is text.
+pub(super) const IS_TEXT: bool = true;
 
 /// Nothing to set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -35,9 +38,10 @@ impl Decoder {
     #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
     pub(super) fn decode<'a>(
         &mut self,
-        payload: &'a [u8],
+        input: Input<'a>,
         take: &mut impl Take<'a>,
     ) -> ControlFlow<()> {
+        let payload = input.payload;
         let lines = payload.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let mut is_empty = true;
         for line in lines.filter(|line| !line.is_empty()) {
@@ -55,6 +59,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::codec::mapping::Document;
 
     /// A part of a payload: its text, and its document or why it is none.
@@ -72,7 +77,8 @@ mod tests {
             parts.push((text, document.map_err(|it| it.reason)));
             if parts.len() == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let ended = Settings::default().decoder().decode(payload, &mut take);
+        let input = Input { payload, received: Timestamp::from_millis(0), bytes_max: 1024 };
+        let ended = Settings::default().decoder().decode(input, &mut take);
         assert_eq!(ended.is_break(), parts.len() == max);
         parts
     }

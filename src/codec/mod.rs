@@ -5,7 +5,10 @@
 //! - A [`mapping`] says what a document means, and writes its readings into the chunk that carries the records. A
 //!   value that was JSON is passed on byte for byte, but for white space between its tokens where that breaks a line
 //!   (`one_line`).
-//! - What only wraps a payload is no part of it: a byte order mark before it, zero bytes behind it.
+//! - What only wraps a text is no part of it: a byte order mark before it, zero bytes behind it. A payload in binary
+//!   is read as it is.
+//! - What a decoder writes to read a payload is bounded by the payload's own bound: a small payload does not become a
+//!   large document.
 //! - A *format* makes an [`Encoder`] for a gateway, which writes each record once, or refuses it: a record that a
 //!   format cannot write becomes a dead letter, and those beside it go on. A format gives the same bytes for the
 //!   same batch, so a batch that is sent again is the same.
@@ -24,7 +27,9 @@ use self::mapping::{Document, Mapping};
 use crate::clock::Timestamp;
 use crate::record::{Arrival, Reason, Span};
 
+pub mod cbor;
 pub mod cbor_batch;
+pub mod compression;
 #[cfg(test)]
 mod fuzz;
 pub mod influx;
@@ -33,15 +38,19 @@ pub mod json_array;
 pub mod json_envelope;
 pub mod json_lines;
 pub mod json_record;
+mod json_writer;
 pub mod mapping;
+pub mod messagepack;
 pub mod ndjson;
 #[cfg(test)]
 pub mod numbers;
 mod one_line;
 pub mod pattern;
 pub mod pointer;
+pub mod raw;
 #[cfg(test)]
 pub mod samples;
+pub mod senml;
 pub mod strict;
 pub mod text;
 pub mod text_json;
@@ -74,12 +83,51 @@ pub struct Malformed {
     pub detail: String,
 }
 
+impl Malformed {
+    /// What is none for this reason.
+    pub(crate) const fn because(detail: String) -> Self {
+        Self { reason: Reason::Malformed, detail }
+    }
+
+    /// A payload without a byte.
+    fn empty() -> Self {
+        Self { reason: Reason::Empty, detail: "the payload is empty".to_owned() }
+    }
+}
+
 /// Takes the documents of a payload, each with the part of it that a dead letter shows. It may end the decoding.
 pub trait Take<'a>: FnMut(&'a [u8], Result<Document<'_>, Malformed>) -> ControlFlow<()> {}
 
 impl<'a, F> Take<'a> for F where
     F: FnMut(&'a [u8], Result<Document<'_>, Malformed>) -> ControlFlow<()>
 {
+}
+
+/// A payload that is read, and what a decoder may have to know beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// When it was received.
+    pub received: Timestamp,
+    /// Bytes of JSON text that may be made of it, at most (`queue.record_bytes_max`).
+    pub bytes_max: usize,
+}
+
+impl Input<'_> {
+    /// A payload without the byte order mark before it (U+FEFF in UTF-8), and without the zero bytes that senders in C
+    /// leave behind it. Where other control characters stand before those, it is no text, but a number or a message in
+    /// binary that happens to be UTF-8, and they are a part of it.
+    fn unwrapped(self) -> Self {
+        let payload = self.payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.payload);
+        let mut text = payload;
+        while let [rest @ .., 0] = text {
+            text = rest;
+        }
+        let is_binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+        let is_kept = text.len() < payload.len() && text.iter().any(is_binary);
+        Self { payload: if is_kept { payload } else { text }, ..self }
+    }
 }
 
 macro_rules! payloads {
@@ -109,13 +157,22 @@ macro_rules! payloads {
             pub const fn is_many(&self) -> bool {
                 match &self.0 { $(Codec::$kind(_) => $module::IS_MANY,)+ }
             }
+
+            /// Whether a payload is text, so that it can be a line.
+            pub const fn is_text(&self) -> bool {
+                match &self.0 { $(Codec::$kind(_) => $module::IS_TEXT,)+ }
+            }
         }
 
         impl Decoder {
             /// Reads a payload, and hands over its documents, in their order, until `take` breaks.
-            pub fn decode<'a>(&mut self, payload: &'a [u8], take: &mut impl Take<'a>) -> ControlFlow<()> {
-                let payload = unwrapped(payload);
-                match self { $(Self::$kind(decoder) => decoder.decode(payload, take),)+ }
+            pub fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
+                match self {
+                    $(Self::$kind(decoder) => {
+                        let input = if $module::IS_TEXT { input.unwrapped() } else { input };
+                        decoder.decode(input, take)
+                    })+
+                }
             }
         }
     };
@@ -128,6 +185,14 @@ payloads! {
     json_lines => Ndjson,
     /// The whole payload as text, whatever it looks like; an empty one too.
     text => Text,
+    /// The whole payload, whatever it is, as text in base64 (RFC 4648 §4).
+    raw => Raw,
+    /// One item of CBOR (RFC 8949), read as the JSON that it stands for.
+    cbor => Cbor,
+    /// One object of `MessagePack`, read as the JSON that it stands for.
+    messagepack => Messagepack,
+    /// A pack of `SenML` (RFC 8428), in JSON or CBOR: each of its records, resolved.
+    senml => Senml,
 }
 
 /// How payloads are read: the word of a codec, `"json"`, or a table where it has options.
@@ -148,7 +213,21 @@ enum PayloadShape {
 impl Payload {
     /// A mapping of its documents with these settings. `levels` names the topic levels that templates may use.
     pub fn mapping(&self, settings: &mapping::settings::Settings, levels: &[String]) -> Mapping {
+        // A record of SenML has its unit, wherever it came from, as a member.
+        if matches!(self.0, Codec::Senml(_)) && settings.unit.is_none() {
+            let unit = mapping::template::Template::try_from("{/unit}".to_owned());
+            let unit = Some(unit.expect("a pointer in braces is a template"));
+            let settings = mapping::settings::Settings { unit, ..settings.clone() };
+            return Mapping::new(&settings, levels, &self.defaults());
+        }
         Mapping::new(settings, levels, &self.defaults())
+    }
+
+    /// Bytes that its decoder holds, at most, where a payload and the text that is made of it have so many.
+    pub const fn decoder_bytes(&self, record_bytes_max: usize) -> u64 {
+        // The text, and the pieces of a string in it. A buffer that grows holds twice its content, and its old self
+        // while it moves.
+        if self.is_text() { 0 } else { 2 * 3 * record_bytes_max as u64 }
     }
 
     /// The members that are read of its documents unless others are set.
@@ -160,7 +239,8 @@ impl Payload {
 
 impl Codec {
     /// The words of all codecs, as they are written in a message.
-    const CHOICE: &'static str = "write \"json\", \"ndjson\" or \"text\"";
+    const CHOICE: &'static str =
+        "write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\" or \"senml\"";
 }
 
 impl Default for Payload {
@@ -207,19 +287,6 @@ impl From<Payload> for Value {
         });
         word.unwrap_or(value)
     }
-}
-
-/// A payload without the byte order mark before it (U+FEFF in UTF-8), and without the zero bytes that
-/// senders in C leave behind it. Where other control characters stand before those, it is no text, but a
-/// number or a message in binary that happens to be UTF-8, and they are a part of it.
-fn unwrapped(payload: &[u8]) -> &[u8] {
-    let payload = payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload);
-    let mut text = payload;
-    while let [rest @ .., 0] = text {
-        text = rest;
-    }
-    let is_binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
-    if text.len() < payload.len() && text.iter().any(is_binary) { payload } else { text }
 }
 
 macro_rules! formats {
@@ -390,7 +457,8 @@ mod tests {
             parts.push(read.map(value).map_err(|it| it.reason));
             ControlFlow::Continue(())
         };
-        let ended = payload.decoder().decode(text, &mut |_, document| match document {
+        let input = Input { payload: text, received, bytes_max: 1024 };
+        let ended = payload.decoder().decode(input, &mut |_, document| match document {
             Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
             Err(malformed) => take(&mut chunk, None, Err(malformed)),
         });

@@ -8,11 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::mapping::Document;
-use super::{Malformed, Take};
+use super::{Input, Malformed, Take};
 use crate::record::Reason;
 
 /// A payload is one document.
 pub(super) const IS_MANY: bool = false;
+
+/// A payload is text.
+pub(super) const IS_TEXT: bool = true;
 
 /// Nothing to set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -34,10 +37,10 @@ impl Decoder {
     #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
     pub(super) fn decode<'a>(
         &mut self,
-        payload: &'a [u8],
+        input: Input<'a>,
         take: &mut impl Take<'a>,
     ) -> ControlFlow<()> {
-        take(payload, document(payload))
+        take(input.payload, document(input.payload))
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use super::{Broker, Plan};
+use crate::codec::Payload;
 use crate::limits::RECORD_OVERHEAD_BYTES;
 use crate::mqtt::options::{BrokerUrl, CREDENTIAL_BYTES_MAX, Tls};
 use crate::mqtt::topic::Filter;
@@ -107,6 +108,11 @@ impl Plan {
     fn check_mappings(&self, wrong: &mut impl FnMut(&str, String)) {
         for (name, kind) in &self.sensors {
             let Some(mapping) = kind.mapping() else { continue };
+            let is_text = kind.payload().is_none_or(Payload::is_text);
+            if !is_text && !matches!(kind, Kind::Mqtt(_)) {
+                let text = "is of bytes, and a line is text: write \"json\", or \"text\"";
+                wrong(&format!("sensors.{name}.{}.payload", kind.name()), text.into());
+            }
             let levels = match kind {
                 Kind::Mqtt(settings) => settings.levels(),
                 _ => Vec::new(),
@@ -375,6 +381,24 @@ mod tests {
             assert!(problems("", codec).is_empty());
             let (key, _) = problems(r#""group":"g","#, codec).swap_remove(0);
             assert_eq!(key, "sensors.all.mqtt.counter");
+        }
+    }
+
+    #[test]
+    fn bytes_are_no_lines() {
+        let problems = |kind: &str, codec: &str| {
+            let own = if kind == "mqtt" { r#""topic":"t""# } else { r#""command":["c"]"# };
+            let text = format!(r#"{{"{kind}":{{{own},"payload":"{codec}"}}}}"#);
+            let mut plan = Plan::default();
+            plan.sensors.insert("a".into(), serde_json::from_str(&text).unwrap());
+            plan.problems().into_iter().map(|it| it.0).collect::<Vec<_>>()
+        };
+        for codec in ["json", "ndjson", "text"] {
+            assert_eq!(problems("exec", codec), [""; 0]);
+        }
+        for codec in ["raw", "cbor", "messagepack", "senml"] {
+            assert_eq!(problems("exec", codec), ["sensors.a.exec.payload"]);
+            assert_eq!(problems("mqtt", codec), [""; 0]);
         }
     }
 

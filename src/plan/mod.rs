@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::codec::compression::Compression;
 use crate::codec::{Encoder, Format, Head, Options, influx};
 use crate::limits::{
     ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
@@ -265,6 +266,18 @@ impl Plan {
             budget.add("messages of several readings (queue.readings_max)", many * each);
         }
         let record_bytes_max = self.queue.record_bytes_max.get();
+        let payloads = self.sensors.values().filter_map(source::Kind::payload);
+        match payloads.map(|it| it.decoder_bytes(record_bytes_max)).sum() {
+            0 => {}
+            bytes => budget.add("payloads in binary, as text (queue.record_bytes_max)", bytes),
+        }
+        match self.intakes().filter(|(_, it)| it.compression.is_some()).count() as u64 {
+            0 => {}
+            packed => {
+                let bytes = packed * Compression::bytes_max(record_bytes_max);
+                budget.add("payloads unpacked (compression)", bytes);
+            }
+        }
         match self.sensors.values().map(|kind| kind.around_bytes(record_bytes_max)).sum() {
             0 => {}
             bytes => budget.add("messages around several readings (each)", bytes),
@@ -410,5 +423,24 @@ mod tests {
     pub(super) fn with_broker(broker: Broker) -> sink::Kind {
         let broker = Some(Box::new(broker));
         sink::Kind::Mqtt(sink::mqtt::Settings { broker, ..sink::mqtt::Settings::default() })
+    }
+
+    #[test]
+    fn what_payloads_become_before_they_are_read_is_in_the_bound() {
+        let total = |settings: &str| {
+            let text = format!(r#"{{"topic":"t"{settings}}}"#);
+            let intake = source::Kind::Mqtt(serde_json::from_str(&text).unwrap());
+            let mut plan = Plan::default();
+            plan.sensors.insert("a".into(), intake);
+            plan.budget().total()
+        };
+        let record = Plan::default().queue.record_bytes_max.get();
+        for (settings, bytes) in [
+            (r#","payload":"text""#, 0),
+            (r#","payload":"cbor""#, 6 * record as u64),
+            (r#","compression":"auto""#, Compression::bytes_max(record)),
+        ] {
+            assert_eq!(total(settings), total("") + bytes, "{settings}");
+        }
     }
 }

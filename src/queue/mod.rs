@@ -81,7 +81,7 @@ pub struct Settings {
     /// Bytes of a payload. A larger one becomes a dead letter that shows its head, its length and its
     /// SHA-256.
     pub record_bytes_max: Size,
-    /// Readings of one message, where its payload may hold several (`ndjson`). A message with more becomes one
+    /// Readings of one message, where its payload may hold several (`ndjson`, `senml`). A message with more becomes one
     /// dead letter.
     pub readings_max: NonZeroU32,
     /// What happens to QoS 0 when the queue is full. What is shed is counted for its sensor.

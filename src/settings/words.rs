@@ -319,10 +319,13 @@ mod tests {
         for (text, expected) in [
             (
                 "mqtt.payload = \"jsno\"",
-                "payload: is no codec: write \"json\", \"ndjson\" or \"text\"",
+                "payload: is no codec: write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\" or \"senml\"",
             ),
             ("mqtt.payload = 7", "payload: is no codec: write \"json\""),
-            ("mqtt.payload = {}", "payload: is empty: write \"json\", \"ndjson\" or \"text\""),
+            (
+                "mqtt.payload = {}",
+                "payload: is empty: write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\" or \"senml\"",
+            ),
             (
                 "mqtt.payload = { text = 1 }",
                 "payload: the options of text are a table: write \"text\"",

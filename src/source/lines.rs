@@ -52,6 +52,7 @@ impl Readings {
             records: Records::new(
                 entry.name,
                 payload,
+                None,
                 payload.mapping(settings, &[]),
                 IDS_REMEMBERED_MAX,
                 &entry.context,

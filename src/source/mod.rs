@@ -243,7 +243,7 @@ fn usable_id(id: &[u8]) -> Result<&str, Malformed> {
 fn unreadable(payload: &[u8], malformed: &Malformed, chunk: &mut Chunk) -> Body {
     let shown = payload.len().min(DEAD_LETTER_HEAD_BYTES_MAX);
     let mut detail = malformed.detail.clone();
-    if shown < payload.len() && malformed.reason != Reason::Oversize {
+    if shown < payload.len() && !detail.contains("cut here") {
         detail.extend(["; ", &payload.len().to_string(), " bytes, cut here"]);
     }
     let head = chunk.put(payload.get(..shown).unwrap_or_default());

@@ -14,9 +14,10 @@ use foldhash::fast::RandomState;
 use super::numbers::Numbers;
 use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
+use crate::codec::compression::{Compression, Unpacker};
 use crate::codec::mapping::several::Templates;
 use crate::codec::mapping::{Mapping, Origin, Read};
-use crate::codec::{Decoder, Malformed, Payload, Reading};
+use crate::codec::{Decoder, Input, Malformed, Payload, Reading};
 use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
 use crate::record::{Arrival, Body, Chunk, Record, Span};
 use crate::settlement::Token;
@@ -76,7 +77,10 @@ pub(super) const fn bytes_max(readings_max: usize) -> usize {
 pub(super) struct Records {
     pub(super) name: String,
     pub(super) context: Context,
+    unpacker: Option<Unpacker>,
     decoder: Decoder,
+    /// A payload may hold several readings, each a part of its text.
+    is_many: bool,
     mapping: Mapping,
     sensors: Sensors,
     numbers: Numbers,
@@ -89,6 +93,7 @@ impl Records {
     pub(super) fn new(
         name: &str,
         payload: &Payload,
+        compression: Option<Compression>,
         mapping: Mapping,
         remembered_max: usize,
         context: &Context,
@@ -96,7 +101,9 @@ impl Records {
         Self {
             name: name.to_owned(),
             context: context.clone(),
+            unpacker: compression.map(Compression::unpacker),
             decoder: payload.decoder(),
+            is_many: payload.is_many(),
             mapping,
             sensors: Sensors { remembered_max, by_id: HashMap::default(), own: None },
             numbers: Numbers::default(),
@@ -113,25 +120,38 @@ impl Records {
         (named, levels): (bool, &[&str]),
         chunk: &mut Chunk,
     ) -> u32 {
-        let Self { decoder, mapping, sensors, parts, name, context, .. } = self;
+        let Self { unpacker, decoder, mapping, sensors, parts, name, context, .. } = self;
+        let (received, bytes_max) = (message.taken.wall, context.record_bytes_max);
+        let payload = match unpacker {
+            Some(unpacker) => match unpacker.unpack(message.payload, bytes_max) {
+                Ok(payload) => payload,
+                Err(malformed) => return self.refuse(message, whose, &malformed, chunk),
+            },
+            None => message.payload,
+        };
+        // A dead letter of a whole message has it as it was received.
+        let is_packed = !std::ptr::eq(payload, message.payload);
+        let is_whole = |text: &[u8]| is_packed && (!self.is_many || text.len() == payload.len());
+        let shown = |text| if is_whole(text) { message.payload } else { text };
         let origin = Origin {
             levels,
             named: named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id)),
             entry: name,
             properties: message.properties,
-            received: message.taken.wall,
+            received,
         };
         let begin = chunk.bytes();
         let splits = mapping.splits();
         let mut made = Made { context, whose, name, sensors, parts, splits, bytes: 0, end: begin };
-        let decoded = decoder.decode(message.payload, &mut |text, document| match document {
+        let input = Input { payload, received, bytes_max };
+        let decoded = decoder.decode(input, &mut |text, document| match document {
             Ok(document) => {
                 let mut put = |chunk: &mut Chunk, part: Option<&str>, read: Read<'_>| {
-                    made.put(part.map_or(text, str::as_bytes), read, chunk)
+                    made.put(part.map_or_else(|| shown(text), str::as_bytes), read, chunk)
                 };
                 mapping.read(document, &origin, chunk, &mut put)
             }
-            Err(malformed) => made.put(text, Err(malformed), chunk),
+            Err(malformed) => made.put(shown(text), Err(malformed), chunk),
         });
         if decoded.is_break() {
             let malformed = context.too_many(message.payload, parts.len());

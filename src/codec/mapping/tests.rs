@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::settings::{Decimal, Extra, Missing, Quantity, Type};
 use super::several::Pointers;
 use super::*;
-use crate::codec::Payload;
+use crate::codec::{Input, Payload};
 
 /// What is counted beside the readings of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,8 @@ fn read(
         }));
         ControlFlow::Continue(())
     };
-    let ended = Payload::default().decoder().decode(payload, &mut |_, document| match document {
+    let input = Input { payload, received, bytes_max: payload.len() };
+    let ended = Payload::default().decoder().decode(input, &mut |_, document| match document {
         Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
         Err(malformed) => take(&mut chunk, None, Err(malformed)),
     });

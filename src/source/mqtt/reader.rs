@@ -59,6 +59,7 @@ impl Reader {
             records: Records::new(
                 name,
                 &settings.payload,
+                settings.compression,
                 settings
                     .payload
                     .mapping(&settings.mapping().unwrap_or_default(), &settings.levels()),

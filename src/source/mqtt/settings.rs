@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::topics::{self, Filters, TOPICS_MAX};
 use super::user_properties::Properties;
 use crate::codec::Payload;
+use crate::codec::compression::Compression;
 use crate::codec::mapping::mapped::mapped;
 use crate::mqtt::topic::{Filter, Group};
 
@@ -46,6 +47,10 @@ pub struct Settings {
     /// 3.1.1 also at each start, and when a resumed session was silent for two keep-alives.
     #[serde(default)]
     pub retained: Retained,
+    /// How payloads are packed; they are unpacked before they are read, to `queue.record_bytes_max` at most. Absent: they
+    /// are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
     /// MQTT 5 user properties of the messages that are kept as tags: a list of names, at most 32, or `"all"`, of which
     /// the first 32 are kept. Of a name that comes twice, the first counts; a tag of `tags` goes before one of its name.
     #[serde(default, skip_serializing_if = "Properties::is_none")]
