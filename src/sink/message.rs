@@ -173,12 +173,20 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::codec::Format;
-    use crate::sink::mqtt::Settings;
     use crate::sink::packed::unpacked;
 
-    fn messages(settings: &str) -> Messages {
-        let settings: Settings = serde_json::from_str(settings).unwrap();
-        settings.messages(&crate::mqtt::broker::Broker::default())
+    fn messages(topic: &str, compression: Compression, suffix: &'static str) -> Messages {
+        let pattern = |text: &str| TopicPattern::try_from(text.to_owned()).unwrap();
+        Messages {
+            version: Version::V5,
+            qos: 1,
+            topic: pattern(topic),
+            dead_letter_topic: pattern("gateway/dead-letters"),
+            retain: false,
+            expiry: None,
+            compression,
+            suffix,
+        }
     }
 
     fn sealed(text: &str, kind: Kind) -> Sealed {
@@ -196,15 +204,13 @@ mod tests {
     fn a_batch_is_compressed_and_says_so_and_a_dead_letter_is_not() {
         let text = "x".repeat(5000);
         let letters = sealed(&text, Kind::DeadLetters { route: Route::dead_letters() });
-        for (compression, ending) in [("gzip", ".gz"), ("zstd", ".zst")] {
-            for (suffix, topic) in [(false, "a/s".to_owned()), (true, format!("a/s{ending}"))] {
-                let messages = messages(&format!(
-                    r#"{{"topic":"a/{{sensor}}","compression":"{compression}","compression_suffix":{suffix}}}"#
-                ));
+        for (compression, name) in [(Compression::Gzip, "gzip"), (Compression::Zstd, "zstd")] {
+            for (suffix, topic) in [("", "a/s"), (".packed", "a/s.packed")] {
+                let messages = messages("a/{sensor}", compression, suffix);
                 let message = messages.of(&readings(&text));
                 let unpacked = unpacked(&message.payload, text.len()).unwrap().unwrap();
-                assert_eq!((message.topic.as_str(), unpacked), (&*topic, text.clone().into()));
-                let encoding = ("encoding".to_owned(), compression.to_owned());
+                assert_eq!((message.topic.as_str(), unpacked), (topic, text.clone().into()));
+                let encoding = ("encoding".to_owned(), name.to_owned());
                 assert_eq!(message.properties.last(), Some(&encoding));
                 assert_eq!(message.content_type, "application/json", "of what is inside");
                 let message = messages.of(&letters);
@@ -213,13 +219,13 @@ mod tests {
                 assert_eq!(message.topic.as_str(), "gateway/dead-letters");
             }
         }
-        assert_eq!(messages(r#"{"topic":"a/{sensor}"}"#).of(&readings(&text)).payload, text);
+        let plain = messages("a/{sensor}", Compression::None, "");
+        assert_eq!(plain.of(&readings(&text)).payload, text);
     }
 
     #[test]
     fn what_fits_is_judged_by_the_compressed_size() {
-        let (large, messages) =
-            (readings(&"x".repeat(5000)), messages(r#"{"compression":"zstd"}"#));
+        let (large, messages) = (readings(&"x".repeat(5000)), messages("a", Compression::Zstd, ""));
         let bytes = messages.bytes(&large);
         assert!(bytes < 300 && messages.takes(&large, bytes) && !messages.takes(&large, bytes - 1));
         // Without trying, where it fits anyway.

@@ -260,3 +260,24 @@ pub enum WithoutSubscriber {
     /// the spool takes it), and the gateway is degraded.
     Hold,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topic_ends_with_how_a_batch_is_compressed_if_asked_for() {
+        for (compression, asked, suffix) in [
+            ("gzip", true, ".gz"),
+            ("zstd", true, ".zst"),
+            ("none", true, ""),
+            ("gzip", false, ""),
+            ("zstd", false, ""),
+        ] {
+            let settings =
+                serde_json::json!({"compression": compression, "compression_suffix": asked});
+            let settings: Settings = serde_json::from_value(settings).unwrap();
+            assert_eq!(settings.messages(&Broker::default()).suffix, suffix, "{compression}");
+        }
+    }
+}
