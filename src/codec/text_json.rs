@@ -36,17 +36,19 @@ fn is_plain(text: &[u8]) -> bool {
     // Whole blocks, the last of which may overlap the one before it.
     match text.last_chunk::<BLOCK>() {
         Some(end) => is_plain_block(end) && text.as_chunks().0.iter().all(is_plain_block),
-        None => text.iter().all(|byte| is_plain_byte(*byte)),
+        None => text.iter().fold(0, |found, byte| found | mark(*byte)) == 0,
     }
 }
 
 /// Without a way out half-way, so that it is a few instructions for all of them.
 fn is_plain_block(bytes: &[u8; BLOCK]) -> bool {
-    bytes.iter().fold(true, |plain, byte| plain & is_plain_byte(*byte))
+    bytes.iter().fold(0, |found, byte| found | mark(*byte)) == 0
 }
 
-const fn is_plain_byte(byte: u8) -> bool {
-    !matches!(byte, 0..0x20 | b'"' | b'\\' | 0x80..)
+/// 1 for a byte that is not plain.
+fn mark(byte: u8) -> u8 {
+    let is = u8::from;
+    is(byte < 0x20) | is(byte >= 0x80) | is(byte == b'"') | is(byte == b'\\')
 }
 
 /// `text` as a JSON string.

@@ -4,7 +4,7 @@ use super::number::number;
 use super::plan::Plan;
 use super::settings::{Mismatch, Type};
 use super::walk::{Found, Slot};
-use super::{at, is_number, scalar};
+use super::{at, first, is_number, scalar};
 
 /// What is there where a value should be.
 #[derive(Debug)]
@@ -19,9 +19,14 @@ pub(super) enum Sought<'a> {
 
 impl Plan {
     /// What the first of these pointers leads to that leads to anything.
+    #[inline]
     pub(super) fn seek<'a>(&self, slots: &[Slot], found: &Found, message: &'a str) -> Sought<'a> {
+        if self.kind == Type::Any {
+            return first(slots, found, message)
+                .map_or(Sought::Nothing, |(slot, raw)| Sought::Value(slot, raw));
+        }
         let mut there = slots.iter().filter_map(|slot| Some((*slot, at(*slot, found, message)?)));
-        match there.find(|(_, raw)| self.kind == Type::Any || *raw != "null") {
+        match there.find(|(_, raw)| *raw != "null") {
             None => Sought::Nothing,
             Some((_, raw)) if self.skips(raw) => Sought::Unlike,
             Some((slot, raw)) => Sought::Value(slot, raw),

@@ -45,6 +45,13 @@ struct Node {
     children: Vec<Child>,
 }
 
+impl Node {
+    /// Whether nothing is wanted by it.
+    const fn is_empty(&self) -> bool {
+        self.slot.is_none() && self.children.is_empty()
+    }
+}
+
 #[derive(Debug)]
 struct Child {
     name: Box<str>,
@@ -99,7 +106,13 @@ impl Wanted {
     }
 
     /// Forgets what was found in such a text.
+    #[inline]
     pub(super) fn clear(&self, scope: Scope, found: &mut Found) {
+        if self.message.is_empty() {
+            found.clear();
+            found.resize(self.slots(), None);
+            return;
+        }
         found.resize(self.slots(), None);
         for (found, of_message) in found.iter_mut().zip(&self.of_message) {
             if *of_message == (scope == Scope::Message) {

@@ -101,11 +101,13 @@ impl Reader {
         (now, waited): (Now, bool),
         chunk: &mut Chunk,
     ) -> u32 {
-        let mut pairs = [("", ""); PROPERTIES_MAX];
+        // Few messages have properties: room for them is made only then.
+        let mut pairs;
         let (expiry, properties) = match publish.properties {
             [] => (Expiry::default(), &[][..]),
             properties => {
                 let expiry = publish::expiry(properties).map_or_else(Expiry::default, Expiry);
+                pairs = [("", ""); PROPERTIES_MAX];
                 (expiry, self.tags(properties, &mut pairs))
             }
         };
