@@ -22,7 +22,7 @@ use sluicegate::pace::Pace;
 use sluicegate::phase::{self, PhaseReceiver, PhaseSender};
 use sluicegate::queue::{self, Event, OnFull, Outlet, Queue, Want};
 use sluicegate::settlement::{Outcome, Settled};
-use sluicegate::source::simulated::{Sensor, Settings};
+use sluicegate::source::simulated::{Sensor, Settings, Shared};
 use sluicegate::source::{self, Context};
 use sluicegate::state::metrics::Metrics;
 use sluicegate::state::registry::Registry;
@@ -139,7 +139,8 @@ impl Classroom {
     /// Begins to read a sensor: a task of its own that offers the reading when the time is over.
     fn begin(&mut self, index: u32) {
         let settings = Settings { readings: Some(1), ..Settings::default() };
-        let sensor = Sensor::new(&settings, 0, clock::now().instant + READ, u64::from(index));
+        let shared = Shared::new(&settings, "TEMP", 0);
+        let sensor = Sensor::new(&shared, index, clock::now().instant + READ);
         let ends = (self.queue.inlet(), self.watch.clone());
         self.sensors.start(sensor.run(&format!("TEMP_{index:02}"), ends, &self.context));
     }

@@ -300,7 +300,8 @@ Exit codes:
 
 const AFTER_SIMULATE: &str = "\
 A reading is {\"value\":50.12,\"timestamp\":\"2026-11-22T07:30:50.601Z\",\"number\":7}: \"number\" counts
-per sensor from 1 without gaps, \"timestamp\" is when it was due. After a lost connection all that is
+per sensor from 1 without gaps, \"timestamp\" is when it was due; an entry's \"payload\" says otherwise. What its
+\"faults\" plant is counted in the last line and in the report. After a lost connection all that is
 unacknowledged is sent again, in order, before anything new.
 
 The end: all readings acknowledged, --seconds over, or a signal (SIGINT, SIGTERM, SIGHUP): then nothing
@@ -325,6 +326,8 @@ unreadable  messages on the output topic, or lines, that are no batch and no dea
 
 Each sensor's numbers are kept as up to 128 ranges. One with more gaps at a time has its lowest closed:
 it stays missing, and a late arrival in it counts as duplicated.
+
+What the report says that simulate planted is no fault: as many duplicates are expected, and one less is lost.
 
 The broker must not drop what it has for this listener: Mosquitto's default queue of 1000 batches does.
 

@@ -34,6 +34,12 @@ impl Timestamp {
         u64::try_from(millis).ok()?.checked_add_signed(-ahead).map(Self)
     }
 
+    /// The time that was so long before, not before 1970.
+    #[must_use]
+    pub fn earlier(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)))
+    }
+
     /// Milliseconds since the Unix epoch.
     pub const fn millis(self) -> u64 {
         self.0

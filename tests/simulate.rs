@@ -92,6 +92,128 @@ fn every_reading_is_a_numbered_message_on_its_own_topic() {
 }
 
 #[test]
+fn each_planted_fault_is_in_the_messages_and_in_the_report() {
+    let faults = "{ dropout = 0.1, offline = 0.005, offline_readings = 9, stuck = 0.01, spike = 0.05, \
+                  duplicate = 0.1, delayed = 0.1, delayed_by = \"1h\", malformed = 0.1 }";
+    let sensors = format!(
+        "sensors.F.simulated = {{ count = 2, readings = 1000, interval = 0, seed = 7, unit = \"C\", \
+         faults = {faults} }}"
+    );
+    let mut seen = Vec::new();
+    for qos in ["1", "0"] {
+        let broker = Broker::start();
+        let launch = simulation(&broker.url(), &[&sensors]).arg("--qos").arg(qos);
+        let mut simulation = launch.start();
+        assert_eq!(simulation.wait_exit(SOON), 0, "{}", simulation.text());
+        let (report, mut values) = (report(&simulation), Vec::new());
+        let began = report["started"].as_str().unwrap().to_owned();
+        for (sensor, counts) in report["sensors"].as_object().unwrap() {
+            let planted = |fault: &str| counts["planted"][fault].as_u64().unwrap();
+            let published = &by_topic(&broker)[&format!("sensors/{sensor}/reading")];
+            let same = |two: &&[Published]| two[0].payload == two[1].payload;
+            assert_eq!(published.windows(2).filter(same).count() as u64, planted("duplicate"));
+            let spoilt = |it: &&Published| it.payload.starts_with(b"\xff");
+            let count = published.iter().filter(spoilt).count();
+            assert_eq!(count as u64, planted("malformed"), "{sensor}");
+            let read: Vec<_> =
+                published.iter().filter(|it| !spoilt(it)).map(|it| it.json()).collect();
+            let early = |it: &&serde_json::Value| it["timestamp"].as_str() < Some(&began);
+            let early = read.iter().filter(early).count() as u64;
+            // One may have come twice.
+            assert!(early >= planted("delayed") && planted("delayed") > 30, "{early}: {counts}");
+            assert!(read.iter().all(|it| it["unit"] == "C"));
+            let absent = planted("dropout") + planted("offline");
+            assert!(planted("dropout") > 50 && planted("offline") > 0, "{counts}");
+            let sent = counts["sent"].as_u64().unwrap();
+            assert_eq!((sent + absent, &counts["acknowledged"]), (1000, &counts["sent"]));
+            let numbers: BTreeSet<_> =
+                read.iter().map(|it| it["number"].as_u64().unwrap()).collect();
+            // Those of the spoilt ones are no text; no other one is missing.
+            assert_eq!(numbers.len() as u64 + planted("malformed"), sent);
+            assert_eq!(numbers.last().max(Some(&(sent - 20))), numbers.last());
+            assert!(planted("stuck") > 0 && planted("spike") > 20, "{counts}");
+            values.extend(read.iter().map(|it| it["value"].to_string()));
+        }
+        let told = simulation.stdout();
+        assert!(told.contains("\nplanted: dropout ") && told.contains(", malformed "), "{told}");
+        assert_eq!(report["delayed_ms"], 3_600_000);
+        assert_eq!(violations(&broker), [""; 0]);
+        seen.push(values);
+    }
+    assert_eq!(seen[0], seen[1], "one seed, the same values");
+}
+
+#[test]
+fn a_payload_is_what_its_template_says() {
+    let broker = Broker::start();
+    let payload = r#"{"Time":"{time}","BME280":{"Temperature":{value}},"id":"{sensor}-{number}"}"#;
+    let sensors = format!(
+        "sensors.T.simulated = {{ readings = 2, interval = 0, model.constant.value = 21.5, \
+         payload = '{payload}' }}"
+    );
+    let launch = simulation(&broker.url(), &[&sensors]).arg("--topic").arg("tele/{sensor}/SENSOR");
+    let mut simulation = launch.start();
+    assert_eq!(simulation.wait_exit(SOON), 0, "{}", simulation.text());
+    let topics = by_topic(&broker);
+    let read = topics["tele/T/SENSOR"].iter().map(Published::json).collect::<Vec<_>>();
+    assert_eq!((&read[0]["BME280"]["Temperature"], &read[1]["id"]), (&21.5.into(), &"T-2".into()));
+    assert!(read[0]["Time"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn a_file_is_replayed_and_the_simulation_ends_with_it() {
+    let broker = Broker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("recorded.ndjson");
+    std::fs::write(
+        &file,
+        "{\"at\":1000,\"t\":1.5}\n{\"at\":1001,\"t\":2}\n{\"at\":1003,\"t\":3}\n",
+    )
+    .unwrap();
+    let replay = format!("{{ file = {file:?}, value = \"t\", time = \"at\", speed = 10 }}");
+    let sensors = format!("sensors.T.simulated = {{ interval = \"1h\", model.replay = {replay} }}");
+    let mut simulation = simulation(&broker.url(), &[&sensors]).start();
+    assert_eq!(simulation.wait_exit(SOON), 0, "{}", simulation.text());
+    let read: Vec<_> = by_topic(&broker)["sensors/T/reading"].iter().map(Published::json).collect();
+    let values: Vec<_> = read.iter().map(|it| it["value"].as_f64().unwrap()).collect();
+    assert_eq!(values, [1.5, 2.0, 3.0]);
+    let time = |n: usize| humantime::parse_rfc3339(read[n]["timestamp"].as_str().unwrap()).unwrap();
+    let apart = [1, 2].map(|n| time(n).duration_since(time(n - 1)).unwrap().as_millis());
+    assert_eq!(apart, [100, 200]);
+}
+
+#[test]
+fn planted_faults_are_told_from_those_of_the_gateway() {
+    let mosquitto = Mosquitto::start(NO_DROP);
+    let faults =
+        "{ dropout = 0.05, duplicate = 0.05, delayed = 0.05, malformed = 0.05, spike = 0.01 }";
+    let sensors = format!(
+        "sensors.T.simulated = {{ count = 5, readings = 400, interval = 0, seed = 7, faults = {faults} }}"
+    );
+    let out = format!("output.broker.url = \"{}\"", mosquitto.url());
+    let fleet = crate::scene::fleet(&mosquitto.url(), &[&out]);
+    let mut taker = crate::scene::subscribed(&fleet);
+    let folder = tempfile::tempdir().unwrap();
+    let sent = folder.path().join("sent.json").display().to_string();
+    let settings = gateway(&mosquitto.url(), &[&sensors]);
+    let verifier = Gateway::command("verify", &settings).arg("--json").arg("--expect").arg(&sent);
+    let mut verifier = verifier.start();
+    verifier.wait_for_line("listening", SOON);
+    let simulation = Gateway::command("simulate", &settings).arg("--report").arg(&sent);
+    let mut simulation = simulation.start();
+    assert_eq!(simulation.wait_exit(LONG), 0, "{}", simulation.text());
+    assert_eq!(verifier.wait_exit(LONG), 0, "{}", verifier.text());
+    crate::scene::drained(&mut taker);
+    let verdict: serde_json::Value = serde_json::from_str(verifier.stdout().trim()).unwrap();
+    let count = |name: &str| verdict[name].as_u64().unwrap();
+    let planted = |name: &str| verdict["planted"][name].as_u64().unwrap();
+    assert_eq!((&verdict["verdict"], count("duplicated"), count("lost")), (&"clean".into(), 0, 0));
+    assert_eq!(count("deadLettered"), planted("malformed"), "{verdict}");
+    assert!(planted("duplicate") > 50 && planted("dropout") > 50, "{verdict}");
+    assert_eq!(count("records") + count("deadLettered"), count("expected") + planted("duplicate"));
+}
+
+#[test]
 fn what_a_lost_connection_left_goes_again_first_and_in_order() {
     for version in [3, 5] {
         let broker = Broker::start();

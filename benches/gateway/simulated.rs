@@ -10,7 +10,7 @@ use sluicegate::phase::{self, Phase};
 use sluicegate::queue::{self, Event, Outlet, Queue, Want};
 use sluicegate::settlement::{Outcome, Settled};
 use sluicegate::source::Context;
-use sluicegate::source::simulated::{Sensor, Settings};
+use sluicegate::source::simulated::{Sensor, Settings, Shared};
 use sluicegate::state::metrics::Metrics;
 use sluicegate::state::registry::Registry;
 use sluicegate::tasks::{self, Tasks};
@@ -156,7 +156,8 @@ fn fast_in_process(figures: &mut Figures) {
         let start = Instant::now();
         for index in 0..FAST {
             let ends = (queue.inlet(), watch.clone());
-            let sensor = Sensor::new(&sensor, 0, start, u64::from(index));
+            let shared = Shared::new(&sensor, "S", 0);
+            let sensor = Sensor::new(&shared, index, start);
             tasks.start(sensor.run(&format!("S_{index}"), ends, &context));
         }
         let (outlet, places) = (queue.outlet(), queue.clone());

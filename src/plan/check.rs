@@ -84,16 +84,12 @@ impl Plan {
         self.check_mappings(wrong);
     }
 
-    /// With `group`, a gateway sees only some of each sensor's numbers. A number must be one that TOML can
-    /// write.
+    /// With `group`, a gateway sees only some of each sensor's numbers.
     fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
-        let numbers = self.simulated().flat_map(|(name, it)| {
-            [("seed", it.seed), ("readings", it.readings)].map(|it| (name, it))
-        });
-        let too_large = |number: Option<u64>| number.is_some_and(|it| i64::try_from(it).is_err());
-        for (name, (key, _)) in numbers.filter(|(_, (_, number))| too_large(*number)) {
-            let text = format!("is too large: write {} at most", i64::MAX);
-            wrong(&format!("sensors.{name}.simulated.{key}"), text);
+        for (name, settings) in self.simulated() {
+            for (key, text) in settings.problems() {
+                wrong(&format!("sensors.{name}.simulated.{key}"), text);
+            }
         }
         for (name, settings) in self.intakes().filter(|(_, it)| it.group.is_some()) {
             if settings.counter.is_some() {

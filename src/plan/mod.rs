@@ -293,6 +293,10 @@ impl Plan {
         }
         let simulated: u64 = self.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
         budget.add("simulated sensors", simulated * SIMULATED_BYTES);
+        match self.simulated().map(|(_, it)| it.replay_bytes()).sum() {
+            0 => {}
+            bytes => budget.add("files that are replayed", bytes),
+        }
     }
 
     /// The key and the text of the problem, if the bound in bytes is above what the user allows.

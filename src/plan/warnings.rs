@@ -21,6 +21,7 @@ impl Plan {
             self.expiry_without_a_word().map(|it| ("broker.session_expiry".to_owned(), it));
         let warnings = shedding.into_iter().chain(window).chain(of_sink).chain(expiry);
         let warnings = warnings.chain(self.properties_without_a_word());
+        let warnings = warnings.chain(self.payloads_without_a_message());
         warnings.chain(self.idle_ignores()).chain(self.open_secrets()).collect()
     }
 
@@ -36,6 +37,16 @@ impl Plan {
         let keys = self.intakes().flat_map(of).flatten();
         let text = "has no effect with version = 3: messages of MQTT 3.1.1 have no properties";
         keys.filter(|_| self.broker.version == Version::V3).map(|key| (key, text.to_owned()))
+    }
+
+    /// Settings of payloads, which simulated sensors of this process do not have.
+    fn payloads_without_a_message(&self) -> impl Iterator<Item = (String, String)> {
+        self.simulated().flat_map(|(name, settings)| {
+            let key = move |key: &&str| format!("sensors.{name}.simulated.{key}");
+            let text = "has an effect with `sluicegate simulate` only: in the gateway's process there are no \
+                        payloads";
+            settings.of_payloads().into_iter().map(move |it| (key(&it), text.to_owned()))
+        })
     }
 
     /// Topics that are left out and would never come.
@@ -151,6 +162,20 @@ mod tests {
         let mut settings = mqtt::Settings { without_subscriber, ..mqtt::Settings::default() };
         change(&mut settings);
         Kind::Mqtt(settings)
+    }
+
+    #[test]
+    fn what_concerns_payloads_alone_is_warned_of() {
+        let keys = |text: &str| {
+            let mut plan = Plan::default();
+            let settings = serde_json::from_str(text).unwrap();
+            plan.sensors.insert("T".into(), crate::source::Kind::Simulated(settings));
+            plan.warnings().into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(r#"{"faults":{"duplicate":1}}"#), [""; 0]);
+        let both = keys(r#"{"payload":"{value}","faults":{"malformed":0.5}}"#);
+        let expected = ["sensors.T.simulated.payload", "sensors.T.simulated.faults.malformed"];
+        assert_eq!(both, expected);
     }
 
     #[test]

@@ -97,16 +97,11 @@ impl Buffer {
         self.remember(self.chunk.records.len() - 1);
     }
 
-    /// Puts a reading of `value` here.
-    pub(super) fn push_value(&mut self, record: &mut Record, value: &[u8]) {
+    /// Puts a reading here: its value, time and labels.
+    pub(super) fn push_value(&mut self, record: &mut Record, texts: [&[u8]; 3]) {
         self.tidy();
-        let value = self.chunk.put(value);
-        record.body = Body::Reading {
-            value,
-            timestamp: Span::default(),
-            labels: Span::default(),
-            extra: Span::default(),
-        };
+        let [value, timestamp, labels] = texts.map(|it| self.chunk.put(it));
+        record.body = Body::Reading { value, timestamp, labels, extra: Span::default() };
         self.chunk.records.push(*record);
     }
 

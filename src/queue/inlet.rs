@@ -88,13 +88,13 @@ impl Inlet {
         self.shared.claim_or_wait(1, bytes).await;
     }
 
-    /// Puts a reading of `value` into a [place](Inlet::place).
-    pub fn put_value(&self, mut record: Record, value: &[u8]) {
+    /// Puts a reading of `value` into a [place](Inlet::place), with its time and labels: the texts of each.
+    pub fn put_value(&self, mut record: Record, texts: [&[u8]; 3]) {
         let shared = &*self.shared;
         shared.held.fetch_add(1, Ordering::Relaxed);
         let mut state = shared.lock();
         let before = state.buffer.records();
-        state.buffer.push_value(&mut record, value);
+        state.buffer.push_value(&mut record, texts);
         shared.offered(&mut state, before);
     }
 

@@ -6,18 +6,26 @@
 //! stream and not one burst a second. With `interval = 0` a sensor makes readings as fast as the
 //! queue takes them.
 //!
-//! Values come from a model and a seed; the same seed gives the same values.
+//! A reading that is not made, or a second one of the same ([`Faults`]), is a tick as any other.
+//!
+//! Values come from a model ([`Values`]) and a seed. Each sensor has its own, of the seed, the name of its entry and
+//! its place there.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::model::{Model, Values};
+pub use self::amounts::{Decimals, Unit};
+pub use self::faults::{Fault, Faults, Planted, Turn};
+pub use self::model::Model;
+pub use self::payload::{Fill, Template};
+pub use self::values::Values;
 use super::{Context, Ended, Entry};
-use crate::clock;
-use crate::codec::Payload;
+use crate::clock::{self, Timestamp};
+use crate::codec::{Payload, text_json};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Arrival, Body, Record, Span};
@@ -26,13 +34,27 @@ use crate::state::registry::Row;
 use crate::tasks::Tasks;
 use crate::units;
 
+mod amounts;
+mod faults;
 mod model;
+mod payload;
+mod replay;
+mod values;
 
 /// Sensors that one simulated entry may count. More are refused by `check`.
 const SIMULATED_COUNT_MAX: u32 = 1_000_000;
 
 /// Readings that a simulated sensor without an interval makes for one turn at the queue.
 const SIMULATED_RUN_RECORDS: u32 = 64;
+
+/// Sensors of an entry that replays a file, at most. Each opens it. More are refused by `check`.
+const REPLAYS_MAX: u64 = 256;
+
+/// Bytes of a sensor that replays a file: a line and its buffer.
+const REPLAY_BYTES: u64 = 256 * 1024;
+
+/// The first byte of a planted payload that is no reading: UTF-8 has no such byte.
+const NO_TEXT: u8 = 0xff;
 
 /// `[sensors.<name>.simulated]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,13 +70,27 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maximum" = i64::MAX))]
     pub readings: Option<u64>,
-    /// Seed of the values: the same one gives the same values. Absent: a new one at each start, which is
-    /// logged.
+    /// Seed of the values: the same one, in an entry of the same name and settings, gives the same values. Absent:
+    /// a new one at each start, which is logged.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maximum" = i64::MAX))]
     pub seed: Option<u64>,
     /// How values are made.
     pub model: Model,
+    /// Digits after the point of each value, 0 to 9.
+    pub decimals: Decimals,
+    /// The unit of the values, 1 to 64 bytes: `unit` of each record. Absent: records have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
+    /// Faults that are planted into the readings, by the seed.
+    #[serde(skip_serializing_if = "Faults::is_none")]
+    pub faults: Faults,
+    /// What `sluicegate simulate` publishes: a text in which `{value}` is filled, and `{time}` (RFC 3339), `{epoch}`
+    /// (milliseconds since 1970), `{number}` (the sensor's own, from 1), `{sensor}`, `{unit}`; all other braces stay.
+    /// Absent: `{"value":{value},"timestamp":"{time}","number":{number}}`, and the unit if there is one. In the
+    /// gateway's own process there are no payloads, and it has no effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Template>,
 }
 
 impl Default for Settings {
@@ -65,6 +101,10 @@ impl Default for Settings {
             readings: None,
             seed: None,
             model: Model::default(),
+            decimals: Decimals::default(),
+            unit: None,
+            faults: Faults::default(),
+            payload: None,
         }
     }
 }
@@ -133,17 +173,115 @@ impl Settings {
         None
     }
 
-    /// The values of sensor `index`; `seed` counts if the entry has none.
-    pub fn values(&self, index: u32, seed: u64) -> Values {
-        let seed = self.seed.unwrap_or(seed).wrapping_add(u64::from(index));
-        Values::new(self.model, seed)
+    /// Whether readings have times of a file, which go before the interval.
+    fn has_times(&self) -> bool {
+        matches!(&self.model, Model::Replay(replay) if replay.time.is_some())
+    }
+
+    /// Bytes that its sensors need beyond their tasks.
+    pub fn replay_bytes(&self) -> u64 {
+        let is_replay = matches!(self.model, Model::Replay(_));
+        if is_replay { u64::from(self.sensors()) * REPLAY_BYTES } else { 0 }
+    }
+
+    /// The keys that are set and concern payloads.
+    pub fn of_payloads(&self) -> Vec<&'static str> {
+        let malformed = f64::from(self.faults.malformed) > 0.0;
+        let all = [("payload", self.payload.is_some()), ("faults.malformed", malformed)];
+        all.into_iter().filter(|it| it.1).map(|it| it.0).collect()
+    }
+
+    /// By how much times are too early, at most.
+    pub fn delay_max(&self) -> Duration {
+        let Faults { delayed, delayed_by, .. } = self.faults;
+        if f64::from(delayed) > 0.0 { delayed_by.0 } else { Duration::ZERO }
+    }
+
+    /// What is wrong with keys taken together: the key below the entry's section, and the remedy.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let of_model = self.model.problems().into_iter();
+        let of_model = of_model.map(|(key, text)| (format!("model.{key}"), text));
+        let too_many = self.replay_bytes() > REPLAYS_MAX * REPLAY_BYTES;
+        let text = format!(
+            "is above {REPLAYS_MAX}, and each sensor of a replay reads the file: write less"
+        );
+        let of_model = of_model.chain(too_many.then(|| ("count".to_owned(), text)));
+        let numbers = [("seed", self.seed), ("readings", self.readings)];
+        // A number must be one that TOML can write.
+        let too_large = |it: u64| i64::try_from(it).is_err();
+        let numbers = numbers.into_iter().filter(|it| it.1.is_some_and(too_large));
+        let text = || format!("is too large: write {} at most", i64::MAX);
+        of_model.chain(numbers.map(|(key, _)| (key.to_owned(), text()))).collect()
+    }
+}
+
+/// What the sensors of one entry share.
+#[derive(Debug)]
+pub struct Shared {
+    settings: Settings,
+    seed: u64,
+    name: Box<str>,
+    /// `"unit":"C"`, or nothing.
+    labels: Box<str>,
+    /// What stands in a JSON string of the unit.
+    unit: Box<str>,
+    payload: Template,
+}
+
+impl Shared {
+    /// Of the entry with this name; `seed` counts if it has none.
+    pub fn new(settings: &Settings, name: &str, seed: u64) -> Arc<Self> {
+        let quoted = settings.unit.as_ref().map(|it| text_json::quoted(it.as_str()));
+        let unit = quoted.as_deref();
+        let unit = unit.and_then(|it| it.strip_prefix('"')?.strip_suffix('"'));
+        let usual = || Template::usual(unit);
+        Arc::new(Self {
+            settings: settings.clone(),
+            seed: settings.seed.unwrap_or(seed),
+            name: name.into(),
+            unit: unit.unwrap_or_default().into(),
+            payload: settings.payload.clone().unwrap_or_else(usual),
+            labels: quoted.map_or_else(String::new, |it| format!("\"unit\":{it}")).into(),
+        })
+    }
+
+    /// By how much the time of a reading with these faults is too early.
+    pub fn delay(&self, planted: Planted) -> Duration {
+        let by = self.settings.faults.delayed_by.0;
+        if planted.has(Fault::Delayed) { by } else { Duration::ZERO }
+    }
+
+    /// Writes the payload of a reading with these faults.
+    pub fn write(&self, out: &mut Vec<u8>, fill: &Fill<'_>, planted: Planted) {
+        self.payload.write(out, fill, &self.unit);
+        if planted.has(Fault::Malformed)
+            && let Some(first) = out.first_mut()
+        {
+            *first = NO_TEXT;
+        }
+    }
+
+    /// Digits after the point.
+    pub fn decimals(&self) -> Decimals {
+        self.settings.decimals
+    }
+
+    /// The seed of sensor `index`: FNV-1a of the entry's seed and name, and of the index.
+    fn seed_of(&self, index: u32) -> u64 {
+        let (seed, index) = (self.seed.to_le_bytes(), index.to_le_bytes());
+        // The name has no 0, so no two sensors have the same bytes.
+        let bytes = seed.iter().chain(self.name.as_bytes()).chain(&[0]).chain(&index);
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     }
 }
 
 /// Starts a task for each sensor of an entry.
 pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
+    let shared = Shared::new(settings, entry.name, entry.seed);
     for index in 0..settings.sensors() {
-        let sensor = Sensor::new(settings, index, entry.start, entry.seed);
+        let sensor = Sensor::new(&shared, index, entry.start);
         let id = settings.sensor_id(entry.name, index);
         let ends = (entry.queue.inlet(), entry.phase.clone());
         tasks.start(sensor.run(&id, ends, &entry.context));
@@ -160,12 +298,13 @@ pub struct Sensor {
 }
 
 impl Sensor {
-    /// Sensor `index` of an entry that begins at `start`; `seed` counts if the entry has none.
-    pub fn new(settings: &Settings, index: u32, start: Instant, seed: u64) -> Self {
+    /// Sensor `index` of an entry that begins at `start`.
+    pub fn new(shared: &Arc<Shared>, index: u32, start: Instant) -> Self {
+        let settings = &shared.settings;
         Self {
             interval: settings.interval.0,
             left: settings.readings,
-            values: settings.values(index, seed),
+            values: Values::new(shared, index),
             due: start + settings.phase(index),
         }
     }
@@ -182,7 +321,7 @@ impl Sensor {
         // There is a row for each: the entry's share of `gateway.sensors_max` is what it counts.
         let row = context.registry.row_of(id, context.entry);
         let metrics = Arc::clone(&context.metrics);
-        let run = if self.interval.is_zero() { SIMULATED_RUN_RECORDS } else { 1 };
+        let run = if self.is_unpaced() { SIMULATED_RUN_RECORDS } else { 1 };
         async move {
             while self.left != Some(0) {
                 tokio::select! {
@@ -194,16 +333,30 @@ impl Sensor {
                     if self.left == Some(0) {
                         break;
                     }
-                    let mut text = ryu::Buffer::new();
-                    let value = text.format_finite(self.values.value()).as_bytes();
-                    tokio::select! {
-                        biased;
-                        () = inlet.place(value.len()) => {}
-                        () = phase.reached(Phase::Draining) => return Ok(()),
-                    }
-                    metrics.received.one();
-                    inlet.put_value(record(&row), value);
                     self.left = self.left.map(|left| left - 1);
+                    let (value, planted) = match self.values.turn() {
+                        Turn::Made(value, planted) => (value, planted),
+                        Turn::Absent(_) => continue,
+                        Turn::Over => return Ok(()),
+                    };
+                    let mut text = ryu::Buffer::new();
+                    let shared = self.values.shared();
+                    let value = shared.decimals().text(value, &mut text).as_bytes();
+                    let delay = shared.delay(planted);
+                    let time_bytes = if delay.is_zero() { 0 } else { TIME_BYTES };
+                    let bytes = value.len() + time_bytes + shared.labels.len();
+                    for _ in 0..=u8::from(planted.has(Fault::Duplicate)) {
+                        tokio::select! {
+                            biased;
+                            () = inlet.place(bytes) => {}
+                            () = phase.reached(Phase::Draining) => return Ok(()),
+                        }
+                        metrics.received.one();
+                        let record = record(&row);
+                        let time = earlier(record.received, delay);
+                        let time = time.get(..time_bytes).unwrap_or_default();
+                        inlet.put_value(record, [value, time, shared.labels.as_bytes()]);
+                    }
                 }
                 let missed = self.schedule(clock::now().instant);
                 metrics.ticks_missed.add(missed);
@@ -212,8 +365,13 @@ impl Sensor {
         }
     }
 
+    /// As fast as the queue takes them.
+    fn is_unpaced(&self) -> bool {
+        self.interval.is_zero() && !self.values.shared().settings.has_times()
+    }
+
     async fn tick(&self) {
-        if self.interval.is_zero() {
+        if self.is_unpaced() {
             tokio::task::yield_now().await;
         } else {
             tokio::time::sleep_until(self.due.into()).await;
@@ -222,6 +380,10 @@ impl Sensor {
 
     /// Sets the next due time; returns how many ticks have passed altogether.
     fn schedule(&mut self, now: Instant) -> u64 {
+        if let Some(pause) = self.values.pause() {
+            self.due += pause;
+            return 0;
+        }
         if self.interval.is_zero() {
             return 0;
         }
@@ -231,6 +393,19 @@ impl Sensor {
         self.due += self.interval.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX));
         missed
     }
+}
+
+/// Bytes of a time in RFC 3339 with milliseconds, as a JSON string.
+const TIME_BYTES: usize = 26;
+
+/// An earlier time, as a JSON string.
+fn earlier(time: Timestamp, by: Duration) -> [u8; TIME_BYTES] {
+    let mut text = [b' '; TIME_BYTES];
+    if !by.is_zero() {
+        let mut rest = text.as_mut_slice();
+        write!(rest, "\"{}\"", time.earlier(by)).expect("RFC 3339 has 24 bytes");
+    }
+    text
 }
 
 /// A record of the sensor, taken now; its value is still to come.

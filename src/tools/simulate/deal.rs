@@ -8,6 +8,7 @@ use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Topic;
 use crate::plan::Plan;
+use crate::source::simulated::{Shared, Values};
 
 /// What stands for the sensor's id in a topic.
 const PLACEHOLDER: &str = "{sensor}";
@@ -54,15 +55,17 @@ fn sensors_of_each(
     let mut sensors_of_each: Vec<Sensors> = Vec::new();
     sensors_of_each.resize_with(connections, Sensors::default);
     let all = plan.simulated().enumerate().flat_map(|(entry, (name, settings))| {
-        (0..settings.sensors()).map(move |index| (entry, name, settings, index))
+        let shared = Shared::new(settings, name, seed);
+        let of = move |index| (entry, name, settings, Values::new(&shared, index), index);
+        (0..settings.sensors()).map(of)
     });
-    for (at, (entry, name, settings, index)) in all.enumerate() {
+    for (at, (entry, name, settings, values, index)) in all.enumerate() {
         let id = settings.sensor_id(name, index);
         let sensor = Sensor {
             topic: arguments.topic.replace(PLACEHOLDER, &id).into(),
             id: id.into(),
             entry,
-            values: settings.values(index, seed),
+            values,
             counts: Counts::default(),
         };
         let turns = Turns {

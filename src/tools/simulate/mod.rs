@@ -45,6 +45,9 @@ pub const SECONDS_MAX: u64 = 31_536_000;
 /// Bytes that are queued on a connection before it writes them.
 const FILL_BYTES_MAX: usize = 64 * 1024;
 
+/// Readings that a connection leaves out one after another, by planted faults, before it looks at its broker again.
+const ABSENT_MAX: u32 = 1024;
+
 /// How often progress is logged.
 const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 
@@ -128,6 +131,8 @@ pub async fn run(
     let now = clock::now();
     let seed = now.wall.millis();
     let mut report = Report::begin(now.wall, arguments.qos);
+    let delays = plan.simulated().map(|(_, it)| it.delay_max().as_millis());
+    report.delayed_ms = u64::try_from(delays.max().unwrap_or(0)).unwrap_or(u64::MAX);
     let totals = Arc::new(Totals::default());
     let (lead, phase) = phase::start();
     let common = Common {

@@ -4,6 +4,8 @@
 //! {"started":"2026-11-22T07:30:50.601Z","ended":"2026-11-22T07:31:40.112Z","qos":1,
 //!  "sensors":{"TEMP_00":{"sent":500,"acknowledged":500,"again":0}}}
 //! ```
+//! A sensor with planted faults has `"planted":{"dropout":3,…}` beside these; with `delayed` there is `"delayed_ms"`.
+//!
 //! The file is written at the start (with `"ended":null`, so that the report of an earlier run is not taken for
 //! this one's) and at the end. Each time a new file is written, synced and renamed.
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::source::simulated::{self, Fault};
 
 /// Bytes of a report that is read. A larger file is refused.
 pub const REPORT_BYTES_MAX: u64 = 256 << 20;
@@ -38,6 +41,86 @@ pub struct Counts {
     /// are not resent.
     #[serde(skip_serializing_if = "is_zero")]
     pub refused: u64,
+    /// The faults of its readings.
+    #[serde(skip_serializing_if = "Planted::is_none")]
+    pub planted: Planted,
+}
+
+/// The faults that were planted. Those of readings are counted when the reading is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Planted {
+    /// Readings that were not made; no number is missing.
+    pub dropout: u64,
+    /// Readings that were not made in a silence; no number is missing.
+    pub offline: u64,
+    /// Readings that repeat a value.
+    pub stuck: u64,
+    /// Readings with a value that is far away.
+    pub spike: u64,
+    /// Second messages of a reading, acknowledged and not counted as such.
+    pub duplicate: u64,
+    /// Readings with an earlier time.
+    pub delayed: u64,
+    /// Readings whose payload is none.
+    pub malformed: u64,
+}
+
+impl Planted {
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Counts one.
+    pub(super) fn count(&mut self, fault: Fault) {
+        let count = match fault {
+            Fault::Dropout => &mut self.dropout,
+            Fault::Offline => &mut self.offline,
+            Fault::Stuck => &mut self.stuck,
+            Fault::Spike => &mut self.spike,
+            Fault::Duplicate => &mut self.duplicate,
+            Fault::Delayed => &mut self.delayed,
+            Fault::Malformed => &mut self.malformed,
+        };
+        *count += 1;
+    }
+
+    /// Counts those of a reading that was made; its second message is counted by itself.
+    pub(super) fn count_made(&mut self, planted: simulated::Planted) {
+        let all = [Fault::Stuck, Fault::Spike, Fault::Delayed, Fault::Malformed];
+        for fault in all.into_iter().filter(|it| planted.has(*it)) {
+            self.count(fault);
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        let Self { dropout, offline, stuck, spike, duplicate, delayed, malformed } = other;
+        self.dropout += dropout;
+        self.offline += offline;
+        self.stuck += stuck;
+        self.spike += spike;
+        self.duplicate += duplicate;
+        self.delayed += delayed;
+        self.malformed += malformed;
+    }
+}
+
+/// All that are not 0.
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            ("dropout", self.dropout),
+            ("offline", self.offline),
+            ("stuck", self.stuck),
+            ("spike", self.spike),
+            ("duplicate", self.duplicate),
+            ("delayed", self.delayed),
+            ("malformed", self.malformed),
+        ];
+        let shown = all.iter().filter(|it| it.1 > 0).map(|(name, count)| format!("{name} {count}"));
+        f.write_str(&shown.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
@@ -51,6 +134,7 @@ impl Counts {
         self.acknowledged += other.acknowledged;
         self.again += other.again;
         self.refused += other.refused;
+        self.planted.add(other.planted);
     }
 }
 
@@ -64,6 +148,9 @@ pub struct Report {
     pub ended: Option<String>,
     #[serde(default)]
     pub qos: u8,
+    /// By how many milliseconds the times of delayed readings are too early, at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delayed_ms: u64,
     /// The counts by sensor.
     pub sensors: BTreeMap<String, Counts>,
 }
@@ -79,7 +166,7 @@ pub enum Error {
 impl Report {
     /// The report of a simulation that begins.
     pub fn begin(started: Timestamp, qos: u8) -> Self {
-        Self { started: Some(started.to_string()), ended: None, qos, sensors: BTreeMap::new() }
+        Self { started: Some(started.to_string()), qos, ..Self::default() }
     }
 
     pub fn started(&self) -> Option<Timestamp> {
@@ -155,7 +242,7 @@ impl Report {
             "entry", "sent", "acknowledged", "again", "refused"
         )?;
         let mut line = |name: &str, it: &Counts| {
-            let Counts { sent, acknowledged, again, refused } = it;
+            let Counts { sent, acknowledged, again, refused, planted: _ } = it;
             writeln!(out, "{name:<16} {sent:>12} {acknowledged:>12} {again:>9} {refused:>9}")
         };
         for (name, counts) in entries.iter().take(SHOWN_MAX) {
@@ -169,9 +256,13 @@ impl Report {
             line(&format!("  {name}"), counts)?;
         }
         match open.count().saturating_sub(SHOWN_MAX) {
-            0 => Ok(()),
-            more => writeln!(out, "  and {more} more sensors with something unacknowledged"),
+            0 => {}
+            more => writeln!(out, "  and {more} more sensors with something unacknowledged")?,
         }
+        if total.planted.is_none() {
+            return Ok(());
+        }
+        writeln!(out, "planted: {}", total.planted)
     }
 }
 
@@ -206,7 +297,7 @@ mod tests {
         let path = folder.path().join("report.json");
         assert!(Report::read(&path).unwrap_err().to_string().contains("report.json"));
         report.write(&path).unwrap();
-        let more = Counts { sent: 3, acknowledged: 1, again: 2, refused: 1 };
+        let more = Counts { sent: 3, acknowledged: 1, again: 2, refused: 1, ..Counts::default() };
         report.sensors.insert("TEMP_01".into(), more);
         report.ended = report.started.clone();
         report.write(&path).unwrap();

@@ -23,7 +23,7 @@ pub struct Turns {
 pub struct Due {
     /// The sensor's index in the schedule.
     pub sensor: usize,
-    /// The number that the sensor counts, from 1, without gaps.
+    /// Counts the sensor's readings from 1, those too that a planted fault leaves out.
     pub number: u64,
     /// When it became due, after the start.
     pub at: Duration,
@@ -94,6 +94,26 @@ impl Schedule {
         if at > now { Next::Wait(at) } else { self.make(sensor, at, now) }
     }
 
+    /// Moves the sensor's next reading, if it has one. It looks at all sensors, and has no effect in turn.
+    pub fn put_off(&mut self, sensor: usize, at: Duration) {
+        if let Order::ByTime { waiting, queued } = &mut self.order {
+            let before = waiting.len();
+            waiting.retain(|Reverse(it)| it.2 != sensor);
+            if waiting.len() < before {
+                waiting.push(Reverse((at, *queued, sensor)));
+                *queued += 1;
+            }
+        }
+    }
+
+    /// The sensor makes no more readings.
+    pub fn end(&mut self, sensor: usize) {
+        match &mut self.order {
+            Order::InTurn { waiting, .. } => waiting.retain(|it| *it != sensor),
+            Order::ByTime { waiting, .. } => waiting.retain(|Reverse(it)| it.2 != sensor),
+        }
+    }
+
     fn make(&mut self, sensor: usize, at: Duration, now: Duration) -> Next {
         let (turns, made) = self.sensors.get_mut(sensor).expect("who waits is in the schedule");
         *made += 1;
@@ -161,6 +181,24 @@ mod tests {
             [(0, 0, 1), (30, 1, 1), (80, 1, 2), (100, 0, 2), (130, 1, 3), (200, 0, 3)]
         );
         assert_eq!(schedule.next(Duration::ZERO), Next::Wait(Duration::from_millis(300)));
+    }
+
+    #[test]
+    fn a_reading_is_put_off_and_a_sensor_ends() {
+        let sensors = vec![turns(0, 100, None), turns(0, 100, Some(1))];
+        let mut schedule = Schedule::by_interval(sensors.clone());
+        let ms = Duration::from_millis;
+        assert!(matches!(schedule.next(ms(0)), Next::Reading(Due { sensor: 0, .. })));
+        schedule.put_off(0, ms(30));
+        assert!(matches!(schedule.next(ms(0)), Next::Reading(Due { sensor: 1, .. })));
+        schedule.put_off(1, ms(10));
+        assert_eq!(schedule.next(ms(0)), Next::Wait(ms(30)), "the other one has made all of its");
+        schedule.end(0);
+        assert_eq!(schedule.next(ms(500)), Next::Over);
+        let mut schedule = Schedule::in_turn(sensors, None, ms(0));
+        schedule.end(0);
+        assert!(matches!(schedule.next(ms(0)), Next::Reading(Due { sensor: 1, .. })));
+        assert_eq!(schedule.next(ms(0)), Next::Over);
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::Counts;
-use super::schedule::{Next, Schedule};
+use super::schedule::{Due, Next, Schedule};
 use super::unacknowledged::{Reading, Unacknowledged};
-use super::{FILL_BYTES_MAX, Totals};
+use super::{ABSENT_MAX, FILL_BYTES_MAX, Totals};
 use crate::clock::{Now, Timestamp};
 use crate::limits::GATHER_WINDOW_MIN;
 use crate::mqtt::Error;
@@ -30,7 +30,7 @@ use crate::mqtt::session::Session;
 use crate::pace::{NoRest, Pace};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
-use crate::source::simulated::Values;
+use crate::source::simulated::{Fault, Fill, Turn, Values};
 
 /// Only acknowledgements arrive.
 pub(super) const READ_BUFFER_BYTES: usize = 16 * 1024;
@@ -68,12 +68,14 @@ pub(super) struct Sender {
     /// The window of the current connection; where it is small, the thread does not rest.
     window: Option<(usize, Option<NoRest>)>,
     unacknowledged: Unacknowledged,
-    /// QoS 0: sensors whose reading is not written yet; bounded by [`FILL_BYTES_MAX`].
-    unwritten: Vec<usize>,
+    /// The second message of the last reading, which is still to be sent.
+    copy: Option<Reading>,
+    /// QoS 0: readings that are not written yet; bounded by [`FILL_BYTES_MAX`].
+    unwritten: Vec<Reading>,
     /// The time of the first connection, where the schedule begins.
     start: Option<Now>,
     made_all: bool,
-    refused: Repeated,
+    refusals: Repeated,
     payload: Vec<u8>,
     stamp: (Timestamp, String),
 }
@@ -103,7 +105,8 @@ impl Sender {
             unwritten: Vec::new(),
             start: None,
             made_all: false,
-            refused: Repeated::default(),
+            refusals: Repeated::default(),
+            copy: None,
             payload: Vec::new(),
             stamp: (Timestamp::default(), Timestamp::default().to_string()),
         }
@@ -142,7 +145,8 @@ impl Sender {
         let start = *self.start.get_or_insert(now);
         let elapsed = now.instant.saturating_duration_since(start.instant);
         let draining = self.common.phase.is(Phase::Draining);
-        while out.backlog() < FILL_BYTES_MAX {
+        let mut absent = 0;
+        while out.backlog() < FILL_BYTES_MAX && absent < ABSENT_MAX {
             if let Some((id, reading)) = self.unacknowledged.resend(window) {
                 self.count(reading.sensor, |counts| counts.again += 1);
                 self.common.totals.again.one();
@@ -152,6 +156,10 @@ impl Sender {
             if draining || self.common.qos > 0 && !self.unacknowledged.has_room(window) {
                 return Ok(None);
             }
+            if let Some(copy) = self.copy.take() {
+                self.send(out, copy)?;
+                continue;
+            }
             let due = match self.schedule.next(elapsed) {
                 Next::Reading(due) => due,
                 Next::Wait(until) => return Ok(Some(until)),
@@ -160,24 +168,56 @@ impl Sender {
                     return Ok(None);
                 }
             };
-            let sensor = self.sensors.get_mut(due.sensor).expect(OWN_SENSOR);
-            let reading = Reading {
-                sensor: due.sensor,
-                number: due.number,
-                value: sensor.values.value(),
-                at: start.later(due.at).wall,
+            let Some(reading) = self.make(due, start) else {
+                absent += 1;
+                continue;
             };
-            sensor.counts.sent += 1;
-            self.common.totals.sent.one();
-            let id = if self.common.qos == 0 {
-                self.unwritten.push(due.sensor);
-                0
-            } else {
-                self.unacknowledged.enter(reading)
-            };
-            self.publish(out, (id, false), reading)?;
+            self.send(out, reading)?;
         }
-        Ok(None)
+        Ok((absent == ABSENT_MAX).then_some(elapsed))
+    }
+
+    /// The reading that is due; `None` if a planted fault leaves it out, or a file has ended.
+    fn make(&mut self, due: Due, start: Now) -> Option<Reading> {
+        let sensor = self.sensors.get_mut(due.sensor).expect(OWN_SENSOR);
+        let turn = sensor.values.turn();
+        if let Some(pause) = sensor.values.pause() {
+            self.schedule.put_off(due.sensor, due.at + pause);
+        }
+        let (value, planted) = match turn {
+            Turn::Made(value, planted) => (value, planted),
+            Turn::Absent(fault) => {
+                sensor.counts.planted.count(fault);
+                return None;
+            }
+            Turn::Over => {
+                self.schedule.end(due.sensor);
+                return None;
+            }
+        };
+        sensor.counts.sent += 1;
+        self.common.totals.sent.one();
+        let reading = Reading {
+            sensor: due.sensor,
+            number: sensor.counts.sent,
+            value,
+            at: start.later(due.at).wall.earlier(sensor.values.shared().delay(planted)),
+            planted,
+            is_copy: false,
+        };
+        self.copy = planted.has(Fault::Duplicate).then_some(Reading { is_copy: true, ..reading });
+        Some(reading)
+    }
+
+    /// Publishes a reading for the first time.
+    fn send(&mut self, out: &mut Outbound, reading: Reading) -> Result<(), Error> {
+        let id = if self.common.qos == 0 {
+            self.unwritten.push(reading);
+            0
+        } else {
+            self.unacknowledged.enter(reading)
+        };
+        self.publish(out, (id, false), reading)
     }
 
     fn publish(
@@ -189,17 +229,44 @@ impl Sender {
         if self.stamp.0 != reading.at {
             self.stamp = (reading.at, reading.at.to_string());
         }
+        let sensor = self.sensors.get(reading.sensor).expect(OWN_SENSOR);
+        let shared = sensor.values.shared();
+        let mut text = ryu::Buffer::new();
+        let fill = Fill {
+            value: shared.decimals().text(reading.value, &mut text),
+            time: &self.stamp.1,
+            epoch: reading.at.millis(),
+            number: reading.number,
+            sensor: &sensor.id,
+        };
         let payload = &mut self.payload;
         payload.clear();
-        payload.extend_from_slice(b"{\"value\":");
-        payload.extend_from_slice(ryu::Buffer::new().format_finite(reading.value).as_bytes());
-        payload.extend_from_slice(b",\"timestamp\":\"");
-        payload.extend_from_slice(self.stamp.1.as_bytes());
-        payload.extend_from_slice(b"\",\"number\":");
-        payload.extend_from_slice(itoa::Buffer::new().format(reading.number).as_bytes());
-        payload.push(b'}');
-        let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
+        shared.write(payload, &fill, reading.planted);
+        let topic = &*sensor.topic;
         out.publish_plain(id, &Plain { topic, qos: self.common.qos, dup, payload })
+    }
+
+    /// Counts a reading that the broker has taken.
+    fn took(&mut self, reading: Reading) {
+        let Reading { sensor, planted, is_copy, .. } = reading;
+        if !is_copy {
+            self.common.totals.acknowledged.one();
+        }
+        self.count(sensor, |counts| {
+            if is_copy {
+                return counts.planted.count(Fault::Duplicate);
+            }
+            counts.acknowledged += 1;
+            counts.planted.count_made(planted);
+        });
+    }
+
+    /// Counts a reading that the broker has not taken; a second message of one is no reading.
+    fn refused(&mut self, reading: Reading) {
+        if !reading.is_copy {
+            self.common.totals.refused.one();
+            self.count(reading.sensor, |counts| counts.refused += 1);
+        }
     }
 
     fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Counts)) {
@@ -212,18 +279,16 @@ impl Sender {
         if !written.is_empty() {
             self.session.proved();
         }
-        for sensor in &written {
-            self.count(*sensor, |counts| counts.acknowledged += 1);
+        for reading in written {
+            self.took(reading);
         }
-        self.common.totals.acknowledged.add(written.len() as u64);
     }
 
     /// QoS 0: readings that were not written when the connection broke may have been sent or not. They are not
     /// resent.
     fn let_go(&mut self) {
-        for sensor in std::mem::take(&mut self.unwritten) {
-            self.count(sensor, |counts| counts.refused += 1);
-            self.common.totals.refused.one();
+        for reading in std::mem::take(&mut self.unwritten) {
+            self.refused(reading);
         }
     }
 
@@ -247,9 +312,8 @@ impl Sender {
         })?;
         self.session.proved();
         if let Answer::Refused(reason) = answer {
-            self.common.totals.refused.one();
-            self.count(reading.sensor, |counts| counts.refused += 1);
-            if let Some(left_out) = self.refused.due(now.instant) {
+            self.refused(reading);
+            if let Some(left_out) = self.refusals.due(now.instant) {
                 let topic = &*self.sensors.get(reading.sensor).expect(OWN_SENSOR).topic;
                 tracing::warn!(topic, %reason, left_out, "the broker refuses a reading");
             }
@@ -258,8 +322,7 @@ impl Sender {
         if answer == Answer::NobodyListens {
             self.common.totals.unheard.one();
         }
-        self.common.totals.acknowledged.one();
-        self.count(reading.sensor, |counts| counts.acknowledged += 1);
+        self.took(reading);
         Ok(())
     }
 }

@@ -7,11 +7,11 @@
 //! - After a reconnect all unacknowledged readings are resent, in order, before any new one.
 //! - No id is in use twice: an id is used again after 65535 readings, and the oldest unacknowledged one is
 //!   never that far behind.
-//!   far behind.
 
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
+use crate::source::simulated::Planted;
 
 /// A reading that was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -21,8 +21,11 @@ pub struct Reading {
     /// The number that the sensor counts, from 1.
     pub number: u64,
     pub value: f64,
-    /// When it was due.
+    /// Its time: when it was due, unless that is planted.
     pub at: Timestamp,
+    pub planted: Planted,
+    /// It is the second message of a reading.
+    pub is_copy: bool,
 }
 
 /// Packet ids are 1 to this.
@@ -94,7 +97,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn reading(number: u64) -> Reading {
-        Reading { sensor: 0, number, value: 0.0, at: Timestamp::default() }
+        let (at, planted) = (Timestamp::default(), Planted::default());
+        Reading { sensor: 0, number, value: 0.0, at, planted, is_copy: false }
     }
 
     fn numbers(unacknowledged: &mut Unacknowledged, window: usize) -> Vec<(u16, u64)> {

@@ -57,6 +57,8 @@ pub struct Sensor {
     pub dead_lettered: u64,
     /// Of these, those without a number.
     pub dead_unnumbered: u64,
+    /// Dead letters whose number had arrived before.
+    pub dead_repeated: u64,
 }
 
 /// What a line of a file was.
@@ -308,14 +310,22 @@ impl Sensor {
         let numbers = if is_numbered { &mut self.numbers } else { &mut self.early };
         let is_new = number.is_none_or(|number| numbers.insert(number));
         self.dead_lettered += u64::from(is_new);
+        self.dead_repeated += u64::from(!is_new);
         self.dead_unnumbered += u64::from(number.is_none());
     }
 
     /// Forgets what was counted by `sequence`.
     fn begin_anew(&mut self) {
         let (numbers, dead) = (std::mem::take(&mut self.early), self.dead_lettered);
-        let dead_unnumbered = self.dead_unnumbered;
+        let Self { dead_unnumbered, dead_repeated, .. } = *self;
         let entry = self.entry.take();
-        *self = Self { entry, numbers, dead_lettered: dead, dead_unnumbered, ..Self::default() };
+        *self = Self {
+            entry,
+            numbers,
+            dead_lettered: dead,
+            dead_unnumbered,
+            dead_repeated,
+            ..Self::default()
+        };
     }
 }

@@ -6,11 +6,17 @@
 //!  inconclusive | nothing arrived; or readings are missing, or could be without a trace, and this verifier cannot prove that it listened, or that they are the dead letters without a number |
 //!  clean | else; repeated batches, dead letters and late readings are shown and are no fault |
 //!
+//! Faults that a simulation planted, by its report, are no faults of the gateway. A planted duplicate is one more
+//! message of the same number: as many repeated numbers are expected, more are duplicated, and fewer are missing. A
+//! planted payload that is no reading is expected as a dead letter. What is planted otherwise leaves the numbers whole,
+//! and is not seen here.
+//!
 //! *Missing* readings arrived neither in a record nor as a dead letter. They are *lost* only if this verifier
 //! listened all the time.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -18,7 +24,7 @@ use super::audit::{Audit, Sensor};
 use super::latency::Percentiles;
 use crate::clock::Timestamp;
 use crate::text::{escaped, shown};
-use crate::tools::simulate::report::{Counts, Report};
+use crate::tools::simulate::report::{Counts, Planted, Report};
 
 /// Sensors that are shown, those with most faults first.
 const WORST_MAX: usize = 10;
@@ -99,6 +105,10 @@ pub struct Verdict {
     pub repeated_batches: u64,
     /// Records, without those of repeated batches.
     pub records: u64,
+    /// The faults that the simulation planted, if there are any: none of them is in the counts below, but for
+    /// `deadLettered` and `late`.
+    #[serde(skip_serializing_if = "Planted::is_none")]
+    pub planted: Planted,
     /// Readings that did not arrive.
     pub missing: u64,
     /// Missing readings that are lost; `None` if that cannot be proved.
@@ -142,6 +152,7 @@ pub fn judge(audit: &Audit, member: &str, expectation: &Expectation, hearing: He
         batches: audit.batches,
         repeated_batches: audit.repeated_batches,
         records: audit.records,
+        planted: report.map(|it| it.total().planted).unwrap_or_default(),
         missing,
         lost: doubts.is_empty().then_some(missing),
         dead_lettered: sum(|it| it.dead_lettered),
@@ -195,24 +206,31 @@ fn faults_of(
     (name, came): (&str, &Sensor),
     counts: Option<Counts>,
 ) -> Option<Faults> {
+    let Counts { acknowledged, refused, planted, .. } = counts.unwrap_or_default();
+    // A gateway counts each message as a reading.
+    let (copies, counted) =
+        if audit.is_numbered { (planted.duplicate, 0) } else { (0, planted.duplicate) };
     let (first, last, excused) = match counts {
         // A broker acknowledges in order, so these are the first ones. Refused ones may be anywhere among them.
-        Some(it) => (1, it.acknowledged.saturating_add(it.refused), it.refused),
+        Some(_) => (1, acknowledged.saturating_add(refused).saturating_add(counted), refused),
         // A dead letter without an id names its entry, which has many sensors.
         None if came.records == 0 => (1, 0, 0),
         // Numbers below the first may have been sent before this verifier listened.
         None => (came.numbers.lowest().max(1), came.numbers.highest(), 0),
     };
     let absent = came.numbers.missing(first, last).saturating_sub(excused);
+    // Of a reading that was refused, the second message is the first that comes.
+    let repeated = came.duplicated.saturating_add(came.dead_repeated).saturating_add(refused);
+    let copies_missing = copies.saturating_sub(repeated);
     // No payload holds the gateway's sequence.
     let unnumbered = if audit.is_numbered { came.dead_unnumbered } else { came.dead_lettered };
-    let guessed = absent.min(unnumbered);
+    let dead = absent.min(unnumbered);
     let faults = Faults {
         sensor: name.to_owned(),
-        missing: absent - guessed,
-        dead_lettered: came.dead_lettered - unnumbered + guessed,
-        guessed,
-        duplicated: came.duplicated,
+        missing: (absent - dead).saturating_add(copies_missing),
+        dead_lettered: came.dead_lettered - unnumbered + dead,
+        guessed: dead.saturating_sub(planted.malformed),
+        duplicated: came.duplicated.saturating_sub(copies),
         reordered: came.reordered,
         gaps: if absent == 0 { Vec::new() } else { came.numbers.gaps(first, last, GAPS_SHOWN_MAX) },
     };
@@ -313,10 +331,22 @@ fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectatio
         if unknown > 0 {
             notes.push(format!("{unknown} sensors are not in the report: judged by their gaps"));
         }
-        if let Some((oldest, start)) = audit.oldest.zip(report.started()).filter(|it| it.0 < it.1) {
+        let delay = Duration::from_millis(report.delayed_ms);
+        let begins = report.started().map(|it| it.earlier(delay));
+        if let Some((oldest, start)) = audit.oldest.zip(begins).filter(|it| it.0 < it.1) {
             notes.push(format!(
                 "the oldest record is of {oldest}, but the simulation started at {start}: readings \
                  of an earlier one were still on their way, and have the same numbers"
+            ));
+        }
+    }
+    if let Expectation::Report(report) = expectation {
+        let (planted, letters) = (report.total().planted, audit.dead_letters.values().sum());
+        if planted.malformed > letters && audit.records > 0 {
+            let read = planted.malformed - letters;
+            notes.push(format!(
+                "{read} payloads that were planted as no readings came as readings, or not at all: does the \
+                 entry's codec take any bytes?"
             ));
         }
     }
@@ -349,6 +379,9 @@ impl fmt::Display for Verdict {
         )?;
         if let Some(expected) = self.expected {
             writeln!(f, "acknowledged  {expected:>10}  to the simulation")?;
+        }
+        if !self.planted.is_none() {
+            writeln!(f, "planted                   {}", self.planted)?;
         }
         let repeated = self.repeated_batches;
         writeln!(f, "batches       {:>10}  and {repeated} repeated ones dropped", self.batches)?;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use std::fmt::Write as _;
 
 mod letters;
+mod planted;
 
 /// Batches of readings of sensors "a", "b" …, into which a test puts faults.
 #[derive(Clone)]
@@ -391,9 +392,9 @@ fn refused_readings_need_not_come_and_unacknowledged_ones_may() {
     let fewer = Counts { sent: 50, acknowledged: 30, ..Counts::default() };
     assert_eq!(judge(&audit, "number", &with(fewer), EARLY).verdict, Judgement::Clean);
     // 45 sent, 5 refused: 40 must be there.
-    let refused = Counts { sent: 45, acknowledged: 40, refused: 5, again: 0 };
+    let refused = Counts { sent: 45, acknowledged: 40, refused: 5, ..Counts::default() };
     assert_eq!(judge(&audit, "number", &with(refused), EARLY).verdict, Judgement::Clean);
-    let more = Counts { sent: 45, acknowledged: 41, refused: 4, again: 0 };
+    let more = Counts { sent: 45, acknowledged: 41, refused: 4, ..Counts::default() };
     let verdict = judge(&audit, "number", &with(more), EARLY);
     assert_eq!((verdict.lost, verdict.worst[0].gaps[0]), (Some(1), (41, 45)));
     // A sensor without a report is judged by its gaps.
