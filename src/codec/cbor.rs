@@ -21,8 +21,6 @@ use std::ops::ControlFlow;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use minicbor::data::Type;
 use minicbor::decode::Error;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
@@ -34,24 +32,12 @@ pub(super) const IS_MANY: bool = false;
 /// A payload is bytes.
 pub(super) const IS_TEXT: bool = false;
 
-/// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
 /// Reads payloads.
 #[derive(Debug, Default)]
 pub struct Decoder {
     json: JsonWriter,
     /// The pieces of a string, put together.
     pieces: Vec<u8>,
-}
-
-impl Settings {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decoder(&self) -> Decoder {
-        Decoder::default()
-    }
 }
 
 impl Decoder {
@@ -285,13 +271,9 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::codec::samples::bytes;
     use crate::fuzz::{allocated, fuzz};
     use crate::record::Reason;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<u32> = hex.chars().filter_map(|it| it.to_digit(16)).collect();
-        digits.chunks(2).map(|it| u8::try_from(it[0] * 16 + it[1]).unwrap()).collect()
-    }
 
     /// What a payload becomes, by a decoder that has read others.
     fn json_by(decoder: &mut Decoder, payload: &[u8]) -> Result<String, Malformed> {

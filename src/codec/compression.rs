@@ -213,6 +213,7 @@ fn behind_header(member: &[u8]) -> Result<&[u8], Broken> {
 
 #[cfg(test)]
 mod tests {
+    use crate::codec::samples::bytes;
     use std::io::Write;
 
     use flate2::Compression as Level;
@@ -251,11 +252,6 @@ mod tests {
     fn unpacked(compression: Compression, payload: &[u8]) -> Result<Vec<u8>, Reason> {
         let mut unpacker = compression.unpacker();
         unpacker.unpack(payload, MAX).map(<[u8]>::to_vec).map_err(|it| it.reason)
-    }
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<u32> = hex.chars().filter_map(|it| it.to_digit(16)).collect();
-        digits.chunks(2).map(|it| u8::try_from(it[0] * 16 + it[1]).unwrap()).collect()
     }
 
     #[test]

@@ -9,17 +9,10 @@
 
 use std::ops::ControlFlow;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::mapping::Document;
 use super::{Input, Malformed, Take, text};
-
-/// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
 
 /// A payload is one document.
 pub(super) const IS_MANY: bool = false;
@@ -28,15 +21,8 @@ pub(super) const IS_MANY: bool = false;
 pub(super) const IS_TEXT: bool = true;
 
 /// Reads payloads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder;
-
-impl Settings {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decoder(&self) -> Decoder {
-        Decoder
-    }
-}
 
 impl Decoder {
     #[expect(clippy::unused_self, reason = "the shape of every payload codec")]

@@ -6,9 +6,6 @@
 
 use std::ops::ControlFlow;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::{Input, Malformed, Take, json};
 use crate::record::Reason;
 
@@ -18,20 +15,8 @@ pub(super) const IS_MANY: bool = true;
 /// A payload is text.
 pub(super) const IS_TEXT: bool = true;
 
-/// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
-impl Settings {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decoder(&self) -> Decoder {
-        Decoder
-    }
-}
-
 /// Reads payloads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder;
 
 impl Decoder {
@@ -78,7 +63,7 @@ mod tests {
             if parts.len() == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let input = Input { payload, received: Timestamp::from_millis(0), bytes_max: 1024 };
-        let ended = Settings::default().decoder().decode(input, &mut take);
+        let ended = Decoder.decode(input, &mut take);
         assert_eq!(ended.is_break(), parts.len() == max);
         parts
     }

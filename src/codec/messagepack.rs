@@ -20,8 +20,6 @@ use std::ops::ControlFlow;
 
 use base64::engine::general_purpose::STANDARD;
 use rmp::Marker;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
@@ -36,24 +34,12 @@ pub(super) const IS_TEXT: bool = false;
 /// The type of a timestamp.
 const TIMESTAMP: i8 = -1;
 
-/// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
 /// Reads payloads.
 #[derive(Debug, Default)]
 pub struct Decoder {
     json: JsonWriter,
     /// The text of a time.
     time: String,
-}
-
-impl Settings {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decoder(&self) -> Decoder {
-        Decoder::default()
-    }
 }
 
 impl Decoder {
@@ -243,13 +229,9 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::codec::samples::bytes;
     use crate::fuzz::{allocated, fuzz};
     use crate::record::Reason;
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        let digits: Vec<u32> = hex.chars().filter_map(|it| it.to_digit(16)).collect();
-        digits.chunks(2).map(|it| u8::try_from(it[0] * 16 + it[1]).unwrap()).collect()
-    }
 
     fn input(payload: &[u8]) -> Input<'_> {
         Input { payload, received: Timestamp::from_millis(0), bytes_max: 4096 }

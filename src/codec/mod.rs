@@ -46,6 +46,7 @@ pub mod ndjson;
 pub mod numbers;
 mod one_line;
 pub mod pattern;
+mod places;
 pub mod pointer;
 pub mod raw;
 #[cfg(test)]
@@ -130,12 +131,17 @@ impl Input<'_> {
     }
 }
 
+/// The options of a payload codec: none of them has any yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
+
 macro_rules! payloads {
     ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
         /// A payload codec, with its options.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "payload codec")]
-        pub enum Codec { $($(#[$doc])+ $kind($module::Settings),)+ }
+        pub enum Codec { $($(#[$doc])+ $kind(NoOptions),)+ }
 
         /// The words of the codecs, for the schema.
         #[derive(JsonSchema)]
@@ -150,7 +156,7 @@ macro_rules! payloads {
         impl Payload {
             /// A decoder for an entry.
             pub fn decoder(&self) -> Decoder {
-                match &self.0 { $(Codec::$kind(settings) => Decoder::$kind(settings.decoder()),)+ }
+                match &self.0 { $(Codec::$kind(NoOptions {}) => Decoder::$kind($module::Decoder::default()),)+ }
             }
 
             /// Whether a payload may hold several readings.
@@ -245,7 +251,7 @@ impl Codec {
 
 impl Default for Payload {
     fn default() -> Self {
-        Self(Codec::Json(json::Settings::default()))
+        Self(Codec::Json(NoOptions {}))
     }
 }
 
@@ -468,7 +474,7 @@ mod tests {
 
     #[test]
     fn what_wraps_a_payload_is_no_part_of_it() {
-        let (bom, text) = ("\u{feff}", Payload(Codec::Text(text::Settings::default())));
+        let (bom, text) = ("\u{feff}", Payload(Codec::Text(NoOptions {})));
         for (codec, payload, expected) in [
             (Payload::default(), format!("{bom}21.5\0\0"), "21.5"),
             (Payload::default(), format!("{bom}{{\"value\":1}}\n\0"), "1"),

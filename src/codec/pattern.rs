@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{View, Whose};
+use super::{View, Whose, places};
 
 /// Ends a name in a key: a byte that stands in no UTF-8.
 const END: u8 = 0xff;
@@ -165,12 +165,8 @@ impl TryFrom<String> for Pattern {
         if text.is_empty() {
             return Err("is empty: write a text, perhaps with {sensor}".into());
         }
-        let mut parts = Vec::new();
-        let mut rest = &*text;
-        while let Some((before, place)) = rest.split_once('{') {
-            let (name, behind) = place.split_once('}').ok_or("has a { without its }")?;
-            push(&mut parts, before)?;
-            parts.push(match name {
+        let parts = places::parts(&text, Part::Text, |name| {
+            Ok(match name {
                 "entry" => Part::Entry,
                 "sensor" => Part::Sensor,
                 "quantity" => Part::Quantity,
@@ -178,10 +174,8 @@ impl TryFrom<String> for Pattern {
                     Some(tag) if !tag.contains('{') => Part::Tag(tag.to_owned()),
                     _ => return Err(no_place(name)),
                 },
-            });
-            rest = behind;
-        }
-        push(&mut parts, rest)?;
+            })
+        })?;
         Ok(Self { text, parts })
     }
 }
@@ -196,17 +190,6 @@ fn no_place(name: &str) -> String {
     format!(
         "holds {{{name}}}, which is no place: write {{entry}}, {{sensor}}, {{quantity}} or {{tag.name}}"
     )
-}
-
-/// Appends the text between two places.
-fn push(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
-    if text.contains('}') {
-        return Err("has a } without its {".into());
-    }
-    if !text.is_empty() {
-        parts.push(Part::Text(text.to_owned()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@
 use std::ops::ControlFlow;
 
 use base64::engine::general_purpose::STANDARD;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
@@ -19,22 +17,10 @@ pub(super) const IS_MANY: bool = false;
 /// A payload is bytes.
 pub(super) const IS_TEXT: bool = false;
 
-/// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
 /// Reads payloads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder {
     json: JsonWriter,
-}
-
-impl Settings {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decoder(&self) -> Decoder {
-        Decoder { json: JsonWriter::default() }
-    }
 }
 
 impl Decoder {
@@ -55,12 +41,12 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
-    use crate::codec::{Codec, Payload};
+    use crate::codec::{Codec, NoOptions, Payload};
 
     /// Through the door that takes a wrap off a text.
     #[test]
     fn every_byte_of_a_payload_comes_back_out_of_its_text() {
-        let mut decoder = Payload(Codec::Raw(Settings {})).decoder();
+        let mut decoder = Payload(Codec::Raw(NoOptions {})).decoder();
         let all: Vec<u8> = (0..=255).collect();
         for payload in [&b""[..], b"21.5", b"\xef\xbb\xbf21.5\0\0", b"\0", b" \n", &all] {
             let mut texts = Vec::new();

@@ -1,4 +1,4 @@
-//! Of tests only: records as each format writes them.
+//! Of tests only: records as each format writes them, and bytes.
 
 use super::{Format, Options, View, Whose, influx};
 use crate::clock::Timestamp;
@@ -21,4 +21,10 @@ pub fn record(format: Format, id: &str, value: &str) -> Vec<u8> {
     let (mut out, influx) = (Vec::new(), influx::Settings::default());
     format.encoder(&Options { influx: &influx }).record(&mut out, &view).unwrap();
     out
+}
+
+/// The bytes of hexadecimal digits.
+pub fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u32> = hex.chars().filter_map(|it| it.to_digit(16)).collect();
+    digits.chunks(2).map(|it| u8::try_from(it[0] * 16 + it[1]).unwrap()).collect()
 }

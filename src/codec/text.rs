@@ -4,9 +4,6 @@
 
 use std::ops::ControlFlow;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::mapping::Document;
 use super::{Input, Malformed, Take};
 use crate::record::Reason;
@@ -17,20 +14,8 @@ pub(super) const IS_MANY: bool = false;
 /// A payload is text.
 pub(super) const IS_TEXT: bool = true;
 
-/// Nothing to set.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {}
-
-impl Settings {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decoder(&self) -> Decoder {
-        Decoder
-    }
-}
-
 /// Reads payloads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Decoder;
 
 impl Decoder {

@@ -12,6 +12,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::codec::places;
 use crate::codec::pointer::Pointer;
 
 /// Levels of arrays and objects that `each` may go over, one in the other. More are refused.
@@ -81,12 +82,8 @@ impl TryFrom<String> for Template {
             let parts = vec![Part::Member(text.clone().try_into()?)];
             return Ok(Self { text, parts });
         }
-        let mut parts = Vec::new();
-        let mut rest = &*text;
-        while let Some((before, place)) = rest.split_once('{') {
-            let (name, behind) = place.split_once('}').ok_or("has a { without its }")?;
-            push(&mut parts, before)?;
-            parts.push(match name {
+        let parts = places::parts(&text, Part::Text, |name| {
+            Ok(match name {
                 "entry" => Part::Entry,
                 "key" => Part::Key(None),
                 _ if name.starts_with("key.") => Part::Key(Some(key_level(name)?)),
@@ -97,10 +94,8 @@ impl TryFrom<String> for Template {
                         "{{{name}}} is no place: write a topic level, {{device}}, or a JSON pointer, {{/id}}"
                     ));
                 }
-            });
-            rest = behind;
-        }
-        push(&mut parts, rest)?;
+            })
+        })?;
         Ok(Self { text, parts })
     }
 }
@@ -117,17 +112,6 @@ fn key_level(name: &str) -> Result<usize, String> {
     level.ok_or_else(|| {
         format!("{{{name}}} is no place: the levels of each are {{key.1}} to {{key.{EACH_MAX}}}")
     })
-}
-
-/// Appends the text between two places.
-fn push(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
-    if text.contains('}') {
-        return Err("has a } without its {".into());
-    }
-    if !text.is_empty() {
-        parts.push(Part::Text(text.to_owned()));
-    }
-    Ok(())
 }
 
 impl From<Template> for String {
