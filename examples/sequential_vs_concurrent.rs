@@ -109,6 +109,7 @@ impl Classroom {
             on_full,
             record_bytes_max: 64,
             readings_max: 1,
+            folder: None,
         };
         let (lead, watch) = phase::start();
         let (report, consumed) = mpsc::channel(PLACES as usize);

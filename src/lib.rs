@@ -55,6 +55,7 @@ pub mod state;
 pub mod batch;
 #[warn(missing_docs)]
 pub mod codec;
+pub mod mirror;
 pub mod mqtt;
 #[warn(missing_docs)]
 pub mod queue;

@@ -51,11 +51,13 @@ pub enum Reason {
     Format,
     /// It was of no use any more when a batch was to take it, and the entry wants no such ones.
     Expired,
+    /// It names what it holds by a number, and nothing has come that says what the number stands for.
+    Alias,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Empty,
         Self::Oversize,
@@ -65,6 +67,7 @@ impl Reason {
         Self::Loop,
         Self::Format,
         Self::Expired,
+        Self::Alias,
     ];
 
     /// The word on the wire.
@@ -79,6 +82,7 @@ impl Reason {
             Self::Loop => "loop",
             Self::Format => "format",
             Self::Expired => "expired",
+            Self::Alias => "alias",
         }
     }
 }

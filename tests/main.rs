@@ -46,6 +46,7 @@ mod sessions;
 mod settings;
 mod shedding;
 mod simulate;
+mod sparkplug;
 #[path = "../src/fuzz.rs"]
 mod spoil;
 mod spool;

@@ -145,6 +145,7 @@ fn fast_in_process(figures: &mut Figures) {
         on_full: settings.on_full,
         record_bytes_max: settings.record_bytes_max.get(),
         readings_max: 1,
+        folder: None,
     };
     let metrics = Arc::clone(&context.metrics);
     let (lead, watch) = phase::start();

@@ -125,6 +125,7 @@ impl Sources {
             on_full: queue.on_full,
             record_bytes_max: queue.record_bytes_max.get(),
             readings_max: queue.readings_max.get() as usize,
+            folder: self.plan.spool.path.as_deref().map(Arc::from),
         }
     }
 

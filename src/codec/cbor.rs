@@ -279,15 +279,17 @@ mod tests {
     fn json_by(decoder: &mut Decoder, payload: &[u8]) -> Result<String, Malformed> {
         let (received, bytes_max) = (Timestamp::from_millis(0), 4096);
         let mut parts = Vec::new();
-        let ended =
-            decoder.decode(Input { payload, received, bytes_max }, &mut |part, document| {
+        let ended = decoder.decode(
+            Input { payload, topic: b"", received, bytes_max },
+            &mut |part, document| {
                 assert_eq!(part, payload);
                 parts.push(document.map(|it| match it {
                     Document::Json(json) => json.to_owned(),
                     Document::Text(text) => panic!("text: {text}"),
                 }));
                 ControlFlow::Continue(())
-            });
+            },
+        );
         assert!(ended.is_continue() && parts.len() == 1);
         parts.remove(0)
     }
@@ -483,7 +485,7 @@ mod tests {
         let mut decoder = Decoder::default();
         let (received, bytes_max) = (Timestamp::from_millis(0), 4096);
         let mut read = || {
-            let input = Input { payload: &payload, received, bytes_max };
+            let input = Input { payload: &payload, topic: b"", received, bytes_max };
             decoder.json(&input).unwrap().len()
         };
         assert_eq!(read(), r#"{"a":1.1,"b":[2,3]}"#.len());

@@ -112,7 +112,8 @@ fn any_payload_gives_a_reading_that_all_can_read_or_a_dead_letter() {
             let received = Timestamp::from_millis(1_795_332_650_692);
             let origin =
                 Origin { levels: &[], named: None, entry: "entry", properties: &[], received };
-            let input = Input { payload, received, bytes_max: payload.len() * GROWTH + QUOTES };
+            let input =
+                Input { payload, topic: b"", received, bytes_max: payload.len() * GROWTH + QUOTES };
             let mut reads = Vec::with_capacity(if codec.is_many() || settings.is_many() {
                 payload.len()
             } else {

@@ -62,7 +62,8 @@ mod tests {
             parts.push((text, document.map_err(|it| it.reason)));
             if parts.len() == max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let input = Input { payload, received: Timestamp::from_millis(0), bytes_max: 1024 };
+        let input =
+            Input { payload, topic: b"", received: Timestamp::from_millis(0), bytes_max: 1024 };
         let ended = Decoder.decode(input, &mut take);
         assert_eq!(ended.is_break(), parts.len() == max);
         parts

@@ -130,6 +130,21 @@ impl JsonWriter {
     /// A text.
     pub(super) fn text(&mut self, text: &str) -> Result<(), Malformed> {
         self.word("\"")?;
+        self.escaped(text)?;
+        self.push("\"")
+    }
+
+    /// Texts that are not empty as one, with `/` between them.
+    pub(super) fn joined(&mut self, texts: &[&str]) -> Result<(), Malformed> {
+        self.word("\"")?;
+        for (at, text) in texts.iter().filter(|it| !it.is_empty()).enumerate() {
+            self.push(if at > 0 { "/" } else { "" })?;
+            self.escaped(text)?;
+        }
+        self.push("\"")
+    }
+
+    fn escaped(&mut self, text: &str) -> Result<(), Malformed> {
         let mut rest = text;
         while let Some(at) = rest.bytes().position(|it| it < 0x20 || matches!(it, b'"' | b'\\')) {
             // What is escaped is one byte long.
@@ -139,8 +154,7 @@ impl JsonWriter {
             self.escape(escaped)?;
             rest = behind;
         }
-        self.push(rest)?;
-        self.push("\"")
+        self.push(rest)
     }
 
     fn escape(&mut self, character: &str) -> Result<(), Malformed> {
@@ -235,7 +249,12 @@ mod tests {
 
     fn writer(bytes_max: usize) -> JsonWriter {
         let mut writer = JsonWriter::default();
-        writer.begin(&Input { payload: b"", received: Timestamp::from_millis(0), bytes_max });
+        writer.begin(&Input {
+            payload: b"",
+            topic: b"",
+            received: Timestamp::from_millis(0),
+            bytes_max,
+        });
         writer
     }
 

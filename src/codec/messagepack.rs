@@ -234,7 +234,7 @@ mod tests {
     use crate::record::Reason;
 
     fn input(payload: &[u8]) -> Input<'_> {
-        Input { payload, received: Timestamp::from_millis(0), bytes_max: 4096 }
+        Input { payload, topic: b"", received: Timestamp::from_millis(0), bytes_max: 4096 }
     }
 
     fn json(hex: &str) -> Result<String, Reason> {

@@ -17,6 +17,7 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use self::mapping::plan::Defaults;
 use self::mapping::{Document, Mapping};
+use self::turn::{Note, Turn};
 use crate::clock::Timestamp;
 use crate::record::{Arrival, Reason, Span};
 
@@ -52,9 +54,11 @@ pub mod raw;
 #[cfg(test)]
 pub mod samples;
 pub mod senml;
+pub mod sparkplug;
 pub mod strict;
 pub mod text;
 pub mod text_json;
+pub mod turn;
 
 /// What a document says.
 #[derive(Debug)]
@@ -109,6 +113,8 @@ impl<'a, F> Take<'a> for F where
 pub struct Input<'a> {
     /// Its bytes.
     pub payload: &'a [u8],
+    /// The topic it came on; empty where it came on none.
+    pub topic: &'a [u8],
     /// When it was received.
     pub received: Timestamp,
     /// Bytes of JSON text that may be made of it, at most (`queue.record_bytes_max`).
@@ -131,17 +137,28 @@ impl Input<'_> {
     }
 }
 
-/// The options of a payload codec: none of them has any yet.
+/// The options of a payload codec that has none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoOptions {}
 
+/// Options make decoders.
+trait Makes<Decoder> {
+    fn decoder(&self) -> Decoder;
+}
+
+impl<Decoder: Default> Makes<Decoder> for NoOptions {
+    fn decoder(&self) -> Decoder {
+        Decoder::default()
+    }
+}
+
 macro_rules! payloads {
-    ($($(#[$doc:meta])+ $module:ident => $kind:ident,)+) => {
+    ($($(#[$doc:meta])+ $module:ident => $kind:ident($options:ty),)+) => {
         /// A payload codec, with its options.
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(rename_all = "snake_case", rename = "payload codec")]
-        pub enum Codec { $($(#[$doc])+ $kind(NoOptions),)+ }
+        pub enum Codec { $($(#[$doc])+ $kind($options),)+ }
 
         /// The words of the codecs, for the schema.
         #[derive(JsonSchema)]
@@ -156,7 +173,7 @@ macro_rules! payloads {
         impl Payload {
             /// A decoder for an entry.
             pub fn decoder(&self) -> Decoder {
-                match &self.0 { $(Codec::$kind(NoOptions {}) => Decoder::$kind($module::Decoder::default()),)+ }
+                match &self.0 { $(Codec::$kind(options) => Decoder::$kind(options.decoder()),)+ }
             }
 
             /// Whether a payload may hold several readings.
@@ -186,19 +203,21 @@ macro_rules! payloads {
 
 payloads! {
     /// JSON, or a plain number or word.
-    json => Json,
+    json => Json(NoOptions),
     /// Lines of JSON, each as `json` reads it: a reading, or a dead letter. Lines without a word are none.
-    json_lines => Ndjson,
+    json_lines => Ndjson(NoOptions),
     /// The whole payload as text, whatever it looks like; an empty one too.
-    text => Text,
+    text => Text(NoOptions),
     /// The whole payload, whatever it is, as text in base64 (RFC 4648 §4).
-    raw => Raw,
+    raw => Raw(NoOptions),
     /// One item of CBOR (RFC 8949), read as the JSON that it stands for.
-    cbor => Cbor,
+    cbor => Cbor(NoOptions),
     /// One object of `MessagePack`, read as the JSON that it stands for.
-    messagepack => Messagepack,
+    messagepack => Messagepack(NoOptions),
     /// A pack of `SenML` (RFC 8428), in JSON or CBOR: each of its records, resolved.
-    senml => Senml,
+    senml => Senml(NoOptions),
+    /// A message of an edge node of Sparkplug B: each of its metrics.
+    sparkplug => SparkplugB(sparkplug::Options),
 }
 
 /// How payloads are read: the word of a codec, `"json"`, or a table where it has options.
@@ -219,21 +238,56 @@ enum PayloadShape {
 impl Payload {
     /// A mapping of its documents with these settings. `levels` names the topic levels that templates may use.
     pub fn mapping(&self, settings: &mapping::settings::Settings, levels: &[String]) -> Mapping {
-        // A record of SenML has its unit, wherever it came from, as a member.
-        if matches!(self.0, Codec::Senml(_)) && settings.unit.is_none() {
-            let unit = mapping::template::Template::try_from("{/unit}".to_owned());
-            let unit = Some(unit.expect("a pointer in braces is a template"));
-            let settings = mapping::settings::Settings { unit, ..settings.clone() };
-            return Mapping::new(&settings, levels, &self.defaults());
+        let mut settings = settings.clone();
+        let member = |name: &str| {
+            let member = mapping::template::Template::try_from(name.to_owned());
+            member.expect("a pointer in braces is a template")
+        };
+        match self.0 {
+            // A record of SenML has its unit, wherever it came from, as a member.
+            Codec::Senml(_) => _ = settings.unit.get_or_insert_with(|| member("{/unit}")),
+            Codec::SparkplugB(_) => {
+                settings.unit.get_or_insert_with(|| member("{/unit}"));
+                settings.quantity.get_or_insert_with(|| member("{/name}"));
+                if settings.extra == mapping::settings::Extra::Keep {
+                    settings.extra = sparkplug::extra();
+                }
+            }
+            _ => {}
         }
-        Mapping::new(settings, levels, &self.defaults())
+        Mapping::new(&settings, levels, &self.defaults())
+    }
+
+    /// Whether messages may wait for others.
+    pub const fn is_in_turns(&self) -> bool {
+        matches!(self.0, Codec::SparkplugB(_))
+    }
+
+    /// Bytes of messages that the next run reads again, if there are such.
+    pub const fn kept_bytes_max(&self) -> Option<usize> {
+        match &self.0 {
+            Codec::SparkplugB(options) => Some(options.state_bytes_max.get()),
+            _ => None,
+        }
+    }
+
+    /// How long messages may wait for others, and how many bytes of them.
+    pub fn waiting(&self) -> (Duration, usize) {
+        match &self.0 {
+            Codec::SparkplugB(options) => (options.birth_wait.0, options.waiting_bytes_max.get()),
+            _ => (Duration::ZERO, 0),
+        }
     }
 
     /// Bytes that its decoder holds, at most, where a payload and the text that is made of it have so many.
     pub const fn decoder_bytes(&self, record_bytes_max: usize) -> u64 {
         // The text, and the pieces of a string in it. A buffer that grows holds twice its content, and its old self
         // while it moves.
-        if self.is_text() { 0 } else { 2 * 3 * record_bytes_max as u64 }
+        let text = if self.is_text() { 0 } else { 2 * 3 * record_bytes_max as u64 };
+        match &self.0 {
+            Codec::SparkplugB(options) => text + options.bytes_max(),
+            _ => text,
+        }
     }
 
     /// The members that are read of its documents unless others are set.
@@ -243,10 +297,31 @@ impl Payload {
     }
 }
 
+impl Decoder {
+    /// Whether a message may be read now. Called once for each, before it is read.
+    pub fn turn(&mut self, input: &Input<'_>) -> Turn {
+        if let Self::SparkplugB(decoder) = self { decoder.turn(input) } else { Turn::Now }
+    }
+
+    /// What a message says that holds on, after its turn.
+    pub fn note(&mut self, input: &Input<'_>) -> Option<Note> {
+        if let Self::SparkplugB(decoder) = self { decoder.note(input) } else { None }
+    }
+
+    /// Messages that were lost before they came here, as far as those that came say so; since this was asked last.
+    pub fn missing(&mut self) -> u64 {
+        if let Self::SparkplugB(decoder) = self { decoder.missing() } else { 0 }
+    }
+
+    /// What is to be published, so that messages can be read that come later.
+    pub fn request(&mut self) -> Option<sparkplug::Request> {
+        if let Self::SparkplugB(decoder) = self { decoder.request() } else { None }
+    }
+}
+
 impl Codec {
     /// The words of all codecs, as they are written in a message.
-    const CHOICE: &'static str =
-        "write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\" or \"senml\"";
+    const CHOICE: &'static str = "write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\", \"senml\" or \"sparkplug_b\"";
 }
 
 impl Default for Payload {
@@ -286,12 +361,12 @@ impl TryFrom<Value> for Payload {
 
 impl From<Payload> for Value {
     fn from(payload: Payload) -> Self {
-        let value = serde_json::to_value(payload.0).expect("settings are texts");
-        let word = value.as_object().and_then(|map| {
-            let (word, options) = map.iter().next()?;
-            options.as_object()?.is_empty().then(|| Self::String(word.clone()))
-        });
-        word.unwrap_or(value)
+        let value = serde_json::to_value(&payload.0).expect("settings are texts");
+        let word = value.as_object().and_then(|map| map.keys().next()).cloned();
+        // With all options as they are without a word of them, its word is enough.
+        let is_plain =
+            |word: &String| Payload::try_from(Self::String(word.clone())).as_ref() == Ok(&payload);
+        word.filter(is_plain).map_or(value, Self::String)
     }
 }
 
@@ -463,7 +538,7 @@ mod tests {
             parts.push(read.map(value).map_err(|it| it.reason));
             ControlFlow::Continue(())
         };
-        let input = Input { payload: text, received, bytes_max: 1024 };
+        let input = Input { payload: text, topic: b"", received, bytes_max: 1024 };
         let ended = payload.decoder().decode(input, &mut |_, document| match document {
             Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
             Err(malformed) => take(&mut chunk, None, Err(malformed)),

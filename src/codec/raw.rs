@@ -50,7 +50,8 @@ mod tests {
         let all: Vec<u8> = (0..=255).collect();
         for payload in [&b""[..], b"21.5", b"\xef\xbb\xbf21.5\0\0", b"\0", b" \n", &all] {
             let mut texts = Vec::new();
-            let input = Input { payload, received: Timestamp::from_millis(0), bytes_max: 1024 };
+            let input =
+                Input { payload, topic: b"", received: Timestamp::from_millis(0), bytes_max: 1024 };
             let text = |document: Result<Document<'_>, _>| match document.unwrap() {
                 Document::Json(json) => serde_json::from_str::<String>(json).unwrap(),
                 Document::Text(text) => text.to_owned(),

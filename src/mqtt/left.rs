@@ -5,22 +5,21 @@
 //!   of its form: `{"version":1,"subscribed":[{"entry":…,"broker":…,"session":…}]}`.
 //! - A session is added once a subscription was granted in it. `entry` and `broker` are for people. `session`
 //!   is a digest of broker and client id, because a client id can be a secret.
-//! - The file is replaced: a new one is written, synced and renamed. A thread does that, so no connection
-//!   waits.
+//! - A thread writes the file ([`crate::mirror`]), so no connection waits.
 //! - The file is bounded: of more sessions than it is opened for, the oldest are removed.
 //! - An error of the file is logged and stops nothing. A file that cannot be read counts as empty, and is
 //!   written anew with the next session.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::options::{self, Options};
 use crate::limits::SOURCES_MAX;
+use crate::mirror::{self, Mirror};
 use crate::text;
 
 /// Bytes of a session that is remembered for the next run, at most, in memory and in its file.
@@ -54,18 +53,8 @@ struct Left {
 /// All sessions that were left.
 #[derive(Debug)]
 pub struct LeftSessions {
-    path: PathBuf,
+    file: Arc<Mirror<Left>>,
     sessions_max: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    left: Vec<Left>,
-    /// Changed since it was last written.
-    changed: bool,
-    /// A thread is writing.
-    busy: bool,
 }
 
 /// One session that was left, or that may be left.
@@ -89,8 +78,9 @@ impl LeftSessions {
             Vec::new()
         });
         left.drain(..left.len().saturating_sub(sessions_max));
-        let state = Mutex::new(State { left, ..State::default() });
-        Arc::new(Self { path, sessions_max, state })
+        let lost = "the list of the sessions that this run leaves cannot be written: the next run would not notice \
+                    that one of them is lost";
+        Arc::new(Self { file: Arc::new(Mirror::new(path, left, content_of, lost)), sessions_max })
     }
 
     /// The session of the client of this configured entry.
@@ -107,81 +97,40 @@ impl LeftSessions {
         Trace { all: Arc::clone(self), it: Left { entry: entry.to_owned(), broker, session } }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds a session. Returns whether a thread must be started to write it.
-    fn enter(&self, it: &Left) -> bool {
-        let mut state = self.lock();
-        if state.left.iter().any(|left| left.session == it.session) {
+    /// Adds a session; whether it was new.
+    fn enter(left: &mut Vec<Left>, it: &Left, sessions_max: usize) -> bool {
+        if left.iter().any(|left| left.session == it.session) {
             return false;
         }
-        let excess = (state.left.len() + 1).saturating_sub(self.sessions_max);
-        state.left.drain(..excess);
-        state.left.push(it.clone());
-        state.changed = true;
-        !std::mem::replace(&mut state.busy, true)
+        let excess = (left.len() + 1).saturating_sub(sessions_max);
+        left.drain(..excess);
+        left.push(it.clone());
+        true
     }
 
-    /// Removes a session. Returns whether a thread must be started to write it.
-    fn remove(&self, it: &Left) -> bool {
-        let mut state = self.lock();
-        let before = state.left.len();
-        state.left.retain(|left| left.session != it.session);
-        if state.left.len() == before {
-            return false;
-        }
-        state.changed = true;
-        !std::mem::replace(&mut state.busy, true)
-    }
-
-    /// Writes until nothing has changed meanwhile. Blocks on the disk.
-    fn write(&self) {
-        while let Some(subscribed) = self.to_write() {
-            let text = serde_json::to_vec(&Content { version: VERSION, subscribed });
-            let written = text.map_err(io::Error::from).and_then(|text| put(&self.path, &text));
-            if let Err(error) = written {
-                tracing::warn!(
-                    path = %self.path.display(),
-                    %error,
-                    "the list of the sessions that this run leaves cannot be written: the next run \
-                     would not notice that one of them is lost"
-                );
-            }
-        }
-    }
-
-    fn to_write(&self) -> Option<Vec<Left>> {
-        let mut state = self.lock();
-        state.busy = std::mem::take(&mut state.changed);
-        state.busy.then(|| state.left.clone())
+    /// Removes a session; whether it was there.
+    fn remove(left: &mut Vec<Left>, it: &Left) -> bool {
+        let before = left.len();
+        left.retain(|left| left.session != it.session);
+        left.len() < before
     }
 }
 
 impl Trace {
     /// Whether an earlier run left it.
     pub fn is_left(&self) -> bool {
-        self.all.lock().left.iter().any(|left| left.session == self.it.session)
+        self.all.file.look(|left| left.iter().any(|left| left.session == self.it.session))
     }
 
     /// Adds it: a subscription was granted in it, so the next run should find it.
     pub fn leave(&self) {
-        self.write_if(self.all.enter(&self.it));
+        let sessions_max = self.all.sessions_max;
+        self.all.file.keep(|left| LeftSessions::enter(left, &self.it, sessions_max));
     }
 
     /// Removes it: the session has ended.
     pub fn forget(&self) {
-        self.write_if(self.all.remove(&self.it));
-    }
-
-    fn write_if(&self, must_write: bool) {
-        if must_write {
-            let all = Arc::clone(&self.all);
-            // Nobody waits for the result: a session that is not written by the end of the run is only missing
-            // in a log.
-            drop(tokio::task::spawn_blocking(move || all.write()));
-        }
+        self.all.file.keep(|left| LeftSessions::remove(left, &self.it));
     }
 }
 
@@ -220,16 +169,9 @@ impl Own {
 
 /// The sessions of a file; none if there is no file.
 fn read(path: &Path) -> Result<Vec<Left>, String> {
-    let file = match options::open_file(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error.to_string()),
+    let Some(bytes) = mirror::read(options::open_file(path), FILE_BYTES_MAX)? else {
+        return Ok(Vec::new());
     };
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
-    }
     let content: Content = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
     match content.version {
         VERSION => Ok(content.subscribed),
@@ -237,22 +179,16 @@ fn read(path: &Path) -> Result<Vec<Left>, String> {
     }
 }
 
-/// Replaces the file by this text, all or nothing, and waits until it is on the disk.
-fn put(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("json.new");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+/// The text of the file.
+fn content_of(left: &[Left]) -> io::Result<Vec<u8>> {
+    let content = Content { version: VERSION, subscribed: left.to_vec() };
+    serde_json::to_vec(&content).map_err(io::Error::from)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::options::BrokerUrl;
     use super::*;
     use crate::mqtt::options::Version;
@@ -266,11 +202,16 @@ mod tests {
         all.trace(entry, &options(entry))
     }
 
+    fn enter(all: &Arc<LeftSessions>, entry: &str) -> bool {
+        let it = trace(all, entry).it;
+        all.file.change(|left| LeftSessions::enter(left, &it, all.sessions_max))
+    }
+
     fn leave(all: &Arc<LeftSessions>, entries: &[&str]) {
         for entry in entries {
-            all.enter(&trace(all, entry).it);
+            enter(all, entry);
         }
-        all.write();
+        all.file.write();
     }
 
     #[test]
@@ -279,7 +220,7 @@ mod tests {
         let all = LeftSessions::open(folder.path(), 9);
         assert!(!trace(&all, "a").is_left());
         leave(&all, &["a", "b"]);
-        assert!(!all.enter(&trace(&all, "a").it), "it is in there");
+        assert!(!enter(&all, "a"), "it is in there");
         let all = LeftSessions::open(folder.path(), 9);
         assert!(trace(&all, "a").is_left() && trace(&all, "b").is_left());
         let mut it = options("a");

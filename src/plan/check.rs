@@ -84,7 +84,7 @@ impl Plan {
         self.check_mappings(wrong);
     }
 
-    /// With `group`, a gateway sees only some of each sensor's numbers.
+    /// With `group`, a gateway sees only some of each sensor's messages.
     fn check_numbers(&self, wrong: &mut impl FnMut(&str, String)) {
         for (name, settings) in self.simulated() {
             for (key, text) in settings.problems() {
@@ -96,6 +96,11 @@ impl Plan {
                 let text = "stands beside group: the numbers that other gateways of the group take \
                             would look missing here; remove one of the two";
                 wrong(&format!("sensors.{name}.mqtt.counter"), text.into());
+            }
+            if settings.payload.is_in_turns() {
+                let text = "stands beside group: a birth goes to one gateway of the group only, and the others \
+                            cannot read what comes after it; remove group";
+                wrong(&format!("sensors.{name}.mqtt.payload"), text.into());
             }
         }
     }
@@ -378,6 +383,9 @@ mod tests {
             let (key, _) = problems(r#""group":"g","#, codec).swap_remove(0);
             assert_eq!(key, "sensors.all.mqtt.counter");
         }
+        let keys: Vec<_> =
+            problems(r#""group":"g","#, "sparkplug_b").into_iter().map(|it| it.0).collect();
+        assert_eq!(keys, ["sensors.all.mqtt.counter", "sensors.all.mqtt.payload"]);
     }
 
     #[test]

@@ -262,7 +262,7 @@ impl Plan {
         let many = self.sensors.values().filter(|kind| kind.is_many()).count() as u64;
         if many > 0 {
             let readings_max = self.queue.readings_max.get() as usize;
-            let each = source::Kind::readings_bytes(self.chunk_records_max(), readings_max);
+            let each = source::Kind::readings_bytes(readings_max);
             budget.add("messages of several readings (queue.readings_max)", many * each);
         }
         let record_bytes_max = self.queue.record_bytes_max.get();

@@ -319,12 +319,12 @@ mod tests {
         for (text, expected) in [
             (
                 "mqtt.payload = \"jsno\"",
-                "payload: is no codec: write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\" or \"senml\"",
+                "payload: is no codec: write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\", \"senml\" or \"sparkplug_b\"",
             ),
             ("mqtt.payload = 7", "payload: is no codec: write \"json\""),
             (
                 "mqtt.payload = {}",
-                "payload: is empty: write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\" or \"senml\"",
+                "payload: is empty: write \"json\", \"ndjson\", \"text\", \"raw\", \"cbor\", \"messagepack\", \"senml\" or \"sparkplug_b\"",
             ),
             (
                 "mqtt.payload = { text = 1 }",

@@ -92,7 +92,7 @@ impl Readings {
             let oversize = self.context.oversize(*bytes, sha256);
             self.records.refuse(&message, &own, &oversize, &mut self.chunk);
         } else {
-            self.records.take(&message, &own, (false, &[]), &mut self.chunk);
+            self.records.take(&message, &own, (false, &[]), None, &mut self.chunk);
         }
     }
 

@@ -8,6 +8,7 @@
 //! A new kind of source is one file here, with its `Settings` and a function `start`, and one line in the
 //! list below; in the configuration it is `[sensors.<name>.<kind>]`.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +68,7 @@ macro_rules! kinds {
     };
 }
 
+mod births;
 pub mod exec;
 mod lines;
 pub mod mqtt;
@@ -96,11 +98,11 @@ impl Kind {
     }
 
     /// Bytes that an entry of which messages hold up to `readings_max` readings needs beyond one whose messages
-    /// hold one: a message more than a chunk of so many records, and a topic for each reading.
-    pub const fn readings_bytes(chunk_records_max: usize, readings_max: usize) -> u64 {
-        let record = size_of::<Record>() + TOPIC_SHOWN_BYTES_MAX;
+    /// hold one: a message more than a chunk, with what each reading has beside its text.
+    pub const fn readings_bytes(readings_max: usize) -> u64 {
+        let record = size_of::<Record>() + RECORD_OVERHEAD_BYTES;
         // A buffer that grows holds twice its content, and its old self while it moves.
-        let chunk = 3 * (chunk_records_max + readings_max) * record;
+        let chunk = 3 * (readings_max * record + TOPIC_SHOWN_BYTES_MAX);
         (chunk + records::bytes_max(readings_max)) as u64
     }
 }
@@ -169,6 +171,8 @@ pub struct Context {
     pub record_bytes_max: usize,
     /// A message of more readings is dead-lettered.
     pub readings_max: usize,
+    /// Where a source keeps what the next run needs, if there is such a place: the spool's folder.
+    pub folder: Option<Arc<Path>>,
 }
 
 impl Context {

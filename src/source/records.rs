@@ -11,12 +11,15 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::births::Births;
 use super::numbers::Numbers;
 use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
 use crate::codec::compression::{Compression, Unpacker};
 use crate::codec::mapping::several::Templates;
 use crate::codec::mapping::{Mapping, Origin, Read};
+use crate::codec::sparkplug::Request;
+use crate::codec::turn::Turn;
 use crate::codec::{Decoder, Input, Malformed, Payload, Reading};
 use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
 use crate::record::{Arrival, Body, Chunk, Record, Span};
@@ -84,6 +87,8 @@ pub(super) struct Records {
     mapping: Mapping,
     sensors: Sensors,
     numbers: Numbers,
+    /// Kept for the next run, where messages need them and there is a place.
+    births: Option<Births>,
     /// Of the message that is read; empty between two.
     parts: Vec<Part>,
 }
@@ -98,11 +103,15 @@ impl Records {
         remembered_max: usize,
         context: &Context,
     ) -> Self {
+        let mut decoder = payload.decoder();
+        let births = context.folder.as_deref().zip(payload.kept_bytes_max());
+        let births = births.map(|(folder, max)| Births::open(folder, name, max, &mut decoder));
         Self {
             name: name.to_owned(),
             context: context.clone(),
             unpacker: compression.map(Compression::unpacker),
-            decoder: payload.decoder(),
+            decoder,
+            births,
             is_many: payload.is_many(),
             mapping,
             sensors: Sensors { remembered_max, by_id: HashMap::default(), own: None },
@@ -111,24 +120,42 @@ impl Records {
         }
     }
 
-    /// Makes the records of a message and puts them into the chunk; returns how many. Where something else than
-    /// the payload names the sensor, `whose` is `named`. `levels` is what the topic has at the entry's named levels.
+    /// Makes the records of a message and puts them into the chunk; returns how many, or nothing of one that `may_read`
+    /// does not let be read now. Where something else than the payload names the sensor, `whose` is `named`. `levels`
+    /// is what the topic has at the entry's named levels.
     pub(super) fn take(
         &mut self,
         message: &Message<'_>,
         whose: &Whose<'_>,
         (named, levels): (bool, &[&str]),
+        may_read: Option<&mut dyn FnMut(Turn) -> bool>,
         chunk: &mut Chunk,
-    ) -> u32 {
-        let Self { unpacker, decoder, mapping, sensors, parts, name, context, .. } = self;
+    ) -> Option<u32> {
+        let Self { unpacker, decoder, mapping, sensors, parts, name, context, births, .. } = self;
         let (received, bytes_max) = (message.taken.wall, context.record_bytes_max);
         let payload = match unpacker {
             Some(unpacker) => match unpacker.unpack(message.payload, bytes_max) {
                 Ok(payload) => payload,
-                Err(malformed) => return self.refuse(message, whose, &malformed, chunk),
+                Err(malformed) => return Some(self.refuse(message, whose, &malformed, chunk)),
             },
             None => message.payload,
         };
+        let input = Input { payload, topic: message.topic, received, bytes_max };
+        if let Some(may_read) = may_read {
+            let turn = decoder.turn(&input);
+            if turn != Turn::Now {
+                self.numbers.lost(name, message.topic, decoder.missing(), &context.metrics);
+            }
+            if turn != Turn::Now
+                && let Some(births) = births
+                && let Some(note) = decoder.note(&input)
+            {
+                births.note(note, message.topic, payload);
+            }
+            if turn != Turn::Now && !may_read(turn) {
+                return None;
+            }
+        }
         // A dead letter of a whole message has it as it was received.
         let is_packed = !std::ptr::eq(payload, message.payload);
         let is_whole = |text: &[u8]| is_packed && (!self.is_many || text.len() == payload.len());
@@ -143,7 +170,6 @@ impl Records {
         let begin = chunk.bytes();
         let splits = mapping.splits();
         let mut made = Made { context, whose, name, sensors, parts, splits, bytes: 0, end: begin };
-        let input = Input { payload, received, bytes_max };
         let decoded = decoder.decode(input, &mut |text, document| match document {
             Ok(document) => {
                 let mut put = |chunk: &mut Chunk, part: Option<&str>, read: Read<'_>| {
@@ -157,12 +183,17 @@ impl Records {
             let malformed = context.too_many(message.payload, parts.len());
             parts.clear();
             chunk.take_back(begin);
-            return self.refuse(message, whose, &malformed, chunk);
+            return Some(self.refuse(message, whose, &malformed, chunk));
         }
         if mapping.skipped() > 0 && parts.is_empty() {
             context.metrics.messages_skipped.of(Skipped::Missing).one();
         }
-        self.put(message, chunk)
+        Some(self.put(message, chunk))
+    }
+
+    /// What is to be published, so that messages can be read that come later.
+    pub(super) fn request(&mut self) -> Option<Request> {
+        self.decoder.request()
     }
 
     /// Makes a dead letter of a message that can be no reading; returns 1.
@@ -181,6 +212,9 @@ impl Records {
     fn put(&mut self, message: &Message<'_>, chunk: &mut Chunk) -> u32 {
         let (shown, mut token) = (shown(message.topic), message.token);
         let metrics = &self.context.metrics;
+        let received = message.taken.wall;
+        // All records of a message have one topic.
+        let topic = if self.parts.is_empty() { Span::default() } else { chunk.put(shown) };
         let mut count = 0;
         for Part { row, id, body, number, time_unused } in self.parts.drain(..) {
             if row.is_shared() {
@@ -194,7 +228,6 @@ impl Records {
             if let Some(number) = number.filter(|_| !message.arrival.retained) {
                 self.numbers.judge(&row, number, message.repeated, metrics);
             }
-            let (topic, received) = (chunk.put(shown), message.taken.wall);
             chunk.records.push(Record {
                 sensor: row.index,
                 id,

@@ -67,6 +67,10 @@ counters! {
     /// loop (this run's own output that came back by a subscription; one a minute becomes a dead letter); missing
     /// (nothing of what is asked for, and `missing = "skip"`); ignored (their topic is one of `ignore`).
     messages_skipped: CounterBy<Skipped>,
+    /// Messages that waited in the gateway for another one, without which they cannot be read: Sparkplug's births.
+    messages_waited: Counter,
+    /// Births that Sparkplug nodes were asked for (`rebirth = true`).
+    births_asked: Counter,
     /// Ticks that simulated sensors missed because the queue or the machine was late.
     ticks_missed: Counter,
     /// Batches sealed because they were full: `batch.records_max`.
@@ -99,7 +103,7 @@ counters! {
     broker_dropped: Counter,
     /// Times of sensors that could not be read or were not plausible: the time of receipt stands.
     times_unused: Counter,
-    /// Numbers of sensors that were passed over: the entry's `counter`.
+    /// Numbers of sensors that were passed over: the entry's `counter`, and `seq` of Sparkplug nodes.
     numbers_missing: Counter,
     /// Of those, numbers that came after all.
     numbers_late: Counter,

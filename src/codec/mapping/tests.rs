@@ -44,7 +44,7 @@ fn read(
         }));
         ControlFlow::Continue(())
     };
-    let input = Input { payload, received, bytes_max: payload.len() };
+    let input = Input { payload, topic: b"", received, bytes_max: payload.len() };
     let ended = Payload::default().decoder().decode(input, &mut |_, document| match document {
         Ok(document) => mapping.read(document, &origin, &mut chunk, &mut take),
         Err(malformed) => take(&mut chunk, None, Err(malformed)),

@@ -11,7 +11,7 @@ type Part = (Vec<u8>, Result<String, (Reason, String)>);
 /// The first `max` parts of a pack that was received at the second 1,700,000,000.5.
 fn parts_of(payload: &[u8], max: usize) -> Vec<Part> {
     let received = Timestamp::from_millis(1_700_000_000_500);
-    let input = Input { payload, received, bytes_max: 4096 };
+    let input = Input { payload, topic: b"", received, bytes_max: 4096 };
     let (mut parts, mut decoder) = (Vec::new(), Decoder::default());
     let mut take = |part: &[u8], document: Result<Document<'_>, Malformed>| {
         let document = document.map(|it| match it {

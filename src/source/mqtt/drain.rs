@@ -23,6 +23,7 @@ use crate::mqtt::frame::{Inbound, Incoming};
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::Greeting;
 use crate::phase::Phase;
+use crate::queue::Inlet;
 
 impl Intake {
     /// Whether there is nothing more to come back for.
@@ -34,9 +35,8 @@ impl Intake {
     /// Offers what has room and takes no more.
     pub(super) fn stop_taking(&mut self) {
         if let Some(inlet) = self.inlet.take() {
-            let before = self.chunk.records.len();
-            inlet.try_offer(&mut self.chunk, &mut self.shed);
-            self.count_offered(before);
+            self.end_waiting();
+            while self.offer_last(&inlet) {}
         }
         self.settlements.starved(false);
         // Its place in the queue's line is the next one's.
@@ -46,8 +46,28 @@ impl Intake {
         for record in left.records.iter().filter(|record| !record.token.is_none()) {
             self.ledger.let_go(record.token.ordinal);
         }
-        self.metrics.received.add(left.records.len() as u64);
-        self.metrics.abandoned.add(left.records.len() as u64);
+        let waiting: usize = self.members.readers().iter_mut().map(|it| it.waiting().clear()).sum();
+        let left = (left.records.len() + waiting) as u64;
+        self.metrics.received.add(left);
+        self.metrics.abandoned.add(left);
+    }
+
+    /// Offers what has been read. Whether all of it had room, and there is more that has waited.
+    fn offer_last(&mut self, inlet: &Inlet) -> bool {
+        let before = self.chunk.records.len();
+        let all = inlet.try_offer(&mut self.chunk, &mut self.shed);
+        self.count_offered(before);
+        let mut left = self.chunk_records_max;
+        all && self.take_due(&mut left)
+    }
+
+    /// What waits for another message waits no longer. The broker still has that of QoS 1, and sends it to the next run.
+    fn end_waiting(&mut self) {
+        for reader in self.members.readers() {
+            for token in reader.waiting().end_all() {
+                self.ledger.let_go(token.ordinal);
+            }
+        }
     }
 
     /// Another client has our session now. That ends the gateway, but for one that drains: whoever

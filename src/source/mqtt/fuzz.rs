@@ -47,6 +47,7 @@ impl Remembering {
             on_full: OnFull::Wait,
             record_bytes_max: 64 * 1024,
             readings_max: 9,
+            folder: None,
         };
         let reader = Reader::new("entry", settings, Version::V5, SENSORS_MAX, &context);
         Self { reader, registry, bytes: 0 }
@@ -67,7 +68,7 @@ impl Remembering {
         let (now, mut id) = (clock::now(), String::with_capacity(SENSOR_ID_BYTES_MAX));
         let took = allocation_counter::measure(|| {
             let mut chunk = Chunk::default();
-            assert_eq!(self.reader.take(&publish, Token::NONE, (now, false), &mut chunk), 1);
+            assert_eq!(self.reader.take(&publish, Token::NONE, (now, false), &mut chunk), Some(1));
             assert_eq!(chunk.records.len(), 1);
             id.push_str(std::str::from_utf8(chunk.text(chunk.records[0].id)).unwrap());
         });

@@ -70,7 +70,7 @@ pub struct Intake {
     /// Unacknowledged messages that the broker is asked for, and those that it is taken to allow.
     asked: u16,
     window: usize,
-    chunk_records_max: usize,
+    pub(super) chunk_records_max: usize,
     /// None once nothing more is taken.
     pub(super) inlet: Option<Inlet>,
     pub(super) settlements: Settlements,
@@ -269,13 +269,14 @@ impl Intake {
         }
         let silent_at = Some(silent_at).filter(|_| self.is_assumed_too_much());
         let hold_until = Some(hold_until).filter(|_| self.ledger.is_holding());
+        let waits_until = self.members.waits_until();
         let mut due = None;
         // A broker that does not take our answers has no time to answer.
         if out.backlog() < ANSWERS_BYTES_MAX {
             self.members.attend(now, out)?;
             due = self.members.deadline();
         }
-        Ok([silent_at, hold_until, due].into_iter().flatten().min())
+        Ok([silent_at, hold_until, waits_until, due].into_iter().flatten().min())
     }
 }
 

@@ -16,6 +16,8 @@ use crate::mqtt::Error;
 use crate::mqtt::options::Version;
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::{Greeting, is_put_off};
+use crate::record::Chunk;
+use crate::settlement::Run;
 
 /// The entries of a session, one at least, and their subscriptions.
 #[derive(Debug)]
@@ -65,6 +67,22 @@ impl Members {
     fn pairs(&mut self) -> impl Iterator<Item = (&Reader, &mut Subscription)> {
         let Self { readers, subscriptions, .. } = self;
         subscriptions.iter_mut().map(|it| (readers.get(it.of).expect(MEMBER), it))
+    }
+
+    /// The entries, to take what has waited in them.
+    pub(super) fn readers(&mut self) -> &mut [Reader] {
+        &mut self.readers
+    }
+
+    /// Makes records of the next message that has waited in an entry and waits no longer ([`Reader::take_due`]).
+    pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<(u32, Option<Run>)> {
+        let mut readers = self.readers.iter_mut().filter(|it| it.is_in_turns());
+        readers.find_map(|it| it.take_due(chunk))
+    }
+
+    /// Until when the oldest message waits in an entry.
+    pub(super) fn waits_until(&mut self) -> Option<Instant> {
+        self.readers.iter_mut().filter_map(|it| it.waiting().until()).min()
     }
 
     /// Of how many topics it is remembered.

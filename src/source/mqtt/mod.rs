@@ -31,3 +31,4 @@ mod subscription;
 mod topics;
 pub mod trial;
 mod user_properties;
+mod waiting;

@@ -10,16 +10,19 @@ use super::own::{Back, Own};
 use super::settings::OnExpiry;
 use super::topics::Topics;
 use super::user_properties::PROPERTIES_MAX;
+use super::waiting::Waiting;
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
+use crate::codec::sparkplug::Request;
+use crate::codec::turn::Turn;
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::{self, Publish};
 use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
-use crate::settlement::Token;
+use crate::settlement::{Run, Token};
 use crate::source::records::{Message, Records, Whose};
 use crate::source::{Context, usable_id};
 use crate::state::metrics::Skipped;
@@ -40,6 +43,7 @@ pub(super) struct Reader {
     /// Rows by topic, for topics that name their sensor.
     by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
     output: Own,
+    waiting: Waiting,
 }
 
 impl Reader {
@@ -54,6 +58,7 @@ impl Reader {
             Some(template) => template.is_of_topic(),
             None => settings.filters().any(Filter::has_placeholder),
         };
+        let waiting = Waiting::new(settings.payload.waiting());
         Self {
             is_named,
             records: Records::new(
@@ -73,6 +78,7 @@ impl Reader {
             context: context.clone(),
             by_topic: HashMap::default(),
             output: Own::new(Arc::clone(&context.run)),
+            waiting,
         }
     }
 
@@ -93,14 +99,63 @@ impl Reader {
     }
 
     /// Makes records of a message that is taken now, and perhaps waited at the broker; what can be no reading becomes a
-    /// dead letter. Returns how many there are: where there is none, the message is done with.
+    /// dead letter. Returns how many there are: where there is none, the message is done with. `None`: it waits here for
+    /// another message, and will have [`Self::readings_max`] at most.
     pub(super) fn take(
         &mut self,
         publish: &Publish<'_>,
         token: Token,
         (now, waited): (Now, bool),
         chunk: &mut Chunk,
-    ) -> u32 {
+    ) -> Option<u32> {
+        let made = self.make(publish, token, (now, waited), true, chunk);
+        if made.is_none() {
+            self.context.metrics.messages_waited.one();
+            self.waiting.put(publish, token, (now, waited));
+        }
+        made
+    }
+
+    /// Makes records of the next message that waits no longer. Returns how many, and the readings that it could have
+    /// had, and has not: nothing else settles them.
+    pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<(u32, Option<Run>)> {
+        let held = self.waiting.next()?;
+        let (Token { source, ordinal }, came) = (held.token, (held.taken, held.waited));
+        let made = self.make(&held.publish(), held.token, came, false, chunk);
+        let made = made.expect("a message that is due does not wait");
+        let (first, count) = (ordinal + u64::from(made), u64::from(self.readings_max() - made));
+        Some((made, (!held.token.is_none()).then_some(Run { source, first, count })))
+    }
+
+    /// Whether messages may wait for others.
+    pub(super) fn is_in_turns(&self) -> bool {
+        self.settings.payload.is_in_turns()
+    }
+
+    /// The messages that wait.
+    pub(super) fn waiting(&mut self) -> &mut Waiting {
+        &mut self.waiting
+    }
+
+    /// Readings that a message has, at most.
+    pub(super) fn readings_max(&self) -> u32 {
+        u32::try_from(self.context.readings_max.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// What is to be published, so that messages can be read that come later.
+    pub(super) fn request(&mut self) -> Option<Request> {
+        self.records.request()
+    }
+
+    /// Makes records of a message; `None` where it is `fresh` and must wait.
+    fn make(
+        &mut self,
+        publish: &Publish<'_>,
+        token: Token,
+        (now, waited): (Now, bool),
+        fresh: bool,
+        chunk: &mut Chunk,
+    ) -> Option<u32> {
         // Few messages have properties: room for them is made only then.
         let mut pairs;
         let (expiry, properties) = match publish.properties {
@@ -128,25 +183,25 @@ impl Reader {
             taken: now,
         };
         if let Some(back) = self.output.back(publish) {
-            return self.take_own(&message, &back, chunk);
+            return Some(self.take_own(&message, &back, chunk));
         }
         if publish.retain && self.settings.retained == Retained::Skip {
             self.context.metrics.messages_skipped.of(Skipped::Retained).one();
-            return 0;
+            return Some(0);
         }
         let whose = match self.whose(publish.topic) {
             Ok(Some(whose)) => whose,
             Ok(None) => {
                 self.context.metrics.messages_skipped.of(Skipped::Ignored).one();
-                return 0;
+                return Some(0);
             }
             Err(malformed) => {
                 let own = self.records.own();
-                return self.records.refuse(&message, &own, &malformed, chunk);
+                return Some(self.records.refuse(&message, &own, &malformed, chunk));
             }
         };
         if let Some(malformed) = self.oversize(publish) {
-            return self.records.refuse(&message, &whose, &malformed, chunk);
+            return Some(self.records.refuse(&message, &whose, &malformed, chunk));
         }
         let levels = if self.records.needs_levels() {
             let topic = std::str::from_utf8(publish.topic).unwrap_or_default();
@@ -154,7 +209,10 @@ impl Reader {
         } else {
             [""; LEVELS_MAX]
         };
-        self.records.take(&message, &whose, (self.is_named, &levels), chunk)
+        let Self { records, waiting, is_named, .. } = self;
+        let mut may_read = |turn| waiting.may_read(turn);
+        let may_read = fresh.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
+        records.take(&message, &whose, (*is_named, &levels), may_read, chunk)
     }
 
     /// Our own output that came back: counted, and mostly no more.

@@ -55,6 +55,7 @@ pub fn trial(
         on_full: OnFull::Wait,
         record_bytes_max: limits.record_bytes_max,
         readings_max: limits.readings_max,
+        folder: None,
     };
     let topic = topic.as_bytes();
     let publish =
@@ -62,5 +63,8 @@ pub fn trial(
     let mut reader = Reader::new(name, settings.clone(), Version::V5, 0, &context);
     let mut chunk = Chunk::default();
     reader.take(&publish, Token::NONE, (now, false), &mut chunk);
+    // Nothing else comes.
+    reader.waiting().end_all();
+    while reader.take_due(&mut chunk).is_some() {}
     Trial { chunk, registry, metrics }
 }

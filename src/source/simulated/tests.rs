@@ -40,6 +40,7 @@ fn taken(entry: &str) -> Vec<Made> {
         on_full: of_queue.on_full,
         record_bytes_max: of_queue.record_bytes_max.get(),
         readings_max: 1,
+        folder: None,
     };
     let (_lead, phase) = phase::start();
     let sensor = Sensor::new(&Shared::new(&settings, "T", 0), 0, clock::now().instant);

@@ -123,6 +123,7 @@ impl Intake {
             on_full: plan.queue.on_full,
             record_bytes_max: 1024,
             readings_max: 64,
+            folder: None,
         };
         let bounds = mqtt::Bounds {
             window: window.try_into().unwrap(),

@@ -7,14 +7,17 @@ use foldhash::fast::FixedState;
 
 use super::Intake;
 use crate::clock::Now;
+use crate::codec::sparkplug::Request;
+use crate::limits::ANSWERS_BYTES_MAX;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Inbound, Incoming};
 use crate::mqtt::ledger::Entered;
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::Packet;
+use crate::mqtt::plain::Plain;
 use crate::mqtt::publish::Publish;
-use crate::settlement::Token;
+use crate::settlement::{Outcome, Token};
 
 impl Intake {
     /// Reads packets that have arrived into the chunk, until it is full. Whether there may be more, and whether
@@ -29,6 +32,8 @@ impl Intake {
         // Messages that make no record count, too: what they wait for is acknowledged in between.
         let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
         let waited = self.backlog.is_coming(now.instant);
+        self.expire(now.instant);
+        self.take_due(&mut left);
         while left > 0 {
             left -= 1;
             let Some(incoming) = inbound.packet()? else {
@@ -49,11 +54,16 @@ impl Intake {
             subscription.heard(now.instant, true);
             let Some(token) = entered else { continue };
             messages += 1;
-            let readings = reader.take(&publish, token, (now, waited), &mut self.chunk);
+            let made = reader.take(&publish, token, (now, waited), &mut self.chunk);
+            let readings = made.unwrap_or_else(|| reader.readings_max());
             if readings != 1 && !token.is_none() {
                 self.ledger.readings(readings);
             }
-            left = left.saturating_sub(readings.saturating_sub(1) as usize);
+            left = left.saturating_sub(made.unwrap_or(1).saturating_sub(1) as usize);
+            if reader.is_in_turns() {
+                self.ask(out)?;
+                self.take_due(&mut left);
+            }
         }
         self.metrics.messages.add(messages);
         self.backlog.read(now.instant, unread, (self.ledger.open(), self.window));
@@ -61,6 +71,48 @@ impl Intake {
             self.have_read(now.instant)?;
         }
         Ok((unread, came))
+    }
+
+    /// What has waited in the entries long enough waits no longer.
+    fn expire(&mut self, now: Instant) {
+        // What waits takes a part of the window: when it takes all, nothing comes that it could wait for.
+        let is_full = self.ledger.open() >= self.window;
+        for reader in self.members.readers().iter_mut().filter(|it| it.is_in_turns()) {
+            reader.waiting().expire(now);
+            if is_full {
+                reader.waiting().hurry();
+            }
+        }
+    }
+
+    /// Makes records, for as many as are left to make, of what has waited in the entries and waits no longer. Whether
+    /// there was any.
+    pub(in crate::source::mqtt) fn take_due(&mut self, left: &mut usize) -> bool {
+        let mut any = false;
+        while *left > 0
+            && let Some((made, without)) = self.members.take_due(&mut self.chunk)
+        {
+            any = true;
+            *left = left.saturating_sub(made.max(1) as usize);
+            if let Some(run) = without {
+                self.ledger.settle(run, Outcome::Delivered);
+            }
+        }
+        any
+    }
+
+    /// Publishes what entries ask for. With QoS 0: an answer is a message like others, or does not come.
+    fn ask(&mut self, out: &mut Outbound) -> Result<(), Error> {
+        for reader in self.members.readers() {
+            while out.backlog() < ANSWERS_BYTES_MAX
+                && let Some(Request { topic, payload }) = reader.request()
+            {
+                let message = Plain { topic: &topic, qos: 0, dup: false, payload: &payload };
+                out.publish_plain(0, &message)?;
+                self.metrics.births_asked.one();
+            }
+        }
+        Ok(())
     }
 
     /// Judges what has come.

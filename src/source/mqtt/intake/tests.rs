@@ -54,6 +54,7 @@ fn scene_of(
         on_full: settings.on_full,
         record_bytes_max: 1024,
         readings_max: 9,
+        folder: None,
     };
     let member = |(entry, (name, settings)): (u32, &(&str, serde_json::Value))| {
         let settings = serde_json::from_value(settings.clone()).unwrap();

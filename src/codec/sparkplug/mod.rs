@@ -1,0 +1,226 @@
+//! `payload = "sparkplug_b"`: the messages of edge nodes (Eclipse Sparkplug 3.0, payloads §6.4), for a passive host.
+//!
+//! A metric is a document:
+//!
+//! | member of the document | what |
+//! | --- | --- |
+//! | `sensorId` | the sensor: `group/node`, or `group/node/device` |
+//! | `name` | the metric, which becomes the record's quantity |
+//! | `value` | as `values` has it; `null` where the metric is null |
+//! | `unit` | the property `engUnit` of its birth, which becomes the record's unit |
+//! | `timestamp` | milliseconds of the metric, else of the message |
+//! | `type`, `dataType` | `DDATA`; `Float` |
+//! | `historical`, `transient` | `true`, where the metric says so |
+//! | `properties`, `metadata` | where it has some |
+//! | `group`, `node`, `device` | for templates; not in `extra` unless it is set |
+//!
+//! A birth says first that its node or device is `online`, with the value `true`. A death says last that it is not,
+//! and so of each device of a node that dies: it is the end of the life of all their metrics. A death whose `bdSeq` is
+//! that of an earlier birth ends nothing, and its `bdSeq` is marked `"stale":true`.
+//!
+//! - What a data message leaves out says the birth ([`births`]). A message of which a metric cannot be resolved
+//!   *waits* for it, and so do all behind it of that device ([`Turn`]): nothing passes another. What the birth
+//!   resolves no better, or what no birth came for in time, becomes a dead letter, `alias`; the other metrics of the
+//!   message live.
+//! - A gap in a node's `seq` is what QoS 0 has lost: it is counted.
+//! - `rebirth`: a node whose birth is missing or of an earlier run, or that has a gap, is asked for one. Aliases that a
+//!   node has changed while nobody listened are told only so.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use self::births::Births;
+use self::documents::Writing;
+use self::payload::{Payload, resolve};
+use self::topic::{Address, Kind};
+use self::wire::wrong;
+use super::json_writer::JsonWriter;
+use super::mapping::Document;
+use super::turn::{Line, Note, Turn};
+use super::{Input, Makes, Malformed, Take};
+
+mod births;
+mod documents;
+mod metric;
+mod options;
+mod payload;
+mod rebirth;
+mod topic;
+mod values;
+mod wire;
+
+pub use self::options::Options;
+pub(super) use self::options::extra;
+pub use self::rebirth::Request;
+
+/// A message has many metrics.
+pub(super) const IS_MANY: bool = true;
+
+/// A payload is bytes.
+pub(super) const IS_TEXT: bool = false;
+
+impl Makes<Decoder> for Options {
+    fn decoder(&self) -> Decoder {
+        let asks = self.rebirth.then(|| rebirth::Requests::new(self.birth_wait.0));
+        Decoder {
+            births: Births::new(self.state_bytes_max.get()),
+            waits: self.birth_wait.0 > Duration::ZERO,
+            asks,
+            missing: 0,
+            json: JsonWriter::default(),
+            sensor: String::new(),
+        }
+    }
+}
+
+/// Reads the messages of an entry's nodes.
+#[derive(Debug)]
+pub struct Decoder {
+    births: Births,
+    /// Messages wait for births.
+    waits: bool,
+    asks: Option<rebirth::Requests>,
+    /// Messages that were lost before they came here, and that nobody has asked for yet.
+    missing: u64,
+    /// The document of a metric.
+    json: JsonWriter,
+    /// `group/node`, and then the device.
+    sensor: String,
+}
+
+impl Decoder {
+    /// Notes what a message says of its node, and whether it may be read now.
+    pub(super) fn turn(&mut self, input: &Input<'_>) -> Turn {
+        let Ok(address) = Address::of(input.topic) else { return Turn::Now };
+        let Ok(payload) = Payload::read(input.payload) else { return Turn::Now };
+        let Address { group, node, device, .. } = address;
+        name(&mut self.sensor, &[group, node]);
+        let of = (&*self.sensor, device);
+        let line = Line::of(&self.sensor, device);
+        match address.kind {
+            Kind::Birth => {
+                let bd_seq = payload.bd_seq().filter(|_| device.is_empty());
+                self.births.born(of, &mut payload.good(), bd_seq);
+                self.missing += self.births.count(of.0, device.is_empty(), payload.seq);
+                Turn::Ends(line)
+            }
+            Kind::Death => {
+                self.missing += self.births.count(of.0, false, payload.seq);
+                let is_whole = device.is_empty() && !self.births.is_stale(of.0, payload.bd_seq());
+                Turn::Ends(if is_whole { line.whole() } else { line })
+            }
+            Kind::Data => {
+                let is_unsure = self.births.is_unsure(of.0);
+                let missing = self.births.count(of.0, false, payload.seq);
+                self.missing += missing;
+                let born = self.births.of(of.0, device);
+                let is_clear = payload.good().all(|it| resolve(&it, born).is_some());
+                if let Some(asks) =
+                    self.asks.as_mut().filter(|_| !is_clear || is_unsure || missing > 0)
+                {
+                    asks.ask((group, node), line, input.received);
+                }
+                if is_clear || !self.waits { Turn::Behind(line) } else { Turn::Waits(line) }
+            }
+            Kind::Command | Kind::State => Turn::Now,
+        }
+    }
+
+    /// What a birth or a death says of the time after it, before it is decoded; of another message nothing.
+    pub(super) fn note(&mut self, input: &Input<'_>) -> Option<Note> {
+        let address = Address::of(input.topic).ok()?;
+        let is_birth = address.kind == Kind::Birth;
+        name(&mut self.sensor, &[address.group, address.node]);
+        let line = Line::of(&self.sensor, address.device);
+        let line = if address.device.is_empty() { line.whole() } else { line };
+        let is_stale = || {
+            let bd_seq = Payload::read(input.payload).ok().and_then(|it| it.bd_seq());
+            self.births.is_stale(&self.sensor, bd_seq)
+        };
+        let holds = is_birth || address.kind == Kind::Death && !is_stale();
+        holds.then_some(Note { line, is_birth })
+    }
+
+    /// Messages that the numbers of their nodes say were lost before they came here, since this was asked last.
+    pub(super) fn missing(&mut self) -> u64 {
+        std::mem::take(&mut self.missing)
+    }
+
+    /// A node that is to be asked for its birth.
+    pub(super) fn request(&mut self) -> Option<Request> {
+        self.asks.as_mut()?.next()
+    }
+
+    pub(super) fn decode<'a>(
+        &mut self,
+        input: Input<'a>,
+        take: &mut impl Take<'a>,
+    ) -> ControlFlow<()> {
+        let read = Address::of(input.topic).and_then(|address| {
+            let is_state = address.kind == Kind::State;
+            let payload =
+                if is_state { Ok(Payload::default()) } else { Payload::read(input.payload) };
+            Ok((address, payload?))
+        });
+        let (address, payload) = match read {
+            Ok(read) => read,
+            Err(malformed) => return take(input.payload, Err(malformed)),
+        };
+        if address.kind == Kind::State {
+            return take(input.payload, self.state(&input, &address));
+        }
+        name(&mut self.sensor, &[address.group, address.node]);
+        let Self { births, json, sensor, .. } = self;
+        let mut writing = Writing { input, address, payload, json, node: sensor };
+        let ended = writing.all(births, take);
+        if address.kind == Kind::Death && !births.is_stale(sensor, payload.bd_seq()) {
+            births.forget(sensor, Some(address.device).filter(|it| !it.is_empty()));
+        }
+        ended
+    }
+
+    /// The state of a host application (§6.4.28): whether it is online.
+    fn state<'j>(
+        &'j mut self,
+        input: &Input<'_>,
+        address: &Address<'_>,
+    ) -> Result<Document<'j>, Malformed> {
+        #[derive(Deserialize)]
+        struct State {
+            online: bool,
+            timestamp: Option<u64>,
+        }
+        let read: Result<State, _> = serde_json::from_slice(input.payload);
+        let state = read.map_err(|error| wrong(&format!("a host's state: {error}")))?;
+        let Self { json, sensor, .. } = self;
+        name(sensor, &["STATE", address.node]);
+        let mut document = Writing {
+            input: *input,
+            address: *address,
+            payload: Payload::default(),
+            json,
+            node: sensor,
+        };
+        document.payload.timestamp = state.timestamp;
+        document.online(address.device, state.online)?;
+        Ok(Document::Json(self.json.json()))
+    }
+}
+
+/// Writes a name of these levels.
+fn name(into: &mut String, levels: &[&str]) {
+    into.clear();
+    for level in levels {
+        if !into.is_empty() {
+            into.push('/');
+        }
+        into.push_str(level);
+    }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! The fields of a protobuf message (its encoding: protobuf.dev/programming-guides/encoding), one after the other and
+//! borrowed: nothing is set aside for what a payload claims, and no tree is built of it.
+
+use prost::bytes::Buf;
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+use crate::codec::Malformed;
+
+/// What a field holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Field<'a> {
+    Number(u64),
+    Four([u8; 4]),
+    Eight([u8; 8]),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message, by number, until one cannot be read.
+#[derive(Debug, Clone)]
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u32, Field<'a>), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.0.is_empty()).then(|| {
+            let read = self.read();
+            if read.is_err() {
+                self.0 = &[];
+            }
+            read
+        })
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// A number at the start of what is left.
+    pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
+        decode_varint(rest)
+            .map_err(|_| wrong("it ends within a number, or has one that is too large"))
+    }
+
+    fn read(&mut self) -> Result<(u32, Field<'a>), Malformed> {
+        let rest = &mut self.0;
+        let (number, wire) =
+            decode_key(rest).map_err(|_| wrong("no field begins where one should"))?;
+        let short = || wrong("it ends within a field");
+        let field = match wire {
+            WireType::Varint => Field::Number(Self::varint(rest)?),
+            WireType::ThirtyTwoBit => Field::Four(*take(rest).ok_or_else(short)?),
+            WireType::SixtyFourBit => Field::Eight(*take(rest).ok_or_else(short)?),
+            WireType::LengthDelimited => {
+                let bytes = Self::varint(rest)?;
+                let bytes = usize::try_from(bytes).ok().and_then(|it| rest.split_at_checked(it));
+                let (bytes, behind) = bytes.ok_or_else(short)?;
+                *rest = behind;
+                Field::Bytes(bytes)
+            }
+            WireType::StartGroup | WireType::EndGroup => return Err(wrong("it has a group")),
+        };
+        Ok((number, field))
+    }
+}
+
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (taken, _) = rest.split_first_chunk()?;
+    rest.advance(N);
+    Some(taken)
+}
+
+impl<'a> Field<'a> {
+    /// A number that is not negative.
+    pub(super) fn number(self) -> Result<u64, Malformed> {
+        if let Self::Number(number) = self { Ok(number) } else { Err(unlike()) }
+    }
+
+    pub(super) fn is_true(self) -> Result<bool, Malformed> {
+        Ok(self.number()? != 0)
+    }
+
+    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(unlike()) }
+    }
+
+    pub(super) fn text(self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| wrong("a text is not UTF-8"))
+    }
+
+    pub(super) fn float(self) -> Result<f32, Malformed> {
+        if let Self::Four(bytes) = self { Ok(f32::from_le_bytes(bytes)) } else { Err(unlike()) }
+    }
+
+    pub(super) fn double(self) -> Result<f64, Malformed> {
+        if let Self::Eight(bytes) = self { Ok(f64::from_le_bytes(bytes)) } else { Err(unlike()) }
+    }
+}
+
+fn unlike() -> Malformed {
+    wrong("a field has another type than in Sparkplug")
+}
+
+/// Why a payload is none of Sparkplug.
+pub(super) fn wrong(what: &str) -> Malformed {
+    Malformed::because(format!("no Sparkplug B: {what}"))
+}
