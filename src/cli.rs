@@ -34,8 +34,8 @@ pub enum Command {
     /// Check the configuration: print the effective settings (no secrets), the bound on memory, and every
     /// client id and topic that will be used.
     Check(Configuration),
-    /// Show what the gateway would make of a message: who takes it, each record and dead letter as it would be
-    /// published, and the settings behind it. Needs no broker, and nothing that runs.
+    /// Show what the gateway would make of a message, or of lines: who takes it, each record and dead letter as it would
+    /// be published, which time a record has and why, and the settings behind it. Needs no broker, and nothing that runs.
     #[command(after_help = AFTER_EXPLAIN)]
     Explain(Explain),
     /// Print the JSON Schema of the configuration file (draft 2020-12): every key with its text, values and
@@ -72,8 +72,12 @@ pub struct Explain {
     #[command(flatten)]
     pub config: Configuration,
     /// The message's topic.
-    #[arg(long, value_name = "TOPIC", required_unless_present = "dead_letter")]
+    #[arg(long, value_name = "TOPIC", required_unless_present_any = ["dead_letter", "entry"])]
     pub topic: Option<String>,
+    /// Ask this entry only. One that reads lines (exec, stdin) has no topic: each line of the payload is read as it
+    /// would read it. A simulated one reads nothing: what it makes is told and, with --topic, what becomes of it there.
+    #[arg(long, value_name = "NAME")]
+    pub entry: Option<String>,
     /// Its payload. Without --payload and --file it is read from standard input.
     #[arg(long, value_name = "TEXT")]
     pub payload: Option<String>,
@@ -87,7 +91,7 @@ pub struct Explain {
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     pub property: Vec<(String, String)>,
     /// What is given is a dead letter, one JSON object as the gateway published it: explain the message in it.
-    #[arg(long, conflicts_with_all = ["topic", "retained", "property"])]
+    #[arg(long, conflicts_with_all = ["topic", "entry", "retained", "property"])]
     pub dead_letter: bool,
     /// Show the records in this format instead of output.format.
     #[arg(long, value_name = "FORMAT", value_parser = format)]
@@ -115,6 +119,7 @@ fn format(text: &str) -> Result<Format, String> {
 
 const AFTER_EXPLAIN: &str = "\
 sluicegate explain --topic tele/t1/SENSOR --payload '{\"Time\":\"2026-11-03T19:34:28\"}'
+rtl_433 -F json -T 60 | sluicegate explain --entry radio
 mosquitto_sub -t 'gateway/dead-letters' -C 1 | sluicegate explain --dead-letter
 
 Exit codes:

@@ -19,7 +19,7 @@ use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::tools::doctor::verdict::{Conclusion, Fitness};
-use crate::tools::explain::{self, Outcome};
+use crate::tools::explain::{self, Asked, Outcome};
 use crate::tools::verify::verdict::Judgement;
 use crate::tools::{doctor, simulate, verify};
 use crate::{clock, telemetry, text};
@@ -88,24 +88,28 @@ pub fn explain(
     settings: &Settings,
     args: &Explain,
 ) -> Result<(Exit, Option<String>), Box<dyn std::error::Error>> {
+    let reads = explain::reads(&settings.plan, args.entry.as_deref())?;
     let payload = match (&args.payload, &args.file) {
         (Some(text), _) => text.clone().into_bytes(),
         (None, Some(path)) => {
             let file = std::fs::File::open(path);
             whole(file.map_err(|error| format!("{}: {error}", path.display()))?)?
         }
-        (None, None) => whole(std::io::stdin().lock())?,
+        (None, None) if reads => whole(std::io::stdin().lock())?,
+        (None, None) => Vec::new(),
     };
-    let message = match &args.topic {
-        Some(topic) => explain::Message {
-            topic: topic.clone(),
+    let asked = if args.dead_letter {
+        Asked::of_dead_letter(&settings.plan, &payload)?
+    } else {
+        Asked {
+            entry: args.entry.clone(),
+            topic: args.topic.clone(),
             payload,
             retained: args.retained,
             properties: args.property.clone(),
-        },
-        None => explain::Message::of_dead_letter(&payload)?,
+        }
     };
-    let explanation = explain::explain(&settings.plan, &message, args.format)?;
+    let explanation = explain::explain(&settings.plan, &asked, args.format)?;
     let exit = match explanation.outcome() {
         Outcome::Readings => Exit::Drained,
         Outcome::DeadLetters => Exit::Faults,

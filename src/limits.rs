@@ -24,6 +24,10 @@ pub const LETTER_WAITING_BYTES: usize = 320;
 /// `queue.record_bytes_max` by more than this becomes a dead letter.
 pub const RECORD_OVERHEAD_BYTES: usize = 2048;
 
+/// Bytes that each further reading of a message may add to that: tags, time, unit. A message whose readings together have
+/// more text than `queue.record_bytes_max` and these becomes one dead letter.
+pub const READING_OVERHEAD_BYTES: usize = 512;
+
 /// Bytes of a topic that records make by filling the places of `output.topic`. A reading whose topic would be longer
 /// becomes a dead letter (`format`), and a dead letter goes to the topic with its places empty.
 pub const TOPIC_MADE_BYTES_MAX: usize = 1024;

@@ -4,12 +4,18 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+mod entries;
+
 /// Runs it with these settings of an entry `x`.
 fn explain(settings: &str, arguments: &[&str], input: &[u8]) -> Output {
+    explain_file(&format!("[sensors.x.mqtt]\n{settings}\n"), arguments, input)
+}
+
+/// Runs it with these entries.
+fn explain_file(entries: &str, arguments: &[&str], input: &[u8]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("sluicegate.toml");
-    std::fs::write(&file, format!("[gateway]\nid = \"gw\"\n[sensors.x.mqtt]\n{settings}\n"))
-        .unwrap();
+    std::fs::write(&file, format!("[gateway]\nid = \"gw\"\n{entries}")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
     command.args(["explain", "--config"]).arg(&file).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

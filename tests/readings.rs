@@ -1,6 +1,8 @@
 //! A message that holds several readings is acknowledged when all of them are safe, whatever batches carry
 //! them, and what is no reading among them stops none of the others.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::scene::{
@@ -105,6 +107,90 @@ fn messages_of_many_readings_survive_a_kill() {
     });
     let verdict = || audit(&sink).judge_load(2, MESSAGES * LINES / 2);
     fault("kill -9, 50 readings a message", 8 * LINES, &mut gateway, verdict);
+}
+
+/// Messages of `each`: so many readings of two sensors in turn, 50, 0, 1 or 49 in each. One element more of the large ones
+/// is a dead letter by itself.
+fn arrays(readings: u64) -> (Vec<Message>, Vec<String>) {
+    let mut all = (2..readings + 2).map(|it| (format!("s0000{}", it % 2), it / 2));
+    let (mut messages, mut rubbish) = (Vec::new(), Vec::new());
+    for size in [50, 0, 1, 49].into_iter().cycle() {
+        let readings = all.by_ref().take(size);
+        let mut elements: Vec<String> =
+            readings.map(|(id, n)| json!({"id": id, "v": n, "n": n}).to_string()).collect();
+        if elements.len() < size {
+            return (messages, rubbish);
+        }
+        if size > 1 {
+            rubbish.push(json!({"id": "s00000", "rubbish": messages.len()}).to_string());
+            elements.insert(size / 2, rubbish[rubbish.len() - 1].clone());
+        }
+        let payload = format!(r#"{{"readings":[{}]}}"#, elements.join(","));
+        messages.push(message("plant/lines", payload, 1));
+    }
+    unreachable!("the sizes go on for ever")
+}
+
+/// The lines of an entry that reads these.
+const EACH: [&str; 5] = [
+    "sensors.fleet.mqtt.each = \"/readings\"",
+    "sensors.fleet.mqtt.value = \"/v\"",
+    "sensors.fleet.mqtt.sensor = \"/id\"",
+    "queue.records_max = 60",
+    "queue.readings_max = 51",
+];
+
+/// A gateway that reads arrays, between brokers that are there.
+fn of_arrays((input, sink): (&Broker, &Broker), more: &[&str]) -> Gateway {
+    let own = ["sensors.fleet.mqtt.topic = \"plant/#\"", SMALL, &output(&sink.url())];
+    subscribed(&gateway(&input.url(), &[&own, &EACH[..], more].concat()))
+}
+
+/// Every element has come: as a reading, or as a dead letter by itself.
+#[track_caller]
+fn assert_all_came((input, sink): (&Broker, &Broker), readings: u64, rubbish: &[String]) {
+    wait_readings(sink, readings, LONG);
+    input.wait_until("acknowledgements", LONG, |log| {
+        log.unacked("gw-in") + log.queued("gw-in") == 0
+    });
+    let payload = |it: &serde_json::Value| it["payload"].as_str().unwrap().to_owned();
+    let came: BTreeSet<String> = sink.look(letters).iter().map(payload).collect();
+    assert_eq!(came, rubbish.iter().cloned().collect(), "each is a letter, and nothing else is");
+}
+
+#[test]
+fn arrays_of_readings_survive_cuts_of_both_links() {
+    const READINGS: u64 = 10_000;
+    let (input, sink) = (Broker::start(), Broker::start());
+    let mut gateway = of_arrays((&input, &sink), &["broker.window_messages = 4"]);
+    let (messages, rubbish) = arrays(READINGS);
+    input.publish_all(messages);
+    for part in 1..=4 {
+        wait_readings(&sink, part * READINGS / 5, LONG);
+        input.drop_connections("gw-in");
+        sink.drop_connections("gw-out");
+    }
+    assert_all_came((&input, &sink), READINGS, &rubbish);
+    let verdict = || audit(&sink).judge_load(2, READINGS / 2);
+    let name = "both links cut, arrays of 0, 1 and 50 readings";
+    let balance = fault(name, 4 * 4 * LINES, &mut gateway, verdict);
+    assert!(balance.dead_lettered >= rubbish.len() as u64, "{balance:?}");
+}
+
+#[test]
+fn arrays_of_readings_survive_a_kill() {
+    const READINGS: u64 = 10_000;
+    let (input, sink) = (Broker::start(), Broker::start());
+    let window = ["broker.window_messages = 8", "batch.age_max = \"1ms\""];
+    let first = of_arrays((&input, &sink), &window);
+    let (messages, rubbish) = arrays(READINGS);
+    input.publish_all(messages);
+    wait_readings(&sink, READINGS / 4, LONG);
+    first.signal("KILL");
+    let mut gateway = of_arrays((&input, &sink), &window);
+    assert_all_came((&input, &sink), READINGS, &rubbish);
+    let verdict = || audit(&sink).judge_load(2, READINGS / 2);
+    fault("kill -9, arrays of 0, 1 and 50 readings", 8 * LINES, &mut gateway, verdict);
 }
 
 /// Nothing settles that would say so.

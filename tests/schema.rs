@@ -74,6 +74,23 @@ fn every_shipped_file_is_valid_and_names_the_schema() {
     }
 }
 
+/// Of what is in vain: nobody should copy that.
+#[test]
+fn no_shipped_file_has_a_setting_that_is_warned_of() {
+    for folder in ["config", "config/examples"] {
+        let files = fs::read_dir(shipped(folder)).unwrap().map(|entry| entry.unwrap().path());
+        for path in files.filter(|it| it.extension().is_some_and(|it| it == "toml")) {
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+            let output = command.arg("check").arg("--config").arg(&path).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let (_, warnings) = text.split_once("# Warnings\n").unwrap_or_default();
+            // Of files of this machine, or of its brokers, the shipped ones know nothing.
+            let own = warnings.lines().find(|it| it.contains("sensors.") || it.contains("output."));
+            assert_eq!((output.status.code(), own), (Some(0), None), "{}", path.display());
+        }
+    }
+}
+
 /// Lines for a file, by whether schema and program take them.
 const TAKEN: [&str; 29] = [
     "gateway.memory_max = \"1.5 gb\"",

@@ -18,9 +18,6 @@ use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::{SOON, within};
 
-/// A spool and messages of several readings need more than there is without a word.
-const MORE_MEMORY: &str = "gateway.memory_max = \"280MiB\"";
-
 /// The messages of a publisher.
 fn captured(name: &str, qos: u8) -> Vec<Message> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sparkplug").join(name);
@@ -226,7 +223,7 @@ fn what_waits_when_the_gateway_stops_is_a_dead_letter_or_stays_with_the_broker()
 fn births_outlast_the_gateway() {
     let (input, sink, disk) = (Broker::start(), Broker::start(), tempfile::tempdir().unwrap());
     let spool = format!("spool.path = \"{}\"", disk.path().display());
-    let config = config(&input, &sink, "\"sparkplug_b\"", &[&spool, MORE_MEMORY]);
+    let config = config(&input, &sink, "\"sparkplug_b\"", &[&spool]);
     let mut first = subscribed(&config);
     let all = tahu(1);
     input.publish_all(all.iter().take(2).cloned());

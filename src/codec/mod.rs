@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::mapping::plan::Defaults;
+use self::mapping::time_told::TimesTold;
 use self::mapping::{Document, Mapping};
 use self::turn::{Note, Turn};
 use crate::clock::Timestamp;
@@ -277,6 +278,11 @@ impl Payload {
             Codec::SparkplugB(options) => (options.birth_wait.0, options.waiting_bytes_max.get()),
             _ => (Duration::ZERO, 0),
         }
+    }
+
+    /// Tells of the readings of its documents which times they have, with these settings.
+    pub fn times_told(&self, settings: &mapping::settings::Settings) -> TimesTold {
+        TimesTold::new(settings, &self.defaults())
     }
 
     /// Bytes that its decoder holds, at most, where a payload and the text that is made of it have so many.

@@ -109,6 +109,16 @@ impl Pattern {
         self.parts.iter().any(|it| !matches!(it, Part::Text(_)))
     }
 
+    /// The tags that it has places for.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|it| if let Part::Tag(it) = it { Some(&**it) } else { None })
+    }
+
+    /// Whether it has a place for the quantity.
+    pub fn has_quantity(&self) -> bool {
+        self.parts.contains(&Part::Quantity)
+    }
+
     /// Appends it, its places filled: with what a record has, escaped, or with this word.
     pub fn fill(
         &self,

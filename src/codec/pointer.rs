@@ -29,12 +29,12 @@ impl Pointer {
     }
 
     /// Whether it begins in the message, and not in the reading.
-    pub(super) const fn is_of_message(&self) -> bool {
+    pub const fn is_of_message(&self) -> bool {
         self.of_message
     }
 
     /// The names of members, and the places of elements, from the outermost on.
-    pub(super) fn levels(&self) -> impl Iterator<Item = &str> {
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
         self.levels.iter().map(String::as_str)
     }
 }

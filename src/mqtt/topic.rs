@@ -230,6 +230,25 @@ impl Filter {
         }
     }
 
+    /// Whether each topic that the other matches is matched by this one, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.text.split('/'), other.text.split('/'));
+        let mut is_first = true;
+        loop {
+            let (our, their) = (ours.next(), theirs.next());
+            // A wildcard at the beginning matches no topic of the broker's own (MQTT 5 §4.7.2).
+            let is_hidden = is_first && their.is_some_and(|it| it.starts_with('$'));
+            match (our, their) {
+                (None, None) => return true,
+                (Some("#"), _) => return !is_hidden,
+                (Some(our), Some(their)) if our == their => {}
+                (Some(our), Some(their)) if is_any(our) && their != "#" && !is_hidden => {}
+                _ => return false,
+            }
+            is_first = false;
+        }
+    }
+
     /// Whether the filter has a `{sensor}` level, so several sensors can match.
     pub fn has_placeholder(&self) -> bool {
         self.names.iter().any(|(name, _)| **name == *SENSOR)
@@ -520,6 +539,30 @@ mod tests {
             let (Ok(one), Ok(other)) = (one, other) else { return Ok(()) };
             let topic = topic.join("/");
             prop_assert!(!(one.matches(&topic) && other.matches(&topic)) || one.overlaps(&other));
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_one_of_which_it_matches_each_topic() {
+        for (one, other, expected) in [
+            ("a/b", "a/b", true),
+            ("a/+", "a/b", true),
+            ("a/b", "a/+", false),
+            ("a/+", "a/{sensor}", true),
+            ("a/{sensor}", "a/+", true),
+            ("a/+", "a/#", false),
+            ("a/+/#", "a/#", false),
+            ("a/#", "a", true),
+            ("a/#", "a/#", true),
+            ("a/#", "a/+/c", true),
+            ("#", "+/a", true),
+            ("#", "$SYS/a", false),
+            ("+/a", "$SYS/a", false),
+            ("$SYS/#", "$SYS/a", true),
+            ("a", "a/b", false),
+        ] {
+            let [one, other] = [one, other].map(|it| filter(it).unwrap());
+            assert_eq!(one.covers(&other), expected, "{one} {other}");
         }
     }
 

@@ -26,6 +26,7 @@ use crate::{batch, queue, sink, source, spool, watch};
 mod check;
 mod clients;
 pub mod http;
+mod idle;
 mod routes;
 mod sessions;
 mod state;

@@ -6,7 +6,6 @@ use std::path::Path;
 use super::{Broker, Plan};
 use crate::mqtt::options::Version;
 use crate::queue::OnFull;
-use crate::source::mqtt::{OnExpiry, Settings};
 
 impl Plan {
     /// The warnings of `check` and of a start: key and remedy.
@@ -20,23 +19,8 @@ impl Plan {
         let expiry =
             self.expiry_without_a_word().map(|it| ("broker.session_expiry".to_owned(), it));
         let warnings = shedding.into_iter().chain(window).chain(of_sink).chain(expiry);
-        let warnings = warnings.chain(self.properties_without_a_word());
         let warnings = warnings.chain(self.payloads_without_a_message());
-        warnings.chain(self.idle_ignores()).chain(self.open_secrets()).collect()
-    }
-
-    /// Settings of properties that messages of MQTT 3.1.1 do not have.
-    fn properties_without_a_word(&self) -> impl Iterator<Item = (String, String)> {
-        let of = |(name, it): (&str, &Settings)| {
-            let set = [
-                ("properties", !it.properties.is_none()),
-                ("expiry", it.expiry != OnExpiry::default()),
-            ];
-            set.map(|(key, is_set)| is_set.then(|| format!("sensors.{name}.mqtt.{key}")))
-        };
-        let keys = self.intakes().flat_map(of).flatten();
-        let text = "has no effect with version = 3: messages of MQTT 3.1.1 have no properties";
-        keys.filter(|_| self.broker.version == Version::V3).map(|key| (key, text.to_owned()))
+        warnings.chain(self.idle()).chain(self.open_secrets()).collect()
     }
 
     /// Settings of payloads, which simulated sensors of this process do not have.
@@ -46,17 +30,6 @@ impl Plan {
             let text = "has an effect with `sluicegate simulate` only: in the gateway's process there are no \
                         payloads";
             settings.of_payloads().into_iter().map(move |it| (key(&it), text.to_owned()))
-        })
-    }
-
-    /// Topics that are left out and would never come.
-    fn idle_ignores(&self) -> impl Iterator<Item = (String, String)> {
-        self.intakes().flat_map(|(name, settings)| {
-            settings.idle_ignores().into_iter().map(move |filter| {
-                let text =
-                    format!("{filter} is part of no topic of the entry: it leaves nothing out");
-                (format!("sensors.{name}.mqtt.ignore"), text)
-            })
         })
     }
 

@@ -4,7 +4,7 @@
 //! `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter. A line without a word
 //! is none. Nobody can ask for a line again, so nobody waits for its acknowledgement.
 
-use super::records::{Message, Records};
+use super::records::{Message, Records, See};
 use super::{Context, Entry};
 use crate::clock::Now;
 use crate::codec::Payload;
@@ -14,7 +14,7 @@ use crate::queue::Inlet;
 use crate::record::{Arrival, Chunk, Record};
 use crate::settlement::Token;
 
-pub(super) use self::bounded::{Line, Lines};
+pub(super) use self::bounded::{Line, Lines, lines_of};
 
 mod bounded;
 
@@ -35,11 +35,61 @@ pub const fn bytes_max(record_bytes_max: usize) -> u64 {
     (2 * PIPE_BUFFER_BYTES + line + chunk) as u64
 }
 
+/// Makes records of lines.
+#[derive(Debug)]
+pub(super) struct Reader {
+    records: Records,
+}
+
+impl Reader {
+    /// Of the entry `name`, whose lines are read so.
+    pub(super) fn new(
+        name: &str,
+        payload: &Payload,
+        settings: &Settings,
+        context: &Context,
+    ) -> Self {
+        let mapping = payload.mapping(settings, &[]);
+        Self { records: Records::new(name, payload, None, mapping, IDS_REMEMBERED_MAX, context) }
+    }
+
+    /// Makes records of a line; `see` is shown of what each is made. Whether it is one: a line without a word is none.
+    pub(super) fn take(
+        &mut self,
+        line: &Line,
+        now: Now,
+        chunk: &mut Chunk,
+        see: &mut impl See,
+    ) -> bool {
+        if line.text.trim_ascii().is_empty() && line.cut.is_none() {
+            return false;
+        }
+        self.records.context.metrics.messages.one();
+        let message = Message {
+            payload: &line.text,
+            topic: b"",
+            token: Token::NONE,
+            arrival: Arrival::default(),
+            properties: &[],
+            repeated: false,
+            taken: now,
+        };
+        let own = self.records.own();
+        if let Some((bytes, sha256)) = &line.cut {
+            let oversize = self.records.context.oversize(*bytes, sha256);
+            self.records.refuse(&message, &own, &oversize, chunk);
+        } else {
+            self.records.take(&message, &own, (false, &[]), None, chunk, see);
+        }
+        true
+    }
+}
+
 /// The records of lines, on their way to the queue.
 #[derive(Debug)]
 pub(super) struct Readings {
     inlet: Inlet,
-    records: Records,
+    reader: Reader,
     context: Context,
     chunk: Chunk,
 }
@@ -49,14 +99,7 @@ impl Readings {
     pub(super) fn new(entry: &Entry<'_>, payload: &Payload, settings: &Settings) -> Self {
         Self {
             inlet: entry.queue.inlet(),
-            records: Records::new(
-                entry.name,
-                payload,
-                None,
-                payload.mapping(settings, &[]),
-                IDS_REMEMBERED_MAX,
-                &entry.context,
-            ),
+            reader: Reader::new(entry.name, payload, settings, &entry.context),
             context: entry.context.clone(),
             chunk: Chunk::default(),
         }
@@ -74,26 +117,7 @@ impl Readings {
 
     /// Makes records of a line.
     pub(super) fn take(&mut self, line: &Line, now: Now) {
-        if line.text.trim_ascii().is_empty() && line.cut.is_none() {
-            return;
-        }
-        self.context.metrics.messages.one();
-        let message = Message {
-            payload: &line.text,
-            topic: b"",
-            token: Token::NONE,
-            arrival: Arrival::default(),
-            properties: &[],
-            repeated: false,
-            taken: now,
-        };
-        let own = self.records.own();
-        if let Some((bytes, sha256)) = &line.cut {
-            let oversize = self.context.oversize(*bytes, sha256);
-            self.records.refuse(&message, &own, &oversize, &mut self.chunk);
-        } else {
-            self.records.take(&message, &own, (false, &[]), None, &mut self.chunk);
-        }
+        self.reader.take(line, now, &mut self.chunk, &mut |_, _| ());
     }
 
     /// Offers what was read and waits for room. It is received when it has a place.

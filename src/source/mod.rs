@@ -18,7 +18,8 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::{Malformed, Payload, Reading};
 use crate::limits::{
-    DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX,
+    DEAD_LETTER_HEAD_BYTES_MAX, READING_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX,
+    TOPIC_SHOWN_BYTES_MAX,
 };
 use crate::pace::Pace;
 use crate::phase::PhaseReceiver;
@@ -76,6 +77,7 @@ mod numbers;
 mod records;
 pub mod simulated;
 pub mod stdin;
+pub mod trial;
 
 impl Kind {
     /// The sections that an entry may have: one for each kind.
@@ -100,9 +102,9 @@ impl Kind {
     /// Bytes that an entry of which messages hold up to `readings_max` readings needs beyond one whose messages
     /// hold one: a message more than a chunk, with what each reading has beside its text.
     pub const fn readings_bytes(readings_max: usize) -> u64 {
-        let record = size_of::<Record>() + RECORD_OVERHEAD_BYTES;
+        let record = size_of::<Record>() + READING_OVERHEAD_BYTES;
         // A buffer that grows holds twice its content, and its old self while it moves.
-        let chunk = 3 * (readings_max * record + TOPIC_SHOWN_BYTES_MAX);
+        let chunk = 3 * (readings_max * record + RECORD_OVERHEAD_BYTES + TOPIC_SHOWN_BYTES_MAX);
         (chunk + records::bytes_max(readings_max)) as u64
     }
 }

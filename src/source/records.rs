@@ -17,11 +17,11 @@ use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
 use crate::codec::compression::{Compression, Unpacker};
 use crate::codec::mapping::several::Templates;
-use crate::codec::mapping::{Mapping, Origin, Read};
+use crate::codec::mapping::{Document, Mapping, Origin, Read};
 use crate::codec::sparkplug::Request;
 use crate::codec::turn::Turn;
 use crate::codec::{Decoder, Input, Malformed, Payload, Reading};
-use crate::limits::{RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
+use crate::limits::{READING_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
 use crate::record::{Arrival, Body, Chunk, Record, Span};
 use crate::settlement::Token;
 use crate::state::metrics::Skipped;
@@ -75,6 +75,12 @@ pub(super) const fn bytes_max(readings_max: usize) -> usize {
     2 * readings_max * size_of::<Part>()
 }
 
+/// Sees of what records are made: the document, where there is one, and the part of it that is a reading, where that
+/// is not all.
+pub(super) trait See: FnMut(Option<Document<'_>>, Option<&str>) {}
+
+impl<F: FnMut(Option<Document<'_>>, Option<&str>)> See for F {}
+
 /// The records of one entry.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -122,7 +128,8 @@ impl Records {
 
     /// Makes the records of a message and puts them into the chunk; returns how many, or nothing of one that `may_read`
     /// does not let be read now. Where something else than the payload names the sensor, `whose` is `named`. `levels`
-    /// is what the topic has at the entry's named levels.
+    /// is what the topic has at the entry's named levels. `see` is shown of
+    /// what each record is made.
     pub(super) fn take(
         &mut self,
         message: &Message<'_>,
@@ -130,6 +137,7 @@ impl Records {
         (named, levels): (bool, &[&str]),
         may_read: Option<&mut dyn FnMut(Turn) -> bool>,
         chunk: &mut Chunk,
+        see: &mut impl See,
     ) -> Option<u32> {
         let Self { unpacker, decoder, mapping, sensors, parts, name, context, births, .. } = self;
         let (received, bytes_max) = (message.taken.wall, context.record_bytes_max);
@@ -173,11 +181,15 @@ impl Records {
         let decoded = decoder.decode(input, &mut |text, document| match document {
             Ok(document) => {
                 let mut put = |chunk: &mut Chunk, part: Option<&str>, read: Read<'_>| {
+                    see(Some(document), part);
                     made.put(part.map_or_else(|| shown(text), str::as_bytes), read, chunk)
                 };
                 mapping.read(document, &origin, chunk, &mut put)
             }
-            Err(malformed) => made.put(shown(text), Err(malformed), chunk),
+            Err(malformed) => {
+                see(None, None);
+                made.put(shown(text), Err(malformed), chunk)
+            }
         });
         if decoded.is_break() {
             let malformed = context.too_many(message.payload, parts.len());
@@ -296,8 +308,9 @@ impl Made<'_> {
         *bytes += part.body.bytes();
         *end = chunk.bytes();
         parts.push(part);
-        // As many bytes as a payload may have, and what each reading may have beside.
-        let bytes_max = context.record_bytes_max + parts.len() * RECORD_OVERHEAD_BYTES;
+        // As many bytes as a reading may have, and what each further one may have beside.
+        let beside = RECORD_OVERHEAD_BYTES + (parts.len() - 1) * READING_OVERHEAD_BYTES;
+        let bytes_max = context.record_bytes_max + beside;
         let is_within = parts.len() <= context.readings_max && *bytes <= bytes_max;
         if is_within { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }

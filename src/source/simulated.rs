@@ -35,6 +35,7 @@ use crate::tasks::Tasks;
 use crate::units;
 
 mod amounts;
+mod example;
 mod faults;
 mod model;
 mod payload;

@@ -40,6 +40,7 @@ pub mod settings;
 pub mod several;
 pub mod template;
 pub mod time;
+pub mod time_told;
 mod walk;
 
 /// What a codec makes of a payload, or of a part of it.

@@ -329,7 +329,7 @@ pub struct Day(jiff::civil::Date);
 
 impl Day {
     /// Its first second since 1970.
-    pub(super) fn second(self) -> i64 {
+    pub fn second(self) -> i64 {
         let begin = jiff::tz::Offset::UTC.to_timestamp(self.0.at(0, 0, 0, 0));
         begin.expect("a day of four digits can be counted").as_second()
     }

@@ -22,6 +22,13 @@ pub(crate) enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
+impl Pointers {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Pointer> {
+        self.0.iter()
+    }
+}
+
 impl TryFrom<Value> for Pointers {
     type Error = String;
 
@@ -43,6 +50,11 @@ impl From<Pointers> for Value {
 pub struct Templates(pub(super) Vec<Template>);
 
 impl Templates {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Template> {
+        self.0.iter()
+    }
+
     /// Whether the topic and the entry fill all of it.
     pub fn is_of_topic(&self) -> bool {
         self.0.first().is_some_and(Template::is_of_topic)

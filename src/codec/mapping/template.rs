@@ -47,6 +47,20 @@ impl Template {
             .filter_map(|it| if let Part::Level(name) = it { Some(&**name) } else { None })
     }
 
+    /// The members of a message that it has places for.
+    pub fn members(&self) -> impl Iterator<Item = &Pointer> {
+        self.parts.iter().filter_map(|it| if let Part::Member(it) = it { Some(it) } else { None })
+    }
+
+    /// Its places that a message may leave without anything.
+    pub fn needs(&self) -> impl Iterator<Item = String> {
+        self.parts.iter().filter_map(|it| match it {
+            Part::Text(_) | Part::Level(_) | Part::Entry => None,
+            Part::Member(pointer) => Some(pointer.to_string()),
+            Part::Key(level) => Some(format!("{level:?}")),
+        })
+    }
+
     /// Whether the topic and the entry fill all of it.
     pub fn is_of_topic(&self) -> bool {
         !self.parts.iter().any(|it| matches!(it, Part::Member(_) | Part::Key(_)))

@@ -337,17 +337,22 @@ fn unix(text: &str, digits: Option<usize>) -> Option<Moment<'_>> {
     };
     let (digits, units) = match digits {
         Some(digits) => (digits, 10_u64.pow(u32::try_from(digits).ok()?)),
-        None => match whole_number {
-            0..100_000_000_000 => (0, 1),
-            100_000_000_000..100_000_000_000_000 => (3, 1000),
-            100_000_000_000_000..100_000_000_000_000_000 => (6, 1_000_000),
-            _ => (9, 1_000_000_000),
-        },
+        None => unit_of(whole_number),
     };
     // In small units the last digits of the number are those behind the point of its seconds.
     let behind = whole.get(end.checked_sub(digits)?..)?;
     let second = (whole_number / units).try_into().ok()?;
     Some(Moment { second, digits: [behind, fraction] })
+}
+
+/// The unit that the magnitude of a number tells: digits behind the point of its seconds, and how many make a second.
+pub(super) const fn unit_of(number: u64) -> (usize, u64) {
+    match number {
+        0..100_000_000_000 => (0, 1),
+        100_000_000_000..100_000_000_000_000 => (3, 1000),
+        100_000_000_000_000..100_000_000_000_000_000 => (6, 1_000_000),
+        _ => (9, 1_000_000_000),
+    }
 }
 
 /// A second since 1970 in UTC. `None` where its year has not four digits.

@@ -1,6 +1,7 @@
 //! Random schedules of everything that can go wrong, each from a seed: the sink is cut, answers
 //! late, in another order or not at all, refuses, takes less; the disk fails and heals; the clock is
-//! set back; messages have no reading, one, or more than the queue has places; the process is killed and begins again with what the disk holds. And at the sensors'
+//! set back; messages have no reading, one, or more than the queue has places, as lines or as elements of an array,
+//! with some that are dead letters by themselves; the process is killed and begins again with what the disk holds. And at the sensors'
 //! broker: the link is cut behind some of the acknowledgements, the session resumes, is lost, or
 //! comes back from the past; packet ids count up, or are used again at once.
 //!

@@ -1,6 +1,8 @@
 //! Lines of a pipe, of which no more than a bound is kept.
 
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -81,30 +83,36 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
+impl Lines<&[u8]> {
+    /// The next line of a text that is all here.
+    fn next_here(&mut self) -> Option<Line> {
+        match pin!(self.next()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(line)) => line,
+            _ => unreachable!("a text in memory can be read without waiting"),
+        }
+    }
+}
+
+/// The lines of a text that is all here.
+pub(in crate::source) fn lines_of(text: &[u8], bytes_max: usize) -> impl Iterator<Item = Line> {
+    let mut lines = Lines::new(text, bytes_max);
+    std::iter::from_fn(move || lines.next_here())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8], bytes_max: usize) -> Vec<Line> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut lines = Lines::new(text, bytes_max);
-        let mut all = Vec::new();
-        while let Some(line) = runtime.block_on(lines.next()).unwrap() {
-            all.push(line);
-        }
-        all
-    }
-
     #[test]
     fn a_line_ends_at_its_break_and_the_last_one_at_the_end() {
-        let texts: Vec<_> = lines(b"1\r\n\n22\nlast", 9).into_iter().map(|it| it.text).collect();
+        let texts: Vec<_> = lines_of(b"1\r\n\n22\nlast", 9).map(|it| it.text).collect();
         assert_eq!(texts, [&b"1"[..], b"", b"22", b"last"]);
     }
 
     #[test]
     fn of_a_long_line_the_head_is_kept_with_the_length_and_digest_of_all() {
         let long = [vec![b'x'; 20_000], b"\nshort\n".to_vec()].concat();
-        let lines = lines(&long, 10);
+        let lines: Vec<_> = lines_of(&long, 10).collect();
         let digest = Sha256::digest(&long[..20_000]).into();
         assert_eq!(lines[0], Line { text: vec![b'x'; 10], cut: Some((20_000, digest)) });
         assert_eq!(lines[1], Line { text: b"short".to_vec(), cut: None });

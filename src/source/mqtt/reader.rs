@@ -23,7 +23,7 @@ use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::{Run, Token};
-use crate::source::records::{Message, Records, Whose};
+use crate::source::records::{Message, Records, See, Whose};
 use crate::source::{Context, usable_id};
 use crate::state::metrics::Skipped;
 use crate::state::registry::Row;
@@ -108,7 +108,7 @@ impl Reader {
         (now, waited): (Now, bool),
         chunk: &mut Chunk,
     ) -> Option<u32> {
-        let made = self.make(publish, token, (now, waited), true, chunk);
+        let made = self.make(publish, token, (now, waited), true, chunk, &mut |_, _| ());
         if made.is_none() {
             self.context.metrics.messages_waited.one();
             self.waiting.put(publish, token, (now, waited));
@@ -116,12 +116,23 @@ impl Reader {
         made
     }
 
+    /// Makes records of a message that waits for no other one; `see` is shown of what each record is made.
+    pub(super) fn take_seen(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Now,
+        chunk: &mut Chunk,
+        see: &mut impl See,
+    ) {
+        self.make(publish, Token::NONE, (now, false), false, chunk, see);
+    }
+
     /// Makes records of the next message that waits no longer. Returns how many, and the readings that it could have
     /// had, and has not: nothing else settles them.
     pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<(u32, Option<Run>)> {
         let held = self.waiting.next()?;
         let (Token { source, ordinal }, came) = (held.token, (held.taken, held.waited));
-        let made = self.make(&held.publish(), held.token, came, false, chunk);
+        let made = self.make(&held.publish(), held.token, came, false, chunk, &mut |_, _| ());
         let made = made.expect("a message that is due does not wait");
         let (first, count) = (ordinal + u64::from(made), u64::from(self.readings_max() - made));
         Some((made, (!held.token.is_none()).then_some(Run { source, first, count })))
@@ -155,6 +166,7 @@ impl Reader {
         (now, waited): (Now, bool),
         fresh: bool,
         chunk: &mut Chunk,
+        see: &mut impl See,
     ) -> Option<u32> {
         // Few messages have properties: room for them is made only then.
         let mut pairs;
@@ -212,7 +224,7 @@ impl Reader {
         let Self { records, waiting, is_named, .. } = self;
         let mut may_read = |turn| waiting.may_read(turn);
         let may_read = fresh.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
-        records.take(&message, &whose, (*is_named, &levels), may_read, chunk)
+        records.take(&message, &whose, (*is_named, &levels), may_read, chunk, see)
     }
 
     /// Our own output that came back: counted, and mostly no more.

@@ -19,6 +19,13 @@ pub const TOPICS_MAX: usize = 16;
 #[schemars(with = "OneOrMany<Filter>")]
 pub struct Filters(pub(super) Vec<Filter>);
 
+impl Filters {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Filter> {
+        self.0.iter()
+    }
+}
+
 impl TryFrom<Value> for Filters {
     type Error = String;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::super::*;
 use super::output::Output;
 use super::upstream::{Giving, Sent, Upstream};
-use super::values::{message, readings, said};
+use super::values::{Form, message, readings, said};
 use crate::mqtt::Error;
 use crate::mqtt::client::{Client, Step};
 use crate::mqtt::options::Version;
@@ -61,10 +61,11 @@ impl Seen {
 /// What of the gateway the intake is of.
 const ENTRY: &str = "fleet";
 
-/// Lines are readings; what is retained has none.
-pub(super) fn entry() -> source::Kind {
-    let settings = r#"{"mqtt":{"topic":"s/{sensor}","retained":"skip","payload":{"ndjson":{}}}}"#;
-    serde_json::from_str(settings).unwrap()
+/// Lines are readings, or elements of an array; what is retained has none.
+pub(super) fn entry(form: Form) -> source::Kind {
+    let own = form.settings();
+    let settings = format!(r#"{{"mqtt":{{"topic":"s/{{sensor}}","retained":"skip",{own}}}}}"#);
+    serde_json::from_str(&settings).unwrap()
 }
 
 /// Bytes of its read buffer: more than any message has.
@@ -72,6 +73,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// The intake of one process.
 pub(super) struct Intake {
+    form: Form,
     real: mqtt::Intake,
     peer: Peer,
     _lead: PhaseSender,
@@ -111,8 +113,13 @@ pub(super) struct Between<'a> {
 }
 
 impl Intake {
-    pub(super) fn new(window: usize, alike: bool, plan: &Plan, bench: &Bench) -> Self {
-        let source::Kind::Mqtt(settings) = entry() else { panic!("it is one of MQTT") };
+    pub(super) fn new(
+        (form, window): (Form, usize),
+        alike: bool,
+        plan: &Plan,
+        bench: &Bench,
+    ) -> Self {
+        let source::Kind::Mqtt(settings) = entry(form) else { panic!("it is one of MQTT") };
         let books = &bench.books;
         let context = source::Context {
             entry: 0,
@@ -138,6 +145,7 @@ impl Intake {
             real.take_all_for_alike();
         }
         Self {
+            form,
             real,
             peer: Peer::new(Version::V5, BUFFER_BYTES),
             _lead: lead,
@@ -227,13 +235,12 @@ impl Intake {
         self.arrived.push_back((packet_id, value));
         let count = readings(value);
         let topic = format!("s/{}", SENSORS[value as usize % SENSORS.len()]);
-        let lines: Vec<String> = said(value).map(line).collect();
-        let payload = lines.join("\n");
+        let (payload, retain) = self.form.message(value);
         self.peer.publish(&Message {
             packet_id,
             qos: 1,
             dup,
-            retain: count == 0,
+            retain,
             topic: &topic,
             payload: payload.as_bytes(),
         });
@@ -315,9 +322,4 @@ impl Intake {
             between.upstream.acknowledge(packet_id);
         }
     }
-}
-
-/// A reading that says this, or rubbish that tells it.
-fn line(says: u32) -> String {
-    if says % 11 == 10 { format!("{{{says}") } else { says.to_string() }
 }

@@ -47,6 +47,6 @@ fn values(json: &serde_json::Value) -> Vec<u32> {
 /// The value in a dead letter: of rubbish, or of a record that was too large.
 fn letter(payload: &str) -> u32 {
     let (_, value) = payload.split_once("\"value\":").unwrap_or(("", payload));
-    let mut digits = value.trim_start_matches('{').split(|c: char| !c.is_ascii_digit());
+    let mut digits = value.trim_start_matches(['"', '{']).split(|c: char| !c.is_ascii_digit());
     digits.next().unwrap().parse().unwrap()
 }

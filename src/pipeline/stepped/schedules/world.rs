@@ -10,12 +10,14 @@ use super::super::*;
 use super::intake::{self, Between, Intake, Seen};
 use super::output::Output;
 use super::upstream::Upstream;
-use super::values::message;
+use super::values::{Form, message};
 use crate::spool::faulty_disk::Fault;
 
 /// Both brokers, the disk, and the process of today.
 pub(super) struct World {
     pub(super) random: SmallRng,
+    /// How messages hold their readings.
+    form: Form,
     disk: Disk,
     bench: Bench,
     /// There is one route, or each sensor changes its own.
@@ -42,16 +44,16 @@ pub(super) struct World {
 }
 
 /// The settings of all processes.
-fn plan() -> Plan {
+fn plan(form: Form) -> Plan {
     let mut plan = small();
     plan.batch.records_max = NonZeroU32::new(4).unwrap();
-    plan.sensors.insert("fleet".to_owned(), intake::entry());
+    plan.sensors.insert("fleet".to_owned(), intake::entry(form));
     plan
 }
 
 /// The `nth` process, which starts then.
-fn start(disk: &Disk, now: Now, nth: u16, router: &Router) -> Bench {
-    Bench::routed((now, nth), plan(), Some(disk.spool().unwrap()), router.clone())
+fn start(form: Form, disk: &Disk, (now, nth): (Now, u16), router: &Router) -> Bench {
+    Bench::routed((now, nth), plan(form), Some(disk.spool().unwrap()), router.clone())
 }
 
 /// What is between the intake and all else.
@@ -73,11 +75,14 @@ impl World {
         let (refusals, alike) = (random.random_bool(0.3), random.random_bool(0.5));
         let upstream = Upstream::new(&mut random);
         let one = random.random_bool(0.5);
-        let router = if one { Router::new(plan().measure()) } else { by_tens() };
+        let form = if random.random_bool(0.5) { Form::Lines } else { Form::Elements };
+        let router = if one { Router::new(plan(form).measure()) } else { by_tens() };
         let wall = Timestamp::from_millis(1_763_796_650_692);
-        let bench = start(&disk, Now { wall, ..clock::now() }, 0, &router);
-        let intake = Intake::new(upstream.window, alike, &plan(), &bench);
+        let now = Now { wall, ..clock::now() };
+        let bench = start(form, &disk, (now, 0), &router);
+        let intake = Intake::new((form, upstream.window), alike, &plan(form), &bench);
         let mut world = Self {
+            form,
             bench,
             router,
             random,
@@ -270,8 +275,9 @@ impl World {
         let now = self.bench.now.later(Duration::from_secs(1));
         self.bench = Bench::new(|_| {});
         self.disk.crash(&mut self.random);
-        self.bench = start(&self.disk, now, self.crashes, &self.router);
-        let fresh = Intake::new(self.upstream.window, self.alike, &plan(), &self.bench);
+        self.bench = start(self.form, &self.disk, (now, self.crashes), &self.router);
+        let (form, window) = (self.form, self.upstream.window);
+        let fresh = Intake::new((form, window), self.alike, &plan(form), &self.bench);
         let killed = std::mem::replace(&mut self.intake, fresh);
         self.seen.add(killed.seen);
         self.miss(killed.held());

@@ -1,0 +1,138 @@
+//! Dead letters: those that come of a message, and one that is to be explained.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::{Asked, Error};
+use crate::codec::Codec;
+use crate::codec::compression::Compression;
+use crate::plan::Plan;
+use crate::record::{Chunk, Reason, Record};
+use crate::sink::dead_letter::DeadLetter;
+use crate::source::Kind;
+use crate::state::registry::Row;
+
+/// A dead letter that comes of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Letter {
+    /// The number of its line, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) line: Option<u64>,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+    /// As it is published.
+    pub(super) published: String,
+    /// What would make a reading of it.
+    pub(super) remedy: &'static str,
+}
+
+impl Asked {
+    /// The message, or the line, of a dead letter that a gateway published.
+    pub fn of_dead_letter(plan: &Plan, text: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Wire {
+            topic: String,
+            detail: String,
+            entry: Option<String>,
+            payload: Option<String>,
+            payload_base64: Option<String>,
+        }
+        let wrong = |error: &dyn fmt::Display| Error::NoLetter(error.to_string());
+        let it: Wire = serde_json::from_slice(text.trim_ascii()).map_err(|error| wrong(&error))?;
+        if it.detail.contains("cut here") {
+            return Err(Error::Cut(it.detail));
+        }
+        let kind = it.entry.as_ref().and_then(|it| plan.sensors.get(it));
+        if let Some(part) = part(kind, &it.detail, it.payload.as_deref()) {
+            return Err(Error::Part { part, detail: it.detail });
+        }
+        let payload = match (it.payload, it.payload_base64) {
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(text)) => STANDARD.decode(text).map_err(|error| wrong(&error))?,
+            _ => return Err(wrong(&"it has neither `payload` nor `payloadBase64`, or both")),
+        };
+        // A line came on no topic.
+        let is_line = it.topic.is_empty();
+        Ok(Self {
+            entry: it.entry.filter(|_| is_line),
+            topic: Some(it.topic).filter(|_| !is_line),
+            payload,
+            ..Self::default()
+        })
+    }
+}
+
+/// Of what the payload of a dead letter is only a part, that cannot be read again without the rest.
+fn part(kind: Option<&Kind>, detail: &str, text: Option<&str>) -> Option<String> {
+    // As `each` tells the place of a reading.
+    let place = detail.rsplit_once(" (number ").and_then(|it| it.1.strip_suffix(')'));
+    if let Some((number, each)) = place.and_then(|it| it.split_once(" of each = ")) {
+        return Some(format!("number {number} of each = {each}"));
+    }
+    let (kind, text) = (kind?, text?);
+    let payload = kind.payload()?;
+    let is_of_pack = matches!(payload.0, Codec::Senml(_)) && text.trim_start().starts_with('{');
+    if is_of_pack && !detail.starts_with("no SenML") {
+        return Some("one record of a pack of SenML".to_owned());
+    }
+    let Kind::Mqtt(settings) = kind else { return None };
+    let compression = settings.compression.filter(|it| *it != Compression::Auto)?;
+    let word = format!("{compression:?}").to_lowercase();
+    (payload.is_many() && !detail.contains(&word))
+        .then(|| format!("a part of what was unpacked (compression = \"{word}\")"))
+}
+
+/// A record's dead letter: the reason, its detail, and what of the payload is shown.
+pub(super) fn letter(
+    plan: &Plan,
+    row: &Row,
+    chunk: &Chunk,
+    record: &Record,
+    (reason, detail, payload): (Reason, &[u8], &[u8]),
+) -> Letter {
+    let letter = DeadLetter {
+        gateway: &plan.gateway.id,
+        reason,
+        detail,
+        sensor: &row.id,
+        entry: row.entry_name(),
+        topic: chunk.text(record.topic),
+        received: record.received,
+        payload,
+    };
+    Letter {
+        line: None,
+        reason: reason.as_str(),
+        detail: String::from_utf8_lossy(detail).into_owned(),
+        published: String::from_utf8_lossy(&letter.encode()).into_owned(),
+        remedy: remedy(reason),
+    }
+}
+
+/// What would make a reading of such a message.
+const fn remedy(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Malformed => {
+            "set the payload codec that the device sends, or `type = \"any\"`; else mend the device"
+        }
+        Reason::Empty => "set payload = \"text\" if an empty message means something",
+        Reason::Oversize => "raise queue.record_bytes_max or queue.readings_max",
+        Reason::SensorId => "let `sensor` name another member or topic level",
+        Reason::Topic => "delete the session's old subscription, or widen the entry's topic",
+        Reason::Missing => {
+            "let `value`, `values` or `sensor` say where it is, or set missing = \"skip\" or \"whole\" if messages \
+             without it are to be"
+        }
+        Reason::Loop => "take the output topics out of the entry's topic",
+        Reason::Expired => "set expiry = \"keep\", or let the device allow more time",
+        Reason::Alias => {
+            "let the node send its birth again (payload.sparkplug_b.rebirth = true asks for it)"
+        }
+        Reason::Format => "choose another output.format, or make another value of it",
+    }
+}
