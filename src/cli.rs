@@ -84,6 +84,9 @@ pub struct Explain {
     /// The file with its payload.
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]
     pub file: Option<PathBuf>,
+    /// A message that came before it and says what it means: a birth of Sparkplug. As many as there are.
+    #[arg(long, value_name = "TOPIC=FILE", value_parser = before)]
+    pub before: Vec<(String, PathBuf)>,
     /// The broker had retained it.
     #[arg(long)]
     pub retained: bool,
@@ -91,7 +94,7 @@ pub struct Explain {
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     pub property: Vec<(String, String)>,
     /// What is given is a dead letter, one JSON object as the gateway published it: explain the message in it.
-    #[arg(long, conflicts_with_all = ["topic", "entry", "retained", "property"])]
+    #[arg(long, conflicts_with_all = ["topic", "entry", "retained", "property", "before"])]
     pub dead_letter: bool,
     /// Show the records in this format instead of output.format.
     #[arg(long, value_name = "FORMAT", value_parser = format)]
@@ -109,6 +112,11 @@ fn property(text: &str) -> Result<(String, String), String> {
         ));
     }
     Ok((name.to_owned(), value.to_owned()))
+}
+
+fn before(text: &str) -> Result<(String, PathBuf), String> {
+    let (topic, file) = text.split_once('=').ok_or("write TOPIC=FILE")?;
+    Ok((topic.to_owned(), file.into()))
 }
 
 fn format(text: &str) -> Result<Format, String> {

@@ -91,13 +91,12 @@ pub fn explain(
     let reads = explain::reads(&settings.plan, args.entry.as_deref())?;
     let payload = match (&args.payload, &args.file) {
         (Some(text), _) => text.clone().into_bytes(),
-        (None, Some(path)) => {
-            let file = std::fs::File::open(path);
-            whole(file.map_err(|error| format!("{}: {error}", path.display()))?)?
-        }
+        (None, Some(path)) => of_file(path)?,
         (None, None) if reads => whole(std::io::stdin().lock())?,
         (None, None) => Vec::new(),
     };
+    let before = args.before.iter().map(|(topic, path)| Ok((topic.clone(), of_file(path)?)));
+    let before = before.collect::<Result<Vec<_>, Box<dyn std::error::Error>>>()?;
     let asked = if args.dead_letter {
         Asked::of_dead_letter(&settings.plan, &payload)?
     } else {
@@ -105,6 +104,7 @@ pub fn explain(
             entry: args.entry.clone(),
             topic: args.topic.clone(),
             payload,
+            before,
             retained: args.retained,
             properties: args.property.clone(),
         }
@@ -117,6 +117,11 @@ pub fn explain(
     };
     let json = || text::json(&explanation.to_json());
     Ok((exit, Some(if args.json { json() } else { explanation.to_string() })))
+}
+
+fn of_file(path: &Path) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let file = std::fs::File::open(path);
+    whole(file.map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 fn whole(from: impl Read) -> Result<Vec<u8>, Box<dyn std::error::Error>> {

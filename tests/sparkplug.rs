@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -272,4 +273,27 @@ fn a_gap_in_the_numbers_of_a_node_is_said_as_possible_loss() {
     assert_eq!(Http::of(&gateway).metric("sluicegate_numbers_missing_total"), Some(2.0));
     drained(&mut gateway);
     assert_eq!(sink.look(|log| log.published.iter().filter(|it| it.topic == LETTERS).count()), 0);
+}
+
+#[test]
+fn explain_shows_what_data_is_behind_its_birth() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = tahu(0);
+    let file = |at: usize| {
+        let path = folder.path().join(at.to_string());
+        fs::write(&path, &all[at].payload).unwrap();
+        path.display().to_string()
+    };
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/sparkplug.toml");
+    let explain = |more: &[String]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+        command.args(["explain", "--topic", &all[2].topic, "--file", &file(2), "--config"]);
+        let output = command.arg(&config).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = explain(&["--before".to_owned(), format!("{}={}", all[1].topic, file(1))]);
+    assert!(code == Some(0) && text.contains("\"quantity\":\"Zone 1/Temperature\",\"unit\":\"C\""), "{text}");
+    let (code, text) = explain(&[]);
+    assert!(code == Some(1) && text.contains("no birth of Plant/oven-line/oven says what it is"), "{text}");
+    assert!(text.contains("--before"), "{text}");
 }

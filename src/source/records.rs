@@ -208,6 +208,12 @@ impl Records {
         self.decoder.request()
     }
 
+    /// Lets the decoder know a message of which no record is made.
+    pub(super) fn learn(&mut self, topic: &str, payload: &[u8], now: Now) {
+        let (topic, bytes_max) = (topic.as_bytes(), self.context.record_bytes_max);
+        self.decoder.turn(&Input { payload, topic, received: now.wall, bytes_max });
+    }
+
     /// Makes a dead letter of a message that can be no reading; returns 1.
     pub(super) fn refuse(
         &mut self,

@@ -36,6 +36,8 @@ pub struct Asked {
     pub topic: Option<String>,
     /// The message's payload, or the lines.
     pub payload: Vec<u8>,
+    /// Messages that came before it and say what it means, each with its topic.
+    pub before: Vec<(String, Vec<u8>)>,
     /// The broker had retained it.
     pub retained: bool,
     /// Its user properties, by name (MQTT 5).
@@ -203,7 +205,7 @@ impl Explainer<'_> {
         let properties = with_user_properties(&asked.properties);
         let entries = takes.into_iter().map(|(name, settings)| {
             let of = (&*topic, payload, asked.retained);
-            let trial = trial(name, settings, self.limits(), of, &properties, self.now);
+            let trial = trial((name, settings), self.limits(), of, &properties, &asked.before, self.now);
             let filter = settings.filters().find(|it| it.matches(&topic));
             let filter = filter.expect("one of them takes it").to_string();
             let told = Explained {

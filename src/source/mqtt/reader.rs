@@ -116,6 +116,11 @@ impl Reader {
         made
     }
 
+    /// Lets the decoder know a message that came before.
+    pub(super) fn learn(&mut self, topic: &str, payload: &[u8], now: Now) {
+        self.records.learn(topic, payload, now);
+    }
+
     /// Makes records of a message that waits for no other one; `see` is shown of what each record is made.
     pub(super) fn take_seen(
         &mut self,

@@ -7,13 +7,13 @@ use crate::mqtt::options::Version;
 use crate::mqtt::publish::Publish;
 use crate::source::trial::{Limits, Trial, telling};
 
-/// What the entry of this name makes of a message that comes now.
+/// What the entry of this name makes of a message that comes now, behind these.
 pub fn trial(
-    name: &str,
-    settings: &Settings,
+    (name, settings): (&str, &Settings),
     limits: Limits,
     (topic, payload, retain): (&str, &[u8], bool),
     properties: &[u8],
+    before: &[(String, Vec<u8>)],
     now: Now,
 ) -> Trial {
     let (mut trial, context) = Trial::begin(name, limits);
@@ -21,6 +21,9 @@ pub fn trial(
     let publish =
         Publish { dup: false, qos: 1, retain, topic, packet_id: 1, properties, payload, cut: None };
     let mut reader = Reader::new(name, settings.clone(), Version::V5, 0, &context);
+    for (topic, payload) in before {
+        reader.learn(topic, payload, now);
+    }
     let told = settings.payload.times_told(&settings.mapping().unwrap_or_default());
     let Trial { chunk, times, .. } = &mut trial;
     reader.take_seen(&publish, now, chunk, &mut telling(&told, times, now.wall));

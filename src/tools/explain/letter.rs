@@ -131,7 +131,8 @@ const fn remedy(reason: Reason) -> &'static str {
         Reason::Loop => "take the output topics out of the entry's topic",
         Reason::Expired => "set expiry = \"keep\", or let the device allow more time",
         Reason::Alias => {
-            "let the node send its birth again (payload.sparkplug_b.rebirth = true asks for it)"
+            "let the node send its birth again (payload.sparkplug_b.rebirth = true asks for it); here give its birth, \
+             with --before"
         }
         Reason::Format => "choose another output.format, or make another value of it",
     }
