@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
 use crate::codec::Format;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::mqtt::topic::{Filter, Topic};
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
-use crate::tools::{simulate, verify};
+use crate::tools::{record, simulate, verify};
+use crate::units::{DiskSize, Period};
 
 /// An MQTT ingestion gateway that can prove it lost nothing.
 ///
@@ -52,6 +54,10 @@ pub enum Command {
     /// subscribes to them.
     #[command(after_help = AFTER_SIMULATE)]
     Simulate(Simulate),
+    /// Write what a broker publishes into a file, a line for each message, until it is told to stop;
+    /// simulate --recording publishes it again.
+    #[command(after_help = AFTER_RECORD)]
+    Record(Record),
     /// Subscribe to the gateway's output, or read the files that it wrote, and judge: lost, duplicated and
     /// reordered readings, dead letters, latency.
     #[command(after_help = AFTER_VERIFY)]
@@ -93,8 +99,10 @@ pub struct Explain {
     /// A user property of it (MQTT 5); as many as there are.
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     pub property: Vec<(String, String)>,
-    /// What is given is a dead letter, one JSON object as the gateway published it: explain the message in it.
-    #[arg(long, conflicts_with_all = ["topic", "entry", "retained", "property", "before"])]
+    /// What is given is a dead letter, one JSON object as the gateway published it, or a line that record wrote: explain
+    /// the message in it.
+    #[arg(long, visible_alias = "recorded",
+        conflicts_with_all = ["topic", "entry", "retained", "property", "before"])]
     pub dead_letter: bool,
     /// Show the records in this format instead of output.format.
     #[arg(long, value_name = "FORMAT", value_parser = format)]
@@ -245,6 +253,61 @@ pub struct Simulate {
     /// start (with "ended":null) and at the end, each time as a whole.
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Publish the messages that record wrote to this file, and to those that it renamed, in place of simulated sensors:
+    /// each as it was, on its topic, in their order, on one connection. What the broker had retained is retained.
+    #[arg(long, value_name = "FILE",
+        conflicts_with_all = ["topic", "connections", "rate", "readings", "report"])]
+    pub recording: Option<PathBuf>,
+    /// How many times as fast as it was recorded, 0 to 1000000; 0: as fast as it is acknowledged.
+    #[arg(long, value_name = "F", default_value_t = 1.0, requires = "recording", value_parser = speed)]
+    pub speed: f64,
+}
+
+/// `sluicegate record`.
+#[derive(Debug, Clone, Args)]
+pub struct Record {
+    /// The configuration: its broker, and the topics of its MQTT entries.
+    #[command(flatten)]
+    pub config: Configuration,
+    /// Record these topics, + and # as usual, in place of those of the entries. May be given several times.
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    pub topic: Vec<Filter>,
+    /// 0: the broker drops what it cannot send in time. 1: it sends such messages later, and has them acknowledged
+    /// when they are read.
+    #[arg(long, value_name = "0|1", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub qos: u8,
+    /// The file to write. One that is there is refused.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Replace the file, and those that a recording renamed: FILE.1, FILE.2 …
+    #[arg(long)]
+    pub force: bool,
+    /// Bytes of a file, 1MiB or more; a line is never longer than 1 MiB. A full file is renamed: FILE.1 is the
+    /// youngest of those.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = bytes_of_file)]
+    pub bytes_max: u64,
+    /// Files that are kept, FILE among them, 2 to 1000. The oldest is removed.
+    #[arg(long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(2..=i64::from(record::FILES_MAX)))]
+    pub files: u32,
+    /// End after this time, such as 10m.
+    #[arg(long = "for", value_name = "TIME", value_parser = period)]
+    pub lasting: Option<Duration>,
+    /// End after so many messages.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    Period::try_from(Value::from(text)).map(|it| it.0)
+}
+
+fn bytes_of_file(text: &str) -> Result<u64, String> {
+    let bytes = DiskSize::try_from(Value::from(text))?.get();
+    let is_enough = bytes >= record::LINE_BYTES_MAX as u64;
+    is_enough
+        .then_some(bytes)
+        .ok_or_else(|| "write 1MiB or more: a line may have as many".to_owned())
 }
 
 /// `sluicegate verify`.
@@ -296,6 +359,11 @@ pub struct Verify {
     pub json: bool,
 }
 
+fn speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed| (0.0..=1e6).contains(speed));
+    speed.ok_or_else(|| "write 0 to 1000000".to_owned())
+}
+
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.0..=simulate::RATE_MAX).contains(rate));
     rate.ok_or_else(|| format!("write 0 to {} readings per second", simulate::RATE_MAX))
@@ -325,6 +393,22 @@ Exit codes:
   64  wrong arguments or settings, or the broker refuses them
   70  internal error
   75  something was not acknowledged, or nothing was sent";
+
+const AFTER_RECORD: &str = "\
+sluicegate record --config fleet.toml --out fleet.ndjson --for 10m
+sluicegate simulate --config trial.toml --recording fleet.ndjson
+head -1 fleet.ndjson | sluicegate explain --config trial.toml --recorded
+
+A line is {\"receivedAt\":…,\"topic\":…,\"qos\":0,\"payload\":…}, with \"payloadBase64\" for a payload that is no text,
+\"retained\":true and \"userProperties\" where there are any. It has a session of its own, with a clean start: what is
+published while the connection is lost is missing.
+
+Exit codes:
+  0   it ended as it was asked to, or by a signal, and the connection stood all the time
+  64  wrong arguments or settings, the file is there, or the broker refuses us
+  70  internal error
+  74  the disk took no more: what is there are whole lines
+  75  nothing came, or the connection was lost meanwhile";
 
 const AFTER_VERIFY: &str = "\
 lost        numbers 1 to \"acknowledged\" that did not come; without --expect: gaps between the lowest and

@@ -1,4 +1,4 @@
-//! `sluicegate simulate`, `sluicegate verify` and `sluicegate doctor`: assembles them, runs them, returns exit
+//! `sluicegate simulate`, `record`, `verify` and `doctor`: assembles them, runs them, returns exit
 //! code and output.
 //!
 //! The log goes to standard error. The text beside the exit code goes to standard output.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::cli::{Doctor, Explain, Simulate, Verify};
+use crate::cli::{Doctor, Explain, Record, Simulate, Verify};
 use crate::exit::Exit;
 use crate::ops;
 use crate::pace::Pace;
@@ -21,7 +21,7 @@ use crate::signals::Signals;
 use crate::tools::doctor::verdict::{Conclusion, Fitness};
 use crate::tools::explain::{self, Asked, Outcome};
 use crate::tools::verify::verdict::Judgement;
-use crate::tools::{doctor, simulate, verify};
+use crate::tools::{doctor, record, simulate, verify};
 use crate::{clock, telemetry, text};
 
 /// How long a verification with `--expect` waits in silence before it ends.
@@ -39,6 +39,8 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
         readings: args.readings,
         seconds: args.seconds.map(Duration::from_secs),
         report: args.report,
+        recording: args.recording,
+        speed: args.speed,
     };
     started(settings, async |pace, stops| {
         match simulate::run(&settings.plan, &file, &arguments, pace, stops).await {
@@ -49,6 +51,31 @@ pub fn simulate(path: &Path, settings: &Settings, args: Simulate) -> (Exit, Opti
             Err(error @ simulate::Error::Panicked(_)) => failed(Exit::Internal, &error),
             Err(error) => failed(Exit::Settings, &error),
         }
+    })
+}
+
+/// Records until its end.
+pub fn record(settings: &Settings, args: Record) -> (Exit, Option<String>) {
+    let arguments = record::Arguments {
+        topics: args.topic,
+        qos: args.qos,
+        out: args.out,
+        force: args.force,
+        bytes_max: args.bytes_max,
+        files: args.files,
+        lasting: args.lasting,
+        count: args.count,
+    };
+    started(settings, async |_, stops| match record::run(&settings.plan, &arguments, stops).await {
+        Ok(recorded) => {
+            let exit = match &recorded.failed {
+                Some(_) => Exit::Spool,
+                None if recorded.is_whole() => Exit::Drained,
+                None => Exit::Unsettled,
+            };
+            (exit, Some(recorded.to_string()))
+        }
+        Err(error) => failed(Exit::Settings, &error),
     })
 }
 

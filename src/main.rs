@@ -68,6 +68,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             let (path, settings) = unseen(&args.config)?;
             commands::simulate(&path, &settings, args)
         }
+        Command::Record(args) => commands::record(&unseen(&args.config)?.1, args),
         // Files can be judged where there is no configuration.
         Command::Verify(args)
             if !args.file.is_empty() && settings::find(args.config.config.as_deref()).is_err() =>

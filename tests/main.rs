@@ -39,6 +39,7 @@ mod pages;
 mod protocol;
 mod quiet;
 mod readings;
+mod record;
 mod routes;
 mod scene;
 mod schema;

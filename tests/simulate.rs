@@ -306,7 +306,7 @@ fn a_refused_reading_counts_as_refused_and_the_exit_code_says_so() {
     assert_eq!(sums(&report), [200, 197, 0]);
     let refused = serde_json::json!({"sent": 40, "acknowledged": 37, "again": 0, "refused": 3});
     assert_eq!(report["sensors"]["T_02"], refused);
-    assert!(simulation.said("the broker refuses a reading") && simulation.said("not authorized"));
+    assert!(simulation.said("the broker refuses a message") && simulation.said("not authorized"));
     assert!(simulation.stdout().contains("T_02"));
 }
 

@@ -292,8 +292,14 @@ fn explain_shows_what_data_is_behind_its_birth() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (code, text) = explain(&["--before".to_owned(), format!("{}={}", all[1].topic, file(1))]);
-    assert!(code == Some(0) && text.contains("\"quantity\":\"Zone 1/Temperature\",\"unit\":\"C\""), "{text}");
+    assert!(
+        code == Some(0) && text.contains("\"quantity\":\"Zone 1/Temperature\",\"unit\":\"C\""),
+        "{text}"
+    );
     let (code, text) = explain(&[]);
-    assert!(code == Some(1) && text.contains("no birth of Plant/oven-line/oven says what it is"), "{text}");
+    assert!(
+        code == Some(1) && text.contains("no birth of Plant/oven-line/oven says what it is"),
+        "{text}"
+    );
     assert!(text.contains("--before"), "{text}");
 }

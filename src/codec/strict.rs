@@ -5,6 +5,11 @@
 //! Ordinary payloads hold neither escapes nor exponents and cost one pass over their bytes (`Marks`);
 //! long ones, in which more could be, cost two more.
 
+use std::fmt;
+
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
 use super::Malformed;
 use crate::record::Reason;
 
@@ -78,9 +83,60 @@ pub(super) fn check(json: &str, marks: Marks) -> Result<(), Malformed> {
     if marks.0 & (Marks::EXPONENT | Marks::ESCAPE) == 0 && !has_long_number(bytes) {
         return Ok(());
     }
-    match serde_json::from_str::<serde_json::Value>(json) {
-        Ok(_) => Ok(()),
+    match serde_json::from_str::<Readable>(json) {
+        Ok(Readable) => Ok(()),
         Err(error) => Err(wrong(format!("valid, but refused by most readers: {error}"))),
+    }
+}
+
+/// A value of which every number and every string is read, as a reader does who keeps them, and nothing is kept.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
     }
 }
 
@@ -175,6 +231,14 @@ mod tests {
         for bad in [r#""\ud800""#, r#"{"a":"\udc00x"}"#, "1e999999", &deep, &long] {
             assert!(check(bad, Marks::of(bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_looks_like_an_exponent_and_is_none_costs_no_allocation() {
+        let json = r#"{"device":"70b3d57ed005e5a8","values":[1,-2,3e2,true,null,{"a":0.5}]}"#;
+        let checked =
+            allocation_counter::measure(|| assert_eq!(check(json, Marks::of(json)), Ok(())));
+        assert_eq!((Marks::of(json).0, checked.count_total), (Marks::EXPONENT, 0));
     }
 
     #[test]

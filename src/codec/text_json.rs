@@ -55,7 +55,7 @@ fn mark(byte: u8) -> u8 {
 pub fn quoted(text: &str) -> String {
     let mut out = Vec::new();
     write(&mut out, text);
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8(out).expect("a text in quotes is a text")
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Outgoing {
 }
 
 /// Bytes of a Variable Byte Integer (MQTT 5 §1.5.5).
-const fn length_bytes(length: usize) -> usize {
+pub(super) const fn length_bytes(length: usize) -> usize {
     match length {
         0..=127 => 1,
         128..=16_383 => 2,

@@ -43,6 +43,8 @@ use crate::tasks::Tasks;
 use crate::units::DiskSize;
 use crate::unusable::{Patience, Unusable};
 
+pub(crate) use self::appended::rename_all;
+
 mod appended;
 
 /// `[output.file]`.

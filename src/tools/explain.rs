@@ -47,7 +47,7 @@ pub struct Asked {
 /// Why something cannot be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("this is no dead letter of a gateway: {0}")]
+    #[error("this is no dead letter of a gateway, and no line of a recording: {0}")]
     NoLetter(String),
     #[error(
         "the dead letter shows a part of its message only ({0}): give the message itself, with --payload or --file"
@@ -205,7 +205,8 @@ impl Explainer<'_> {
         let properties = with_user_properties(&asked.properties);
         let entries = takes.into_iter().map(|(name, settings)| {
             let of = (&*topic, payload, asked.retained);
-            let trial = trial((name, settings), self.limits(), of, &properties, &asked.before, self.now);
+            let trial =
+                trial((name, settings), self.limits(), of, &properties, &asked.before, self.now);
             let filter = settings.filters().find(|it| it.matches(&topic));
             let filter = filter.expect("one of them takes it").to_string();
             let told = Explained {

@@ -3,5 +3,6 @@
 pub mod check;
 pub mod doctor;
 pub mod explain;
+pub mod record;
 pub mod simulate;
 pub mod verify;

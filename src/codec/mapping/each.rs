@@ -41,7 +41,7 @@ impl Mapping {
         };
         let mut elements = Elements {
             others: std::sync::Arc::clone(&each.inner),
-            shown: each.shown.clone(),
+            shown: std::sync::Arc::clone(&each.shown),
             mapping: self,
             look,
             is_first: true,
@@ -131,7 +131,7 @@ struct Elements<'e, 'a, T> {
     /// What is wanted of an element to find the ones in it, by level.
     others: std::sync::Arc<[Wanted]>,
     /// The places of all levels.
-    shown: String,
+    shown: std::sync::Arc<str>,
     is_first: bool,
     count: usize,
     chunk: &'e mut Chunk,

@@ -35,10 +35,10 @@ impl Mapping {
             Values::One(slots, shown) => match self.plan.seek(slots, &self.found, look.message) {
                 Sought::Value(_, raw) => self.value(raw, look, chunk).map(Some),
                 Sought::Unlike => Ok(None),
-                Sought::Nothing => {
-                    let malformed = nothing_at(shown, "value", look.json);
-                    return self.miss(malformed, look, chunk, take);
+                Sought::Nothing if self.plan.missing == Missing::DeadLetter => {
+                    Err(nothing_at(shown, "value", look.json))
                 }
+                Sought::Nothing => return self.do_without(look, chunk, take),
             },
             Values::Several { all, split: false } => self.object(all, look, chunk),
             Values::Several { split: true, .. } => return self.split(look, chunk, take),
@@ -58,17 +58,28 @@ impl Mapping {
         chunk: &mut Chunk,
         take: &mut impl Take,
     ) -> ControlFlow<()> {
-        match self.plan.missing {
-            Missing::DeadLetter => take(chunk, None, Err(malformed)),
-            Missing::Skip => self.skip(),
-            Missing::Whole if self.plan.skips(look.json) => self.skip(),
-            Missing::Whole => match self.value(look.json, look, chunk) {
-                Ok(one) => {
-                    let extra = self.beside(look, chunk);
-                    self.hand_over(&one, extra, look, chunk, take)
-                }
-                Err(malformed) => take(chunk, None, Err(malformed)),
-            },
+        if self.plan.missing == Missing::DeadLetter {
+            return take(chunk, None, Err(malformed));
+        }
+        self.do_without(look, chunk, take)
+    }
+
+    /// The same where `missing` does not ask for a dead letter.
+    fn do_without(
+        &mut self,
+        look: &Look<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
+        if self.plan.missing == Missing::Skip || self.plan.skips(look.json) {
+            return self.skip();
+        }
+        match self.value(look.json, look, chunk) {
+            Ok(one) => {
+                let extra = self.beside(look, chunk);
+                self.hand_over(&one, extra, look, chunk, take)
+            }
+            Err(malformed) => take(chunk, None, Err(malformed)),
         }
     }
 

@@ -67,6 +67,9 @@ pub struct Origin<'a> {
     pub received: Timestamp,
 }
 
+/// Bytes of the buffer of a text that is kept for the next one. A longer text has a buffer of its own.
+const QUOTED_BYTES_KEPT: usize = 1024;
+
 /// A reading, or why there is none. The texts of a reading are in the chunk.
 pub type Read<'a> = Result<Reading<'a>, Malformed>;
 
@@ -93,6 +96,8 @@ pub struct Mapping {
     /// The document has a time that is not used.
     time_unused: bool,
     sensor: String,
+    /// A document of text, as JSON: the buffer, for the next one.
+    quoted: Vec<u8>,
     /// Documents that were no reading because of `missing` or `mismatch`, since somebody asked.
     skipped: u64,
 }
@@ -109,6 +114,7 @@ impl Mapping {
             around: Vec::new(),
             time: Vec::new(),
             sensor: String::new(),
+            quoted: Vec::new(),
             time_unused: false,
             skipped: 0,
             plan,
@@ -156,14 +162,28 @@ impl Mapping {
         chunk: &mut Chunk,
         take: &mut impl Take,
     ) -> ControlFlow<()> {
-        let quoted;
-        let json = match document {
-            Document::Json(json) => json,
-            Document::Text(text) => {
-                quoted = text_json::quoted(text);
-                &quoted
-            }
+        let text = match document {
+            Document::Json(json) => return self.read_json(json, origin, chunk, take),
+            Document::Text(text) => text,
         };
+        let mut quoted = std::mem::take(&mut self.quoted);
+        quoted.clear();
+        text_json::write(&mut quoted, text);
+        let json = str::from_utf8(&quoted).expect("a text in quotes is a text");
+        let flow = self.read_json(json, origin, chunk, take);
+        if quoted.capacity() <= QUOTED_BYTES_KEPT {
+            self.quoted = quoted;
+        }
+        flow
+    }
+
+    fn read_json(
+        &mut self,
+        json: &str,
+        origin: &Origin<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
         let look = Look {
             message: json,
             json,

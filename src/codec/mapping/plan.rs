@@ -42,7 +42,7 @@ pub(super) struct Each {
     /// The others, from the second on: what each wants of an element of the one before it.
     pub(super) inner: Arc<[Wanted]>,
     /// Its text, for whoever asks why nothing is.
-    pub(super) shown: String,
+    pub(super) shown: Arc<str>,
 }
 
 /// What stays as `extra`.
@@ -250,7 +250,7 @@ fn each(pointers: &Pointers, trees: &mut Trees) -> Each {
     Each {
         at: trees.wanted.add(first, Scope::Message),
         inner: others.iter().map(inner).collect(),
-        shown: texts.join(", "),
+        shown: texts.join(", ").into(),
     }
 }
 

@@ -53,6 +53,43 @@ fn read(
     (all, Counts { skipped: mapping.skipped(), times_unused })
 }
 
+#[test]
+fn a_message_like_the_last_one_costs_no_allocation_but_the_parsers() {
+    let each = Settings {
+        each: Some(Pointers::try_from(serde_json::Value::from("/all")).unwrap()),
+        ..Settings::default()
+    };
+    // The parser notes which brackets are open in an array that it reads past.
+    for (word, settings, message, parsers) in [
+        ("json", Settings::default(), r#"{"value":21.5,"device":"70b3d57ed005e5a8"}"#, 0),
+        ("json", each, r#"{"all":[{"value":1},{"value":2}],"device":"70b3d57ed005e5a8"}"#, 1),
+        ("text", Settings::default(), "the door is open", 0),
+        ("raw", Settings::default(), "\u{1}\u{2}", 0),
+    ] {
+        let codec = Payload::try_from(serde_json::Value::from(word)).unwrap();
+        let (mut mapping, mut decoder) = (codec.mapping(&settings, &[]), codec.decoder());
+        let received = Timestamp::from_millis(1_795_332_650_692);
+        let origin =
+            Origin { levels: &[], named: Some("s"), entry: "e", properties: &[], received };
+        let input = Input { payload: message.as_bytes(), topic: b"", received, bytes_max: 1024 };
+        let mut chunk = Chunk::default();
+        let mut read = || {
+            chunk.clear();
+            let mut values = 0;
+            let mut take = |_: &mut Chunk, _: Option<&str>, read: Read<'_>| {
+                values += usize::from(read.is_ok());
+                ControlFlow::Continue(())
+            };
+            let ended = decoder.decode(input, &mut |_, document| {
+                mapping.read(document.unwrap(), &origin, &mut chunk, &mut take)
+            });
+            assert!(ended.is_continue() && values > 0, "{message}");
+        };
+        read();
+        assert_eq!(allocation_counter::measure(read).count_total, parsers, "{word}: {message}");
+    }
+}
+
 /// (value, timestamp, extra, sensor)
 fn decode(payload: &[u8]) -> Result<[String; 4], Malformed> {
     decode_with(&Settings::default(), payload)

@@ -133,7 +133,7 @@ fn opened(path: &Path) -> io::Result<File> {
 }
 
 /// `path` becomes `path.1`, which becomes `path.2`; what is beyond `files_max` is gone.
-fn rename_all(path: &Path, files_max: u32) -> io::Result<()> {
+pub(crate) fn rename_all(path: &Path, files_max: u32) -> io::Result<()> {
     let name = |number: u32| with_suffix(path, &format!(".{number}"));
     for number in (1..files_max).rev() {
         match fs::rename(name(number), name(number + 1)) {

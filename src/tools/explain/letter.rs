@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Asked, Error};
 use crate::codec::Codec;
 use crate::codec::compression::Compression;
+use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::plan::Plan;
 use crate::record::{Chunk, Reason, Record};
 use crate::sink::dead_letter::DeadLetter;
@@ -31,13 +32,18 @@ pub(super) struct Letter {
 }
 
 impl Asked {
-    /// The message, or the line, of a dead letter that a gateway published.
+    /// The message, or the line, of a dead letter that a gateway published, or of a line of a recording.
     pub fn of_dead_letter(plan: &Plan, text: &[u8]) -> Result<Self, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Wire {
             topic: String,
+            #[serde(default)]
             detail: String,
+            #[serde(default)]
+            retained: bool,
+            #[serde(default)]
+            user_properties: Vec<(String, String)>,
             entry: Option<String>,
             payload: Option<String>,
             payload_base64: Option<String>,
@@ -56,13 +62,17 @@ impl Asked {
             (None, Some(text)) => STANDARD.decode(text).map_err(|error| wrong(&error))?,
             _ => return Err(wrong(&"it has neither `payload` nor `payloadBase64`, or both")),
         };
+        let (retained, mut properties) = (it.retained, it.user_properties);
+        properties.retain(|(name, value)| name.len().max(value.len()) <= TOPIC_BYTES_MAX);
         // A line came on no topic.
         let is_line = it.topic.is_empty();
         Ok(Self {
             entry: it.entry.filter(|_| is_line),
             topic: Some(it.topic).filter(|_| !is_line),
             payload,
-            ..Self::default()
+            before: Vec::new(),
+            retained,
+            properties,
         })
     }
 }

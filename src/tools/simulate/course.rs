@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::report::rate;
-use super::sender::{Sensor, Sent};
+use super::sender::Sent;
 use super::{Error, PROGRESS_PAUSE, Totals};
 use crate::clock;
 use crate::phase::{Phase, PhaseSender};
@@ -35,13 +35,13 @@ pub(super) struct Course<'a> {
 }
 
 impl Course<'_> {
-    /// Waits until all connections have ended; returns their sensors. An error of one ends all.
-    pub(super) async fn follow(
+    /// Waits until all connections have ended; returns what they have published. An error of one ends all.
+    pub(super) async fn follow<S: Send + 'static>(
         &mut self,
-        mut tasks: Tasks<Sent>,
+        mut tasks: Tasks<Sent<S>>,
         broker: &str,
-    ) -> Result<Vec<Sensor>, Error> {
-        let mut sensors = Vec::new();
+    ) -> Result<Vec<S>, Error> {
+        let mut supplies = Vec::new();
         loop {
             let wake = [self.ends, self.closes, Some(self.progress.due)];
             let wake = wake.into_iter().flatten().min().unwrap_or(self.progress.due);
@@ -49,13 +49,13 @@ impl Course<'_> {
                 biased;
                 Some(()) = self.stops.recv() => self.stop("a signal"),
                 ended = tasks.next() => match ended {
-                    None => return Ok(sensors),
+                    None => return Ok(supplies),
                     Some(ended) => {
                         let ended = ended?;
                         if let Some(error) = ended.error {
                             return Err(Error::Broker { broker: broker.to_owned(), error });
                         }
-                        sensors.extend(ended.sensors);
+                        supplies.push(ended.supply);
                     }
                 },
                 () = sleep_until(wake.into()) => self.look(clock::now().instant),

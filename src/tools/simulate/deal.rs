@@ -2,9 +2,9 @@
 
 use super::report::Counts;
 use super::schedule::{Schedule, Turns};
-use super::sender::{self, Common, Sender, Sensor};
+use super::sender::{self, Common, Sender};
+use super::sensors::{Sensor, Sensors};
 use super::{Arguments, Error};
-use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Topic;
 use crate::plan::Plan;
@@ -14,7 +14,7 @@ use crate::source::simulated::{Shared, Values};
 const PLACEHOLDER: &str = "{sensor}";
 
 /// The sensors of one connection.
-type Sensors = (Vec<Sensor>, Vec<Turns>);
+type Share = (Vec<Sensor>, Vec<Turns>);
 
 /// The connections with their sensors: the numbers of sensors differ by one at most.
 pub(super) fn senders(
@@ -22,10 +22,7 @@ pub(super) fn senders(
     (file, seed): (&str, u64),
     arguments: &Arguments,
     common: &Common,
-) -> Result<Vec<Sender>, Error> {
-    if plan.broker.url == BrokerUrl::Embedded {
-        return Err(Error::Embedded);
-    }
+) -> Result<Vec<Sender<Sensors>>, Error> {
     let sensors: u64 = plan.simulated().map(|(_, it)| u64::from(it.sensors())).sum();
     if sensors == 0 {
         return Err(Error::NoSensor(file.to_owned()));
@@ -35,12 +32,12 @@ pub(super) fn senders(
     let connections = usize::from(arguments.connections).clamp(1, sensors);
     // The suffix keeps the client ids of two simulations of one file apart.
     let run = seed ^ u64::from(std::process::id()) << 24;
-    let sender = |(index, (mine, turns)): (usize, Sensors)| {
+    let sender = |(index, (mine, turns)): (usize, Share)| {
         let schedule = schedule(turns, arguments.rate, (index, sensors));
         let client = plan.input_client(&format!("sim-{run:x}-{index}"));
         let session =
             Session::new(client, sender::READ_BUFFER_BYTES, seed.wrapping_add(index as u64));
-        Sender::new(session, mine, schedule, common.clone())
+        Sender::new(session, Sensors::new(mine, schedule, &common.totals), common.clone())
     };
     let sensors_of_each = sensors_of_each(plan, seed, arguments, connections);
     Ok(sensors_of_each.into_iter().enumerate().map(sender).collect())
@@ -51,9 +48,9 @@ fn sensors_of_each(
     seed: u64,
     arguments: &Arguments,
     connections: usize,
-) -> Vec<Sensors> {
-    let mut sensors_of_each: Vec<Sensors> = Vec::new();
-    sensors_of_each.resize_with(connections, Sensors::default);
+) -> Vec<Share> {
+    let mut sensors_of_each: Vec<Share> = Vec::new();
+    sensors_of_each.resize_with(connections, Share::default);
     let all = plan.simulated().enumerate().flat_map(|(entry, (name, settings))| {
         let shared = Shared::new(settings, name, seed);
         let of = move |index| (entry, name, settings, Values::new(&shared, index), index);

@@ -1,8 +1,8 @@
-//! `sluicegate simulate`: the simulated sensors of a file as publishers.
+//! `sluicegate simulate`: the simulated sensors of a file as publishers, or a recording that is played back.
 //!
 //! Each reading is one message, on its sensor's topic, numbered per sensor from 1 without gaps. A few
-//! connections share the sensors (`sender`). [`schedule`] says which reading is due, [`unacknowledged`] holds
-//! what was sent, [`report`] counts what was acknowledged. The time of a reading is when it was due: a broker
+//! connections (`sender`) share the `sensors`; a recording has one (`recorded`). [`schedule`] says which reading is
+//! due, [`unacknowledged`] holds what was sent, [`report`] counts what was acknowledged. The time of a reading is when it was due: a broker
 //! that stalls shows as latency, not as a pause in the load.
 
 use std::path::PathBuf;
@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::clock;
+use crate::clock::{self, Now};
 use crate::mqtt;
+use crate::mqtt::options::BrokerUrl;
 use crate::pace::Pace;
 use crate::phase;
 use crate::plan::Plan;
@@ -20,14 +21,19 @@ use crate::state::metrics::Counter;
 use crate::tasks::{Panicked, Tasks};
 
 use self::course::{Course, Progress};
+use self::playback::play;
 use self::report::{Counts, Report};
 use self::sender::Common;
 
 mod course;
 mod deal;
+mod playback;
+mod recorded;
 pub mod report;
 pub mod schedule;
 mod sender;
+mod sensors;
+mod supply;
 pub mod unacknowledged;
 
 /// Connections, at most. More are refused.
@@ -72,6 +78,10 @@ pub struct Arguments {
     pub seconds: Option<Duration>,
     /// The file of the report.
     pub report: Option<PathBuf>,
+    /// What is played back in place of the sensors.
+    pub recording: Option<PathBuf>,
+    /// How many times as fast it goes; 0: as fast as it is acknowledged.
+    pub speed: f64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +99,8 @@ pub enum Error {
     Embedded,
     #[error("--topic {topic:?} {problem}")]
     Topic { topic: String, problem: String },
+    #[error("{0}: name a recording that this user can read, with --recording")]
+    Recording(std::io::Error),
     #[error(transparent)]
     Report(#[from] report::Error),
     /// A connection can never be made.
@@ -120,7 +132,7 @@ struct Totals {
 }
 
 /// Runs until everything is acknowledged, `--seconds` are over, or a stop. The first stop ends the sending, and
-/// unacknowledged readings are waited for, for `gateway.shutdown_grace`. A second stop ends the run at once.
+/// unacknowledged messages are waited for, for `gateway.shutdown_grace`. A second stop ends the run at once.
 pub async fn run(
     plan: &Plan,
     file: &str,
@@ -128,11 +140,10 @@ pub async fn run(
     pace: Arc<Pace>,
     stops: mpsc::Receiver<()>,
 ) -> Result<Summary, Error> {
+    if plan.broker.url == BrokerUrl::Embedded {
+        return Err(Error::Embedded);
+    }
     let now = clock::now();
-    let seed = now.wall.millis();
-    let mut report = Report::begin(now.wall, arguments.qos);
-    let delays = plan.simulated().map(|(_, it)| it.delay_max().as_millis());
-    report.delayed_ms = u64::try_from(delays.max().unwrap_or(0)).unwrap_or(u64::MAX);
     let totals = Arc::new(Totals::default());
     let (lead, phase) = phase::start();
     let common = Common {
@@ -142,7 +153,35 @@ pub async fn run(
         pace,
         phase,
     };
-    let senders = deal::senders(plan, (file, seed), arguments, &common)?;
+    let course = Course {
+        stops,
+        lead,
+        totals: &totals,
+        ends: arguments.seconds.map(|after| now.instant + after),
+        closes: None,
+        grace: plan.gateway.shutdown_grace.0,
+        progress: Progress { due: now.instant + PROGRESS_PAUSE, acknowledged: 0 },
+    };
+    match &arguments.recording {
+        Some(recording) => play((plan, recording), arguments, common, now, course).await,
+        None => simulate(plan, file, arguments, &common, now, course).await,
+    }
+}
+
+/// Publishes the readings of the file's simulated sensors.
+async fn simulate(
+    plan: &Plan,
+    file: &str,
+    arguments: &Arguments,
+    common: &Common,
+    now: Now,
+    mut course: Course<'_>,
+) -> Result<Summary, Error> {
+    let seed = now.wall.millis();
+    let mut report = Report::begin(now.wall, arguments.qos);
+    let delays = plan.simulated().map(|(_, it)| it.delay_max().as_millis());
+    report.delayed_ms = u64::try_from(delays.max().unwrap_or(0)).unwrap_or(u64::MAX);
+    let senders = deal::senders(plan, (file, seed), arguments, common)?;
     if let Some(path) = &arguments.report {
         report.write(path)?;
     }
@@ -157,20 +196,11 @@ pub async fn run(
     for sender in senders {
         tasks.start(sender.run());
     }
-    let mut course = Course {
-        stops,
-        lead,
-        totals: &totals,
-        ends: arguments.seconds.map(|after| now.instant + after),
-        closes: None,
-        grace: plan.gateway.shutdown_grace.0,
-        progress: Progress { due: now.instant + PROGRESS_PAUSE, acknowledged: 0 },
-    };
-    let sensors = course.follow(tasks, &plan.broker.url.to_string()).await?;
+    let supplies = course.follow(tasks, &plan.broker.url.to_string()).await?;
     let took = clock::now().instant.saturating_duration_since(now.instant);
     let mut entries: Vec<(String, Counts)> =
         plan.simulated().map(|(name, _)| (name.to_owned(), Counts::default())).collect();
-    for sensor in sensors {
+    for sensor in supplies.into_iter().flat_map(|it| it.all) {
         let (_, counts) = entries.get_mut(sensor.entry).expect("each sensor has its entry");
         counts.add(sensor.counts);
         report.sensors.insert(sensor.id.into(), sensor.counts);
@@ -180,12 +210,14 @@ pub async fn run(
         report.write(path)?;
     }
     let mut table = report.table(&entries, took);
-    let unheard = totals.unheard.get();
-    if unheard > 0 {
-        table.extend([
-            &unheard.to_string(),
-            " of them reached nobody: no client subscribes there\n",
-        ]);
-    }
+    table.push_str(&unheard(&common.totals));
     Ok(Summary { table, complete: report.is_complete() })
+}
+
+/// What to say of messages that reached nobody.
+fn unheard(totals: &Totals) -> String {
+    match totals.unheard.get() {
+        0 => String::new(),
+        unheard => format!("{unheard} of them reached nobody: no client subscribes there\n"),
+    }
 }

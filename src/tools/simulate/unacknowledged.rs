@@ -1,11 +1,11 @@
-//! The readings that one connection has sent and the broker has not acknowledged, in the order of sending.
+//! The messages that one connection has sent and the broker has not acknowledged, in the order of sending.
 //! Pure.
 //!
 //! Invariants:
-//! - A reading keeps its packet id until it is acknowledged, also across connections: it is resent with the
+//! - A message keeps its packet id until it is acknowledged, also across connections: it is resent with the
 //!   same id and DUP.
-//! - After a reconnect all unacknowledged readings are resent, in order, before any new one.
-//! - No id is in use twice: an id is used again after 65535 readings, and the oldest unacknowledged one is
+//! - After a reconnect all unacknowledged messages are resent, in order, before any new one.
+//! - No id is in use twice: an id is used again after 65535 messages, and the oldest unacknowledged one is
 //!   never that far behind.
 
 use std::collections::VecDeque;
@@ -31,17 +31,23 @@ pub struct Reading {
 /// Packet ids are 1 to this.
 const IDS: u64 = 65_535;
 
-/// The unacknowledged readings of one client.
-#[derive(Debug, Default)]
-pub struct Unacknowledged {
-    /// With their ordinals, which count all readings; the packet id follows from the ordinal.
-    waiting: VecDeque<(u64, Reading)>,
+/// The unacknowledged messages of one client.
+#[derive(Debug)]
+pub struct Unacknowledged<M> {
+    /// With their ordinals, which count all messages; the packet id follows from the ordinal.
+    waiting: VecDeque<(u64, M)>,
     /// The first of them that were sent on the current connection.
     written: usize,
     next: u64,
 }
 
-impl Unacknowledged {
+impl<M> Default for Unacknowledged<M> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), written: 0, next: 0 }
+    }
+}
+
+impl<M: Clone> Unacknowledged<M> {
     /// Notes a new connection: nothing has been sent on it.
     pub fn reconnected(&mut self) {
         self.written = 0;
@@ -51,39 +57,39 @@ impl Unacknowledged {
         self.waiting.is_empty()
     }
 
-    /// The next reading to resend on this connection, with its packet id, if `window` allows it.
-    pub fn resend(&mut self, window: usize) -> Option<(u16, Reading)> {
-        let (ordinal, reading) = *self.waiting.get(self.written)?;
+    /// The next message to resend on this connection, with its packet id, if `window` allows it.
+    pub fn resend(&mut self, window: usize) -> Option<(u16, M)> {
+        let (ordinal, message) = self.waiting.get(self.written)?.clone();
         if self.written >= window {
             return None;
         }
         self.written += 1;
-        Some((packet_id(ordinal), reading))
+        Some((packet_id(ordinal), message))
     }
 
-    /// Whether a new reading may be sent: all old ones are resent, and `window` allows it.
+    /// Whether a new message may be sent: all old ones are resent, and `window` allows it.
     pub fn has_room(&self, window: usize) -> bool {
         let oldest = self.waiting.front().map_or(self.next, |(ordinal, _)| *ordinal);
         let len = self.waiting.len();
         self.written == len && len < window && self.next - oldest < IDS
     }
 
-    /// Adds a new reading as sent; returns its packet id. Only if there [is room](Self::has_room).
-    pub fn enter(&mut self, reading: Reading) -> u16 {
+    /// Adds a new message as sent; returns its packet id. Only if there [is room](Self::has_room).
+    pub fn enter(&mut self, message: M) -> u16 {
         let ordinal = self.next;
         self.next += 1;
-        self.waiting.push_back((ordinal, reading));
+        self.waiting.push_back((ordinal, message));
         self.written += 1;
         packet_id(ordinal)
     }
 
-    /// Removes the reading that is acknowledged; `None` if none with this id was sent on this connection.
-    pub fn acknowledge(&mut self, id: u16) -> Option<Reading> {
+    /// Removes the message that is acknowledged; `None` if none with this id was sent on this connection.
+    pub fn acknowledge(&mut self, id: u16) -> Option<M> {
         // Brokers acknowledge in order: nearly always it is the first.
         let sent = self.waiting.iter().take(self.written);
         let at = sent.map(|(ordinal, _)| packet_id(*ordinal)).position(|it| it == id)?;
         self.written -= 1;
-        self.waiting.remove(at).map(|(_, reading)| reading)
+        self.waiting.remove(at).map(|(_, message)| message)
     }
 }
 
@@ -101,7 +107,7 @@ mod tests {
         Reading { sensor: 0, number, value: 0.0, at, planted, is_copy: false }
     }
 
-    fn numbers(unacknowledged: &mut Unacknowledged, window: usize) -> Vec<(u16, u64)> {
+    fn numbers(unacknowledged: &mut Unacknowledged<Reading>, window: usize) -> Vec<(u16, u64)> {
         std::iter::from_fn(|| unacknowledged.resend(window))
             .map(|(id, it)| (id, it.number))
             .collect()

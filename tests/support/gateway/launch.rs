@@ -57,6 +57,17 @@ impl Launch {
         self.through(command)
     }
 
+    /// The same, which can write no file larger than so many blocks of 512 bytes: a disk that is full.
+    /// [`Gateway::lift_file_limit`] makes room.
+    pub(crate) fn file_limit(self, blocks: u64) -> Self {
+        // Without the trap the signal of the limit would end the process, which no full disk does.
+        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        self.through(command)
+    }
+
     /// The same, on a terminal of its own, which `script` (package util-linux) holds: the process is that
     /// one, and the terminal closes with it.
     pub(crate) fn on_terminal(self) -> Self {
@@ -157,14 +168,9 @@ impl Gateway {
         Self::launch(command).config(config)
     }
 
-    /// A run that can write no file larger than so many blocks of 512 bytes: a disk that is full.
-    /// [`Gateway::lift_file_limit`] makes room.
+    /// A run with this configuration and [`Launch::file_limit`].
     pub(crate) fn with_file_limit(config: &str, blocks: u64) -> Launch {
-        // Without the trap the signal of the limit would end the process, which no full disk does.
-        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_sluicegate"));
-        Self::launch(command).config(config)
+        Self::with_config(config).file_limit(blocks)
     }
 
     /// A run with no arguments, in an empty folder and without SLUICEGATE variables.

@@ -107,7 +107,9 @@ impl Intake {
             while out.backlog() < ANSWERS_BYTES_MAX
                 && let Some(Request { topic, payload }) = reader.request()
             {
-                let message = Plain { topic: &topic, qos: 0, dup: false, payload: &payload };
+                let (qos, dup, retain, properties) = (0, false, false, &[][..]);
+                let (topic, payload) = (&*topic, &*payload);
+                let message = Plain { topic, qos, dup, retain, properties, payload };
                 out.publish_plain(0, &message)?;
                 self.metrics.births_asked.one();
             }

@@ -1,0 +1,47 @@
+//! What a connection publishes: messages that are made when they are due.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::mqtt::packet::Greeting;
+use crate::mqtt::plain::Plain;
+
+/// The answer to "what now?".
+#[derive(Debug)]
+pub(super) enum Offer<M> {
+    /// This is due now.
+    Message(M),
+    /// What was due is left out.
+    Absent,
+    /// Nothing is due before this time, after the start.
+    Wait(Duration),
+    /// Nothing more before some of what was made is taken or refused.
+    Full,
+    /// There is nothing more.
+    Over,
+}
+
+/// Makes the messages of one connection, and counts them.
+pub(super) trait Supply: Debug + Send {
+    /// A message, which is held until it is acknowledged.
+    type Message: Clone + Debug + Send;
+
+    /// Notes what the broker of a new connection allows.
+    fn greet(&mut self, greeting: &Greeting);
+
+    /// The next message, so long after the start.
+    fn next(&mut self, start: Now, elapsed: Duration) -> Offer<Self::Message>;
+
+    /// A message as it is published; its `QoS`, and whether it was sent before, is not told here.
+    fn plain<'s>(&'s mut self, message: &'s Self::Message) -> Plain<'s>;
+
+    /// Counts a message that is sent again.
+    fn sent_again(&mut self, message: &Self::Message);
+
+    /// Counts a message that the broker has taken.
+    fn took(&mut self, message: Self::Message);
+
+    /// Counts a message that the broker has not taken. It is not sent again.
+    fn refused(&mut self, message: Self::Message);
+}
