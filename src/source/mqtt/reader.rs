@@ -226,9 +226,10 @@ impl Reader {
         } else {
             [""; LEVELS_MAX]
         };
-        let Self { records, waiting, is_named, .. } = self;
+        let Self { records, waiting, is_named, settings, .. } = self;
         let mut may_read = |turn| waiting.may_read(turn);
-        let may_read = fresh.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
+        let asks = fresh && settings.payload.is_in_turns();
+        let may_read = asks.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
         records.take(&message, &whose, (*is_named, &levels), may_read, chunk, see)
     }
 
@@ -293,6 +294,7 @@ impl Reader {
     /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own; `None` where the
     /// topic is left out. A row that is shared is not remembered: what somebody invents takes no place from those
     /// who have one.
+    #[inline]
     fn whose<'a>(&mut self, topic: &'a [u8]) -> Result<Option<Whose<'a>>, Malformed> {
         if let Some(row) = self.by_topic.get(topic) {
             return Ok(Some(Whose { row: Arc::clone(row), id: None }));
