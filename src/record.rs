@@ -53,11 +53,13 @@ pub enum Reason {
     Expired,
     /// It names what it holds by a number, and nothing has come that says what the number stands for.
     Alias,
+    /// The entry's `transform` makes no object of it.
+    Transform,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Empty,
         Self::Oversize,
@@ -68,6 +70,7 @@ impl Reason {
         Self::Format,
         Self::Expired,
         Self::Alias,
+        Self::Transform,
     ];
 
     /// The word on the wire.
@@ -83,6 +86,7 @@ impl Reason {
             Self::Format => "format",
             Self::Expired => "expired",
             Self::Alias => "alias",
+            Self::Transform => "transform",
         }
     }
 }

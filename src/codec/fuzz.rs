@@ -51,6 +51,7 @@ fn codecs() -> Vec<(Payload, Settings)> {
         settings(
             r#"{"each":["",""],"value":["/value",""],"sensor":["{key.1}{key}","{key}","{entry}"],"extra":["/u","$/b"]}"#,
         ),
+        settings(r#"{"transform":"msg.map(it, {'value': it})"}"#),
         settings(
             r#"{"each":["","/a"],"extra":"drop","timestamp":["/at","$/at","$/data/timestamp"]}"#,
         ),

@@ -43,6 +43,7 @@ pub mod json_lines;
 pub mod json_record;
 mod json_writer;
 pub mod mapping;
+mod members;
 pub mod messagepack;
 pub mod ndjson;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub mod sparkplug;
 pub mod strict;
 pub mod text;
 pub mod text_json;
+pub mod transform;
 pub mod turn;
 
 /// What a document says.

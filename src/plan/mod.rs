@@ -283,6 +283,10 @@ impl Plan {
             0 => {}
             bytes => budget.add("messages around several readings (each)", bytes),
         }
+        match self.sensors.values().map(source::Kind::transform_bytes).sum() {
+            0 => {}
+            bytes => budget.add("values that programs make (transform)", bytes),
+        }
         let commands = self.commands().count() as u64;
         if commands > 0 {
             let each = source::exec::bytes_max(self.queue.record_bytes_max.get());

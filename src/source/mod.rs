@@ -99,6 +99,12 @@ impl Kind {
         if has_each { 3 * record_bytes_max as u64 } else { 0 }
     }
 
+    /// Bytes that an entry needs for the objects of its `transform`, if it has one.
+    pub fn transform_bytes(&self) -> u64 {
+        let has_any = self.mapping().is_some_and(|it| it.transform.is_some());
+        if has_any { crate::codec::mapping::objects::TRANSFORM_BYTES } else { 0 }
+    }
+
     /// Bytes that an entry of which messages hold up to `readings_max` readings needs beyond one whose messages
     /// hold one: a message more than a chunk, with what each reading has beside its text.
     pub const fn readings_bytes(readings_max: usize) -> u64 {

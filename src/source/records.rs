@@ -70,6 +70,9 @@ struct Part {
     time_unused: bool,
 }
 
+/// Steps of a `transform` that take as long as a record.
+const RECORD_STEPS: u32 = 8;
+
 /// Bytes that an entry holds for messages of so many readings, beside the chunk of its source.
 pub(super) const fn bytes_max(readings_max: usize) -> usize {
     2 * readings_max * size_of::<Part>()
@@ -260,6 +263,11 @@ impl Records {
             count += 1;
         }
         count
+    }
+
+    /// What a program of the entry has done since it was asked last, in records that take as long.
+    pub(super) fn work(&mut self) -> usize {
+        self.mapping.steps().div_ceil(RECORD_STEPS) as usize
     }
 
     /// Whether `take` needs the topic's levels.

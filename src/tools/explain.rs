@@ -280,7 +280,7 @@ impl Explainer<'_> {
             Skipped::Retained => "it was retained, and the entry has retained = \"skip\"",
             Skipped::Loop => "it is the gateway's own output",
             Skipped::Ignored => "its topic is one of the entry's `ignore`",
-            Skipped::Missing => "it has nothing that is asked for, and the entry skips such messages (`missing`, `mismatch`)",
+            Skipped::Missing => "it has nothing that is asked for, and the entry skips such messages (`missing`, `mismatch`, `transform`)",
         });
         told.skipped_lines.clone_from(&numbers.skipped);
         told.times_unused = metrics.times_unused.get();

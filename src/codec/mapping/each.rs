@@ -7,20 +7,13 @@
 //! What the documents take out of the message is what the first of them uses: it is walked over twice at most,
 //! however many there are.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::ops::ControlFlow;
-
-use serde::Deserializer;
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::make::nothing_at;
 use super::plan::Kept;
 use super::walk::{Found, Scope, Walk, Wanted};
 use super::{Keys, Look, Mapping, Read, Take, at, malformed, run, set};
-use crate::codec::pointer::Name;
-use crate::codec::{Malformed, strict};
+use crate::codec::{Malformed, members, strict};
 use crate::record::{Chunk, Reason};
 
 impl Mapping {
@@ -148,13 +141,12 @@ impl<'a, T: Take> Elements<'_, 'a, T> {
             return (self.take)(self.chunk, None, Err(malformed));
         }
         let mut ended = ControlFlow::Continue(());
-        let mut deserializer = serde_json::Deserializer::from_str(container);
-        let walked = deserializer.deserialize_any(Members(|name, element| {
+        let walked = members::each(container, |name, element| {
             let mut keys = keys.clone();
             *keys.get_mut(level).expect("the settings were checked: there are few levels") = name;
             ended = self.enter(element, level, &keys);
             ended
-        }));
+        });
         assert!(walked.is_ok() || ended.is_break(), "a text that was walked over is JSON");
         ended
     }
@@ -192,38 +184,5 @@ impl<'a, T: Take> Elements<'_, 'a, T> {
             Ok(look) => mapping.make(&look, chunk, &mut take),
             Err(malformed) => take(chunk, None, Err(malformed)),
         }
-    }
-}
-
-/// The elements of an array, or the members of an object.
-struct Members<F>(F);
-
-impl<'a, F> Visitor<'a> for Members<F>
-where
-    F: FnMut(Option<Cow<'a, str>>, &'a str) -> ControlFlow<()>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array or an object")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(mut self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(raw) = seq.next_element::<&RawValue>()? {
-            if (self.0)(None, raw.get()).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Name(name)) = map.next_key()? {
-            let raw: &RawValue = map.next_value()?;
-            if (self.0)(Some(name), raw.get()).is_break() {
-                break;
-            }
-        }
-        Ok(())
     }
 }

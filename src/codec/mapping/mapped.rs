@@ -11,6 +11,13 @@ macro_rules! mapped {
             /// How payloads are read: the word of a codec.
             #[serde(default)]
             pub payload: crate::codec::Payload,
+            /// A program in CEL that makes 0 to n objects of a message, each a reading: `{'value': …, 'timestamp': …,
+            /// 'sensorId': …, 'tags': {…}, 'quantity': …, 'unit': …}`; what else one has stays in `extra`. The other
+            /// keys are of its objects. Its functions and its limits are in docs/configuration.md. A message of which it
+            /// makes none is no reading, and counted as a message; one of which it fails is a dead letter
+            /// (`transform`). Not beside `each`, `value` and `values`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub transform: Option<crate::codec::transform::Transform>,
             /// Each element of this array, or each member of this object, is a reading: a JSON pointer, `""` for the
             /// message itself, or several, at most 3, for arrays in arrays: each begins in an element of the one
             /// before it. Pointers begin in the element then; with `$` before them in the message, `"$/time"`. An
@@ -82,6 +89,7 @@ macro_rules! mapped {
             pub fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {
                 let it = self.clone();
                 Some(crate::codec::mapping::settings::Settings {
+                    transform: it.transform,
                     each: it.each,
                     value: it.value,
                     values: it.values,

@@ -4,7 +4,8 @@
 //! once of an entry's settings, and reads each document in one pass (`walk`): where the value is, or the values,
 //! the sensor's id, its time ([`time`]), its tags ([`template`]); the rest stays as `extra`. With `each` a document
 //! holds several, each an element of an array or a member of an object (`each`); it is the *message* then, in which
-//! pointers with `$` begin.
+//! pointers with `$` begin. With `transform` a program makes 0 to n objects of a document (`objects`), and each of
+//! these is read as a document.
 //!
 //! - What the settings ask for and a document has not becomes a dead letter, or what `missing` says.
 //! - A time that cannot be read or is not plausible is no fault of the reading: it stays in `extra`, and the time of
@@ -21,6 +22,7 @@ use crate::codec::strict::{self, Marks};
 use crate::codec::{Malformed, Reading, one_line, text_json};
 use crate::record::{Chunk, Reason, Span};
 
+use self::objects::Objects;
 use self::plan::{Defaults, Identity, Kept, Plan, Values};
 use self::seek::Sought;
 use self::settings::Settings;
@@ -34,6 +36,7 @@ mod fill;
 mod make;
 pub mod mapped;
 mod number;
+pub mod objects;
 pub mod plan;
 mod seek;
 pub mod settings;
@@ -100,12 +103,19 @@ pub struct Mapping {
     quoted: Vec<u8>,
     /// Documents that were no reading because of `missing` or `mismatch`, since somebody asked.
     skipped: u64,
+    objects: Option<Objects>,
+    /// A document is a reading: not several, and not what a program makes of it.
+    is_plain: bool,
+    /// Steps of the program, since somebody asked.
+    steps: u32,
 }
 
 impl Mapping {
     /// Of an entry with these settings. `levels` names the topic levels that templates may use.
     pub fn new(settings: &Settings, levels: &[String], defaults: &Defaults) -> Self {
-        let (plan, times) = Plan::new(settings, levels, defaults);
+        let (mut plan, times) = Plan::new(&settings.of_objects(), levels, defaults);
+        let objects = Objects::new(settings, levels);
+        plan.needs_levels |= objects.as_ref().is_some_and(Objects::needs_levels);
         Self {
             levels: levels.to_vec(),
             found: Found::new(),
@@ -117,6 +127,9 @@ impl Mapping {
             quoted: Vec::new(),
             time_unused: false,
             skipped: 0,
+            is_plain: plan.each.is_none() && objects.is_none(),
+            objects,
+            steps: 0,
             plan,
             times,
         }
@@ -152,6 +165,11 @@ impl Mapping {
     /// Documents that were skipped since it was asked last.
     pub fn skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
+    }
+
+    /// Steps of the entry's `transform` since it was asked last.
+    pub fn steps(&mut self) -> u32 {
+        std::mem::take(&mut self.steps)
     }
 
     /// Reads a document, and hands over its readings, in their order.
@@ -192,13 +210,25 @@ impl Mapping {
             origin,
             keys: &Keys::default(),
         };
-        if self.plan.each.is_some() {
-            return self.read_each(look, chunk, take);
+        if !self.is_plain {
+            return self.read_several(look, chunk, take);
         }
         match self.look(look, chunk) {
             Ok(look) => self.make(&look, chunk, take),
             Err(malformed) => take(chunk, None, Err(malformed)),
         }
+    }
+
+    fn read_several(
+        &mut self,
+        look: Look<'_>,
+        chunk: &mut Chunk,
+        take: &mut impl Take,
+    ) -> ControlFlow<()> {
+        let Some(objects) = self.objects.take() else { return self.read_each(look, chunk, take) };
+        let flow = self.read_objects(&objects, &look, chunk, take);
+        self.objects = Some(objects);
+        flow
     }
 
     /// Finds what is wanted of a document, reads the time, and writes what is left.

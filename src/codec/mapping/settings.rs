@@ -1,5 +1,6 @@
 //! What can be set of a mapping: what the messages of an entry mean.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use super::several::{Pointers, Templates, several};
 use super::template::{EACH_MAX, Template};
 use crate::codec::pointer::Pointer;
+use crate::codec::transform::Transform;
 use crate::units::Period;
 
 /// One value of several that a message holds.
@@ -366,6 +368,8 @@ pub const EXTRA_MAX: usize = 64;
 /// What the messages of an entry mean.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
+    /// What makes objects of a document, which is not read itself then.
+    pub transform: Option<Transform>,
     /// The arrays and objects of which each element is a document, one in the other.
     pub each: Option<Pointers>,
     /// Where the value is. Absent: the member `value` or, without one, the whole message.
@@ -401,7 +405,49 @@ pub struct Settings {
 impl Settings {
     /// Whether a document may hold several readings.
     pub fn is_many(&self) -> bool {
-        self.each.is_some() || self.split && self.values.len() > 1
+        self.each.is_some() || self.transform.is_some() || self.split && self.values.len() > 1
+    }
+
+    /// As the objects of a `transform` are read, if there is one: what they measure and the unit are members of theirs.
+    pub(super) fn of_objects(&self) -> Cow<'_, Self> {
+        if self.transform.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let member = |name: &str| {
+            Some(Template::try_from(format!("/{name}")).expect("a pointer is a template"))
+        };
+        Cow::Owned(Self {
+            missing: self.missing.or(Some(Missing::DeadLetter)),
+            quantity: self.quantity.clone().or_else(|| member("quantity")),
+            unit: self.unit.clone().or_else(|| member("unit")),
+            ..self.clone()
+        })
+    }
+
+    /// What does not fit to a `transform`, and what of it does not fit to the topic.
+    fn transform_problems(&self, levels: &[String]) -> Vec<(&'static str, String)> {
+        let Some(transform) = &self.transform else { return Vec::new() };
+        let mut problems = Vec::new();
+        for (key, is_there) in [
+            ("each", self.each.is_some()),
+            ("value", self.value.is_some()),
+            ("values", !self.values.is_empty()),
+        ] {
+            if is_there {
+                let text = "stands beside transform, of which each object has its value: let the program do it, \
+                            {'value': msg.name}, or remove transform";
+                problems.push((key, text.to_owned()));
+            }
+        }
+        for (level, place) in transform.levels() {
+            if !levels.iter().any(|it| it == level) {
+                let text = format!(
+                    "{place}: topic.{level} is no level of the entry's topic: write {{{level}}} there"
+                );
+                problems.push(("transform", text));
+            }
+        }
+        problems
     }
 
     /// The keys that cannot stay as they are, and why, for an entry of which the topic names these levels.
@@ -410,6 +456,9 @@ impl Settings {
         let mut wrong = |key: &str, text: String| problems.push((key.to_owned(), text));
         if self.value.is_some() && !self.values.is_empty() {
             wrong("value", "stands beside values: remove one of the two".into());
+        }
+        for (key, text) in self.transform_problems(levels) {
+            wrong(key, text);
         }
         let each = self.each.as_ref().map_or(0, |it| it.0.len());
         let extra = if let Extra::These(all) = &self.extra { all.as_slice() } else { &[] };
@@ -506,6 +555,14 @@ mod tests {
         };
         for (table, key, words) in [
             (json!({"value": "/a", "values": {"t": "/t"}}), "value", "beside values"),
+            (json!({"transform": "msg", "value": "/a"}), "value", "beside transform"),
+            (json!({"transform": "msg", "values": {"t": "/t"}}), "values", "beside transform"),
+            (json!({"transform": "msg", "each": "/a"}), "each", "let the program do it"),
+            (
+                json!({"transform": "[\n{'value': topic.site}]"}),
+                "transform",
+                "line 2 column 16: topic.site is no level of the entry's topic: write {site} there",
+            ),
             (json!({"split": true}), "split", "no values to split"),
             (json!({"sensor": "{site}"}), "sensor", "{site}, which is no level"),
             (json!({"sensor": ["{device}", "{site}"]}), "sensor", "{/site}"),
@@ -535,6 +592,7 @@ mod tests {
             json!({}),
             json!({"values": many(super::VALUES_MAX), "split": true, "tags": many(super::TAGS_MAX)}),
             json!({"sensor": "{device}-{entry}-{/a}", "unit": "{device}"}),
+            json!({"sensor": "{device}-{/a}", "transform": "{'value': topic.device}"}),
             json!({"each": ["/a", ""], "sensor": "{key.2}{key}{$/a}", "extra": ["/a", "/b/c"]}),
         ] {
             assert_eq!(problems(table), []);
@@ -552,6 +610,7 @@ mod tests {
             json!({"timestamp": "/t", "type": "number", "decimal": ",", "extra": "drop"}),
             json!({"each": ["/a", ""], "extra": ["/a", "$/b"], "value": "$/c"}),
             json!({"each": "", "extra": "keep"}),
+            json!({"transform": "{'value': msg}", "type": "number"}),
             json!({"timestamp": {"from": "/t", "plausible": {"ahead_max": "1h", "since": "2020-02-29"}}}),
         ] {
             let entry: Entry = serde_json::from_value(table.clone()).unwrap();
@@ -573,6 +632,7 @@ mod tests {
             ("extra", json!("some")),
             ("extra", json!(["a"])),
             ("each", json!("a")),
+            ("transform", json!("msg +")),
         ] {
             let read = serde_json::from_value::<Entry>(json!({ key: bad }));
             assert!(read.is_err(), "{key}");

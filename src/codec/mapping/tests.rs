@@ -10,6 +10,7 @@ use super::*;
 use crate::codec::{Input, Payload};
 
 mod each;
+mod objects;
 mod values;
 
 /// What is counted beside the readings of a document.

@@ -71,6 +71,8 @@ pub struct Intake {
     asked: u16,
     window: usize,
     pub(super) chunk_records_max: usize,
+    /// Programs have worked so long that the connection is to have its turn before more is read.
+    is_weary: bool,
     /// None once nothing more is taken.
     pub(super) inlet: Option<Inlet>,
     pub(super) settlements: Settlements,
@@ -142,6 +144,7 @@ impl Intake {
             asked: bounds.window,
             window,
             chunk_records_max: bounds.chunk_records_max,
+            is_weary: false,
             inlet: Some(queue.inlet()),
             settlements: queue.settlements(),
             settled: Vec::new(),
@@ -349,7 +352,7 @@ impl Client for Intake {
             let (unread, came) = self.read(now, inbound, out)?;
             moved |= came;
             has_room = self.offer(now.instant);
-            if !unread {
+            if !unread || self.is_weary {
                 break;
             }
         }
@@ -357,7 +360,10 @@ impl Client for Intake {
         if !has_room {
             return Ok(Step::Wait { reads: false, until: None });
         }
-        let until = self.attend(now.instant, moved, out)?;
+        let mut until = self.attend(now.instant, moved, out)?;
+        if std::mem::take(&mut self.is_weary) {
+            until = Some(now.instant);
+        }
         Ok(Step::Wait { reads: out.backlog() < ANSWERS_BYTES_MAX, until })
     }
 

@@ -88,6 +88,11 @@ impl Reader {
         self.by_topic.len()
     }
 
+    /// What a program of the entry has done since it was asked last, in records that take as long.
+    pub(super) fn work(&mut self) -> usize {
+        self.records.work()
+    }
+
     /// The entry's name.
     pub(super) fn name(&self) -> &str {
         &self.records.name

@@ -144,6 +144,9 @@ const fn remedy(reason: Reason) -> &'static str {
             "let the node send its birth again (payload.sparkplug_b.rebirth = true asks for it); here give its birth, \
              with --before"
         }
+        Reason::Transform => {
+            "mend `transform` at that place, or let it leave such messages out: []"
+        }
         Reason::Format => "choose another output.format, or make another value of it",
     }
 }

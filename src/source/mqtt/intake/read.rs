@@ -60,6 +60,10 @@ impl Intake {
                 self.ledger.readings(readings);
             }
             left = left.saturating_sub(made.unwrap_or(1).saturating_sub(1) as usize);
+            // A program that works as long as many records counts as many.
+            let work = reader.work();
+            self.is_weary |= work > 0 && work >= left;
+            left = left.saturating_sub(work);
             if reader.is_in_turns() {
                 self.ask(out)?;
                 self.take_due(&mut left);

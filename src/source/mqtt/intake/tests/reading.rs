@@ -51,3 +51,20 @@ fn a_message_of_qos_2_is_acknowledged_in_two_steps() {
     scene.step();
     assert_eq!(scene.peer.heard(), [Heard::PubComp(1)]);
 }
+
+/// A connection is served in between: its answers leave, and its pings.
+#[test]
+fn a_slow_program_gives_the_connection_its_turn_after_each_message() {
+    let transform = "cel.bind(all, lists.range(999), {'value': msg})";
+    let mut scene =
+        scene(&[("slow", json!({"topic": "s/+", "transform": transform}))], 99).subscribed();
+    let first = scene.send(&vec![Message { qos: 0, ..message(0, "s/a", "1") }; 9]);
+    let now = scene.now.instant;
+    assert_eq!(first, Step::Wait { reads: true, until: Some(now) }, "and it goes on at once");
+    assert_eq!(scene.intake.metrics.received.get(), 1);
+    for received in 2..=9 {
+        scene.step();
+        assert_eq!(scene.intake.metrics.received.get(), received);
+    }
+    assert_ne!(scene.step(), Step::Wait { reads: true, until: Some(now) }, "nothing is left");
+}
