@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use crate::exit::{Exit, guarded};
-use crate::limits::mebibytes;
+use crate::limits::{SESSIONS_SHOWN_MAX, mebibytes};
 use crate::mqtt::options::BrokerUrl;
 use crate::ops::{self, View};
 use crate::pace::Pace;
@@ -107,13 +107,30 @@ fn introduce(path: &Path, settings: &Settings, seed: u64) {
              not in the bound"
         );
     }
-    for (name, entry) in settings.plan.intakes() {
-        if entry.qos.is_lowered() {
-            tracing::info!(entry = name, "qos = 2 is granted as 1: readings come at least once");
-        }
-    }
+    say_intakes(&settings.plan);
     for (key, text) in &settings.warnings {
         tracing::warn!("{key}: {text}");
+    }
+}
+
+fn say_intakes(plan: &Plan) {
+    let (sessions, broker) = (plan.sessions().len(), &plan.broker.url);
+    let lowered = plan.intakes().filter(|(_, entry)| entry.qos.is_lowered());
+    let text = "qos = 2 is granted as 1: readings come at least once";
+    if sessions <= SESSIONS_SHOWN_MAX {
+        lowered.for_each(|(name, _)| tracing::info!(entry = name, "{text}"));
+        return;
+    }
+    let topics = plan.intakes().map(|(_, entry)| entry.filters().count()).sum::<usize>();
+    tracing::info!(
+        %broker,
+        sessions,
+        topics,
+        "many sessions: that each is connected and subscribed is logged with log.level = \"debug\""
+    );
+    let entries = lowered.count();
+    if entries > 0 {
+        tracing::info!(entries, "{text}");
     }
 }
 

@@ -3,11 +3,16 @@
 //! Each constant says what happens at the limit. A limit with one user is defined beside that user, and so are the
 //! settings with limits. [`Budget`] adds all of them up to the one number that is printed at start.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 /// Sources of a gateway: configured MQTT sensors. More are refused by `check`.
 pub const SOURCES_MAX: usize = 4096;
+
+/// Sessions of MQTT entries that the log and `check` show one by one. Of more, only what they have in common is shown, and
+/// each in the log of the level `debug`.
+pub const SESSIONS_SHOWN_MAX: usize = 8;
 
 /// Bytes of a sensor's id. A longer one makes a dead letter (`sensor_id`).
 pub const SENSOR_ID_BYTES_MAX: usize = 128;
@@ -49,8 +54,15 @@ pub const DEAD_LETTER_BYTES_IN_FLIGHT_MAX: usize = 2 * 1024 * 1024;
 /// until the output takes them.
 pub const WAITING_MAX: usize = 8;
 
-/// Bytes that an intake's connection reads ahead beside one record of `queue.record_bytes_max`: room for a topic and
-/// properties. A larger packet is read past and becomes a dead letter.
+/// Bytes that an intake's connection reads ahead into a buffer of its own. What is larger is read into one that all share.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Large buffers that all intakes share. While all of them hold parts of large packets, further packets of more than
+/// [`READ_BYTES`] wait at the broker.
+pub const LARGE_BUFFERS_MAX: usize = 4;
+
+/// Bytes of a large read buffer beside one record of `queue.record_bytes_max`: room for a topic and properties. A larger
+/// packet is read past and becomes a dead letter.
 pub const READ_AHEAD_BYTES: usize = 128 * 1024;
 
 /// Unacknowledged messages below which reads are never gathered: a pause would limit the rate.
@@ -67,9 +79,10 @@ pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 256;
 /// or ledger.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of answers that wait to be written on an intake's connection, above which it reads nothing more. A broker that
-/// sends requests without end and reads no answer is disconnected by the write watchdog.
-pub const ANSWERS_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of answers that wait to be written on an intake's connection, beside the acknowledgements of its window, above
+/// which it reads nothing more. A broker that sends requests without end and reads no answer is disconnected by the write
+/// watchdog.
+pub const ANSWERS_BYTES_LEAST: usize = 4 * 1024;
 
 /// The longest time for a tool's subscription up to SUBACK. Then its connection counts as failed. The gateway's own
 /// connections use `broker.connect_timeout`.
@@ -88,9 +101,15 @@ pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
 /// Connections to `http.listen` at a time. A further one closes the one with the oldest last request.
 pub const HTTP_CONNECTIONS_MAX: usize = 64;
 
-/// Answers with metrics or status that are written at a time. Further requests get 503. Requests for health are always
-/// answered.
+/// Answers with metrics or status that are written at a time; fewer where they are large ([`HTTP_ANSWERS_BYTES_MAX`]).
+/// Further requests get 503. Requests for health are always answered.
 pub const HTTP_ANSWERS_MAX: usize = 16;
+
+/// Answers of any size that are written at a time.
+pub const HTTP_ANSWERS_LEAST: usize = 4;
+
+/// Bytes of the answers that are written at a time, where there are more of them than [`HTTP_ANSWERS_LEAST`].
+pub const HTTP_ANSWERS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Bytes of an answer that wait in a connection to be written. The rest waits in the answer.
 pub const HTTP_WRITE_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX;
@@ -101,13 +120,13 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The bound on memory, item by item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Budget {
-    items: Vec<(&'static str, u64)>,
+    items: Vec<(Cow<'static, str>, u64)>,
 }
 
 impl Budget {
     /// Adds an item of `bytes`.
-    pub fn add(&mut self, what: &'static str, bytes: u64) {
-        self.items.push((what, bytes));
+    pub fn add(&mut self, what: impl Into<Cow<'static, str>>, bytes: u64) {
+        self.items.push((what.into(), bytes));
     }
 
     /// The sum in bytes.
@@ -115,7 +134,7 @@ impl Budget {
         self.items.iter().map(|item| item.1).fold(0, u64::saturating_add)
     }
 
-    pub fn items(&self) -> &[(&'static str, u64)] {
+    pub fn items(&self) -> &[(Cow<'static, str>, u64)] {
         &self.items
     }
 }

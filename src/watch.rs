@@ -190,7 +190,7 @@ impl Client for Watcher {
         Attempt {
             options: self.options.clone(),
             hello: HELLO,
-            buffer_bytes: BUFFER_BYTES,
+            ahead: BUFFER_BYTES.into(),
             look_ups: std::mem::take(&mut self.look_ups),
             roll_call: self.roll_call.clone(),
             is_needed: false,

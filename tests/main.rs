@@ -29,6 +29,7 @@ mod fuzz;
 mod hang_ups;
 mod layout;
 mod limits;
+mod many;
 mod monitoring;
 mod one_for_all;
 mod operations;

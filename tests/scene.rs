@@ -169,7 +169,7 @@ fn shown_by(file: &str) -> String {
 
 /// The bound on memory that the gateway printed, in bytes.
 #[track_caller]
-fn printed_bound(gateway: &Gateway) -> u64 {
+pub(crate) fn printed_bound(gateway: &Gateway) -> u64 {
     let line = gateway.wait_for_line("memory_bound", SOON);
     let (_, bound) = line.split_once("memory_bound=\"").unwrap();
     let (mebibytes, _) = bound.split_once('.').unwrap();

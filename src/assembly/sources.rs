@@ -22,10 +22,13 @@ use tokio::time::timeout;
 use super::Shared;
 use super::changes::{Change, Refused, Reply};
 use crate::clock;
+use crate::limits::{LARGE_BUFFERS_MAX, READ_BYTES};
 use crate::mqtt::left::LeftSessions;
+use crate::mqtt::read_buffer::{LargeBuffers, ReadAhead};
 use crate::mqtt::roll_call::RollCall;
 use crate::phase::{self, Phase, PhaseSender};
 use crate::plan::Plan;
+use crate::source::mqtt::desk::Desk;
 use crate::source::{self, Context, Ended, Entry, Failure, Kind};
 use crate::state::standing::Standings;
 use crate::tasks::{Panicked, Tasks};
@@ -40,6 +43,9 @@ pub struct Sources {
     seed: u64,
     left: Option<Arc<LeftSessions>>,
     roll_call: Option<Arc<RollCall>>,
+    /// What all MQTT connections share: read buffers, and where records are made.
+    ahead: ReadAhead,
+    desk: Arc<Desk>,
     units: BTreeMap<String, Unit>,
     phase: Phase,
 }
@@ -74,7 +80,10 @@ impl Sources {
     ) -> Self {
         let (plan, run) = (Arc::clone(plan), Arc::clone(run));
         let (units, phase) = (BTreeMap::new(), Phase::Running);
-        let mut it = Self { plan, shared, run, seed, left, roll_call, units, phase };
+        let large = Arc::new(LargeBuffers::new(LARGE_BUFFERS_MAX, plan.read_buffer_bytes()));
+        let ahead = ReadAhead::sharing(READ_BYTES, &large);
+        let desk = Arc::default();
+        let mut it = Self { plan, shared, run, seed, left, roll_call, ahead, desk, units, phase };
         let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, kind) in &it.plan.sensors {
             units.entry(unit_of(name, kind)).or_default().push(name.clone());
@@ -136,6 +145,8 @@ impl Sources {
             left: self.left.clone(),
             roll_call: self.roll_call.clone(),
             standings: &self.shared.standings,
+            desk: Arc::clone(&self.desk),
+            ahead: self.ahead.clone(),
             bounds: self.plan.intake_bounds(),
             sessions: self.plan.sessions(),
             joining: RefCell::default(),

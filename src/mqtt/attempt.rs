@@ -8,6 +8,7 @@ use super::look_up::LookUps;
 use super::options::Options;
 use super::outgoing::Hello;
 use super::packet::Greeting;
+use super::read_buffer::ReadAhead;
 use super::roll_call::RollCall;
 
 /// An attempt that has not begun.
@@ -15,8 +16,7 @@ use super::roll_call::RollCall;
 pub struct Attempt {
     pub options: Options,
     pub hello: Hello,
-    /// Of the read buffer.
-    pub buffer_bytes: usize,
+    pub ahead: ReadAhead,
     /// Of the client's last attempt.
     pub look_ups: LookUps,
     /// Connects only where the broker keeps our own clients apart.
@@ -41,13 +41,13 @@ impl Attempt {
     }
 
     async fn open(&mut self) -> Result<(Connection, Greeting), Error> {
-        let Self { options, hello, buffer_bytes, look_ups, .. } = self;
+        let Self { options, hello, ahead, look_ups, .. } = self;
         match &self.roll_call {
             Some(roll_call) if self.is_needed => roll_call.pass_needed().await?,
             Some(roll_call) => roll_call.pass().await?,
             None => {}
         }
-        let opened = Connection::open_with(look_ups, options, hello, *buffer_bytes).await;
+        let opened = Connection::open_with(look_ups, options, hello, ahead.clone()).await;
         if let (Some(roll_call), Err(error)) = (&self.roll_call, &opened)
             && error.is_no_answer()
         {

@@ -5,12 +5,12 @@
 //! beside everything else that may happen.
 //!
 //! Invariants:
-//! - Reading can be switched off for any time (the queue is full). Pings still go out, and an answer is
-//!   expected only while we read, so backpressure never ends a connection.
+//! - Reading can be switched off for any time (the queue is full), and waits for a buffer that is shared. Pings
+//!   still go out, and an answer is expected only while we read, so backpressure never ends a connection.
 //! - All that is queued is written in one call. All that has arrived is read in one call (`pace` lets it
 //!   gather).
 //! - Both directions have a watchdog: a ping without an answer, and bytes that the peer does not read.
-//! - The read buffer has a fixed size (`frame`). The write buffer is bounded by its owner, who checks
+//! - The read buffer is bounded (`read_buffer`). The write buffer is bounded by its owner, who checks
 //!   [`Outbound::backlog`] before queueing more.
 
 use std::future::poll_fn;
@@ -27,6 +27,7 @@ use super::options::{Options, Version};
 use super::outbound::Outbound;
 use super::outgoing::{self, Hello};
 use super::packet::{self, Greeting, Packet, Refusal};
+use super::read_buffer::ReadAhead;
 use super::steps::Steps;
 use super::transport::{self, Stream};
 use super::{Error, short, tls};
@@ -87,9 +88,9 @@ impl Connection {
     pub async fn open(
         options: &Options,
         hello: &Hello,
-        buffer_bytes: usize,
+        ahead: impl Into<ReadAhead>,
     ) -> Result<(Self, Greeting), Error> {
-        Self::open_with(&mut LookUps::default(), options, hello, buffer_bytes).await
+        Self::open_with(&mut LookUps::default(), options, hello, ahead).await
     }
 
     /// The same for a client that connects again and again: a slow look-up is kept for its next attempt.
@@ -97,11 +98,11 @@ impl Connection {
         look_ups: &mut LookUps,
         options: &Options,
         hello: &Hello,
-        buffer_bytes: usize,
+        ahead: impl Into<ReadAhead>,
     ) -> Result<(Self, Greeting), Error> {
         let steps = Steps::begin(options);
         let stream = transport::connect(options, look_ups, steps).await?;
-        let mut connection = Self::new(stream, options, buffer_bytes);
+        let mut connection = Self::new(stream, options, ahead.into());
         outgoing::connect(&mut connection.outbound.bytes, options, hello)?;
         let greeted = steps.step("CONNECT", connection.greeted(options)).await;
         let greeted = greeted.map_err(|error| tls::in_words(options, error));
@@ -109,13 +110,13 @@ impl Connection {
         Ok((connection, greeting))
     }
 
-    fn new(stream: Box<dyn Stream>, options: &Options, buffer_bytes: usize) -> Self {
+    fn new(stream: Box<dyn Stream>, options: &Options, ahead: ReadAhead) -> Self {
         let now = clock::now().instant;
         let keep_alive = Some(options.keep_alive).filter(|it| !it.is_zero());
         Self {
             stream,
             version: options.version,
-            inbound: Inbound::new(options.version, buffer_bytes),
+            inbound: Inbound::new(options.version, ahead),
             outbound: Outbound::new(options.version),
             flushed: true,
             keep_alive,
@@ -177,7 +178,11 @@ impl Connection {
     /// Nothing is lost: all progress is kept in the connection.
     pub async fn turn(&mut self, read: bool) -> Result<Turn, Error> {
         let now = clock::now().instant;
-        self.reading = if read { self.reading.or(Some(now)) } else { None };
+        let reads = read && !self.inbound.is_waiting();
+        self.reading = if reads { self.reading.or(Some(now)) } else { None };
+        if !read {
+            self.inbound.rest();
+        }
         self.set_timer(now);
         match poll_fn(|cx| self.poll_turn(cx, read)).await {
             Err(error) if error.is_hang_up() => Err(self.last_words(error).await),
@@ -286,8 +291,17 @@ impl Connection {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let mut space = ReadBuf::new(self.inbound.space());
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut space))?;
+        let Poll::Ready(space) = self.inbound.poll_space(cx) else {
+            self.reading = None;
+            return Poll::Pending;
+        };
+        let mut space = ReadBuf::new(space);
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut space) else {
+            self.inbound.rest();
+            self.reads_again(cx)?;
+            return Poll::Pending;
+        };
+        read?;
         let bytes = space.filled().len();
         if bytes == 0 {
             return Poll::Ready(Err(Error::Closed));
@@ -295,6 +309,16 @@ impl Connection {
         self.inbound.filled(bytes);
         self.unanswered = None;
         Poll::Ready(Ok(()))
+    }
+
+    /// It may have waited for a buffer: only from now on an answer is expected.
+    fn reads_again(&mut self, cx: &mut Context<'_>) -> Result<(), Error> {
+        if self.reading.is_none() {
+            let now = clock::now().instant;
+            self.reading = Some(now);
+            self.wait_anew(cx, now)?;
+        }
+        Ok(())
     }
 
     /// Ready when all is written and flushed.
@@ -323,10 +347,16 @@ impl Connection {
     fn stuck_since(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Error> {
         if self.stuck.is_none() {
             self.stuck = Some(now);
-            self.set_timer(now);
-            while self.timer.as_mut().poll(cx).is_ready() {
-                self.look(now)?;
-            }
+            self.wait_anew(cx, now)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the timer, and waits for it.
+    fn wait_anew(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<(), Error> {
+        self.set_timer(now);
+        while self.timer.as_mut().poll(cx).is_ready() {
+            self.look(now)?;
         }
         Ok(())
     }

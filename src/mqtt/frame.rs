@@ -3,17 +3,18 @@
 //! A PUBLISH is read in place (`publish`). All other packets are handed out whole, for `packet`. Format: the
 //! fixed header of MQTT 5 §2.1, the same in 3.1.1.
 //!
-//! The buffer has a fixed size. A packet that is larger does not end the connection: with a persistent session
-//! it would be sent again after each reconnect, for ever. It is read past: its head is kept, its payload is
-//! digested on the way, and it is handed out as a PUBLISH marked [`Publish::cut`].
+//! The read buffer is bounded (`read_buffer`). A packet that is larger does not end the connection: with a
+//! persistent session it would be sent again after each reconnect, for ever. It is read past: its head is kept,
+//! its payload is digested on the way, and it is handed out as a PUBLISH marked [`Publish::cut`].
 
-use std::ops::Range;
+use std::task::{Context, Poll};
 
 use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::options::Version;
 use super::publish::{self, Cut, Publish, payload_at};
+use super::read_buffer::{ReadAhead, ReadBuffer};
 use super::wire::{fixed_header, malformed};
 
 /// Packet type of PUBLISH, in the upper half of the first byte.
@@ -22,6 +23,12 @@ const PUBLISH: u8 = 3;
 /// Bytes that are kept of a packet that is read past: its topic, the beginning of its properties, the head of
 /// its payload.
 const HEAD_BYTES: usize = 4096;
+
+/// Bytes of topic and properties that are kept of it. Of one with more the properties are left out.
+const TOPIC_AND_PROPERTIES_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that are kept of a packet that is read past, at most: the longest topic, and what is around it.
+pub const SKIPPED_BYTES_MAX: usize = TOPIC_AND_PROPERTIES_BYTES_MAX + 2 * HEAD_BYTES;
 
 #[derive(Debug)]
 pub enum Incoming<'a> {
@@ -45,44 +52,55 @@ struct Skipped {
 #[derive(Debug)]
 pub struct Inbound {
     version: Version,
-    buffer: Box<[u8]>,
-    filled: Range<usize>,
+    buffer: ReadBuffer,
     skipped: Option<Box<Skipped>>,
     /// The packet that was read past last, while its caller uses it.
     finished: Option<Box<Skipped>>,
+    /// Bytes of the packet that was handed out last; of one that was read past, 0.
+    last: usize,
 }
 
 impl Inbound {
-    /// A buffer of `bytes`; larger packets are read past.
-    pub fn new(version: Version, bytes: usize) -> Self {
-        let buffer = vec![0; bytes.max(2 * HEAD_BYTES)].into_boxed_slice();
-        Self { version, buffer, filled: 0..0, skipped: None, finished: None }
+    /// Reads so much ahead; larger packets are read past.
+    pub fn new(version: Version, ahead: impl Into<ReadAhead>) -> Self {
+        let buffer = ReadBuffer::new(ahead.into(), 2 * HEAD_BYTES);
+        Self { version, buffer, skipped: None, finished: None, last: 0 }
     }
 
-    /// Where the next bytes are to be written. Never empty once [`Inbound::packet`] has returned `None`.
+    /// Where the next bytes are to be written. Never empty once [`Inbound::packet`] has returned `None`, if the
+    /// buffer is the connection's own.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.filled.is_empty() {
-            self.filled = 0..0;
-        } else if self.filled.start > 0 {
-            self.buffer.copy_within(self.filled.clone(), 0);
-            self.filled = 0..self.filled.len();
-        }
-        self.buffer.get_mut(self.filled.end..).expect("what has arrived lies in the buffer")
+        self.buffer.space()
+    }
+
+    /// The same, and never empty where a buffer is shared: it is waited for.
+    pub(super) fn poll_space(&mut self, cx: &mut Context<'_>) -> Poll<&mut [u8]> {
+        self.buffer.poll_space(cx)
+    }
+
+    /// Whether it waits for a buffer that is shared.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.buffer.is_waiting()
+    }
+
+    /// Nothing is read for now.
+    pub(super) fn rest(&mut self) {
+        self.buffer.rest();
     }
 
     /// The bytes that have arrived and are not yet handled.
     pub(super) fn unread(&self) -> &[u8] {
-        self.buffer.get(self.filled.clone()).expect("what has arrived lies in the buffer")
+        self.buffer.unread()
     }
 
     /// Discards what has arrived.
     pub fn discard(&mut self) {
-        self.filled = 0..0;
+        self.buffer.discard();
     }
 
     /// Notes that `bytes` have been written to [`Inbound::space`].
     pub fn filled(&mut self, bytes: usize) {
-        self.filled.end = (self.filled.end + bytes).min(self.buffer.len());
+        self.buffer.filled(bytes);
     }
 
     /// The next whole packet; `None` when it needs more bytes.
@@ -93,16 +111,14 @@ impl Inbound {
         let bytes = self.unread();
         let Some((header, body)) = fixed_header(bytes)? else { return Ok(None) };
         let length = header + body;
-        if length > self.buffer.len() {
-            self.begin_skip(header, body)?;
+        if length > bytes.len() {
+            if length > self.buffer.packet_bytes_max() {
+                self.begin_skip(header, body)?;
+            }
             return Ok(None);
         }
-        if length > self.filled.len() {
-            return Ok(None);
-        }
-        let start = self.filled.start;
-        self.filled.start += length;
-        let packet = self.buffer.get(start..start + length).expect("the packet has arrived");
+        self.last = length;
+        let packet = self.buffer.take(length);
         if let Some(first) = packet.first().copied().filter(|first| first >> 4 == PUBLISH) {
             let body = packet.get(header..).expect("a packet has its header");
             let publish = publish::parse(first, body, self.version)?;
@@ -111,26 +127,35 @@ impl Inbound {
         Ok(Some(Incoming::Other(packet)))
     }
 
+    /// Puts back the packet that was handed out last: it is the next one again.
+    pub fn put_back(&mut self) {
+        match std::mem::take(&mut self.last) {
+            0 => self.skipped = self.finished.take(),
+            bytes => self.buffer.put_back(bytes),
+        }
+    }
+
     /// Begins to read past a packet, once its head has arrived.
     fn begin_skip(&mut self, header: usize, body: usize) -> Result<(), Error> {
+        self.finished = None;
         let bytes = self.unread();
         let first = *bytes.first().expect("the header has arrived");
         if first >> 4 != PUBLISH {
             return Err(Error::Protocol(format!(
                 "a packet of {} bytes that is no PUBLISH, and {} is the most that is read of such",
                 header + body,
-                self.buffer.len()
+                self.buffer.packet_bytes_max()
             )));
         }
         // The head is taken when it is complete, or when the buffer is full: no more fits.
-        let full = self.filled.len() == self.buffer.len();
+        let full = bytes.len() == self.buffer.packet_bytes_max();
         let payload_at = match payload_at(bytes, header, self.version)? {
             Some(at) if at > header + body => return Err(malformed()),
             Some(at) if full || at + HEAD_BYTES <= bytes.len() => at,
             None if full => return Err(topic_too_long()),
             _ => return Ok(()),
         };
-        if payload_at > bytes.len() {
+        if payload_at > bytes.len().min(header + TOPIC_AND_PROPERTIES_BYTES_MAX) {
             return self.begin_skip_in_properties(header, body);
         }
         let keep = bytes.len().min(payload_at + HEAD_BYTES);
@@ -145,7 +170,7 @@ impl Inbound {
             bytes: (header + body - payload_at) as u64,
             digest,
         }));
-        self.filled = 0..0;
+        self.buffer.discard();
         Ok(())
     }
 
@@ -167,21 +192,20 @@ impl Inbound {
             bytes: (header + body - at) as u64,
             digest,
         }));
-        self.filled = 0..0;
+        self.buffer.discard();
         Ok(())
     }
 
     /// Reads on past a packet. At its end, hands out what is known of it.
     fn skip_on(&mut self, mut skipped: Box<Skipped>) -> Result<Option<Incoming<'_>>, Error> {
-        let here = self.filled.len().min(skipped.left);
-        let range = self.filled.start..self.filled.start + here;
-        skipped.digest.update(self.buffer.get(range).expect("what has arrived lies in the buffer"));
+        let here = self.buffer.unread().len().min(skipped.left);
+        skipped.digest.update(self.buffer.take(here));
         skipped.left -= here;
-        self.filled.start += here;
         if skipped.left > 0 {
             self.skipped = Some(skipped);
             return Ok(None);
         }
+        self.last = 0;
         let sha256 = skipped.digest.clone().finalize().into();
         let done = self.finished.insert(skipped);
         let (head, payload) = done.head.split_at_checked(done.payload_at).ok_or_else(malformed)?;

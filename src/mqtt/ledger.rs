@@ -39,7 +39,7 @@
 //! - the number of entries is bounded: the unsettled ones by the queue's places and the chunk, those
 //!   that wait behind one of them by [`blocked_max`]. A broker that goes on beyond that is cut off.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 pub use self::entered::{Answer, Entered};
 use super::ids::OpenIds;
@@ -56,10 +56,19 @@ pub const SENT_AGAIN_MAX: usize = 4096;
 /// among all that is held.
 const LOOKS_MAX: usize = 64;
 
-/// Entries that may wait, settled or given up, behind one that is not settled: what is remembered of
-/// acknowledgements, and a few more for brokers that exceed a small window.
-pub const fn blocked_max(remembered: usize) -> usize {
-    remembered + 1024
+/// Entries that may wait, settled or given up, behind one that is not settled, in the ledgers of all sessions: more than
+/// is remembered of acknowledgements, for brokers that exceed a small window.
+const BLOCKED_BEYOND: usize = 4 * 1024;
+
+/// The same in the ledger of one of so many sessions that each remember so many acknowledgements.
+pub fn blocked_max(remembered: usize, sessions: usize) -> usize {
+    remembered + (BLOCKED_BEYOND / sessions.max(1)).clamp(128, 1024)
+}
+
+/// The same in all of them together, at most.
+pub fn all_blocked_max(remembered: usize, sessions: usize) -> usize {
+    let beyond = BLOCKED_BEYOND.max(sessions * (blocked_max(remembered, sessions) - remembered));
+    sessions * remembered + beyond
 }
 
 /// A message.
@@ -100,7 +109,7 @@ pub struct Ledger {
     /// Acknowledges nothing before that is clear.
     holding: bool,
     /// Those of QoS 2 among what arrived: answered with PUBREC.
-    twofold: HashSet<u16>,
+    twofold: OpenIds,
     /// The ids of what arrived.
     open: OpenIds,
     /// Entries that are neither settled nor gone.
@@ -138,16 +147,22 @@ impl Ledger {
             resuming: false,
             missing: None,
             holding: false,
-            twofold: HashSet::new(),
+            twofold: OpenIds::default(),
             open: OpenIds::default(),
             unsettled: 0,
-            blocked_max: blocked_max(remembered),
+            blocked_max: blocked_max(remembered, 1),
             sets_dup: false,
             between: 0,
             again_left: SENT_AGAIN_MAX,
             looks_left: LOOKS_MAX,
             replaced: 0,
         }
+    }
+
+    /// Is one of several that share the room for what waits ([`blocked_max`]).
+    #[must_use]
+    pub fn with_blocked_max(self, blocked_max: usize) -> Self {
+        Self { blocked_max, ..self }
     }
 
     /// Begins an epoch. Returns how many messages were held for a session that is lost.
@@ -334,7 +349,8 @@ impl Ledger {
             let Some(entry) = self.entry(place).filter(|entry| entry.is_safe()) else { break };
             entry.gone = true;
             let (packet_id, digest) = (entry.packet_id, entry.digest);
-            let twofold = !self.twofold.is_empty() && self.twofold.remove(&packet_id);
+            let twofold = self.twofold.has(packet_id);
+            self.twofold.remove(packet_id);
             self.open.remove(packet_id);
             write(packet_id, if twofold { Answer::PubRec } else { Answer::PubAck });
             self.unheard.acknowledged(packet_id, digest);

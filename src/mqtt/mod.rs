@@ -28,6 +28,7 @@
 //! | `wire` | reads lengths, for all readers |
 //! | `properties` | reads the properties of MQTT 5, for all readers |
 //! | `frame` | cuts the byte stream into packets |
+//! | `read_buffer` | what has arrived, in buffers that connections share |
 //! | `publish` | a PUBLISH that arrived, without a copy |
 //! | `packet` | all other packets that arrive |
 //! | `answer` | the answer of a broker to a publish |
@@ -61,6 +62,7 @@ pub mod packet;
 pub mod plain;
 mod properties;
 pub mod publish;
+pub mod read_buffer;
 mod reason;
 pub mod roll_call;
 #[cfg(test)]

@@ -27,12 +27,13 @@ use super::look_up::LookUps;
 use super::options::{Options, Version};
 use super::outgoing::Hello;
 use super::packet::Greeting;
+use super::read_buffer::ReadAhead;
 use super::roll_call::RollCall;
 use super::steps::round;
 use super::takeover::Takeover;
 use crate::backoff::Backoff;
 use crate::clock;
-use crate::limits::{CLOSE_MAX, RECONNECT_PAUSE};
+use crate::limits::{CLOSE_MAX, RECONNECT_PAUSE, SESSIONS_SHOWN_MAX};
 use crate::repeat::PerCause;
 use crate::state::standing::Standing;
 use crate::unusable::Patience;
@@ -44,7 +45,7 @@ const NOBODY_PAUSE_MAX: Duration = Duration::from_millis(700);
 #[derive(Debug)]
 pub struct Session {
     options: Options,
-    buffer_bytes: usize,
+    ahead: ReadAhead,
     backoff: Backoff,
     rng: SmallRng,
     failures: PerCause,
@@ -64,6 +65,8 @@ pub struct Session {
     expiry_said: Option<u32>,
     own: Own,
     patience: Patience,
+    /// It is one of many: what is as it should be is logged for debugging only.
+    is_quiet: bool,
 }
 
 /// What was logged last: if a loss is left out of the log, the return is left out too.
@@ -80,12 +83,12 @@ const LASTING: Duration = Duration::from_millis(500);
 const PAUSE_OF_USE_MAX: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// A client with a read buffer of `buffer_bytes`.
-    pub fn new(options: Options, buffer_bytes: usize, seed: u64) -> Self {
+    /// A client that reads so much ahead.
+    pub fn new(options: Options, ahead: impl Into<ReadAhead>, seed: u64) -> Self {
         let (first, longest) = RECONNECT_PAUSE;
         Self {
             options,
-            buffer_bytes,
+            ahead: ahead.into(),
             backoff: Backoff::new(first, longest),
             rng: SmallRng::seed_from_u64(seed),
             failures: PerCause::default(),
@@ -101,6 +104,7 @@ impl Session {
             expiry_said: None,
             own: Own::default(),
             patience: Patience::new(Some(Duration::ZERO)),
+            is_quiet: false,
         }
     }
 
@@ -128,6 +132,17 @@ impl Session {
         Self { standing: Arc::clone(standing), ..self }
     }
 
+    /// Makes the client one of so many that each has little to say.
+    #[must_use]
+    pub fn among(self, sessions: usize) -> Self {
+        Self { is_quiet: sessions > SESSIONS_SHOWN_MAX, ..self }
+    }
+
+    /// Whether what is as it should be is logged for debugging only.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
     /// The broker's address and our login.
     pub fn options(&self) -> &Options {
         &self.options
@@ -144,7 +159,7 @@ impl Session {
         Attempt {
             options: self.options.clone(),
             hello,
-            buffer_bytes: self.buffer_bytes,
+            ahead: self.ahead.clone(),
             look_ups: std::mem::take(&mut self.look_ups),
             roll_call: self.roll_call.clone(),
             is_needed: true,
@@ -179,13 +194,13 @@ impl Session {
         if std::mem::replace(&mut self.said, Said::Connected) == Said::Connected {
             return;
         }
-        tracing::info!(
-            broker = %self.options.url,
-            client = self.options.client_id,
-            session_present = greeting.session_present,
-            epoch = self.connected,
-            "connected"
-        );
+        let (broker, client) = (&self.options.url, &self.options.client_id);
+        let (session_present, epoch) = (greeting.session_present, self.connected);
+        if self.is_quiet && epoch == 1 {
+            tracing::debug!(%broker, client, session_present, epoch, "connected");
+        } else {
+            tracing::info!(%broker, client, session_present, epoch, "connected");
+        }
     }
 
     /// Logs, once, that the broker keeps the session for a shorter time than we asked for.

@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use super::View;
 use super::exposition::{Exposition, exposed};
 use super::host::may_ask;
-use super::seats::{Place, Seated, Seats};
+use super::seats::{Place, Seated};
 use super::snapshot::Snapshot;
 use crate::clock;
 use crate::limits::HTTP_HEAD_BYTES_MAX;
@@ -182,16 +182,16 @@ async fn readyz(State(view): State<View>) -> Response {
 async fn metrics(State(view): State<View>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let exposition = Exposition::asked(accept);
-    seated(&view.seats, exposition.content_type(), || exposed(&view, clock::now(), exposition))
+    seated(&view, exposition.content_type(), || exposed(&view, clock::now(), exposition))
 }
 
 async fn status(State(view): State<View>) -> Response {
-    seated(&view.seats, "application/json", || written(&Snapshot::new(&view, clock::now())))
+    seated(&view, "application/json", || written(&Snapshot::new(&view, clock::now())))
 }
 
 /// An answer that can be large, if a seat is free; else 503.
-fn seated(seats: &Seats, kind: &'static str, text: impl FnOnce() -> String) -> Response {
-    let Some(seat) = seats.answer() else {
+fn seated(view: &View, kind: &'static str, text: impl FnOnce() -> String) -> Response {
+    let Some(seat) = view.seats.answer(view.books.registry.entries().len()) else {
         let headers = [(RETRY_AFTER, HTTP_RETRY.as_secs().to_string())];
         let text = "too many requests at a time: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response();
@@ -271,7 +271,7 @@ mod tests {
             (answer.status().as_u16(), again)
         };
         assert_eq!(ask("/metrics").await, (200, None));
-        let taken: Vec<_> = (0..HTTP_ANSWERS_MAX).map(|_| seats.answer().unwrap()).collect();
+        let taken: Vec<_> = (0..HTTP_ANSWERS_MAX).map(|_| seats.answer(1).unwrap()).collect();
         for path in ["/metrics", "/api/status"] {
             assert_eq!(ask(path).await, (503, Some("1".to_owned())), "{path}");
         }

@@ -1,9 +1,8 @@
 //! Every limit with its current value.
 
 use super::{View, process};
-use crate::limits::{
-    DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX,
-};
+use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX};
+use crate::plan::http::answers_max;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Level {
@@ -99,7 +98,7 @@ fn of_http(view: &View) -> Vec<Level> {
             "answers at a time on http.listen",
             "Answers with metrics or status that are being written",
             view.seats.answers() as u64,
-            HTTP_ANSWERS_MAX as u64,
+            answers_max(view.books.registry.entries().len()) as u64,
         ),
     ]
 }
@@ -170,7 +169,7 @@ mod tests {
         gauges.spool_bytes.set(15);
         gauges.spool_waiting.set(16);
         let connections: Vec<_> = (0..5).map(|_| view.seats.enter()).collect();
-        let answers: Vec<_> = (0..2).map(|_| view.seats.answer()).collect();
+        let answers: Vec<_> = (0..2).map(|_| view.seats.answer(2)).collect();
         let shown = |name| {
             let level = levels(&view).into_iter().find(|it| it.name == name).unwrap();
             assert!(level.max > 0, "{name}");

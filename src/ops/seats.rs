@@ -3,7 +3,7 @@
 //! Two bounds. A *connection* is always accepted: at [`HTTP_CONNECTIONS_MAX`], the one with the oldest last
 //! request is closed for it. So clients that keep connections open, or never finish a request, cannot keep a
 //! health check out. An *answer* with metrics or status can be large: it holds one of [`HTTP_ANSWERS_MAX`]
-//! seats until it is written. An answer with health needs none.
+//! seats until it is written, and with many entries there are fewer. An answer with health needs none.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,6 +14,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits::{HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_WRITE_BYTES_MAX};
+use crate::plan::http::answers_max;
 
 /// The places and seats that are taken.
 #[derive(Debug)]
@@ -61,8 +62,11 @@ impl Seats {
         (Place { seats: Arc::clone(self), id }, closed)
     }
 
-    /// Takes a seat for an answer; `None` if all are taken.
-    pub(super) fn answer(&self) -> Option<OwnedSemaphorePermit> {
+    /// Takes a seat for an answer about so many entries; `None` if all are taken that there are for such.
+    pub(super) fn answer(&self, entries: usize) -> Option<OwnedSemaphorePermit> {
+        if self.answers() >= answers_max(entries) {
+            return None;
+        }
         Arc::clone(&self.answers).try_acquire_owned().ok()
     }
 
@@ -112,7 +116,8 @@ pub(super) struct Seated {
 }
 
 impl Seated {
-    pub(super) fn new(text: String, seat: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(mut text: String, seat: OwnedSemaphorePermit) -> Self {
+        text.shrink_to_fit();
         Self { left: text.into(), _seat: seat }
     }
 }
@@ -158,11 +163,21 @@ mod tests {
         assert_eq!(seats.connections(), 0);
     }
 
+    /// Their text lies in memory until it is written.
+    #[test]
+    fn there_are_fewer_seats_where_many_entries_make_answers_large() {
+        for (entries, expected) in [(1, 16), (8, 16), (40, 5), (4096, 4)] {
+            let seats = Seats::default();
+            let taken: Vec<_> = std::iter::from_fn(|| seats.answer(entries)).collect();
+            assert_eq!((taken.len(), answers_max(entries)), (expected, expected), "{entries}");
+        }
+    }
+
     #[test]
     fn an_answer_gives_its_seat_back_with_its_last_part() {
         let seats = Seats::default();
         let text = "x".repeat(HTTP_WRITE_BYTES_MAX);
-        let mut answer = Box::pin(Seated::new(text, seats.answer().unwrap()));
+        let mut answer = Box::pin(Seated::new(text, seats.answer(1).unwrap()));
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut parts = 0;
         while let Poll::Ready(Some(part)) = answer.as_mut().poll_frame(&mut context) {

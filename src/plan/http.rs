@@ -6,14 +6,40 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::limits::{HTTP_ANSWERS_BYTES_MAX, HTTP_ANSWERS_LEAST, HTTP_ANSWERS_MAX};
+
+/// Bytes of the gateway's part of an answer, as metrics or as JSON.
+const ANSWER_BYTES: usize = 32 * 1024;
+
+/// Bytes of one configured entry's part of an answer.
+const ENTRY_BYTES: usize = 4096;
+
+/// Answers with metrics or status of so many entries that may be written at a time.
+pub fn answers_max(entries: usize) -> usize {
+    let fit = HTTP_ANSWERS_BYTES_MAX / answer_bytes(entries);
+    fit.clamp(HTTP_ANSWERS_LEAST, HTTP_ANSWERS_MAX)
+}
+
+/// Bytes of all of them, and of what one is made of, which is one at a time: its figures, and a text that grows.
+pub(super) fn answers_bytes_max(entries: usize) -> u64 {
+    let answer = answer_bytes(entries);
+    let written = HTTP_ANSWERS_BYTES_MAX.max(HTTP_ANSWERS_LEAST * answer);
+    (written + 4 * answer) as u64
+}
+
+const fn answer_bytes(entries: usize) -> usize {
+    ANSWER_BYTES + entries * ENTRY_BYTES
+}
+
 /// `[http]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// The address that serves `/healthz`, `/readyz`, `/metrics` and `/api/status`, or `off`. Everyone who
     /// reaches the port can read them. At most 64 connections: a further one closes the one with the oldest
-    /// last request. At most 16 answers with metrics or status at a time: further requests get 503. A port that
-    /// is in use is tried again every 5 seconds, and the gateway runs meanwhile.
+    /// last request. At most 16 answers with metrics or status at a time, and fewer (4 at least) where more than
+    /// 8 entries make them large: further requests get 503. A port that is in use is tried again every 5 seconds,
+    /// and the gateway runs meanwhile.
     pub listen: Listen,
     /// Host names, without ports, that requests for `/metrics` and `/api/status` may use, beside addresses and
     /// `localhost`; in an environment variable with commas between them. A request for another name gets 421.

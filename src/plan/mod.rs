@@ -10,15 +10,12 @@ use crate::clock::Timestamp;
 use crate::codec::compression::Compression;
 use crate::codec::{Encoder, Format, Head, Options, influx};
 use crate::limits::{
-    ANSWERS_BYTES_MAX, Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX,
-    HTTP_ANSWERS_MAX, HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX,
-    LETTER_WAITING_BYTES, READ_AHEAD_BYTES, WAITING_MAX, mebibytes,
+    Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
+    HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, WAITING_MAX, mebibytes,
 };
-use crate::mqtt::ledger::{self, blocked_max};
 use crate::mqtt::{left, roll_call};
 use crate::record::Record;
 use crate::sealed::PLACE_BYTES;
-use crate::source::mqtt::Bounds;
 use crate::state::registry::SENSOR_BYTES;
 use crate::units::{Percent, Period, Size};
 use crate::{batch, queue, sink, source, spool, watch};
@@ -27,6 +24,7 @@ mod check;
 mod clients;
 pub mod http;
 mod idle;
+mod intakes;
 mod routes;
 mod sessions;
 mod state;
@@ -38,13 +36,6 @@ pub use crate::mqtt::broker::Broker;
 /// Sessions of other entries that are remembered beside those of the current ones. Of more, the oldest are forgotten:
 /// the log then does not report that one of them is lost.
 const OTHERS_LEFT_MAX: usize = 16;
-
-/// Records that all intakes together make before they offer them to the queue; the other messages are read after that.
-/// Each intake has at least [`CHUNK_RECORDS_LEAST`].
-const CHUNK_RECORDS_MAX: usize = 4096;
-
-/// Records that each of many intakes makes before it offers them.
-const CHUNK_RECORDS_LEAST: usize = 256;
 
 /// `[gateway]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -191,54 +182,9 @@ impl Plan {
         self.sensors.iter().filter(move |(_, kind)| is_it(kind)).map(|(name, _)| name.as_str())
     }
 
-    /// Topics and ids that each intake remembers: together at most as many as there may be sensors.
-    pub fn remembered_max(&self) -> usize {
-        self.gateway.sensors_max.get() as usize / self.sessions().len().max(1)
-    }
-
-    /// Bytes of the read buffer of an intake.
-    pub fn read_buffer_bytes(&self) -> usize {
-        self.queue.record_bytes_max.get() + READ_AHEAD_BYTES
-    }
-
-    /// Acknowledgements that each intake remembers, in case they were lost with a connection: together twice as
-    /// many as the queue has places.
-    pub fn acknowledgements_max(&self) -> usize {
-        2 * self.queue.records_max.get() as usize / self.sessions().len().max(1)
-    }
-
-    /// Records that each intake makes before it offers them.
-    pub fn chunk_records_max(&self) -> usize {
-        (CHUNK_RECORDS_MAX / self.sessions().len().max(1)).max(CHUNK_RECORDS_LEAST)
-    }
-
-    /// Receive Maximum of each intake: together at most the queue's places.
-    pub fn window_each(&self) -> u16 {
-        let intakes = u32::try_from(self.sessions().len().max(1)).unwrap_or(u32::MAX);
-        let share = (self.queue.records_max.get() / intakes).max(1);
-        self.broker.window().min(u16::try_from(share).unwrap_or(u16::MAX))
-    }
-
-    /// The bounds of each intake.
-    pub fn intake_bounds(&self) -> Bounds {
-        Bounds {
-            window: self.window_each(),
-            read_buffer_bytes: self.read_buffer_bytes(),
-            remembered_max: self.remembered_max(),
-            acknowledgements_max: self.acknowledgements_max(),
-            chunk_records_max: self.chunk_records_max(),
-        }
-    }
-
     /// Sessions that are remembered for the next run; `None` if there is no folder for their file.
     pub fn left_max(&self) -> Option<usize> {
         self.spool.path.as_ref().map(|_| self.sessions().len() + OTHERS_LEFT_MAX)
-    }
-
-    /// Whether an intake's window leaves enough packet ids to tell a repeated message, whose acknowledgement
-    /// was lost, from a new one, at a broker that counts its packet ids up by one.
-    pub fn recognises_repeats(&self) -> bool {
-        ledger::recognises(self.window_each().into(), self.acknowledgements_max())
     }
 
     /// Bytes of a batch beside its records.
@@ -260,11 +206,11 @@ impl Plan {
 
     /// Adds what entries need by their kind.
     fn add_entries(&self, budget: &mut Budget) {
-        let many = self.sensors.values().filter(|kind| kind.is_many()).count() as u64;
-        if many > 0 {
-            let readings_max = self.queue.readings_max.get() as usize;
-            let each = source::Kind::readings_bytes(readings_max);
-            budget.add("messages of several readings (queue.readings_max)", many * each);
+        let many = self.sensors.values().filter(|kind| kind.is_many());
+        let readings_max = self.queue.readings_max.get() as usize;
+        match many.map(|kind| kind.readings_bytes(readings_max)).sum() {
+            0 => {}
+            bytes => budget.add("messages of several readings (queue.readings_max)", bytes),
         }
         let record_bytes_max = self.queue.record_bytes_max.get();
         let payloads = self.sensors.values().filter_map(source::Kind::payload);
@@ -316,7 +262,6 @@ impl Plan {
     pub fn budget(&self) -> Budget {
         let records = u64::from(self.queue.records_max.get());
         let record = size_of::<Record>() as u64;
-        let intakes = self.sessions().len() as u64;
         let batch = self.batch.bytes_max.get() + self.batch_overhead_bytes() + self.route_bytes();
         let batch = batch as u64;
         let batches = u64::from(self.output.window_batches.get());
@@ -325,19 +270,11 @@ impl Plan {
         let sensors = u64::from(self.gateway.sensors_max.get());
         // One row more for each entry, and one for sensors that belong to none.
         let rows = sensors + self.sensors.len() as u64 + 1;
-        let buffer = self.read_buffer_bytes() as u64;
         let mut budget = Budget::default();
         // A buffer that grows holds twice its content, and its old copy while it moves.
         budget.add("queue: texts (queue.bytes_max)", 3 * self.queue.bytes_max.get() as u64);
         budget.add("queue: records (queue.records_max)", 3 * records * record);
-        // In the queue; and, for each intake, on the way there or settled and waiting.
-        let chunk = self.chunk_records_max();
-        let waiting = chunk + blocked_max(self.acknowledgements_max());
-        let entries = records + intakes * waiting as u64;
-        let ids = intakes * OPEN_IDS_BYTES;
-        budget.add("unacknowledged messages", 2 * entries * LEDGER_ENTRY_BYTES + ids);
-        let remembered = intakes * self.acknowledgements_max() as u64;
-        budget.add("acknowledgements remembered", remembered * ACKNOWLEDGEMENT_BYTES);
+        self.add_unacknowledged(&mut budget);
         // Each batch whole and in parts. The open batch twice, as records and as payload.
         budget.add("window (output.window_batches)", (2 * batches + 3) * (batch + receipts));
         if self.spool.path.is_some() {
@@ -360,12 +297,7 @@ impl Plan {
             bytes => budget.add("output connection", bytes),
         }
         let stream = self.broker.url.stream_bytes() as u64;
-        // The read buffer, the records made from it before they are offered, and the answers.
-        let answers = 2 * (ANSWERS_BYTES_MAX as u64 + buffer);
-        budget.add(
-            "intake connections",
-            intakes * (3 * buffer + 3 * chunk as u64 * record + answers + stream),
-        );
+        self.add_connections(&mut budget, stream);
         if self.watch_options().is_some() {
             budget.add("watch connection (broker.watch)", watch::BYTES + stream);
         }
@@ -374,11 +306,9 @@ impl Plan {
         }
         budget.add("sensors (gateway.sensors_max)", rows * SENSOR_BYTES);
         if self.http.listen.0.is_some() {
-            let answer = HTTP_ANSWER_BYTES + self.sensors.len() as u64 * HTTP_ENTRY_BYTES;
             let connection = (HTTP_HEAD_BYTES_MAX + HTTP_WRITE_BYTES_MAX) as u64;
-            // Each answer as a whole, when it is made and when it is sent.
-            let answers = HTTP_ANSWERS_MAX as u64 * 2 * answer;
             let connections = HTTP_CONNECTIONS_MAX as u64 * connection;
+            let answers = http::answers_bytes_max(self.sensors.len());
             budget.add("http connections and answers", connections + answers);
         }
         self.add_entries(&mut budget);
@@ -395,23 +325,8 @@ impl Plan {
 /// Bytes of a record in receipts: at worst a run of its own.
 const RECEIPT_BYTES: u64 = 64;
 
-/// Bytes of a message in a ledger, with its place in the map of a resumed session.
-const LEDGER_ENTRY_BYTES: u64 = 72;
-
-/// Bytes of the set of open packet ids of an intake: one bit for each, and one for each of QoS 2.
-const OPEN_IDS_BYTES: u64 = 256 * 1024;
-
-/// Bytes of an acknowledgement that is remembered, in a buffer that grows and in the map of a resumed session.
-const ACKNOWLEDGEMENT_BYTES: u64 = 96;
-
 /// Bytes of a simulated sensor's task.
 const SIMULATED_BYTES: u64 = 2048;
-
-/// Bytes of the gateway's part of an answer, as metrics or as JSON.
-const HTTP_ANSWER_BYTES: u64 = 32 * 1024;
-
-/// Bytes of one configured entry's part of an answer.
-const HTTP_ENTRY_BYTES: u64 = 4096;
 
 /// Bytes by which it is known of a sensor whether the spool keeps readings of it, in a list that grows.
 const KEPT_BYTES: u64 = 2;

@@ -106,12 +106,21 @@ impl Kind {
     }
 
     /// Bytes that an entry of which messages hold up to `readings_max` readings needs beyond one whose messages
-    /// hold one: a message more than a chunk, with what each reading has beside its text.
-    pub const fn readings_bytes(readings_max: usize) -> u64 {
+    /// hold one: the records of a message more in its chunk, with what each reading has beside its text. All MQTT
+    /// entries share theirs (`mqtt::desk`).
+    pub const fn readings_bytes(&self, readings_max: usize) -> u64 {
         let record = size_of::<Record>() + READING_OVERHEAD_BYTES;
-        // A buffer that grows holds twice its content, and its old self while it moves.
-        let chunk = 3 * (readings_max * record + RECORD_OVERHEAD_BYTES + TOPIC_SHOWN_BYTES_MAX);
-        (chunk + records::bytes_max(readings_max)) as u64
+        let records = match self {
+            Self::Mqtt(_) => 0,
+            // A buffer that grows holds twice its content, and its old self while it moves.
+            _ => 3 * (readings_max * record + RECORD_OVERHEAD_BYTES + TOPIC_SHOWN_BYTES_MAX),
+        };
+        (records + records::PARTS_BYTES) as u64
+    }
+
+    /// Bytes of a message of so many readings before its records are made, which is one at a time.
+    pub const fn message_bytes(readings_max: usize) -> u64 {
+        records::bytes_max(readings_max) as u64
     }
 }
 

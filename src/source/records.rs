@@ -73,10 +73,14 @@ struct Part {
 /// Steps of a `transform` that take as long as a record.
 const RECORD_STEPS: u32 = 8;
 
-/// Bytes that an entry holds for messages of so many readings, beside the chunk of its source.
+/// Bytes of a message of so many readings, beside the chunk of its source, in a list that grows.
 pub(super) const fn bytes_max(readings_max: usize) -> usize {
-    2 * readings_max * size_of::<Part>()
+    3 * readings_max * size_of::<Part>()
 }
+
+/// Readings of a message for which an entry keeps room, and the bytes of that.
+const PARTS_KEPT: usize = 64;
+pub(super) const PARTS_BYTES: usize = PARTS_KEPT * size_of::<Part>();
 
 /// Sees of what records are made: the document, where there is one, and the part of it that is a reading, where that
 /// is not all.
@@ -262,6 +266,7 @@ impl Records {
             token = token.next();
             count += 1;
         }
+        self.parts.shrink_to(PARTS_KEPT);
         count
     }
 

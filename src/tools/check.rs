@@ -2,10 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use crate::limits::mebibytes;
+use crate::limits::{SESSIONS_SHOWN_MAX, mebibytes};
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::system::DROPPED;
-use crate::plan::Plan;
+use crate::plan::{Broker, Plan};
 
 /// The report: the effective configuration, the bound on memory item by item, every client id and topic, and
 /// the warnings.
@@ -30,20 +30,7 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
         )?;
     }
     writeln!(out, "#\n# Clients and topics")?;
-    for (name, settings) in plan.intakes() {
-        let filters = settings.subscriptions().collect::<Vec<_>>().join(", ");
-        let client = plan.intake_options(settings.session_of(name)).client_id;
-        let (url, version) = (&broker.url, broker.version);
-        let qos = settings.qos.granted();
-        let window = plan.window_each();
-        writeln!(
-            out,
-            "#   {client} subscribes to {filters} at {url} (MQTT {version}, QoS {qos}, window {window})"
-        )?;
-        if settings.qos.is_lowered() {
-            writeln!(out, "#     sensors.{name}.mqtt.qos = 2 is granted as 1: at least once")?;
-        }
-    }
+    describe_intakes(out, plan)?;
     for (name, settings) in plan.simulated() {
         let last = settings.sensors() - 1;
         let (first, last) = (settings.sensor_id(name, 0), settings.sensor_id(name, last));
@@ -79,4 +66,46 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
         writeln!(out, "#\n# Warnings")?;
     }
     warnings.iter().try_for_each(|(key, text)| writeln!(out, "#   {key}: {text}"))
+}
+
+/// The clients of the MQTT entries: each, or many of them by what they have in common.
+fn describe_intakes(out: &mut String, plan: &Plan) -> fmt::Result {
+    let Broker { url, version, .. } = &plan.broker;
+    let window = plan.window_each();
+    if plan.sessions().len() > SESSIONS_SHOWN_MAX {
+        return describe_many(out, plan, &format!("at {url} (MQTT {version}, window {window}"));
+    }
+    for (name, settings) in plan.intakes() {
+        let filters = settings.subscriptions().collect::<Vec<_>>().join(", ");
+        let client = plan.intake_options(settings.session_of(name)).client_id;
+        let qos = settings.qos.granted();
+        writeln!(
+            out,
+            "#   {client} subscribes to {filters} at {url} (MQTT {version}, QoS {qos}, window {window})"
+        )?;
+        if settings.qos.is_lowered() {
+            writeln!(out, "#     sensors.{name}.mqtt.qos = 2 is granted as 1: at least once")?;
+        }
+    }
+    Ok(())
+}
+
+fn describe_many(out: &mut String, plan: &Plan, broker: &str) -> fmt::Result {
+    let sessions = plan.sessions();
+    let client = |session: Option<&&str>| session.map(|it| plan.intake_options(it).client_id);
+    let (first, last) = (client(sessions.keys().next()), client(sessions.keys().next_back()));
+    let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
+    let topics: usize = plan.intakes().map(|(_, it)| it.filters().count()).sum();
+    let (clients, entries) = (sessions.len(), plan.intakes().count());
+    writeln!(
+        out,
+        "#   {clients} clients, {first} to {last}, subscribe to {topics} topics of {entries} entries {broker} each)"
+    )?;
+    let of_qos = |qos| plan.intakes().filter(|(_, it)| it.qos.granted() == qos).count();
+    writeln!(out, "#     {} entries of QoS 0, {} of QoS 1", of_qos(0), of_qos(1))?;
+    let lowered = plan.intakes().filter(|(_, it)| it.qos.is_lowered()).count();
+    if lowered > 0 {
+        writeln!(out, "#     qos = 2 of {lowered} entries is granted as 1: at least once")?;
+    }
+    Ok(())
 }

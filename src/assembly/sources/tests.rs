@@ -37,7 +37,18 @@ fn sources() -> Sources {
     };
     let (plan, units, run) = (Arc::new(plan), BTreeMap::new(), "gw-1".into());
     let (left, roll_call, phase) = (None, None, Phase::Running);
-    Sources { plan, shared, run, seed: 1, left, roll_call, units, phase }
+    Sources {
+        plan,
+        shared,
+        run,
+        seed: 1,
+        left,
+        roll_call,
+        ahead: 1024.into(),
+        desk: Arc::default(),
+        units,
+        phase,
+    }
 }
 
 impl Sources {

@@ -75,7 +75,7 @@ impl Client for Scripted {
                 receive_max,
                 packet_bytes_max,
             },
-            buffer_bytes: 1024,
+            ahead: 1024.into(),
             look_ups: LookUps::default(),
             roll_call: None,
             is_needed: true,

@@ -2,11 +2,15 @@
 
 use super::super::packet;
 use super::super::publish::user_property;
+use super::super::read_buffer::LargeBuffers;
 use super::*;
 use bytes::BytesMut;
 use proptest::prelude::*;
 use rand::RngExt;
 use rand::rngs::SmallRng;
+use std::sync::Arc;
+use std::task::Waker;
+
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, Publish as Wire, PublishProperties};
 
@@ -34,13 +38,25 @@ fn seen(incoming: &Incoming<'_>) -> (Vec<u8>, Vec<u8>, Option<u64>) {
     }
 }
 
-/// Feeds `stream` in pieces; collects (topic, payload or head, cut length).
-fn feed(stream: &[u8], buffer: usize, piece: usize) -> Vec<(Vec<u8>, Vec<u8>, Option<u64>)> {
-    let mut inbound = Inbound::new(Version::V5, buffer);
+type Seen = (Vec<u8>, Vec<u8>, Option<u64>);
+
+/// Feeds `stream` in pieces; collects (topic, payload or head, cut length). Whether the buffer is its own or one that
+/// is shared makes no difference.
+fn feed(stream: &[u8], buffer: usize, piece: usize) -> Vec<Seen> {
+    let large = Arc::new(LargeBuffers::new(1, buffer.max(2 * HEAD_BYTES)));
+    let came = feed_into(Inbound::new(Version::V5, buffer), stream, piece);
+    let shared = Inbound::new(Version::V5, ReadAhead::sharing(1, &large));
+    assert_eq!(feed_into(shared, stream, piece), came);
+    came
+}
+
+fn feed_into(mut inbound: Inbound, stream: &[u8], piece: usize) -> Vec<Seen> {
     let mut came = Vec::new();
     let mut stream = stream;
+    let mut context = Context::from_waker(Waker::noop());
     while !stream.is_empty() {
-        let space = inbound.space();
+        inbound.rest();
+        let Poll::Ready(space) = inbound.poll_space(&mut context) else { panic!("there is one") };
         let now = piece.min(space.len()).min(stream.len());
         assert!(now > 0, "there is always room");
         space[..now].copy_from_slice(&stream[..now]);
@@ -181,7 +197,9 @@ fn digested(stream: &[u8], version: Version, rng: &mut SmallRng) -> (Vec<String>
         }
         let heads = [&inbound.skipped, &inbound.finished];
         let heads = heads.map(|it| it.as_ref().map_or(0, |it| it.head.capacity()));
-        assert!(inbound.buffer.len() == BUFFER && heads.iter().all(|it| *it <= BUFFER));
+        assert!(
+            inbound.buffer.packet_bytes_max() == BUFFER && heads.iter().all(|it| *it <= BUFFER)
+        );
     }
     (came, false)
 }

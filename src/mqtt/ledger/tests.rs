@@ -121,7 +121,7 @@ fn abandoned_records_are_not_acknowledged() {
 #[test]
 fn what_waits_behind_one_reading_is_bounded_and_what_waits_for_the_queue_is_not() {
     let mut ledger = ledger_with(&[1]);
-    let bound = u16::try_from(blocked_max(20)).unwrap();
+    let bound = u16::try_from(blocked_max(20, 1)).unwrap();
     for id in 2..=bound + 1 {
         let Entered::New(ordinal) = ledger.enter(id, false, 7) else { panic!("{id}") };
         ledger.settle(run(ordinal, 1), Outcome::Delivered);
@@ -222,7 +222,7 @@ proptest! {
 /// What is acknowledged next is in nobody's way.
 #[test]
 fn only_an_entry_that_has_not_settled_blocks_those_behind_it() {
-    let bound = u16::try_from(blocked_max(20)).unwrap();
+    let bound = u16::try_from(blocked_max(20, 1)).unwrap();
     let mut ledger = ledger_with(&[1]);
     for id in 2..bound + 2 {
         let Entered::New(ordinal) = ledger.enter(id, false, 0) else { panic!("{id}") };

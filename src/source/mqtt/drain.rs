@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use super::Intake;
 use super::intake::Room;
-use crate::limits::ANSWERS_BYTES_MAX;
 use crate::mqtt::Error;
 use crate::mqtt::client::Step;
 use crate::mqtt::frame::{Inbound, Incoming};
@@ -35,21 +34,29 @@ impl Intake {
     /// Offers what has room and takes no more.
     pub(super) fn stop_taking(&mut self) {
         if let Some(inlet) = self.inlet.take() {
+            let before = self.chunk.records.len();
+            // Its place in the line is the next one's.
+            if let Room::Claimed(claim) = std::mem::replace(&mut self.room, Room::Free) {
+                inlet.put(claim, &mut self.chunk);
+            }
+            self.count_offered(before);
             self.end_waiting();
+            self.take_chunk();
             while self.offer_last(&inlet) {}
         }
         self.settlements.starved(false);
-        // Its place in the queue's line is the next one's.
-        self.room = Room::Free;
         // Taken from the connection, but never offered: the broker still has those of QoS 1.
-        let left = std::mem::take(&mut self.chunk);
+        let mut left = std::mem::take(&mut self.chunk);
         for record in left.records.iter().filter(|record| !record.token.is_none()) {
             self.ledger.let_go(record.token.ordinal);
         }
         let waiting: usize = self.members.readers().iter_mut().map(|it| it.waiting().clear()).sum();
-        let left = (left.records.len() + waiting) as u64;
-        self.metrics.received.add(left);
-        self.metrics.abandoned.add(left);
+        let abandoned = (left.records.len() + waiting) as u64;
+        self.metrics.received.add(abandoned);
+        self.metrics.abandoned.add(abandoned);
+        left.clear();
+        self.chunk = left;
+        self.leave_desk();
     }
 
     /// Offers what has been read. Whether all of it had room, and there is more that has waited.
@@ -121,7 +128,7 @@ impl Intake {
         if !self.ledger.waits() || self.phase.is(Phase::Closing) {
             return Ok(if is_removed { Step::CloseForGood } else { Step::Close });
         }
-        Ok(Step::Wait { reads: out.backlog() < ANSWERS_BYTES_MAX, until: None })
+        Ok(Step::Wait { reads: self.may_answer(out), until: None })
     }
 
     /// Binds what the broker sends again to this connection; some of it may have settled already.
@@ -131,7 +138,9 @@ impl Intake {
         inbound: &mut Inbound,
         out: &mut Outbound,
     ) -> Result<(), Error> {
-        while let Some(incoming) = inbound.packet()? {
+        while self.may_answer(out)
+            && let Some(incoming) = inbound.packet()?
+        {
             match incoming {
                 Incoming::Publish(publish) => {
                     self.recognise(&publish);

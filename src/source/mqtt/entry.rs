@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::desk::Desk;
 use super::{Intake, Settings};
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::options::Options;
+use crate::mqtt::read_buffer::ReadAhead;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::session::Session;
 use crate::source::{Context, Ended, Entry, Failure};
@@ -24,6 +26,10 @@ pub struct Broker<'a> {
     pub roll_call: Option<Arc<RollCall>>,
     /// How the connections stand, by session.
     pub standings: &'a Standings,
+    /// Where all make their records.
+    pub desk: Arc<Desk>,
+    /// Of each connection.
+    pub ahead: ReadAhead,
     /// Those of each intake.
     pub bounds: Bounds,
     /// The sessions, with the names of the entries that each carries.
@@ -46,14 +52,18 @@ impl fmt::Debug for Broker<'_> {
 pub struct Bounds {
     /// Unacknowledged messages that it asks for or expects.
     pub window: u16,
-    /// Of the read buffer.
-    pub read_buffer_bytes: usize,
     /// Topics and ids whose rows it remembers.
     pub remembered_max: usize,
     /// Acknowledgements that it remembers, in case they were lost with a connection.
     pub acknowledgements_max: usize,
+    /// Messages that may wait behind one that is not settled.
+    pub blocked_max: usize,
+    /// Bytes of answers that wait to be written, above which it reads nothing more.
+    pub answers_bytes_max: usize,
     /// Records that it makes before it offers them.
     pub chunk_records_max: usize,
+    /// Bytes of their texts, above which it makes no further one before it offers them.
+    pub chunk_bytes_max: usize,
 }
 
 /// Lets an entry join its session; the last one starts the intake.
@@ -76,12 +86,16 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
         [_] => format!("sensors.{name}.mqtt"),
         _ => format!("session {session}"),
     };
-    let session = Session::new(options, broker.bounds.read_buffer_bytes, entry.seed)
+    let session = Session::new(options, broker.ahead.clone(), entry.seed)
         .with_status(&broker.standings.session(session, entry.start))
         .leaving(trace)
         .beside(broker.roll_call.clone())
+        .among(broker.sessions.len())
         .patient(entry.start_grace);
-    let intake = Intake::new(members, session, broker.bounds, entry.queue, entry.phase.clone());
+    let intake = {
+        let ends = (entry.queue, &broker.desk);
+        Intake::new(members, session, broker.bounds, ends, entry.phase.clone())
+    };
     tasks.start(async move {
         intake.run().await.map_err(|error| Failure { place, error: error.into() })
     });

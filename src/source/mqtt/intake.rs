@@ -3,21 +3,24 @@
 //!
 //! When the queue has no room it *stops reading*: TCP and the broker's window do the rest, while pings and
 //! acknowledgements go on. Acknowledgements leave in order, each when all readings of its message have settled
-//! (`mqtt::ledger`). It also stops reading while the broker does not take its answers, each of which a broken
-//! broker can ask for.
+//! (`mqtt::ledger`). It also stops reading while another intake keeps the desk where records are made ([`desk`]),
+//! and while the broker does not take its answers, each of which a broken broker can ask for.
+//!
+//! [`desk`]: super::desk
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(super) use self::room::Room;
 use super::backlog::Backlog;
+use super::desk::{Desk, Place};
 use super::entry::{self, Bounds};
 use super::members::Members;
 use super::reader::Reader;
 use super::settings::Retained;
 use super::subscription::Subscription;
-use crate::clock::Now;
-use crate::limits::{ANSWERS_BYTES_MAX, GATHER_WINDOW_MIN};
+use crate::clock::{self, Now};
+use crate::limits::GATHER_WINDOW_MIN;
 use crate::mqtt::Error;
 use crate::mqtt::attempt::{Attempt, Failed};
 use crate::mqtt::client::{self, Client, Step};
@@ -71,12 +74,18 @@ pub struct Intake {
     asked: u16,
     window: usize,
     pub(super) chunk_records_max: usize,
+    chunk_bytes_max: usize,
+    answers_bytes_max: usize,
     /// Programs have worked so long that the connection is to have its turn before more is read.
     is_weary: bool,
     /// None once nothing more is taken.
     pub(super) inlet: Option<Inlet>,
     pub(super) settlements: Settlements,
     settled: Vec<(Run, Outcome)>,
+    desk: Arc<Desk>,
+    /// The desk, while it is this intake's.
+    place: Option<Place>,
+    /// The desk's, while records are in it.
     pub(super) chunk: Chunk,
     pub(super) room: Room,
     pub(super) shed: Vec<SensorIndex>,
@@ -111,7 +120,7 @@ impl Intake {
         entries: Vec<entry::Joined>,
         session: Session,
         bounds: Bounds,
-        queue: &Queue,
+        (queue, desk): (&Queue, &Arc<Desk>),
         phase: PhaseReceiver,
     ) -> Self {
         let (version, window) = (session.options().version, usize::from(bounds.window));
@@ -127,7 +136,8 @@ impl Intake {
             settings.filters().map(move |it| (of, it.clone(), settings.retained))
         });
         let subscription = |(place, (of, filter, retained)): (u16, (usize, Filter, Retained))| {
-            Subscription::new(place, (of, filter), session.options(), retained)
+            let it = Subscription::new(place, (of, filter), session.options(), retained);
+            it.quiet(session.is_quiet())
         };
         let subscriptions = (0..).zip(filters).map(subscription).collect();
         let reader = |(name, settings, context): entry::Joined| {
@@ -138,16 +148,21 @@ impl Intake {
             members: Members::new(readers, subscriptions, bounds.remembered_max),
             session,
             sessions_lost: Repeated::default(),
-            ledger: Ledger::new(window, bounds.acknowledgements_max),
+            ledger: Ledger::new(window, bounds.acknowledgements_max)
+                .with_blocked_max(bounds.blocked_max),
             backlog: Backlog::default(),
             digest: read::digest,
             asked: bounds.window,
             window,
             chunk_records_max: bounds.chunk_records_max,
+            chunk_bytes_max: bounds.chunk_bytes_max,
+            answers_bytes_max: bounds.answers_bytes_max,
             is_weary: false,
             inlet: Some(queue.inlet()),
             settlements: queue.settlements(),
             settled: Vec::new(),
+            desk: Arc::clone(desk),
+            place: None,
             chunk: Chunk::default(),
             room: Room::Free,
             shed: Vec::new(),
@@ -181,35 +196,65 @@ impl Intake {
 
     /// The phase that changes what is to be done.
     fn next_phase(&self) -> Phase {
-        let waits = matches!(self.room, Room::Waited(_)) || self.inlet.is_none();
-        if waits { Phase::Closing } else { Phase::Draining }
+        let waits = self.current.is_some() && matches!(self.room, Room::Waited(_));
+        if waits || self.inlet.is_none() { Phase::Closing } else { Phase::Draining }
     }
 
     /// Offers what has been read. False while there is no room.
     fn offer(&mut self, now: Instant) -> bool {
         let Some(inlet) = &self.inlet else { return true };
         let before = self.chunk.records.len();
-        if before == 0 {
-            return true;
-        }
         match std::mem::replace(&mut self.room, Room::Free) {
             Room::Free => {}
+            // What is in the chunk has come without the desk: it is taken, or shed.
+            in_line @ Room::InLine(_) => self.room = in_line,
+            Room::Seated(place) => {
+                // Answers may have come while nothing was read.
+                self.members.waited(now);
+                self.sit(place);
+                return true;
+            }
             Room::Waited(claim) => {
                 self.room = Room::Waited(claim);
                 return false;
             }
             Room::Claimed(claim) => {
                 inlet.put(claim, &mut self.chunk);
-                // Answers may have come while nothing was read.
                 self.members.waited(now);
             }
         }
-        let all = inlet.try_offer(&mut self.chunk, &mut self.shed);
-        if !all {
-            self.room = Room::Waited(Box::pin(inlet.claim(&self.chunk)));
+        if before > 0 {
+            let all = inlet.try_offer(&mut self.chunk, &mut self.shed);
+            if !all {
+                self.room = Room::Waited(Box::pin(inlet.claim(&self.chunk)));
+            }
+            self.count_offered(before);
+            if all {
+                self.leave_desk();
+            }
         }
-        self.count_offered(before);
-        all
+        matches!(self.room, Room::Free)
+    }
+
+    /// The desk is this intake's.
+    fn sit(&mut self, place: Place) {
+        self.place = Some(place);
+        self.take_chunk();
+    }
+
+    /// For records, with the desk or without.
+    pub(super) fn take_chunk(&mut self) {
+        if self.chunk.capacity_bytes() == 0 {
+            self.chunk = self.desk.chunk();
+        }
+    }
+
+    /// The chunk is empty: another intake may have the desk.
+    pub(super) fn leave_desk(&mut self) {
+        if self.chunk.capacity_bytes() > 0 {
+            self.desk.give_back(std::mem::take(&mut self.chunk));
+        }
+        self.place = None;
     }
 
     /// Enters what the queue took or shed of the chunk's `before` records.
@@ -250,6 +295,11 @@ impl Intake {
         self.session.set_unacknowledged(open);
     }
 
+    /// Whether the broker takes our answers, each of which it can ask for.
+    pub(super) fn may_answer(&self, out: &Outbound) -> bool {
+        out.backlog() < self.answers_bytes_max
+    }
+
     /// Does what is due. Returns until when nothing else is.
     fn attend(
         &mut self,
@@ -275,7 +325,7 @@ impl Intake {
         let waits_until = self.members.waits_until();
         let mut due = None;
         // A broker that does not take our answers has no time to answer.
-        if out.backlog() < ANSWERS_BYTES_MAX {
+        if self.may_answer(out) {
             self.members.attend(now, out)?;
             due = self.members.deadline();
         }
@@ -352,19 +402,21 @@ impl Client for Intake {
             let (unread, came) = self.read(now, inbound, out)?;
             moved |= came;
             has_room = self.offer(now.instant);
-            if !unread || self.is_weary {
+            if !unread || self.is_weary || !self.may_answer(out) {
                 break;
             }
         }
         self.acknowledge(out);
-        if !has_room {
+        if has_room {
+            self.leave_desk();
+        } else {
             return Ok(Step::Wait { reads: false, until: None });
         }
         let mut until = self.attend(now.instant, moved, out)?;
         if std::mem::take(&mut self.is_weary) {
             until = Some(now.instant);
         }
-        Ok(Step::Wait { reads: out.backlog() < ANSWERS_BYTES_MAX, until })
+        Ok(Step::Wait { reads: self.may_answer(out), until })
     }
 
     fn handle_disconnected(
@@ -373,7 +425,13 @@ impl Client for Intake {
         ended: Result<(), Error>,
     ) -> Result<Option<Duration>, Error> {
         self.current = None;
-        self.room = Room::Free;
+        if matches!(self.room, Room::InLine(_)) {
+            self.room = Room::Free;
+        }
+        // What is in the chunk goes on waiting: others wait for the desk.
+        if self.offer(now.instant) {
+            self.leave_desk();
+        }
         self.settlements.starved(false);
         self.metrics.disconnections.one();
         let Err(error) = ended else { return Ok(None) };
@@ -387,16 +445,16 @@ impl Client for Intake {
     }
 
     async fn woken(&mut self) {
-        let next = self.next_phase();
-        if self.current.is_none() {
-            return self.phase.reached(next).await;
-        }
-        let Self { phase, settlements, room, .. } = self;
-        tokio::select! {
-            biased;
-            () = settlements.some() => {}
-            () = phase.reached(next) => {}
-            () = room.claimed() => {}
+        loop {
+            let (next, stands) = (self.next_phase(), self.current.is_some());
+            let Self { phase, settlements, room, .. } = self;
+            tokio::select! {
+                biased;
+                () = settlements.some(), if stands => return,
+                () = phase.reached(next) => return,
+                () = room.came() => if stands { return },
+            }
+            self.offer(clock::now().instant);
         }
     }
 }

@@ -74,6 +74,11 @@ impl Members {
         &mut self.readers
     }
 
+    /// Whether messages may wait in an entry.
+    pub(super) fn are_in_turns(&self) -> bool {
+        self.readers.iter().any(Reader::is_in_turns)
+    }
+
     /// Makes records of the next message that has waited in an entry and waits no longer ([`Reader::take_due`]).
     pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<(u32, Option<Run>)> {
         let mut readers = self.readers.iter_mut().filter(|it| it.is_in_turns());

@@ -18,6 +18,7 @@ pub use self::topics::{Filters, TOPICS_MAX};
 pub use self::user_properties::Properties;
 
 mod backlog;
+pub mod desk;
 mod drain;
 mod entry;
 #[cfg(test)]

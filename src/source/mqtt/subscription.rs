@@ -62,7 +62,8 @@ pub(super) struct Subscription {
     /// The session of today was there when we connected; the subscription was granted in it.
     present: bool,
     granted: bool,
-    said: Repeated,
+    /// Of the line that it was granted; `None`: it is one of many, and that is logged for debugging only.
+    said: Option<Repeated>,
     /// The last `QoS` that was granted lower than asked for, and said.
     lower_said: Option<u8>,
     /// Something has come in this run, or it was said that nothing has.
@@ -94,13 +95,18 @@ impl Subscription {
             silence_max: repeats_retained.then_some(silence_max),
             present: false,
             granted: false,
-            said: Repeated::default(),
+            said: Some(Repeated::default()),
             lower_said: None,
             heard: false,
             answer_by: None,
             again_at: None,
             say_at: None,
         }
+    }
+
+    /// Sets whether it is one of many.
+    pub(super) fn quiet(self, is_quiet: bool) -> Self {
+        Self { said: self.said.filter(|_| !is_quiet), ..self }
     }
 
     /// Whether it was granted in the session of today: readings can come.
@@ -220,7 +226,9 @@ impl Subscription {
         let (entry, filter) = (&reader.name(), self.asked(reader));
         if again {
             tracing::debug!(entry, filter, qos, "subscribed again");
-        } else if let Some(left_out) = self.said.due(now) {
+        } else if self.said.is_none() {
+            tracing::debug!(entry, filter, qos, "subscribed");
+        } else if let Some(left_out) = self.said.as_mut().and_then(|it| it.due(now)) {
             tracing::info!(entry, filter, qos, left_out, "subscribed");
         }
         let asked = reader.settings.qos.granted();

@@ -99,7 +99,7 @@ fn as_many_acknowledgements_are_remembered_as_are_asked_for() {
     ledger.connect(true);
     assert_eq!(ledger.enter(61, true, 7), Entered::Known);
     assert_eq!(ledger.enter(60, true, 7), Entered::New(100));
-    assert_eq!(ledger.blocked_max, blocked_max(40));
+    assert_eq!(ledger.blocked_max, blocked_max(40, 1));
 }
 
 /// A broker that was set back in time: what it has given the id to is not known.
@@ -124,7 +124,7 @@ fn a_new_message_ends_the_repeats_also_where_nothing_is_held() {
 /// It may be as much as the queue has places, and all of it may have expired.
 #[test]
 fn what_does_not_come_again_counts_for_no_bound() {
-    let held: Vec<u16> = (1..=u16::try_from(blocked_max(20)).unwrap()).collect();
+    let held: Vec<u16> = (1..=u16::try_from(blocked_max(20, 1)).unwrap()).collect();
     let mut ledger = ledger_with(&held);
     ledger.connect(true);
     assert!(matches!(ledger.enter(60_000, false, 0), Entered::New(_)));
@@ -146,7 +146,7 @@ fn what_waits_for_a_message_that_does_not_come_or_is_held_back_is_bounded() {
             ledger.acknowledge(|_, _| {});
             true
         });
-        assert_eq!(taken.take(9999).count(), blocked_max(20) - 1, "and the first of all");
+        assert_eq!(taken.take(9999).count(), blocked_max(20, 1) - 1, "and the first of all");
     }
 }
 

@@ -140,7 +140,8 @@ impl Intake {
         let session = Session::new(plan.intake_options(ENTRY), BUFFER_BYTES, 1);
         let (lead, phase) = phase::start();
         let entries = vec![(ENTRY.to_owned(), settings, context)];
-        let mut real = mqtt::Intake::new(entries, session, bounds, &books.queue, phase);
+        let mut real =
+            mqtt::Intake::new(entries, session, bounds, (&books.queue, &Arc::default()), phase);
         if alike {
             real.take_all_for_alike();
         }

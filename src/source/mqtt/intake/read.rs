@@ -5,10 +5,9 @@ use std::time::Instant;
 
 use foldhash::fast::FixedState;
 
-use super::Intake;
+use super::{Intake, Room};
 use crate::clock::Now;
 use crate::codec::sparkplug::Request;
-use crate::limits::ANSWERS_BYTES_MAX;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Inbound, Incoming};
@@ -20,8 +19,8 @@ use crate::mqtt::publish::Publish;
 use crate::settlement::{Outcome, Token};
 
 impl Intake {
-    /// Reads packets that have arrived into the chunk, until it is full. Whether there may be more, and whether
-    /// anything came.
+    /// Reads packets that have arrived into the chunk, until it is full or answers wait to be written. Whether there
+    /// may be more, and whether anything came.
     pub(super) fn read(
         &mut self,
         now: Now,
@@ -32,22 +31,32 @@ impl Intake {
         // Messages that make no record count, too: what they wait for is acknowledged in between.
         let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
         let waited = self.backlog.is_coming(now.instant);
+        if self.members.are_in_turns() && !self.has_desk(1) {
+            self.room = Room::InLine(Box::pin(self.desk.place()));
+            return Ok((true, false));
+        }
         self.expire(now.instant);
         self.take_due(&mut left);
-        while left > 0 {
+        while left > 0 && self.chunk.bytes() < self.chunk_bytes_max && self.may_answer(out) {
             left -= 1;
             let Some(incoming) = inbound.packet()? else {
                 unread = false;
                 break;
             };
-            came = true;
             let publish = match incoming {
                 Incoming::Publish(publish) => publish,
                 Incoming::Other(bytes) => {
+                    came = true;
                     self.control(now.instant, bytes, out)?;
                     continue;
                 }
             };
+            if !self.has_desk(publish.qos) {
+                inbound.put_back();
+                self.room = Room::InLine(Box::pin(self.desk.place()));
+                break;
+            }
+            came = true;
             let entered = self.enter(&publish)?;
             self.session.proved();
             let (reader, subscription) = self.members.of(publish.topic);
@@ -75,6 +84,22 @@ impl Intake {
             self.have_read(now.instant)?;
         }
         Ok((unread, came))
+    }
+
+    /// Whether a message of this QoS can be taken now.
+    fn has_desk(&mut self, qos: u8) -> bool {
+        if self.place.is_some() {
+            return true;
+        }
+        if let Some(place) = self.desk.try_place() {
+            self.sit(place);
+            return true;
+        }
+        let is_shed = qos == 0 && self.policy.is_some();
+        if is_shed {
+            self.take_chunk();
+        }
+        is_shed
     }
 
     /// What has waited in the entries long enough waits no longer.
@@ -107,8 +132,9 @@ impl Intake {
 
     /// Publishes what entries ask for. With QoS 0: an answer is a message like others, or does not come.
     fn ask(&mut self, out: &mut Outbound) -> Result<(), Error> {
+        let backlog_max = self.answers_bytes_max;
         for reader in self.members.readers() {
-            while out.backlog() < ANSWERS_BYTES_MAX
+            while out.backlog() < backlog_max
                 && let Some(Request { topic, payload }) = reader.request()
             {
                 let (qos, dup, retain, properties) = (0, false, false, &[][..]);

@@ -14,11 +14,13 @@ use crate::state::metrics::Counter;
 use crate::state::standing::Standing;
 
 mod connections;
+mod desk;
 mod entries;
 mod line;
 mod reading;
 
 const BUFFER_BYTES: usize = 16 * 1024;
+const ANSWERS_BYTES_MAX: usize = 1024;
 
 struct Scene {
     now: Now,
@@ -42,7 +44,17 @@ fn scene_of(
     entries: &[(&str, serde_json::Value)],
     settings: queue::Settings,
 ) -> Scene {
-    let queue = Queue::new(settings);
+    scene_at(version, entries, settings, (&Queue::new(settings), &Arc::default()))
+}
+
+/// The same, of this queue, with this desk.
+fn scene_at(
+    version: Version,
+    entries: &[(&str, serde_json::Value)],
+    settings: queue::Settings,
+    (queue, desk): (&Queue, &Arc<Desk>),
+) -> Scene {
+    let queue = queue.clone();
     let names: Vec<&str> = entries.iter().map(|(name, _)| *name).collect();
     let registry = Arc::new(Registry::new(9, names.iter().map(|name| (*name, None))));
     let context = Context {
@@ -66,12 +78,14 @@ fn scene_of(
     let (lead, watch) = phase::start();
     let bounds = Bounds {
         window: 20,
-        read_buffer_bytes: BUFFER_BYTES,
         remembered_max: 9,
         acknowledgements_max: 40,
+        blocked_max: 1064,
+        answers_bytes_max: ANSWERS_BYTES_MAX,
         chunk_records_max: 100,
+        chunk_bytes_max: 4096,
     };
-    let intake = Intake::new(members, session, bounds, &queue, watch);
+    let intake = Intake::new(members, session, bounds, (&queue, desk), watch);
     let peer = Peer::new(version, BUFFER_BYTES);
     Scene { now: clock::now(), intake, peer, outlet: queue.outlet(), queue, lead, standing }
 }

@@ -184,6 +184,26 @@ fn while_answers_are_not_written_nothing_is_read_and_no_answer_is_missed() {
     }
 }
 
+/// Each is a few bytes of what has been read at once.
+#[test]
+fn what_is_asked_for_at_once_is_answered_piece_by_piece() {
+    for phase in [Phase::Running, Phase::Draining] {
+        let mut scene = fleet(9).subscribed();
+        scene.send(&[message(1, "s/a", "1")]);
+        scene.lead.enter(phase);
+        (1..=2000).for_each(|id| scene.peer.release(id));
+        let mut answered = Vec::new();
+        while answered.len() < 2000 {
+            scene.step();
+            let heard = scene.peer.heard();
+            let pieces = 1..=ANSWERS_BYTES_MAX / 4;
+            assert!(pieces.contains(&heard.len()), "{phase:?}: {} at once", heard.len());
+            answered.extend(heard);
+        }
+        assert!(answered.into_iter().eq((1..=2000).map(Heard::PubComp)), "{phase:?}");
+    }
+}
+
 #[test]
 fn with_a_small_window_the_thread_does_not_rest() {
     for (qos, expected) in [(1, true), (0, false)] {

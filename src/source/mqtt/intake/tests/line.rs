@@ -48,9 +48,9 @@ fn what_settles_while_there_is_no_room_is_acknowledged() {
     assert_eq!(scene.peer.heard(), [1, 2, 3, 4].map(Heard::PubAck));
 }
 
-/// Nobody would take the place: the others would wait for ever.
+/// The others would wait for ever.
 #[test]
-fn who_waits_no_more_leaves_the_line() {
+fn who_is_away_takes_its_place_and_who_has_ended_leaves_the_line() {
     for ends in [false, true] {
         let mut scene = waiting();
         if ends {
@@ -60,10 +60,14 @@ fn who_waits_no_more_leaves_the_line() {
             scene.intake.handle_disconnected(scene.now, Err(Error::Closed)).unwrap();
         }
         scene.take(Outcome::Delivered);
+        if !ends {
+            assert!(!Peer::wake(&mut scene.intake), "it needs no connection to put it there");
+            assert_eq!(scene.take(Outcome::Delivered).len(), 1);
+        }
         assert!(is_ready(pin!(scene.queue.inlet().place(1))));
         let metrics = &scene.intake.metrics;
         let counted = (metrics.received.get(), metrics.abandoned.get());
-        assert_eq!(counted, if ends { (2, 1) } else { (1, 0) });
+        assert_eq!(counted, if ends { (2, 1) } else { (2, 0) });
     }
 }
 
