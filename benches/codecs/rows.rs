@@ -81,6 +81,13 @@ fn mappings(rows: &mut Vec<Row>) {
             tree: Some(Box::new(move |payload, out| by_hand::tree(payload, &pointers, out))),
         });
     }
+    rows.push(Row {
+        name: "json, 1 value by transform".to_owned(),
+        payload: payloads::message(1),
+        ours: Ours::new(&json!({ "transform": "{'value': {'v00': msg.data.v00}}" }), None),
+        by_hand: Box::new(by_hand::one::message),
+        tree: None,
+    });
     let many = payloads::MANY;
     for (values, _, elements) in shapes {
         let pointers = pointers("", values);

@@ -28,8 +28,13 @@ impl Mapping {
         chunk: &mut Chunk,
         take: &mut impl Take,
     ) -> ControlFlow<()> {
-        if let Err(malformed) = self.name(look) {
-            return self.miss(malformed, look, chunk, take);
+        match self.name(look) {
+            Ok(()) => {}
+            // It is there, and nobody can be called so.
+            Err(malformed) if malformed.reason == Reason::SensorId => {
+                return take(chunk, None, Err(malformed));
+            }
+            Err(malformed) => return self.miss(malformed, look, chunk, take),
         }
         let read = match &self.plan.values {
             Values::One(slots, shown) => match self.plan.seek(slots, &self.found, look.message) {

@@ -18,7 +18,7 @@
 //! and so of each device of a node that dies: it is the end of the life of all their metrics. A death whose `bdSeq` is
 //! that of an earlier birth ends nothing, and its `bdSeq` is marked `"stale":true`.
 //!
-//! - What a data message leaves out says the birth ([`births`]). A message of which a metric cannot be resolved
+//! - What a data message leaves out says the birth (`births`). A message of which a metric cannot be resolved
 //!   *waits* for it, and so do all behind it of that device ([`Turn`]): nothing passes another. What the birth
 //!   resolves no better, or what no birth came for in time, becomes a dead letter, `alias`; the other metrics of the
 //!   message live.

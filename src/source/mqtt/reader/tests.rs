@@ -95,6 +95,17 @@ fn what_is_no_reading_is_told_with_its_reason_and_no_more_than_its_head() {
     }
 }
 
+#[test]
+fn an_id_that_is_empty_is_no_id_whatever_may_be_missing() {
+    for missing in ["dead_letter", "skip", "whole"] {
+        let settings = json!({ "topic": "t", "missing": missing });
+        let mut reader = reader_of(settings, &context(9, OnFull::Wait));
+        let told = letter(&mut reader, &publish(b"t", br#"{"value":7,"sensorId":""}"#));
+        let expected = (Reason::SensorId, "the sensor's id is empty".to_owned());
+        assert_eq!(told, Some(expected), "{missing}");
+    }
+}
+
 /// A text of quotes is twice as long as JSON.
 #[test]
 fn what_is_too_long_as_json_is_oversize_though_its_payload_was_not() {
