@@ -16,7 +16,7 @@ use crate::scene::drained;
 use crate::support::client::{Collection, Collector, Options, Session};
 use crate::support::gateway::Gateway;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
-use crate::support::{SOON, eventually, number_from_environment};
+use crate::support::{SOON, number_from_environment};
 
 /// Stands on each page for the time of receipt.
 const RECEIVED: &str = "2026-11-30T12:00:00.000Z";
@@ -281,9 +281,7 @@ fn what_explain_tells_of_a_message_leaves_a_gateway_beside_a_real_broker() {
     let entries: Vec<_> = CARRIED.iter().map(|family| entries_of(family)).collect();
     let entries = entries.join("\n");
     let mut gateway = Gateway::start(&(head + &entries));
-    let topics = entries.lines().filter(|it| it.starts_with("topic"));
-    let subscriptions: usize = topics.map(|it| it.matches('"').count() / 2).sum();
-    eventually("the subscriptions", SOON, || gateway.count("subscribed") == subscriptions);
+    gateway.wait_for_line("ready: readings are delivered", SOON);
     let mut device = Session::open(&Options::new(mosquitto.port(), "device")).unwrap();
     let mut expected = Vec::new();
     for family in CARRIED {

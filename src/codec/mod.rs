@@ -269,7 +269,7 @@ impl Payload {
     /// Bytes of messages that the next run reads again, if there are such.
     pub const fn kept_bytes_max(&self) -> Option<usize> {
         match &self.0 {
-            Codec::SparkplugB(options) => Some(options.state_bytes_max.get()),
+            Codec::SparkplugB(options) => Some(options.kept_bytes_max()),
             _ => None,
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! - The file is `births-<entry>.ndjson` in the spool's folder: the version of its form, then each birth as it came,
 //!   `{"topic":…,"payload":…}`, the payload in base64. Without a spool folder nothing is written.
-//! - It is bounded as the births in memory are, by `state_bytes_max`. One that does not fit is not kept.
+//! - It is bounded, as the births in memory are, by `state_bytes_max`, of which half is for births as they came. One that
+//!   does not fit is not kept.
 //! - What a death ends is taken out. An error of the file is logged and stops nothing ([`crate::mirror`]).
 
 use std::io::{self, Write};

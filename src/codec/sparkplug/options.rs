@@ -31,7 +31,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             birth_wait: Period::millis(30_000),
-            waiting_bytes_max: Size::bytes(512 * 1024),
+            waiting_bytes_max: Size::bytes(256 * 1024),
             state_bytes_max: Size::bytes(512 * 1024),
             rebirth: false,
         }
@@ -39,12 +39,18 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Bytes of births as they came, which are kept beside the spool: they are shorter than what is made of them.
+    pub const fn kept_bytes_max(&self) -> usize {
+        self.state_bytes_max.get() / 2
+    }
+
     /// Bytes that an entry needs for them.
     pub const fn bytes_max(&self) -> u64 {
-        // The births, the one that is read, and the messages that wait; beside the spool the births as they came, and
-        // their file while it is written.
-        let births = (2 + 2 + 2) * self.state_bytes_max.get() as u64;
-        births + self.waiting_bytes_max.get() as u64 + REQUESTS_BYTES
+        // The births; beside the spool the births as they came, and the text of their file while it is written, in
+        // base64; and the messages that wait.
+        let (births, kept) = (self.state_bytes_max.get() as u64, self.kept_bytes_max() as u64);
+        let requests = if self.rebirth { REQUESTS_BYTES } else { 0 };
+        births + 3 * kept + self.waiting_bytes_max.get() as u64 + requests
     }
 }
 

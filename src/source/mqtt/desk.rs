@@ -6,7 +6,7 @@
 //! wait for the desk in line, as they would for the queue. They do not read meanwhile; pings and acknowledgements go on.
 //!
 //! What a policy may shed waits for nobody: QoS 0 is taken without the desk, into a second chunk, which is empty again
-//! when it has been offered. So is what has waited for another message when an intake stops.
+//! when it has been offered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

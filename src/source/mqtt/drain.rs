@@ -41,8 +41,8 @@ impl Intake {
             }
             self.count_offered(before);
             self.end_waiting();
-            self.take_chunk();
-            while self.offer_last(&inlet) {}
+            // Where another intake has the desk, the queue has no room either.
+            while self.has_desk(1) && self.offer_last(&inlet) {}
         }
         self.settlements.starved(false);
         // Taken from the connection, but never offered: the broker still has those of QoS 1.

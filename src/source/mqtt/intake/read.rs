@@ -87,7 +87,7 @@ impl Intake {
     }
 
     /// Whether a message of this QoS can be taken now.
-    fn has_desk(&mut self, qos: u8) -> bool {
+    pub(in crate::source::mqtt) fn has_desk(&mut self, qos: u8) -> bool {
         if self.place.is_some() {
             return true;
         }
