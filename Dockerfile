@@ -17,7 +17,7 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src benches tests \
  && touch src/lib.rs \
- && for main in src/main.rs benches/gateway.rs tests/main.rs; do echo 'fn main() {}' > "$main"; done \
+ && for main in src/main.rs benches/gateway.rs benches/codecs.rs tests/main.rs; do echo 'fn main() {}' > "$main"; done \
  && cargo build --release --locked --no-default-features --target "$(rustc --print host-tuple)"
 
 # The sources keep the times of the checkout, which may be older than the empty ones that were built.

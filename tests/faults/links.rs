@@ -42,7 +42,8 @@ fn cut_output() {
 
 #[test]
 fn crumbs() {
-    Trial::new("both links byte by byte", 100, 0).run(|stage| {
+    // Without a spool: beside one, a stop does not wait for the last answers, and these come byte by byte.
+    Trial::new("both links byte by byte", 100, 0).without_spool().run(|stage| {
         stage.to_input.crumble();
         stage.to_sink.crumble();
     });
