@@ -6,26 +6,22 @@
 
 use std::ops::ControlFlow;
 
+use super::decode::Decode;
 use super::{Input, Malformed, Take, json};
 use crate::record::Reason;
-
-/// A payload may hold many documents.
-pub(super) const IS_MANY: bool = true;
-
-/// A payload is text.
-pub(super) const IS_TEXT: bool = true;
 
 /// Reads payloads.
 #[derive(Debug, Default)]
 pub struct Decoder;
 
-impl Decoder {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decode<'a>(
-        &mut self,
-        input: Input<'a>,
-        take: &mut impl Take<'a>,
-    ) -> ControlFlow<()> {
+impl Decode for Decoder {
+    /// A payload may hold many documents.
+    const IS_MANY: bool = true;
+
+    /// A payload is text.
+    const IS_TEXT: bool = true;
+
+    fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
         let payload = input.payload;
         let lines = payload.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
         let mut is_empty = true;

@@ -21,15 +21,10 @@ use std::ops::ControlFlow;
 use base64::engine::general_purpose::STANDARD;
 use rmp::Marker;
 
+use super::decode::Decode;
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
 use super::{Input, Malformed, Take};
-
-/// A payload is one document.
-pub(super) const IS_MANY: bool = false;
-
-/// A payload is bytes.
-pub(super) const IS_TEXT: bool = false;
 
 /// The type of a timestamp.
 const TIMESTAMP: i8 = -1;
@@ -42,15 +37,19 @@ pub struct Decoder {
     time: String,
 }
 
-impl Decoder {
-    pub(super) fn decode<'a>(
-        &mut self,
-        input: Input<'a>,
-        take: &mut impl Take<'a>,
-    ) -> ControlFlow<()> {
+impl Decode for Decoder {
+    /// A payload is one document.
+    const IS_MANY: bool = false;
+
+    /// A payload is bytes.
+    const IS_TEXT: bool = false;
+
+    fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
         take(input.payload, self.json(&input).map(Document::Json))
     }
+}
 
+impl Decoder {
     /// The JSON text of a payload.
     fn json(&mut self, input: &Input<'_>) -> Result<&str, Malformed> {
         if input.payload.is_empty() {

@@ -7,15 +7,10 @@ use std::ops::ControlFlow;
 
 use base64::engine::general_purpose::STANDARD;
 
+use super::decode::Decode;
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
 use super::{Input, Take};
-
-/// A payload is one document.
-pub(super) const IS_MANY: bool = false;
-
-/// A payload is bytes.
-pub(super) const IS_TEXT: bool = false;
 
 /// Reads payloads.
 #[derive(Debug, Default)]
@@ -23,12 +18,14 @@ pub struct Decoder {
     json: JsonWriter,
 }
 
-impl Decoder {
-    pub(super) fn decode<'a>(
-        &mut self,
-        input: Input<'a>,
-        take: &mut impl Take<'a>,
-    ) -> ControlFlow<()> {
+impl Decode for Decoder {
+    /// A payload is one document.
+    const IS_MANY: bool = false;
+
+    /// A payload is bytes.
+    const IS_TEXT: bool = false;
+
+    fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
         self.json.begin(&input);
         let written = self.json.base64(input.payload, &STANDARD);
         take(input.payload, written.map(|()| Document::Json(self.json.json())))

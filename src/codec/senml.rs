@@ -27,17 +27,14 @@ use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use self::fields::{Fields, FieldsOf, number, string};
+use super::decode::Decode;
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
+use super::mapping::settings::Settings;
+use super::mapping::template::Template;
 use super::{Input, Malformed, Take, cbor};
 
 mod fields;
-
-/// A pack may hold many records.
-pub(super) const IS_MANY: bool = true;
-
-/// A pack is bytes, since it may be CBOR.
-pub(super) const IS_TEXT: bool = false;
 
 /// The version of the standard.
 const VERSION: f64 = 10.0;
@@ -68,12 +65,20 @@ struct Base {
     version: f64,
 }
 
-impl Decoder {
-    pub(super) fn decode<'a>(
-        &mut self,
-        input: Input<'a>,
-        take: &mut impl Take<'a>,
-    ) -> ControlFlow<()> {
+impl Decode for Decoder {
+    /// A pack may hold many records.
+    const IS_MANY: bool = true;
+
+    /// A pack is bytes, since it may be CBOR.
+    const IS_TEXT: bool = false;
+
+    /// A record has its unit, wherever it came from, as a member.
+    fn complete(settings: &mut Settings) {
+        let unit = || Template::try_from("{/unit}".to_owned()).expect("it is a template");
+        settings.unit.get_or_insert_with(unit);
+    }
+
+    fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
         let Self { cbor, json, base, text } = self;
         let payload = input.payload;
         // The first byte of an array in CBOR, or of a tag, is none of a text.

@@ -4,27 +4,23 @@
 
 use std::ops::ControlFlow;
 
+use super::decode::Decode;
 use super::mapping::Document;
 use super::{Input, Malformed, Take};
 use crate::record::Reason;
-
-/// A payload is one document.
-pub(super) const IS_MANY: bool = false;
-
-/// A payload is text.
-pub(super) const IS_TEXT: bool = true;
 
 /// Reads payloads.
 #[derive(Debug, Default)]
 pub struct Decoder;
 
-impl Decoder {
-    #[expect(clippy::unused_self, reason = "the shape of every payload codec")]
-    pub(super) fn decode<'a>(
-        &mut self,
-        input: Input<'a>,
-        take: &mut impl Take<'a>,
-    ) -> ControlFlow<()> {
+impl Decode for Decoder {
+    /// A payload is one document.
+    const IS_MANY: bool = false;
+
+    /// A payload is text.
+    const IS_TEXT: bool = true;
+
+    fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
         take(input.payload, document(input.payload))
     }
 }

@@ -4,6 +4,7 @@
 //! message of a line passes another.
 
 use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
@@ -52,6 +53,26 @@ pub struct Note {
     pub line: Line,
     /// It is to be read again by the next run, before all others; else there is nothing to be read again.
     pub is_birth: bool,
+}
+
+/// How messages may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// For so long, at most.
+    pub time: Duration,
+    /// Bytes of those that wait. Beyond it the oldest waits no longer.
+    pub bytes_max: usize,
+    /// Bytes of those that are kept for the next run, as they came.
+    pub kept_bytes_max: usize,
+}
+
+/// A message that is to be published, with QoS 0.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Where.
+    pub topic: String,
+    /// What.
+    pub payload: Vec<u8>,
 }
 
 /// When a message may be read.

@@ -97,7 +97,7 @@ impl Plan {
                             would look missing here; remove one of the two";
                 wrong(&format!("sensors.{name}.mqtt.counter"), text.into());
             }
-            if settings.payload.is_in_turns() {
+            if settings.payload.waits().is_some() {
                 let text = "stands beside group: a birth goes to one gateway of the group only, and the others \
                             cannot read what comes after it; remove group";
                 wrong(&format!("sensors.{name}.mqtt.payload"), text.into());

@@ -6,9 +6,11 @@ use std::collections::BTreeSet;
 
 use super::Plan;
 use crate::clock::{self, Timestamp};
-use crate::codec::mapping::settings::{Decimal, Extra, Mismatch, Settings, TimeFormat, Type, Zone};
+use crate::codec::mapping::keys::{Decimal, Extra, Mismatch, Type};
+use crate::codec::mapping::settings::Settings;
 use crate::codec::mapping::several::{Pointers, Templates};
 use crate::codec::mapping::template::Template;
+use crate::codec::mapping::time_keys::{TimeFormat, Zone};
 use crate::codec::pattern::Pattern;
 use crate::codec::pointer::Pointer;
 use crate::codec::{Codec, Format};

@@ -18,8 +18,7 @@ use crate::clock::Now;
 use crate::codec::compression::{Compression, Unpacker};
 use crate::codec::mapping::several::Templates;
 use crate::codec::mapping::{Document, Mapping, Origin, Read};
-use crate::codec::sparkplug::Request;
-use crate::codec::turn::Turn;
+use crate::codec::turn::{Request, Turn};
 use crate::codec::{Decoder, Input, Malformed, Payload, Reading};
 use crate::limits::{READING_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
 use crate::record::{Arrival, Body, Chunk, Record, Span};
@@ -117,7 +116,7 @@ impl Records {
         context: &Context,
     ) -> Self {
         let mut decoder = payload.decoder();
-        let births = context.folder.as_deref().zip(payload.kept_bytes_max());
+        let births = context.folder.as_deref().zip(payload.waits().map(|it| it.kept_bytes_max));
         let births = births.map(|(folder, max)| Births::open(folder, name, max, &mut decoder));
         Self {
             name: name.to_owned(),

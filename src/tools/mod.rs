@@ -3,6 +3,7 @@
 pub mod check;
 pub mod doctor;
 pub mod explain;
+mod listening;
 pub mod record;
 pub mod simulate;
 pub mod verify;

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use super::keys::{Missing, Type};
 use super::number::number;
 use super::plan::{Kept, Named, Values};
 use super::seek::Sought;
-use super::settings::{Missing, Type};
 use super::{Look, Mapping, Take, first, is_number, put_around, scalar};
 use crate::codec::{Malformed, Reading, one_line, text_json};
 use crate::record::{Chunk, Reason, Span};

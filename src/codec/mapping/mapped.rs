@@ -33,7 +33,7 @@ macro_rules! mapped {
             /// `{ from = "/t", unit = "C", missing = "skip" }`. The record's value is an object of them. Not beside
             /// `value`.
             #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-            pub values: std::collections::BTreeMap<String, crate::codec::mapping::settings::Quantity>,
+            pub values: std::collections::BTreeMap<String, crate::codec::mapping::keys::Quantity>,
             /// Each of the `values` is a record of its own, with its `quantity` and `unit`.
             #[serde(default)]
             pub split: bool,
@@ -52,20 +52,20 @@ macro_rules! mapped {
             /// "2000-01-01" } }`. Records have it as RFC 3339 in UTC. One that cannot be read or is not plausible
             /// stays in `extra` and is counted; the time of receipt stands. Absent: the member `timestamp`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub timestamp: Option<crate::codec::mapping::settings::Timestamp>,
+            pub timestamp: Option<crate::codec::mapping::time_keys::Timestamp>,
             /// What to do with a message that has nothing where its value should be, or its sensor. Absent:
             /// `dead_letter` where `value` or `values` is set, else `whole`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub missing: Option<crate::codec::mapping::settings::Missing>,
+            pub missing: Option<crate::codec::mapping::keys::Missing>,
             /// What a value has to be.
             #[serde(default, rename = "type")]
-            pub kind: crate::codec::mapping::settings::Type,
+            pub kind: crate::codec::mapping::keys::Type,
             /// What to do with a value that is not of the `type`.
             #[serde(default)]
-            pub mismatch: crate::codec::mapping::settings::Mismatch,
+            pub mismatch: crate::codec::mapping::keys::Mismatch,
             /// The sign before the decimals of a number that is sent as text, where `type` is `number`.
             #[serde(default)]
-            pub decimal: crate::codec::mapping::settings::Decimal,
+            pub decimal: crate::codec::mapping::keys::Decimal,
             /// What is measured: a text with places, as `sensor`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub quantity: Option<crate::codec::mapping::template::Template>,
@@ -81,7 +81,7 @@ macro_rules! mapped {
             /// and a list of JSON pointers, at most 64, keeps what they lead to, by their last names. With `each` what
             /// the message holds beside the readings is `"$"` in it.
             #[serde(default)]
-            pub extra: crate::codec::mapping::settings::Extra,
+            pub extra: crate::codec::mapping::keys::Extra,
         }
 
         impl $name {

@@ -33,6 +33,7 @@ use self::walk::{Found, Scope, Slot, Walk, Wanted};
 
 mod each;
 mod fill;
+pub mod keys;
 mod make;
 pub mod mapped;
 mod number;
@@ -43,6 +44,7 @@ pub mod settings;
 pub mod several;
 pub mod template;
 pub mod time;
+pub mod time_keys;
 pub mod time_told;
 mod walk;
 

@@ -1,6 +1,6 @@
 //! Numbers that were sent as text: `"21.5"`, `21,5 °C`, `+5`.
 
-use super::settings::Decimal;
+use super::keys::Decimal;
 
 /// A number as JSON writes it (RFC 8259 §6), and the unit behind it; `None` where the text is none.
 pub(super) fn number(text: &str, decimal: Decimal) -> Option<(String, &str)> {

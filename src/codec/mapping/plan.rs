@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::settings::{Decimal, Extra, Mismatch, Missing, Settings, Timestamp, Type};
+use super::keys::{Decimal, Extra, Mismatch, Missing, Type};
+use super::settings::Settings;
 use super::several::Pointers;
 use super::template::{Part, Template};
 use super::time::Times;
+use super::time_keys::Timestamp;
 use super::walk::{Scope, Slot, Wanted};
 use crate::codec::pointer::Pointer;
 use crate::codec::text_json;

@@ -1,8 +1,8 @@
 //! Looks for a value among what was found: the first that is there and is what it has to be.
 
+use super::keys::{Mismatch, Type};
 use super::number::number;
 use super::plan::Plan;
-use super::settings::{Mismatch, Type};
 use super::walk::{Found, Slot};
 use super::{at, first, is_number, scalar};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::settings::{Decimal, Extra, Missing, Quantity, Type};
+use super::keys::{Decimal, Extra, Missing, Quantity, Type};
 use super::several::Pointers;
 use super::*;
 use crate::codec::{Input, Payload};

@@ -21,7 +21,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::rfc2822;
 use jiff::tz::{Offset, TimeZone};
 
-use super::settings::{Plausible, TimeFormat};
+use super::time_keys::{Plausible, TimeFormat};
 use crate::clock::Timestamp;
 
 /// Bytes of a text that may be a time. A longer one is none.

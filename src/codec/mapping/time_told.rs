@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::plan::Defaults;
-use super::settings::{Day, Plausible, Settings, TimeFormat, Timestamp};
+use super::settings::Settings;
 use super::several::Pointers;
 use super::time::{Times, Unusable, unit_of};
+use super::time_keys::{Day, Plausible, TimeFormat, Timestamp};
 use super::walk::{Found, Scope, Slot, Walk, Wanted};
 use super::{Document, at, run, scalar};
 use crate::clock;

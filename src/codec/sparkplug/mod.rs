@@ -36,10 +36,14 @@ use self::documents::Writing;
 use self::payload::{Payload, resolve};
 use self::topic::{Address, Kind};
 use self::wire::wrong;
+use super::decode::Decode;
 use super::json_writer::JsonWriter;
 use super::mapping::Document;
-use super::turn::{Line, Note, Turn};
-use super::{Input, Makes, Malformed, Take};
+use super::mapping::keys::Extra;
+use super::mapping::settings::Settings;
+use super::mapping::template::Template;
+use super::turn::{Line, Note, Request, Turn};
+use super::{Input, Malformed, Take};
 
 mod births;
 mod documents;
@@ -52,28 +56,6 @@ mod values;
 mod wire;
 
 pub use self::options::Options;
-pub(super) use self::options::extra;
-pub use self::rebirth::Request;
-
-/// A message has many metrics.
-pub(super) const IS_MANY: bool = true;
-
-/// A payload is bytes.
-pub(super) const IS_TEXT: bool = false;
-
-impl Makes<Decoder> for Options {
-    fn decoder(&self) -> Decoder {
-        let asks = self.rebirth.then(|| rebirth::Requests::new(self.birth_wait.0));
-        Decoder {
-            births: Births::new(self.state_bytes_max.get()),
-            waits: self.birth_wait.0 > Duration::ZERO,
-            asks,
-            missing: 0,
-            json: JsonWriter::default(),
-            sensor: String::new(),
-        }
-    }
-}
 
 /// Reads the messages of an entry's nodes.
 #[derive(Debug)]
@@ -91,8 +73,38 @@ pub struct Decoder {
 }
 
 impl Decoder {
+    fn new(options: &Options) -> Self {
+        let wait = options.birth_wait.0;
+        Self {
+            births: Births::new(options.state_bytes_max.get()),
+            waits: wait > Duration::ZERO,
+            asks: options.rebirth.then(|| rebirth::Requests::new(wait)),
+            missing: 0,
+            json: JsonWriter::default(),
+            sensor: String::new(),
+        }
+    }
+}
+
+impl Decode for Decoder {
+    /// A message has many metrics.
+    const IS_MANY: bool = true;
+
+    /// A payload is bytes.
+    const IS_TEXT: bool = false;
+
+    /// The metric is the quantity, and the topic says most of the rest.
+    fn complete(settings: &mut Settings) {
+        let member = |name: &str| Template::try_from(name.to_owned()).expect("it is a template");
+        settings.unit.get_or_insert_with(|| member("{/unit}"));
+        settings.quantity.get_or_insert_with(|| member("{/name}"));
+        if settings.extra == Extra::Keep {
+            settings.extra = options::extra();
+        }
+    }
+
     /// Notes what a message says of its node, and whether it may be read now.
-    pub(super) fn turn(&mut self, input: &Input<'_>) -> Turn {
+    fn turn(&mut self, input: &Input<'_>) -> Turn {
         let Ok(address) = Address::of(input.topic) else { return Turn::Now };
         let Ok(payload) = Payload::read(input.payload) else { return Turn::Now };
         let Address { group, node, device, .. } = address;
@@ -129,7 +141,7 @@ impl Decoder {
     }
 
     /// What a birth or a death says of the time after it, before it is decoded; of another message nothing.
-    pub(super) fn note(&mut self, input: &Input<'_>) -> Option<Note> {
+    fn note(&mut self, input: &Input<'_>) -> Option<Note> {
         let address = Address::of(input.topic).ok()?;
         let is_birth = address.kind == Kind::Birth;
         name(&mut self.sensor, &[address.group, address.node]);
@@ -144,20 +156,16 @@ impl Decoder {
     }
 
     /// Messages that the numbers of their nodes say were lost before they came here, since this was asked last.
-    pub(super) fn missing(&mut self) -> u64 {
+    fn missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing)
     }
 
     /// A node that is to be asked for its birth.
-    pub(super) fn request(&mut self) -> Option<Request> {
+    fn request(&mut self) -> Option<Request> {
         self.asks.as_mut()?.next()
     }
 
-    pub(super) fn decode<'a>(
-        &mut self,
-        input: Input<'a>,
-        take: &mut impl Take<'a>,
-    ) -> ControlFlow<()> {
+    fn decode<'a>(&mut self, input: Input<'a>, take: &mut impl Take<'a>) -> ControlFlow<()> {
         let read = Address::of(input.topic).and_then(|address| {
             let is_state = address.kind == Kind::State;
             let payload =
@@ -180,7 +188,9 @@ impl Decoder {
         }
         ended
     }
+}
 
+impl Decoder {
     /// The state of a host application (§6.4.28): whether it is online.
     fn state<'j>(
         &'j mut self,

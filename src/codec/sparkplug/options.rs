@@ -3,8 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::mapping::settings::Extra;
+use super::Decoder;
+use crate::codec::decode::Makes;
+use crate::codec::mapping::keys::Extra;
 use crate::codec::pointer::Pointer;
+use crate::codec::turn::Waits;
 use crate::units::{Period, Size};
 
 /// Bytes of what is asked of nodes.
@@ -38,24 +41,31 @@ impl Default for Options {
     }
 }
 
-impl Options {
-    /// Bytes of births as they came, which are kept beside the spool: they are shorter than what is made of them.
-    pub const fn kept_bytes_max(&self) -> usize {
-        self.state_bytes_max.get() / 2
+impl Makes<Decoder> for Options {
+    fn decoder(&self) -> Decoder {
+        Decoder::new(self)
     }
 
-    /// Bytes that an entry needs for them.
-    pub const fn bytes_max(&self) -> u64 {
-        // The births; beside the spool the births as they came, and the text of their file while it is written, in
-        // base64; and the messages that wait.
-        let (births, kept) = (self.state_bytes_max.get() as u64, self.kept_bytes_max() as u64);
+    fn waits(&self) -> Option<Waits> {
+        Some(Waits {
+            time: self.birth_wait.0,
+            bytes_max: self.waiting_bytes_max.get(),
+            // Births as they came are shorter than what is made of them.
+            kept_bytes_max: self.state_bytes_max.get() / 2,
+        })
+    }
+
+    fn state_bytes(&self) -> u64 {
+        let waits = self.waits().map_or(0, |it| it.bytes_max + 3 * it.kept_bytes_max);
         let requests = if self.rebirth { REQUESTS_BYTES } else { 0 };
-        births + 3 * kept + self.waiting_bytes_max.get() as u64 + requests
+        // The births; the messages that wait; beside the spool the births as they came, and the text of their file while
+        // it is written, in base64.
+        (self.state_bytes_max.get() + waits) as u64 + requests
     }
 }
 
 /// What stays of a document as `extra` unless something else is set: the topic says the rest.
-pub(in crate::codec) fn extra() -> Extra {
+pub(super) fn extra() -> Extra {
     let all =
         ["/type", "/dataType", "/historical", "/transient", "/stale", "/properties", "/metadata"];
     let pointer = |text: &str| Pointer::try_from(text.to_owned()).expect("it is a pointer");

@@ -12,7 +12,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::topic::NAMESPACE;
 use crate::clock::Timestamp;
-use crate::codec::turn::Line;
+use crate::codec::turn::{Line, Request};
 
 /// Nodes that were asked and have not answered, at most. More are not asked until others were.
 const ASKED_MAX: usize = 1024;
@@ -25,15 +25,6 @@ const AGAIN: Duration = Duration::from_secs(30);
 
 /// The metric that asks.
 const REBIRTH: &str = "Node Control/Rebirth";
-
-/// A message that asks a node for its birth.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Request {
-    /// Where it is published.
-    pub topic: String,
-    /// Its payload.
-    pub payload: Vec<u8>,
-}
 
 /// The requests of an entry.
 #[derive(Debug)]

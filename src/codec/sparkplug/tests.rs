@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::samples::*;
 use super::*;
 use crate::clock::Timestamp;
+use crate::codec::decode::Makes;
 use crate::codec::samples::bytes;
 use crate::record::Reason;
 use crate::units::{Period, Size};

@@ -14,8 +14,7 @@ use super::waiting::Waiting;
 use super::{Retained, Settings};
 use crate::clock::Now;
 use crate::codec::Malformed;
-use crate::codec::sparkplug::Request;
-use crate::codec::turn::Turn;
+use crate::codec::turn::{Request, Turn};
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::{self, Publish};
@@ -43,6 +42,8 @@ pub(super) struct Reader {
     /// Rows by topic, for topics that name their sensor.
     by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
     output: Own,
+    /// Messages may wait for others.
+    is_in_turns: bool,
     waiting: Waiting,
 }
 
@@ -58,7 +59,8 @@ impl Reader {
             Some(template) => template.is_of_topic(),
             None => settings.filters().any(Filter::has_placeholder),
         };
-        let waiting = Waiting::new(settings.payload.waiting());
+        let waits = settings.payload.waits();
+        let waiting = waits.map(Waiting::new).unwrap_or_default();
         Self {
             is_named,
             records: Records::new(
@@ -78,6 +80,7 @@ impl Reader {
             context: context.clone(),
             by_topic: HashMap::default(),
             output: Own::new(Arc::clone(&context.run)),
+            is_in_turns: waits.is_some(),
             waiting,
         }
     }
@@ -150,7 +153,7 @@ impl Reader {
 
     /// Whether messages may wait for others.
     pub(super) fn is_in_turns(&self) -> bool {
-        self.settings.payload.is_in_turns()
+        self.is_in_turns
     }
 
     /// The messages that wait.
@@ -231,9 +234,9 @@ impl Reader {
         } else {
             [""; LEVELS_MAX]
         };
-        let Self { records, waiting, is_named, settings, .. } = self;
+        let Self { records, waiting, is_named, is_in_turns, .. } = self;
         let mut may_read = |turn| waiting.may_read(turn);
-        let asks = fresh && settings.payload.is_in_turns();
+        let asks = fresh && *is_in_turns;
         let may_read = asks.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
         records.take(&message, &whose, (*is_named, &levels), may_read, chunk, see)
     }

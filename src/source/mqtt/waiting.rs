@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::clock::Now;
-use crate::codec::turn::{Line, Turn};
+use crate::codec::turn::{Line, Turn, Waits};
 use crate::mqtt::publish::Publish;
 use crate::settlement::Token;
 
@@ -89,9 +89,9 @@ impl Held {
 }
 
 impl Waiting {
-    /// Messages wait for so long, and have so many bytes.
-    pub(super) fn new((wait, bytes_max): (Duration, usize)) -> Self {
-        Self { wait, bytes_max, ..Self::default() }
+    /// Messages wait so.
+    pub(super) fn new(Waits { time, bytes_max, .. }: Waits) -> Self {
+        Self { wait: time, bytes_max, ..Self::default() }
     }
 
     /// Whether a message may be read now. One that may not is to be put here next.

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
-use tokio::time::sleep_until;
 
 use super::file::Files;
 use super::{Arguments, End, Error, LINE_BYTES_MAX, Recorded, line};
 use crate::clock::{self, Now, Timestamp};
-use crate::limits::{CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::limits::{READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
 use crate::mqtt::attempt::{Attempt, Failed};
 use crate::mqtt::client::{self, Client, Step};
@@ -26,6 +25,7 @@ use crate::mqtt::publish::Publish;
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
 use crate::plan::Plan;
+use crate::tools::listening::{Topics, ended};
 
 /// Receive Maximum.
 const WINDOW_MESSAGES: u16 = 1000;
@@ -36,12 +36,7 @@ const PROGRESS_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Listener {
     session: Session,
-    filters: Vec<String>,
-    qos: u8,
-    /// Subscriptions that the broker has granted on this connection.
-    granted: usize,
-    /// When the current connection was established.
-    opened: Instant,
+    topics: Topics,
     files: Files,
     /// Why the disk took no more.
     failed: Option<io::Error>,
@@ -80,10 +75,7 @@ impl Listener {
         tracing::info!(broker = %session.options().url, topics = ?filters, "recording starts");
         Ok(Self {
             session,
-            filters,
-            qos: arguments.qos,
-            granted: 0,
-            opened: started,
+            topics: Topics::new(filters, arguments.qos, false, started),
             files,
             failed: None,
             line: Vec::new(),
@@ -182,15 +174,8 @@ impl Listener {
         packet: Packet,
         out: &mut Outbound,
     ) -> Result<(), mqtt::Error> {
-        let Packet::SubAck { granted, .. } = packet else { return Ok(()) };
-        let Some(filter) = self.filters.get(self.granted) else { return Ok(()) };
-        granted.map_err(|reason| mqtt::Error::SubscriptionRefused {
-            filter: filter.clone(),
-            reason,
-        })?;
-        self.granted += 1;
-        if self.granted < self.filters.len() {
-            return self.subscribe(out);
+        if !self.topics.answered(packet, out)? {
+            return Ok(());
         }
         let seconds = self.listens(now).as_secs_f64();
         if std::mem::replace(&mut self.has_heard, true) {
@@ -199,12 +184,6 @@ impl Listener {
             tracing::info!("listening");
         }
         Ok(())
-    }
-
-    /// Subscribes to the next topic. One at a time, because a SUBACK is read without its packet id.
-    fn subscribe(&self, out: &mut Outbound) -> Result<(), mqtt::Error> {
-        let filter = self.filters.get(self.granted).expect("there is a topic that is not granted");
-        out.subscribe(1, filter, self.qos, false)
     }
 
     /// Notes that it listens again, or never will; returns how long it did not.
@@ -289,8 +268,7 @@ impl Client for Listener {
         out: &mut Outbound,
     ) -> Result<(), mqtt::Error> {
         self.session.handle_connected(now.instant, &greeting);
-        (self.granted, self.opened) = (0, now.instant);
-        self.subscribe(out)
+        self.topics.connected(now.instant, out)
     }
 
     fn advance(
@@ -301,11 +279,7 @@ impl Client for Listener {
     ) -> Result<Step, mqtt::Error> {
         self.take(now, inbound, out)?;
         let now = now.instant;
-        let subscribed_by = self.opened + CONNECT_MAX;
-        let subscribed_by = (self.granted < self.filters.len()).then_some(subscribed_by);
-        if subscribed_by.is_some_and(|at| now >= at) {
-            return Err(mqtt::Error::TimedOut(CONNECT_MAX));
-        }
+        let subscribed_by = self.topics.due(now)?;
         self.tell(now);
         if self.is_over(now) {
             return Ok(Step::CloseForGood);
@@ -326,19 +300,7 @@ impl Client for Listener {
     /// A stop, or the end of the time.
     async fn woken(&mut self) {
         let End { stops, until } = &mut self.end;
-        tokio::select! {
-            biased;
-            Some(()) = stops.recv() => {}
-            () = at(*until) => {}
-        }
+        ended(stops, *until).await;
         self.is_stopped = true;
-    }
-}
-
-/// Waits until then; for ever without a time.
-async fn at(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until.into()).await,
-        None => std::future::pending::<()>().await,
     }
 }

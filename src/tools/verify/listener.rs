@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::sleep_until;
 
 use super::audit::Audit;
 use super::progress::Progress;
 use super::verdict::Hearing;
 use super::{End, Error};
 use crate::clock::{self, Now};
-use crate::limits::{CONNECT_MAX, READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::limits::{READ_AHEAD_BYTES, WRITE_BUFFER_BYTES_MAX};
 use crate::mqtt;
 use crate::mqtt::attempt::{Attempt, Failed};
 use crate::mqtt::client::{self, Client, Step};
@@ -28,6 +27,7 @@ use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
 use crate::mqtt::topic::Filter;
 use crate::plan::Plan;
+use crate::tools::listening::{Topics, ended};
 use crate::tools::simulate::report::Report;
 
 /// Receive Maximum.
@@ -45,8 +45,7 @@ pub(super) struct Listener {
     session: Session,
     /// For batches and for dead letters.
     filters: [Filter; 2],
-    /// Subscriptions that the broker has granted on this connection.
-    granted: usize,
+    topics: Topics,
     audit: Audit,
     hearing: Hearing,
     /// When the last message arrived.
@@ -54,8 +53,6 @@ pub(super) struct Listener {
     progress: Progress,
     end: End,
     is_stopped: bool,
-    /// When the current connection was established.
-    opened: Instant,
 }
 
 impl Listener {
@@ -78,15 +75,19 @@ impl Listener {
         tracing::info!(broker = %session.options().url, seed, "verification starts");
         Ok(Self {
             session,
+            topics: Topics::new(
+                filters.iter().map(|it| it.subscription(None)).collect(),
+                1,
+                true,
+                now.instant,
+            ),
             filters,
-            granted: 0,
             audit,
             hearing: Hearing::default(),
             last: None,
             progress: Progress::new(now.instant),
             end,
             is_stopped: false,
-            opened: now.instant,
         })
     }
 
@@ -123,14 +124,6 @@ impl Listener {
         Ok(self.session.lost(now.instant, &error))
     }
 
-    /// Subscribes to the next topic. One at a time, because a SUBACK is read without its packet id.
-    fn subscribe(&self, out: &mut Outbound) -> Result<(), mqtt::Error> {
-        match self.filters.get(self.granted) {
-            Some(filter) => out.subscribe(1, &filter.subscription(None), 1, true),
-            None => Ok(()),
-        }
-    }
-
     fn take(
         &mut self,
         now: Now,
@@ -165,19 +158,7 @@ impl Listener {
     }
 
     fn control(&mut self, now: Now, packet: Packet, out: &mut Outbound) -> Result<(), mqtt::Error> {
-        let Packet::SubAck { granted: answer, .. } = packet else { return Ok(()) };
-        let Some(filter) = self.filters.get(self.granted) else { return Ok(()) };
-        let filter = filter.to_string();
-        let qos = answer.map_err(|reason| mqtt::Error::SubscriptionRefused {
-            filter: filter.clone(),
-            reason,
-        })?;
-        if qos == 0 {
-            tracing::warn!(filter, "the broker granted QoS 0: it may drop what it should show us");
-        }
-        self.granted += 1;
-        self.subscribe(out)?;
-        if self.granted == self.filters.len() {
+        if self.topics.answered(packet, out)? {
             self.session.proved();
             self.hearing.since = self.hearing.since.or(Some(now.wall));
             // Silence counts only while we are connected.
@@ -249,8 +230,7 @@ impl Client for Listener {
     ) -> Result<(), mqtt::Error> {
         self.session.handle_connected(now.instant, &greeting);
         self.resume(greeting.session_present);
-        (self.granted, self.opened) = (0, now.instant);
-        self.subscribe(out)
+        self.topics.connected(now.instant, out)
     }
 
     fn advance(
@@ -261,11 +241,7 @@ impl Client for Listener {
     ) -> Result<Step, mqtt::Error> {
         self.take(now, inbound, out)?;
         let now = now.instant;
-        let subscribed_by = self.opened + CONNECT_MAX;
-        let subscribed_by = (self.granted < self.filters.len()).then_some(subscribed_by);
-        if subscribed_by.is_some_and(|at| now >= at) {
-            return Err(mqtt::Error::TimedOut(CONNECT_MAX));
-        }
+        let subscribed_by = self.topics.due(now)?;
         self.progress.tell(now, &self.audit);
         let over = self.end.until.is_some_and(|until| now >= until);
         if self.is_stopped || over || self.is_idle(now) {
@@ -285,20 +261,7 @@ impl Client for Listener {
 
     /// A stop, or the end of the time.
     async fn woken(&mut self) {
-        let end = &mut self.end;
-        tokio::select! {
-            biased;
-            Some(()) = end.stops.recv() => {}
-            () = at(end.until) => {}
-        }
+        ended(&mut self.end.stops, self.end.until).await;
         self.is_stopped = true;
-    }
-}
-
-/// Waits until then; for ever without a time.
-async fn at(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until.into()).await,
-        None => std::future::pending::<()>().await,
     }
 }

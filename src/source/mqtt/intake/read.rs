@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::{Intake, Room};
 use crate::clock::Now;
-use crate::codec::sparkplug::Request;
+use crate::codec::turn::Request;
 use crate::mqtt::Error;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Inbound, Incoming};

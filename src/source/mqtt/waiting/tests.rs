@@ -11,7 +11,7 @@ use crate::settlement::SourceIndex;
 const WAIT: Duration = Duration::from_secs(30);
 
 fn waiting(bytes_max: usize) -> Waiting {
-    Waiting::new((WAIT, bytes_max))
+    Waiting::new(Waits { time: WAIT, bytes_max, kept_bytes_max: 0 })
 }
 
 fn line(owner: &str, part: u8) -> Line {
