@@ -4,16 +4,19 @@
 //! changes that come while it writes are written together afterwards. An error of the file is logged and stops nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Writes the text of a list, piece by piece: it is not in memory as a whole.
+type Text<T> = fn(&[T], &mut dyn Write) -> io::Result<()>;
 
 /// A list with a copy in a file.
 #[derive(Debug)]
 pub struct Mirror<T> {
     path: PathBuf,
-    /// The text of the file.
-    text: fn(&[T]) -> io::Result<Vec<u8>>,
+    /// Writes the text of the file.
+    text: Text<T>,
     /// What is not written, and what that means: the end of a message.
     lost: &'static str,
     state: Mutex<State<T>>,
@@ -30,12 +33,7 @@ struct State<T> {
 
 impl<T: Clone> Mirror<T> {
     /// Of a list that the file has already, or that need not be in it.
-    pub fn new(
-        path: PathBuf,
-        all: Vec<T>,
-        text: fn(&[T]) -> io::Result<Vec<u8>>,
-        lost: &'static str,
-    ) -> Self {
+    pub fn new(path: PathBuf, all: Vec<T>, text: Text<T>, lost: &'static str) -> Self {
         let state = Mutex::new(State { all, changed: false, busy: false });
         Self { path, text, lost, state }
     }
@@ -67,8 +65,7 @@ impl<T: Clone> Mirror<T> {
     /// Writes until nothing has changed meanwhile. Blocks on the disk.
     pub fn write(&self) {
         while let Some(all) = self.to_write() {
-            let written = (self.text)(&all).and_then(|text| put(&self.path, &text));
-            if let Err(error) = written {
+            if let Err(error) = put(&self.path, |file| (self.text)(&all, file)) {
                 tracing::warn!(path = %self.path.display(), %error, "{}", self.lost);
             }
         }
@@ -107,16 +104,16 @@ pub fn read(file: io::Result<File>, bytes_max: u64) -> Result<Option<Vec<u8>>, S
     Ok(Some(bytes))
 }
 
-/// Replaces the file by this text, all or nothing, and waits until it is on the disk.
-fn put(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Replaces the file by what `write` writes, all or nothing, and waits until it is on the disk.
+fn put(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let new = path.with_extension("json.new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
+    let mut file = BufWriter::new(options.open(&new)?);
+    write(&mut file)?;
+    file.into_inner()?.sync_all()?;
     fs::rename(&new, path)?;
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

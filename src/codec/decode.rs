@@ -96,6 +96,14 @@ pub(super) trait Decode {
         None
     }
 
+    /// Lets it know a message that came before this run, of which no record is made. What it says that holds on.
+    fn learn(&mut self, _: &Input<'_>) -> Option<Note> {
+        None
+    }
+
+    /// Lets it know that a message came which is not read. Its payload may be cut, or not be there.
+    fn pass(&mut self, _: &Input<'_>) {}
+
     /// Messages that were lost before they came here, as far as those that came say so; since this was asked last.
     fn missing(&mut self) -> u64 {
         0

@@ -88,6 +88,17 @@ macro_rules! payloads {
                 match self { $(Self::$kind(decoder) => decoder.note(input),)+ }
             }
 
+            /// Lets it know a message that came before this run, of which no record is made. What it says that holds
+            /// on.
+            pub fn learn(&mut self, input: &Input<'_>) -> Option<Note> {
+                match self { $(Self::$kind(decoder) => decoder.learn(input),)+ }
+            }
+
+            /// Lets it know that a message came which is not read. Its payload may be cut, or not be there.
+            pub fn pass(&mut self, input: &Input<'_>) {
+                match self { $(Self::$kind(decoder) => decoder.pass(input),)+ }
+            }
+
             /// Messages that were lost before they came here, as far as those that came say so; since this was asked
             /// last.
             pub fn missing(&mut self) -> u64 {

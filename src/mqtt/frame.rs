@@ -180,7 +180,10 @@ impl Inbound {
         let bytes = self.unread();
         let first = *bytes.first().expect("the header has arrived");
         let at = payload_at(bytes, header, Version::V3)?.unwrap_or(header);
-        let mut head = bytes.get(header..at).ok_or_else(topic_too_long)?.to_vec();
+        let topic = bytes.get(header..at).ok_or_else(topic_too_long)?;
+        // Not twice as much room as it needs: a topic has up to 64 KiB.
+        let mut head = Vec::with_capacity(topic.len() + 1);
+        head.extend_from_slice(topic);
         head.push(0);
         let mut digest = Sha256::new();
         digest.update(bytes.get(at..).expect("the topic has arrived"));

@@ -376,6 +376,12 @@ impl Ledger {
         self.arrived.len()
     }
 
+    /// The ordinal of the first reading of the message that is acknowledged next, while that has not settled.
+    pub fn awaited(&mut self) -> Option<u64> {
+        let entry = self.entry(*self.arrived.front()?)?;
+        (!entry.is_safe()).then_some(entry.first)
+    }
+
     /// Puts a message with so many readings behind all that came on this connection.
     fn arrive(&mut self, packet_id: u16, digest: u64, readings: u32) {
         let place = self.first + self.entries.len() as u64;

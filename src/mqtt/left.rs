@@ -10,7 +10,7 @@
 //! - An error of the file is logged and stops nothing. A file that cannot be read counts as empty, and is
 //!   written anew with the next session.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl LeftSessions {
         left.drain(..left.len().saturating_sub(sessions_max));
         let lost = "the list of the sessions that this run leaves cannot be written: the next run would not notice \
                     that one of them is lost";
-        Arc::new(Self { file: Arc::new(Mirror::new(path, left, content_of, lost)), sessions_max })
+        Arc::new(Self { file: Arc::new(Mirror::new(path, left, write, lost)), sessions_max })
     }
 
     /// The session of the client of this configured entry.
@@ -179,10 +179,10 @@ fn read(path: &Path) -> Result<Vec<Left>, String> {
     }
 }
 
-/// The text of the file.
-fn content_of(left: &[Left]) -> io::Result<Vec<u8>> {
+/// Writes the text of the file.
+fn write(left: &[Left], file: &mut dyn Write) -> io::Result<()> {
     let content = Content { version: VERSION, subscribed: left.to_vec() };
-    serde_json::to_vec(&content).map_err(io::Error::from)
+    serde_json::to_writer(file, &content).map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 //! one from the middle of a packet that its own does not hold until that packet is complete.
 //!
 //! Invariants:
-//! - A large buffer holds every packet that is read as a whole: a connection that has one waits for its peer only.
-//!   So each wait for one ends: when the packet is complete, or with the connection. Keep-alive ends that of a peer that
-//!   stops in the middle of a packet. A peer that sends one slowly, byte by byte, keeps its large buffer meanwhile.
+//! - A large buffer holds every packet that is read as a whole: a connection that has one waits for its peer, or with a
+//!   complete packet for the desk and the queue, whose holders need no buffer. So each wait for one ends: when the packet
+//!   is taken, or with the connection. Keep-alive ends that of a peer that stops in the middle of a packet. A peer that
+//!   sends one slowly, byte by byte, keeps its large buffer meanwhile.
 //! - Waiting is fair, and delays large packets only. A connection that waits does not read; its pings and
 //!   acknowledgements go on.
 //! - No more large buffers exist than may be lent.

@@ -12,11 +12,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::codec::turn::{Line, Note, Turn};
+use crate::codec::turn::{Line, Note};
 use crate::codec::{Decoder, Input};
 use crate::mirror::{self, Mirror};
 use crate::mqtt::options;
@@ -35,7 +36,7 @@ struct Head {
 }
 
 /// A line.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Written {
     topic: String,
     payload: String,
@@ -81,15 +82,13 @@ impl Births {
             Vec::new()
         });
         let lost = "births cannot be written: after a start what devices send by alias would wait for their next birth";
-        let file = Arc::new(Mirror::new(path, Vec::new(), text_of, lost));
+        let file = Arc::new(Mirror::new(path, Vec::new(), write, lost));
         let it = Self { file, bytes_max };
         for (topic, payload) in &left {
             let received = clock::now().wall;
             let input =
                 Input { payload, topic: topic.as_bytes(), received, bytes_max: payload.len() };
-            if decoder.turn(&input) != Turn::Now
-                && let Some(note) = decoder.note(&input)
-            {
+            if let Some(note) = decoder.learn(&input).filter(|it| it.is_birth) {
                 it.know(note, topic, payload);
             }
         }
@@ -151,15 +150,14 @@ fn read(path: &Path, bytes_max: usize) -> Result<Vec<(String, Vec<u8>)>, String>
     lines.map(birth).collect()
 }
 
-fn text_of(all: &[Birth]) -> io::Result<Vec<u8>> {
-    let mut text = serde_json::to_vec(&Head { version: VERSION })?;
+fn write(all: &[Birth], file: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *file, &Head { version: VERSION })?;
     for Birth { topic, payload, .. } in all {
-        let written = Written { topic: topic.to_string(), payload: STANDARD.encode(payload) };
-        text.push(b'\n');
-        serde_json::to_writer(&mut text, &written)?;
+        let payload = Base64Display::new(payload, &STANDARD);
+        let topic = serde_json::to_string(&**topic)?;
+        write!(file, "\n{{\"topic\":{topic},\"payload\":\"{payload}\"}}")?;
     }
-    writeln!(text)?;
-    Ok(text)
+    writeln!(file)
 }
 
 #[cfg(test)]

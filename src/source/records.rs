@@ -150,25 +150,29 @@ impl Records {
         let payload = match unpacker {
             Some(unpacker) => match unpacker.unpack(message.payload, bytes_max) {
                 Ok(payload) => payload,
-                Err(malformed) => return Some(self.refuse(message, whose, &malformed, chunk)),
+                Err(malformed) => {
+                    self.pass(message);
+                    return Some(self.refuse(message, whose, &malformed, chunk));
+                }
             },
             None => message.payload,
         };
         let input = Input { payload, topic: message.topic, received, bytes_max };
-        if let Some(may_read) = may_read {
+        let waits = may_read.is_some_and(|may_read| {
             let turn = decoder.turn(&input);
-            if turn != Turn::Now {
-                self.numbers.lost(name, message.topic, decoder.missing(), &context.metrics);
+            if turn == Turn::Now {
+                return false;
             }
-            if turn != Turn::Now
-                && let Some(births) = births
+            self.numbers.lost(name, message.topic, decoder.missing(), &context.metrics);
+            if let Some(births) = births
                 && let Some(note) = decoder.note(&input)
             {
                 births.note(note, message.topic, payload);
             }
-            if turn != Turn::Now && !may_read(turn) {
-                return None;
-            }
+            !may_read(turn)
+        });
+        if waits {
+            return None;
         }
         // A dead letter of a whole message has it as it was received.
         let is_packed = !std::ptr::eq(payload, message.payload);
@@ -217,7 +221,15 @@ impl Records {
     /// Lets the decoder know a message of which no record is made.
     pub(super) fn learn(&mut self, topic: &str, payload: &[u8], now: Now) {
         let (topic, bytes_max) = (topic.as_bytes(), self.context.record_bytes_max);
-        self.decoder.turn(&Input { payload, topic, received: now.wall, bytes_max });
+        self.decoder.learn(&Input { payload, topic, received: now.wall, bytes_max });
+    }
+
+    /// Lets the decoder know that a message came which it does not read.
+    pub(super) fn pass(&mut self, message: &Message<'_>) {
+        let (topic, received) = (message.topic, message.taken.wall);
+        let payload = if self.unpacker.is_some() { &[] } else { message.payload };
+        let bytes_max = self.context.record_bytes_max;
+        self.decoder.pass(&Input { payload, topic, received, bytes_max });
     }
 
     /// Makes a dead letter of a message that can be no reading; returns 1.

@@ -37,6 +37,8 @@ struct Node {
     seq: Option<u64>,
     /// The number of its birth, which its death has, too.
     bd_seq: Option<u64>,
+    /// Its birth is one that an earlier run has heard.
+    is_old: bool,
 }
 
 /// The metrics of a node or of a device.
@@ -81,7 +83,7 @@ impl Metrics {
             let (data_type, unit) = (metric.data_type, unit.map(Into::into));
             born.push((Known { name: name.into(), data_type, unit }, metric.alias));
         }
-        // Of two with one name or one alias the last one counts.
+        // Of two with one name the last one counts; of two with one alias the first one by name.
         born.sort_by(|a, b| a.0.name.cmp(&b.0.name));
         born.reverse();
         born.dedup_by(|a, b| a.0.name == b.0.name);
@@ -122,11 +124,7 @@ impl Births {
         metrics: &mut dyn Iterator<Item = Metric<'_>>,
         bd_seq: Option<u64>,
     ) {
-        if device.is_empty() {
-            self.forget(node, None);
-        } else {
-            self.forget(node, Some(device));
-        }
+        self.forget(node, device);
         let names = node.len() + device.len();
         let left = self.bytes_max.saturating_sub(self.bytes + names + PLACE_BYTES);
         let Some(metrics) = Metrics::born(metrics, left) else {
@@ -143,15 +141,28 @@ impl Births {
         entry.devices.insert(device.into(), metrics);
     }
 
-    /// A device, or a node with all its devices, is no more.
-    pub(super) fn forget(&mut self, node: &str, device: Option<&str>) {
+    /// The same, of a birth that an earlier run has heard.
+    pub(super) fn learn(
+        &mut self,
+        (node, device): (&str, &str),
+        metrics: &mut dyn Iterator<Item = Metric<'_>>,
+        bd_seq: Option<u64>,
+    ) {
+        self.born((node, device), metrics, bd_seq);
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.is_old = true;
+        }
+    }
+
+    /// A device is no more, or, without a name, a node with all its devices.
+    pub(super) fn forget(&mut self, node: &str, device: &str) {
         let Some(known) = self.nodes.get_mut(node) else { return };
-        let Some(device) = device else {
+        if device.is_empty() {
             let held = known.devices.iter().map(|(name, it)| name.len() + it.bytes).sum::<usize>();
             self.bytes -= held + node.len() + PLACE_BYTES;
             self.nodes.remove(node);
             return;
-        };
+        }
         if let Some((name, metrics)) = known.devices.remove_entry(device) {
             self.bytes -= name.len() + metrics.bytes;
         }
@@ -181,9 +192,16 @@ impl Births {
         born.is_some_and(|born| bd_seq.is_some_and(|it| it != born))
     }
 
-    /// Whether nothing of a known node has come in this run: its birth is one of an earlier run, and may be an old one.
+    /// Whether a node's birth is one that an earlier run has heard: there may have been another one since.
     pub(super) fn is_unsure(&self, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|it| it.seq.is_none())
+        self.nodes.get(node).is_some_and(|it| it.is_old)
+    }
+
+    /// The number of a node's last message is not known.
+    pub(super) fn lose_count(&mut self, node: &str) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.seq = None;
+        }
     }
 
     /// Notes the number of a node's message; how many before it have not come. Numbers count to 255 and begin again
@@ -231,7 +249,7 @@ mod tests {
             (births.is_stale("G/N", Some(0)), births.is_stale("G/N", Some(1))),
             (true, false)
         );
-        births.forget("G/N", None);
+        births.forget("G/N", "");
         assert_eq!(births.bytes, 0, "the books of bytes close");
     }
 

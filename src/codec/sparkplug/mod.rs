@@ -33,6 +33,7 @@ use serde::Deserialize;
 
 use self::births::Births;
 use self::documents::Writing;
+use self::metric::Metric;
 use self::payload::{Payload, resolve};
 use self::topic::{Address, Kind};
 use self::wire::wrong;
@@ -106,7 +107,13 @@ impl Decode for Decoder {
     /// Notes what a message says of its node, and whether it may be read now.
     fn turn(&mut self, input: &Input<'_>) -> Turn {
         let Ok(address) = Address::of(input.topic) else { return Turn::Now };
-        let Ok(payload) = Payload::read(input.payload) else { return Turn::Now };
+        if address.kind == Kind::State {
+            return Turn::Now;
+        }
+        let Ok(payload) = Payload::read(input.payload) else {
+            self.pass(input);
+            return Turn::Now;
+        };
         let Address { group, node, device, .. } = address;
         name(&mut self.sensor, &[group, node]);
         let of = (&*self.sensor, device);
@@ -136,7 +143,7 @@ impl Decode for Decoder {
                 }
                 if is_clear || !self.waits { Turn::Behind(line) } else { Turn::Waits(line) }
             }
-            Kind::Command | Kind::State => Turn::Now,
+            Kind::Command | Kind::State => Turn::Behind(line),
         }
     }
 
@@ -153,6 +160,39 @@ impl Decode for Decoder {
         };
         let holds = is_birth || address.kind == Kind::Death && !is_stale();
         holds.then_some(Note { line, is_birth })
+    }
+
+    /// A birth that an earlier run has heard may be an old one.
+    fn learn(&mut self, input: &Input<'_>) -> Option<Note> {
+        let address = Address::of(input.topic).ok()?;
+        let payload = Payload::read(input.payload).ok()?;
+        let note = self.note(input)?;
+        let Address { device, .. } = address;
+        if note.is_birth {
+            let bd_seq = payload.bd_seq().filter(|_| device.is_empty());
+            self.births.learn((&self.sensor, device), &mut payload.good(), bd_seq);
+        } else {
+            self.births.forget(&self.sensor, device);
+        }
+        Some(note)
+    }
+
+    /// It was not lost. Where its number cannot be read, the node's next message begins the count anew.
+    fn pass(&mut self, input: &Input<'_>) {
+        let Ok(Address { kind, group, node, device, .. }) = Address::of(input.topic) else {
+            return;
+        };
+        if matches!(kind, Kind::Command | Kind::State) {
+            return;
+        }
+        name(&mut self.sensor, &[group, node]);
+        match Payload::read(input.payload).ok().and_then(|it| it.seq) {
+            None => self.births.lose_count(&self.sensor),
+            seq => {
+                let is_birth = kind == Kind::Birth && device.is_empty();
+                self.missing += self.births.count(&self.sensor, is_birth, seq);
+            }
+        }
     }
 
     /// Messages that the numbers of their nodes say were lost before they came here, since this was asked last.
@@ -184,7 +224,7 @@ impl Decode for Decoder {
         let mut writing = Writing { input, address, payload, json, node: sensor };
         let ended = writing.all(births, take);
         if address.kind == Kind::Death && !births.is_stale(sensor, payload.bd_seq()) {
-            births.forget(sensor, Some(address.device).filter(|it| !it.is_empty()));
+            births.forget(sensor, address.device);
         }
         ended
     }
@@ -217,6 +257,11 @@ impl Decoder {
         document.online(address.device, state.online)?;
         Ok(Document::Json(self.json.json()))
     }
+}
+
+/// Whether these bytes are a metric, and no payload: the first fields of both have the same numbers and other types.
+pub fn is_metric(bytes: &[u8]) -> bool {
+    Metric::read(bytes).is_ok() && Payload::read(bytes).is_err()
 }
 
 /// Writes a name of these levels.

@@ -56,10 +56,10 @@ impl Makes<Decoder> for Options {
     }
 
     fn state_bytes(&self) -> u64 {
-        let waits = self.waits().map_or(0, |it| it.bytes_max + 3 * it.kept_bytes_max);
+        let waits = self.waits().map_or(0, |it| it.bytes_max + 2 * it.kept_bytes_max);
         let requests = if self.rebirth { REQUESTS_BYTES } else { 0 };
-        // The births; the messages that wait; beside the spool the births as they came, and the text of their file while
-        // it is written, in base64.
+        // The births; the messages that wait; beside the spool the births as they came, and as many again that are written
+        // while others take their place.
         (self.state_bytes_max.get() + waits) as u64 + requests
     }
 }

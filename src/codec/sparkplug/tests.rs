@@ -132,6 +132,74 @@ fn what_no_birth_explains_waits_and_is_a_dead_letter_in_the_end() {
 }
 
 #[test]
+fn births_of_an_earlier_run_say_what_data_means_and_nothing_of_what_was_lost() {
+    let mut decoder = decoder();
+    let mut learn = |topic: &str, hex: &str| {
+        decoder.learn(&input(topic, &bytes(hex))).map(|note| note.is_birth)
+    };
+    assert_eq!(learn("spBv1.0/G/NBIRTH/N", NBIRTH), Some(true));
+    assert_eq!(learn("spBv1.0/G/DBIRTH/N/D", DBIRTH), Some(true));
+    assert_eq!(learn("spBv1.0/G/DBIRTH/N/E", DBIRTH), Some(true));
+    assert_eq!(learn("spBv1.0/G/DDEATH/N/E", DDEATH), Some(false));
+    assert_eq!([learn(NODE, NDATA), learn("spBv1.0/G/NBIRTH/N", "0a")], [None, None]);
+    assert_eq!(decoder.births.devices("G/N"), ["D"]);
+
+    // The numbers of the births are 0 and 1, and this one has 3: what came between is not known.
+    assert_eq!(comes(&mut decoder, NODE, NDATA).0, Turn::Behind(Line::of("G/N", "")));
+    assert_eq!(decoder.missing(), 0);
+    assert!(decoder.request().is_some(), "the node may have been born anew meanwhile");
+    assert!(decoder.births.is_unsure("G/N"), "the request may be lost");
+    comes(&mut decoder, DEVICE, DDATA_UNKNOWN);
+    assert_eq!(decoder.missing(), 1);
+    comes(&mut decoder, "spBv1.0/G/NBIRTH/N", NBIRTH);
+    assert!(!decoder.births.is_unsure("G/N"));
+}
+
+#[test]
+fn a_message_that_is_not_read_was_not_lost() {
+    let mut decoder = decoder();
+    comes(&mut decoder, "spBv1.0/G/NBIRTH/N", NBIRTH);
+    decoder.pass(&input("spBv1.0/G/DBIRTH/N/D", &bytes(DBIRTH)));
+    decoder.pass(&input(DEVICE, &bytes(DDATA)));
+    comes(&mut decoder, NODE, NDATA);
+    assert_eq!(decoder.missing(), 0, "numbers 0 to 3");
+    decoder.pass(&input(DEVICE, &bytes(DDATA_UNKNOWN)));
+    assert_eq!(decoder.missing(), 1, "and 5: so 4 is missing");
+    // Of one that is cut, or rubbish, or packed the number is not known.
+    for (seq, cut) in [("1814", "12ff"), ("1828", "0a"), ("183c", "")] {
+        decoder.pass(&input(DEVICE, &bytes(cut)));
+        comes(&mut decoder, DEVICE, seq);
+        assert_eq!(decoder.missing(), 0, "{seq}");
+    }
+    comes(&mut decoder, DEVICE, "0a");
+    comes(&mut decoder, DEVICE, "1850");
+    assert_eq!(decoder.missing(), 0);
+    for topic in ["spBv1.0/G/DCMD/N/D", "spBv1.0/STATE/N", "other"] {
+        decoder.pass(&input(topic, b""));
+    }
+    comes(&mut decoder, DEVICE, "1852");
+    assert_eq!(decoder.missing(), 1);
+}
+
+#[test]
+fn a_metric_is_told_from_a_payload() {
+    for payload in [NBIRTH, DBIRTH, DDATA, ALL, DDATA_UNKNOWN, DDEATH] {
+        let payload = bytes(payload);
+        assert!(!is_metric(&payload));
+        let read = Payload::read(&payload).unwrap();
+        assert!(read.metrics().all(|(metric, _)| is_metric(metric)));
+    }
+    assert!(!is_metric(b"\x12"));
+}
+
+/// It is a reading of the same sensor.
+#[test]
+fn a_command_passes_no_data_that_waits() {
+    let (turn, _) = comes(&mut decoder(), "spBv1.0/G/DCMD/N/D", DBIRTH);
+    assert_eq!(turn, Turn::Behind(Line::of("G/N", "D")));
+}
+
+#[test]
 fn a_death_ends_the_life_of_a_device_and_that_of_a_node_those_of_all_its_devices() {
     let mut decoder = decoder();
     comes(&mut decoder, "spBv1.0/G/NBIRTH/N", NBIRTH);

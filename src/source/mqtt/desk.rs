@@ -5,8 +5,9 @@
 //! *desk* until there is some: else each intake could hold such a rest, and each would have to be paid for. The others
 //! wait for the desk in line, as they would for the queue. They do not read meanwhile; pings and acknowledgements go on.
 //!
-//! What a policy may shed waits for nobody: QoS 0 is taken without the desk, into a second chunk, which is empty again
-//! when it has been offered.
+//! What a policy may shed does not wait for the desk: QoS 0 is taken without it, into a second chunk, which is empty
+//! again when it has been offered. It may wait behind a message with QoS 1 of its connection that does, and a large packet
+//! for one of the large buffers, whose holder may wait for the desk.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -68,8 +68,13 @@ impl Intake {
         all && self.take_due(&mut left)
     }
 
-    /// What waits for another message waits no longer. The broker still has that of QoS 1, and sends it to the next run.
+    /// What waits for another message waits no longer. The broker still has that of QoS 1, and sends it to the next run,
+    /// unless the session ends, too.
     fn end_waiting(&mut self) {
+        if self.phase.is_removed() {
+            self.members.release();
+            return;
+        }
         for reader in self.members.readers() {
             for token in reader.waiting().end_all() {
                 self.ledger.let_go(token.ordinal);

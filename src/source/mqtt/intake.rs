@@ -55,6 +55,10 @@ const WINDOW_SILENCE: Duration = Duration::from_millis(20);
 /// The smallest window that is noticed: RabbitMQ allows 10 by default, Mosquitto 20. Single readings must not look like it.
 const WINDOW_LEAST: usize = 8;
 
+/// If the window is only taken to be full, what waits for another message waits for so long beyond [`WINDOW_SILENCE`]: the
+/// broker may allow more, and the message come late.
+const STUCK_SILENCE: Duration = Duration::from_secs(2);
+
 /// How long a client that may share its session with another one acknowledges nothing, if no new message shows whether it
 /// does.
 const HOLD_MAX: Duration = Duration::from_millis(500);
@@ -300,6 +304,17 @@ impl Intake {
         out.backlog() < self.answers_bytes_max
     }
 
+    /// What waits for another message takes a part of the window. When that is full, and the broker waits for the
+    /// acknowledgement of a message that waits here, nothing comes that this one could wait for: until when it waits.
+    fn stuck_until(&mut self, now: Instant, silent_at: Instant) -> Option<Instant> {
+        if self.ledger.open() < self.window {
+            return None;
+        }
+        let waits = self.ledger.awaited().is_some_and(|it| self.members.has_waiting(it));
+        let is_assumed = self.window < usize::from(self.asked);
+        waits.then(|| if is_assumed { silent_at + STUCK_SILENCE } else { now })
+    }
+
     /// Does what is due. Returns until when nothing else is.
     fn attend(
         &mut self,
@@ -316,6 +331,10 @@ impl Intake {
             self.window = self.ledger.open();
             self.settlements.starved(true);
         }
+        let stuck_until = self.stuck_until(now, silent_at);
+        if stuck_until.is_some_and(|it| it <= now) {
+            self.members.release();
+        }
         if self.ledger.is_holding() && hold_until <= now {
             self.ledger.release();
             self.acknowledge(out);
@@ -329,7 +348,7 @@ impl Intake {
             self.members.attend(now, out)?;
             due = self.members.deadline();
         }
-        Ok([silent_at, hold_until, waits_until, due].into_iter().flatten().min())
+        Ok([stuck_until, silent_at, hold_until, waits_until, due].into_iter().flatten().min())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
-use super::reader::Reader;
+use super::reader::{Reader, Taken};
 use super::subscription::{Due, Subscription, say_never_heard};
 use crate::limits::TOPIC_REMEMBERED_BYTES_MAX;
 use crate::mqtt::Error;
@@ -17,7 +17,6 @@ use crate::mqtt::options::Version;
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::packet::{Greeting, is_put_off};
 use crate::record::Chunk;
-use crate::settlement::Run;
 
 /// The entries of a session, one at least, and their subscriptions.
 #[derive(Debug)]
@@ -80,14 +79,33 @@ impl Members {
     }
 
     /// Makes records of the next message that has waited in an entry and waits no longer ([`Reader::take_due`]).
-    pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<(u32, Option<Run>)> {
-        let mut readers = self.readers.iter_mut().filter(|it| it.is_in_turns());
-        readers.find_map(|it| it.take_due(chunk))
+    pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<Taken> {
+        self.in_turns().find_map(|it| it.take_due(chunk))
+    }
+
+    /// What has waited in the entries long enough waits no longer.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.in_turns().for_each(|it| it.waiting().expire(now));
+    }
+
+    /// Whether the message waits in an entry that was entered under this ordinal.
+    pub(super) fn has_waiting(&mut self, ordinal: u64) -> bool {
+        self.in_turns().any(|it| it.waiting().has(ordinal))
+    }
+
+    /// Nothing waits in the entries any longer.
+    pub(super) fn release(&mut self) {
+        self.in_turns().for_each(|it| it.waiting().release());
+    }
+
+    /// The entries in which messages may wait.
+    fn in_turns(&mut self) -> impl Iterator<Item = &mut Reader> {
+        self.readers.iter_mut().filter(|it| it.is_in_turns())
     }
 
     /// Until when the oldest message waits in an entry.
     pub(super) fn waits_until(&mut self) -> Option<Instant> {
-        self.readers.iter_mut().filter_map(|it| it.waiting().until()).min()
+        self.in_turns().filter_map(|it| it.waiting().until()).min()
     }
 
     /// Of how many topics it is remembered.

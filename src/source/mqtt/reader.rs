@@ -47,6 +47,17 @@ pub(super) struct Reader {
     waiting: Waiting,
 }
 
+/// What was made of a message that has waited.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// How many records.
+    pub(super) made: u32,
+    /// What a program has done for them ([`Reader::work`]).
+    pub(super) work: usize,
+    /// The readings that it could have had, and has not: nothing else settles them.
+    pub(super) without: Option<Run>,
+}
+
 impl Reader {
     pub(super) fn new(
         name: &str,
@@ -140,15 +151,15 @@ impl Reader {
         self.make(publish, Token::NONE, (now, false), false, chunk, see);
     }
 
-    /// Makes records of the next message that waits no longer. Returns how many, and the readings that it could have
-    /// had, and has not: nothing else settles them.
-    pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<(u32, Option<Run>)> {
+    /// Makes records of the next message that waits no longer.
+    pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<Taken> {
         let held = self.waiting.next()?;
         let (Token { source, ordinal }, came) = (held.token, (held.taken, held.waited));
         let made = self.make(&held.publish(), held.token, came, false, chunk, &mut |_, _| ());
         let made = made.expect("a message that is due does not wait");
         let (first, count) = (ordinal + u64::from(made), u64::from(self.readings_max() - made));
-        Some((made, (!held.token.is_none()).then_some(Run { source, first, count })))
+        let without = (!held.token.is_none()).then_some(Run { source, first, count });
+        Some(Taken { made, work: self.work(), without })
     }
 
     /// Whether messages may wait for others.
@@ -217,15 +228,18 @@ impl Reader {
         let whose = match self.whose(publish.topic) {
             Ok(Some(whose)) => whose,
             Ok(None) => {
+                self.records.pass(&message);
                 self.context.metrics.messages_skipped.of(Skipped::Ignored).one();
                 return Some(0);
             }
             Err(malformed) => {
+                self.records.pass(&message);
                 let own = self.records.own();
                 return Some(self.records.refuse(&message, &own, &malformed, chunk));
             }
         };
         if let Some(malformed) = self.oversize(publish) {
+            self.records.pass(&message);
             return Some(self.records.refuse(&message, &whose, &malformed, chunk));
         }
         let levels = if self.records.needs_levels() {

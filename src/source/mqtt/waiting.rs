@@ -15,23 +15,37 @@ use crate::codec::turn::{Line, Turn, Waits};
 use crate::mqtt::publish::Publish;
 use crate::settlement::Token;
 
-/// Bytes that a message needs beside its texts, with its places in a line and in the order of all.
-const OVERHEAD_BYTES: usize = 512;
+/// Bytes that a message needs beside its texts, at most: in a line of its own, which has room for four, in the list of
+/// what is due, in the order of all, and in the ledger. Lists and maps grow to twice what they hold.
+const OVERHEAD_BYTES: usize = 6 * size_of::<Held>()
+    + 3 * size_of::<(Line, VecDeque<Held>)>()
+    + 4 * size_of::<Position>()
+    + 128;
+
+type Lines = HashMap<Line, VecDeque<Held>, RandomState>;
 
 /// The messages of an entry that wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     wait: Duration,
     bytes_max: usize,
-    lines: HashMap<Line, VecDeque<Held>, RandomState>,
+    lines: Lines,
     /// Those that wait in lines, the oldest first. Some are due by now.
-    order: VecDeque<(Instant, Line)>,
+    order: VecDeque<Position>,
     due: VecDeque<Held>,
     /// In lines, and due.
     count: usize,
     bytes: usize,
     /// Where the message that is looked at waits.
     place: Option<Place>,
+}
+
+/// Where a message waits, until when, and what it was entered under.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    until: Instant,
+    line: Line,
+    token: Token,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +147,7 @@ impl Waiting {
             Place::Due => self.due.push_back(held),
             Place::Line(line, _) => {
                 self.lines.entry(line).or_default().push_back(held);
-                self.order.push_back((until, line));
+                self.order.push_back(Position { until, line, token });
             }
         }
         let mut excess = self.bytes.saturating_sub(self.bytes_max);
@@ -145,15 +159,13 @@ impl Waiting {
         // Places of messages that are due are left in the order: no more than there are others.
         if self.order.len() > 2 * self.count + 64 {
             let lines = &self.lines;
-            self.order.retain(|(until, line)| {
-                lines.get(line).and_then(VecDeque::front).is_some_and(|it| it.until <= *until)
-            });
+            self.order.retain(|it| is_in(lines, it));
         }
     }
 
     /// Until when the oldest waits.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.order.front().map(|it| it.0)
+        self.order.front().map(|it| it.until)
     }
 
     /// Those that have waited long enough are due.
@@ -163,9 +175,20 @@ impl Waiting {
         }
     }
 
+    /// Whether the message waits that was entered under this ordinal.
+    pub(super) fn has(&self, ordinal: u64) -> bool {
+        let is_it = |it: &&Position| !it.token.is_none() && it.token.ordinal == ordinal;
+        self.order.iter().find(is_it).is_some_and(|it| is_in(&self.lines, it))
+    }
+
+    /// None waits any longer.
+    pub(super) fn release(&mut self) {
+        while self.hurry().is_some() {}
+    }
+
     /// The oldest waits no longer. How many bytes are due by that; `None`: none waits.
-    pub(super) fn hurry(&mut self) -> Option<usize> {
-        let (until, line) = self.order.pop_front()?;
+    fn hurry(&mut self) -> Option<usize> {
+        let Position { until, line, .. } = self.order.pop_front()?;
         let Some(all) = self.lines.get_mut(&line) else { return Some(0) };
         let mut bytes = 0;
         // Those behind it that needed nothing but their place go with it.
@@ -208,7 +231,7 @@ impl Waiting {
     /// All that have no packet id are due; those that have one are left to the broker. Returns what these were entered
     /// under.
     pub(super) fn end_all(&mut self) -> Vec<Token> {
-        while self.hurry().is_some() {}
+        self.release();
         let all = std::mem::take(&mut self.due);
         let (left, due) = all.into_iter().partition(|it: &Held| !it.token.is_none());
         self.due = due;
@@ -225,6 +248,12 @@ impl Waiting {
         self.order.clear();
         std::mem::take(&mut self.count)
     }
+}
+
+/// Whether the message of this position is in its line, and not due by now.
+fn is_in(lines: &Lines, position: &Position) -> bool {
+    let first = lines.get(&position.line).and_then(VecDeque::front);
+    first.is_some_and(|first| first.until <= position.until)
 }
 
 #[cfg(test)]

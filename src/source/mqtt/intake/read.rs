@@ -17,6 +17,7 @@ use crate::mqtt::packet::Packet;
 use crate::mqtt::plain::Plain;
 use crate::mqtt::publish::Publish;
 use crate::settlement::{Outcome, Token};
+use crate::source::mqtt::reader::Taken;
 
 impl Intake {
     /// Reads packets that have arrived into the chunk, until it is full or answers wait to be written. Whether there
@@ -32,10 +33,10 @@ impl Intake {
         let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
         let waited = self.backlog.is_coming(now.instant);
         if self.members.are_in_turns() && !self.has_desk(1) {
-            self.room = Room::InLine(Box::pin(self.desk.place()));
+            self.wait_for_desk();
             return Ok((true, false));
         }
-        self.expire(now.instant);
+        self.members.expire(now.instant);
         self.take_due(&mut left);
         while left > 0 && self.chunk.bytes() < self.chunk_bytes_max && self.may_answer(out) {
             left -= 1;
@@ -53,7 +54,7 @@ impl Intake {
             };
             if !self.has_desk(publish.qos) {
                 inbound.put_back();
-                self.room = Room::InLine(Box::pin(self.desk.place()));
+                self.wait_for_desk();
                 break;
             }
             came = true;
@@ -102,16 +103,14 @@ impl Intake {
         is_shed
     }
 
-    /// What has waited in the entries long enough waits no longer.
-    fn expire(&mut self, now: Instant) {
-        // What waits takes a part of the window: when it takes all, nothing comes that it could wait for.
-        let is_full = self.ledger.open() >= self.window;
-        for reader in self.members.readers().iter_mut().filter(|it| it.is_in_turns()) {
-            reader.waiting().expire(now);
-            if is_full {
-                reader.waiting().hurry();
-            }
+    /// A chunk without records is not kept meanwhile: there are only so many ([`CHUNKS_MAX`]).
+    ///
+    /// [`CHUNKS_MAX`]: crate::source::mqtt::desk::CHUNKS_MAX
+    fn wait_for_desk(&mut self) {
+        if self.chunk.records.is_empty() {
+            self.leave_desk();
         }
+        self.room = Room::InLine(Box::pin(self.desk.place()));
     }
 
     /// Makes records, for as many as are left to make, of what has waited in the entries and waits no longer. Whether
@@ -119,10 +118,13 @@ impl Intake {
     pub(in crate::source::mqtt) fn take_due(&mut self, left: &mut usize) -> bool {
         let mut any = false;
         while *left > 0
-            && let Some((made, without)) = self.members.take_due(&mut self.chunk)
+            && self.chunk.bytes() < self.chunk_bytes_max
+            && let Some(Taken { made, work, without }) = self.members.take_due(&mut self.chunk)
         {
             any = true;
-            *left = left.saturating_sub(made.max(1) as usize);
+            let cost = made.max(1) as usize + work;
+            self.is_weary |= work > 0 && cost >= *left;
+            *left = left.saturating_sub(cost);
             if let Some(run) = without {
                 self.ledger.settle(run, Outcome::Delivered);
             }

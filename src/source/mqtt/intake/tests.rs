@@ -18,6 +18,7 @@ mod desk;
 mod entries;
 mod line;
 mod reading;
+mod turns;
 
 const BUFFER_BYTES: usize = 16 * 1024;
 const ANSWERS_BYTES_MAX: usize = 1024;
