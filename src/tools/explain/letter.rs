@@ -7,8 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, Error};
-use crate::codec::Codec;
 use crate::codec::compression::Compression;
+use crate::codec::{Codec, sparkplug};
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::plan::Plan;
 use crate::record::{Chunk, Reason, Record};
@@ -54,14 +54,14 @@ impl Asked {
             return Err(Error::Cut(it.detail));
         }
         let kind = it.entry.as_ref().and_then(|it| plan.sensors.get(it));
-        if let Some(part) = part(kind, &it.detail, it.payload.as_deref()) {
-            return Err(Error::Part { part, detail: it.detail });
-        }
         let payload = match (it.payload, it.payload_base64) {
             (Some(text), None) => text.into_bytes(),
             (None, Some(text)) => STANDARD.decode(text).map_err(|error| wrong(&error))?,
             _ => return Err(wrong(&"it has neither `payload` nor `payloadBase64`, or both")),
         };
+        if let Some(part) = part(kind, &it.detail, &payload) {
+            return Err(Error::Part { part, detail: it.detail });
+        }
         let (retained, mut properties) = (it.retained, it.user_properties);
         properties.retain(|(name, value)| name.len().max(value.len()) <= TOPIC_BYTES_MAX);
         // A line came on no topic.
@@ -78,17 +78,20 @@ impl Asked {
 }
 
 /// Of what the payload of a dead letter is only a part, that cannot be read again without the rest.
-fn part(kind: Option<&Kind>, detail: &str, text: Option<&str>) -> Option<String> {
+fn part(kind: Option<&Kind>, detail: &str, shown: &[u8]) -> Option<String> {
     // As `each` tells the place of a reading.
     let place = detail.rsplit_once(" (number ").and_then(|it| it.1.strip_suffix(')'));
     if let Some((number, each)) = place.and_then(|it| it.split_once(" of each = ")) {
         return Some(format!("number {number} of each = {each}"));
     }
-    let (kind, text) = (kind?, text?);
+    let kind = kind?;
     let payload = kind.payload()?;
-    let is_of_pack = matches!(payload.0, Codec::Senml(_)) && text.trim_start().starts_with('{');
-    if is_of_pack && !detail.starts_with("no SenML") {
+    let is_record = matches!(payload.0, Codec::Senml(_)) && shown.trim_ascii().starts_with(b"{");
+    if is_record && !detail.starts_with("no SenML") {
         return Some("one record of a pack of SenML".to_owned());
+    }
+    if matches!(payload.0, Codec::SparkplugB(_)) && sparkplug::is_metric(shown) {
+        return Some("one metric of a message of Sparkplug B".to_owned());
     }
     let Kind::Mqtt(settings) = kind else { return None };
     let compression = settings.compression.filter(|it| *it != Compression::Auto)?;
