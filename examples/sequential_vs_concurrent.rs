@@ -110,6 +110,7 @@ impl Classroom {
             record_bytes_max: 64,
             readings_max: 1,
             folder: None,
+            listening: Arc::default(),
         };
         let (lead, watch) = phase::start();
         let (report, consumed) = mpsc::channel(PLACES as usize);

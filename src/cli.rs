@@ -47,6 +47,10 @@ pub enum Command {
     /// standard output.
     #[command(after_help = AFTER_HEALTH)]
     Health(Configuration),
+    /// List the sensors of a running gateway, asked at the configuration's http.listen: whether something comes of each,
+    /// since when, and how often it reports.
+    #[command(after_help = AFTER_SENSORS)]
+    Sensors(Sensors),
     /// Audit the configuration's brokers before trusting them: what they accept, keep, hold and
     /// drop, with a verdict and the setting to change for each.
     Doctor(Doctor),
@@ -71,6 +75,37 @@ pub struct Configuration {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
+
+/// `sluicegate sensors`.
+#[derive(Debug, Clone, Args)]
+pub struct Sensors {
+    #[command(flatten)]
+    pub config: Configuration,
+    /// Those only of which nothing has come for three of their intervals.
+    #[arg(long, conflicts_with = "state")]
+    pub silent: bool,
+    /// Those only of this state: online, late or silent.
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// Those of this entry only.
+    #[arg(long, value_name = "NAME")]
+    pub entry: Option<String>,
+    /// Those only whose id has this in it.
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+    /// Their order: silence (nothing has come for longest), received (most has come) or id.
+    #[arg(long, value_name = "ORDER", default_value = "silence")]
+    pub sort: String,
+    /// One JSON object for each, as /api/sensors has it, instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const AFTER_SENSORS: &str = "\
+Exit codes:
+  0   they are listed
+  1   no answer: is the gateway running, with the same http.listen?
+  64  wrong arguments or settings";
 
 /// `sluicegate explain`.
 #[derive(Debug, Clone, Args)]

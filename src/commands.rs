@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::cli::{Doctor, Explain, Record, Simulate, Verify};
+use crate::cli::{Doctor, Explain, Record, Sensors, Simulate, Verify};
 use crate::exit::Exit;
-use crate::ops;
+use crate::ops::{asking, listing};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
@@ -165,10 +165,30 @@ fn whole(from: impl Read) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 
 /// Asks a running gateway whether it is ready. Writes no log.
 pub fn health(settings: &Settings) -> (Exit, Option<String>) {
-    match ops::health::ask(settings.plan.http.listen.0) {
+    match asking::health(settings.plan.http.listen.0) {
         Ok((true, said)) => (Exit::Drained, Some(said)),
         Ok((false, said)) => (Exit::Faults, Some(said)),
         Err(error) => (Exit::Faults, Some(error.to_string())),
+    }
+}
+
+/// Lists the sensors of a running gateway. An error is one of the arguments. Writes no log.
+pub fn sensors(
+    settings: &Settings,
+    args: Sensors,
+) -> Result<(Exit, Option<String>), asking::Error> {
+    let silent = args.silent.then(|| "silent".to_owned());
+    let asked = listing::Arguments {
+        state: silent.or(args.state),
+        entry: args.entry,
+        search: args.search,
+        sort: args.sort,
+        json: args.json,
+    };
+    match listing::list(settings.plan.http.listen.0, &asked, &mut std::io::stdout()) {
+        Ok(()) => Ok((Exit::Drained, None)),
+        Err(error @ asking::Error::Refused(_)) => Err(error),
+        Err(error) => Ok((Exit::Faults, Some(error.to_string()))),
     }
 }
 

@@ -17,6 +17,9 @@ pub const SESSIONS_SHOWN_MAX: usize = 8;
 /// Bytes of a sensor's id. A longer one makes a dead letter (`sensor_id`).
 pub const SENSOR_ID_BYTES_MAX: usize = 128;
 
+/// Bytes of a page of `/api/sensors`: what has no room is on the next one.
+pub const SENSORS_PAGE_BYTES_MAX: usize = 30 * 1024;
+
 /// Bytes of an oversize or unreadable payload that its dead letter shows. The rest is cut; the length and SHA-256 of the
 /// whole are written beside it.
 pub const DEAD_LETTER_HEAD_BYTES_MAX: usize = 1024;
@@ -73,7 +76,7 @@ pub const TOPIC_SHOWN_BYTES_MAX: usize = 1024;
 
 /// Bytes of a topic whose sensor an intake remembers. The sensor of a longer one is looked up for each message; so are
 /// topics beyond `gateway.sensors_max` in all intakes together.
-pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 256;
+pub const TOPIC_REMEMBERED_BYTES_MAX: usize = 128;
 
 /// Bytes that wait to be written on one connection above which nothing more is queued on it. The rest waits in its channel
 /// or ledger.

@@ -206,6 +206,43 @@ impl From<Percent> for u8 {
     }
 }
 
+/// `expected_interval`: how often each sensor of an entry reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("examples" = ["60s", "none"]))]
+pub enum ExpectedInterval {
+    /// So often; never 0.
+    Every(Period),
+    /// Nobody can say: it reports what changes.
+    None,
+}
+
+impl TryFrom<String> for ExpectedInterval {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let wrong = || {
+            format!(
+                "is {text:?}: write the time between two readings of a sensor, \"60s\", or \"none\" where it sends only what changes"
+            )
+        };
+        let period = Period::try_from(Value::from(&*text)).map_err(|_| wrong())?;
+        if period.0.is_zero() { Err(wrong()) } else { Ok(Self::Every(period)) }
+    }
+}
+
+impl From<ExpectedInterval> for String {
+    fn from(it: ExpectedInterval) -> Self {
+        match it {
+            ExpectedInterval::Every(period) => period.into(),
+            ExpectedInterval::None => "none".to_owned(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +271,19 @@ mod tests {
         }
         for bad in ["-1", "0.5", "true", "[]", "{}", "null", "\"-1MiB\"", "0"] {
             assert!(read::<Size>(bad).unwrap_err().contains("write \""), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_expected_interval_is_a_time_or_none() {
+        let read = |text: &str| ExpectedInterval::try_from(text.to_owned());
+        assert_eq!(read("60s"), Ok(ExpectedInterval::Every(Period::millis(60_000))));
+        assert_eq!(read("none"), Ok(ExpectedInterval::None));
+        for wrong in ["0s", "often", ""] {
+            assert!(read(wrong).unwrap_err().contains("or \"none\""), "{wrong}");
+        }
+        for text in ["1m", "none"] {
+            assert_eq!(String::from(read(text).unwrap()), text);
         }
     }
 }

@@ -47,6 +47,7 @@ mod schema;
 mod sessions;
 mod settings;
 mod shedding;
+mod silent;
 mod simulate;
 mod sparkplug;
 #[path = "../src/fuzz.rs"]

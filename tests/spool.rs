@@ -171,7 +171,7 @@ fn a_disk_without_room_from_the_start_is_said_once_and_nothing_is_lost() {
     let mut gateway = Gateway::with_faulty_calls(&config, &inject).start();
     gateway.wait_for_line("subscribed", SOON);
     input.publish_all(readings(5, 1..=400, 1));
-    gateway.wait_for_line("the spool is full (spool.bytes_max, or 16 MiB and less left", SOON);
+    gateway.wait_for_line("the spool is full: the disk of spool.path has 16 MiB", SOON);
     assert_eq!(input.look(|log| log.acks("gw-in-fleet")), 0);
     assert_eq!(gateway.count("the spool is full"), 1, "{}", gateway.text());
     sink.come_back();

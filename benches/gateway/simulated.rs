@@ -146,6 +146,7 @@ fn fast_in_process(figures: &mut Figures) {
         record_bytes_max: settings.record_bytes_max.get(),
         readings_max: 1,
         folder: None,
+        listening: Arc::default(),
     };
     let metrics = Arc::clone(&context.metrics);
     let (lead, watch) = phase::start();

@@ -125,8 +125,10 @@ impl Sources {
 
     fn context(&self, name: &str, kind: &Kind) -> Context {
         let (shared, queue) = (&self.shared, &self.plan.queue);
+        let entry = shared.registry.add_entry(name, kind.known_sensors());
         Context {
-            entry: shared.registry.add_entry(name, kind.known_sensors()),
+            entry,
+            listening: shared.registry.expect(entry, kind.expected_interval()),
             run: Arc::clone(&self.run),
             registry: Arc::clone(&shared.registry),
             metrics: Arc::clone(&shared.metrics),

@@ -86,8 +86,9 @@ pub(super) trait Decode {
     /// Sets what its documents mean where an entry does not say otherwise.
     fn complete(_: &mut Settings) {}
 
-    /// Whether a message may be read now. Called once for each, before it is read.
-    fn turn(&mut self, _: &Input<'_>) -> Turn {
+    /// Whether a message may be read now. Called once for each, before it is read; `again` of one that has perhaps come
+    /// before.
+    fn turn(&mut self, _: &Input<'_>, _again: bool) -> Turn {
         Turn::Now
     }
 

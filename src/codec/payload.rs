@@ -78,9 +78,10 @@ macro_rules! payloads {
                 }
             }
 
-            /// Whether a message may be read now. Called once for each, before it is read.
-            pub fn turn(&mut self, input: &Input<'_>) -> Turn {
-                match self { $(Self::$kind(decoder) => decoder.turn(input),)+ }
+            /// Whether a message may be read now. Called once for each, before it is read; `again` of one that has
+            /// perhaps come before.
+            pub fn turn(&mut self, input: &Input<'_>, again: bool) -> Turn {
+                match self { $(Self::$kind(decoder) => decoder.turn(input, again),)+ }
             }
 
             /// What a message says that holds on, after its turn.

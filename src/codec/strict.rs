@@ -18,7 +18,7 @@ use crate::record::Reason;
 pub const DEPTH_MAX: usize = 64;
 
 /// Digits of a number that is in the range of a double (1.8 · 10³⁰⁸) whatever they are.
-const DIGITS_MAX: usize = 308;
+pub(super) const DIGITS_MAX: usize = 308;
 
 /// What one pass over JSON text finds.
 #[derive(Debug, Clone, Copy)]

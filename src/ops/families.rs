@@ -203,6 +203,16 @@ fn of_entries(view: &View) -> Vec<Family> {
             count(it.balance.held)
         }),
         gauges("entry_sensors", "Sensors with books of their own", |it| count(it.sensors)),
+        gauges(
+            "entry_sensors_late",
+            "Sensors of which nothing has come for one and a half of their intervals",
+            |it| count(it.late),
+        ),
+        gauges(
+            "entry_sensors_silent",
+            "Sensors of which nothing has come for three of their intervals",
+            |it| count(it.silent),
+        ),
         counters(
             "entry_readings_without_sequence",
             "Readings of sensors for which gateway.sensors_max left no row",

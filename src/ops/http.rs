@@ -1,4 +1,4 @@
-//! HTTP: `/healthz`, `/readyz`, `/metrics`, `/api/status`.
+//! HTTP: `/healthz`, `/readyz`, `/metrics`, `/api/status`, `/api/sensors`.
 //!
 //! Bounds: connections and answers at a time (`seats`), the time of a connection, the size and the time of a
 //! request's head (`HTTP_*`). Bodies are not read. A client that exceeds a bound gets an error or is
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -32,6 +33,7 @@ use super::View;
 use super::exposition::{Exposition, exposed};
 use super::host::may_ask;
 use super::seats::{Place, Seated};
+use super::sensors::{Asked, Sensor};
 use super::snapshot::Snapshot;
 use crate::clock;
 use crate::limits::HTTP_HEAD_BYTES_MAX;
@@ -153,8 +155,11 @@ fn router(view: View) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
+        .route("/api/sensors", get(sensors))
+        .route("/api/sensors/{entry}/{*id}", get(sensor))
         .fallback(async || {
-            (StatusCode::NOT_FOUND, "there are /healthz, /readyz, /metrics and /api/status\n")
+            let text = "there are /healthz, /readyz, /metrics, /api/status and /api/sensors\n";
+            (StatusCode::NOT_FOUND, text)
         })
         .with_state(view)
 }
@@ -189,6 +194,31 @@ async fn status(State(view): State<View>) -> Response {
     seated(&view, "application/json", || written(&Snapshot::new(&view, clock::now())))
 }
 
+/// A page of sensors.
+async fn sensors(
+    State(view): State<View>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let problem = match &asked {
+        Ok(Query(asked)) => asked.problem(),
+        Err(error) => Some(error.body_text()),
+    };
+    match (asked, problem) {
+        (Ok(Query(asked)), None) => seated(&view, "application/json", || asked.page(&view)),
+        (_, problem) => {
+            (StatusCode::BAD_REQUEST, problem.unwrap_or_default() + "\n").into_response()
+        }
+    }
+}
+
+/// One sensor.
+async fn sensor(State(view): State<View>, Path((entry, id)): Path<(String, String)>) -> Response {
+    match view.books.registry.row(&entry, &id) {
+        Some(row) => json(true, &Sensor::from(&*row)),
+        None => (StatusCode::NOT_FOUND, "no sensor of this entry has this id\n").into_response(),
+    }
+}
+
 /// An answer that can be large, if a seat is free; else 503.
 fn seated(view: &View, kind: &'static str, text: impl FnOnce() -> String) -> Response {
     let Some(seat) = view.seats.answer(view.books.registry.entries().len()) else {
@@ -200,7 +230,7 @@ fn seated(view: &View, kind: &'static str, text: impl FnOnce() -> String) -> Res
     (headers, Body::new(Seated::new(text(), seat))).into_response()
 }
 
-fn written(body: &impl Serialize) -> String {
+pub(super) fn written(body: &impl Serialize) -> String {
     serde_json::to_string(body).expect("numbers and text can be written") + "\n"
 }
 

@@ -15,15 +15,17 @@ use crate::plan::Plan;
 use crate::state::board::Health;
 use crate::state::books::Books;
 
+pub mod asking;
 pub mod exposition;
 mod families;
 mod family;
-pub mod health;
 mod host;
 pub mod http;
 mod levels;
+pub mod listing;
 mod process;
 mod seats;
+mod sensors;
 mod snapshot;
 pub mod systemd;
 

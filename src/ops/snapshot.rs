@@ -32,7 +32,7 @@ pub(super) struct Snapshot {
 /// The columns of a balance.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Books {
+pub(super) struct Books {
     received: u64,
     delivered: u64,
     dead_lettered: u64,
@@ -66,6 +66,8 @@ struct Session {
 struct Entry {
     name: String,
     sensors: u64,
+    late: u64,
+    silent: u64,
     #[serde(flatten)]
     balance: Books,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +127,8 @@ impl Books {
         Self { spooled: Some(balance.spooled), ..Self::of(balance) }
     }
 
-    fn of(balance: Balance) -> Self {
+    /// Those of a sensor, or of several.
+    pub(super) fn of(balance: Balance) -> Self {
         let Balance { received, delivered, dead_lettered, shed, held, spooled: _ } = balance;
         Self { received, delivered, dead_lettered, shed, held, spooled: None }
     }
@@ -143,6 +146,8 @@ fn entries(view: &View) -> Vec<Entry> {
     let entry = |(name, sum): (String, Sum)| Entry {
         name,
         sensors: sum.sensors,
+        late: sum.late,
+        silent: sum.silent,
         balance: Books::of(sum.balance),
         last_received_at: sum.last_received.map(|at| at.to_string()),
     };

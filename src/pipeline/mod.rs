@@ -28,8 +28,9 @@ use crate::plan::Plan;
 use crate::queue::Reports;
 use crate::state::board::Health;
 use crate::state::books::Books;
+use crate::state::liveness::Liveness;
 use crate::state::metrics::Balance;
-use crate::state::monitor::LOOK_EVERY;
+use crate::state::monitor::{LOOK_EVERY, Monitor};
 use crate::tasks::{Panicked, Tasks};
 use crate::{clock, phase, sink, source, spool, tasks};
 
@@ -224,6 +225,27 @@ impl Pipeline {
     }
 }
 
+/// Looks at the books once a second.
+struct Lookout {
+    monitor: Monitor,
+    liveness: Liveness,
+}
+
+impl Lookout {
+    fn new(plan: &Plan) -> Self {
+        let now = clock::now();
+        Self { monitor: plan.monitor(now.instant), liveness: Liveness::new(now) }
+    }
+
+    fn look(&mut self, books: &Books, draining: bool) -> Health {
+        let now = clock::now();
+        if !draining {
+            self.liveness.look(books, now);
+        }
+        self.monitor.look(books, draining, now.instant)
+    }
+}
+
 impl Running {
     /// Waits for the end: drained, aborted or failed.
     async fn until_ended(&mut self, plan: &Plan, stops: &mut mpsc::Receiver<()>) -> Option<Error> {
@@ -232,7 +254,7 @@ impl Running {
         let mut deadline: Option<Instant> = None;
         let (mut sources_left, mut asked) = (true, false);
         let mut looks = interval(LOOK_EVERY / 10);
-        let mut monitor = plan.monitor(clock::now().instant);
+        let mut lookout = Lookout::new(plan);
         loop {
             let mut drain = false;
             let removal = self.sources.deadline().map(Instant::from);
@@ -283,8 +305,7 @@ impl Running {
                     deadline = Some(far());
                 }
                 _ = looks.tick() => {
-                    let health =
-                        monitor.look(&self.books, deadline.is_some(), clock::now().instant);
+                    let health = lookout.look(&self.books, deadline.is_some());
                     if health != Health::Starting && looks.period() < LOOK_EVERY {
                         looks = interval(LOOK_EVERY);
                     }

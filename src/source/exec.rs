@@ -163,7 +163,11 @@ impl Program {
             let ended = match self.spawned() {
                 Ok(child) => {
                     self.patience.worked();
-                    self.serve(child, &mut phase).await
+                    let listening = self.readings.listening();
+                    listening.begin(clock::now().wall);
+                    let ended = self.serve(child, &mut phase).await;
+                    listening.end(clock::now().wall);
+                    ended
                 }
                 Err(error) if self.patience.failed(begun, is_refusal(&error)) => {
                     return Err(self.given_up(&error));

@@ -4,15 +4,18 @@
 //! `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter. A line without a word
 //! is none. Nobody can ask for a line again, so nobody waits for its acknowledgement.
 
+use std::sync::Arc;
+
 use super::records::{Message, Records, See};
 use super::{Context, Entry};
-use crate::clock::Now;
+use crate::clock::{self, Now};
 use crate::codec::Payload;
 use crate::codec::mapping::settings::Settings;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Inlet;
 use crate::record::{Arrival, Chunk, Record};
 use crate::settlement::Token;
+use crate::state::listening::Listening;
 
 pub(super) use self::bounded::{Line, Lines, lines_of};
 
@@ -54,13 +57,7 @@ impl Reader {
     }
 
     /// Makes records of a line; `see` is shown of what each is made. Whether it is one: a line without a word is none.
-    pub(super) fn take(
-        &mut self,
-        line: &Line,
-        now: Now,
-        chunk: &mut Chunk,
-        see: &mut impl See,
-    ) -> bool {
+    pub(super) fn take(&mut self, line: &Line, now: Now, chunk: &mut Chunk, see: See<'_>) -> bool {
         if line.text.trim_ascii().is_empty() && line.cut.is_none() {
             return false;
         }
@@ -95,6 +92,11 @@ pub(super) struct Readings {
 }
 
 impl Readings {
+    /// Whether the entry listens.
+    pub(super) fn listening(&self) -> Arc<Listening> {
+        Arc::clone(&self.context.listening)
+    }
+
     /// Of this entry, whose lines are read so.
     pub(super) fn new(entry: &Entry<'_>, payload: &Payload, settings: &Settings) -> Self {
         Self {
@@ -117,12 +119,14 @@ impl Readings {
 
     /// Makes records of a line.
     pub(super) fn take(&mut self, line: &Line, now: Now) {
-        self.reader.take(line, now, &mut self.chunk, &mut |_, _| ());
+        self.reader.take(line, now, &mut self.chunk, None);
     }
 
     /// Offers what was read and waits for room. It is received when it has a place.
     pub(super) async fn offer(&mut self, phase: &mut PhaseReceiver) {
-        let metrics = &self.context.metrics;
+        let Context { metrics, listening, .. } = &self.context;
+        // Nothing is read meanwhile.
+        listening.end(clock::now().wall);
         while !self.chunk.records.is_empty() {
             tokio::select! {
                 biased;
@@ -136,5 +140,6 @@ impl Readings {
                 }
             }
         }
+        listening.begin(clock::now().wall);
     }
 }

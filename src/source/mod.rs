@@ -25,9 +25,11 @@ use crate::pace::Pace;
 use crate::phase::PhaseReceiver;
 use crate::queue::{OnFull, Queue};
 use crate::record::{Body, Chunk, Reason, Record, Span};
+use crate::state::listening::Listening;
 use crate::state::metrics::Metrics;
 use crate::state::registry::{Registry, Row};
 use crate::tasks::Tasks;
+use crate::units::ExpectedInterval;
 use crate::unusable::Unusable;
 
 macro_rules! kinds {
@@ -44,6 +46,11 @@ macro_rules! kinds {
             /// How many sensors an entry of this kind has, where that is known before they speak.
             pub fn known_sensors(&self) -> Option<usize> {
                 match self { $(Self::$kind(settings) => settings.known_sensors(),)+ }
+            }
+
+            /// How often each of its sensors reports, where that is set; else it is learned.
+            pub fn expected_interval(&self) -> Option<ExpectedInterval> {
+                match self { $(Self::$kind(settings) => settings.expected_interval(),)+ }
             }
 
             /// The word for its kind.
@@ -190,6 +197,8 @@ pub struct Context {
     pub readings_max: usize,
     /// Where a source keeps what the next run needs, if there is such a place: the spool's folder.
     pub folder: Option<Arc<Path>>,
+    /// Whether the entry listens: who starts it says so, and who cannot hear its sensors for a while.
+    pub listening: Arc<Listening>,
 }
 
 impl Context {

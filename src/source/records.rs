@@ -81,11 +81,9 @@ pub(super) const fn bytes_max(readings_max: usize) -> usize {
 const PARTS_KEPT: usize = 64;
 pub(super) const PARTS_BYTES: usize = PARTS_KEPT * size_of::<Part>();
 
-/// Sees of what records are made: the document, where there is one, and the part of it that is a reading, where that
-/// is not all.
-pub(super) trait See: FnMut(Option<Document<'_>>, Option<&str>) {}
-
-impl<F: FnMut(Option<Document<'_>>, Option<&str>)> See for F {}
+/// Who is shown of what records are made: the document, where there is one, and the part of it that is a reading, where
+/// that is not all. No type parameter: what makes records is compiled once.
+pub(super) type See<'s> = Option<&'s mut dyn FnMut(Option<Document<'_>>, Option<&str>)>;
 
 /// The records of one entry.
 #[derive(Debug)]
@@ -143,7 +141,7 @@ impl Records {
         (named, levels): (bool, &[&str]),
         may_read: Option<&mut dyn FnMut(Turn) -> bool>,
         chunk: &mut Chunk,
-        see: &mut impl See,
+        mut see: See<'_>,
     ) -> Option<u32> {
         let Self { unpacker, decoder, mapping, sensors, parts, name, context, births, .. } = self;
         let (received, bytes_max) = (message.taken.wall, context.record_bytes_max);
@@ -159,7 +157,7 @@ impl Records {
         };
         let input = Input { payload, topic: message.topic, received, bytes_max };
         let waits = may_read.is_some_and(|may_read| {
-            let turn = decoder.turn(&input);
+            let turn = decoder.turn(&input, message.repeated);
             if turn == Turn::Now {
                 return false;
             }
@@ -188,16 +186,21 @@ impl Records {
         let begin = chunk.bytes();
         let splits = mapping.splits();
         let mut made = Made { context, whose, name, sensors, parts, splits, bytes: 0, end: begin };
+        let mut tell = |document: Option<Document<'_>>, part: Option<&str>| {
+            if let Some(see) = &mut see {
+                see(document, part);
+            }
+        };
         let decoded = decoder.decode(input, &mut |text, document| match document {
             Ok(document) => {
                 let mut put = |chunk: &mut Chunk, part: Option<&str>, read: Read<'_>| {
-                    see(Some(document), part);
+                    tell(Some(document), part);
                     made.put(part.map_or_else(|| shown(text), str::as_bytes), read, chunk)
                 };
                 mapping.read(document, &origin, chunk, &mut put)
             }
             Err(malformed) => {
-                see(None, None);
+                tell(None, None);
                 made.put(shown(text), Err(malformed), chunk)
             }
         });
@@ -267,7 +270,11 @@ impl Records {
             chunk.records.push(Record {
                 sensor: row.index,
                 id,
-                sequence: row.receive(received),
+                sequence: if message.arrival.retained {
+                    row.count()
+                } else {
+                    row.receive(received)
+                },
                 received,
                 token,
                 topic,

@@ -33,6 +33,7 @@ use crate::settlement::Token;
 use crate::state::registry::Row;
 use crate::tasks::Tasks;
 use crate::units;
+use crate::units::ExpectedInterval;
 
 mod amounts;
 mod example;
@@ -162,6 +163,11 @@ impl Settings {
         Some(self.sensors() as usize)
     }
 
+    /// None can be said of sensors that end.
+    pub(super) fn expected_interval(&self) -> Option<ExpectedInterval> {
+        self.readings.map(|_| ExpectedInterval::None)
+    }
+
     /// None: there are no payloads.
     #[expect(clippy::unused_self, reason = "the shape of every kind")]
     pub(super) fn payload(&self) -> Option<&Payload> {
@@ -281,6 +287,7 @@ impl Shared {
 /// Starts a task for each sensor of an entry.
 pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
     let shared = Shared::new(settings, entry.name, entry.seed);
+    entry.context.listening.begin(clock::now().wall);
     for index in 0..settings.sensors() {
         let sensor = Sensor::new(&shared, index, entry.start);
         let id = settings.sensor_id(entry.name, index);

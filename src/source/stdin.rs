@@ -61,6 +61,8 @@ async fn run(name: String, mut readings: Readings, mut phase: PhaseReceiver) -> 
         return Err(failure(reason.into()));
     }
     let mut lines = readings.lines(tokio::io::stdin());
+    let listening = readings.listening();
+    listening.begin(clock::now().wall);
     let ended = loop {
         let line = tokio::select! {
             biased;
@@ -80,5 +82,6 @@ async fn run(name: String, mut readings: Readings, mut phase: PhaseReceiver) -> 
         }
     };
     readings.offer(&mut phase).await;
+    listening.end(clock::now().wall);
     ended
 }

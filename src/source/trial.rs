@@ -53,6 +53,7 @@ impl Trial {
             record_bytes_max: limits.record_bytes_max,
             readings_max: limits.readings_max,
             folder: None,
+            listening: Arc::default(),
         };
         (Self { chunk: Chunk::default(), times: Vec::new(), registry, metrics }, context)
     }
@@ -93,7 +94,7 @@ pub fn lines(
     for (line, number) in lines_of(text, limits.record_bytes_max).zip(1..) {
         let Trial { chunk, times, .. } = &mut trial;
         let before = chunk.records.len();
-        let is_read = reader.take(&line, now, chunk, &mut telling(&told, times, now.wall));
+        let is_read = reader.take(&line, now, chunk, Some(&mut telling(&told, times, now.wall)));
         if is_read && chunk.records.len() == before {
             numbers.skipped.push(number);
         }

@@ -272,6 +272,11 @@ impl Spool {
         self.capacity.saturating_sub(self.held.bytes).min(disk)
     }
 
+    /// Whether it is the disk that has no room.
+    pub fn is_disk_full(&self) -> bool {
+        self.place.available() <= DISK_RESERVE_BYTES
+    }
+
     /// Bytes that the entries occupy on disk.
     pub fn bytes(&self) -> u64 {
         self.held.bytes

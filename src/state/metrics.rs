@@ -12,6 +12,7 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::settlement::Policy;
+use crate::state::presence::Presence;
 
 macro_rules! counters {
     ($($(#[doc = $help:literal])+ $name:ident: $counter:ty,)+) => {
@@ -103,6 +104,9 @@ counters! {
     broker_dropped: Counter,
     /// Times of sensors that could not be read or were not plausible: the time of receipt stands.
     times_unused: Counter,
+    /// Sensors that became this, by state: late (nothing has come for one and a half of its intervals), silent (for three),
+    /// online (something has come again).
+    sensors_changed: CounterBy<Presence>,
     /// Numbers of sensors that were passed over: the entry's `counter`, and `seq` of Sparkplug nodes.
     numbers_missing: Counter,
     /// Of those, numbers that came after all.

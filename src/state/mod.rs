@@ -3,6 +3,8 @@
 //! - What is counted in total and only grows is a field of [`metrics`]; whoever does it counts it.
 //! - What is counted for one sensor stands in its row ([`registry`], [`series`]). Entries are sums of rows, made when
 //!   somebody asks.
+//! - Whether a sensor keeps silent stands in its row, too ([`presence`], [`rhythm`]); that it does is found out once a
+//!   second ([`liveness`]), while its entry listens ([`listening`]).
 //! - What rises and falls in the engine is a gauge ([`gauges`]); the worker alone writes it, after each event.
 //! - How a connection stands is written by the task that serves it ([`standing`]).
 //! - Why readings became dead letters of late: [`tally`].
@@ -16,10 +18,14 @@ pub mod board;
 pub mod books;
 pub mod crowd;
 pub mod gauges;
+pub mod listening;
+pub mod liveness;
 #[warn(missing_docs)]
 pub mod metrics;
 pub mod monitor;
+pub mod presence;
 pub mod registry;
+pub mod rhythm;
 pub mod series;
 pub mod share;
 pub mod standing;

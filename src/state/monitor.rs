@@ -122,7 +122,8 @@ impl Monitor {
     /// How long readings have been held and none has settled.
     fn pause(&mut self, books: &Books, now: Instant) -> Duration {
         let balance = books.balance();
-        let settled = balance.delivered + balance.dead_lettered + balance.shed;
+        // What is shed is no progress of the output.
+        let settled = balance.delivered + balance.dead_lettered;
         // What is lost in the spool stays held, and nothing will come of it.
         let held = balance.held.saturating_sub(books.metrics.spool_unreadable.get());
         if settled > self.settled || held == 0 {

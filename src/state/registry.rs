@@ -1,4 +1,4 @@
-//! What is known of each sensor: its sequence, its books, when it was last heard.
+//! What is known of each sensor, a row of its own ([`row`]).
 //!
 //! A sensor is an id of a configured entry: the same id at two entries is two sensors. What an earlier run has
 //! left in the spool for an entry that there is no more, or that an older program wrote, is of none.
@@ -10,35 +10,32 @@
 //! have no sequence, which would be nobody's.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::clock::Timestamp;
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
 use crate::settlement::{Outcome, SensorIndex};
+use crate::state::listening::Listening;
 use crate::state::metrics::{Balance, Metrics};
-use crate::state::series::{Seen, Series};
+use crate::state::presence::Presence;
+use crate::units::ExpectedInterval;
 
+use self::row::Owner;
+pub use self::row::Row;
 use self::shares::Shares;
 
+mod row;
 mod shares;
 
 /// The id of a row that sensors without one of their own share.
 pub const OVERFLOW: &str = "(others)";
 
 /// What a sensor takes: its row with its id thrice, and an intake's memory of its topic or id, at their
-/// longest. The places in lists and maps, and what the allocator adds, are in the flat part.
+/// longest. The places in lists and maps, and on the wheel of [`super::liveness`], and what the allocator adds, are in the
+/// flat part.
 pub const SENSOR_BYTES: u64 =
-    (size_of::<Row>() + 232 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
-
-/// A configured entry.
-#[derive(Debug)]
-struct Owner {
-    place: u32,
-    name: Box<str>,
-    /// Its name as a JSON string.
-    json: Box<str>,
-}
+    (size_of::<Row>() + 256 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
 
 /// The books of several sensors.
 #[derive(Debug, Clone, Copy, Default)]
@@ -53,6 +50,9 @@ pub struct Sum {
     pub times_unused: u64,
     /// When the last reading of any of them was taken.
     pub last_received: Option<Timestamp>,
+    /// Sensors of which a report is missing, and several are.
+    pub late: u64,
+    pub silent: u64,
 }
 
 impl Sum {
@@ -62,157 +62,8 @@ impl Sum {
         self.balance = self.balance + row.balance();
         self.times_unused += row.times_unused.load(Ordering::Relaxed);
         self.last_received = self.last_received.max(row.last_received());
-    }
-}
-
-/// One sensor.
-#[derive(Debug)]
-pub struct Row {
-    pub index: SensorIndex,
-    pub id: Box<str>,
-    /// Its id as a JSON string, as it stands in envelopes.
-    pub json: Box<str>,
-    /// It is of all sensors of an entry that have no row of their own.
-    shared: bool,
-    /// The entry that it is of; none where only a spool has named it.
-    owner: Option<Arc<Owner>>,
-    /// It was found in the spool, and its entry has not heard it in this run.
-    unheard: AtomicBool,
-    received: AtomicU64,
-    recovered: AtomicU64,
-    spooled: AtomicU64,
-    delivered: AtomicU64,
-    dead_lettered: AtomicU64,
-    shed: AtomicU64,
-    abandoned: AtomicU64,
-    last_received: AtomicU64,
-    /// The state of its [`Series`].
-    series: [AtomicU64; 3],
-    numbers_missing: AtomicU64,
-    times_unused: AtomicU64,
-}
-
-impl Row {
-    fn new(index: u32, id: &str, shared: bool, owner: Option<Arc<Owner>>) -> Arc<Self> {
-        Arc::new(Self {
-            index: SensorIndex(index),
-            id: id.into(),
-            json: serde_json::Value::from(id).to_string().into(),
-            shared,
-            owner,
-            unheard: AtomicBool::new(false),
-            received: AtomicU64::new(0),
-            recovered: AtomicU64::new(0),
-            spooled: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            dead_lettered: AtomicU64::new(0),
-            shed: AtomicU64::new(0),
-            abandoned: AtomicU64::new(0),
-            last_received: AtomicU64::new(0),
-            series: Default::default(),
-            numbers_missing: AtomicU64::new(0),
-            times_unused: AtomicU64::new(0),
-        })
-    }
-
-    /// Counts a record taken at `at` and gives its sequence number, from 1.
-    pub fn receive(&self, at: Timestamp) -> u64 {
-        self.last_received.store(at.millis(), Ordering::Relaxed);
-        self.received.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Counts a reading with a time of its own that is not used.
-    pub fn time_unused(&self) {
-        self.times_unused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether it is of all sensors of an entry that have no row of their own.
-    pub fn is_shared(&self) -> bool {
-        self.shared
-    }
-
-    /// Records taken in this run.
-    pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    /// Judges the number that the sensor gave a reading. All intakes run on one thread, so no two are
-    /// here at once; if they were, a number might be misjudged, and nothing else. A shared row has the
-    /// numbers of many sensors and judges none.
-    pub fn number(&self, number: u64, repeated: bool) -> Seen {
-        if self.shared {
-            return Seen::Known;
-        }
-        let mut series = Series(self.series.each_ref().map(|it| it.load(Ordering::Relaxed)));
-        let seen = series.see(number, repeated);
-        for (kept, now) in self.series.iter().zip(series.0) {
-            kept.store(now, Ordering::Relaxed);
-        }
-        match &seen {
-            Seen::Next | Seen::Known => {}
-            Seen::Missing(gap) => {
-                self.numbers_missing.fetch_add(gap.end - gap.start, Ordering::Relaxed);
-            }
-            Seen::Late => {
-                self.numbers_missing.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        seen
-    }
-
-    /// The place of the entry that it is of.
-    pub fn entry(&self) -> Option<u32> {
-        self.owner.as_ref().map(|owner| owner.place)
-    }
-
-    /// The name of the entry that it is of.
-    pub fn entry_name(&self) -> Option<&str> {
-        self.owner.as_ref().map(|owner| &*owner.name)
-    }
-
-    /// That name as a JSON string; empty where it is of none.
-    pub fn entry_json(&self) -> &str {
-        self.owner.as_ref().map_or("", |owner| &owner.json)
-    }
-
-    /// Numbers of the sensor that were passed over and have not come since.
-    pub fn numbers_missing(&self) -> u64 {
-        self.numbers_missing.load(Ordering::Relaxed)
-    }
-
-    /// Counts records of an earlier run that were found in the spool. Their numbers were given then.
-    pub fn recover(&self, records: u64) {
-        self.recovered.fetch_add(records, Ordering::Relaxed);
-    }
-
-    /// When a record was last taken, if ever.
-    pub fn last_received(&self) -> Option<Timestamp> {
-        let millis = self.last_received.load(Ordering::Relaxed);
-        (millis > 0).then_some(Timestamp::from_millis(millis))
-    }
-
-    /// The column of an outcome.
-    fn settled(&self, outcome: Outcome) -> &AtomicU64 {
-        match outcome {
-            Outcome::Delivered => &self.delivered,
-            Outcome::DeadLettered => &self.dead_lettered,
-            Outcome::Shed { policy: _ } => &self.shed,
-            // On its way: still held.
-            Outcome::Spooled => &self.spooled,
-            Outcome::Abandoned => &self.abandoned,
-        }
-    }
-
-    /// Its books. `held` is what has not settled, so a row cannot show a difference of its own; the
-    /// gateway's balance, where held records are counted apart, can.
-    pub fn balance(&self) -> Balance {
-        let counters =
-            [&self.delivered, &self.dead_lettered, &self.shed, &self.received, &self.recovered];
-        let [delivered, dead_lettered, shed, taken, recovered] =
-            counters.map(|counter| counter.load(Ordering::Relaxed));
-        let received = taken + recovered;
-        let held = received.saturating_sub(delivered + dead_lettered + shed);
-        Balance { received, delivered, dead_lettered, shed, held, spooled: 0 }
+        self.late += u64::from(row.presence() == Presence::Late);
+        self.silent += u64::from(row.presence() == Presence::Silent);
     }
 }
 
@@ -249,8 +100,7 @@ impl Known {
 
     fn push(&mut self, name: &str) -> u32 {
         let place = u32::try_from(self.entries.len()).expect("there are far fewer entries");
-        let json = serde_json::Value::from(name).to_string().into();
-        let owner = Some(Arc::new(Owner { place, name: name.into(), json }));
+        let owner = Some(Arc::new(Owner::new(place, name)));
         self.entries.push(Sensors { owner, ..Sensors::default() });
         place
     }
@@ -282,6 +132,34 @@ impl Registry {
         })
     }
 
+    /// Sets how often the sensors of the entry at this place report; `None`: that is learned of each. Whether it
+    /// listens.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn expect(&self, place: u32, interval: Option<ExpectedInterval>) -> Arc<Listening> {
+        let known = self.lock();
+        let owner = known.entries.get(place as usize).and_then(|it| it.owner.as_ref());
+        let owner = owner.expect("the entry was added");
+        owner.expect(interval);
+        Arc::clone(&owner.listening)
+    }
+
+    /// Nothing can be said of the time before: all entries that listen begin anew.
+    pub fn restart(&self, now: Timestamp) {
+        let known = self.lock();
+        let owners = known.entries.iter().filter_map(|it| it.owner.as_ref());
+        let listening = owners.map(|it| &it.listening).filter(|it| it.since(now).is_some());
+        listening.for_each(|it| it.restart(now));
+    }
+
+    /// Sensors that were late or silent and were heard since this was asked last.
+    pub fn returned(&self) -> Vec<SensorIndex> {
+        let known = self.lock();
+        let owners = known.entries.iter().filter_map(|it| it.owner.as_ref());
+        owners.flat_map(|it| it.returned()).collect()
+    }
+
     /// The names of all entries that there have been, by place.
     pub fn entries(&self) -> Vec<String> {
         let known = self.lock();
@@ -294,6 +172,13 @@ impl Registry {
         let known = self.lock();
         let owner = known.entries.get(place as usize)?.owner.as_ref();
         owner.map(|owner| owner.name.to_string())
+    }
+
+    /// The row of this sensor of the entry of this name, if there is one.
+    pub fn row(&self, entry: &str, id: &str) -> Option<Arc<Row>> {
+        let known = self.lock();
+        let place = known.place_of(entry)?;
+        known.entries.get(place as usize)?.by_id.get(id).cloned()
     }
 
     /// The row of a sensor of the entry at this place, made if need be; a shared one where none is left.
@@ -415,6 +300,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::settlement::Policy;
+    use crate::state::series::Seen;
 
     #[test]
     fn missing_numbers_are_counted_by_sensor_and_not_in_a_shared_row() {

@@ -77,6 +77,11 @@ macro_rules! mapped {
             /// stays in the record. Absent: nothing is counted. Not beside `group`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub counter: Option<crate::codec::mapping::several::Pointers>,
+            /// How often each sensor reports: a sensor of which nothing comes for one and a half of it is late, for three
+            /// of it silent, which is logged, counted and shown. `"none"`: nobody can say, it sends what changes.
+            /// Absent: it is learned of each sensor.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub expected_interval: Option<crate::units::ExpectedInterval>,
             /// What becomes of what a message holds beside what is read: `"keep"` has it as `extra`, `"drop"` drops it,
             /// and a list of JSON pointers, at most 64, keeps what they lead to, by their last names. With `each` what
             /// the message holds beside the readings is `"$"` in it.
@@ -85,6 +90,11 @@ macro_rules! mapped {
         }
 
         impl $name {
+            /// How often each sensor reports, where that is set.
+            pub fn expected_interval(&self) -> Option<crate::units::ExpectedInterval> {
+                self.expected_interval
+            }
+
             /// What its messages mean.
             pub fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {
                 let it = self.clone();

@@ -1,6 +1,7 @@
 //! Numbers that were sent as text: `"21.5"`, `21,5 °C`, `+5`.
 
 use super::keys::Decimal;
+use crate::codec::strict::DIGITS_MAX;
 
 /// A number as JSON writes it (RFC 8259 §6), and the unit behind it; `None` where the text is none.
 pub(super) fn number(text: &str, decimal: Decimal) -> Option<(String, &str)> {
@@ -33,7 +34,11 @@ pub(super) fn number(text: &str, decimal: Decimal) -> Option<(String, &str)> {
         whole => whole,
     };
     let point = if fraction.is_empty() { "" } else { "." };
-    Some((format!("{sign}{whole}{point}{fraction}{exponent}"), unit))
+    let number = format!("{sign}{whole}{point}{fraction}{exponent}");
+    // As in JSON: a number that no double can hold makes a batch unreadable to many.
+    let is_short = number.len() <= DIGITS_MAX;
+    let is_finite = exponent.is_empty() || number.parse().is_ok_and(f64::is_finite);
+    (is_short && is_finite).then_some((number, unit))
 }
 
 /// Letters of a unit.
@@ -71,6 +76,17 @@ fn exponent(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_beyond_any_range_is_none() {
+        let number = |text: &str| number(text, Decimal::Point).map(|it| it.0);
+        assert_eq!(number("1e308").as_deref(), Some("1e308"));
+        let (most, more) = ("9".repeat(DIGITS_MAX), "9".repeat(DIGITS_MAX + 1));
+        assert_eq!(number(&most), Some(most));
+        for text in ["1e309", "-1e999 V", &more, &format!("0.{}", "1".repeat(5000))] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_number_that_is_a_text_becomes_one_and_its_unit_is_told() {

@@ -105,7 +105,7 @@ impl Decode for Decoder {
     }
 
     /// Notes what a message says of its node, and whether it may be read now.
-    fn turn(&mut self, input: &Input<'_>) -> Turn {
+    fn turn(&mut self, input: &Input<'_>, again: bool) -> Turn {
         let Ok(address) = Address::of(input.topic) else { return Turn::Now };
         if address.kind == Kind::State {
             return Turn::Now;
@@ -118,6 +118,7 @@ impl Decode for Decoder {
         name(&mut self.sensor, &[group, node]);
         let of = (&*self.sensor, device);
         let line = Line::of(&self.sensor, device);
+        let seq = payload.seq.filter(|_| !again);
         match address.kind {
             Kind::Birth => {
                 let bd_seq = payload.bd_seq().filter(|_| device.is_empty());
@@ -126,13 +127,13 @@ impl Decode for Decoder {
                 Turn::Ends(line)
             }
             Kind::Death => {
-                self.missing += self.births.count(of.0, false, payload.seq);
+                self.missing += self.births.count(of.0, false, seq);
                 let is_whole = device.is_empty() && !self.births.is_stale(of.0, payload.bd_seq());
                 Turn::Ends(if is_whole { line.whole() } else { line })
             }
             Kind::Data => {
                 let is_unsure = self.births.is_unsure(of.0);
-                let missing = self.births.count(of.0, false, payload.seq);
+                let missing = self.births.count(of.0, false, seq);
                 self.missing += missing;
                 let born = self.births.of(of.0, device);
                 let is_clear = payload.good().all(|it| resolve(&it, born).is_some());

@@ -40,7 +40,7 @@ fn documents(decoder: &mut Decoder, topic: &str, payload: &[u8]) -> Vec<Result<V
 /// A message that comes: when it may be read, and what it is.
 fn comes(decoder: &mut Decoder, topic: &str, hex: &str) -> (Turn, Vec<Result<Value, Malformed>>) {
     let payload = bytes(hex);
-    let turn = decoder.turn(&input(topic, &payload));
+    let turn = decoder.turn(&input(topic, &payload), false);
     (turn, documents(decoder, topic, &payload))
 }
 
@@ -153,6 +153,22 @@ fn births_of_an_earlier_run_say_what_data_means_and_nothing_of_what_was_lost() {
     assert_eq!(decoder.missing(), 1);
     comes(&mut decoder, "spBv1.0/G/NBIRTH/N", NBIRTH);
     assert!(!decoder.births.is_unsure("G/N"));
+}
+
+/// As after a broker's restart, with all that was not acknowledged.
+#[test]
+fn messages_that_come_again_are_no_gap() {
+    let mut decoder = decoder();
+    comes(&mut decoder, "spBv1.0/G/NBIRTH/N", NBIRTH);
+    let mut seq = |number: u8, again| {
+        let payload = [0x18, number & 0x7f | 0x80, number >> 7];
+        decoder.turn(&input(NODE, &payload), again);
+        decoder.missing()
+    };
+    let first: u64 = (1..=250).map(|number| seq(number, false)).sum();
+    let again: u64 = (5..=250).map(|number| seq(number, true)).sum();
+    assert_eq!((first, again), (0, 0));
+    assert_eq!((seq(251, false), seq(253, false)), (0, 1));
 }
 
 #[test]
@@ -347,7 +363,7 @@ proptest! {
             let mut payload = bytes([NBIRTH, DBIRTH, DDATA, ALL, DDATA_UNKNOWN, NDEATH][sample]);
             let at = at.index(payload.len());
             payload[at] = byte;
-            decoder.turn(&input(&topic, &payload));
+            decoder.turn(&input(&topic, &payload), false);
             documents(&mut decoder, &topic, &payload);
             prop_assert!(decoder.births.are_within());
         }

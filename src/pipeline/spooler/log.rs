@@ -67,11 +67,10 @@ impl SpoolLog {
         };
         if fill > self.fill {
             if fill == Fill::Full {
+                let why = why_full(spool);
                 tracing::error!(
-                    percent,
-                    "the spool is full (spool.bytes_max, or {} MiB and less left on its disk): sources \
-                     wait until the output takes more",
-                    DISK_RESERVE_BYTES >> 20
+                    bytes,
+                    "the spool is full: {why}; sources wait until the output takes more"
                 );
             } else {
                 tracing::warn!(percent, "the spool is filling up (spool.bytes_max)");
@@ -98,5 +97,14 @@ impl SpoolLog {
             tracing::info!("the spool's disk works again");
         }
         failed
+    }
+}
+/// What takes no more.
+fn why_full(spool: &Spool) -> String {
+    if spool.is_disk_full() {
+        let left = DISK_RESERVE_BYTES >> 20;
+        format!("the disk of spool.path has {left} MiB and less left, make room there")
+    } else {
+        "it has spool.bytes_max".to_owned()
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::Intake;
 use super::intake::Room;
+use crate::clock;
 use crate::mqtt::Error;
 use crate::mqtt::client::Step;
 use crate::mqtt::frame::{Inbound, Incoming};
@@ -34,6 +35,7 @@ impl Intake {
     /// Offers what has room and takes no more.
     pub(super) fn stop_taking(&mut self) {
         if let Some(inlet) = self.inlet.take() {
+            self.members.end_listening(clock::now().wall);
             let before = self.chunk.records.len();
             // Its place in the line is the next one's.
             if let Room::Claimed(claim) = std::mem::replace(&mut self.room, Room::Free) {

@@ -48,6 +48,7 @@ impl Remembering {
             record_bytes_max: 64 * 1024,
             readings_max: 9,
             folder: None,
+            listening: Arc::default(),
         };
         let reader = Reader::new("entry", settings, Version::V5, SENSORS_MAX, &context);
         Self { reader, registry, bytes: 0 }
@@ -121,8 +122,10 @@ fn the_longest_names_are_what_is_counted() {
     for n in 0..10 * SENSORS_MAX {
         // As JSON, each quote has two bytes.
         let id = format!("{n:\"<SENSOR_ID_BYTES_MAX$}");
-        let topic = format!("{:x<TOPIC_REMEMBERED_BYTES_MAX$}", format!("sensors/{id}/"));
-        by_topic.take(topic.as_bytes(), b"1");
+        // As long as a topic is remembered.
+        let named_bytes = TOPIC_REMEMBERED_BYTES_MAX - "sensors//reading".len();
+        let named = format!("{n:\"<named_bytes$}");
+        by_topic.take(format!("sensors/{named}/reading").as_bytes(), b"1");
         by_id.take(b"t", &naming(&id));
     }
     assert!(by_topic.is_full() && by_id.is_full());

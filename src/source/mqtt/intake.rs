@@ -109,6 +109,8 @@ pub(super) struct Current {
     hold_until: Instant,
     /// If nothing happens until then, the broker's window is used up.
     silent_at: Instant,
+    /// What the sensors send comes: the subscriptions are granted, and there is room.
+    listens: bool,
     /// The entry is removed, and its subscription was ended.
     pub(super) unsubscribed: bool,
     /// With a small window the thread does not rest.
@@ -315,6 +317,20 @@ impl Intake {
         waits.then(|| if is_assumed { silent_at + STUCK_SILENCE } else { now })
     }
 
+    /// Whether what the sensors send comes now, as far as it is this intake's doing.
+    fn listen(&mut self, now: Now, may: bool) {
+        let Some(current) = &mut self.current else { return };
+        if current.listens == may || may && !self.members.are_granted() {
+            return;
+        }
+        current.listens = may;
+        if may {
+            self.members.begin_listening(now.wall);
+        } else {
+            self.members.end_listening(now.wall);
+        }
+    }
+
     /// Does what is due. Returns until when nothing else is.
     fn attend(
         &mut self,
@@ -388,6 +404,7 @@ impl Client for Intake {
         self.current = Some(Current {
             hold_until: now.instant + HOLD_MAX,
             silent_at: now.instant + WINDOW_SILENCE,
+            listens: false,
             unsubscribed: false,
             _no_rest: is_small.then(|| NoRest::new(&self.pace)),
         });
@@ -429,8 +446,10 @@ impl Client for Intake {
         if has_room {
             self.leave_desk();
         } else {
+            self.listen(now, false);
             return Ok(Step::Wait { reads: false, until: None });
         }
+        self.listen(now, true);
         let mut until = self.attend(now.instant, moved, out)?;
         if std::mem::take(&mut self.is_weary) {
             until = Some(now.instant);
@@ -443,6 +462,7 @@ impl Client for Intake {
         now: Now,
         ended: Result<(), Error>,
     ) -> Result<Option<Duration>, Error> {
+        self.listen(now, false);
         self.current = None;
         if matches!(self.room, Room::InLine(_)) {
             self.room = Room::Free;

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 
 use super::reader::{Reader, Taken};
 use super::subscription::{Due, Subscription, say_never_heard};
+use crate::clock::Timestamp;
 use crate::limits::TOPIC_REMEMBERED_BYTES_MAX;
 use crate::mqtt::Error;
 use crate::mqtt::options::Version;
@@ -128,6 +129,16 @@ impl Members {
     /// Whether any asks for messages that are to be acknowledged.
     pub(super) fn acknowledge(&self) -> bool {
         self.readers.iter().any(|it| it.settings.qos.granted() > 0)
+    }
+
+    /// All entries listen from now on.
+    pub(super) fn begin_listening(&self, now: Timestamp) {
+        self.readers.iter().for_each(|it| it.listening().begin(now));
+    }
+
+    /// No entry listens from now on.
+    pub(super) fn end_listening(&self, now: Timestamp) {
+        self.readers.iter().for_each(|it| it.listening().end(now));
     }
 
     /// Whether all subscriptions are granted: readings can come.

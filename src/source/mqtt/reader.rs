@@ -18,12 +18,13 @@ use crate::codec::turn::{Request, Turn};
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::{self, Publish};
-use crate::mqtt::topic::{Filter, LEVELS_MAX};
+use crate::mqtt::topic::Filter;
 use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::{Run, Token};
 use crate::source::records::{Message, Records, See, Whose};
 use crate::source::{Context, usable_id};
+use crate::state::listening::Listening;
 use crate::state::metrics::Skipped;
 use crate::state::registry::Row;
 use crate::text;
@@ -107,6 +108,11 @@ impl Reader {
         self.records.work()
     }
 
+    /// Whether the entry listens.
+    pub(super) fn listening(&self) -> &Listening {
+        &self.context.listening
+    }
+
     /// The entry's name.
     pub(super) fn name(&self) -> &str {
         &self.records.name
@@ -127,7 +133,7 @@ impl Reader {
         (now, waited): (Now, bool),
         chunk: &mut Chunk,
     ) -> Option<u32> {
-        let made = self.make(publish, token, (now, waited), true, chunk, &mut |_, _| ());
+        let made = self.make(publish, token, (now, waited), true, chunk, None);
         if made.is_none() {
             self.context.metrics.messages_waited.one();
             self.waiting.put(publish, token, (now, waited));
@@ -146,7 +152,7 @@ impl Reader {
         publish: &Publish<'_>,
         now: Now,
         chunk: &mut Chunk,
-        see: &mut impl See,
+        see: See<'_>,
     ) {
         self.make(publish, Token::NONE, (now, false), false, chunk, see);
     }
@@ -155,7 +161,7 @@ impl Reader {
     pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<Taken> {
         let held = self.waiting.next()?;
         let (Token { source, ordinal }, came) = (held.token, (held.taken, held.waited));
-        let made = self.make(&held.publish(), held.token, came, false, chunk, &mut |_, _| ());
+        let made = self.make(&held.publish(), held.token, came, false, chunk, None);
         let made = made.expect("a message that is due does not wait");
         let (first, count) = (ordinal + u64::from(made), u64::from(self.readings_max() - made));
         let without = (!held.token.is_none()).then_some(Run { source, first, count });
@@ -190,7 +196,7 @@ impl Reader {
         (now, waited): (Now, bool),
         fresh: bool,
         chunk: &mut Chunk,
-        see: &mut impl See,
+        see: See<'_>,
     ) -> Option<u32> {
         // Few messages have properties: room for them is made only then.
         let mut pairs;
@@ -242,17 +248,19 @@ impl Reader {
             self.records.pass(&message);
             return Some(self.records.refuse(&message, &whose, &malformed, chunk));
         }
-        let levels = if self.records.needs_levels() {
+        let found;
+        let levels: &[&str] = if self.records.needs_levels() {
             let topic = std::str::from_utf8(publish.topic).unwrap_or_default();
-            self.topics.levels(topic)
+            found = self.topics.levels(topic);
+            &found
         } else {
-            [""; LEVELS_MAX]
+            &[]
         };
         let Self { records, waiting, is_named, is_in_turns, .. } = self;
         let mut may_read = |turn| waiting.may_read(turn);
         let asks = fresh && *is_in_turns;
         let may_read = asks.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
-        records.take(&message, &whose, (*is_named, &levels), may_read, chunk, see)
+        records.take(&message, &whose, (*is_named, levels), may_read, chunk, see)
     }
 
     /// Our own output that came back: counted, and mostly no more.

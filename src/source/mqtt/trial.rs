@@ -26,6 +26,6 @@ pub fn trial(
     }
     let told = settings.payload.times_told(&settings.mapping().unwrap_or_default());
     let Trial { chunk, times, .. } = &mut trial;
-    reader.take_seen(&publish, now, chunk, &mut telling(&told, times, now.wall));
+    reader.take_seen(&publish, now, chunk, Some(&mut telling(&told, times, now.wall)));
     trial
 }

@@ -41,6 +41,7 @@ fn taken(entry: &str) -> Vec<Made> {
         record_bytes_max: of_queue.record_bytes_max.get(),
         readings_max: 1,
         folder: None,
+        listening: Arc::default(),
     };
     let (_lead, phase) = phase::start();
     let sensor = Sensor::new(&Shared::new(&settings, "T", 0), 0, clock::now().instant);

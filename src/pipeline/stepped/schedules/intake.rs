@@ -131,6 +131,7 @@ impl Intake {
             record_bytes_max: 1024,
             readings_max: 64,
             folder: None,
+            listening: Arc::default(),
         };
         let bounds = mqtt::Bounds {
             window: window.try_into().unwrap(),

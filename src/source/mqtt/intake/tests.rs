@@ -68,6 +68,7 @@ fn scene_at(
         record_bytes_max: 1024,
         readings_max: 9,
         folder: None,
+        listening: Arc::default(),
     };
     let member = |(entry, (name, settings)): (u32, &(&str, serde_json::Value))| {
         let settings = serde_json::from_value(settings.clone()).unwrap();

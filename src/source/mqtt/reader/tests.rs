@@ -25,6 +25,7 @@ fn context(sensors_max: usize, on_full: OnFull) -> Context {
         record_bytes_max: RECORD_BYTES_MAX,
         readings_max: READINGS_MAX,
         folder: None,
+        listening: Arc::default(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `sluicegate health`: asks a running gateway whether it is ready, as a container's health check does.
+//! Asks a running gateway: whether it is ready, as a container's health check does, and of its sensors.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::limits::HTTP_HEAD_BYTES_MAX;
 use crate::text;
 
 /// The longest time for an answer.
-const HEALTH_ANSWER_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -33,19 +33,44 @@ pub enum Error {
     #[error("{address} does not answer as a gateway does: {error}")]
     Strange { address: SocketAddr, error: Box<dyn std::error::Error + Send + Sync> },
     /// The answer takes too long.
-    #[error("{address} has not answered within {} s", HEALTH_ANSWER_MAX.as_secs())]
+    #[error("{address} has not answered within {} s", ANSWER_MAX.as_secs())]
     Late { address: SocketAddr },
+    /// It cannot be asked so.
+    #[error("{0}")]
+    Refused(String),
 }
 
-/// Asks the gateway that listens at `listen`. Returns whether it is ready, and the body of its answer.
-pub fn ask(listen: Option<SocketAddr>) -> Result<(bool, String), Error> {
+/// Asks the gateway that listens at `listen` whether it is ready. Returns that, and the body of its answer.
+pub fn health(listen: Option<SocketAddr>) -> Result<(bool, String), Error> {
+    let ok = [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE];
+    let (status, body) = ask(listen, "/readyz", &ok)?;
+    let said = text::escaped(String::from_utf8_lossy(&body).trim());
+    Ok((status == StatusCode::OK, said))
+}
+
+/// Asks the gateway that listens at `listen` for what is at this path, which may have a query. Returns the body of its
+/// answer.
+pub fn get(listen: Option<SocketAddr>, path: &str) -> Result<Bytes, Error> {
+    let (status, body) = ask(listen, path, &[StatusCode::OK, StatusCode::BAD_REQUEST])?;
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    Err(Error::Refused(text::escaped(String::from_utf8_lossy(&body).trim())))
+}
+
+fn ask(
+    listen: Option<SocketAddr>,
+    path: &str,
+    expected: &[StatusCode],
+) -> Result<(StatusCode, Bytes), Error> {
     let address = reachable(listen.ok_or(Error::Off)?);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::Unreachable { address, error })?;
     runtime.block_on(async {
-        timeout(HEALTH_ANSWER_MAX, readiness(address)).await.unwrap_or(Err(Error::Late { address }))
+        let answer = timeout(ANSWER_MAX, answer(address, path, expected)).await;
+        answer.unwrap_or(Err(Error::Late { address }))
     })
 }
 
@@ -60,7 +85,11 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
     listen
 }
 
-async fn readiness(address: SocketAddr) -> Result<(bool, String), Error> {
+async fn answer(
+    address: SocketAddr,
+    path: &str,
+    expected: &[StatusCode],
+) -> Result<(StatusCode, Bytes), Error> {
     let strange = |error| Error::Strange { address, error };
     let stream =
         TcpStream::connect(address).await.map_err(|error| Error::Unreachable { address, error })?;
@@ -69,20 +98,19 @@ async fn readiness(address: SocketAddr) -> Result<(bool, String), Error> {
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| strange(error.into()))?;
-    let request = Request::get("/readyz")
+    let request = Request::get(path)
         .header("host", address.to_string())
         .body(Empty::<Bytes>::new())
         .map_err(|error| strange(error.into()))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| strange(error.into()))?;
         let status = response.status();
-        if status != StatusCode::OK && status != StatusCode::SERVICE_UNAVAILABLE {
+        if !expected.contains(&status) {
             return Err(strange(status.to_string().into()));
         }
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
         let body = body.await.map_err(strange)?.to_bytes();
-        let said = text::escaped(String::from_utf8_lossy(&body).trim());
-        Ok((status == StatusCode::OK, said))
+        Ok((status, body))
     };
     let mut answer = std::pin::pin!(answer);
     tokio::select! {
@@ -103,7 +131,7 @@ mod tests {
     use super::*;
     use crate::tasks;
 
-    /// The result of `ask` for this answer.
+    /// The result of `health` for this answer.
     fn asked(status: &str, body: &str) -> Result<(bool, String), Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -121,7 +149,7 @@ mod tests {
             drop(client.write_all(answer.as_bytes()));
         };
         drop(tasks::thread("answer", answering).unwrap());
-        ask(Some(address))
+        health(Some(address))
     }
 
     #[test]
@@ -138,7 +166,7 @@ mod tests {
         assert_eq!(asked("200 OK", &most).unwrap().1, most);
         let more = format!("{most}x");
         assert!(matches!(asked("200 OK", &more), Err(Error::Strange { .. })));
-        assert!(matches!(ask(None), Err(Error::Off)));
+        assert!(matches!(health(None), Err(Error::Off)));
     }
 
     #[test]

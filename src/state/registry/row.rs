@@ -1,0 +1,313 @@
+//! A sensor's row: its books, its sequence, when it was heard, and whether it keeps silent.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::settlement::{Outcome, SensorIndex};
+use crate::state::listening::Listening;
+use crate::state::metrics::Balance;
+use crate::state::presence::Presence;
+use crate::state::rhythm::{REPORT_PAUSE, Rhythm};
+use crate::state::series::{Seen, Series};
+use crate::units::ExpectedInterval;
+
+/// A configured entry.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) place: u32,
+    pub(super) name: Box<str>,
+    /// Its name as a JSON string.
+    pub(super) json: Box<str>,
+    pub(super) listening: Arc<Listening>,
+    /// Milliseconds between two reports of a sensor; [`LEARNED`] and [`NONE`] are none.
+    expected: AtomicU64,
+    /// Sensors that were late or silent and were heard. Each is here once, so these are no more than it has.
+    returned: Mutex<Vec<SensorIndex>>,
+}
+
+/// How often its sensors report is learned of each.
+const LEARNED: u64 = 0;
+
+/// Nobody can say how often its sensors report.
+const NONE: u64 = u64::MAX;
+
+impl Owner {
+    pub(super) fn new(place: u32, name: &str) -> Self {
+        let json = serde_json::Value::from(name).to_string().into();
+        Self {
+            place,
+            name: name.into(),
+            json,
+            listening: Arc::default(),
+            expected: AtomicU64::new(LEARNED),
+            returned: Mutex::default(),
+        }
+    }
+
+    /// Sets how often its sensors report; `None`: that is learned.
+    pub(super) fn expect(&self, interval: Option<ExpectedInterval>) {
+        let millis = match interval {
+            None => LEARNED,
+            Some(ExpectedInterval::None) => NONE,
+            Some(ExpectedInterval::Every(period)) => {
+                u64::try_from(period.0.as_millis()).unwrap_or(NONE - 1).clamp(1, NONE - 1)
+            }
+        };
+        self.expected.store(millis, Ordering::Relaxed);
+    }
+
+    /// Sensors that were late or silent and were heard since this was asked last.
+    pub(super) fn returned(&self) -> Vec<SensorIndex> {
+        std::mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// [`REPORT_PAUSE`] in milliseconds.
+const REPORT_MILLIS: u64 = 1000;
+const _: () = assert!(REPORT_PAUSE.as_millis() == REPORT_MILLIS as u128);
+
+/// A moment; none at 0.
+fn time(at: &AtomicU64) -> Option<Timestamp> {
+    let millis = at.load(Ordering::Relaxed);
+    (millis > 0).then_some(Timestamp::from_millis(millis))
+}
+
+/// One sensor.
+#[derive(Debug)]
+pub struct Row {
+    pub index: SensorIndex,
+    pub id: Box<str>,
+    /// Its id as a JSON string, as it stands in envelopes.
+    pub json: Box<str>,
+    /// It is of all sensors of an entry that have no row of their own.
+    pub(super) shared: bool,
+    /// The entry that it is of; none where only a spool has named it.
+    owner: Option<Arc<Owner>>,
+    /// It was found in the spool, and its entry has not heard it in this run.
+    pub(super) unheard: AtomicBool,
+    received: AtomicU64,
+    recovered: AtomicU64,
+    spooled: AtomicU64,
+    delivered: AtomicU64,
+    dead_lettered: AtomicU64,
+    shed: AtomicU64,
+    abandoned: AtomicU64,
+    first_received: AtomicU64,
+    last_received: AtomicU64,
+    /// Its [`Rhythm`], its [`Presence`], and since when it has that.
+    rhythm: AtomicU64,
+    presence: AtomicU8,
+    since: AtomicU64,
+    /// The state of its [`Series`].
+    series: [AtomicU64; 3],
+    numbers_missing: AtomicU64,
+    pub(super) times_unused: AtomicU64,
+}
+
+impl Row {
+    pub(super) fn new(index: u32, id: &str, shared: bool, owner: Option<Arc<Owner>>) -> Arc<Self> {
+        Arc::new(Self {
+            index: SensorIndex(index),
+            id: id.into(),
+            json: serde_json::Value::from(id).to_string().into(),
+            shared,
+            owner,
+            unheard: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
+            spooled: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            dead_lettered: AtomicU64::new(0),
+            shed: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
+            first_received: AtomicU64::new(0),
+            last_received: AtomicU64::new(0),
+            rhythm: AtomicU64::new(0),
+            presence: AtomicU8::new(0),
+            since: AtomicU64::new(0),
+            series: Default::default(),
+            numbers_missing: AtomicU64::new(0),
+            times_unused: AtomicU64::new(0),
+        })
+    }
+
+    /// Counts a record taken at `at` and gives its sequence number, from 1.
+    pub fn receive(&self, at: Timestamp) -> u64 {
+        let before = self.last_received.load(Ordering::Relaxed);
+        self.last_received.store(at.millis(), Ordering::Relaxed);
+        // A clock that was set back has a long pause, too.
+        if at.millis().wrapping_sub(before) >= REPORT_MILLIS {
+            self.hear(before, at);
+        }
+        self.count()
+    }
+
+    /// Counts a record of which nobody can say when its sensor sent it, and gives its sequence number.
+    pub fn count(&self) -> u64 {
+        self.received.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A report begins.
+    #[cold]
+    fn hear(&self, before: u64, at: Timestamp) {
+        if before == 0 {
+            self.since.store(at.millis(), Ordering::Relaxed);
+        }
+        // The clock may have been set back.
+        if before == 0 || at < Timestamp::from_millis(self.first_received.load(Ordering::Relaxed)) {
+            self.first_received.store(at.millis(), Ordering::Relaxed);
+        }
+        let Some(owner) = self.owner.as_ref().filter(|_| !self.shared) else { return };
+        let pause = at.millis().checked_sub(before).map(Duration::from_millis);
+        let listened = owner.listening.since(at).filter(|since| since.millis() <= before);
+        if let Some((pause, _)) = pause.zip(listened) {
+            let rhythm = Rhythm(self.rhythm.load(Ordering::Relaxed)).with(pause);
+            self.rhythm.store(rhythm.0, Ordering::Relaxed);
+        }
+        if self.presence() != Presence::Online {
+            self.is_now(Presence::Online, at);
+            owner.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+        }
+    }
+
+    /// Whether something comes of it.
+    pub fn presence(&self) -> Presence {
+        Presence::of(self.presence.load(Ordering::Relaxed))
+    }
+
+    /// Since when it is that; `None` before it was heard.
+    pub fn since(&self) -> Option<Timestamp> {
+        time(&self.since)
+    }
+
+    /// Sets it.
+    pub fn is_now(&self, presence: Presence, at: Timestamp) {
+        self.presence.store(presence as u8, Ordering::Relaxed);
+        self.since.store(at.millis(), Ordering::Relaxed);
+    }
+
+    /// How often it reports, as it is set or learned; `None`: nobody can say, or not yet.
+    pub fn interval(&self) -> Option<Duration> {
+        let owner = self.owner.as_ref().filter(|_| !self.shared)?;
+        match owner.expected.load(Ordering::Relaxed) {
+            NONE => None,
+            LEARNED => {
+                let rhythm = Rhythm(self.rhythm.load(Ordering::Relaxed));
+                rhythm.interval(self.observed(), self.received())
+            }
+            millis => Some(Duration::from_millis(millis)),
+        }
+    }
+
+    /// How long it has been heard.
+    fn observed(&self) -> Duration {
+        let moments = [&self.first_received, &self.last_received];
+        let [first, last] = moments.map(|it| it.load(Ordering::Relaxed));
+        Duration::from_millis(last.saturating_sub(first))
+    }
+
+    /// Since when its entry has listened; `None` while it does not.
+    pub fn listened_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.owner.as_ref()?.listening.since(now)
+    }
+
+    /// Counts a reading with a time of its own that is not used.
+    pub fn time_unused(&self) {
+        self.times_unused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether it is of all sensors of an entry that have no row of their own.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Records taken in this run.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Judges the number that the sensor gave a reading. All intakes run on one thread, so no two are
+    /// here at once; if they were, a number might be misjudged, and nothing else. A shared row has the
+    /// numbers of many sensors and judges none.
+    pub fn number(&self, number: u64, repeated: bool) -> Seen {
+        if self.shared {
+            return Seen::Known;
+        }
+        let mut series = Series(self.series.each_ref().map(|it| it.load(Ordering::Relaxed)));
+        let seen = series.see(number, repeated);
+        for (kept, now) in self.series.iter().zip(series.0) {
+            kept.store(now, Ordering::Relaxed);
+        }
+        match &seen {
+            Seen::Next | Seen::Known => {}
+            Seen::Missing(gap) => {
+                self.numbers_missing.fetch_add(gap.end - gap.start, Ordering::Relaxed);
+            }
+            Seen::Late => {
+                self.numbers_missing.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        seen
+    }
+
+    /// The place of the entry that it is of.
+    pub fn entry(&self) -> Option<u32> {
+        self.owner.as_ref().map(|owner| owner.place)
+    }
+
+    /// The name of the entry that it is of.
+    pub fn entry_name(&self) -> Option<&str> {
+        self.owner.as_ref().map(|owner| &*owner.name)
+    }
+
+    /// That name as a JSON string; empty where it is of none.
+    pub fn entry_json(&self) -> &str {
+        self.owner.as_ref().map_or("", |owner| &owner.json)
+    }
+
+    /// Numbers of the sensor that were passed over and have not come since.
+    pub fn numbers_missing(&self) -> u64 {
+        self.numbers_missing.load(Ordering::Relaxed)
+    }
+
+    /// Counts records of an earlier run that were found in the spool. Their numbers were given then.
+    pub fn recover(&self, records: u64) {
+        self.recovered.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// When a record was first taken in this run, if ever.
+    pub fn first_received(&self) -> Option<Timestamp> {
+        time(&self.first_received)
+    }
+
+    /// When a record was last taken, if ever.
+    pub fn last_received(&self) -> Option<Timestamp> {
+        time(&self.last_received)
+    }
+
+    /// The column of an outcome.
+    pub(super) fn settled(&self, outcome: Outcome) -> &AtomicU64 {
+        match outcome {
+            Outcome::Delivered => &self.delivered,
+            Outcome::DeadLettered => &self.dead_lettered,
+            Outcome::Shed { policy: _ } => &self.shed,
+            // On its way: still held.
+            Outcome::Spooled => &self.spooled,
+            Outcome::Abandoned => &self.abandoned,
+        }
+    }
+
+    /// Its books. `held` is what has not settled, so a row cannot show a difference of its own; the
+    /// gateway's balance, where held records are counted apart, can.
+    pub fn balance(&self) -> Balance {
+        let counters =
+            [&self.delivered, &self.dead_lettered, &self.shed, &self.received, &self.recovered];
+        let [delivered, dead_lettered, shed, taken, recovered] =
+            counters.map(|counter| counter.load(Ordering::Relaxed));
+        let received = taken + recovered;
+        let held = received.saturating_sub(delivered + dead_lettered + shed);
+        Balance { received, delivered, dead_lettered, shed, held, spooled: 0 }
+    }
+}

@@ -1,0 +1,121 @@
+//! Whose sensor went silent: the log, the metrics, `/api/sensors` and `sluicegate sensors` say it, and of no sensor that
+//! could not be heard.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::scene::{drained, fleet, output, reading};
+use crate::support::broker::Broker;
+use crate::support::gateway::Gateway;
+use crate::support::http::Http;
+use crate::support::{SOON, within};
+
+/// Publishes a reading of this sensor four times a second, as long as it lives.
+struct Steady {
+    stops: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Steady {
+    fn start(input: &Arc<Broker>, sensor: &'static str) -> Self {
+        let stops = Arc::new(AtomicBool::new(false));
+        let (input, ends) = (Arc::clone(input), Arc::clone(&stops));
+        let numbers = (1..).take_while(move |_| !ends.load(Ordering::Relaxed));
+        let thread = std::thread::spawn(move || {
+            numbers.for_each(|n| {
+                input.publish_all([reading(sensor, n, 0)]);
+                std::thread::sleep(Duration::from_millis(250));
+            });
+        });
+        Self { stops, thread: Some(thread) }
+    }
+}
+
+impl Drop for Steady {
+    fn drop(&mut self) {
+        self.stops.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// What `sluicegate sensors` prints of this gateway.
+fn listed(http: Http, gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluicegate"));
+    command.env("SLUICEGATE__HTTP__LISTEN", format!("127.0.0.1:{}", http.port));
+    command.arg("sensors").arg("--config").arg(gateway.config_path()).args(arguments);
+    let output = command.output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn changed(http: Http, state: &str) -> f64 {
+    http.metric(&format!("sluicegate_sensors_changed_total{{state=\"{state}\"}}")).unwrap()
+}
+
+#[test]
+fn a_sensor_that_goes_silent_is_told_everywhere_and_its_return_too() {
+    let (input, sink) = (Arc::new(Broker::start()), Broker::start());
+    let every = "sensors.fleet.mqtt.expected_interval = \"2s\"";
+    let config = fleet(&input.url(), &[every, &output(&sink.url())]);
+    let mut gateway =
+        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    let _steady = Steady::start(&input, "steady");
+    input.publish_all([reading("gone", 1, 0)]);
+    let line = gateway.wait_for_line("a sensor is silent", SOON);
+    for part in
+        ["nothing has come of it for 7s", "entry=\"fleet\"", "sensor=\"gone\"", "every=\"2s\""]
+    {
+        assert!(line.contains(part), "{line}");
+    }
+    let page = http.json("/api/sensors?state=silent");
+    assert_eq!((&page["total"], &page["sensors"][0]["sensorId"]), (&1.into(), &"gone".into()));
+    assert_eq!(page["sensors"][0]["intervalSeconds"], 2.0);
+    assert_eq!(http.json("/api/status")["sensors"][0]["silent"], 1);
+    assert_eq!(http.metric("sluicegate_entry_sensors_silent{entry=\"fleet\"}"), Some(1.0));
+    assert_eq!(http.json("/api/sensors/fleet/gone")["state"], "silent");
+    assert_eq!(http.get("/api/sensors/fleet/none").status, 404);
+    assert_eq!(http.get("/api/sensors?state=dead").status, 400);
+    let (code, text) = listed(http, &gateway, &["--silent"]);
+    assert!(code == Some(0) && text.starts_with("1 sensors\n"), "{text}");
+    assert!(text.lines().last().unwrap().ends_with("fleet/gone"), "{text}");
+    let (code, text) = listed(http, &gateway, &["--json", "--sort", "id"]);
+    let ids: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["sensorId"].clone())
+        .collect();
+    assert_eq!((code, ids), (Some(0), vec!["gone".into(), "steady".into()]));
+    assert_eq!(listed(http, &gateway, &["--state", "dead"]).0, Some(64));
+
+    input.publish_all([reading("gone", 2, 0)]);
+    gateway.wait_for_line("a sensor is heard again", SOON);
+    assert_eq!(["late", "silent", "online"].map(|it| changed(http, it)), [1.0; 3]);
+    drained(&mut gateway);
+    assert_eq!(listed(http, &gateway, &[]).0, Some(1), "nobody answers");
+}
+
+/// Nothing can come of any.
+#[test]
+fn while_the_broker_is_away_no_sensor_is_silent() {
+    let (input, sink) = (Arc::new(Broker::start()), Broker::start());
+    let every = "sensors.fleet.mqtt.expected_interval = \"1s\"";
+    let config = fleet(&input.url(), &[every, &output(&sink.url())]);
+    let mut gateway =
+        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    input.publish_all([reading("a", 1, 0)]);
+    assert!(within(SOON, || http.json("/api/sensors")["total"] == 1));
+    input.go_away();
+    // Longer than three intervals: time in which it would be told.
+    let away = Instant::now();
+    assert!(within(SOON, || away.elapsed() > Duration::from_secs(7)));
+    assert_eq!([changed(http, "late"), changed(http, "silent")], [0.0; 2]);
+    input.come_back();
+    gateway.wait_for_line("a sensor is silent", SOON);
+    drained(&mut gateway);
+}
