@@ -20,6 +20,10 @@ pub const SENSOR_ID_BYTES_MAX: usize = 128;
 /// Bytes of a page of `/api/sensors`: what has no room is on the next one.
 pub const SENSORS_PAGE_BYTES_MAX: usize = 30 * 1024;
 
+/// Tags that an entry, or an object of its `transform`, gives a record. Of an entry more are refused; those that an object
+/// has more are left out.
+pub const TAGS_MAX: usize = 32;
+
 /// Bytes of an oversize or unreadable payload that its dead letter shows. The rest is cut; the length and SHA-256 of the
 /// whole are written beside it.
 pub const DEAD_LETTER_HEAD_BYTES_MAX: usize = 1024;

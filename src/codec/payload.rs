@@ -151,9 +151,16 @@ enum PayloadShape {
 impl Payload {
     /// A mapping of its documents with these settings. `levels` names the topic levels that templates may use.
     pub fn mapping(&self, settings: &Settings, levels: &[String]) -> Mapping {
-        let mut settings = settings.clone();
-        self.complete(&mut settings);
-        Mapping::new(&settings, levels, &DEFAULTS)
+        Mapping::new(&self.completed(settings.clone()), levels, &DEFAULTS)
+    }
+
+    /// These settings, with what its documents mean where they do not say otherwise. The objects of a `transform` mean the
+    /// same, whatever they are made of.
+    pub fn completed(&self, mut settings: Settings) -> Settings {
+        if settings.transform.is_none() {
+            self.complete(&mut settings);
+        }
+        settings
     }
 
     /// Tells of the readings of its documents which times they have, with these settings.
@@ -270,5 +277,17 @@ mod tests {
             }
         }
         assert_eq!(read(&Payload::default(), b"\xef\xbb\xbf\0"), [Err(Reason::Empty)]);
+    }
+
+    #[test]
+    fn what_a_codec_completes_is_of_its_documents_and_not_of_a_programs_objects() {
+        for word in ["sparkplug_b", "senml"] {
+            let payload = Payload::try_from(Value::from(word)).unwrap();
+            let documents = Settings::default();
+            assert_ne!(payload.completed(documents.clone()), documents, "{word}");
+            let transform = Some("msg".to_owned().try_into().unwrap());
+            let objects = Settings { transform, ..documents };
+            assert_eq!(payload.completed(objects.clone()), objects, "{word}");
+        }
     }
 }

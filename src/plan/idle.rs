@@ -103,8 +103,15 @@ impl Plan {
         topic.chain(own).chain(tags).collect()
     }
 
+    /// What the messages of each entry mean, as their codec has it.
+    fn mappings(&self) -> impl Iterator<Item = Settings> {
+        let of = |kind: &Kind| Some(kind.payload()?.completed(kind.mapping()?));
+        self.sensors.values().filter_map(of)
+    }
+
     fn gives_tag(&self, tag: &str) -> bool {
-        let by_mapping = |kind: &Kind| kind.mapping().is_some_and(|it| it.tags.contains_key(tag));
+        // An object of a program may have any.
+        let by_mapping = |it: Settings| it.transform.is_some() || it.tags.contains_key(tag);
         let by_sender = |kind: &Kind| match kind {
             Kind::Mqtt(settings) => match &settings.properties {
                 Properties::None => false,
@@ -113,18 +120,25 @@ impl Plan {
             },
             _ => false,
         };
-        self.sensors.values().any(|it| by_mapping(it) || by_sender(it))
+        self.mappings().any(by_mapping) || self.sensors.values().any(by_sender)
     }
 
     fn gives_quantity(&self) -> bool {
-        let gives = |it: Settings| it.quantity.is_some() || it.split && !it.values.is_empty();
-        self.sensors.values().filter_map(Kind::mapping).any(gives)
+        let gives = |it: Settings| {
+            it.quantity.is_some() || it.transform.is_some() || it.split && !it.values.is_empty()
+        };
+        self.mappings().any(gives)
     }
 }
 
 impl Entry<'_> {
     fn mqtt(&self) -> Option<&mqtt::Settings> {
         if let Kind::Mqtt(settings) = self.kind { Some(settings) } else { None }
+    }
+
+    /// Whether places are those of a program's objects, and not of what the codec reads.
+    const fn has_objects(&self) -> bool {
+        self.mapping.transform.is_some()
     }
 
     /// Lists of which the first place counts that finds something.
@@ -202,6 +216,7 @@ fn properties_of_none(entry: &Entry<'_>) -> Vec<Idle> {
 /// Places in payloads that are one text.
 fn members_of_none(entry: &Entry<'_>) -> Vec<Idle> {
     let word = match entry.codec {
+        _ if entry.has_objects() => return Vec::new(),
         Codec::Text(_) => "text",
         Codec::Raw(_) => "raw",
         _ => return Vec::new(),
@@ -241,7 +256,7 @@ const RESOLVED: [(&str, &str); 15] = [
 
 /// Places in records of `SenML` that are gone when they are resolved, or lead into a single value.
 fn fields_of_senml(entry: &Entry<'_>) -> Vec<Idle> {
-    if !matches!(entry.codec, Codec::Senml(_)) {
+    if entry.has_objects() || !matches!(entry.codec, Codec::Senml(_)) {
         return Vec::new();
     }
     let in_vain = |(key, pointer): (String, &Pointer)| {
@@ -457,6 +472,23 @@ mod tests {
     }
 
     #[test]
+    fn places_in_the_objects_of_a_program_are_not_warned_of_as_its_codecs() {
+        let entry = |codec: &str| {
+            json!({
+                "payload": codec,
+                "transform": "[{'n': 'a', 't': 1, 'value': {'v': 2}}]",
+                "sensor": "/n",
+                "timestamp": "/t",
+                "counter": "/bver",
+                "tags": {"v": "/value/v"},
+                "extra": ["/u"],
+            })
+        };
+        let found = ["text", "raw", "senml"].map(|it| warned(&entry(it)));
+        assert_eq!(found.concat(), []);
+    }
+
+    #[test]
     fn a_place_behind_one_that_is_there_whenever_it_is_is_warned_of() {
         one(&json!({"value": ["/a", "/a"]}), "value", "has \"/a\" behind \"/a\"");
         one(&json!({"value": ["/a", "/a/b"]}), "value", "has \"/a/b\" behind \"/a\"");
@@ -537,18 +569,33 @@ mod tests {
         assert_eq!(keys(Version::V5), [""; 0]);
     }
 
+    /// What is warned of with this output, and an entry of MQTT.
+    fn with_output(output: &Value, entry: &Value) -> Vec<Idle> {
+        let mut mqtt = json!({"topic": "a"});
+        mqtt.as_object_mut().unwrap().extend(entry.as_object().unwrap().clone());
+        let mut plan = Plan::default();
+        plan.sensors.insert("x".into(), serde_json::from_value(json!({"mqtt": mqtt})).unwrap());
+        plan.output.sink = serde_json::from_value(json!({"mqtt": output})).unwrap();
+        plan.idle()
+    }
+
+    #[test]
+    fn a_quantity_that_the_codec_completes_is_given() {
+        let output = json!({"topic": "out/{quantity}"});
+        assert_eq!(with_output(&output, &json!({"payload": "sparkplug_b"})), []);
+        assert_eq!(with_output(&output, &json!({"payload": "senml"})).len(), 1);
+    }
+
+    #[test]
+    fn a_program_may_give_any_tag_and_a_quantity() {
+        let output = json!({"topic": "out/{tag.site}/{quantity}"});
+        assert_eq!(with_output(&output, &json!({"transform": "msg"})), []);
+    }
+
     #[test]
     fn places_of_the_output_that_nothing_fills_are_warned_of() {
-        let keys = |output: Value, entry: Value| {
-            let mut mqtt = json!({"topic": "a"});
-            mqtt.as_object_mut().unwrap().extend(entry.as_object().unwrap().clone());
-            let mut plan = Plan::default();
-            plan.sensors.insert("x".into(), serde_json::from_value(json!({"mqtt": mqtt})).unwrap());
-            plan.output.sink = serde_json::from_value(json!({"mqtt": output})).unwrap();
-            plan.idle()
-        };
         let topic = json!({"topic": "out/{tag.site}/{quantity}/{sensor}"});
-        let found = keys(topic.clone(), json!({}));
+        let found = with_output(&topic, &json!({}));
         let texts: Vec<_> = found.iter().map(|it| &*it.1).collect();
         assert!(
             found.iter().all(|it| it.0 == "output.mqtt.topic") && texts.len() == 2,
@@ -561,10 +608,10 @@ mod tests {
             json!({"properties": "all", "values": {"t": "/t"}, "split": true}),
             json!({"properties": ["site"], "quantity": "t"}),
         ] {
-            assert_eq!(keys(topic.clone(), entry), []);
+            assert_eq!(with_output(&topic, &entry), []);
         }
         let letters = json!({"dead_letter_topic": "dead/{tag.site}"});
-        let found = keys(letters, json!({"tags": {"site": "n"}}));
+        let found = with_output(&letters, &json!({"tags": {"site": "n"}}));
         assert!(
             found.len() == 1 && found[0].1.contains("dead/{tag.site} has a place for a tag or a quantity, and dead letters have none"),
             "{found:?}"

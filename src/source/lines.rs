@@ -3,8 +3,13 @@
 //! A line is read when the queue has room: who writes faster waits at the pipe. No more than
 //! `queue.record_bytes_max` of a line are kept; of a longer one the head, in a dead letter. A line without a word
 //! is none. Nobody can ask for a line again, so nobody waits for its acknowledgement.
+//!
+//! A source has its thread with others. So a program (`transform`) that works as long as many lines do ends its turn, as
+//! these do, also where it makes no reading of them.
 
 use std::sync::Arc;
+
+use tokio::task::yield_now;
 
 use super::records::{Message, Records, See};
 use super::{Context, Entry};
@@ -89,6 +94,8 @@ pub(super) struct Readings {
     reader: Reader,
     context: Context,
     chunk: Chunk,
+    /// What programs have done since readings were offered, in records that take as long.
+    work: usize,
 }
 
 impl Readings {
@@ -104,6 +111,7 @@ impl Readings {
             reader: Reader::new(entry.name, payload, settings, &entry.context),
             context: entry.context.clone(),
             chunk: Chunk::default(),
+            work: 0,
         }
     }
 
@@ -112,17 +120,20 @@ impl Readings {
         Lines::new(from, self.context.record_bytes_max)
     }
 
-    /// Whether they must be offered before another line is taken.
+    /// Whether they must be offered before another line is taken: they are many, or took as long as many.
     pub(super) fn are_many(&self) -> bool {
-        self.chunk.records.len() >= LINES_MAX || self.chunk.bytes() >= self.context.record_bytes_max
+        self.chunk.records.len() + self.work >= LINES_MAX
+            || self.chunk.bytes() >= self.context.record_bytes_max
     }
 
     /// Makes records of a line.
     pub(super) fn take(&mut self, line: &Line, now: Now) {
         self.reader.take(line, now, &mut self.chunk, None);
+        self.work += self.reader.records.work();
     }
 
-    /// Offers what was read and waits for room. It is received when it has a place.
+    /// Offers what was read and waits for room. It is received when it has a place. After a program has worked others have
+    /// their turn, even where there is room at once.
     pub(super) async fn offer(&mut self, phase: &mut PhaseReceiver) {
         let Context { metrics, listening, .. } = &self.context;
         // Nothing is read meanwhile.
@@ -141,5 +152,67 @@ impl Readings {
             }
         }
         listening.begin(clock::now().wall);
+        if std::mem::take(&mut self.work) > 0 {
+            yield_now().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context as Polling, Poll, Waker};
+
+    use super::*;
+    use crate::phase;
+    use crate::queue::{OnFull, Queue, Settings as Places};
+    use crate::state::registry::Registry;
+
+    fn readings(transform: &str) -> Readings {
+        let context = Context {
+            entry: 0,
+            run: "gw-1".into(),
+            registry: Arc::new(Registry::new(9, [("piped", None)])),
+            metrics: Arc::default(),
+            pace: Arc::default(),
+            on_full: OnFull::Wait,
+            record_bytes_max: 1024,
+            readings_max: 9,
+            folder: None,
+            listening: Arc::default(),
+        };
+        let transform = Some(transform.to_owned().try_into().unwrap());
+        let settings = Settings { transform, ..Settings::default() };
+        Readings {
+            inlet: Queue::new(Places::default()).inlet(),
+            reader: Reader::new("piped", &Payload::default(), &settings, &context),
+            context,
+            chunk: Chunk::default(),
+            work: 0,
+        }
+    }
+
+    /// How many lines are taken in one turn, and how often others have theirs when these are offered.
+    fn turn(readings: &mut Readings) -> (usize, usize) {
+        let line = Line { text: b"1".to_vec(), cut: None };
+        let mut lines = 0;
+        while !readings.are_many() && lines < LINES_MAX {
+            readings.take(&line, clock::now());
+            lines += 1;
+        }
+        let (_lead, mut phase) = phase::start();
+        let mut offered = pin!(readings.offer(&mut phase));
+        let mut polls = || offered.as_mut().poll(&mut Polling::from_waker(Waker::noop()));
+        let turns = std::iter::from_fn(|| (polls() == Poll::Pending).then_some(())).count();
+        (lines, turns)
+    }
+
+    #[test]
+    fn a_program_that_works_long_gives_others_their_turn_after_each_line() {
+        let mut slow = readings("lists.range(999).all(it, it >= 0) ? [] : [msg]");
+        assert_eq!([turn(&mut slow), turn(&mut slow)], [(1, 1); 2]);
+        let mut quick = readings("{'value': msg}");
+        let (lines, turns) = turn(&mut quick);
+        assert!((9..LINES_MAX).contains(&lines) && turns == 1, "{lines} lines, {turns} turns");
     }
 }

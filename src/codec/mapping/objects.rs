@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use serde_json::value::RawValue;
 
-use super::settings::{Settings, TAGS_MAX};
+use super::settings::Settings;
 use super::{Keys, Look, Mapping, Origin, Read, Take, malformed};
 use crate::codec::strict::{self, Marks};
 use crate::codec::transform::{Object, Scene, Transform};
@@ -71,7 +71,7 @@ impl Mapping {
         take: &mut impl Take,
     ) -> ControlFlow<()> {
         // What the object says goes before what the sender wrote beside the message.
-        let tags = object.tags.iter().take(TAGS_MAX).map(|(name, text)| (&**name, &**text));
+        let tags = object.tags.iter().map(|(name, text)| (&**name, &**text));
         let is_new = |it: &&(&str, &str)| !object.tags.iter().any(|tag| tag.0 == it.0);
         let beside = origin.properties.iter().filter(is_new).copied();
         let properties: Vec<(&str, &str)> = tags.chain(beside).collect();

@@ -8,12 +8,10 @@ use super::several::{Pointers, Templates};
 use super::template::{EACH_MAX, Template};
 use super::time_keys::Timestamp;
 use crate::codec::transform::Transform;
+use crate::limits::TAGS_MAX;
 
 /// Values that an entry may name. More are refused.
 pub const VALUES_MAX: usize = 256;
-
-/// Tags that an entry may name. More are refused.
-pub const TAGS_MAX: usize = 32;
 
 /// Bytes of a tag. A longer one is left out.
 pub const TAG_BYTES_MAX: usize = 1024;

@@ -10,8 +10,8 @@ use super::meter::Meter;
 use super::numbers::{
     Arithmetic, add, compare, double, equal, finite, place, push_all, size, to_int, whole,
 };
-use super::octets::{bytes, float, of_hex, signed, uint};
-use super::texts::{join, part, replace, searched, split, text, time};
+use super::octets::{big_endian, bytes, float, little_endian, of_hex, signed, uint};
+use super::texts::{join, part, replace, split, text, time};
 use super::value::{Key, Text, Value};
 
 /// What a function makes of its arguments.
@@ -60,10 +60,10 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
     "!_" One |_, it| truth(it).map(|it| Value::Bool(!it)),
     "_==_" Two |meter, left, right| equal(left, right, meter).map(Value::Bool),
     "_!=_" Two |meter, left, right| equal(left, right, meter).map(|it| Value::Bool(!it)),
-    "_<_" Two |meter, left, right| Ok(Value::Bool(compare(left, right, meter)?.is_lt())),
-    "_<=_" Two |meter, left, right| Ok(Value::Bool(compare(left, right, meter)?.is_le())),
-    "_>_" Two |meter, left, right| Ok(Value::Bool(compare(left, right, meter)?.is_gt())),
-    "_>=_" Two |meter, left, right| Ok(Value::Bool(compare(left, right, meter)?.is_ge())),
+    "_<_" Two |_, left, right| Ok(Value::Bool(compare(left, right)?.is_lt())),
+    "_<=_" Two |_, left, right| Ok(Value::Bool(compare(left, right)?.is_le())),
+    "_>_" Two |_, left, right| Ok(Value::Bool(compare(left, right)?.is_gt())),
+    "_>=_" Two |_, left, right| Ok(Value::Bool(compare(left, right)?.is_ge())),
     "_[_]" Two |meter, of, key| index(of, key, meter),
     "@in" Two |meter, item, of| contains(of, item, meter).map(Value::Bool),
 
@@ -73,34 +73,36 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
     "double" One |_, it| number(it),
     "string" One |meter, it| string(it, meter),
 
-    "contains" Two |meter, it, part| {
-        let (it, part) = (searched(it, meter)?, text(part)?);
+    "contains" Two |_, it, part| {
+        let (it, part) = (text(it)?, text(part)?);
         Ok(Value::Bool(it.contains(&**part)))
     },
-    "startsWith" Two |meter, it, part| {
-        let (it, part) = (searched(it, meter)?, text(part)?);
+    "startsWith" Two |_, it, part| {
+        let (it, part) = (text(it)?, text(part)?);
         Ok(Value::Bool(it.starts_with(&**part)))
     },
-    "endsWith" Two |meter, it, part| {
-        let (it, part) = (searched(it, meter)?, text(part)?);
+    "endsWith" Two |_, it, part| {
+        let (it, part) = (text(it)?, text(part)?);
         Ok(Value::Bool(it.ends_with(&**part)))
     },
-    "indexOf" Two |meter, it, part| {
-        let (it, part) = (searched(it, meter)?, text(part)?);
+    "indexOf" Two |_, it, part| {
+        let (it, part) = (text(it)?, text(part)?);
         let before = it.split_once(&**part).map(|(before, _)| before.chars().count());
         Ok(Value::Int(before.and_then(|it| i64::try_from(it).ok()).unwrap_or(-1)))
     },
-    "trim" One |meter, it| Value::made(searched(it, meter)?.trim(), meter),
+    "trim" One |meter, it| Value::made(text(it)?.trim(), meter),
     "lowerAscii" One |meter, it| {
-        let it = searched(it, meter)?.to_ascii_lowercase();
-        Value::made(&it, meter)
+        let it = text(it)?;
+        meter.make(it.len())?;
+        Ok(Value::Text(Text::Made(it.to_ascii_lowercase().into())))
     },
     "upperAscii" One |meter, it| {
-        let it = searched(it, meter)?.to_ascii_uppercase();
-        Value::made(&it, meter)
+        let it = text(it)?;
+        meter.make(it.len())?;
+        Ok(Value::Text(Text::Made(it.to_ascii_uppercase().into())))
     },
     "charAt" Two |meter, it, at| {
-        let (it, at) = (searched(it, meter)?, place(at)?);
+        let (it, at) = (text(it)?, place(at)?);
         let letter = it.chars().nth(at).ok_or_else(|| format!("the text ends before {at}"))?;
         Value::made(letter.encode_utf8(&mut [0; 4]), meter)
     },
@@ -150,9 +152,9 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
         Ok(Value::Int(shifted.cast_signed()))
     },
 
-    "hex" One |meter, it| of_hex(searched(it, meter)?, meter),
+    "hex" One |meter, it| of_hex(text(it)?, meter),
     "base64.decode" One |meter, it| {
-        let it = searched(it, meter)?;
+        let it = text(it)?;
         meter.make(it.len())?;
         let bytes = STANDARD.decode(&**it).map_err(|it| format!("no base64: {it}"))?;
         Ok(Value::Bytes(bytes.into()))
@@ -162,12 +164,12 @@ pub(super) const FUNCTIONS: &[Function] = functions! {
         meter.make(2 * it.len())?;
         Ok(Value::Text(Text::Made(STANDARD.encode(it).into())))
     },
-    "uintBE" Three |_, it, at, count| uint(it, at, count, false).map(Value::Int),
-    "uintLE" Three |_, it, at, count| uint(it, at, count, true).map(Value::Int),
-    "intBE" Three |_, it, at, count| signed(it, at, count, false),
-    "intLE" Three |_, it, at, count| signed(it, at, count, true),
-    "floatBE" Three |_, it, at, count| float(it, at, count, false),
-    "floatLE" Three |_, it, at, count| float(it, at, count, true),
+    "uintBE" Three |_, it, at, count| uint(big_endian(it, at, count)?),
+    "uintLE" Three |_, it, at, count| uint(little_endian(it, at, count)?),
+    "intBE" Three |_, it, at, count| Ok(signed(big_endian(it, at, count)?)),
+    "intLE" Three |_, it, at, count| Ok(signed(little_endian(it, at, count)?)),
+    "floatBE" Three |_, it, at, count| float(big_endian(it, at, count)?),
+    "floatLE" Three |_, it, at, count| float(little_endian(it, at, count)?),
 
     "strptime" Two |meter, it, format| time(it, format, meter),
 };
@@ -253,6 +255,7 @@ fn string<'a>(it: &Value<'a>, meter: &mut Meter) -> Made<'a> {
         Value::Number(text) => Ok(Value::Text(Text::Of(text))),
         Value::Bool(it) => Ok(Value::Text(Text::Of(if *it { "true" } else { "false" }))),
         Value::Bytes(bytes) => {
+            meter.read(bytes.len())?;
             let text = std::str::from_utf8(bytes).map_err(|it| format!("no text: {it}"))?;
             Value::made(text, meter)
         }

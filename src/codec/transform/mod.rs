@@ -8,8 +8,8 @@
 //!   KiB. So the crate reads the grammar (`program`), and the tree is run here (`run`), where each node and each
 //!   16 bytes that are read or copied are a step (`meter`). [`STEPS_MAX`] steps bound the time of a document,
 //!   [`BYTES_MAX`] bytes what it makes. At a limit the rest of the document is one dead letter.
-//! - *Nobody waits.* A source decodes in the task that reads its connection, so steps are bounded there, too: an intake
-//!   counts them as records, and pauses for its connection after as many as a chunk has.
+//! - *Nobody waits.* A source decodes in the task that reads its connection, so steps are bounded there, too: they
+//!   are counted as records, and after as many as a chunk has others have their turn.
 //! - *A mistake has a place*: line and column of the program. Names and functions, and how many arguments these have, are
 //!   looked at when it is read.
 //! - *Nothing is copied that need not be*: what is of the message stays its text (`value`). A number that is passed on is
@@ -32,6 +32,7 @@ use self::program::{Kind, Node};
 use self::run::{Fault, Run};
 use self::value::{Key, Value};
 use super::Malformed;
+use crate::limits::TAGS_MAX;
 use crate::record::Reason;
 
 mod functions;
@@ -81,7 +82,17 @@ impl Transform {
         scene: Scene<'_>,
         take: &mut dyn FnMut(Result<Object<'_>, Malformed>) -> ControlFlow<()>,
     ) -> (u32, ControlFlow<()>) {
-        let mut run = Run::new(scene);
+        self.run_within(Meter::new(STEPS_MAX, BYTES_MAX), scene, take)
+    }
+
+    /// The same, within these limits.
+    fn run_within(
+        &self,
+        meter: Meter,
+        scene: Scene<'_>,
+        take: &mut dyn FnMut(Result<Object<'_>, Malformed>) -> ControlFlow<()>,
+    ) -> (u32, ControlFlow<()>) {
+        let mut run = Run::new(scene, meter);
         let mut json = Vec::new();
         let mut flow = ControlFlow::Continue(());
         let mut number = 0;
@@ -103,7 +114,7 @@ impl Transform {
             };
             flow
         });
-        assert!(ended == flow || run.is_spent(), "only a limit ends it beside who takes");
+        assert!(ended == flow || run.has_ended(), "only a limit ends it beside who takes");
         (run.steps(), flow)
     }
 
@@ -160,7 +171,7 @@ fn write<'a>(
     Ok(())
 }
 
-/// The tags of an object, of which texts and numbers count, as where a template makes them.
+/// The tags of an object, [`TAGS_MAX`] at most; texts and numbers count, as where a template makes them.
 fn write_tags<'a>(
     of: &Value<'a>,
     tags: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -171,13 +182,14 @@ fn write_tags<'a>(
     }
     of.each(meter, |meter, name, value| {
         let Key::Name(name) = name else { return Ok(ControlFlow::Break(())) };
-        if let Some(text) = value.as_text()
-            && !tags.iter().any(|it| *it.0 == *name)
-        {
+        let Some(text) = value.as_text() else { return Ok(ControlFlow::Continue(())) };
+        meter.read(tags.len() * name.len())?;
+        if !tags.iter().any(|it| *it.0 == *name) {
             meter.make(name.len() + text.len())?;
             tags.push((Cow::Owned(name.to_string()), Cow::Owned(text.into_owned())));
         }
-        Ok::<_, String>(ControlFlow::Continue(()))
+        let is_full = tags.len() == TAGS_MAX;
+        Ok::<_, String>(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })
 }
 

@@ -107,16 +107,9 @@ pub(super) fn place(value: &Value<'_>) -> Result<usize, String> {
 }
 
 /// Which of two values is before the other.
-pub(super) fn compare(
-    left: &Value<'_>,
-    right: &Value<'_>,
-    meter: &mut Meter,
-) -> Result<Ordering, String> {
+pub(super) fn compare(left: &Value<'_>, right: &Value<'_>) -> Result<Ordering, String> {
     let ordering = match (left, right) {
-        (Value::Text(left), Value::Text(right)) => {
-            meter.read(left.len().min(right.len()))?;
-            Some(str::cmp(left, right))
-        }
+        (Value::Text(left), Value::Text(right)) => Some(str::cmp(left, right)),
         (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
         (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
         _ => double(left).zip(double(right)).and_then(|(left, right)| left.partial_cmp(&right)),
@@ -131,13 +124,12 @@ pub(super) fn equal<'a>(
     meter: &mut Meter,
 ) -> Result<bool, String> {
     meter.step()?;
+    left.read(meter)?;
+    right.read(meter)?;
     Ok(match (left, right) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(left), Value::Bool(right)) => left == right,
-        (Value::Text(left), Value::Text(right)) => {
-            meter.read(left.len().min(right.len()))?;
-            **left == **right
-        }
+        (Value::Text(left), Value::Text(right)) => **left == **right,
         (Value::Bytes(left), Value::Bytes(right)) => {
             meter.read(left.len().min(right.len()))?;
             left == right
@@ -171,6 +163,7 @@ fn key_of<'k>(key: &'k Key<'_>) -> (i64, &'k str) {
 fn elements<'a>(of: &Value<'a>, meter: &mut Meter) -> Result<Vec<(Key<'a>, Value<'a>)>, String> {
     let mut all = Vec::new();
     of.each(meter, |meter, key, value| {
+        meter.read(key_of(&key).1.len())?;
         meter.make(size_of::<(Key<'_>, Value<'_>)>())?;
         all.push((key, value));
         Ok::<_, String>(ControlFlow::Continue(()))
@@ -182,10 +175,7 @@ fn elements<'a>(of: &Value<'a>, meter: &mut Meter) -> Result<Vec<(Key<'a>, Value
 /// How many elements, members, characters or bytes it has.
 pub(super) fn size(of: &Value<'_>, meter: &mut Meter) -> Result<i64, String> {
     let size = match of {
-        Value::Text(text) => {
-            meter.read(text.len())?;
-            text.chars().count()
-        }
+        Value::Text(text) => text.chars().count(),
         Value::Bytes(bytes) => bytes.len(),
         Value::List(items) => items.len(),
         Value::Map(members) => members.len(),

@@ -28,56 +28,54 @@ pub(super) fn of_hex<'a>(text: &str, meter: &mut Meter) -> Made<'a> {
     Ok(Value::Bytes(bytes.into()))
 }
 
-/// So many bytes from a place on, the lowest last.
-fn word(
+/// A number of a few bytes, and how many bits they have.
+type Word = (u64, u32);
+
+/// The number of so many bytes from a place on, the highest first.
+pub(super) fn big_endian(
     it: &Value<'_>,
     at: &Value<'_>,
     count: &Value<'_>,
-    is_little: bool,
-) -> Result<(u64, u32), String> {
+) -> Result<Word, String> {
+    part(it, at, count).map(|it| word(it.iter().copied()))
+}
+
+/// The same, the lowest first.
+pub(super) fn little_endian(
+    it: &Value<'_>,
+    at: &Value<'_>,
+    count: &Value<'_>,
+) -> Result<Word, String> {
+    part(it, at, count).map(|it| word(it.iter().rev().copied()))
+}
+
+fn part<'v>(it: &'v Value<'_>, at: &Value<'_>, count: &Value<'_>) -> Result<&'v [u8], String> {
     let (it, at, count) = (bytes(it)?, place(at)?, place(count)?);
     if !(1..=8).contains(&count) {
         return Err(format!("a number of {count} bytes: write 1 to 8"));
     }
-    let word = it
-        .get(at..)
-        .and_then(|it| it.get(..count))
-        .ok_or_else(|| format!("no {count} bytes at {at}: there are {}", it.len()))?;
-    let shifted = |word: u64, byte: &u8| word << 8 | u64::from(*byte);
-    let word =
-        if is_little { word.iter().rev().fold(0, shifted) } else { word.iter().fold(0, shifted) };
-    Ok((word, 8 * u32::try_from(count).unwrap_or_default()))
+    let part = it.get(at..).and_then(|it| it.get(..count));
+    part.ok_or_else(|| format!("no {count} bytes at {at}: there are {}", it.len()))
 }
 
-pub(super) fn uint(
-    it: &Value<'_>,
-    at: &Value<'_>,
-    count: &Value<'_>,
-    is_little: bool,
-) -> Result<i64, String> {
-    let (word, _) = word(it, at, count, is_little)?;
-    i64::try_from(word).map_err(|_| format!("{word} is beyond 2^63"))
+fn word(bytes: impl Iterator<Item = u8>) -> Word {
+    bytes.fold((0, 0), |(word, bits), byte| (word << 8 | u64::from(byte), bits + 8))
 }
 
-pub(super) fn signed<'a>(
-    it: &Value<'_>,
-    at: &Value<'_>,
-    count: &Value<'_>,
-    is_little: bool,
-) -> Made<'a> {
-    let (word, bits) = word(it, at, count, is_little)?;
-    let unused = u64::BITS - bits;
+/// It, without a sign.
+pub(super) fn uint<'a>((word, _): Word) -> Made<'a> {
+    i64::try_from(word).map(Value::Int).map_err(|_| format!("{word} is beyond 2^63"))
+}
+
+/// It, of which the highest bit is the sign.
+pub(super) const fn signed<'a>((word, bits): Word) -> Value<'a> {
     // The sign goes to the top and comes down again.
-    Ok(Value::Int((word << unused).cast_signed() >> unused))
+    let unused = u64::BITS - bits;
+    Value::Int((word << unused).cast_signed() >> unused)
 }
 
-pub(super) fn float<'a>(
-    it: &Value<'_>,
-    at: &Value<'_>,
-    count: &Value<'_>,
-    is_little: bool,
-) -> Made<'a> {
-    let (word, bits) = word(it, at, count, is_little)?;
+/// It, as a float of IEEE 754.
+pub(super) fn float<'a>((word, bits): Word) -> Made<'a> {
     let number = match (bits, u32::try_from(word)) {
         // A float as a person writes it: of few digits, not those of its double.
         (32, Ok(word)) => ryu::Buffer::new().format(f32::from_bits(word)).parse().ok(),

@@ -11,8 +11,9 @@ use cel::common::ast::{
 use super::functions::{FUNCTIONS, Function, TYPES};
 use super::texts::is_form;
 
-/// Bytes of a program. A longer one is refused.
-pub(super) const PROGRAM_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a program. A longer one is refused: the parser calls itself for each part of a chain, `a.b.c`, and there is one
+/// stack.
+pub(super) const PROGRAM_BYTES_MAX: usize = 8 * 1024;
 
 /// Nodes of a program, one inside the other. A deeper one is refused: it is run by calls inside one another.
 const DEPTH_MAX: usize = 64;
@@ -131,10 +132,18 @@ pub(super) fn read(source: &str) -> Result<Node, Mistake> {
     let program = Env::default().compile(source).map_err(|errors| {
         let first = errors.errors.first();
         let (line, column) = first.map_or((1, 1), |it| it.pos);
-        let what = first.map_or_else(|| "is no program".to_owned(), |it| it.msg.clone());
+        let what = match first {
+            Some(it) if it.msg.contains("Recursion limit") => too_deep(),
+            Some(it) => it.msg.clone(),
+            None => "is no program".to_owned(),
+        };
         Mistake { at: at(source, line, column), what }
     })?;
     Reader { places: program.source_info(), names: Vec::new(), depth: 0 }.node(program.expression())
+}
+
+fn too_deep() -> String {
+    format!("more than {DEPTH_MAX} parts, one inside the other: write cel.bind(…)")
 }
 
 /// The byte at a line and column, which counts characters, from 1.
@@ -177,9 +186,7 @@ impl Reader<'_> {
     /// A part that makes a value, or may make one.
     fn any(&mut self, of: &IdedExpr) -> Read {
         if self.depth == DEPTH_MAX {
-            let what =
-                format!("more than {DEPTH_MAX} parts, one inside the other: write cel.bind(…)");
-            return Err(self.mistake(of, what));
+            return Err(self.mistake(of, too_deep()));
         }
         self.depth += 1;
         let kind = match &of.expr {

@@ -59,18 +59,18 @@ impl Metered for Run<'_> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(scene: Scene<'a>) -> Self {
-        Self { scene, meter: Meter::default(), locals: Vec::new() }
+    pub(super) const fn new(scene: Scene<'a>, meter: Meter) -> Self {
+        Self { scene, meter, locals: Vec::new() }
     }
 
     /// Steps that were done.
-    pub(super) fn steps(&self) -> u32 {
+    pub(super) const fn steps(&self) -> u32 {
         self.meter.steps()
     }
 
     /// Whether a limit has ended it.
-    pub(super) fn is_spent(&self) -> bool {
-        self.meter.is_spent()
+    pub(super) const fn has_ended(&self) -> bool {
+        self.meter.has_ended()
     }
 
     /// Hands over each object that the program makes, or why one is not made.
@@ -147,7 +147,7 @@ impl<'a> Run<'a> {
     fn hand_over(&mut self, made: Got<'a>, take: Take<'_, 'a>) -> ControlFlow<()> {
         let flow = take(&mut self.meter, made);
         // At the limits there is one fault, and nothing behind it.
-        if self.meter.is_spent() { ControlFlow::Break(()) } else { flow }
+        if self.meter.has_ended() { ControlFlow::Break(()) } else { flow }
     }
 
     /// One turn of a loop; nothing where the element does not count.
@@ -316,20 +316,28 @@ impl<'a> Run<'a> {
     fn call(&mut self, function: &Call, arguments: &'a [Node]) -> Got<'a> {
         match (function, arguments) {
             (Call::One(run), [it]) => {
-                let it = self.eval(it)?;
+                let it = self.argument(it)?;
                 Ok(run(&mut self.meter, &it)?)
             }
             (Call::Two(run), [left, right]) => {
-                let (left, right) = (self.eval(left)?, self.eval(right)?);
+                let (left, right) = (self.argument(left)?, self.argument(right)?);
                 Ok(run(&mut self.meter, &left, &right)?)
             }
             (Call::Three(run), [first, second, third]) => {
-                let (first, second) = (self.eval(first)?, self.eval(second)?);
-                let third = self.eval(third)?;
+                let (first, second) = (self.argument(first)?, self.argument(second)?);
+                let third = self.argument(third)?;
                 Ok(run(&mut self.meter, &first, &second, &third)?)
             }
             _ => unreachable!("the program was read: a function has its arguments"),
         }
+    }
+
+    /// A value that a function takes. A text or a number of the message is read as a whole by most, so it is counted
+    /// here: a function counts what it reads of others, and what it makes.
+    fn argument(&mut self, node: &'a Node) -> Got<'a> {
+        let value = self.eval(node)?;
+        value.read(&mut self.meter)?;
+        Ok(value)
     }
 
     /// A loop that is a value.

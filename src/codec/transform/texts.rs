@@ -7,22 +7,13 @@ use jiff::fmt::strtime;
 use super::meter::Meter;
 use super::numbers::place;
 use super::value::{Text, Value};
+use crate::text::shown;
 
 /// What is made of a text.
 type Made<'a> = Result<Value<'a>, String>;
 
 pub(super) fn text<'v, 'a>(it: &'v Value<'a>) -> Result<&'v Text<'a>, String> {
     if let Value::Text(it) = it { Ok(it) } else { Err(format!("{} is no text", it.kind())) }
-}
-
-/// A text that is gone over.
-pub(super) fn searched<'v, 'a>(
-    it: &'v Value<'a>,
-    meter: &mut Meter,
-) -> Result<&'v Text<'a>, String> {
-    let it = text(it)?;
-    meter.read(it.len())?;
-    Ok(it)
 }
 
 /// Characters from one place up to another.
@@ -32,7 +23,7 @@ pub(super) fn part<'a>(
     to: Option<&Value<'_>>,
     meter: &mut Meter,
 ) -> Made<'a> {
-    let text = searched(it, meter)?;
+    let text = text(it)?;
     let begin = place(from)?;
     let end = to.map(place).transpose()?;
     let at = |place: usize| {
@@ -51,7 +42,7 @@ pub(super) fn replace<'a>(
     to: &Value<'_>,
     meter: &mut Meter,
 ) -> Made<'a> {
-    let (it, from, to) = (searched(it, meter)?, text(from)?, text(to)?);
+    let (it, from, to) = (text(it)?, text(from)?, text(to)?);
     let count = it.matches(&**from).count();
     // Counted before it is made: each find may become longer.
     meter.make(it.len().saturating_add(count.saturating_mul(to.len())))?;
@@ -59,7 +50,7 @@ pub(super) fn replace<'a>(
 }
 
 pub(super) fn split<'a>(it: &Value<'a>, by: &Value<'_>, meter: &mut Meter) -> Made<'a> {
-    let (it, by) = (searched(it, meter)?, text(by)?);
+    let (it, by) = (text(it)?, text(by)?);
     let mut parts = Vec::new();
     match it {
         // A part of a text of the message is one, too.
@@ -95,10 +86,11 @@ pub(super) fn join<'a>(all: &Value<'a>, by: &str, meter: &mut Meter) -> Made<'a>
 
 /// A time of this form, as RFC 3339: without an offset where the form has none.
 pub(super) fn time<'a>(it: &Value<'_>, format: &Value<'_>, meter: &mut Meter) -> Made<'a> {
-    let (it, format) = (searched(it, meter)?, searched(format, meter)?);
+    let (it, format) = (text(it)?, text(format)?);
     let wrong = |error: jiff::Error| {
+        // It holds the rest of the text.
         let error = error.to_string();
-        format!("no time of the form {}: {error}", crate::text::shown(format))
+        format!("no time of the form {}: {}", shown(format), shown(&error))
     };
     let time = strtime::parse(&**format, &**it).map_err(wrong)?;
     let written = match time.to_timestamp() {

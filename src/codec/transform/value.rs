@@ -82,14 +82,25 @@ impl<'a> Value<'a> {
                 if !content.contains('\\') {
                     return Ok(Self::Text(Text::Of(content)));
                 }
+                // What is behind an escape is not longer.
+                meter.make(content.len())?;
                 let Name(text) = serde_json::from_str(json).map_err(|it| it.to_string())?;
-                return Self::made(&text, meter);
+                Self::Text(Text::Made(text.into()))
             }
             Some(b't') => Self::Bool(true),
             Some(b'f') => Self::Bool(false),
             Some(b'n') | None => Self::Null,
             Some(_) => Self::Number(json),
         })
+    }
+
+    /// It is read as a whole, if it is a text or a number of the message.
+    pub(super) fn read(&self, meter: &mut Meter) -> Result<(), String> {
+        match self {
+            Self::Text(text) => meter.read(text.len()),
+            Self::Number(digits) => meter.read(digits.len()),
+            _ => Ok(()),
+        }
     }
 
     /// What it is, in a word for people.
@@ -176,7 +187,7 @@ impl<'a> Value<'a> {
             return Err(format!("{} has no members", self.kind()));
         }
         if let Self::Map(members) = self {
-            meter.read(members.len() * STEP_OF_NAME)?;
+            meter.read(members.len() * name.len().max(STEP_OF_NAME))?;
             return Ok(members.iter().find(|it| *it.0 == *name).map(|it| it.1.clone()));
         }
         let Self::Raw(json) = self else { return Ok(None) };
@@ -224,7 +235,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Bytes that comparing a name counts as.
+/// Bytes that comparing a name counts as, at least.
 const STEP_OF_NAME: usize = 4;
 
 /// Goes over what was made.
