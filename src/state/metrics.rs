@@ -201,6 +201,19 @@ impl Label for Skipped {
     }
 }
 
+impl Label for Presence {
+    const NAME: &'static str = "state";
+    const ALL: &'static [Self] = &[Self::Online, Self::Late, Self::Silent];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Late => "late",
+            Self::Silent => "silent",
+        }
+    }
+}
+
 /// A counter for each word of a label.
 #[derive(Debug)]
 pub struct CounterBy<L>(Box<[(L, Counter)]>);

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::Label;
-
 /// Times the interval between two reports, after which a sensor is late, and silent. Beside them [`SLACK`] is allowed.
 const LATE: f64 = 1.5;
 const SILENT: f64 = 3.0;
@@ -42,19 +40,6 @@ impl Presence {
             Self::Online => Duration::ZERO,
             Self::Late => interval.mul_f64(LATE) + SLACK,
             Self::Silent => interval.mul_f64(SILENT) + SLACK,
-        }
-    }
-}
-
-impl Label for Presence {
-    const NAME: &'static str = "state";
-    const ALL: &'static [Self] = &[Self::Online, Self::Late, Self::Silent];
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Online => "online",
-            Self::Late => "late",
-            Self::Silent => "silent",
         }
     }
 }
