@@ -120,7 +120,7 @@ pub struct Explain {
     #[arg(long, value_name = "NAME")]
     pub entry: Option<String>,
     /// Its payload. Without --payload and --file it is read from standard input.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub payload: Option<String>,
     /// The file with its payload.
     #[arg(long, value_name = "FILE", conflicts_with = "payload")]

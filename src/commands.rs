@@ -147,8 +147,9 @@ pub fn explain(
 }
 
 fn of_file(path: &Path) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    let file = std::fs::File::open(path);
-    whole(file.map_err(|error| format!("{}: {error}", path.display()))?)
+    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
+    whole(file).map_err(|error| wrong(&error).into())
 }
 
 fn whole(from: impl Read) -> Result<Vec<u8>, Box<dyn std::error::Error>> {

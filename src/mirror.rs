@@ -8,6 +8,9 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::clock;
+use crate::repeat::Repeated;
+
 /// Writes the text of a list, piece by piece: it is not in memory as a whole.
 type Text<T> = fn(&[T], &mut dyn Write) -> io::Result<()>;
 
@@ -29,12 +32,14 @@ struct State<T> {
     changed: bool,
     /// A thread is writing.
     busy: bool,
+    said: Repeated,
 }
 
 impl<T: Clone> Mirror<T> {
     /// Of a list that the file has already, or that need not be in it.
     pub fn new(path: PathBuf, all: Vec<T>, text: Text<T>, lost: &'static str) -> Self {
-        let state = Mutex::new(State { all, changed: false, busy: false });
+        let state =
+            Mutex::new(State { all, changed: false, busy: false, said: Repeated::default() });
         Self { path, text, lost, state }
     }
 
@@ -65,8 +70,10 @@ impl<T: Clone> Mirror<T> {
     /// Writes until nothing has changed meanwhile. Blocks on the disk.
     pub fn write(&self) {
         while let Some(all) = self.to_write() {
-            if let Err(error) = put(&self.path, |file| (self.text)(&all, file)) {
-                tracing::warn!(path = %self.path.display(), %error, "{}", self.lost);
+            let Err(error) = put(&self.path, |file| (self.text)(&all, file)) else { continue };
+            let due = self.lock().said.due(clock::now().instant);
+            if let Some(left_out) = due {
+                tracing::warn!(path = %self.path.display(), %error, left_out, "{}", self.lost);
             }
         }
     }

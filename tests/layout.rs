@@ -5,20 +5,9 @@ use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
 pub(crate) const FLOORS: [&[&str]; 11] = [
-    &[
-        "settlement",
-        "limits",
-        "clock",
-        "backoff",
-        "phase",
-        "units",
-        "text",
-        "fuzz",
-        "tasks",
-        "mirror",
-    ],
+    &["settlement", "limits", "clock", "backoff", "phase", "units", "text", "fuzz", "tasks"],
     &["record", "pace", "repeat", "unusable"],
-    &["codec", "queue", "batch", "window", "spool"],
+    &["codec", "queue", "batch", "window", "spool", "mirror"],
     &["sealed", "state"],
     &["mqtt"],
     &["source", "sink", "watch", "broker"],

@@ -13,12 +13,13 @@
 //! - The read buffer is bounded (`read_buffer`). The write buffer is bounded by its owner, who checks
 //!   [`Outbound::backlog`] before queueing more.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use super::frame::{Inbound, Incoming};
@@ -261,15 +262,24 @@ impl Connection {
         self.hang_up(within).await;
     }
 
+    /// Writes the rest, ends our side, as whoever sends DISCONNECT has to (MQTT 5 §3.14.4), and reads to the end of the
+    /// broker's: so it has read all before the socket is closed.
     async fn hang_up(mut self, within: Duration) {
         self.inbound.discard();
         let closing = async {
-            while self.turn(true).await.is_ok() {
+            while !self.flushed || !self.outbound.bytes.is_empty() {
+                self.turn(true).await?;
+                self.inbound.discard();
+            }
+            self.stream.shutdown().await?;
+            loop {
+                self.turn(true).await?;
                 self.inbound.discard();
             }
         };
         // Out of time: the socket is closed anyway. What was not written was not sent.
-        drop(timeout(within, closing).await);
+        let ended: Result<Result<Infallible, Error>, _> = timeout(within, closing).await;
+        drop(ended);
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Result<Turn, Error>> {
@@ -406,3 +416,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

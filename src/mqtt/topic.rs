@@ -27,7 +27,7 @@ pub enum TopicError {
     /// U+0000 is forbidden.
     #[error("holds a NUL character, which MQTT forbids")]
     Nul,
-    #[error("holds the wildcard {0:?}; batches are published to one exact topic")]
+    #[error("holds the wildcard {0:?}; a message has one exact topic")]
     Wildcard(char),
     /// A wildcard that is not a whole level.
     #[error("has {0:?} inside the level {1:?}; a wildcard stands alone between slashes")]

@@ -13,6 +13,7 @@
 //!   that has no answer again, in order, and health says why. A disk that is full for a large batch may take a
 //!   small one: answered one by one, they would change their order.
 
+use std::future::pending;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -281,8 +282,8 @@ impl FileSink {
         loop {
             let mut group = Vec::new();
             if publications.recv_many(&mut group, in_flight_max).await == 0 {
-                // The engine holds the other end until it hears of the end.
-                return io::ErrorKind::BrokenPipe.into();
+                // The engine holds the other end until it hears of the end, or ends: and this with it.
+                return pending().await;
             }
             let written = self.blocking(move |files| files.write(&group)).await;
             for number in written.taken {

@@ -1,7 +1,7 @@
 //! Whether an entry hears its sensors, and since when: only then does one of which nothing comes keep silent.
 //!
 //! A connection that is lost, a queue without room, a command that is not running silence nobody. What is shorter than
-//! [`DEAF_MAX`] does not count: else a gateway that works at its limit would never hear that a sensor is silent.
+//! a second does not count: else a gateway that works at its limit would never hear that a sensor is silent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

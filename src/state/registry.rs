@@ -1,4 +1,4 @@
-//! What is known of each sensor, a row of its own ([`row`]).
+//! What is known of each sensor, a row of its own ([`Row`]).
 //!
 //! A sensor is an id of a configured entry: the same id at two entries is two sensors. What an earlier run has
 //! left in the spool for an entry that there is no more, or that an older program wrote, is of none.

@@ -58,6 +58,8 @@ pub enum Error {
          the whole message, with --topic and --payload or --file"
     )]
     Part { part: String, detail: String },
+    #[error("these are {0} dead letters: give one of them, such as jq -c '.[0]' makes of it")]
+    Several(usize),
     #[error("the topic {0}")]
     Topic(String),
     #[error("no entry is called {asked}: the configuration has {known}")]

@@ -360,7 +360,7 @@ impl Reader<'_> {
 
     fn no_function(&self, of: &IdedExpr, name: &str) -> Mistake {
         let known = FUNCTIONS.iter().map(|it| it.name).chain(MACROS.iter().map(|it| it.0));
-        let alike = known.map(|it| (strsim::jaro_winkler(it, name), it)).filter(|it| it.0 > 0.8);
+        let alike = known.map(|it| (strsim::jaro_winkler(it, name), it)).filter(|it| it.0 > 0.85);
         let alike = alike.max_by(|left, right| left.0.total_cmp(&right.0));
         let meant = alike.map_or(String::new(), |it| format!("; did you mean {:?}?", it.1));
         self.mistake(of, format!("{} is no function{meant}", crate::text::shown(name)))

@@ -49,7 +49,13 @@ impl Asked {
             payload_base64: Option<String>,
         }
         let wrong = |error: &dyn fmt::Display| Error::NoLetter(error.to_string());
-        let it: Wire = serde_json::from_slice(text.trim_ascii()).map_err(|error| wrong(&error))?;
+        let all: OneOrSeveral<Wire> =
+            serde_json::from_slice(text.trim_ascii()).map_err(|error| wrong(&error))?;
+        let it = match all {
+            OneOrSeveral::One(it) => *it,
+            OneOrSeveral::Several(mut all) if all.len() == 1 => all.remove(0),
+            OneOrSeveral::Several(all) => return Err(Error::Several(all.len())),
+        };
         if it.detail.contains("cut here") {
             return Err(Error::Cut(it.detail));
         }
@@ -77,6 +83,17 @@ impl Asked {
     }
 }
 
+/// A dead letter, or all of a message with several.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "it is no JSON object with topic, reason and payload; of several lines give one"
+)]
+enum OneOrSeveral<T> {
+    One(Box<T>),
+    Several(Vec<T>),
+}
+
 /// Of what the payload of a dead letter is only a part, that cannot be read again without the rest.
 fn part(kind: Option<&Kind>, detail: &str, shown: &[u8]) -> Option<String> {
     // As `each` tells the place of a reading.
@@ -86,7 +103,7 @@ fn part(kind: Option<&Kind>, detail: &str, shown: &[u8]) -> Option<String> {
     }
     let kind = kind?;
     let payload = kind.payload()?;
-    let is_record = matches!(payload.0, Codec::Senml(_)) && shown.trim_ascii().starts_with(b"{");
+    let is_record = matches!(payload.0, Codec::Senml(_)) && !shown.trim_ascii().starts_with(b"[");
     if is_record && !detail.starts_with("no SenML") {
         return Some("one record of a pack of SenML".to_owned());
     }
@@ -138,7 +155,7 @@ const fn remedy(reason: Reason) -> &'static str {
         Reason::SensorId => "let `sensor` name another member or topic level",
         Reason::Topic => "delete the session's old subscription, or widen the entry's topic",
         Reason::Missing => {
-            "let `value`, `values` or `sensor` say where it is, or set missing = \"skip\" or \"whole\" if messages \
+            "let `value`, `values` or `sensor`, or the objects of `transform`, say where it is, or set missing = \"skip\" or \"whole\" if messages \
              without it are to be"
         }
         Reason::Loop => "take the output topics out of the entry's topic",

@@ -45,7 +45,9 @@ impl Files {
     ) -> Result<Self, Error> {
         let unusable = |path: &Path, error| Error::Unusable { path: path.to_owned(), error };
         for old in all_of(path) {
-            if !replaces {
+            // Where nothing came, another try finds an empty file.
+            let is_empty = fs::symlink_metadata(&old).is_ok_and(|it| it.is_file() && it.len() == 0);
+            if !replaces && !is_empty {
                 return Err(Error::Exists { path: old });
             }
             if !old.is_file() {
