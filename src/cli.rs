@@ -256,14 +256,15 @@ pub struct Simulate {
     /// The configuration; its broker says where to publish, its simulated sensors what.
     #[command(flatten)]
     pub config: Configuration,
-    /// The topic of a sensor's readings; {sensor} stands for its id.
+    /// The topic of a sensor's readings; {sensor} stands for its id. An edge node of Sparkplug B has topics of its own.
     #[arg(long, value_name = "TEMPLATE", default_value = "sensors/{sensor}/reading")]
     pub topic: String,
-    /// Connections, 1 to 256, that share the sensors; no more are made than there are sensors.
+    /// Connections, 1 to 256, that share the sensors; no more are made than there are sensors. Each edge node of
+    /// Sparkplug B has one beside them.
     #[arg(long, value_name = "N", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=i64::from(simulate::CONNECTIONS_MAX)))]
     pub connections: u16,
-    /// 1: a reading counts when the broker has acknowledged it. 0: when it is written.
+    /// 1: a reading counts when the broker has acknowledged it. 0: when it is written, as those of edge nodes always do.
     #[arg(long, value_name = "0|1", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
     pub qos: u8,
     /// Readings per second of all sensors together, the sensors in turn; 0: as fast as they are acknowledged.
@@ -419,6 +420,9 @@ A reading is {\"value\":50.12,\"timestamp\":\"2026-11-22T07:30:50.601Z\",\"numbe
 per sensor from 1 without gaps, \"timestamp\" is when it was due; an entry's \"payload\" says otherwise. What its
 \"faults\" plant is counted in the last line and in the report. After a lost connection all that is
 unacknowledged is sent again, in order, before anything new.
+
+With payload = \"sparkplug_b\" an entry is an edge node of Sparkplug B, and its sensors are devices: births, data by
+alias with QoS 0, a will. A host may ask for births (NCMD, Node Control/Rebirth). docs/load-and-verify.md has more.
 
 The end: all readings acknowledged, --seconds over, or a signal (SIGINT, SIGTERM, SIGHUP): then nothing
 new is sent, and acknowledgements are waited for, for gateway.shutdown_grace; a second one ends at once.

@@ -52,8 +52,13 @@ const BUFFER_BYTES: usize = 8 * 1024;
 /// Bytes that the client holds, at most, beside what lies below MQTT.
 pub const BYTES: u64 = 4 * BUFFER_BYTES as u64;
 
-const HELLO: Hello =
-    Hello { clean_start: true, session_expiry: None, receive_max: None, packet_bytes_max: None };
+const HELLO: Hello = Hello {
+    clean_start: true,
+    session_expiry: None,
+    receive_max: None,
+    packet_bytes_max: None,
+    will: None,
+};
 
 #[derive(Debug)]
 pub struct Watcher {

@@ -17,6 +17,7 @@ mod delivery;
 mod device;
 mod devices;
 mod doctor;
+mod edge_node;
 mod entries;
 mod exec;
 mod explain;

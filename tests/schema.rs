@@ -92,7 +92,7 @@ fn no_shipped_file_has_a_setting_that_is_warned_of() {
 }
 
 /// Lines for a file, by whether schema and program take them.
-const TAKEN: [&str; 29] = [
+const TAKEN: [&str; 32] = [
     "gateway.memory_max = \"1.5 gb\"",
     "gateway.memory_max = 300000000",
     "gateway.shutdown_grace = 0",
@@ -121,10 +121,16 @@ const TAKEN: [&str; 29] = [
     "sensors.a.exec = { command = [\"a\"], values = { t = \"/t\", h = { from = [\"/h\"], unit = \"%\" } } }",
     "sensors.a.mqtt = { topic = \"a\", timestamp = { from = \"/t\", zone = \"UTC\", format = \"unix_ms\" } }",
     "sensors.a.simulated.model = { sine = { period = 0.5 } }",
+    "sensors.a.simulated.payload = \"sparkplug_b\"",
+    "sensors.a.simulated.payload = { sparkplug_b = {} }",
+    "sensors.a.simulated.payload = { sparkplug_b = { group = \"Werk 1\" } }",
     "sensors.a.simulated = { count = 3, seed = 9223372036854775807, readings = 1 }",
 ];
-const REFUSED: [&str; 42] = [
+const REFUSED: [&str; 45] = [
     "oops = 1",
+    "sensors.a.simulated.payload = { sparkplug_b = { group = \"a/b\" } }",
+    "sensors.a.simulated.payload = { sparkplug_b = { group = \"STATE\" } }",
+    "sensors.a.simulated.payload = { json = {} }",
     "gateway.idd = \"a\"",
     "gateway.id = 5",
     "gateway.id = \"a b\"",

@@ -9,6 +9,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Decompress, FlushDecompress};
+use prost::encoding::{WireType, decode_key, decode_varint};
 use rmp::decode::{self, Bytes};
 use serde::Deserialize;
 use serde_json::Value;
@@ -147,6 +148,71 @@ pub(crate) fn senml_cbor(payload: &[u8], out: &mut Out) {
             out.time(text);
         }
         out.seconds(time + f64::from(after));
+    }
+}
+
+/// Data of Sparkplug B by alias, behind this birth: names are looked up, payloads walked field by field.
+pub(crate) fn sparkplug(birth: &[u8]) -> impl FnMut(&[u8], &mut Out) + use<> {
+    let mut names: Vec<(u64, String, String)> = Vec::new();
+    each(birth, |number, _, metric| {
+        if number == 2 {
+            let mut alias = 0;
+            each(metric, |number, value, _| alias = if number == 2 { value } else { alias });
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            let unit = find(&find(&find(metric, 9), 2), 8);
+            names.push((alias, text(find(metric, 1)), text(unit)));
+        }
+    });
+    names.sort_unstable();
+    move |payload, out| {
+        each(payload, |number, _, metric| {
+            let (mut alias, mut time) = (0, 0);
+            if number != 2 {
+                return;
+            }
+            each(metric, |number, value, _| match number {
+                2 => alias = value,
+                3 => time = value,
+                13 => out.number(f64::from_bits(value)),
+                _ => {}
+            });
+            let at = names.binary_search_by_key(&alias, |it| it.0).unwrap();
+            out.time(&names[at].1);
+            out.time(&names[at].2);
+            write!(out.times, "{}", Timestamp::from_millis(time)).unwrap();
+        });
+    }
+}
+
+/// The bytes of a field.
+fn find(message: &[u8], wanted: u32) -> Vec<u8> {
+    let mut found = Vec::new();
+    each(message, |number, _, bytes| {
+        if number == wanted {
+            found = bytes.to_vec();
+        }
+    });
+    found
+}
+
+/// Hands over each field of a message: its number, its value where that is a number, else its bytes.
+fn each(mut rest: &[u8], mut take: impl FnMut(u32, u64, &[u8])) {
+    while !rest.is_empty() {
+        let (number, wire) = decode_key(&mut rest).unwrap();
+        match wire {
+            WireType::Varint => take(number, decode_varint(&mut rest).unwrap(), &[]),
+            WireType::SixtyFourBit => {
+                let (value, behind) = rest.split_first_chunk().unwrap();
+                rest = behind;
+                take(number, u64::from_le_bytes(*value), &[]);
+            }
+            _ => {
+                let bytes = usize::try_from(decode_varint(&mut rest).unwrap()).unwrap();
+                let (bytes, behind) = rest.split_at(bytes);
+                rest = behind;
+                take(number, 0, bytes);
+            }
+        }
     }
 }
 

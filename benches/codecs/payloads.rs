@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use flate2::write::GzEncoder;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 /// Records of a payload that holds several.
 pub(crate) const MANY: usize = 20;
@@ -67,6 +68,57 @@ pub(crate) fn senml_cbor() -> Vec<u8> {
         cbor.u8(2).unwrap().f64(21.57).unwrap().u8(6).unwrap().u64(at as u64).unwrap();
     }
     cbor.into_writer()
+}
+
+/// The birth of a device of Sparkplug B with so many metrics, by name and alias, each with its unit.
+pub(crate) fn birth(metrics: usize) -> Vec<u8> {
+    payload((0..metrics).map(|at| {
+        let mut metric = Vec::new();
+        bytes(1, format!("Zone {at:02}/Temperature").as_bytes(), &mut metric);
+        metric.extend(value(at));
+        number(4, 10, &mut metric);
+        let (mut text, mut set) = (Vec::new(), Vec::new());
+        number(1, 12, &mut text);
+        bytes(8, b"C", &mut text);
+        bytes(1, b"engUnit", &mut set);
+        bytes(2, &text, &mut set);
+        bytes(9, &set, &mut metric);
+        metric
+    }))
+}
+
+/// Its data: the same metrics, by alias.
+pub(crate) fn metrics(metrics: usize) -> Vec<u8> {
+    payload((0..metrics).map(value))
+}
+
+/// Alias, time and value, a double.
+fn value(at: usize) -> Vec<u8> {
+    let mut metric = Vec::new();
+    number(2, at as u64, &mut metric);
+    number(3, 1_795_332_650_601, &mut metric);
+    encode_key(13, WireType::SixtyFourBit, &mut metric);
+    metric.extend_from_slice(&21.57_f64.to_le_bytes());
+    metric
+}
+
+fn payload(metrics: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    number(1, 1_795_332_650_601, &mut payload);
+    metrics.for_each(|it| bytes(2, &it, &mut payload));
+    number(3, 1, &mut payload);
+    payload
+}
+
+fn number(field: u32, value: u64, into: &mut Vec<u8>) {
+    encode_key(field, WireType::Varint, into);
+    encode_varint(value, into);
+}
+
+fn bytes(field: u32, value: &[u8], into: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, into);
+    encode_varint(value.len() as u64, into);
+    into.extend_from_slice(value);
 }
 
 /// The members of so many values.

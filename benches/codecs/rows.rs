@@ -25,6 +25,7 @@ type ByHand = fn(&[u8], &mut Out);
 pub(crate) fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     codecs(&mut rows);
+    sparkplug(&mut rows);
     mappings(&mut rows);
     rows
 }
@@ -61,6 +62,19 @@ fn codecs(rows: &mut Vec<Row>) {
         let (gzip, zstd) = (payloads::gzip(&payload), payloads::zstd(&payload));
         row(", gzip", gzip, Some(Compression::Gzip), Box::new(by_hand::gzip(by_hand)));
         row(", zstd", zstd, Some(Compression::Zstd), Box::new(by_hand::zstd(by_hand)));
+    }
+}
+
+fn sparkplug(rows: &mut Vec<Row>) {
+    for metrics in [1, payloads::MANY] {
+        let birth = payloads::birth(metrics);
+        rows.push(Row {
+            name: format!("sparkplug_b, {metrics} metrics"),
+            payload: payloads::metrics(metrics),
+            ours: Ours::behind(&birth),
+            by_hand: Box::new(by_hand::sparkplug(&birth)),
+            tree: None,
+        });
     }
 }
 

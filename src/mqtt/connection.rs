@@ -39,8 +39,13 @@ use crate::limits::CLOSE_MAX;
 const WRITE_STALL_KEEP_ALIVES: u32 = 3;
 
 /// Removes a session that 3.1.1 would keep for ever.
-pub(super) const REMOVE: Hello =
-    Hello { clean_start: true, session_expiry: None, receive_max: Some(1), packet_bytes_max: None };
+pub(super) const REMOVE: Hello = Hello {
+    clean_start: true,
+    session_expiry: None,
+    receive_max: Some(1),
+    packet_bytes_max: None,
+    will: None,
+};
 
 /// Removes the session of a client by a clean start, if its broker can be reached.
 pub(super) async fn remove_session(options: &Options) {

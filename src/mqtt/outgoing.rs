@@ -25,6 +25,14 @@ pub struct Hello {
     pub receive_max: Option<u16>,
     /// Maximum Packet Size, in bytes: the broker drops larger ones.
     pub packet_bytes_max: Option<u32>,
+    pub will: Option<Will>,
+}
+
+/// What the broker publishes, with QoS 1, where the connection ends without a DISCONNECT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    pub topic: Topic,
+    pub payload: Vec<u8>,
 }
 
 /// A PUBLISH of ours.
@@ -93,6 +101,9 @@ pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(
         connect.keep_alive = keep_alive;
         connect.clean_session = hello.clean_start;
         connect.login = login.map(|(username, password)| v4::Login::new(username, password));
+        connect.last_will = hello.will.clone().map(|it| {
+            v4::LastWill::new(it.topic.as_str(), it.payload, rumqttc::QoS::AtLeastOnce, false)
+        });
         return written(v4::Packet::Connect(connect).write(out, usize::MAX));
     }
     let mut properties = v5::ConnectProperties::new();
@@ -106,7 +117,11 @@ pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(
         properties: Some(properties),
     };
     let login = login.map(|(username, password)| v5::Login::new(username, password));
-    written(v5::Packet::Connect(connect, None, login).write(out, None))
+    let will = hello
+        .will
+        .clone()
+        .map(|it| v5::LastWill::new(it.topic.as_str(), it.payload, QoS5::AtLeastOnce, false, None));
+    written(v5::Packet::Connect(connect, will, login).write(out, None))
 }
 
 /// What a SUBSCRIBE asks for.

@@ -4,7 +4,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::options::{Options, Version};
-use super::outgoing::{self, Hello, Outgoing};
+use super::outgoing::{self, Hello, Outgoing, Will};
 use super::short;
 use super::stepped::options;
 use super::topic::Topic;
@@ -81,7 +81,8 @@ fn opened(bytes: &[u8]) -> (u8, Left<'_>) {
 
 fn connect(options: &Options, clean_start: bool) -> BytesMut {
     let (session_expiry, receive_max) = (Some(7), Some(20));
-    let hello = Hello { clean_start, session_expiry, receive_max, packet_bytes_max: None };
+    let hello =
+        Hello { clean_start, session_expiry, receive_max, packet_bytes_max: None, will: None };
     let mut out = BytesMut::new();
     outgoing::connect(&mut out, options, &hello).unwrap();
     out
@@ -115,6 +116,32 @@ fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, 
     assert_eq!(user.map(|_| left.text()), user);
     assert_eq!(password.map(|_| left.text()), password);
     assert!(left.0.is_empty());
+}
+
+#[test]
+fn a_will_stands_behind_the_client_id() {
+    for version in BOTH {
+        let (session_expiry, receive_max, packet_bytes_max) = (None, None, None);
+        let topic = Topic::try_from("a/will".to_owned()).unwrap();
+        let will = Some(Will { topic, payload: b"\0\xff".to_vec() });
+        let hello =
+            Hello { clean_start: true, session_expiry, receive_max, packet_bytes_max, will };
+        let mut out = BytesMut::new();
+        outgoing::connect(&mut out, &options(version), &hello).unwrap();
+        let (_, mut left) = opened(&out);
+        left.text();
+        left.byte();
+        // Will QoS 1, not retained.
+        assert_eq!((left.byte(), left.two()), (0b0000_1110, 30));
+        if version == Version::V5 {
+            assert_eq!(left.properties(), [0; 0]);
+        }
+        assert_eq!(left.text(), "gw-1-in-é");
+        if version == Version::V5 {
+            assert_eq!(left.properties(), [0; 0], "it is published at once");
+        }
+        assert_eq!((left.text(), left.two(), left.0), ("a/will", 2, &b"\0\xff"[..]));
+    }
 }
 
 #[test]

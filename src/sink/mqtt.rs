@@ -50,6 +50,7 @@ const HELLO: Hello = Hello {
     session_expiry: None,
     receive_max: None,
     packet_bytes_max: Some(ANSWER_BYTES_MAX),
+    will: None,
 };
 
 /// The sink of the output topic.

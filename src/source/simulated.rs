@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 pub use self::amounts::{Decimals, Unit};
 pub use self::faults::{Fault, Faults, Planted, Turn};
 pub use self::model::Model;
-pub use self::payload::{Fill, Template};
+pub use self::payload::{Fill, Published, Template};
+use self::sparkplug::EdgeNode;
 pub use self::values::Values;
 use super::{Context, Ended, Entry};
 use crate::clock::{self, Timestamp};
@@ -41,6 +42,7 @@ mod faults;
 mod model;
 mod payload;
 mod replay;
+pub mod sparkplug;
 mod values;
 
 /// Sensors that one simulated entry may count. More are refused by `check`.
@@ -89,10 +91,11 @@ pub struct Settings {
     pub faults: Faults,
     /// What `sluicegate simulate` publishes: a text in which `{value}` is filled, and `{time}` (RFC 3339), `{epoch}`
     /// (milliseconds since 1970), `{number}` (the sensor's own, from 1), `{sensor}`, `{unit}`; all other braces stay.
-    /// Absent: `{"value":{value},"timestamp":"{time}","number":{number}}`, and the unit if there is one. In the
-    /// gateway's own process there are no payloads, and it has no effect.
+    /// Or `"sparkplug_b"`, with options in a table: the entry is an edge node of Sparkplug B, its sensors are the
+    /// node's devices. Absent: `{"value":{value},"timestamp":"{time}","number":{number}}`, and the unit if there is
+    /// one. In the gateway's own process there are no payloads, and it has no effect.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Template>,
+    pub payload: Option<Published>,
 }
 
 impl Default for Settings {
@@ -150,6 +153,12 @@ impl Settings {
         }
         let digits = (self.count.0 - 1).to_string().len().max(2);
         format!("{name}_{index:0digits$}")
+    }
+
+    /// The node that the entry of this name is for `sluicegate simulate`, if it is one.
+    pub fn edge_node(&self, name: &str) -> Option<EdgeNode> {
+        let Some(Published::SparkplugB(options)) = &self.payload else { return None };
+        Some(EdgeNode::new(options, name))
     }
 
     /// When sensor `index` of an entry begins, after the entry: spread over the interval.
@@ -247,7 +256,10 @@ impl Shared {
             seed: settings.seed.unwrap_or(seed),
             name: name.into(),
             unit: unit.unwrap_or_default().into(),
-            payload: settings.payload.clone().unwrap_or_else(usual),
+            payload: match &settings.payload {
+                Some(Published::Template(template)) => template.clone(),
+                Some(Published::SparkplugB(_)) | None => usual(),
+            },
             labels: quoted.map_or_else(String::new, |it| format!("\"unit\":{it}")).into(),
         })
     }
@@ -261,11 +273,21 @@ impl Shared {
     /// Writes the payload of a reading with these faults.
     pub fn write(&self, out: &mut Vec<u8>, fill: &Fill<'_>, planted: Planted) {
         self.payload.write(out, fill, &self.unit);
+        Self::spoil(out, planted);
+    }
+
+    /// Makes none of the payload of a reading, where that is planted.
+    pub fn spoil(payload: &mut [u8], planted: Planted) {
         if planted.has(Fault::Malformed)
-            && let Some(first) = out.first_mut()
+            && let Some(first) = payload.first_mut()
         {
             *first = NO_TEXT;
         }
+    }
+
+    /// The unit of the values, if there is one.
+    pub fn unit(&self) -> Option<&str> {
+        self.settings.unit.as_ref().map(Unit::as_str)
     }
 
     /// Digits after the point.

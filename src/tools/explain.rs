@@ -174,6 +174,14 @@ pub fn explain(plan: &Plan, asked: &Asked, format: Option<Format>) -> Result<Exp
     }
 }
 
+/// A payload as it is shown: its text, or its bytes in base16.
+fn shown(payload: &[u8]) -> String {
+    let is_text = |it: &&str| !it.contains(|it: char| it.is_control() && !it.is_whitespace());
+    let digits = |it: &u8| [it >> 4, it & 15].map(|it| char::from_digit(it.into(), 16));
+    let of_bytes = || payload.iter().flat_map(digits).flatten().collect();
+    std::str::from_utf8(payload).ok().filter(is_text).map_or_else(of_bytes, str::to_owned)
+}
+
 /// An entry's settings as TOML.
 fn toml(settings: &impl Serialize) -> String {
     toml::to_string(settings).expect("settings that were read are texts")
@@ -250,7 +258,7 @@ impl Explainer<'_> {
         asked: &Asked,
     ) -> Result<Explanation, Error> {
         let payload = settings.example(name, self.now.wall);
-        let shown = payload.as_ref().map(|it| String::from_utf8_lossy(it).into_owned());
+        let shown = payload.as_deref().map(shown);
         if let (Some(_), Some(payload)) = (&asked.topic, &payload) {
             let told = self.message(asked, payload)?;
             return Ok(Explanation { payload: shown, ..told });

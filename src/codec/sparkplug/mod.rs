@@ -54,7 +54,7 @@ mod payload;
 mod rebirth;
 mod topic;
 mod values;
-mod wire;
+pub(crate) mod wire;
 
 pub use self::options::Options;
 

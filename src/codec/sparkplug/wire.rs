@@ -8,7 +8,7 @@ use crate::codec::Malformed;
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Number(u64),
     Four([u8; 4]),
     Eight([u8; 8]),
@@ -17,7 +17,7 @@ pub(super) enum Field<'a> {
 
 /// The fields of a message, by number, until one cannot be read.
 #[derive(Debug, Clone)]
-pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Field<'a>), Malformed>;
@@ -35,7 +35,7 @@ impl<'a> Iterator for Fields<'a> {
 
 impl<'a> Fields<'a> {
     /// A number at the start of what is left.
-    pub(super) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
+    pub(crate) fn varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
         decode_varint(rest)
             .map_err(|_| wrong("it ends within a number, or has one that is too large"))
     }
@@ -70,27 +70,27 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 
 impl<'a> Field<'a> {
     /// A number that is not negative.
-    pub(super) fn number(self) -> Result<u64, Malformed> {
+    pub(crate) fn number(self) -> Result<u64, Malformed> {
         if let Self::Number(number) = self { Ok(number) } else { Err(unlike()) }
     }
 
-    pub(super) fn is_true(self) -> Result<bool, Malformed> {
+    pub(crate) fn is_true(self) -> Result<bool, Malformed> {
         Ok(self.number()? != 0)
     }
 
-    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
         if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(unlike()) }
     }
 
-    pub(super) fn text(self) -> Result<&'a str, Malformed> {
+    pub(crate) fn text(self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes()?).map_err(|_| wrong("a text is not UTF-8"))
     }
 
-    pub(super) fn float(self) -> Result<f32, Malformed> {
+    pub(crate) fn float(self) -> Result<f32, Malformed> {
         if let Self::Four(bytes) = self { Ok(f32::from_le_bytes(bytes)) } else { Err(unlike()) }
     }
 
-    pub(super) fn double(self) -> Result<f64, Malformed> {
+    pub(crate) fn double(self) -> Result<f64, Malformed> {
         if let Self::Eight(bytes) = self { Ok(f64::from_le_bytes(bytes)) } else { Err(unlike()) }
     }
 }
@@ -100,6 +100,6 @@ fn unlike() -> Malformed {
 }
 
 /// Why a payload is none of Sparkplug.
-pub(super) fn wrong(what: &str) -> Malformed {
+pub(crate) fn wrong(what: &str) -> Malformed {
     Malformed::because(format!("no Sparkplug B: {what}"))
 }

@@ -74,6 +74,7 @@ impl Client for Scripted {
                 session_expiry: Some(9),
                 receive_max,
                 packet_bytes_max,
+                will: None,
             },
             ahead: 1024.into(),
             look_ups: LookUps::default(),

@@ -25,7 +25,8 @@ fn a_look_up_that_outlasts_an_attempt_is_the_next_ones() {
     let failed = Failed { error: Error::TimedOut(LASTING), look_ups: LookUps::endless() };
     session.handle_failed(now, failed).unwrap();
     let (session_expiry, receive_max, packet_bytes_max) = (None, None, None);
-    let hello = Hello { clean_start: true, session_expiry, receive_max, packet_bytes_max };
+    let hello =
+        Hello { clean_start: true, session_expiry, receive_max, packet_bytes_max, will: None };
     let attempt = session.attempt(hello);
     assert!(attempt.look_ups.have_begun() && attempt.is_needed);
 }

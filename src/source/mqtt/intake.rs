@@ -384,6 +384,7 @@ impl Client for Intake {
             receive_max: Some(self.asked),
             // None: a broker withholds larger messages without a word; we read past them.
             packet_bytes_max: None,
+            will: None,
         })
     }
 

@@ -1,12 +1,89 @@
-//! What a reading looks like when `sluicegate simulate` publishes it: a text with places.
+//! What a reading looks like when `sluicegate simulate` publishes it: a text with places, or a message of an edge node.
 //!
-//! Only a word in braces is a place. All other braces are themselves, so JSON is written as it is.
+//! In a text only a word in braces is a place. All other braces are themselves, so JSON is written as it is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::sparkplug::Options;
 
 /// Bytes of a template, at most. Longer ones are refused.
 const TEMPLATE_BYTES_MAX: usize = 4096;
+
+/// The word of Sparkplug B.
+const SPARKPLUG_B: &str = "sparkplug_b";
+
+/// What `sluicegate simulate` publishes of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Value", into = "Value")]
+#[schemars(with = "Shape")]
+pub enum Published {
+    /// Each reading as a text.
+    Template(Template),
+    /// The messages of an edge node of Sparkplug B.
+    SparkplugB(Options),
+}
+
+/// The shapes of what is [`Published`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "simulated payload")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Shape {
+    Word(Word),
+    Text(Template),
+    Table(Table),
+}
+
+/// What is published in another form than a text, for the schema.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case", rename = "simulated payload's word")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum Word {
+    /// The messages of an edge node of Sparkplug B.
+    SparkplugB,
+}
+
+/// The same, with its options.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename = "simulated payload's table")]
+#[expect(dead_code, reason = "only its schema is used")]
+struct Table {
+    sparkplug_b: Options,
+}
+
+impl TryFrom<Value> for Published {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let choice = || {
+            format!(
+                "is no payload: write a text with {{value}}, \"{SPARKPLUG_B}\", or \
+                 {{ {SPARKPLUG_B} = {{ group = \"plant\" }} }}"
+            )
+        };
+        match value {
+            Value::String(word) if word == SPARKPLUG_B => Ok(Self::SparkplugB(Options::default())),
+            Value::String(text) => Template::try_from(text).map(Self::Template),
+            Value::Object(mut table) if table.len() == 1 => {
+                let options = table.remove(SPARKPLUG_B).ok_or_else(choice)?;
+                let read = serde_json::from_value(options).map_err(|error| error.to_string());
+                read.map(Self::SparkplugB)
+            }
+            _ => Err(choice()),
+        }
+    }
+}
+
+impl From<Published> for Value {
+    fn from(published: Published) -> Self {
+        match published {
+            Published::Template(template) => template.text.into(),
+            Published::SparkplugB(options) if options == Options::default() => SPARKPLUG_B.into(),
+            Published::SparkplugB(options) => serde_json::json!({ SPARKPLUG_B: options }),
+        }
+    }
+}
 
 /// A payload with places: `{value}`, `{time}`, `{epoch}`, `{number}`, `{sensor}`, `{unit}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -131,6 +208,7 @@ fn places() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const FILL: Fill<'_> = Fill {
         value: "21.5",
@@ -168,5 +246,23 @@ mod tests {
             let error = Template::try_from(template.to_owned()).unwrap_err();
             assert!(error.contains(word), "{template}: {error}");
         }
+    }
+
+    #[test]
+    fn an_edge_node_is_a_word_or_a_table() {
+        let payload = |payload: Value| serde_json::from_value::<Published>(payload);
+        for (wrong, word) in [
+            (json!({ "sparkplug_b": { "group": "a/b" } }), "is no group: write"),
+            (json!({ "sparkplug_b": { "node": "a" } }), "unknown field `node`"),
+            (json!({ "json": {} }), "is no payload: write a text with {value}, \"sparkplug_b\""),
+            (json!(7), "is no payload: write"),
+        ] {
+            let error = payload(wrong).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let plain = payload(json!("sparkplug_b")).unwrap();
+        assert_eq!(Value::from(plain), "sparkplug_b");
+        let other = json!({ "sparkplug_b": { "group": "Plant" } });
+        assert_eq!(Value::from(payload(other.clone()).unwrap()), other);
     }
 }

@@ -116,7 +116,13 @@ pub(super) struct Client {
 
 /// A CONNECT for a session that ends with the connection.
 pub(super) const fn passing() -> Hello {
-    Hello { clean_start: true, session_expiry: None, receive_max: None, packet_bytes_max: None }
+    Hello {
+        clean_start: true,
+        session_expiry: None,
+        receive_max: None,
+        packet_bytes_max: None,
+        will: None,
+    }
 }
 
 impl Client {

@@ -107,6 +107,7 @@ impl Scene<'_> {
             session_expiry: Some(session_seconds),
             receive_max: self.window(),
             packet_bytes_max: None,
+            will: None,
         }
     }
 

@@ -251,6 +251,7 @@ impl Client for Listener {
             session_expiry: None,
             receive_max: Some(WINDOW_MESSAGES),
             packet_bytes_max: None,
+            will: None,
         })
     }
 

@@ -1,7 +1,8 @@
 //! `sluicegate simulate`: the simulated sensors of a file as publishers, or a recording that is played back.
 //!
 //! Each reading is one message, on its sensor's topic, numbered per sensor from 1 without gaps. A few
-//! connections (`sender`) share the `sensors`; a recording has one (`recorded`). [`schedule`] says which reading is
+//! connections (`sender`) share the `sensors`; an edge node of Sparkplug B has one (`node`), and so has a recording
+//! (`recorded`). [`schedule`] says which reading is
 //! due, [`unacknowledged`] holds what was sent, [`report`] counts what was acknowledged. The time of a reading is when it was due: a broker
 //! that stalls shows as latency, not as a pause in the load.
 
@@ -21,12 +22,14 @@ use crate::state::metrics::Counter;
 use crate::tasks::{Panicked, Tasks};
 
 use self::course::{Course, Progress};
+use self::deal::Dealt;
 use self::playback::play;
 use self::report::{Counts, Report};
-use self::sender::Common;
+use self::sender::{Common, Sent};
 
 mod course;
 mod deal;
+mod node;
 mod playback;
 mod recorded;
 pub mod report;
@@ -91,6 +94,11 @@ pub enum Error {
         "{0} has no simulated sensor: add [sensors.<name>.simulated], or name another file with --config"
     )]
     NoSensor(String),
+    #[error(
+        "{file} has {nodes} simulated entries of Sparkplug B, a connection each, and {CONNECTIONS_MAX} are the most: \
+         simulate fewer of them, with another file"
+    )]
+    Nodes { nodes: usize, file: String },
     /// The broker of the file is the embedded one.
     #[error(
         "broker.url is \"embedded\", a broker inside the gateway's process: name a broker to send \
@@ -181,13 +189,16 @@ async fn simulate(
     let mut report = Report::begin(now.wall, arguments.qos);
     let delays = plan.simulated().map(|(_, it)| it.delay_max().as_millis());
     report.delayed_ms = u64::try_from(delays.max().unwrap_or(0)).unwrap_or(u64::MAX);
-    let senders = deal::senders(plan, (file, seed), arguments, common)?;
+    let Dealt { senders, nodes } = deal::deal(plan, (file, seed), arguments, common)?;
+    if senders.is_empty() {
+        report.qos = 0;
+    }
     if let Some(path) = &arguments.report {
         report.write(path)?;
     }
     tracing::info!(
         broker = %plan.broker.url,
-        connections = senders.len(),
+        connections = senders.len() + nodes.len(),
         qos = arguments.qos,
         seed,
         "simulation starts"
@@ -195,6 +206,12 @@ async fn simulate(
     let mut tasks = Tasks::default();
     for sender in senders {
         tasks.start(sender.run());
+    }
+    for node in nodes {
+        tasks.start(async {
+            let Sent { supply, error } = node.run().await;
+            Sent { supply: supply.into_sensors(), error }
+        });
     }
     let supplies = course.follow(tasks, &plan.broker.url.to_string()).await?;
     let took = clock::now().instant.saturating_duration_since(now.instant);

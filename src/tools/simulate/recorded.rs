@@ -157,7 +157,7 @@ impl Supply for Recorded {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::clock;
     use crate::mqtt::packet::Features;
@@ -174,7 +174,7 @@ mod tests {
         Recorded::new(Recording::open(&path).unwrap(), speed, &Arc::default())
     }
 
-    fn greeting(packet_bytes_max: Option<u32>, retained: bool) -> Greeting {
+    pub(in super::super) fn greeting(packet_bytes_max: Option<u32>, retained: bool) -> Greeting {
         Greeting {
             session_present: false,
             receive_max: 10,

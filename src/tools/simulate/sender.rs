@@ -25,13 +25,18 @@ use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::plain::Plain;
+use crate::mqtt::publish::Publish;
 use crate::mqtt::session::Session;
 use crate::pace::{NoRest, Pace};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
 
-/// Only acknowledgements arrive.
+/// Acknowledgements arrive, and commands.
 pub(super) const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The packet ids of the subscription to commands, and of the last word. Data beside them has none.
+const COMMANDS_ID: u16 = 1;
+const LAST_ID: u16 = 2;
 
 /// What all connections share.
 #[derive(Debug, Clone)]
@@ -180,16 +185,45 @@ impl<S: Supply> Sender<S> {
         }
     }
 
-    fn read(&mut self, now: Now, inbound: &mut Inbound) -> Result<(), Error> {
+    fn read(&mut self, now: Now, inbound: &mut Inbound, out: &mut Outbound) -> Result<(), Error> {
         let version = self.session.options().version;
         while let Some(incoming) = inbound.packet()? {
-            if let Incoming::Other(bytes) = incoming
-                && let Packet::PubAck { packet_id, answer } = Connection::read(version, bytes)?
-            {
-                self.answered(now, packet_id, answer)?;
+            match incoming {
+                Incoming::Publish(publish) => {
+                    self.supply.command(publish.payload);
+                    Self::acknowledge(&publish, out);
+                }
+                Incoming::Other(bytes) => self.handle(now, Connection::read(version, bytes)?)?,
             }
         }
         Ok(())
+    }
+
+    fn acknowledge(publish: &Publish<'_>, out: &mut Outbound) {
+        if publish.qos > 0 {
+            out.puback(publish.packet_id);
+        }
+    }
+
+    fn handle(&mut self, now: Now, packet: Packet) -> Result<(), Error> {
+        match packet {
+            Packet::PubAck { packet_id, answer } => self.answered(now, packet_id, answer)?,
+            Packet::SubAck { granted: Err(reason), .. } => {
+                let topic = self.supply.commands().unwrap_or_default();
+                tracing::warn!(
+                    topic,
+                    reason,
+                    "the broker refuses the subscription: nobody can command the node"
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says the last word before a connection that we end.
+    fn take_leave(&mut self, out: &mut Outbound) -> Result<(), Error> {
+        self.supply.farewell().map_or(Ok(()), |it| out.publish_plain(LAST_ID, &it))
     }
 
     fn answered(&mut self, now: Now, packet_id: u16, answer: Answer) -> Result<(), Error> {
@@ -222,11 +256,13 @@ impl<S: Supply> Client for Sender<S> {
 
     /// The broker stores nothing for a publisher: unacknowledged messages are stored here.
     fn attempt(&mut self) -> Attempt {
+        let will = self.supply.will();
         self.session.attempt(Hello {
             clean_start: true,
             session_expiry: None,
             receive_max: None,
             packet_bytes_max: None,
+            will,
         })
     }
 
@@ -238,7 +274,7 @@ impl<S: Supply> Client for Sender<S> {
         &mut self,
         now: Now,
         greeting: Greeting,
-        _out: &mut Outbound,
+        out: &mut Outbound,
     ) -> Result<(), Error> {
         self.session.handle_connected(now.instant, &greeting);
         self.supply.greet(&greeting);
@@ -251,7 +287,10 @@ impl<S: Supply> Client for Sender<S> {
             return Err(Error::Refused { reason, permanent: true });
         }
         self.unacknowledged.reconnected();
-        Ok(())
+        match self.supply.commands() {
+            Some(topic) => out.subscribe(COMMANDS_ID, topic, 1, true),
+            None => Ok(()),
+        }
     }
 
     fn advance(
@@ -263,10 +302,11 @@ impl<S: Supply> Client for Sender<S> {
         if out.backlog() == 0 {
             self.written();
         }
-        self.read(now, inbound)?;
+        self.read(now, inbound, out)?;
         let window = self.window.as_ref().expect("a connection stands").0;
         let due = self.fill(now, window, out)?;
         if self.is_over() {
+            self.take_leave(out)?;
             return Ok(Step::Close);
         }
         let until = self.start.zip(due).map(|(start, due)| start.instant + due);

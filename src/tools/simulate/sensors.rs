@@ -81,6 +81,11 @@ impl Sensors {
         Some(reading)
     }
 
+    /// One of them.
+    pub(super) fn of(&self, sensor: usize) -> &Sensor {
+        self.all.get(sensor).expect(OWN_SENSOR)
+    }
+
     fn count(&mut self, sensor: usize, count: impl FnOnce(&mut Counts)) {
         count(&mut self.all.get_mut(sensor).expect(OWN_SENSOR).counts);
     }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::clock::Now;
+use crate::mqtt::outgoing::Will;
 use crate::mqtt::packet::Greeting;
 use crate::mqtt::plain::Plain;
 
@@ -27,6 +28,19 @@ pub(super) trait Supply: Debug + Send {
     /// A message, which is held until it is acknowledged.
     type Message: Clone + Debug + Send;
 
+    /// The will of the next connection.
+    fn will(&mut self) -> Option<Will> {
+        None
+    }
+
+    /// The topic on which it is commanded; only of one whose messages have `QoS` 0.
+    fn commands(&self) -> Option<&str> {
+        None
+    }
+
+    /// Does what a message on that topic asks for.
+    fn command(&mut self, _payload: &[u8]) {}
+
     /// Notes what the broker of a new connection allows.
     fn greet(&mut self, greeting: &Greeting);
 
@@ -35,6 +49,11 @@ pub(super) trait Supply: Debug + Send {
 
     /// A message as it is published; its `QoS`, and whether it was sent before, is not told here.
     fn plain<'s>(&'s mut self, message: &'s Self::Message) -> Plain<'s>;
+
+    /// What is published last, before we end a connection.
+    fn farewell(&mut self) -> Option<Plain<'_>> {
+        None
+    }
 
     /// Counts a message that is sent again.
     fn sent_again(&mut self, message: &Self::Message);

@@ -212,6 +212,7 @@ impl Client for Listener {
             session_expiry: keeps.then_some(SESSION_SECONDS),
             receive_max: Some(WINDOW_MESSAGES),
             packet_bytes_max: None,
+            will: None,
         })
     }
 
