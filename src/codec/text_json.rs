@@ -18,6 +18,18 @@ pub fn write(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Appends what stands between the quotes of `text` as a JSON string.
+pub fn write_inside(out: &mut Vec<u8>, text: &str) {
+    if is_plain(text.as_bytes()) {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        let begin = out.len();
+        escape(out, text);
+        out.pop();
+        out.remove(begin);
+    }
+}
+
 fn quote(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     out.extend_from_slice(text);

@@ -42,13 +42,15 @@ impl Mapping {
         let begin = chunk.bytes();
         let mut before = &b"\"tags\":{"[..];
         for (name, pieces) in tags {
-            let filled = self.fill(pieces, look).ok().filter(|it| it.len() <= TAG_BYTES_MAX);
-            let Some(text) = filled else { continue };
+            let place = chunk.bytes();
             for part in [before, name.as_bytes(), b":"] {
                 chunk.put(part);
             }
-            chunk.put_with(|out| text_json::write(out, &text));
-            before = b",";
+            if self.put(pieces, look, chunk) {
+                before = b",";
+            } else {
+                chunk.take_back(place);
+            }
         }
         for (name, value) in properties {
             let name = text_json::quoted(name);
@@ -66,52 +68,88 @@ impl Mapping {
         if chunk.bytes() > begin {
             chunk.put(b"}");
         }
-        let filled = |pieces: &Option<Vec<Piece>>| {
-            let text = self.fill(pieces.as_ref()?, look).ok()?;
-            (text.len() <= TAG_BYTES_MAX).then(|| text_json::quoted(&text))
-        };
         // The name and unit of one of several values go before those of the entry; a unit that was read goes behind.
-        let own_unit = || filled(unit).or_else(|| one.unit.as_deref().map(str::to_owned));
-        let (quantity, unit) = match one.name {
-            Some(name) => {
-                (Some(name.to_owned()), one.unit.as_deref().map(str::to_owned).or_else(own_unit))
-            }
-            None => (filled(quantity), own_unit()),
-        };
-        for (member, value) in [("\"quantity\":", quantity), ("\"unit\":", unit)] {
-            let Some(value) = value else { continue };
-            let separator = if chunk.bytes() > begin { "," } else { "" };
-            for part in [separator, member, &value] {
-                chunk.put(part.as_bytes());
-            }
-        }
+        let read = one.unit.as_deref();
+        let (first, last) = if one.name.is_some() { (read, None) } else { (None, read) };
+        self.member("\"quantity\":", (one.name, quantity.as_deref(), None), (look, begin), chunk);
+        self.member("\"unit\":", (first, unit.as_deref(), last), (look, begin), chunk);
         chunk.since(begin)
+    }
+
+    /// A member behind those that begin there: the first text in JSON, else the template, else the last text; none where
+    /// there is none of them.
+    fn member(
+        &self,
+        name: &str,
+        (first, pieces, last): (Option<&str>, Option<&[Piece]>, Option<&str>),
+        (look, begin): (&Look<'_>, usize),
+        chunk: &mut Chunk,
+    ) {
+        let place = chunk.bytes();
+        let separator = if place > begin { "," } else { "" };
+        for part in [separator, name] {
+            chunk.put(part.as_bytes());
+        }
+        let is_filled = first.is_none() && pieces.is_some_and(|it| self.put(it, look, chunk));
+        match first.or(last) {
+            _ if is_filled => {}
+            Some(text) => _ = chunk.put(text.as_bytes()),
+            None => chunk.take_back(place),
+        }
+    }
+
+    /// Puts a template as a JSON string, unless a place of it is not filled, or it is longer than a tag may be.
+    fn put(&self, pieces: &[Piece], look: &Look<'_>, chunk: &mut Chunk) -> bool {
+        let (place, mut bytes) = (chunk.bytes(), 0);
+        chunk.put(b"\"");
+        let filled = self.texts(pieces, look, |text| {
+            bytes += text.len();
+            chunk.put_with(|out| text_json::write_inside(out, text));
+        });
+        let is_filled = filled.is_ok() && bytes <= TAG_BYTES_MAX;
+        if is_filled {
+            chunk.put(b"\"");
+        } else {
+            chunk.take_back(place);
+        }
+        is_filled
     }
 
     /// A template, filled; the pointer of a place that nothing fills.
     fn fill<'p>(&self, pieces: &'p [Piece], look: &Look<'_>) -> Result<String, &'p str> {
-        let mut text = String::new();
+        let mut filled = String::new();
+        self.texts(pieces, look, |text| filled.push_str(text))?;
+        Ok(filled)
+    }
+
+    /// The texts that fill a template; the pointer of the first place that nothing fills.
+    fn texts<'p>(
+        &self,
+        pieces: &'p [Piece],
+        look: &Look<'_>,
+        mut take: impl FnMut(&str),
+    ) -> Result<(), &'p str> {
         for piece in pieces {
             match piece {
-                Piece::Text(it) => text.push_str(it),
-                Piece::Entry => text.push_str(look.origin.entry),
+                Piece::Text(it) => take(it),
+                Piece::Entry => take(look.origin.entry),
                 Piece::Level(place) => {
                     let level = look.origin.levels.get(*place);
-                    text.push_str(level.expect("each named level has its text"));
+                    take(level.expect("each named level has its text"));
                 }
                 Piece::Member(slot, shown) => {
                     let member = at(*slot, &self.found, look.message).and_then(scalar);
-                    text.push_str(&member.ok_or(&**shown)?);
+                    take(&member.ok_or(&**shown)?);
                 }
                 Piece::Key(level) => {
                     let key = match level {
                         Some(level) => look.keys.get(*level).and_then(Option::as_ref),
                         None => look.keys.iter().flatten().last(),
                     };
-                    text.push_str(key.ok_or("{key}")?);
+                    take(key.ok_or("{key}")?);
                 }
             }
         }
-        Ok(text)
+        Ok(())
     }
 }
