@@ -62,7 +62,8 @@ pub(super) struct Message<'a> {
 /// A part of a message that is read, before it is a record.
 #[derive(Debug)]
 struct Part {
-    row: Arc<Row>,
+    /// That of the sensor which the payload names; none where it is the message's.
+    row: Option<Arc<Row>>,
     id: Span,
     body: Body,
     number: Option<u64>,
@@ -213,7 +214,7 @@ impl Records {
         if mapping.skipped() > 0 && parts.is_empty() {
             context.metrics.messages_skipped.of(Skipped::Missing).one();
         }
-        Some(self.put(message, chunk))
+        Some(self.put(message, whose, chunk))
     }
 
     /// What is to be published, so that messages can be read that come later.
@@ -244,11 +245,11 @@ impl Records {
         chunk: &mut Chunk,
     ) -> u32 {
         self.parts.push(refused(whose, &self.name, message.payload, malformed, chunk));
-        self.put(message, chunk)
+        self.put(message, whose, chunk)
     }
 
     /// Puts a record of each part into the chunk; returns how many.
-    fn put(&mut self, message: &Message<'_>, chunk: &mut Chunk) -> u32 {
+    fn put(&mut self, message: &Message<'_>, whose: &Whose<'_>, chunk: &mut Chunk) -> u32 {
         let (shown, mut token) = (shown(message.topic), message.token);
         let metrics = &self.context.metrics;
         let received = message.taken.wall;
@@ -256,6 +257,7 @@ impl Records {
         let topic = if self.parts.is_empty() { Span::default() } else { chunk.put(shown) };
         let mut count = 0;
         for Part { row, id, body, number, time_unused } in self.parts.drain(..) {
+            let row = row.as_ref().unwrap_or(&whose.row);
             if row.is_shared() {
                 metrics.sensors_overflowed.one();
             }
@@ -265,7 +267,7 @@ impl Records {
             }
             // A retained message is a copy of one that has come before, or that came before the gateway did.
             if let Some(number) = number.filter(|_| !message.arrival.retained) {
-                self.numbers.judge(&row, number, message.repeated, metrics);
+                self.numbers.judge(row, number, message.repeated, metrics);
             }
             chunk.records.push(Record {
                 sensor: row.index,
@@ -365,17 +367,11 @@ fn part(
     let body = context.body(reading)?;
     let (number, time_unused) = (reading.number, reading.time_unused);
     let Some(id) = reading.sensor else {
-        return Ok(Part {
-            row: Arc::clone(&whose.row),
-            id: own_id(whose, name, chunk),
-            body,
-            number,
-            time_unused,
-        });
+        return Ok(Part { row: None, id: own_id(whose, name, chunk), body, number, time_unused });
     };
     let whose = Whose::new(row(id)?, Cow::Borrowed(id));
     let id = own_id(&whose, name, chunk);
-    Ok(Part { row: whose.row, id, body, number, time_unused })
+    Ok(Part { row: Some(whose.row), id, body, number, time_unused })
 }
 
 /// The part of a message that can be no reading.
@@ -387,8 +383,8 @@ fn refused(
     chunk: &mut Chunk,
 ) -> Part {
     let body = unreadable(text, malformed, chunk);
-    let (row, id) = (Arc::clone(&whose.row), own_id(whose, name, chunk));
-    Part { row, id, body, number: None, time_unused: false }
+    let id = own_id(whose, name, chunk);
+    Part { row: None, id, body, number: None, time_unused: false }
 }
 
 /// The id that a record has beside its row: that of a sensor without a row of its own.
