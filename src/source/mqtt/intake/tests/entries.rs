@@ -130,3 +130,41 @@ fn a_message_of_no_entry_is_of_the_first() {
         assert_eq!(scene.intake.members.of(topic).0.name(), "boilers");
     }
 }
+
+/// Else sensors would be told to be silent that nobody could hear.
+#[test]
+fn an_entry_listens_while_it_is_subscribed_and_has_room() {
+    let listens = |scene: &mut Scene| {
+        let later = scene.now.later(Duration::from_secs(2)).wall;
+        scene.intake.members.readers()[0].listening().since(later).is_some()
+    };
+    let mut scene = fleet(1);
+    scene.connect(false);
+    scene.step();
+    assert!(!listens(&mut scene), "its subscription is not granted");
+    let mut scene = fleet(1).subscribed();
+    assert!(listens(&mut scene));
+    scene.send(&[message(1, "s/a", "1"), message(2, "s/a", "2")]);
+    assert!(!listens(&mut scene), "one waits for room");
+    scene.take(Outcome::Delivered);
+    Peer::wake(&mut scene.intake);
+    scene.step();
+    assert!(listens(&mut scene));
+    scene.intake.handle_disconnected(scene.now, Err(Error::Closed)).unwrap();
+    assert!(!listens(&mut scene), "it is away");
+    scene.connect(true);
+    scene.step();
+    assert!(listens(&mut scene));
+    scene.lead.enter(Phase::Draining);
+    scene.step();
+    assert!(!listens(&mut scene), "it takes no more");
+}
+
+/// The broker has it from before.
+#[test]
+fn a_retained_message_is_no_sign_of_life() {
+    let mut scene = fleet(9).subscribed();
+    scene.send(&[Message { retain: true, ..message(1, "s/a", "1") }, message(2, "s/b", "2")]);
+    let heard = |id| scene.intake.registry.row("fleet", id).unwrap().last_received();
+    assert_eq!((heard("a"), heard("b")), (None, Some(scene.now.wall)));
+}
