@@ -117,11 +117,22 @@ fn a_clock_that_is_set_or_a_process_that_stood_still_silences_nobody() {
         if by_wall == 0 {
             scene.now = scene.now.later(10 * MINUTES);
         }
+        scene.liveness.look(&scene.books, scene.now);
         scene.pass(10 * MINUTES, 0..100, EVERY);
         assert_eq!(scene.changed(), [0; 3], "{by_wall} {back}");
     }
     scene.pass(4 * EVERY, 1..100, EVERY);
     assert_eq!(scene.changed()[1..], [1, 1]);
+}
+
+/// Its last reading is in the future then.
+#[test]
+fn a_sensor_that_stops_when_the_clock_is_set_back_is_told_all_the_same() {
+    let mut scene = Scene::new(None);
+    scene.pass(30 * MINUTES, 0..100, EVERY);
+    scene.now = Now { wall: scene.now.wall.earlier(Duration::from_hours(1)), ..scene.now };
+    scene.pass(4 * EVERY, 1..100, EVERY);
+    assert_eq!(scene.changed(), [0, 1, 1]);
 }
 
 #[test]

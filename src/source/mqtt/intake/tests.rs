@@ -139,7 +139,8 @@ impl Scene {
             fill_bytes: 9999,
             hold: Duration::ZERO,
             stalled: false,
-            deadline: Some(self.now.instant),
+            // What is not there comes by no waiting; the scene's own time may be far ahead.
+            deadline: Some(clock::now().instant),
         };
         match self.outlet.next(want) {
             Event::Offered(chunk, _) => Some(chunk),

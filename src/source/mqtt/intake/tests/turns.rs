@@ -68,6 +68,18 @@ fn what_takes_the_whole_window_waits_no_longer() {
     assert_eq!(scene.peer.heard(), (1..=20).map(Heard::PubAck).collect::<Vec<_>>());
 }
 
+#[test]
+fn what_no_birth_comes_for_waits_its_time_and_no_longer() {
+    let it = payload(9, &[("", 1)]);
+    let mut scene = plant(999);
+    scene.send(&[data(1, &it)]);
+    for letters in [0, 1] {
+        scene.now = scene.now.later(Duration::from_secs(15));
+        scene.step();
+        assert_eq!(made(&mut scene), (0, letters));
+    }
+}
+
 /// The broker may allow more, and the birth come in time.
 #[test]
 fn what_takes_a_window_that_is_only_assumed_waits_a_while() {
@@ -154,7 +166,8 @@ fn what_waits_at_the_end_is_read_or_left_to_the_broker_unless_its_session_ends_t
         }
         scene.step();
         assert_eq!(made(&mut scene), (0, letters), "{is_removed}");
-        scene.step();
+        let ends = if is_removed { Step::CloseForGood } else { Step::Close };
+        assert_eq!(scene.step(), ends, "nothing is waited for");
         let heard = scene.peer.heard();
         assert_eq!(heard.contains(&Heard::PubAck(1)), is_removed, "{heard:?}");
     }
@@ -221,6 +234,8 @@ fn who_waits_for_the_desk_keeps_no_chunk_without_records() {
     };
     let [mut first, mut second] = [of("a/{sensor}"), of("b/{sensor}")];
     first.send(&[message(1, "a/x", "1"), message(2, "a/x", "2")]);
+    // It leaves a chunk with memory behind.
+    second.send(&[Message { qos: 0, ..message(0, "b/x", "0") }]);
     // The first of these makes no record.
     let skipped = Message { qos: 0, retain: true, ..message(0, "b/x", "0") };
     let step = second.send(&[skipped, message(1, "b/x", "3")]);
