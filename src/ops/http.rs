@@ -201,7 +201,11 @@ async fn sensors(
 ) -> Response {
     let problem = match &asked {
         Ok(Query(asked)) => asked.problem(),
-        Err(error) => Some(error.body_text()),
+        Err(error) => {
+            // What the library says before the key and what is wrong with it.
+            let text = error.body_text();
+            Some(text.trim_start_matches("Failed to deserialize query string: ").to_owned())
+        }
     };
     match (asked, problem) {
         (Ok(Query(asked)), None) => seated(&view, "application/json", || asked.page(&view)),
