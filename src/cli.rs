@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::codec::Format;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::mqtt::topic::{Filter, Topic};
+use crate::ops::listing::Sort;
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
 use crate::tools::{record, simulate, verify};
 use crate::units::{DiskSize, Period};
@@ -95,7 +96,7 @@ pub struct Sensors {
     pub search: Option<String>,
     /// Their order: silence (nothing has come for longest), received (most has come) or id.
     #[arg(long, value_name = "ORDER", default_value = "silence")]
-    pub sort: String,
+    pub sort: Sort,
     /// One JSON object for each, as /api/sensors has it, instead of a table.
     #[arg(long)]
     pub json: bool,

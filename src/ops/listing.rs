@@ -1,7 +1,9 @@
 //! `sluicegate sensors`: the sensors of a running gateway, page by page, as a table or as JSON.
 
+use std::cmp::Reverse;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -20,16 +22,40 @@ pub struct Arguments {
     pub entry: Option<String>,
     /// Those only whose id has this in it.
     pub search: Option<String>,
-    /// `silence`, `received` or `id`.
-    pub sort: String,
+    /// Their order.
+    pub sort: Sort,
     /// One JSON object for each, instead of a table.
     pub json: bool,
+}
+
+/// The order of sensors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// That of which nothing has come for longest is first.
+    #[default]
+    Silence,
+    /// That of which most has come is first.
+    Received,
+    /// By entry and id.
+    Id,
+}
+
+impl FromStr for Sort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "silence" => Ok(Self::Silence),
+            "received" => Ok(Self::Received),
+            "id" => Ok(Self::Id),
+            _ => Err("write silence, received or id"),
+        }
+    }
 }
 
 /// A page, as far as this reads it.
 #[derive(Debug, Deserialize)]
 struct Page {
-    total: u64,
     sensors: Vec<Value>,
     next: Option<String>,
 }
@@ -49,33 +75,43 @@ struct Shown {
 }
 
 /// Writes all sensors that are asked for.
+///
+/// Pages are asked for by id: any other order moves while it is read, and a sensor that reports would come again and
+/// again. They are sorted here.
 pub fn list(
     listen: Option<SocketAddr>,
     asked: &Arguments,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let mut after: Option<String> = None;
+    let (mut all, mut after) = (Vec::new(), None::<String>);
     loop {
         let answer = asking::get(listen, &path(asked, after.as_deref()))?;
         let page: Page = serde_json::from_slice(&answer).map_err(|_| {
-            Error::Refused(
-                "what listens there has no sensors: is it a gateway of this version?".into(),
-            )
+            let text = "what listens there has no sensors: is it a gateway of this version?";
+            Error::Refused(text.into())
         })?;
-        // The reader closed its pipe: not our error.
-        if write(&page, asked.json, after.is_none(), out).is_err() {
-            return Ok(());
-        }
+        all.extend(page.sensors);
         match page.next {
             Some(next) => after = Some(next),
-            None => return Ok(()),
+            None => break,
         }
     }
+    match asked.sort {
+        // What was not heard is first.
+        Sort::Silence => {
+            all.sort_by_cached_key(|it| it["lastReceivedAt"].as_str().map(str::to_owned));
+        }
+        Sort::Received => all.sort_by_key(|it| Reverse(it["received"].as_u64())),
+        Sort::Id => {}
+    }
+    // The reader closed its pipe: not our error.
+    drop(write(&all, asked.json, out));
+    Ok(())
 }
 
 fn path(asked: &Arguments, after: Option<&str>) -> String {
     let all = [
-        ("sort", Some(&*asked.sort)),
+        ("sort", Some("id")),
         ("state", asked.state.as_deref()),
         ("entry", asked.entry.as_deref()),
         ("search", asked.search.as_deref()),
@@ -87,16 +123,14 @@ fn path(asked: &Arguments, after: Option<&str>) -> String {
     format!("/api/sensors?{query}")
 }
 
-fn write(page: &Page, json: bool, is_first: bool, out: &mut dyn Write) -> std::io::Result<()> {
+fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> {
     if json {
-        return page.sensors.iter().try_for_each(|it| writeln!(out, "{it}"));
+        return all.iter().try_for_each(|it| writeln!(out, "{it}"));
     }
-    if is_first {
-        writeln!(out, "{} sensors", page.total)?;
-        line(out, ["state", "last reading", "every", "readings", "missing", "sensor"])?;
-    }
+    writeln!(out, "{} sensors", all.len())?;
+    line(out, ["state", "last reading", "every", "readings", "missing", "sensor"])?;
     let now = clock::now().wall;
-    for sensor in &page.sensors {
+    for sensor in all {
         let Ok(it) = serde_json::from_value::<Shown>(sensor.clone()) else { continue };
         let last = it.last_received_at.as_deref().and_then(Timestamp::parse);
         let ago = last.map(|at| format!("{} ago", shown(since(at, now))));
@@ -131,4 +165,26 @@ fn since(at: Timestamp, now: Timestamp) -> Duration {
 fn shown(time: Duration) -> String {
     let text = humantime::format_duration(Duration::from_secs(time.as_secs())).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By silence, a sensor that reports between two pages would come again, and there would be no last page.
+    #[test]
+    fn pages_are_asked_for_in_an_order_that_does_not_move() {
+        for sort in [Sort::Silence, Sort::Received, Sort::Id] {
+            let asked = Arguments {
+                state: Some("late".into()),
+                entry: None,
+                search: Some("a b/ü".into()),
+                sort,
+                json: false,
+            };
+            let path = path(&asked, Some("0/plant/a"));
+            let all = "sort=id&state=late&search=a+b%2F%C3%BC&after=0%2Fplant%2Fa&limit=1000";
+            assert_eq!(path, format!("/api/sensors?{all}"));
+        }
+    }
 }
