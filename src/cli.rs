@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::codec::Format;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::mqtt::topic::{Filter, Topic};
-use crate::ops::listing::Sort;
+use crate::ops::Sort;
+use crate::state::presence::Presence;
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
 use crate::tools::{record, simulate, verify};
 use crate::units::{DiskSize, Period};
@@ -86,8 +88,8 @@ pub struct Sensors {
     #[arg(long, conflicts_with = "state")]
     pub silent: bool,
     /// Those only of this state: online, late or silent.
-    #[arg(long, value_name = "STATE")]
-    pub state: Option<String>,
+    #[arg(long, value_name = "STATE", value_parser = word::<Presence>)]
+    pub state: Option<Presence>,
     /// Those of this entry only.
     #[arg(long, value_name = "NAME")]
     pub entry: Option<String>,
@@ -95,11 +97,16 @@ pub struct Sensors {
     #[arg(long, value_name = "TEXT")]
     pub search: Option<String>,
     /// Their order: silence (nothing has come for longest), received (most has come) or id.
-    #[arg(long, value_name = "ORDER", default_value = "silence")]
+    #[arg(long, value_name = "ORDER", default_value = "silence", value_parser = word::<Sort>)]
     pub sort: Sort,
     /// One JSON object for each, as /api/sensors has it, instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// One of a list of words, as the API has them.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
 }
 
 const AFTER_SENSORS: &str = "\

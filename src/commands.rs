@@ -18,6 +18,7 @@ use crate::ops::{asking, listing};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::signals::Signals;
+use crate::state::presence::Presence;
 use crate::tools::doctor::verdict::{Conclusion, Fitness};
 use crate::tools::explain::{self, Asked, Outcome};
 use crate::tools::verify::verdict::Judgement;
@@ -178,7 +179,7 @@ pub fn sensors(
     settings: &Settings,
     args: Sensors,
 ) -> Result<(Exit, Option<String>), asking::Error> {
-    let silent = args.silent.then(|| "silent".to_owned());
+    let silent = args.silent.then_some(Presence::Silent);
     let asked = listing::Arguments {
         state: silent.or(args.state),
         entry: args.entry,

@@ -143,6 +143,13 @@ fn user_properties_are_tried_with_a_message() {
 }
 
 #[test]
+fn a_payload_may_be_a_number_below_zero() {
+    let output = explain("topic = \"t\"", &["--topic", "t", "--payload", "-5.2"], b"");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.code() == Some(0) && text.contains("\"value\":-5.2"), "{text}");
+}
+
+#[test]
 fn a_dead_letter_is_explained_by_the_message_in_it() {
     let letter = json!({
         "gateway": "gw", "reason": "missing", "detail": "no value at /t", "sensorId": "x", "entry": "x",
@@ -156,10 +163,17 @@ fn a_dead_letter_is_explained_by_the_message_in_it() {
     let output =
         explain("topic = \"t\"\nvalue = \"/u\"", &["--dead-letter"], letter.to_string().as_bytes());
     assert_eq!(output.status.code(), Some(0), "the mapping was mended");
+    let of_one = format!("[{letter}]");
+    let output = explain("topic = \"t\"\nvalue = \"/u\"", &["--dead-letter"], of_one.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "as a topic with several carries it");
     for (text, words) in [
         ("{}", "this is no dead letter of a gateway"),
         (r#"{"topic":"t","detail":"9999 bytes, cut here; sha256","payload":"x"}"#, "shows a part"),
         (r#"{"topic":"t","detail":"d"}"#, "neither `payload` nor"),
+        (&format!("[{letter},{letter}]"), "these are 2 dead letters: give one of them"),
+        (&format!("{letter}\n{letter}"), "trailing characters"),
+        ("[]", "these are 0 dead letters"),
+        ("7", "it is no JSON object with topic, reason and payload"),
     ] {
         let output = explain("topic = \"t\"", &["--dead-letter"], text.as_bytes());
         let said = String::from_utf8(output.stderr).unwrap();

@@ -43,6 +43,7 @@ fn what_was_acknowledged_is_in_the_file_after_a_kill_and_dead_letters_are_in_the
     input.publish_all(readings(10, 31..=40, 1));
     input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") >= 401);
     drained(&mut gateway);
+    assert!(!gateway.said("cannot be written"), "{}", gateway.text());
     let audit = audit(&path);
     let verdict = audit.judge_load(10, 40);
     assert_eq!((verdict.lost, verdict.reordered), (0, 0), "{}", audit.faults(40));

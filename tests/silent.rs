@@ -12,6 +12,17 @@ use crate::support::gateway::Gateway;
 use crate::support::http::Http;
 use crate::support::{SOON, pause, within};
 
+/// A gateway of which each sensor is to report so often.
+fn started(input: &Broker, sink: &Broker, every: &str) -> (Gateway, Http) {
+    let every = format!("sensors.fleet.mqtt.expected_interval = \"{every}\"");
+    let config = fleet(&input.url(), &[&every, &output(&sink.url())]);
+    let gateway =
+        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    (gateway, http)
+}
+
 /// Until a line is logged, another sensor reports all the time.
 fn beside_steady(input: &Broker, gateway: &Gateway, line: &str) {
     let mut n = 0;
@@ -42,12 +53,7 @@ fn changed(http: Http, state: &str) -> u64 {
 #[test]
 fn a_sensor_that_goes_silent_is_told_everywhere_and_its_return_too() {
     let (input, sink) = (Broker::start(), Broker::start());
-    let every = "sensors.fleet.mqtt.expected_interval = \"2s\"";
-    let config = fleet(&input.url(), &[every, &output(&sink.url())]);
-    let mut gateway =
-        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
-    gateway.wait_for_line("subscribed", SOON);
-    let http = Http::of(&gateway);
+    let (mut gateway, http) = started(&input, &sink, "2s");
     input.publish_all([reading("gone", 1, 0)]);
     beside_steady(&input, &gateway, "a sensor is silent");
     let line = gateway.wait_for_line("a sensor is silent", SOON);
@@ -86,12 +92,7 @@ fn a_sensor_that_goes_silent_is_told_everywhere_and_its_return_too() {
 #[test]
 fn while_the_broker_is_away_no_sensor_is_silent() {
     let (input, sink) = (Broker::start(), Broker::start());
-    let every = "sensors.fleet.mqtt.expected_interval = \"1s\"";
-    let config = fleet(&input.url(), &[every, &output(&sink.url())]);
-    let mut gateway =
-        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
-    gateway.wait_for_line("subscribed", SOON);
-    let http = Http::of(&gateway);
+    let (mut gateway, http) = started(&input, &sink, "1s");
     input.publish_all([reading("a", 1, 0)]);
     assert!(within(SOON, || http.json("/api/sensors")["total"] == 1));
     input.go_away();

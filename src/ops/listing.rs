@@ -3,21 +3,23 @@
 use std::cmp::Reverse;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::Sort;
 use super::asking::{self, Error};
 use crate::clock::{self, Timestamp};
+use crate::state::metrics::Label;
+use crate::state::presence::Presence;
 use crate::text;
 
 /// Which sensors, in which order, and how.
 #[derive(Debug, Clone)]
 pub struct Arguments {
     /// Those of this state only.
-    pub state: Option<String>,
+    pub state: Option<Presence>,
     /// Those of this entry only.
     pub entry: Option<String>,
     /// Those only whose id has this in it.
@@ -26,31 +28,6 @@ pub struct Arguments {
     pub sort: Sort,
     /// One JSON object for each, instead of a table.
     pub json: bool,
-}
-
-/// The order of sensors.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// That of which nothing has come for longest is first.
-    #[default]
-    Silence,
-    /// That of which most has come is first.
-    Received,
-    /// By entry and id.
-    Id,
-}
-
-impl FromStr for Sort {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "silence" => Ok(Self::Silence),
-            "received" => Ok(Self::Received),
-            "id" => Ok(Self::Id),
-            _ => Err("write silence, received or id"),
-        }
-    }
 }
 
 /// A page, as far as this reads it.
@@ -112,7 +89,7 @@ pub fn list(
 fn path(asked: &Arguments, after: Option<&str>) -> String {
     let all = [
         ("sort", Some("id")),
-        ("state", asked.state.as_deref()),
+        ("state", asked.state.map(Label::word)),
         ("entry", asked.entry.as_deref()),
         ("search", asked.search.as_deref()),
         ("after", after),
@@ -176,7 +153,7 @@ mod tests {
     fn pages_are_asked_for_in_an_order_that_does_not_move() {
         for sort in [Sort::Silence, Sort::Received, Sort::Id] {
             let asked = Arguments {
-                state: Some("late".into()),
+                state: Some(Presence::Late),
                 entry: None,
                 search: Some("a b/ü".into()),
                 sort,

@@ -29,6 +29,8 @@ mod sensors;
 mod snapshot;
 pub mod systemd;
 
+pub use self::sensors::Sort;
+
 /// If the gateway's own thread has not checked its books for this time, it is taken to hang.
 pub(crate) const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
 

@@ -40,9 +40,9 @@ pub(super) struct Asked {
 }
 
 /// The order of sensors; of those that are equal, that of their entry and id.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Sort {
+pub enum Sort {
     /// That of which nothing has come for longest is first.
     #[default]
     Silence,
@@ -106,6 +106,13 @@ impl From<&Row> for Sensor {
     }
 }
 
+/// What orders rows: a number, and of equal ones the entry and the id.
+type Key<'a> = (u64, &'a str, &'a str);
+
+fn key(number: u64, row: &Row) -> Key<'_> {
+    (number, row.entry_name().unwrap_or_default(), &row.id)
+}
+
 /// A row's place in an order.
 #[derive(Debug)]
 struct Place {
@@ -114,8 +121,8 @@ struct Place {
 }
 
 impl Place {
-    fn key(&self) -> (u64, &str, &str) {
-        (self.number, self.row.entry_name().unwrap_or_default(), &self.row.id)
+    fn key(&self) -> Key<'_> {
+        key(self.number, &self.row)
     }
 
     fn cursor(&self) -> String {
@@ -167,32 +174,32 @@ impl Asked {
         &self,
         registry: &Registry,
         limit: usize,
-        after: Option<(u64, &str, &str)>,
+        after: Option<Key<'_>>,
     ) -> (usize, Vec<Place>) {
         let search = self.search.as_deref().map(str::to_lowercase);
-        let (mut total, mut heap) = (0, BinaryHeap::new());
-        let mut take = |row: Arc<Row>| {
+        let (mut total, mut heap) = (0, BinaryHeap::<Place>::new());
+        let mut take = |row: &Arc<Row>| {
             total += 1;
-            let place = Place { number: self.sort.number(&row), row };
-            if after.is_none_or(|after| place.key() > after) {
-                heap.push(place);
+            let number = self.sort.number(row);
+            let key = key(number, row);
+            let is_behind = heap.len() > limit && heap.peek().is_some_and(|it| it.key() <= key);
+            if is_behind || after.is_some_and(|after| key <= after) {
+                return;
             }
+            heap.push(Place { number, row: Arc::clone(row) });
             if heap.len() > limit + 1 {
                 heap.pop();
             }
         };
-        let mut begin = 0;
-        loop {
-            let piece: Vec<_> = registry
-                .with_rows(|rows| rows.iter().skip(begin).take(PIECE).map(Arc::clone).collect());
-            begin += piece.len();
-            if piece.is_empty() {
-                break;
-            }
-            piece
-                .into_iter()
-                .filter(|row| self.is_asked_for(row, search.as_deref()))
-                .for_each(&mut take);
+        let (mut begin, mut seen) = (0, usize::MAX);
+        while seen > 0 {
+            seen = registry.with_rows(|rows| {
+                let piece = rows.iter().skip(begin).take(PIECE);
+                let asked = piece.clone().filter(|it| self.is_asked_for(it, search.as_deref()));
+                asked.for_each(&mut take);
+                piece.len()
+            });
+            begin += seen;
         }
         (total, heap.into_sorted_vec())
     }
@@ -230,7 +237,7 @@ impl Sort {
     }
 }
 
-fn cursor(text: &str) -> Option<(u64, &str, &str)> {
+fn cursor(text: &str) -> Option<Key<'_>> {
     let (number, rest) = text.split_once('/')?;
     let (entry, id) = rest.split_once('/')?;
     Some((number.parse().ok()?, entry, id))

@@ -258,6 +258,20 @@ mod tests {
         assert_eq!(scene.look(7).0, Health::Ready, "slow, but moving");
     }
 
+    /// The output takes nothing, and what comes is shed.
+    #[test]
+    fn what_is_shed_is_no_progress() {
+        let mut scene = scene();
+        scene.books.recovered("a", None, 7);
+        let policy = crate::settlement::Policy::ALL[0];
+        for second in 0..7 {
+            let health = scene.look(second).0;
+            assert_eq!(health == Health::Degraded, second > 5, "{second}");
+            scene.books.metrics.received.one();
+            scene.books.metrics.shed.of(policy).one();
+        }
+    }
+
     #[test]
     fn a_batch_that_may_wait_long_is_no_stall() {
         let mut scene = scene();

@@ -214,6 +214,8 @@ fn a_dead_letter_of_a_part_says_that_the_whole_message_is_needed() {
     let senml = "payload = \"senml\"";
     let (text, code) = letter(senml, "v is no number", r#"{"n":"t","v":"x"}"#);
     assert!(code == 64 && text.contains("one record of a pack of SenML"), "{text}");
+    let (text, code) = letter(senml, "record 2 of the pack: it is no object", "7");
+    assert!(code == 64 && text.contains("one record of a pack of SenML"), "{text}");
     let packed = "payload = \"ndjson\"\ncompression = \"gzip\"";
     let (text, code) = letter(packed, "EOF while parsing", "{");
     assert!(code == 64 && text.contains("what was unpacked (compression = \"gzip\")"), "{text}");

@@ -187,6 +187,9 @@ mod tests {
         files.push(b"new\n").unwrap();
         files.finish().unwrap();
         assert_eq!(["", ".1", ".2"].map(|it| text(&path, it)), ["new\n", "", ""]);
+        // Where nothing came, nobody has recorded anything.
+        fs::write(&path, "").unwrap();
+        Files::create(&path, (100, 2), false).unwrap();
         // What is no file is never removed.
         let error = Files::create(folder.path(), (100, 2), true).unwrap_err().to_string();
         assert!(error.contains("is no plain file") && folder.path().is_dir(), "{error}");
