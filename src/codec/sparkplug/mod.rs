@@ -57,6 +57,8 @@ mod values;
 pub(crate) mod wire;
 
 pub use self::options::Options;
+pub use self::rebirth::REBIRTH;
+pub use self::topic::NAMESPACE;
 
 /// Reads the messages of an entry's nodes.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::topic::NAMESPACE;
+use super::wire::Message;
 use crate::clock::Timestamp;
 use crate::codec::turn::{Line, Request};
 
@@ -24,7 +24,7 @@ const REQUESTS_MAX: usize = 64;
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// The metric that asks.
-const REBIRTH: &str = "Node Control/Rebirth";
+pub const REBIRTH: &str = "Node Control/Rebirth";
 
 /// The requests of an entry.
 #[derive(Debug)]
@@ -68,20 +68,13 @@ impl Requests {
 
 /// A payload with the one metric.
 fn payload(now: Timestamp) -> Vec<u8> {
-    let mut metric = Vec::new();
-    encode_key(1, WireType::LengthDelimited, &mut metric);
-    encode_varint(REBIRTH.len() as u64, &mut metric);
-    metric.extend_from_slice(REBIRTH.as_bytes());
+    let (mut metric, mut payload) = (Message::default(), Message::default());
+    metric.bytes(1, REBIRTH.as_bytes());
     // Its time, its type (Boolean), its value.
-    for (number, value) in [(3, now.millis()), (4, 11), (14, 1)] {
-        encode_key(number, WireType::Varint, &mut metric);
-        encode_varint(value, &mut metric);
+    for (field, value) in [(3, now.millis()), (4, 11), (14, 1)] {
+        metric.number(field, value);
     }
-    let mut payload = Vec::new();
-    encode_key(1, WireType::Varint, &mut payload);
-    encode_varint(now.millis(), &mut payload);
-    encode_key(2, WireType::LengthDelimited, &mut payload);
-    encode_varint(metric.len() as u64, &mut payload);
-    payload.extend(metric);
-    payload
+    payload.number(1, now.millis());
+    payload.bytes(2, metric.written());
+    payload.written().to_vec()
 }

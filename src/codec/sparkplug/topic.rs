@@ -5,7 +5,7 @@ use crate::codec::Malformed;
 use crate::record::Reason;
 
 /// The first level of all topics.
-pub(super) const NAMESPACE: &str = "spBv1.0";
+pub const NAMESPACE: &str = "spBv1.0";
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

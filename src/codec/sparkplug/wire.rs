@@ -1,8 +1,8 @@
-//! The fields of a protobuf message (its encoding: protobuf.dev/programming-guides/encoding), one after the other and
-//! borrowed: nothing is set aside for what a payload claims, and no tree is built of it.
+//! The fields of a protobuf message (its encoding: protobuf.dev/programming-guides/encoding), read one after the other and
+//! borrowed: nothing is set aside for what a payload claims, and no tree is built of it. And a message that is written so.
 
 use prost::bytes::Buf;
-use prost::encoding::{WireType, decode_key, decode_varint};
+use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 
 use crate::codec::Malformed;
 
@@ -102,4 +102,44 @@ fn unlike() -> Malformed {
 /// Why a payload is none of Sparkplug.
 pub(crate) fn wrong(what: &str) -> Malformed {
     Malformed::because(format!("no Sparkplug B: {what}"))
+}
+
+/// A message that is written, field by field. It keeps its buffer for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Message(Vec<u8>);
+
+impl Message {
+    /// Begins the next one.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// A varint: an integer or a truth value.
+    pub(crate) fn number(&mut self, field: u32, value: u64) {
+        encode_key(field, WireType::Varint, &mut self.0);
+        encode_varint(value, &mut self.0);
+    }
+
+    /// A double.
+    pub(crate) fn double(&mut self, field: u32, value: f64) {
+        encode_key(field, WireType::SixtyFourBit, &mut self.0);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A text, bytes or a message.
+    pub(crate) fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        encode_key(field, WireType::LengthDelimited, &mut self.0);
+        encode_varint(bytes.len() as u64, &mut self.0);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// What is written.
+    pub(crate) fn written(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same, to be spoilt.
+    pub(crate) const fn written_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
 }

@@ -11,21 +11,18 @@
 //!
 //! A writer keeps its buffers: a message takes no allocation.
 
-use prost::encoding::{WireType, encode_key, encode_varint};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::codec::sparkplug::wire::{Field, Fields};
+use crate::codec::sparkplug::wire::{Field, Fields, Message};
+use crate::codec::sparkplug::{NAMESPACE, REBIRTH};
 
 /// Bytes of a group, at most. A longer one is refused.
 const GROUP_BYTES_MAX: usize = 64;
 
 /// The metric of each device.
 const VALUE: &str = "value";
-
-/// The metric by which a host asks for births.
-const REBIRTH: &str = "Node Control/Rebirth";
 
 /// Numbers of data types (§6.4.16).
 const INT64: u64 = 4;
@@ -89,7 +86,7 @@ impl EdgeNode {
 
     /// Its topic of this kind, such as NBIRTH.
     pub fn topic(&self, kind: &str) -> String {
-        format!("spBv1.0/{}/{kind}/{}", self.group, self.node)
+        format!("{NAMESPACE}/{}/{kind}/{}", self.group, self.node)
     }
 
     /// A device's topic of this kind, such as DDATA.
@@ -124,9 +121,9 @@ pub struct Place {
 /// Writes the payloads of a node, one after the other.
 #[derive(Debug, Default)]
 pub struct Writer {
-    payload: Fill,
-    metric: Fill,
-    inner: [Fill; 2],
+    payload: Message,
+    metric: Message,
+    inner: [Message; 2],
 }
 
 impl Writer {
@@ -165,8 +162,8 @@ impl Writer {
             value.bytes(8, unit.as_bytes());
             set.clear();
             set.bytes(1, b"engUnit");
-            set.bytes(2, &value.0);
-            self.metric.bytes(9, &set.0);
+            set.bytes(2, value.written());
+            self.metric.bytes(9, set.written());
         }
         if let Some(last) = last {
             self.metric.double(13, last.value);
@@ -196,7 +193,7 @@ impl Writer {
     pub fn death(&mut self, at: Timestamp, bd_seq: u8) -> &[u8] {
         self.begin(at);
         self.bd_seq(at, bd_seq);
-        &self.payload.0
+        self.payload.written()
     }
 
     fn begin(&mut self, at: Timestamp) {
@@ -211,42 +208,16 @@ impl Writer {
         self.metric.number(3, at.millis());
         self.metric.number(4, INT64);
         self.metric.number(11, bd_seq.into());
-        self.payload.bytes(2, &self.metric.0);
+        self.payload.bytes(2, self.metric.written());
     }
 
     /// Ends a payload with the metric that was begun.
     fn end(&mut self, seq: Option<u8>) -> &mut Vec<u8> {
-        self.payload.bytes(2, &self.metric.0);
+        self.payload.bytes(2, self.metric.written());
         if let Some(seq) = seq {
             self.payload.number(3, seq.into());
         }
-        &mut self.payload.0
-    }
-}
-
-/// The fields of a protobuf message.
-#[derive(Debug, Default)]
-struct Fill(Vec<u8>);
-
-impl Fill {
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn number(&mut self, field: u32, value: u64) {
-        encode_key(field, WireType::Varint, &mut self.0);
-        encode_varint(value, &mut self.0);
-    }
-
-    fn double(&mut self, field: u32, value: f64) {
-        encode_key(field, WireType::SixtyFourBit, &mut self.0);
-        self.0.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn bytes(&mut self, field: u32, bytes: &[u8]) {
-        encode_key(field, WireType::LengthDelimited, &mut self.0);
-        encode_varint(bytes.len() as u64, &mut self.0);
-        self.0.extend_from_slice(bytes);
+        self.payload.written_mut()
     }
 }
 

@@ -1,24 +1,25 @@
 //! Tests of entries whose messages wait for others.
 
 use super::*;
+use crate::codec::sparkplug::wire::Message as Written;
 use crate::queue::OnFull;
 
 /// A payload of Sparkplug with this number, of metrics with a name, an alias, or both: integers.
 fn payload(seq: u8, metrics: &[(&str, u8)]) -> Vec<u8> {
-    let mut payload = vec![0x18, seq];
+    let mut payload = Written::default();
+    payload.number(3, seq.into());
     for (name, alias) in metrics {
-        let mut metric = vec![0x10, *alias, 0x50, 7];
+        let mut metric = Written::default();
+        metric.number(2, (*alias).into());
+        metric.number(10, 7);
         if !name.is_empty() {
             // Its type is Int32.
-            metric.extend([0x20, 3, 0x0a]);
-            prost::encoding::encode_varint(name.len() as u64, &mut metric);
-            metric.extend(name.as_bytes());
+            metric.number(4, 3);
+            metric.bytes(1, name.as_bytes());
         }
-        payload.push(0x12);
-        prost::encoding::encode_varint(metric.len() as u64, &mut payload);
-        payload.extend(metric);
+        payload.bytes(2, metric.written());
     }
-    payload
+    payload.written().to_vec()
 }
 
 const BIRTH: &str = "spBv1.0/G/NBIRTH/N";
