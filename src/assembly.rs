@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
+use crate::clock;
 use crate::mqtt::left::LeftSessions;
 use crate::mqtt::roll_call::RollCall;
+use crate::notices::{About, Notifier};
 use crate::pace::Pace;
 use crate::phase::PhaseReceiver;
 use crate::plan::Plan;
@@ -76,7 +78,7 @@ impl Assembly {
         Sources::start(&self.plan, (&self.run, self.seed), edges, shared.clone())
     }
 
-    /// Starts the sink, which sends `reports`, and the client that watches, if there is to be one.
+    /// Starts the sink, which sends `reports`, and the clients that watch and give notice, if there are to be any.
     pub fn start_clients(
         &self,
         shared: &Shared,
@@ -88,6 +90,18 @@ impl Assembly {
             let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(&shared.metrics));
             let (phase, seed) = (phase.clone(), self.seed ^ 0x7761);
             tasks.start(Watcher::new(options, roll_call, metrics, phase, seed).run());
+        }
+        if let Some(options) = self.plan.notices_options() {
+            let about = About {
+                gateway: self.plan.gateway.id.clone(),
+                started: clock::now().wall,
+                settings: self.plan.status.clone(),
+                registry: Arc::clone(&shared.registry),
+                metrics: Arc::clone(&shared.metrics),
+            };
+            let (roll_call, phase) = (self.roll_calls[1].clone(), phase.clone());
+            let seed = self.seed ^ 0x7374;
+            tasks.start(Notifier::new(options, about, roll_call, phase, seed).run());
         }
         self.start_sink(shared, phase.clone(), reports, &mut tasks);
         tasks

@@ -43,6 +43,7 @@ pub mod plan;
 
 #[cfg(feature = "embedded-broker")]
 pub mod broker;
+pub mod notices;
 #[warn(missing_docs)]
 pub mod sink;
 #[warn(missing_docs)]

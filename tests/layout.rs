@@ -10,7 +10,7 @@ pub(crate) const FLOORS: [&[&str]; 11] = [
     &["codec", "queue", "batch", "window", "spool", "mirror"],
     &["sealed", "state"],
     &["mqtt"],
-    &["source", "sink", "watch", "broker"],
+    &["source", "sink", "watch", "notices", "broker"],
     &["plan"],
     &["assembly"],
     &["pipeline"],

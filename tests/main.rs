@@ -32,6 +32,7 @@ mod layout;
 mod limits;
 mod many;
 mod monitoring;
+mod notices;
 mod one_for_all;
 mod operations;
 mod outage;

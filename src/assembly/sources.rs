@@ -293,7 +293,10 @@ impl Sources {
     /// The last task of a unit has ended.
     fn end(&mut self, name: &str) {
         let unit = self.units.remove(name);
-        let Some(removal) = unit.and_then(|it| it.removal) else { return };
+        let Some(Unit { removal: Some(removal), entries, .. }) = unit else { return };
+        for entry in &entries {
+            self.shared.registry.end_entry(entry);
+        }
         if let Some(session) = name.strip_prefix(SESSION) {
             self.shared.standings.remove(session);
         }

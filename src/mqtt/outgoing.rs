@@ -33,6 +33,7 @@ pub struct Hello {
 pub struct Will {
     pub topic: Topic,
     pub payload: Vec<u8>,
+    pub retain: bool,
 }
 
 /// A PUBLISH of ours.
@@ -102,7 +103,7 @@ pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(
         connect.clean_session = hello.clean_start;
         connect.login = login.map(|(username, password)| v4::Login::new(username, password));
         connect.last_will = hello.will.clone().map(|it| {
-            v4::LastWill::new(it.topic.as_str(), it.payload, rumqttc::QoS::AtLeastOnce, false)
+            v4::LastWill::new(it.topic.as_str(), it.payload, rumqttc::QoS::AtLeastOnce, it.retain)
         });
         return written(v4::Packet::Connect(connect).write(out, usize::MAX));
     }
@@ -117,10 +118,9 @@ pub fn connect(out: &mut BytesMut, options: &Options, hello: &Hello) -> Result<(
         properties: Some(properties),
     };
     let login = login.map(|(username, password)| v5::Login::new(username, password));
-    let will = hello
-        .will
-        .clone()
-        .map(|it| v5::LastWill::new(it.topic.as_str(), it.payload, QoS5::AtLeastOnce, false, None));
+    let will = hello.will.clone().map(|it| {
+        v5::LastWill::new(it.topic.as_str(), it.payload, QoS5::AtLeastOnce, it.retain, None)
+    });
     written(v5::Packet::Connect(connect, will, login).write(out, None))
 }
 

@@ -120,10 +120,10 @@ fn assert_connect(version: Version, user: Option<&str>, password: Option<&str>, 
 
 #[test]
 fn a_will_stands_behind_the_client_id() {
-    for version in BOTH {
+    for (version, retain) in BOTH.map(|it| [(it, false), (it, true)]).concat() {
         let (session_expiry, receive_max, packet_bytes_max) = (None, None, None);
         let topic = Topic::try_from("a/will".to_owned()).unwrap();
-        let will = Some(Will { topic, payload: b"\0\xff".to_vec() });
+        let will = Some(Will { topic, payload: b"\0\xff".to_vec(), retain });
         let hello =
             Hello { clean_start: true, session_expiry, receive_max, packet_bytes_max, will };
         let mut out = BytesMut::new();
@@ -131,8 +131,8 @@ fn a_will_stands_behind_the_client_id() {
         let (_, mut left) = opened(&out);
         left.text();
         left.byte();
-        // Will QoS 1, not retained.
-        assert_eq!((left.byte(), left.two()), (0b0000_1110, 30));
+        // Will QoS 1.
+        assert_eq!((left.byte(), left.two()), (0b0000_1110 | u8::from(retain) << 5, 30));
         if version == Version::V5 {
             assert_eq!(left.properties(), [0; 0]);
         }

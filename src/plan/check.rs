@@ -80,6 +80,7 @@ impl Plan {
             wrong("output.format", text);
         }
         self.check_loops(wrong);
+        self.check_notices(wrong);
         self.check_numbers(wrong);
         self.check_mappings(wrong);
     }
@@ -126,12 +127,12 @@ impl Plan {
 
     /// A gateway must not subscribe to its own output.
     fn check_loops(&self, wrong: &mut impl FnMut(&str, String)) {
-        let Some(output) = self.mqtt_output() else { return };
-        if !is_same(output.broker(&self.broker), &self.broker) {
+        if !is_same(self.output_broker(), &self.broker) {
             return;
         }
+        let published: Vec<TopicPattern> =
+            self.published().into_iter().chain(self.notices()).collect();
         for (name, settings) in self.intakes() {
-            let published = [output.published(), output.dead_letter_topic.clone()];
             let pairs =
                 settings.filters().flat_map(|it| published.iter().map(move |topic| (it, topic)));
             let comes_back = |(filter, topic): &(&Filter, &TopicPattern)| {
@@ -139,8 +140,8 @@ impl Plan {
             };
             for (filter, topic) in pairs.filter(comes_back) {
                 let text = format!(
-                    "{filter} matches {topic}, which this gateway publishes: its own batches would come \
-                     back as readings; choose a narrower filter or another output topic, or let `ignore` name it"
+                    "{filter} matches {topic}, which this gateway publishes: what it publishes would come \
+                     back as readings; choose a narrower filter or another topic, or let `ignore` name it"
                 );
                 wrong(&format!("sensors.{name}.mqtt.{}", settings.topic_key()), text);
             }

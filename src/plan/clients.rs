@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Broker, Plan};
 use crate::mqtt::options::{BrokerUrl, Options};
 use crate::mqtt::roll_call::RollCall;
+use crate::notices::Settings;
 use crate::sink::{self, Measure};
 
 impl Plan {
@@ -30,6 +31,13 @@ impl Plan {
         (self.broker.watch && worth).then(|| self.input_client("watch"))
     }
 
+    /// The options of the client that gives notice; `None` if nobody asks for any.
+    pub fn notices_options(&self) -> Option<Options> {
+        let Settings { topic, gateway_topic } = &self.status;
+        let is_asked = topic.is_some() || gateway_topic.is_some();
+        is_asked.then(|| self.output_client("status"))
+    }
+
     /// The options of a client that is not the gateway's own, at the readings' broker.
     pub fn input_client(&self, name: &str) -> Options {
         self.broker.options(&self.gateway.id, name)
@@ -40,18 +48,23 @@ impl Plan {
         self.output_broker().options(&self.gateway.id, name)
     }
 
-    /// Checks whether the broker keeps our clients apart: for the clients at the readings' broker, and for the
-    /// output. Clients share a user if address, user name and certificate are the same.
+    /// Checks whether the broker keeps our clients apart: for the clients at the readings' broker, and for those at the
+    /// output's. Clients share a user if address, user name and certificate are the same.
     pub fn roll_calls(&self) -> [Option<Arc<RollCall>>; 2] {
         let (broker, output) = (&self.broker, self.output_broker());
         let user = |it: &Broker| (it.url.clone(), it.username.clone(), it.tls.cert_file.clone());
-        let together = self.mqtt_output().is_some() && user(broker) == user(output);
-        let needed = self.sessions().len() + usize::from(together);
-        if needed + usize::from(self.watch_options().is_some()) < 2 {
-            return [None, None];
+        let (is_topic, together) = (self.mqtt_output().is_some(), user(broker) == user(output));
+        let (watches, tells) = (self.watch_options().is_some(), self.notices_options().is_some());
+        let call = |needed: usize, others: [bool; 2], options: Options| {
+            let others = others.into_iter().filter(|it| *it).count();
+            (needed + others > 1).then(|| RollCall::new(options, needed)).flatten()
+        };
+        let needed = self.sessions().len() + usize::from(is_topic && together);
+        let input = call(needed, [watches, tells && together], self.input_client("beside"));
+        if together {
+            return [input.clone(), input];
         }
-        let input = RollCall::new(self.input_client("beside"), needed);
-        [input.clone(), input.filter(|_| together)]
+        [input, call(1, [tells, false], self.output_client("beside"))]
     }
 }
 

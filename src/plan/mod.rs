@@ -25,6 +25,7 @@ mod clients;
 pub mod http;
 mod idle;
 mod intakes;
+mod notices;
 mod routes;
 mod sessions;
 mod state;
@@ -126,6 +127,8 @@ pub struct Plan {
     pub output: Output,
     /// `[spool]`.
     pub spool: spool::Settings,
+    /// `[status]`.
+    pub status: crate::notices::Settings,
     /// `[http]`.
     pub http: Http,
 }
@@ -300,6 +303,11 @@ impl Plan {
         self.add_connections(&mut budget, stream);
         if self.watch_options().is_some() {
             budget.add("watch connection (broker.watch)", watch::BYTES + stream);
+        }
+        if self.notices_options().is_some() {
+            let stream = self.output_broker().url.stream_bytes() as u64;
+            let due = self.status.topic.as_ref().map_or(0, |_| rows * crate::notices::DUE_BYTES);
+            budget.add("notices (status)", crate::notices::BYTES + stream + due);
         }
         if self.roll_calls().iter().any(Option::is_some) {
             budget.add("probe clients (before the first connect)", roll_call::BYTES + 2 * stream);

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::plan::http::Http;
 use crate::plan::{Broker, Gateway, Plan};
-use crate::{batch, queue, source, spool};
+use crate::{batch, notices, queue, source, spool};
 
 use self::environment::Overrides;
 use self::sections::Sections;
@@ -104,6 +104,8 @@ struct Written<'a> {
     output: output::Written<'a>,
     /// A file on disk for batches that the output does not take.
     spool: &'a spool::Settings,
+    /// Retained messages that say how each sensor and the gateway do.
+    status: &'a notices::Settings,
     /// Health, metrics and status over HTTP.
     http: &'a Http,
     /// The log, on standard error.
@@ -113,10 +115,12 @@ struct Written<'a> {
 impl Settings {
     /// The effective configuration as TOML, without any secret: a password is only named by its file.
     pub fn to_toml(&self) -> String {
-        let Plan { gateway, broker, sensors, queue, batch, output, spool, http } = &self.plan;
+        let Plan { gateway, broker, sensors, queue, batch, output, spool, status, http } =
+            &self.plan;
         let (queue, batch, log) = (*queue, *batch, &self.log);
         let output = output::Written { own: output, sink: &output.sink };
-        let written = Written { gateway, broker, sensors, queue, batch, output, spool, http, log };
+        let written =
+            Written { gateway, broker, sensors, queue, batch, output, spool, status, http, log };
         toml::to_string(&written).expect("settings that were read from text can be written as text")
     }
 }
@@ -211,6 +215,7 @@ fn read(tree: Value, overrides: &Overrides) -> (Settings, Vec<Problem>) {
             batch: sections.take("batch"),
             output: sections.output(),
             spool: sections.take("spool"),
+            status: sections.take("status"),
             http: sections.take("http"),
         },
         warnings: Vec::new(),
@@ -265,8 +270,8 @@ fn is_within(key: &str, of: &str) -> bool {
 }
 
 /// The sections of a file.
-const SECTIONS: [&str; 9] =
-    ["gateway", "broker", "sensors", "queue", "batch", "output", "spool", "http", "log"];
+const SECTIONS: [&str; 10] =
+    ["gateway", "broker", "sensors", "queue", "batch", "output", "spool", "status", "http", "log"];
 
 #[cfg(test)]
 mod tests;

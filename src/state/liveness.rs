@@ -10,6 +10,7 @@
 //!
 //! [`Listening`]: super::listening::Listening
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::books::Books;
@@ -69,7 +70,10 @@ impl Liveness {
         });
     }
 
-    fn look_at(&mut self, books: &Books, row: &Row, now: Now) {
+    fn look_at(&mut self, books: &Books, row: &Arc<Row>, now: Now) {
+        if row.last_received().is_some() {
+            books.registry.notices.introduce(row);
+        }
         let Judged { again, changed } = judge(row, now.wall);
         if let Some((presence, quiet)) = changed {
             row.is_now(presence, now.wall);
@@ -119,11 +123,12 @@ impl Liveness {
     fn has_changed(
         &mut self,
         books: &Books,
-        row: &Row,
+        row: &Arc<Row>,
         is: Presence,
         (quiet, now): (Duration, Now),
     ) {
         books.metrics.sensors_changed.of(is).one();
+        books.registry.notices.put(row);
         let [online, late, silent] = &mut self.said;
         let said = match is {
             Presence::Online => online,

@@ -107,6 +107,10 @@ counters! {
     /// Sensors that became this, by state: late (nothing has come for one and a half of its intervals), silent (for three),
     /// online (something has come again).
     sensors_changed: CounterBy<Presence>,
+    /// Notices about sensors and the gateway that their broker has taken (`[status]`).
+    notices: Counter,
+    /// Notices that it refused, or that cannot be sent.
+    notices_refused: Counter,
     /// Numbers of sensors that were passed over: the entry's `counter`, and `seq` of Sparkplug nodes.
     numbers_missing: Counter,
     /// Of those, numbers that came after all.

@@ -21,10 +21,12 @@ use crate::state::metrics::{Balance, Metrics};
 use crate::state::presence::Presence;
 use crate::units::ExpectedInterval;
 
+pub use self::notices::Notices;
 use self::row::Owner;
 pub use self::row::Row;
 use self::shares::Shares;
 
+mod notices;
 mod row;
 mod shares;
 
@@ -70,6 +72,8 @@ impl Sum {
 /// All sensors.
 #[derive(Debug)]
 pub struct Registry {
+    /// The sensors whose notice is due.
+    pub notices: Notices,
     known: Mutex<Known>,
     rows: RwLock<Vec<Arc<Row>>>,
 }
@@ -98,6 +102,14 @@ impl Known {
         owners.find(|owner| &*owner.name == name).map(|owner| owner.place)
     }
 
+    /// The entry at this place was removed, or begins again: the notices of its sensors are due.
+    fn set_ended(&self, place: u32, ended: bool, notices: &Notices) {
+        let entry = self.entries.get(place as usize).expect("the entry was added");
+        let changed = entry.owner.as_ref().is_some_and(|it| it.set_ended(ended) != ended);
+        let rows = entry.by_id.values().filter(|row| changed && row.was_ever_due());
+        rows.for_each(|row| notices.put(row));
+    }
+
     fn push(&mut self, name: &str) -> u32 {
         let place = u32::try_from(self.entries.len()).expect("there are far fewer entries");
         let owner = Some(Arc::new(Owner::new(place, name)));
@@ -119,17 +131,19 @@ impl Registry {
         for name in names {
             known.push(name.as_ref());
         }
-        Self { known: Mutex::new(known), rows: RwLock::default() }
+        Self { notices: Notices::default(), known: Mutex::new(known), rows: RwLock::default() }
     }
 
     /// The place of the entry of this name, which is added if need be, with so many sensors where that is known.
     /// Its rows are those that are left to all.
     pub fn add_entry(&self, name: &str, sensors: Option<usize>) -> u32 {
         let mut known = self.lock();
-        known.place_of(name).unwrap_or_else(|| {
-            known.shares.add(sensors);
-            known.push(name)
-        })
+        if let Some(place) = known.place_of(name) {
+            known.set_ended(place, false, &self.notices);
+            return place;
+        }
+        known.shares.add(sensors);
+        known.push(name)
     }
 
     /// Sets how often the sensors of the entry at this place report; `None`: that is learned of each. Whether it
@@ -143,6 +157,21 @@ impl Registry {
         let owner = owner.expect("the entry was added");
         owner.expect(interval);
         Arc::clone(&owner.listening)
+    }
+
+    /// The entry of this name was removed: so are its sensors, until it begins again.
+    pub fn end_entry(&self, name: &str) {
+        let known = self.lock();
+        if let Some(place) = known.place_of(name) {
+            known.set_ended(place, true, &self.notices);
+        }
+    }
+
+    /// All notices that were given are due again.
+    pub fn renew_notices(&self) {
+        self.with_rows(|rows| {
+            rows.iter().filter(|row| row.was_ever_due()).for_each(|row| self.notices.put(row));
+        });
     }
 
     /// Nothing can be said of the time before: all entries that listen begin anew.

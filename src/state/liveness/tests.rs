@@ -63,7 +63,7 @@ impl Scene {
         [Presence::Online, Presence::Late, Presence::Silent].map(|it| Counter::get(metrics.of(it)))
     }
 
-    fn listening(&self) -> std::sync::Arc<super::super::listening::Listening> {
+    fn listening(&self) -> Arc<super::super::listening::Listening> {
         self.books.registry.expect(0, None)
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Owner {
     pub(super) listening: Arc<Listening>,
     /// Milliseconds between two reports of a sensor; [`LEARNED`] and [`NONE`] are none.
     expected: AtomicU64,
+    /// It was removed.
+    ended: AtomicBool,
     /// Sensors that were late or silent and were heard. Each is here once, so these are no more than it has.
     returned: Mutex<Vec<SensorIndex>>,
 }
@@ -42,6 +44,7 @@ impl Owner {
             json,
             listening: Arc::default(),
             expected: AtomicU64::new(LEARNED),
+            ended: AtomicBool::new(false),
             returned: Mutex::default(),
         }
     }
@@ -56,6 +59,11 @@ impl Owner {
             }
         };
         self.expected.store(millis, Ordering::Relaxed);
+    }
+
+    /// Sets whether it was removed; what it was before.
+    pub(super) fn set_ended(&self, ended: bool) -> bool {
+        self.ended.swap(ended, Ordering::Relaxed)
     }
 
     /// Sensors that were late or silent and were heard since this was asked last.
@@ -73,6 +81,10 @@ fn time(at: &AtomicU64) -> Option<Timestamp> {
     let millis = at.load(Ordering::Relaxed);
     (millis > 0).then_some(Timestamp::from_millis(millis))
 }
+
+/// Its notice is due ([`super::notices`]); one ever was.
+const DUE: u8 = 1;
+const KNOWN: u8 = 2;
 
 /// One sensor.
 #[derive(Debug)]
@@ -104,6 +116,8 @@ pub struct Row {
     series: [AtomicU64; 3],
     numbers_missing: AtomicU64,
     pub(super) times_unused: AtomicU64,
+    /// [`DUE`] and [`KNOWN`] of its notice.
+    notice: AtomicU8,
 }
 
 impl Row {
@@ -130,6 +144,7 @@ impl Row {
             series: Default::default(),
             numbers_missing: AtomicU64::new(0),
             times_unused: AtomicU64::new(0),
+            notice: AtomicU8::new(0),
         })
     }
 
@@ -188,6 +203,21 @@ impl Row {
         self.since.store(at.millis(), Ordering::Relaxed);
     }
 
+    /// Its notice is due now. Whether it was not before.
+    pub(super) fn is_now_due(&self) -> bool {
+        self.notice.fetch_or(DUE | KNOWN, Ordering::Relaxed) & DUE == 0
+    }
+
+    /// Its notice was taken.
+    pub(super) fn is_due_no_more(&self) {
+        self.notice.fetch_and(!DUE, Ordering::Relaxed);
+    }
+
+    /// Whether its notice ever was due.
+    pub(super) fn was_ever_due(&self) -> bool {
+        self.notice.load(Ordering::Relaxed) & KNOWN > 0
+    }
+
     /// How often it reports, as it is set or learned; `None`: nobody can say, or not yet.
     pub fn interval(&self) -> Option<Duration> {
         let owner = self.owner.as_ref().filter(|_| !self.shared)?;
@@ -206,6 +236,11 @@ impl Row {
         let moments = [&self.first_received, &self.last_received];
         let [first, last] = moments.map(|it| it.load(Ordering::Relaxed));
         Duration::from_millis(last.saturating_sub(first))
+    }
+
+    /// Whether nobody listens for it any more: its entry was removed.
+    pub fn is_removed(&self) -> bool {
+        self.owner.as_ref().is_some_and(|it| it.ended.load(Ordering::Relaxed))
     }
 
     /// Since when its entry has listened; `None` while it does not.

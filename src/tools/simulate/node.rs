@@ -124,7 +124,8 @@ impl Supply for Node {
         self.bd_seq = self.bd_seq.wrapping_add(1);
         let topic = Topic::made(&self.edge.topic("NDEATH")).expect("a group is a level of a topic");
         let bd_seq = self.bd_seq();
-        Some(Will { topic, payload: self.writer.death(clock::now().wall, bd_seq).to_vec() })
+        let payload = self.writer.death(clock::now().wall, bd_seq).to_vec();
+        Some(Will { topic, payload, retain: false })
     }
 
     fn commands(&self) -> Option<&str> {

@@ -97,7 +97,7 @@ fn births_come_first_on_each_connection_and_where_a_host_asks() {
     let farewell = node.farewell().unwrap();
     assert_eq!((farewell.topic, farewell.qos), (&*edge.topic("NDEATH"), 1));
     let topic = Topic::made(farewell.topic).unwrap();
-    let death = Will { topic, payload: farewell.payload.to_vec() };
+    let death = Will { topic, payload: farewell.payload.to_vec(), retain: false };
     assert_eq!(bd_seq(&death), 1, "that of its birth");
 }
 

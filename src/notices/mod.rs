@@ -1,0 +1,483 @@
+//! Tells a broker how each sensor and the gateway do, in retained messages: a *notice* each (`[status]`).
+//!
+//! This is a client of its own, beside the sink and the intakes, which it cannot disturb: no batch waits for a notice,
+//! and no notice is in a column of the balance.
+//!
+//! - A notice says what is known when it goes out. What changes while the broker is away is one notice when it is back
+//!   ([`crate::state::registry::Notices`]). So nothing grows with the time that a broker is away.
+//! - Notices have QoS 1 where the broker allows it, and [`IN_FLIGHT_MAX`] are unanswered at most. What is unanswered when a
+//!   connection ends is sent again, as it is then.
+//! - The broker keeps our session, in which there is nothing, to say that it still knows of us. Where it does not
+//!   (Session Present 0), it may have lost what it retained, and all notices are sent again.
+//! - The last will says that the gateway is offline. A stop says so, too, and before it that the gateway drains.
+//! - What an entry leaves that is removed, or a sensor that is forgotten, is taken back: an empty retained message.
+//! - A notice that is refused is logged and counted, and sent again when it has changed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use serde::Serialize;
+
+use crate::backoff::Backoff;
+use crate::clock::{Now, Timestamp};
+use crate::codec::pattern::Filling;
+use crate::limits::{CLOSE_MAX, TOPIC_MADE_BYTES_MAX};
+use crate::mqtt::Error;
+use crate::mqtt::answer::{Answer, NotTaken};
+use crate::mqtt::attempt::{Attempt, Failed};
+use crate::mqtt::client::{self, Client, Step};
+use crate::mqtt::connection::Connection;
+use crate::mqtt::frame::{Inbound, Incoming};
+use crate::mqtt::look_up::LookUps;
+use crate::mqtt::options::{Options, Version};
+use crate::mqtt::outbound::Outbound;
+use crate::mqtt::outgoing::{Hello, Outgoing, Will};
+use crate::mqtt::packet::{Greeting, Packet};
+use crate::mqtt::roll_call::RollCall;
+use crate::mqtt::topic::Topic;
+use crate::phase::{Phase, PhaseReceiver};
+use crate::repeat::Repeated;
+use crate::state::metrics::Metrics;
+use crate::state::presence::Presence;
+use crate::state::registry::{Registry, Row};
+
+pub use self::settings::{GatewayTopic, Settings};
+
+mod settings;
+
+/// Notices without an answer, at most, and fewer where the broker's Receive Maximum is less. Others wait.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// First and longest pause before it connects again: nothing waits for it.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// Bytes of its read buffer: only acknowledgements come, and the broker is told.
+const BUFFER_BYTES: u32 = 8 * 1024;
+
+/// Bytes of a notice with its topic, at most: an id is in both, with each byte escaped.
+const NOTICE_BYTES: usize = 4096 + TOPIC_MADE_BYTES_MAX;
+
+/// Bytes that the client holds, at most, beside what lies below MQTT.
+pub const BYTES: u64 = 4 * BUFFER_BYTES as u64 + (IN_FLIGHT_MAX * NOTICE_BYTES) as u64;
+
+/// Bytes of a sensor whose notice is due, in a list that grows.
+pub const DUE_BYTES: u64 = 2 * size_of::<Arc<Row>>() as u64;
+
+/// What a stopping gateway gives it to say so.
+const FAREWELL_MAX: Duration = CLOSE_MAX;
+
+/// How the gateway does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Online,
+    Draining,
+    Offline,
+}
+
+/// The notice of the gateway.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfGateway<'a> {
+    gateway: &'a str,
+    state: State,
+    version: &'static str,
+    started_at: String,
+}
+
+/// The notice of a sensor. Members are named as in `/api/sensors`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfSensor<'a> {
+    gateway: &'a str,
+    entry: &'a str,
+    sensor_id: &'a str,
+    state: Presence,
+    since: Option<String>,
+    last_received_at: Option<String>,
+    /// How often it reports, as it is set or learned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval_seconds: Option<f64>,
+}
+
+/// What the notices are of, and where they go.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The gateway's id.
+    pub gateway: String,
+    pub started: Timestamp,
+    pub settings: Settings,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// Gives notice.
+#[derive(Debug)]
+pub struct Notifier {
+    options: Options,
+    about: About,
+    look_ups: LookUps,
+    roll_call: Option<Arc<RollCall>>,
+    phase: PhaseReceiver,
+    backoff: Backoff,
+    rng: SmallRng,
+    /// While a connection stands.
+    current: Option<Current>,
+    refused: Repeated,
+    away: Repeated,
+}
+
+/// What belongs to one connection.
+#[derive(Debug)]
+struct Current {
+    qos: u8,
+    in_flight_max: usize,
+    bytes_max: Option<usize>,
+    last_id: u16,
+    in_flight: VecDeque<InFlight>,
+    /// What was said of the gateway.
+    said: Option<State>,
+    /// An answer has come: the broker takes notices.
+    proved: bool,
+    /// When the farewell began.
+    leaving: Option<Instant>,
+}
+
+/// A notice that was published and has no answer.
+#[derive(Debug)]
+struct InFlight {
+    packet_id: u16,
+    since: Instant,
+    /// `None`: the gateway.
+    row: Option<Arc<Row>>,
+}
+
+impl About {
+    fn of_gateway(&self, state: State) -> Option<(Topic, Vec<u8>)> {
+        let topic = self.settings.gateway_topic.as_ref()?.of(&self.gateway);
+        let notice = OfGateway {
+            gateway: &self.gateway,
+            state,
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: self.started.to_string(),
+        };
+        Some((topic, json(&notice)))
+    }
+
+    /// Nothing where the topic would be too long, or the sensor has no entry.
+    fn of_sensor(&self, row: &Row) -> Option<(Topic, Vec<u8>)> {
+        let entry = row.entry_name()?;
+        let pattern = self.settings.topic.as_ref()?;
+        let topic = pattern.fill(&Filling::of_letter(Some(entry), &row.id)).ok()?;
+        let topic = Topic::made(&topic)?;
+        if row.is_removed() {
+            return Some((topic, Vec::new()));
+        }
+        let text = |at: Option<Timestamp>| at.map(|it| it.to_string());
+        let notice = OfSensor {
+            gateway: &self.gateway,
+            entry,
+            sensor_id: &row.id,
+            state: row.presence(),
+            since: text(row.since()),
+            last_received_at: text(row.last_received()),
+            interval_seconds: row.interval().map(|it| it.as_secs_f64()),
+        };
+        Some((topic, json(&notice)))
+    }
+}
+
+fn json(notice: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(notice).expect("numbers and text can be written")
+}
+
+impl Notifier {
+    /// A client with these options. It connects only where the broker keeps our own clients apart.
+    pub fn new(
+        options: Options,
+        about: About,
+        roll_call: Option<Arc<RollCall>>,
+        phase: PhaseReceiver,
+        seed: u64,
+    ) -> Self {
+        if about.settings.topic.is_some() {
+            about.registry.notices.want();
+        }
+        let (first, longest) = PAUSE;
+        Self {
+            options,
+            about,
+            look_ups: LookUps::default(),
+            roll_call,
+            phase,
+            backoff: Backoff::new(first, longest),
+            rng: SmallRng::seed_from_u64(seed),
+            current: None,
+            refused: Repeated::default(),
+            away: Repeated::default(),
+        }
+    }
+
+    /// Gives notice until the gateway has closed.
+    pub async fn run(mut self) {
+        if let Err(error) = client::run(&mut self).await {
+            let (broker, client) = (&self.options.url, &self.options.client_id);
+            tracing::error!(%broker, client, "no notices (status) until the next start: {error}");
+        }
+    }
+
+    fn state(&self) -> State {
+        if self.phase.is(Phase::Closing) {
+            State::Offline
+        } else if self.phase.is(Phase::Draining) {
+            State::Draining
+        } else {
+            State::Online
+        }
+    }
+
+    /// The pause before the next attempt. That a broker is away, others say.
+    fn failed(&mut self, now: Instant, error: Error, is_away: bool) -> Result<Duration, Error> {
+        if error.is_about_ids() {
+            return Err(error);
+        }
+        let (broker, client) = (&self.options.url, &self.options.client_id);
+        if is_away {
+            tracing::debug!(%broker, client, %error, "no notices (status) for now");
+        } else if let Some(left_out) = self.away.due(now) {
+            tracing::warn!(%broker, client, left_out, "no notices (status) for now: {error}");
+        }
+        Ok(self.backoff.pause(&mut self.rng))
+    }
+
+    fn read(&mut self, now: Instant, inbound: &mut Inbound) -> Result<(), Error> {
+        while let Some(incoming) = inbound.packet()? {
+            let Incoming::Other(bytes) = incoming else { continue };
+            let answered = Connection::read(self.options.version, bytes)?;
+            let Packet::PubAck { packet_id, answer } = answered else { continue };
+            let current = self.current.as_mut().expect(STANDS);
+            let at = current.in_flight.iter().position(|it| it.packet_id == packet_id);
+            let Some(done) = at.and_then(|at| current.in_flight.remove(at)) else { continue };
+            match answer {
+                Answer::Taken | Answer::NobodyListens => {
+                    self.about.metrics.notices.one();
+                    current.proved = true;
+                    self.backoff.reset();
+                }
+                Answer::Refused(why) => self.say_refused(now, done.row.as_deref(), &why),
+            }
+        }
+        Ok(())
+    }
+
+    fn say_refused(&mut self, now: Instant, row: Option<&Row>, why: &NotTaken) {
+        self.about.metrics.notices_refused.one();
+        let Some(left_out) = self.refused.due(now) else { return };
+        let notice = match row {
+            Some(row) => self.about.of_sensor(row),
+            None => self.about.of_gateway(self.state()),
+        };
+        let topic = notice.map(|(topic, _)| topic.to_string()).unwrap_or_default();
+        tracing::warn!(
+            broker = %self.options.url,
+            topic,
+            left_out,
+            "the broker refuses a notice (status): {why}"
+        );
+    }
+
+    /// Publishes what is due, as far as there is room.
+    fn publish(&mut self, now: Instant, out: &mut Outbound) -> Result<(), Error> {
+        let state = self.state();
+        let current = self.current.as_mut().expect(STANDS);
+        if current.said != Some(state) && current.has_room(out) {
+            current.said = Some(state);
+            if let Some((topic, payload)) = self.about.of_gateway(state) {
+                self.send(now, (topic, payload), None, out)?;
+            }
+        }
+        while self.current.as_ref().expect(STANDS).has_room(out) {
+            let Some(row) = self.about.registry.notices.take() else { break };
+            match self.about.of_sensor(&row) {
+                Some(notice) => self.send(now, notice, Some(row), out)?,
+                None => self.about.metrics.notices_refused.one(),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        (topic, payload): (Topic, Vec<u8>),
+        row: Option<Arc<Row>>,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        let current = self.current.as_mut().expect(STANDS);
+        let (qos, content_type) = (current.qos, "application/json");
+        let (payload, properties) = (Bytes::from(payload), Vec::new());
+        let (retain, expiry) = (true, None);
+        let message = Outgoing { topic, qos, payload, content_type, properties, retain, expiry };
+        let bytes = message.packet_bytes(self.options.version);
+        if let Some(bytes_max) = current.bytes_max.filter(|max| bytes > *max) {
+            let why = NotTaken::too_large(bytes, bytes_max);
+            self.say_refused(now, row.as_deref(), &why);
+            return Ok(());
+        }
+        if qos == 0 {
+            self.about.metrics.notices.one();
+            return out.publish(0, &message);
+        }
+        let packet_id = current.next_id();
+        current.in_flight.push_back(InFlight { packet_id, since: now, row });
+        out.publish(packet_id, &message)
+    }
+}
+
+/// An invariant.
+const STANDS: &str = "a connection stands";
+
+impl Current {
+    fn has_room(&self, out: &Outbound) -> bool {
+        self.in_flight.len() < self.in_flight_max && out.backlog() < NOTICE_BYTES
+    }
+
+    /// A packet id that is not in use: there are far fewer notices than ids.
+    fn next_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if self.in_flight.iter().all(|it| it.packet_id != self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+}
+
+impl Client for Notifier {
+    fn is_wanted(&mut self) -> bool {
+        !self.phase.is(Phase::Closing)
+    }
+
+    fn attempt(&mut self) -> Attempt {
+        let will = self.about.of_gateway(State::Offline);
+        // A session of 3.1.1 would never end.
+        let is_kept = self.options.version == Version::V5;
+        let hello = Hello {
+            clean_start: !is_kept,
+            session_expiry: is_kept.then(|| self.options.session_expiry_seconds()),
+            receive_max: None,
+            packet_bytes_max: Some(BUFFER_BYTES),
+            will: will.map(|(topic, payload)| Will { topic, payload, retain: true }),
+        };
+        Attempt {
+            options: self.options.clone(),
+            hello,
+            ahead: (BUFFER_BYTES as usize).into(),
+            look_ups: std::mem::take(&mut self.look_ups),
+            roll_call: self.roll_call.clone(),
+            is_needed: false,
+        }
+    }
+
+    fn handle_failed(&mut self, now: Now, failed: Failed) -> Result<Duration, Error> {
+        self.look_ups = failed.look_ups;
+        let is_away = !failed.error.is_permanent();
+        self.failed(now.instant, failed.error, is_away)
+    }
+
+    fn handle_connected(
+        &mut self,
+        _now: Now,
+        greeting: Greeting,
+        _out: &mut Outbound,
+    ) -> Result<(), Error> {
+        let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
+        self.current = Some(Current {
+            qos: greeting.qos_max.min(1),
+            in_flight_max: IN_FLIGHT_MAX.min(greeting.receive_max.max(1).into()),
+            bytes_max,
+            last_id: 0,
+            in_flight: VecDeque::new(),
+            said: None,
+            proved: false,
+            leaving: None,
+        });
+        if !greeting.features.retained {
+            let reason = "it keeps no retained messages: let it, or remove [status]".into();
+            return Err(Error::Refused { reason, permanent: true });
+        }
+        if !greeting.session_present {
+            self.about.registry.renew_notices();
+        }
+        Ok(())
+    }
+
+    fn advance(
+        &mut self,
+        now: Now,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<Step, Error> {
+        self.read(now.instant, inbound)?;
+        self.publish(now.instant, out)?;
+        let within = self.options.connect_timeout;
+        let is_closing = self.phase.is(Phase::Closing);
+        let current = self.current.as_mut().expect(STANDS);
+        let leaving = is_closing.then(|| *current.leaving.get_or_insert(now.instant));
+        let leaves_by = leaving.map(|since| since + FAREWELL_MAX);
+        let is_said = current.said == Some(State::Offline) && current.in_flight.is_empty();
+        if is_closing && is_said {
+            return Ok(Step::CloseForGood);
+        }
+        if leaves_by.is_some_and(|by| by <= now.instant) {
+            // Without a DISCONNECT: the broker sends the last will.
+            return Err(Error::Unanswered(FAREWELL_MAX));
+        }
+        let answer_by = current.in_flight.front().map(|it| it.since + within);
+        if answer_by.is_some_and(|by| by <= now.instant) {
+            return Err(Error::Unanswered(within));
+        }
+        let until = [leaves_by, answer_by].into_iter().flatten().min();
+        Ok(Step::Wait { reads: true, until })
+    }
+
+    fn handle_disconnected(
+        &mut self,
+        now: Now,
+        ended: Result<(), Error>,
+    ) -> Result<Option<Duration>, Error> {
+        let current = self.current.take().expect(STANDS);
+        // Else the broker may not like what it was sent.
+        let is_away = current.proved || current.in_flight.is_empty();
+        let unanswered = current.in_flight.into_iter().filter_map(|it| it.row);
+        self.about.registry.notices.put_back(unanswered);
+        let Err(error) = ended else { return Ok(None) };
+        let is_away = is_away && !error.is_permanent();
+        self.failed(now.instant, error, is_away).map(Some)
+    }
+
+    async fn woken(&mut self) {
+        let Some(current) = &self.current else {
+            return self.phase.reached(Phase::Closing).await;
+        };
+        let next = match self.state() {
+            State::Online => Phase::Draining,
+            State::Draining => Phase::Closing,
+            // Only answers are waited for.
+            State::Offline => return std::future::pending().await,
+        };
+        let has_room = current.in_flight.len() < current.in_flight_max;
+        tokio::select! {
+            biased;
+            () = self.phase.reached(next) => {}
+            () = self.about.registry.notices.news(), if has_room => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
