@@ -103,3 +103,72 @@ fn while_the_broker_is_away_no_sensor_is_silent() {
     gateway.wait_for_line("a sensor is silent", SOON);
     drained(&mut gateway);
 }
+
+/// Its last will is published as retained, as its firmware does.
+#[test]
+fn a_sensor_whose_last_will_says_so_is_silent_and_one_that_is_only_quiet_is_not() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    input.publish("z/early/availability", "offline", 1, true);
+    let lines = [
+        "sensors.z.mqtt.topic = \"z/{sensor}/t\"",
+        "sensors.z.mqtt.online = { topic = \"z/{sensor}/availability\", value = \"online\" }",
+        &output(&sink.url()),
+    ];
+    let config = crate::scene::gateway(&input.url(), &lines);
+    let gateway =
+        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    let mut gateway = gateway;
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    let state = |id: &str| http.json(&format!("/api/sensors/z/{id}"))["state"].clone();
+    let early = || http.json("/api/sensors?state=silent")["sensors"][0]["sensorId"] == "early";
+    assert!(within(SOON, early), "never heard in this run");
+    input.publish("z/a/availability", "online", 1, true);
+    for number in 0..9 {
+        input.publish("z/a/t", number.to_string(), 1, false);
+        pause(Duration::from_millis(300));
+    }
+    // Its interval would be learned by now.
+    pause(Duration::from_secs(4));
+    assert_eq!(state("a"), "online");
+    input.publish("z/a/availability", "offline", 1, true);
+    let line = gateway.wait_for_line("a sensor is silent: it says that it is not there", SOON);
+    assert!(line.contains("entry=\"z\""), "{line}");
+    assert!(within(SOON, || state("a") == "silent"));
+    let skipped = "sluicegate_messages_skipped_total{reason=\"online\"}";
+    assert_eq!(http.metric(skipped), Some(3.0));
+    input.publish("z/a/t", "9", 1, false);
+    assert!(within(SOON, || state("a") == "online"));
+    assert_eq!(drained(&mut gateway).received, 10);
+}
+
+#[test]
+fn a_node_of_sparkplug_that_dies_is_silent_with_its_devices() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let config = crate::scene::gateway(
+        &input.url(),
+        &[
+            "sensors.plant.mqtt.topic = \"spBv1.0/#\"",
+            "sensors.plant.mqtt.payload = \"sparkplug_b\"",
+            &output(&sink.url()),
+        ],
+    );
+    let gateway =
+        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    let mut gateway = gateway;
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    // A birth with bdSeq 4 of a node, one of its device, and the death of the node.
+    let birth =
+        [0x12, 0x0b, 0x0a, 0x05, b'b', b'd', b'S', b'e', b'q', 0x20, 0x04, 0x58, 0x04, 0x18, 0x00];
+    input.publish("spBv1.0/G/NBIRTH/N", birth, 1, false);
+    input.publish("spBv1.0/G/DBIRTH/N/D", [0x18, 0x01], 1, false);
+    let silent = || http.json("/api/sensors?state=silent")["total"].clone();
+    assert!(within(SOON, || http.get("/api/sensors/plant/G/N/D").status == 200) && silent() == 0);
+    input.publish("spBv1.0/G/NDEATH/N", &birth[..13], 1, false);
+    assert!(within(SOON, || silent() == 2), "{}", gateway.text());
+    assert!(within(SOON, || changed(http, "silent") == 2));
+    input.publish("spBv1.0/G/NBIRTH/N", birth, 1, false);
+    assert!(within(SOON, || silent() == 1), "its device is not born yet");
+    drained(&mut gateway);
+}

@@ -110,6 +110,11 @@ pub(super) trait Decode {
         0
     }
 
+    /// Whether the message that was read last says that its sensors are there (`true`), or are gone.
+    fn says(&self) -> Option<bool> {
+        None
+    }
+
     /// What is to be published, so that messages can be read that come later.
     fn request(&mut self) -> Option<Request> {
         None

@@ -106,6 +106,11 @@ macro_rules! payloads {
                 match self { $(Self::$kind(decoder) => decoder.missing(),)+ }
             }
 
+            /// Whether the message that was read last says that its sensors are there (`true`), or are gone.
+            pub fn says(&self) -> Option<bool> {
+                match self { $(Self::$kind(decoder) => decoder.says(),)+ }
+            }
+
             /// What is to be published, so that messages can be read that come later.
             pub fn request(&mut self) -> Option<Request> {
                 match self { $(Self::$kind(decoder) => decoder.request(),)+ }

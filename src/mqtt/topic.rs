@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits::TOPIC_MADE_BYTES_MAX;
 
 /// The name of the level that gives the sensor's id, unless the entry says otherwise.
-const SENSOR: &str = "sensor";
+pub const SENSOR: &str = "sensor";
 
 /// Levels of a filter that have names. More are refused.
 pub const LEVELS_MAX: usize = 8;

@@ -49,8 +49,9 @@ impl Plan {
             }
             let others = before.iter().filter(|(other, it)| it.session_of(other) == session);
             let mut pairs = others.flat_map(|(other, it)| {
-                let theirs = it.filters();
-                theirs.flat_map(move |it| settings.filters().map(move |topic| (other, it, topic)))
+                let theirs = it.subscribed();
+                theirs
+                    .flat_map(move |it| settings.subscribed().map(move |topic| (other, it, topic)))
             });
             if let Some((other, it, topic)) = pairs.find(|(_, it, topic)| it.overlaps(topic)) {
                 let text = format!(

@@ -50,7 +50,8 @@ macro_rules! kinds {
 
             /// How often each of its sensors reports, where that is set; else it is learned.
             pub fn expected_interval(&self) -> Option<ExpectedInterval> {
-                match self { $(Self::$kind(settings) => settings.expected_interval(),)+ }
+                let set = match self { $(Self::$kind(settings) => settings.expected_interval(),)+ };
+                set.or_else(|| self.says_itself().then_some(ExpectedInterval::None))
             }
 
             /// The word for its kind.
@@ -91,6 +92,11 @@ impl Kind {
     pub fn sections(entry: &str) -> String {
         let section = |kind: &&str| format!("[{entry}.{kind}]");
         Self::NAMES.iter().map(section).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// Whether its sensors say whether they are there.
+    fn says_itself(&self) -> bool {
+        matches!(self, Self::Mqtt(settings) if settings.online.is_some())
     }
 
     /// Whether a message of this entry may hold several readings.

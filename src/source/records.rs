@@ -214,7 +214,7 @@ impl Records {
         if mapping.skipped() > 0 && parts.is_empty() {
             context.metrics.messages_skipped.of(Skipped::Missing).one();
         }
-        Some(self.put(message, whose, chunk))
+        Some(self.put(message, whose, self.decoder.says(), chunk))
     }
 
     /// What is to be published, so that messages can be read that come later.
@@ -245,11 +245,18 @@ impl Records {
         chunk: &mut Chunk,
     ) -> u32 {
         self.parts.push(refused(whose, &self.name, message.payload, malformed, chunk));
-        self.put(message, whose, chunk)
+        self.put(message, whose, None, chunk)
     }
 
-    /// Puts a record of each part into the chunk; returns how many.
-    fn put(&mut self, message: &Message<'_>, whose: &Whose<'_>, chunk: &mut Chunk) -> u32 {
+    /// Puts a record of each part into the chunk; returns how many. Where the message `says` so, their sensors are there,
+    /// or are gone.
+    fn put(
+        &mut self,
+        message: &Message<'_>,
+        whose: &Whose<'_>,
+        says: Option<bool>,
+        chunk: &mut Chunk,
+    ) -> u32 {
         let (shown, mut token) = (shown(message.topic), message.token);
         let metrics = &self.context.metrics;
         let received = message.taken.wall;
@@ -283,6 +290,9 @@ impl Records {
                 arrival: message.arrival,
                 body,
             });
+            if let Some(is_there) = says {
+                row.told(is_there, received);
+            }
             token = token.next();
             count += 1;
         }

@@ -52,7 +52,7 @@ impl Liveness {
     /// Looks at those that are due; counts and logs what has changed.
     pub fn look(&mut self, books: &Books, now: Now) {
         self.look_at_clocks(books, now);
-        let returned = books.registry.returned();
+        let changed = books.registry.changed();
         books.registry.with_rows(|rows| {
             let second = self.second(now);
             let row = |index: SensorIndex| rows.get(index.0 as usize);
@@ -60,8 +60,9 @@ impl Liveness {
                 self.put(row.index, second + 1);
             }
             self.known = rows.len();
-            for row in returned.into_iter().filter_map(row) {
-                self.has_changed(books, row, Presence::Online, (Duration::ZERO, now));
+            for row in changed.into_iter().filter_map(row) {
+                row.is_seen();
+                self.has_changed(books, row, row.presence(), (None, now));
                 self.put(row.index, second + 1);
             }
             for row in self.due(second).into_iter().filter_map(row) {
@@ -71,13 +72,13 @@ impl Liveness {
     }
 
     fn look_at(&mut self, books: &Books, row: &Arc<Row>, now: Now) {
-        if row.last_received().is_some() {
+        if row.since().is_some() {
             books.registry.notices.introduce(row);
         }
         let Judged { again, changed } = judge(row, now.wall);
         if let Some((presence, quiet)) = changed {
             row.is_now(presence, now.wall);
-            self.has_changed(books, row, presence, (quiet, now));
+            self.has_changed(books, row, presence, (Some(quiet), now));
         }
         if let Some(pause) = again {
             self.put(row.index, self.second(now) + pause.max(1));
@@ -119,13 +120,13 @@ impl Liveness {
         due
     }
 
-    /// Nothing had come of it for so long.
+    /// It is something else: because nothing has come of it for so long, or by what has come.
     fn has_changed(
         &mut self,
         books: &Books,
         row: &Arc<Row>,
         is: Presence,
-        (quiet, now): (Duration, Now),
+        (quiet, now): (Option<Duration>, Now),
     ) {
         books.metrics.sensors_changed.of(is).one();
         books.registry.notices.put(row);
@@ -138,26 +139,17 @@ impl Liveness {
         let Some(left_out) = said.due(now.instant) else { return };
         let entry = row.entry_name().unwrap_or_default();
         let (sensor, every) = (&*row.id, row.interval().map(shown));
-        let quiet = shown(quiet);
+        let why = match quiet {
+            Some(quiet) => format!("nothing has come of it for {}", shown(quiet)),
+            None => "it says that it is not there".to_owned(),
+        };
         match is {
             Presence::Online => tracing::info!(entry, sensor, left_out, "a sensor is heard again"),
             Presence::Late => {
-                tracing::info!(
-                    entry,
-                    sensor,
-                    every,
-                    left_out,
-                    "a sensor is late: nothing has come of it for {quiet}"
-                );
+                tracing::info!(entry, sensor, every, left_out, "a sensor is late: {why}");
             }
             Presence::Silent => {
-                tracing::warn!(
-                    entry,
-                    sensor,
-                    every,
-                    left_out,
-                    "a sensor is silent: nothing has come of it for {quiet}"
-                );
+                tracing::warn!(entry, sensor, every, left_out, "a sensor is silent: {why}");
             }
         }
     }

@@ -66,7 +66,8 @@ counters! {
     protocol_errors: Counter,
     /// Messages that are acknowledged and of which no reading is made, by reason: retained (`retained = "skip"`);
     /// loop (this run's own output that came back by a subscription; one a minute becomes a dead letter); missing
-    /// (nothing of what is asked for, and `missing = "skip"`); ignored (their topic is one of `ignore`).
+    /// (nothing of what is asked for, and `missing = "skip"`); ignored (their topic is one of `ignore`); online (they say whether
+    /// a sensor is there).
     messages_skipped: CounterBy<Skipped>,
     /// Messages that waited in the gateway for another one, without which they cannot be read: Sparkplug's births.
     messages_waited: Counter,
@@ -170,6 +171,8 @@ pub enum Skipped {
     Missing,
     /// The entry leaves its topic out.
     Ignored,
+    /// It says whether a sensor is there.
+    Online,
 }
 
 /// What a counter is divided by: a closed list of words.
@@ -193,7 +196,8 @@ impl Label for Policy {
 
 impl Label for Skipped {
     const NAME: &'static str = "reason";
-    const ALL: &'static [Self] = &[Self::Retained, Self::Loop, Self::Missing, Self::Ignored];
+    const ALL: &'static [Self] =
+        &[Self::Retained, Self::Loop, Self::Missing, Self::Ignored, Self::Online];
 
     fn word(self) -> &'static str {
         match self {
@@ -201,6 +205,7 @@ impl Label for Skipped {
             Self::Loop => "loop",
             Self::Missing => "missing",
             Self::Ignored => "ignored",
+            Self::Online => "online",
         }
     }
 }

@@ -182,11 +182,11 @@ impl Registry {
         listening.for_each(|it| it.restart(now));
     }
 
-    /// Sensors that were late or silent and were heard since this was asked last.
-    pub fn returned(&self) -> Vec<SensorIndex> {
+    /// Sensors whose state has changed by what has come since this was asked last.
+    pub fn changed(&self) -> Vec<SensorIndex> {
         let known = self.lock();
         let owners = known.entries.iter().filter_map(|it| it.owner.as_ref());
-        owners.flat_map(|it| it.returned()).collect()
+        owners.flat_map(|it| it.changed()).collect()
     }
 
     /// The names of all entries that there have been, by place.

@@ -289,6 +289,7 @@ impl Explainer<'_> {
         told.skipped = metrics.messages_skipped.counted().next().map(|it| match it {
             Skipped::Retained => "it was retained, and the entry has retained = \"skip\"",
             Skipped::Loop => "it is the gateway's own output",
+            Skipped::Online => "it says whether the sensor is there (`online`)",
             Skipped::Ignored => "its topic is one of the entry's `ignore`",
             Skipped::Missing => "it has nothing that is asked for, and the entry skips such messages (`missing`, `mismatch`, `transform`)",
         });

@@ -69,6 +69,8 @@ pub struct Decoder {
     asks: Option<rebirth::Requests>,
     /// Messages that were lost before they came here, and that nobody has asked for yet.
     missing: u64,
+    /// Whether the message that was read last is a birth (`true`), or a death.
+    says: Option<bool>,
     /// The document of a metric.
     json: JsonWriter,
     /// `group/node`, and then the device.
@@ -83,6 +85,7 @@ impl Decoder {
             waits: wait > Duration::ZERO,
             asks: options.rebirth.then(|| rebirth::Requests::new(wait)),
             missing: 0,
+            says: None,
             json: JsonWriter::default(),
             sensor: String::new(),
         }
@@ -203,6 +206,11 @@ impl Decode for Decoder {
         std::mem::take(&mut self.missing)
     }
 
+    /// A birth says that its node or device is there, a death that it is gone.
+    fn says(&self) -> Option<bool> {
+        self.says
+    }
+
     /// A node that is to be asked for its birth.
     fn request(&mut self) -> Option<Request> {
         self.asks.as_mut()?.next()
@@ -215,6 +223,7 @@ impl Decode for Decoder {
                 if is_state { Ok(Payload::default()) } else { Payload::read(input.payload) };
             Ok((address, payload?))
         });
+        self.says = None;
         let (address, payload) = match read {
             Ok(read) => read,
             Err(malformed) => return take(input.payload, Err(malformed)),
@@ -226,9 +235,11 @@ impl Decode for Decoder {
         let Self { births, json, sensor, .. } = self;
         let mut writing = Writing { input, address, payload, json, node: sensor };
         let ended = writing.all(births, take);
-        if address.kind == Kind::Death && !births.is_stale(sensor, payload.bd_seq()) {
+        let is_death = address.kind == Kind::Death && !births.is_stale(sensor, payload.bd_seq());
+        if is_death {
             births.forget(sensor, address.device);
         }
+        self.says = is_death.then_some(false).or((address.kind == Kind::Birth).then_some(true));
         ended
     }
 }

@@ -221,15 +221,18 @@ fn a_death_ends_the_life_of_a_device_and_that_of_a_node_those_of_all_its_devices
     comes(&mut decoder, "spBv1.0/G/NBIRTH/N", NBIRTH);
     comes(&mut decoder, "spBv1.0/G/DBIRTH/N/D", DBIRTH);
     comes(&mut decoder, "spBv1.0/G/DBIRTH/N/E", DBIRTH);
+    assert_eq!(decoder.says(), Some(true));
     let (turn, death) = comes(&mut decoder, "spBv1.0/G/DDEATH/N/D", DDEATH);
     assert_eq!(turn, Turn::Ends(Line::of("G/N", "D")));
     assert_eq!(values(death), [("online".to_owned(), json!(false))]);
+    assert_eq!(decoder.says(), Some(false));
     assert_eq!(comes(&mut decoder, DEVICE, DDATA).0, Turn::Waits(Line::of("G/N", "D")));
 
     // The will of a connection before the last birth comes late.
     let (_, death) = comes(&mut decoder, "spBv1.0/G/NDEATH/N", NDEATH_STALE);
     let [Ok(death)] = &death[..] else { panic!("{death:?}") };
     assert_eq!((&death["value"], &death["stale"]), (&json!(3), &json!(true)));
+    assert_eq!(decoder.says(), None);
     assert_eq!(comes(&mut decoder, NODE, NDATA).0, Turn::Behind(Line::of("G/N", "")));
 
     let (turn, death) = comes(&mut decoder, "spBv1.0/G/NDEATH/N", NDEATH);

@@ -80,7 +80,7 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
     let members = std::mem::take(members);
     let options = (broker.options)(session);
     // A broker keeps nothing of QoS 0 for a client that is away.
-    let keeps = members.iter().any(|(_, settings, _)| settings.qos.granted() > 0);
+    let keeps = members.iter().any(|(_, settings, _)| settings.are_acknowledged());
     let trace = broker.left.as_ref().filter(|_| keeps).map(|it| it.trace(session, &options));
     let place = match &members[..] {
         [_] => format!("sensors.{name}.mqtt"),

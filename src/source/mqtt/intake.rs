@@ -17,8 +17,7 @@ use super::desk::{Desk, Place};
 use super::entry::{self, Bounds};
 use super::members::Members;
 use super::reader::Reader;
-use super::settings::Retained;
-use super::subscription::Subscription;
+use super::subscription::{Subscription, Terms};
 use crate::clock::{self, Now};
 use crate::limits::GATHER_WINDOW_MIN;
 use crate::mqtt::Error;
@@ -138,14 +137,18 @@ impl Intake {
         );
         let policy = context.on_full.policy();
         let remembered_max = bounds.remembered_max / entries.len();
-        let filters = entries.iter().enumerate().flat_map(|(of, (_, settings, _))| {
-            settings.filters().map(move |it| (of, it.clone(), settings.retained))
+        // First those of `online`: a message of both is no reading.
+        let online = entries.iter().enumerate().filter_map(|(of, (_, settings, _))| {
+            Some((of, settings.online.as_ref()?.topic.clone(), Terms::of_availability()))
         });
-        let subscription = |(place, (of, filter, retained)): (u16, (usize, Filter, Retained))| {
-            let it = Subscription::new(place, (of, filter), session.options(), retained);
+        let filters = entries.iter().enumerate().flat_map(|(of, (_, settings, _))| {
+            settings.filters().map(move |it| (of, it.clone(), Terms::of(settings)))
+        });
+        let subscription = |(place, (of, filter, terms)): (u16, (usize, Filter, Terms))| {
+            let it = Subscription::new(place, (of, filter), session.options(), terms);
             it.quiet(session.is_quiet())
         };
-        let subscriptions = (0..).zip(filters).map(subscription).collect();
+        let subscriptions = (0..).zip(online.chain(filters)).map(subscription).collect();
         let reader = |(name, settings, context): entry::Joined| {
             Reader::new(&name, settings, version, remembered_max, &context)
         };

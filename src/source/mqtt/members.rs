@@ -128,7 +128,7 @@ impl Members {
 
     /// Whether any asks for messages that are to be acknowledged.
     pub(super) fn acknowledge(&self) -> bool {
-        self.readers.iter().any(|it| it.settings.qos.granted() > 0)
+        self.readers.iter().any(|it| it.settings.are_acknowledged())
     }
 
     /// All entries listen from now on.
@@ -156,7 +156,7 @@ impl Members {
         for (reader, subscription) in self.pairs() {
             subscription.fits(reader, greeting)?;
             if subscription.connected(now, greeting.session_present) {
-                subscription.ask(now, reader, out)?;
+                subscription.ask(now, out)?;
             }
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Members {
 
     /// Ends all subscriptions.
     pub(super) fn unsubscribe(&mut self, out: &mut Outbound) -> Result<(), Error> {
-        self.pairs().try_for_each(|(reader, subscription)| subscription.end(reader, out))
+        self.subscriptions.iter().try_for_each(|it| it.end(out))
     }
 
     /// The broker's answer to the SUBSCRIBE with this packet id.
@@ -184,7 +184,7 @@ impl Members {
         match granted {
             Ok(qos) => subscription.granted(now, reader, qos),
             Err(reason) => {
-                let filter = subscription.asked(reader);
+                let filter = subscription.asked();
                 return Err(if is_put_off(bytes, version) {
                     Error::SubscriptionPutOff { filter, reason }
                 } else {
@@ -219,10 +219,10 @@ impl Members {
                         "the resumed session has been silent for long: subscribing again, in case the \
                          broker has lost the subscription; what it had retained comes again"
                     );
-                    subscription.ask(now, reader, out)?;
+                    subscription.ask(now, out)?;
                 }
                 Some(Due::Say) => {
-                    say_never_heard(reader.name(), &subscription.asked(reader));
+                    say_never_heard(reader.name(), &subscription.asked());
                 }
             }
         }

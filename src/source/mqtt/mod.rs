@@ -10,6 +10,7 @@
 //! - QoS 2 is granted as 1: a persistent session that is cut between PUBREC and PUBREL can wedge,
 //!   and at-least-once is what a batch can promise anyway.
 
+pub use self::availability::Online;
 pub(super) use self::entry::start;
 pub use self::entry::{Bounds, Broker, Joined};
 pub use self::intake::Intake;
@@ -17,6 +18,7 @@ pub use self::settings::{OnExpiry, Qos, Retained, Settings};
 pub use self::topics::{Filters, TOPICS_MAX};
 pub use self::user_properties::Properties;
 
+mod availability;
 mod backlog;
 pub mod desk;
 mod drain;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
+use super::availability::Availability;
 use super::own::{Back, Own};
 use super::settings::OnExpiry;
 use super::topics::Topics;
@@ -18,7 +19,7 @@ use crate::codec::turn::{Request, Turn};
 use crate::limits::{TOPIC_REMEMBERED_BYTES_MAX, TOPIC_SHOWN_BYTES_MAX};
 use crate::mqtt::options::Version;
 use crate::mqtt::publish::{self, Publish};
-use crate::mqtt::topic::Filter;
+use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::{Run, Token};
@@ -35,6 +36,7 @@ pub(super) struct Reader {
     pub(super) settings: Settings,
     pub(super) version: Version,
     topics: Topics,
+    online: Option<Availability>,
     /// The topic names the sensor.
     is_named: bool,
     remembered_max: usize,
@@ -57,6 +59,16 @@ pub(super) struct Taken {
     pub(super) work: usize,
     /// The readings that it could have had, and has not: nothing else settles them.
     pub(super) without: Option<Run>,
+}
+
+/// What a topic is.
+enum Found<'a> {
+    /// That of a sensor's readings.
+    Sensor(Whose<'a>),
+    /// That on which this sensor says whether it is there.
+    Available(Arc<Row>),
+    /// It is left out.
+    Ignored,
 }
 
 impl Reader {
@@ -85,6 +97,7 @@ impl Reader {
                 remembered_max,
                 context,
             ),
+            online: settings.availability(),
             topics: Topics::new(&settings.filters().collect::<Vec<_>>(), &settings.ignore.0),
             settings,
             version,
@@ -227,15 +240,21 @@ impl Reader {
         if let Some(back) = self.output.back(publish) {
             return Some(self.take_own(&message, &back, chunk));
         }
-        if publish.retain && self.settings.retained == Retained::Skip {
+        let skips_retained = self.settings.retained == Retained::Skip;
+        if publish.retain && skips_retained && !self.is_availability(publish.topic) {
             self.context.metrics.messages_skipped.of(Skipped::Retained).one();
             return Some(0);
         }
-        let whose = match self.whose(publish.topic) {
-            Ok(Some(whose)) => whose,
-            Ok(None) => {
+        let whose = match self.find(publish.topic) {
+            Ok(Found::Sensor(whose)) => whose,
+            Ok(Found::Ignored) => {
                 self.records.pass(&message);
                 self.context.metrics.messages_skipped.of(Skipped::Ignored).one();
+                return Some(0);
+            }
+            Ok(Found::Available(row)) => {
+                self.records.pass(&message);
+                self.take_availability(publish.payload, &row, now);
                 return Some(0);
             }
             Err(malformed) => {
@@ -261,6 +280,14 @@ impl Reader {
         let asks = fresh && *is_in_turns;
         let may_read = asks.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
         records.take(&message, &whose, (*is_named, levels), may_read, chunk, see)
+    }
+
+    /// What a sensor says of itself.
+    fn take_availability(&self, payload: &[u8], row: &Row, now: Now) {
+        self.context.metrics.messages_skipped.of(Skipped::Online).one();
+        if let Some(is_there) = self.online.as_ref().and_then(|it| it.says(payload)) {
+            row.told(is_there, now.wall);
+        }
     }
 
     /// Our own output that came back: counted, and mostly no more.
@@ -321,13 +348,18 @@ impl Reader {
         })
     }
 
-    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own; `None` where the
-    /// topic is left out. A row that is shared is not remembered: what somebody invents takes no place from those
-    /// who have one.
+    /// Whether a topic is that of `online`.
+    fn is_availability(&self, topic: &[u8]) -> bool {
+        let text = std::str::from_utf8(topic).unwrap_or_default();
+        self.online.as_ref().is_some_and(|it| it.is_of(text))
+    }
+
+    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own. A row that is shared is not
+    /// remembered: what somebody invents takes no place from those who have one.
     #[inline]
-    fn whose<'a>(&mut self, topic: &'a [u8]) -> Result<Option<Whose<'a>>, Malformed> {
+    fn find<'a>(&mut self, topic: &'a [u8]) -> Result<Found<'a>, Malformed> {
         if let Some(row) = self.by_topic.get(topic) {
-            return Ok(Some(Whose { row: Arc::clone(row), id: None }));
+            return Ok(Found::Sensor(Whose { row: Arc::clone(row), id: None }));
         }
         let wrong = |detail: &str| Malformed { reason: Reason::Topic, detail: detail.to_owned() };
         let text = std::str::from_utf8(topic).map_err(|_| wrong("the topic is not UTF-8"))?;
@@ -335,7 +367,11 @@ impl Reader {
             return Err(wrong(&format!("the topic has {} bytes; cut here", topic.len())));
         }
         if self.topics.ignore(text) {
-            return Ok(None);
+            return Ok(Found::Ignored);
+        }
+        if let Some(online) = self.online.as_ref().filter(|it| it.is_of(text)) {
+            let (levels, sensor) = (online.levels(text), online.sensor(text));
+            return Ok(Found::Available(self.whose(&levels, sensor)?.row));
         }
         if !self.topics.match_it(text) {
             return Err(wrong(
@@ -343,20 +379,33 @@ impl Reader {
                  the broker's session",
             ));
         }
-        let id = match &self.settings.sensor {
-            _ if !self.is_named => return Ok(Some(self.records.own())),
-            Some(template) => {
-                let filled = self.records.of_topic(template, &self.topics.levels(text));
-                Cow::Owned(usable_id(filled.as_bytes())?.to_owned())
-            }
-            None => Cow::Borrowed(usable_id(self.topics.sensor(text).unwrap_or_default())?),
-        };
-        let whose = Whose::new(self.context.row(&id), id);
-        let worth = !whose.row.is_shared() && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX;
-        if worth && self.by_topic.len() < self.remembered_max {
+        let (levels, sensor) = (self.topics.levels(text), self.topics.sensor(text));
+        let whose = self.whose(&levels, sensor)?;
+        let worth = self.is_named
+            && !whose.row.is_shared()
+            && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX
+            && self.by_topic.len() < self.remembered_max;
+        if worth {
             self.by_topic.insert(topic.into(), Arc::clone(&whose.row));
         }
-        Ok(Some(whose))
+        Ok(Found::Sensor(whose))
+    }
+
+    /// Whose a message is whose topic has these at its named levels, and this as `{sensor}`.
+    fn whose<'a>(
+        &mut self,
+        levels: &[&'a str; LEVELS_MAX],
+        sensor: Option<&'a [u8]>,
+    ) -> Result<Whose<'a>, Malformed> {
+        let id = match &self.settings.sensor {
+            _ if !self.is_named => return Ok(self.records.own()),
+            Some(template) => {
+                let filled = self.records.of_topic(template, levels);
+                Cow::Owned(usable_id(filled.as_bytes())?.to_owned())
+            }
+            None => Cow::Borrowed(usable_id(sensor.unwrap_or_default())?),
+        };
+        Ok(Whose::new(self.context.row(&id), id))
     }
 }
 

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::availability::{Availability, Online};
 use super::topics::{self, Filters, TOPICS_MAX};
 use super::user_properties::Properties;
 use crate::codec::Payload;
@@ -47,6 +48,13 @@ pub struct Settings {
     /// 3.1.1 also at each start, and when a resumed session was silent for two keep-alives.
     #[serde(default)]
     pub retained: Retained,
+    /// A topic on which each sensor says whether it is there: `{ topic = "zigbee2mqtt/{sensor}/availability", value =
+    /// "online" }`, a retained message or a last will. One that says it is not there is silent at once, until it says
+    /// otherwise or something comes of it; and unless `expected_interval` is set, no sensor of the entry is silent
+    /// because nothing comes. What comes on it is acknowledged and no reading, also where it is one of the entry's topics.
+    /// Absent: only readings tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<Online>,
     /// How payloads are packed; they are unpacked before they are read, to `queue.record_bytes_max` at most. Absent: they
     /// are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,6 +76,22 @@ impl Settings {
         self.topic.iter().chain(&self.topics.0)
     }
 
+    /// All that it subscribes to: these, and `online`.
+    pub fn subscribed(&self) -> impl Iterator<Item = &Filter> + Clone {
+        self.filters().chain(self.online.iter().map(|it| &it.topic))
+    }
+
+    /// Where its sensors say whether they are there.
+    pub(super) fn availability(&self) -> Option<Availability> {
+        let (online, first) = self.online.as_ref().zip(self.filters().next())?;
+        Some(Availability::new(online, first))
+    }
+
+    /// Whether any of its messages is to be acknowledged.
+    pub(super) fn are_acknowledged(&self) -> bool {
+        self.qos.granted() > 0 || self.online.is_some()
+    }
+
     /// The key that holds them.
     pub const fn topic_key(&self) -> &'static str {
         if self.topic.is_some() { "topic" } else { "topics" }
@@ -86,7 +110,7 @@ impl Settings {
 
     /// Whether it takes messages of a topic.
     pub fn takes(&self, topic: &str) -> bool {
-        self.filters().any(|it| it.matches(topic)) && !self.ignores(topic)
+        self.subscribed().any(|it| it.matches(topic)) && !self.ignores(topic)
     }
 
     /// Whether it leaves the messages of a topic out.
@@ -99,6 +123,10 @@ impl Settings {
         let mut problems = topics::problems(&self.filters().collect::<Vec<_>>(), &self.ignore.0);
         if self.topic.is_some() && !self.topics.is_empty() {
             problems.push(("topic", "stands beside topics: remove one of the two".into()));
+        }
+        if let Some((online, first)) = self.online.as_ref().zip(self.filters().next()) {
+            let problem = online.problem(first, self.sensor.as_ref());
+            problems.extend(problem.map(|text| ("online", text)));
         }
         problems
     }

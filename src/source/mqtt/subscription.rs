@@ -19,7 +19,7 @@
 use std::time::{Duration, Instant};
 
 use super::reader::Reader;
-use super::settings::Retained;
+use super::settings::{Retained, Settings};
 use crate::mqtt::Error;
 use crate::mqtt::options::{Options, Version};
 use crate::mqtt::outbound::Outbound;
@@ -45,6 +45,28 @@ pub(super) enum Due {
     Say,
 }
 
+/// On which terms it is asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    /// 0 or 1.
+    qos: u8,
+    retained: Retained,
+    group: Option<Group>,
+}
+
+impl Terms {
+    /// Those of an entry's readings.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let (qos, retained) = (settings.qos.granted(), settings.retained);
+        Self { qos, retained, group: settings.group.clone() }
+    }
+
+    /// Those of what says whether its sensors are there: each gateway has to know, and what is retained says it.
+    pub(super) fn of_availability() -> Self {
+        Self { qos: 1, retained: Retained::Accept, group: None }
+    }
+}
+
 /// A subscription of an entry.
 #[derive(Debug)]
 pub(super) struct Subscription {
@@ -52,6 +74,7 @@ pub(super) struct Subscription {
     pub(super) of: usize,
     /// What it asks for.
     pub(super) filter: Filter,
+    terms: Terms,
     /// Of its SUBSCRIBE, alone in its session.
     pub(super) packet_id: u16,
     /// How long a SUBACK may take.
@@ -77,18 +100,19 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
-    /// The one at this place in the client's session, with these messages that the broker had retained.
+    /// The one at this place in the client's session.
     pub(super) fn new(
         place: u16,
         (of, filter): (usize, Filter),
         options: &Options,
-        retained: Retained,
+        terms: Terms,
     ) -> Self {
-        let repeats_retained = options.version == Version::V3 && retained == Retained::Accept;
+        let repeats_retained = options.version == Version::V3 && terms.retained == Retained::Accept;
         let silence_max = options.keep_alive.saturating_mul(SILENT_KEEP_ALIVES);
         Self {
             of,
             filter,
+            terms,
             // The next one is its UNSUBSCRIBE's. 0 is none (MQTT 5 §2.2.1).
             packet_id: 2 * place + 1,
             answer_max: options.step_max(),
@@ -129,7 +153,7 @@ impl Subscription {
     pub(super) fn fits(&self, reader: &Reader, greeting: Greeting) -> Result<(), Error> {
         let Some(most) = greeting.packet_bytes_max else { return Ok(()) };
         let mut packet = Outbound::new(reader.version);
-        self.subscribe(reader, &mut packet)?;
+        self.subscribe(&mut packet)?;
         let bytes = packet.backlog();
         if bytes <= most as usize {
             return Ok(());
@@ -142,37 +166,30 @@ impl Subscription {
     }
 
     /// Asks for it.
-    pub(super) fn ask(
-        &mut self,
-        now: Instant,
-        reader: &Reader,
-        out: &mut Outbound,
-    ) -> Result<(), Error> {
-        let settings = &reader.settings;
-        if settings.group.is_some() && self.present && !self.granted {
+    pub(super) fn ask(&mut self, now: Instant, out: &mut Outbound) -> Result<(), Error> {
+        if self.terms.group.is_some() && self.present && !self.granted {
             // The session may be older than the group: a plain subscription beside the shared one would
             // bring every reading twice.
             out.unsubscribe(self.packet_id + 1, &self.filter.subscription(None))?;
         }
-        self.subscribe(reader, out)?;
+        self.subscribe(out)?;
         self.answer_by = Some(now + self.answer_max);
         Ok(())
     }
 
     /// Ends it.
-    pub(super) fn end(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
-        out.unsubscribe(self.packet_id + 1, &self.asked(reader))
+    pub(super) fn end(&self, out: &mut Outbound) -> Result<(), Error> {
+        out.unsubscribe(self.packet_id + 1, &self.asked())
     }
 
     /// The filter as it stands in SUBSCRIBE.
-    pub(super) fn asked(&self, reader: &Reader) -> String {
-        self.filter.subscription(reader.settings.group.as_ref().map(Group::as_str))
+    pub(super) fn asked(&self) -> String {
+        self.filter.subscription(self.terms.group.as_ref().map(Group::as_str))
     }
 
-    fn subscribe(&self, reader: &Reader, out: &mut Outbound) -> Result<(), Error> {
-        let (filter, settings) = (self.asked(reader), &reader.settings);
-        let skips_retained = settings.retained == Retained::Skip;
-        out.subscribe(self.packet_id, &filter, settings.qos.granted(), skips_retained)
+    fn subscribe(&self, out: &mut Outbound) -> Result<(), Error> {
+        let skips_retained = self.terms.retained == Retained::Skip;
+        out.subscribe(self.packet_id, &self.asked(), self.terms.qos, skips_retained)
     }
 
     /// Something has come, or we have not read until now.
@@ -223,7 +240,7 @@ impl Subscription {
     }
 
     fn say_granted(&mut self, now: Instant, reader: &Reader, qos: u8, again: bool) {
-        let (entry, filter) = (&reader.name(), self.asked(reader));
+        let (entry, filter) = (&reader.name(), self.asked());
         if again {
             tracing::debug!(entry, filter, qos, "subscribed again");
         } else if self.said.is_none() {
@@ -231,7 +248,7 @@ impl Subscription {
         } else if let Some(left_out) = self.said.as_mut().and_then(|it| it.due(now)) {
             tracing::info!(entry, filter, qos, left_out, "subscribed");
         }
-        let asked = reader.settings.qos.granted();
+        let asked = self.terms.qos;
         let lower = (qos < asked).then_some(qos);
         if lower.is_some() && lower != self.lower_said {
             tracing::warn!(
@@ -269,7 +286,8 @@ mod tests {
     fn subscription(version: Version, retained: Retained) -> Subscription {
         let options = stepped::options(version);
         let filter = Filter::try_from("s/+".to_owned()).unwrap();
-        Subscription::new(0, (0, filter), &options, retained)
+        let terms = Terms { qos: 1, retained, group: None };
+        Subscription::new(0, (0, filter), &options, terms)
     }
 
     /// Granted at the first connect of a run, where something has come.

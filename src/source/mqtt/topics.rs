@@ -74,6 +74,13 @@ impl Topics {
         Self { all: filters.iter().map(topic).collect(), ignored: ignored.to_vec() }
     }
 
+    /// Another topic, with its levels in the order of the first one's names.
+    pub(super) fn beside(first: &Filter, other: &Filter) -> Self {
+        let mut topics = Self::new(&[first, other], &[]);
+        topics.all.remove(0);
+        topics
+    }
+
     /// The topic that a name matches.
     fn of(&self, name: &str) -> Option<&Topic> {
         self.all.iter().find(|it| it.filter.matches(name))
@@ -106,14 +113,16 @@ impl Topics {
     }
 }
 
+/// The names of a topic's levels, in the order of letters.
+fn names(filter: &Filter) -> Vec<String> {
+    let mut names = filter.names();
+    names.sort();
+    names
+}
+
 /// What is wrong with the topics of an entry: the key, and the text.
 pub(super) fn problems(filters: &[&Filter], ignored: &[Filter]) -> Vec<(&'static str, String)> {
     let mut problems = Vec::new();
-    let names = |filter: &Filter| {
-        let mut names = filter.names();
-        names.sort();
-        names
-    };
     let Some(first) = filters.first() else {
         let text = "is missing: give a topic such as \"plant/boiler/temperature\"";
         return vec![("topic", text.to_owned())];

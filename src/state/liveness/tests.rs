@@ -179,3 +179,28 @@ fn a_sensor_that_reports_once_a_day_is_looked_at_now_and_then() {
     let places: usize = scene.liveness.slots.iter().map(Vec::len).sum();
     assert_eq!(places, 1);
 }
+
+/// As its availability, or a death of Sparkplug, has it.
+#[test]
+fn a_sensor_that_says_that_it_is_not_there_is_told_at_once_and_once() {
+    let mut scene = Scene::new(Some(ExpectedInterval::None));
+    scene.pass(2 * MINUTES, 0..2, EVERY);
+    let row = scene.books.registry.row("fleet", "s0").unwrap();
+    for _ in 0..3 {
+        row.told(false, scene.now.wall);
+    }
+    scene.pass(Duration::from_secs(1), 0..0, EVERY);
+    assert_eq!(scene.changed(), [0, 0, 1]);
+    scene.pass(MINUTES, 0..0, EVERY);
+    assert_eq!(scene.changed(), [0, 0, 1], "it stays so");
+    row.told(true, scene.now.wall);
+    scene.pass(Duration::from_secs(1), 0..0, EVERY);
+    assert_eq!(scene.changed(), [1, 0, 1]);
+    let fresh = scene.books.registry.row_of("fresh", 0);
+    fresh.told(true, scene.now.wall);
+    scene.pass(Duration::from_secs(1), 0..0, EVERY);
+    assert_eq!(scene.changed(), [1, 0, 1], "nothing has changed");
+    fresh.told(false, scene.now.wall);
+    scene.pass(Duration::from_secs(1), 0..0, EVERY);
+    assert_eq!(scene.changed(), [1, 0, 2]);
+}

@@ -25,8 +25,8 @@ pub(super) struct Owner {
     expected: AtomicU64,
     /// It was removed.
     ended: AtomicBool,
-    /// Sensors that were late or silent and were heard. Each is here once, so these are no more than it has.
-    returned: Mutex<Vec<SensorIndex>>,
+    /// Sensors whose state has changed by what has come. Each is here once, so these are no more than it has.
+    changed: Mutex<Vec<SensorIndex>>,
 }
 
 /// How often its sensors report is learned of each.
@@ -45,7 +45,7 @@ impl Owner {
             listening: Arc::default(),
             expected: AtomicU64::new(LEARNED),
             ended: AtomicBool::new(false),
-            returned: Mutex::default(),
+            changed: Mutex::default(),
         }
     }
 
@@ -66,9 +66,9 @@ impl Owner {
         self.ended.swap(ended, Ordering::Relaxed)
     }
 
-    /// Sensors that were late or silent and were heard since this was asked last.
-    pub(super) fn returned(&self) -> Vec<SensorIndex> {
-        std::mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Sensors whose state has changed by what has come since this was asked last.
+    pub(super) fn changed(&self) -> Vec<SensorIndex> {
+        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -78,13 +78,18 @@ const _: () = assert!(REPORT_PAUSE.as_millis() == REPORT_MILLIS as u128);
 
 /// A moment; none at 0.
 fn time(at: &AtomicU64) -> Option<Timestamp> {
-    let millis = at.load(Ordering::Relaxed);
+    let millis = at.load(Ordering::Relaxed) & !GONE;
     (millis > 0).then_some(Timestamp::from_millis(millis))
 }
 
-/// Its notice is due ([`super::notices`]); one ever was.
+/// Its notice is due ([`super::notices`]); one ever was; its state has changed, and nobody has looked.
 const DUE: u8 = 1;
 const KNOWN: u8 = 2;
+const CHANGED: u8 = 4;
+
+/// In the time of its last reading: it was told that the sensor is gone, and nothing has come since. So the next reading
+/// is a report, however soon it comes.
+const GONE: u64 = 1 << 63;
 
 /// One sensor.
 #[derive(Debug)]
@@ -116,8 +121,8 @@ pub struct Row {
     series: [AtomicU64; 3],
     numbers_missing: AtomicU64,
     pub(super) times_unused: AtomicU64,
-    /// [`DUE`] and [`KNOWN`] of its notice.
-    notice: AtomicU8,
+    /// [`DUE`], [`KNOWN`], [`CHANGED`].
+    marks: AtomicU8,
 }
 
 impl Row {
@@ -144,7 +149,7 @@ impl Row {
             series: Default::default(),
             numbers_missing: AtomicU64::new(0),
             times_unused: AtomicU64::new(0),
-            notice: AtomicU8::new(0),
+            marks: AtomicU8::new(0),
         })
     }
 
@@ -167,6 +172,7 @@ impl Row {
     /// A report begins.
     #[cold]
     fn hear(&self, before: u64, at: Timestamp) {
+        let before = before & !GONE;
         if before == 0 {
             self.since.store(at.millis(), Ordering::Relaxed);
         }
@@ -183,8 +189,41 @@ impl Row {
         }
         if self.presence() != Presence::Online {
             self.is_now(Presence::Online, at);
-            owner.returned.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+            self.has_changed(owner);
         }
+    }
+
+    /// It was told that the sensor is there, or is gone.
+    pub fn told(&self, is_there: bool, at: Timestamp) {
+        let Some(owner) = self.owner.as_ref().filter(|_| !self.shared) else { return };
+        if is_there && self.since().is_none() {
+            self.since.store(at.millis(), Ordering::Relaxed);
+            return;
+        }
+        let presence = if is_there { Presence::Online } else { Presence::Silent };
+        if !is_there {
+            self.last_received.fetch_or(GONE, Ordering::Relaxed);
+        }
+        if self.presence() != presence {
+            self.is_now(presence, at);
+            self.has_changed(owner);
+        }
+    }
+
+    /// Whether it was told that the sensor is gone, and nothing has come since.
+    pub fn is_gone(&self) -> bool {
+        self.last_received.load(Ordering::Relaxed) & GONE > 0
+    }
+
+    fn has_changed(&self, owner: &Owner) {
+        if self.marks.fetch_or(CHANGED, Ordering::Relaxed) & CHANGED == 0 {
+            owner.changed.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+        }
+    }
+
+    /// Somebody has looked at its state.
+    pub fn is_seen(&self) {
+        self.marks.fetch_and(!CHANGED, Ordering::Relaxed);
     }
 
     /// Whether something comes of it.
@@ -205,17 +244,17 @@ impl Row {
 
     /// Its notice is due now. Whether it was not before.
     pub(super) fn is_now_due(&self) -> bool {
-        self.notice.fetch_or(DUE | KNOWN, Ordering::Relaxed) & DUE == 0
+        self.marks.fetch_or(DUE | KNOWN, Ordering::Relaxed) & DUE == 0
     }
 
     /// Its notice was taken.
     pub(super) fn is_due_no_more(&self) {
-        self.notice.fetch_and(!DUE, Ordering::Relaxed);
+        self.marks.fetch_and(!DUE, Ordering::Relaxed);
     }
 
     /// Whether its notice ever was due.
     pub(super) fn was_ever_due(&self) -> bool {
-        self.notice.load(Ordering::Relaxed) & KNOWN > 0
+        self.marks.load(Ordering::Relaxed) & KNOWN > 0
     }
 
     /// How often it reports, as it is set or learned; `None`: nobody can say, or not yet.
@@ -234,7 +273,7 @@ impl Row {
     /// How long it has been heard.
     fn observed(&self) -> Duration {
         let moments = [&self.first_received, &self.last_received];
-        let [first, last] = moments.map(|it| it.load(Ordering::Relaxed));
+        let [first, last] = moments.map(|it| it.load(Ordering::Relaxed) & !GONE);
         Duration::from_millis(last.saturating_sub(first))
     }
 

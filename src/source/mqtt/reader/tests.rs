@@ -246,6 +246,45 @@ fn several_topics_of_an_entry_are_read_alike_and_ignored_ones_are_no_readings() 
     assert!(matches!(stray.body, Body::Unreadable { reason: Reason::Topic, .. }));
 }
 
+/// Its topic is one of the entry's, too.
+#[test]
+fn a_sensor_that_says_that_it_is_not_there_is_silent_and_what_it_says_is_no_reading() {
+    use crate::state::presence::Presence;
+    let context = context(9, OnFull::Wait);
+    let settings = json!({
+        "topic": "z/{device}/#", "sensor": "z-{device}", "retained": "skip",
+        "online": {"topic": "z/{device}/availability"},
+    });
+    let mut reader = reader_of(settings, &context);
+    let mut take = |topic: &str, payload: &str, retain: bool| {
+        let publish = Publish { retain, ..publish(topic.as_bytes(), payload.as_bytes()) };
+        let mut chunk = Chunk::default();
+        reader.take(&publish, Token::NONE, (clock::now(), false), &mut chunk).unwrap()
+    };
+    assert_eq!(take("z/a/t", "1", false), 1);
+    let row = context.registry.row("entry", "z-a").unwrap();
+    for (payload, expected) in [
+        ("offline", Presence::Silent),
+        ("", Presence::Silent),
+        ("online", Presence::Online),
+        ("gone", Presence::Silent),
+    ] {
+        assert_eq!(take("z/a/availability", payload, true), 0);
+        assert_eq!(row.presence(), expected, "{payload}");
+    }
+    assert!(row.is_gone());
+    assert_eq!(take("z/a/t", "2", false), 1, "less than a second after the last one");
+    assert_eq!((row.presence(), row.is_gone(), row.received()), (Presence::Online, false, 2));
+    assert_eq!(take("z/b/availability", "offline", true), 0);
+    let unheard = context.registry.row("entry", "z-b").unwrap();
+    assert_eq!((unheard.presence(), unheard.last_received()), (Presence::Silent, None));
+    assert_eq!(take("z/b/t", "2", true), 0, "the others that are retained are skipped");
+    let skipped: Vec<_> = context.metrics.messages_skipped.counted().collect();
+    assert_eq!(skipped, [Skipped::Retained, Skipped::Online]);
+    let balance = context.registry.sums()[0].balance;
+    assert_eq!((balance.received, balance.held), (2, 2));
+}
+
 /// What a message with these user properties gets as labels, and how it came.
 fn labelled(settings: serde_json::Value, properties: &[u8], waited: bool) -> (String, Arrival) {
     let mut reader = reader_of(settings, &context(9, OnFull::Wait));

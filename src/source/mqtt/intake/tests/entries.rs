@@ -169,3 +169,19 @@ fn a_retained_message_is_no_sign_of_life() {
     let heard = |id| scene.intake.registry.row("fleet", id).unwrap().last_received();
     assert_eq!((heard("a"), heard("b")), (None, Some(scene.now.wall)));
 }
+
+/// Its topic is one of the other entry's, too.
+#[test]
+fn what_sensors_say_of_themselves_has_a_subscription_that_comes_first_and_makes_no_reading() {
+    let online = json!({"topic": "z/{sensor}/availability"});
+    let entry = json!({"topic": "z/{sensor}/t", "online": online, "qos": 0, "group": "g"});
+    let mut scene = scene(&[("other", json!({"topic": "y/+"})), ("z", entry)], 4).subscribed();
+    let said = [message(1, "z/a/availability", "offline"), message(2, "y/a", "1")];
+    scene.send(&said);
+    assert_eq!(scene.offered().unwrap().records.len(), 1);
+    assert_eq!(scene.peer.heard(), [Heard::PubAck(1)], "nothing waits for it");
+    let row = scene.intake.registry.row("z", "a").unwrap();
+    assert_eq!(row.presence(), crate::state::presence::Presence::Silent);
+    scene.connect(false);
+    assert_eq!(scene.peer.heard(), [1, 3, 5].map(Heard::Subscribe));
+}
