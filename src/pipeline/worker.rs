@@ -353,10 +353,9 @@ impl Worker {
 
     fn row(&mut self, record: &Record) -> Arc<Row> {
         let index = record.sensor.0 as usize;
-        if index >= self.rows.len() {
-            let known = self.rows.len();
-            let rows = &mut self.rows;
-            self.books.registry.with_rows(|all| rows.extend(all.iter().skip(known).cloned()));
+        let is_old = |row: &Arc<Row>| row.is_forgotten();
+        if self.rows.get(index).is_none_or(is_old) {
+            self.books.registry.with_rows(|all| renew(&mut self.rows, all, index));
         }
         // A record's sensor is in the registry before the record is made.
         Arc::clone(self.rows.get(index).expect("every sensor has a row"))
@@ -373,5 +372,13 @@ impl Worker {
             Seal::Draining => &metrics.sealed_draining,
         };
         counter.one();
+    }
+}
+
+/// Adds the rows that have come since, and renews the one at this place: its sensor may be another one.
+fn renew(rows: &mut Vec<Arc<Row>>, all: &[Arc<Row>], index: usize) {
+    rows.extend(all.iter().skip(rows.len()).cloned());
+    if let Some((row, now)) = rows.get_mut(index).zip(all.get(index)) {
+        row.clone_from(now);
     }
 }

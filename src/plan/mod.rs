@@ -56,7 +56,8 @@ pub struct Gateway {
     /// the output's file may not be opened, before anything of it has worked. After it the gateway ends with exit
     /// code 77. 0: at the first refusal.
     pub start_grace: Period,
-    /// Sensors with books and a `sequence` of their own. Readings of further ones are delivered without
+    /// Sensors with books and a `sequence` of their own. At the limit an entry forgets its sensor of which nothing has
+    /// come for longest, and nothing is held. Where there is none, readings of further ones are delivered without
     /// `sequence` and counted with their entry; a warning and health (degraded) name the entry.
     pub sensors_max: NonZeroU32,
 }

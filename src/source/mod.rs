@@ -83,6 +83,7 @@ mod lines;
 pub mod mqtt;
 mod numbers;
 mod records;
+mod remembered;
 pub mod simulated;
 pub mod stdin;
 pub mod trial;

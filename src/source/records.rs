@@ -5,14 +5,12 @@
 //! readings becomes a single dead letter. So a `sequence` is given to a record that exists, and to no other.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-
 use super::births::Births;
 use super::numbers::Numbers;
+use super::remembered::Remembered;
 use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
 use crate::codec::compression::{Compression, Unpacker};
@@ -125,7 +123,7 @@ impl Records {
             births,
             is_many: payload.is_many(),
             mapping,
-            sensors: Sensors { remembered_max, by_id: HashMap::default(), own: None },
+            sensors: Sensors { by_id: Remembered::new(remembered_max), own: None },
             numbers: Numbers::default(),
             parts: Vec::new(),
         }
@@ -263,8 +261,15 @@ impl Records {
         // All records of a message have one topic.
         let topic = if self.parts.is_empty() { Span::default() } else { chunk.put(shown) };
         let mut count = 0;
-        for Part { row, id, body, number, time_unused } in self.parts.drain(..) {
-            let row = row.as_ref().unwrap_or(&whose.row);
+        for Part { row, mut id, body, number, time_unused } in self.parts.drain(..) {
+            let mut row = row.as_ref().unwrap_or(&whose.row);
+            let again;
+            if row.is_forgotten() {
+                // Another sensor of this message has its place.
+                again = Whose::new(self.context.row(&row.id), Cow::Borrowed(&row.id));
+                id = own_id(&again, &self.name, chunk);
+                row = &again.row;
+            }
             if row.is_shared() {
                 metrics.sensors_overflowed.one();
             }
@@ -275,6 +280,9 @@ impl Records {
             // A retained message is a copy of one that has come before, or that came before the gateway did.
             if let Some(number) = number.filter(|_| !message.arrival.retained) {
                 self.numbers.judge(row, number, message.repeated, metrics);
+            }
+            if let Body::Reading { value, .. } = body {
+                row.has_value(chunk.text(value));
             }
             chunk.records.push(Record {
                 sensor: row.index,
@@ -410,12 +418,10 @@ fn shown(topic: &[u8]) -> &[u8] {
     topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(topic)
 }
 
-/// The rows of the sensors that payloads name, and of the entry itself. A row that is shared is not remembered:
-/// invented ids take no place from those who have one.
+/// The rows of the sensors that payloads name, and of the entry itself.
 #[derive(Debug)]
 struct Sensors {
-    remembered_max: usize,
-    by_id: HashMap<Box<str>, Arc<Row>, RandomState>,
+    by_id: Remembered<str>,
     own: Option<Arc<Row>>,
 }
 
@@ -425,15 +431,14 @@ impl Sensors {
             return Ok(Arc::clone(row));
         }
         let row = context.row(usable_id(id.as_bytes())?);
-        if !row.is_shared() && self.by_id.len() < self.remembered_max {
-            self.by_id.insert(id.into(), Arc::clone(&row));
-        }
+        self.by_id.put(id, &row);
         Ok(row)
     }
 
     /// The row is made when it is needed: an entry whose sensors are all named by their topic takes none of
     /// `gateway.sensors_max`.
     fn own(&mut self, name: &str, context: &Context) -> Arc<Row> {
-        Arc::clone(self.own.get_or_insert_with(|| context.row(name)))
+        let own = self.own.take().filter(|row| !row.is_forgotten());
+        Arc::clone(self.own.insert(own.unwrap_or_else(|| context.row(name))))
     }
 }

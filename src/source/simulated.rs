@@ -383,6 +383,7 @@ impl Sensor {
                         }
                         metrics.received.one();
                         let record = record(&row);
+                        row.has_value(value);
                         let time = earlier(record.received, delay);
                         let time = time.get(..time_bytes).unwrap_or_default();
                         inlet.put_value(record, [value, time, shared.labels.as_bytes()]);

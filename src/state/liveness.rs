@@ -11,11 +11,12 @@
 //! [`Listening`]: super::listening::Listening
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::books::Books;
 use super::presence::Presence;
-use super::registry::Row;
+use super::registry::{Forgotten, Row};
 use crate::clock::{Now, Timestamp};
 use crate::repeat::Repeated;
 use crate::settlement::SensorIndex;
@@ -40,38 +41,58 @@ pub struct Liveness {
     /// Rows that have had a place.
     known: usize,
     said: [Repeated; 3],
+    forgotten_said: Repeated,
 }
 
 impl Liveness {
     /// Begins at `now`.
     pub fn new(now: Now) -> Self {
         let slots = vec![Vec::new(); SLOTS];
-        Self { slots, next: 0, start: now, last: now, known: 0, said: Default::default() }
+        Self {
+            slots,
+            next: 0,
+            start: now,
+            last: now,
+            known: 0,
+            said: Default::default(),
+            forgotten_said: Repeated::default(),
+        }
     }
 
     /// Looks at those that are due; counts and logs what has changed.
     pub fn look(&mut self, books: &Books, now: Now) {
         self.look_at_clocks(books, now);
         let changed = books.registry.changed();
+        let (forgotten, renewed) = books.registry.forgotten();
+        self.say_forgotten(books, &forgotten, now);
         books.registry.with_rows(|rows| {
             let second = self.second(now);
             let row = |index: SensorIndex| rows.get(index.0 as usize);
             for row in rows.iter().skip(self.known) {
-                self.put(row.index, second + 1);
+                self.put(row, second + 1);
             }
             self.known = rows.len();
+            for row in renewed.into_iter().filter_map(row) {
+                self.put(row, second + 1);
+            }
             for row in changed.into_iter().filter_map(row) {
                 row.is_seen();
                 self.has_changed(books, row, row.presence(), (None, now));
-                self.put(row.index, second + 1);
+                self.put(row, second + 1);
             }
-            for row in self.due(second).into_iter().filter_map(row) {
+            let slots = self.due(second);
+            let due = slots.iter().flat_map(|(second, slot)| {
+                let rows = slot.iter().filter_map(|it| row(*it));
+                rows.filter(|row| row.look_at().load(Ordering::Relaxed) == *second)
+            });
+            for row in due {
                 self.look_at(books, row, now);
             }
         });
     }
 
     fn look_at(&mut self, books: &Books, row: &Arc<Row>, now: Now) {
+        row.measure_rate(now.wall);
         if row.since().is_some() {
             books.registry.notices.introduce(row);
         }
@@ -81,7 +102,7 @@ impl Liveness {
             self.has_changed(books, row, presence, (Some(quiet), now));
         }
         if let Some(pause) = again {
-            self.put(row.index, self.second(now) + pause.max(1));
+            self.put(row, self.second(now) + pause.max(1));
         }
     }
 
@@ -99,25 +120,44 @@ impl Liveness {
         now.instant.saturating_duration_since(self.start.instant).as_secs()
     }
 
-    /// Gives a sensor a place at this second, or before.
-    fn put(&mut self, sensor: SensorIndex, second: u64) {
+    /// Gives a sensor a place at this second, or before. Another one that it has counts no more.
+    fn put(&mut self, row: &Row, second: u64) {
         let second = second.clamp(self.next, self.next + SLOTS as u64 - 1);
+        row.look_at().store(short(second), Ordering::Relaxed);
         if let Some(slot) = self.slots.get_mut(slot_of(second)) {
-            slot.push(sensor);
+            slot.push(row.index);
         }
     }
 
-    /// Those of all slots up to this second.
-    fn due(&mut self, second: u64) -> Vec<SensorIndex> {
+    /// Those of all slots up to this second, each with the second of its place.
+    fn due(&mut self, second: u64) -> Vec<(u32, Vec<SensorIndex>)> {
         let mut due = Vec::new();
         while self.next <= second {
             let slot = self.slots.get_mut(slot_of(self.next));
             let slot = slot.expect("there is a slot for each second");
             // With its memory: all sensors may be in one slot now, and in another one then.
-            due.append(&mut std::mem::take(slot));
+            due.push((short(self.next), std::mem::take(slot)));
             self.next += 1;
         }
         due
+    }
+
+    /// Counts and logs the sensors that were forgotten.
+    fn say_forgotten(&mut self, books: &Books, forgotten: &Forgotten, now: Now) {
+        let Some(row) = forgotten.last.as_deref() else { return };
+        books.metrics.sensors_forgotten.add(forgotten.count);
+        let Some(left_out) = self.forgotten_said.due(now.instant) else { return };
+        let quiet = row.last_received().map(|at| now.wall.millis().saturating_sub(at.millis()));
+        tracing::warn!(
+            entry = row.entry_name(),
+            sensor = &*row.id,
+            quiet = quiet.map(Duration::from_millis).map(shown),
+            received = row.received(),
+            sensors = forgotten.count,
+            left_out,
+            "no row was left for a new sensor: the quietest was forgotten, and its books are those of (others); raise \
+             gateway.sensors_max, or find out who invents ids"
+        );
     }
 
     /// It is something else: because nothing has come of it for so long, or by what has come.
@@ -158,6 +198,11 @@ impl Liveness {
 /// For people.
 fn shown(time: Duration) -> String {
     humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
+}
+
+/// As a row keeps it.
+fn short(second: u64) -> u32 {
+    u32::try_from(second & u64::from(u32::MAX)).expect("it is cut")
 }
 
 fn slot_of(second: u64) -> usize {

@@ -116,6 +116,8 @@ counters! {
     numbers_missing: Counter,
     /// Of those, numbers that came after all.
     numbers_late: Counter,
+    /// Sensors that were forgotten to make room for others: `gateway.sensors_max`.
+    sensors_forgotten: Counter,
     /// Records of sensors for which `gateway.sensors_max` left no row: delivered without a `sequence`.
     sensors_overflowed: Counter,
 }

@@ -3,9 +3,11 @@
 //! A sensor is an id of a configured entry: the same id at two entries is two sensors. What an earlier run has
 //! left in the spool for an entry that there is no more, or that an older program wrote, is of none.
 //!
-//! Rows are appended and never removed, so an index stays good. A source keeps the rows of its own
-//! sensors at hand; the map is asked once for each sensor and source, and the list once for each
-//! settled batch. A sensor for which no row is left (`gateway.sensors_max`, `shares`) has its books in a
+//! Rows are appended and never removed, so an index stays good while anything is held of its sensor. Where none is left, the
+//! entry forgets the sensor of which nothing has come for longest and nothing is held (`room`): its books go to a row that
+//! its entry shares, and its place to the new sensor. Whoever keeps rows at hand asks again where one is forgotten. A source
+//! keeps the rows of its own sensors at hand; the map is asked once for each sensor and source, and the list once for each
+//! settled batch. A sensor for which no place is left (`gateway.sensors_max`, `shares`) has its books in a
 //! row that it shares with all such sensors of its entry: they still close. Its records keep its id, and
 //! have no sequence, which would be nobody's.
 
@@ -13,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
 use crate::settlement::{Outcome, SensorIndex};
 use crate::state::listening::Listening;
@@ -22,29 +24,33 @@ use crate::state::presence::Presence;
 use crate::units::ExpectedInterval;
 
 pub use self::notices::Notices;
+use self::room::Room;
 use self::row::Owner;
 pub use self::row::Row;
 use self::shares::Shares;
 
 mod notices;
+mod room;
 mod row;
 mod shares;
 
 /// The id of a row that sensors without one of their own share.
 pub const OVERFLOW: &str = "(others)";
 
-/// What a sensor takes: its row with its id thrice, and an intake's memory of its topic or id, at their
-/// longest. The places in lists and maps, and on the wheel of [`super::liveness`], and what the allocator adds, are in the
-/// flat part.
-pub const SENSOR_BYTES: u64 =
-    (size_of::<Row>() + 256 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX) as u64;
+/// What a sensor takes: its row with its id thrice, and an intake's memory of its topic or id, at their longest; and of each
+/// sixteenth one that was forgotten, whose row is still at hand. The places in lists and maps, and on the wheel of
+/// [`super::liveness`], and what the allocator adds, are in the flat part.
+pub const SENSOR_BYTES: u64 = {
+    let ids = 256 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX;
+    (size_of::<Row>() + size_of::<Row>() / 16 + ids) as u64
+};
 
 /// The books of several sensors.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum {
     /// How many have a row of their own.
     pub sensors: u64,
-    /// Records of this run whose sensor has none.
+    /// Records of this run whose sensor had none.
     pub without_row: u64,
     /// Their books, added up.
     pub balance: Balance,
@@ -85,6 +91,17 @@ struct Known {
     /// Of none.
     others: Sensors,
     shares: Shares,
+    forgotten: Forgotten,
+    /// Rows of sensors that took the place of another one.
+    renewed: Vec<SensorIndex>,
+}
+
+/// Sensors that were forgotten to make room for others.
+#[derive(Debug, Default)]
+pub struct Forgotten {
+    pub count: u64,
+    /// The last of them, as it was then.
+    pub last: Option<Arc<Row>>,
 }
 
 /// The sensors of an entry.
@@ -94,6 +111,11 @@ struct Sensors {
     by_id: HashMap<Box<str>, Arc<Row>>,
     /// The row that is shared, made when it is needed.
     shared: Option<Arc<Row>>,
+    /// Records in that row of sensors that were forgotten.
+    of_forgotten: u64,
+    room: Room,
+    /// How many sensors it has is known: each has its row, for good.
+    is_closed: bool,
 }
 
 impl Known {
@@ -110,10 +132,10 @@ impl Known {
         rows.for_each(|row| notices.put(row));
     }
 
-    fn push(&mut self, name: &str) -> u32 {
+    fn push(&mut self, name: &str, is_closed: bool) -> u32 {
         let place = u32::try_from(self.entries.len()).expect("there are far fewer entries");
         let owner = Some(Arc::new(Owner::new(place, name)));
-        self.entries.push(Sensors { owner, ..Sensors::default() });
+        self.entries.push(Sensors { owner, is_closed, ..Sensors::default() });
         place
     }
 }
@@ -126,10 +148,13 @@ impl Registry {
         entries: impl IntoIterator<Item = (N, Option<usize>)>,
     ) -> Self {
         let (names, needs): (Vec<N>, Vec<Option<usize>>) = entries.into_iter().unzip();
+        let is_closed: Vec<bool> = needs.iter().map(Option::is_some).collect();
         let shares = Shares::new(sensors_max, needs);
-        let mut known = Known { entries: Vec::new(), others: Sensors::default(), shares };
-        for name in names {
-            known.push(name.as_ref());
+        let (entries, others) = (Vec::new(), Sensors::default());
+        let (forgotten, renewed) = (Forgotten::default(), Vec::new());
+        let mut known = Known { entries, others, shares, forgotten, renewed };
+        for (name, is_closed) in names.into_iter().zip(is_closed) {
+            known.push(name.as_ref(), is_closed);
         }
         Self { notices: Notices::default(), known: Mutex::new(known), rows: RwLock::default() }
     }
@@ -143,7 +168,7 @@ impl Registry {
             return place;
         }
         known.shares.add(sensors);
-        known.push(name)
+        known.push(name, sensors.is_some())
     }
 
     /// Sets how often the sensors of the entry at this place report; `None`: that is learned of each. Whether it
@@ -241,22 +266,67 @@ impl Registry {
         entry: Option<u32>,
         taker: Option<u32>,
     ) -> (Arc<Row>, bool) {
-        let Known { entries, others, shares } = known;
-        let Sensors { owner, by_id, shared } = match entry {
+        let Known { entries, others, shares, forgotten, renewed } = known;
+        let sensors = match entry {
             Some(place) => entries.get_mut(place as usize).expect("the entry was added"),
             None => others,
         };
-        if let Some(row) = by_id.get(id) {
+        if let Some(row) = sensors.by_id.get(id) {
             return (Arc::clone(row), false);
         }
         // What an earlier run has counted in a shared row is no sensor's.
         let was_shared = taker.is_none() && id == OVERFLOW;
         if !was_shared && shares.take(taker) {
-            let row = self.add(id, false, owner.as_ref());
-            by_id.insert(id.into(), Arc::clone(&row));
+            let row = self.add(id, false, sensors.owner.as_ref());
+            sensors.by_id.insert(id.into(), Arc::clone(&row));
             return (row, true);
         }
-        (Arc::clone(shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner.as_ref()))), false)
+        let may_forget = taker.is_some() && !sensors.is_closed;
+        // Where notices do not go out, those that are to be taken back must not be ever more.
+        if may_forget && self.notices.waiting() < self.with_rows(<[_]>::len) {
+            let Sensors { room, by_id, .. } = &mut *sensors;
+            if let Some(gone) = room.make(by_id, clock::now().wall) {
+                return (self.replace(sensors, id, &gone, (forgotten, renewed)), true);
+            }
+        }
+        (Arc::clone(self.shared(sensors)), false)
+    }
+
+    /// The row that an entry's sensors share.
+    fn shared<'s>(&self, sensors: &'s mut Sensors) -> &'s Arc<Row> {
+        let Sensors { owner, shared, .. } = sensors;
+        shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner.as_ref()))
+    }
+
+    /// Forgets a sensor: its place is another one's.
+    fn replace(
+        &self,
+        sensors: &mut Sensors,
+        id: &str,
+        gone: &Arc<Row>,
+        (forgotten, renewed): (&mut Forgotten, &mut Vec<SensorIndex>),
+    ) -> Arc<Row> {
+        gone.forget(self.shared(sensors));
+        let Sensors { owner, by_id, of_forgotten, .. } = sensors;
+        *of_forgotten += gone.received();
+        by_id.remove(&gone.id);
+        if gone.was_ever_due() {
+            self.notices.put(gone);
+        }
+        let row = Row::new(gone.index.0, id, false, owner.clone());
+        by_id.insert(id.into(), Arc::clone(&row));
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let place = rows.get_mut(gone.index.0 as usize).expect("each sensor has a row");
+        *place = Arc::clone(&row);
+        renewed.push(row.index);
+        *forgotten = Forgotten { count: forgotten.count + 1, last: Some(Arc::clone(gone)) };
+        row
+    }
+
+    /// The sensors that were forgotten since this was asked last, and the rows of those that have their places.
+    pub fn forgotten(&self) -> (Forgotten, Vec<SensorIndex>) {
+        let mut known = self.lock();
+        (std::mem::take(&mut known.forgotten), std::mem::take(&mut known.renewed))
     }
 
     fn add(&self, id: &str, shared: bool, owner: Option<&Arc<Owner>>) -> Arc<Row> {
@@ -282,15 +352,18 @@ impl Registry {
     /// records came of its further sensors.
     pub fn crowded(&self) -> Vec<(u32, u64, u64)> {
         let known = self.lock();
-        let of = |row: &Row| Some((row.entry()?, known.shares.taken(row.entry()?), row.received()));
-        let shared = known.entries.iter().filter_map(|it| it.shared.as_deref());
-        shared.filter_map(of).collect()
+        let of = |it: &Sensors| {
+            let row = it.shared.as_deref()?;
+            Some((row.entry()?, known.shares.taken(row.entry()?), row.received() - it.of_forgotten))
+        };
+        known.entries.iter().filter_map(of).collect()
     }
 
     /// Sums by entry, and behind them that of the sensors of none: those only known from an earlier run's
     /// spool.
     pub fn sums(&self) -> Vec<Sum> {
-        let entries = self.lock().entries.len();
+        let of_forgotten: Vec<u64> = self.lock().entries.iter().map(|it| it.of_forgotten).collect();
+        let entries = of_forgotten.len();
         let mut sums = vec![Sum::default(); entries + 1];
         self.with_rows(|rows| {
             for row in rows {
@@ -299,6 +372,9 @@ impl Registry {
                 sums.get_mut(place).into_iter().for_each(|sum| sum.add(row));
             }
         });
+        for (sum, of_forgotten) in sums.iter_mut().zip(of_forgotten) {
+            sum.without_row = sum.without_row.saturating_sub(of_forgotten);
+        }
         sums
     }
 
@@ -327,6 +403,8 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::settlement::Policy;
     use crate::state::series::Seen;
@@ -382,6 +460,56 @@ mod tests {
         let second = registry();
         assert!(second.row_left(OVERFLOW, fleet).is_shared(), "of an earlier run");
         assert!(!second.row_of(OVERFLOW, 0).is_shared());
+    }
+
+    /// So long ago that it may be forgotten.
+    fn heard_long_ago(registry: &Registry, id: &str, at: u64, settled: bool) -> Arc<Row> {
+        let row = registry.row_of(id, 0);
+        row.receive(Timestamp::from_millis(at));
+        if settled {
+            registry.enter(&Metrics::default(), &[row.index], Outcome::Delivered);
+        }
+        row
+    }
+
+    #[test]
+    fn a_new_sensor_takes_the_place_of_the_quietest_of_which_nothing_is_held() {
+        // A share of one row for each of two, and two for whoever comes first.
+        let registry = Registry::new(4, [("fleet", None), ("more", None)]);
+        let held = heard_long_ago(&registry, "held", 1000, false);
+        let quiet = heard_long_ago(&registry, "quiet", 2000, true);
+        let less = heard_long_ago(&registry, "less quiet", 3000, true);
+        let new = registry.row_of("new", 0);
+        assert_eq!((new.index, &*new.id, new.received()), (quiet.index, "new", 0));
+        assert!(quiet.is_forgotten() && !less.is_forgotten() && !held.is_forgotten());
+        registry.with_rows(|rows| assert_eq!(&*rows[new.index.0 as usize].id, "new"));
+        let sum = registry.sums()[0];
+        let Balance { received, delivered, held, .. } = sum.balance;
+        assert_eq!((received, delivered, held, sum.sensors, sum.without_row), (3, 2, 1, 3, 0));
+        assert_eq!(registry.crowded()[0].2, 0, "no reading came of one without a row");
+        let (forgotten, renewed) = registry.forgotten();
+        assert_eq!((forgotten.count, &*forgotten.last.unwrap().id), (1, "quiet"));
+        assert_eq!((renewed, registry.forgotten().0.count), (vec![new.index], 0));
+        assert!(!registry.row_of("quiet", 0).is_shared() && less.is_forgotten());
+        assert!(registry.row_of("another", 0).is_shared(), "one is held, and two are new");
+        assert!(!registry.row_of("a", 1).is_shared(), "the share of the other entry");
+    }
+
+    #[test]
+    fn who_reports_in_time_or_has_a_row_for_good_is_not_forgotten() {
+        let registry = Registry::new(1, [("fleet", None)]);
+        let day = ExpectedInterval::Every(crate::units::Period(Duration::from_hours(24)));
+        registry.expect(0, Some(day));
+        let row = heard_long_ago(&registry, "daily", 1000, true);
+        assert!(registry.row_of("new", 0).is_shared() && !row.is_forgotten());
+        let again = Registry::new(1, [("fleet", None)]);
+        again.expect(0, Some(day));
+        let row = heard_long_ago(&again, "daily", 1000, true);
+        row.is_now(Presence::Silent, Timestamp::from_millis(2000));
+        assert!(!again.row_of("new", 0).is_shared());
+        let simulated = Registry::new(1, [("TEMP", Some(1))]);
+        heard_long_ago(&simulated, "TEMP_00", 1000, true);
+        assert!(simulated.row_of("TEMP_01", 0).is_shared());
     }
 
     #[test]

@@ -77,6 +77,7 @@ mod answers;
 mod bounds;
 mod direct;
 mod expired;
+mod forgotten;
 mod formats;
 mod full;
 mod hang_ups;

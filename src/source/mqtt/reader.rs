@@ -1,10 +1,7 @@
 //! Makes records of messages: whose it is, what it says, and what can be no reading.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use foldhash::fast::RandomState;
 
 use super::availability::Availability;
 use super::own::{Back, Own};
@@ -24,6 +21,7 @@ use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::{Run, Token};
 use crate::source::records::{Message, Records, See, Whose};
+use crate::source::remembered::Remembered;
 use crate::source::{Context, usable_id};
 use crate::state::listening::Listening;
 use crate::state::metrics::Skipped;
@@ -39,11 +37,10 @@ pub(super) struct Reader {
     online: Option<Availability>,
     /// The topic names the sensor.
     is_named: bool,
-    remembered_max: usize,
     context: Context,
     records: Records,
     /// Rows by topic, for topics that name their sensor.
-    by_topic: HashMap<Box<[u8]>, Arc<Row>, RandomState>,
+    by_topic: Remembered<[u8]>,
     output: Own,
     /// Messages may wait for others.
     is_in_turns: bool,
@@ -101,9 +98,8 @@ impl Reader {
             topics: Topics::new(&settings.filters().collect::<Vec<_>>(), &settings.ignore.0),
             settings,
             version,
-            remembered_max,
             context: context.clone(),
-            by_topic: HashMap::default(),
+            by_topic: Remembered::new(remembered_max),
             output: Own::new(Arc::clone(&context.run)),
             is_in_turns: waits.is_some(),
             waiting,
@@ -354,8 +350,7 @@ impl Reader {
         self.online.as_ref().is_some_and(|it| it.is_of(text))
     }
 
-    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own. A row that is shared is not
-    /// remembered: what somebody invents takes no place from those who have one.
+    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own.
     #[inline]
     fn find<'a>(&mut self, topic: &'a [u8]) -> Result<Found<'a>, Malformed> {
         if let Some(row) = self.by_topic.get(topic) {
@@ -381,12 +376,8 @@ impl Reader {
         }
         let (levels, sensor) = (self.topics.levels(text), self.topics.sensor(text));
         let whose = self.whose(&levels, sensor)?;
-        let worth = self.is_named
-            && !whose.row.is_shared()
-            && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX
-            && self.by_topic.len() < self.remembered_max;
-        if worth {
-            self.by_topic.insert(topic.into(), Arc::clone(&whose.row));
+        if self.is_named && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX {
+            self.by_topic.put(topic, &whose.row);
         }
         Ok(Found::Sensor(whose))
     }

@@ -204,3 +204,32 @@ fn a_sensor_that_says_that_it_is_not_there_is_told_at_once_and_once() {
     scene.pass(Duration::from_secs(1), 0..0, EVERY);
     assert_eq!(scene.changed(), [1, 0, 2]);
 }
+
+/// Its row is that of a sensor that was forgotten, which may have a place of its own.
+#[test]
+fn a_sensor_in_the_place_of_another_one_is_watched_and_each_once() {
+    let every = ExpectedInterval::Every(Period(EVERY));
+    let now = clock::now();
+    let mut scene = Scene { books: Books::of_entries(2, &["fleet"]), ..Scene::new(None) };
+    scene.now = now;
+    scene.books.registry.expect(0, Some(every)).begin(now.wall);
+    let registry = Arc::clone(&scene.books.registry);
+    for id in ["a", "b"] {
+        let row = registry.row_of(id, 0);
+        row.receive(Timestamp::from_millis(1000));
+        registry.enter(&scene.books.metrics, &[row.index], crate::settlement::Outcome::Delivered);
+    }
+    scene.pass(5 * MINUTES, 0..0, EVERY);
+    assert_eq!(scene.changed(), [0, 2, 2]);
+    for id in ["c", "d"] {
+        assert!(!registry.row_of(id, 0).is_shared());
+        registry.row_of(id, 0).receive(scene.now.wall);
+    }
+    scene.pass(2 * EVERY, 0..0, EVERY);
+    assert_eq!(scene.changed(), [0, 4, 2]);
+    assert_eq!(scene.books.metrics.sensors_forgotten.get(), 2);
+    scene.pass(MINUTES, 0..0, EVERY);
+    assert_eq!(scene.changed(), [0, 4, 4]);
+    let places: usize = scene.liveness.slots.iter().map(Vec::len).sum();
+    assert_eq!(places, 1, "the row that is shared: those that are silent have none");
+}

@@ -1,14 +1,16 @@
 //! A sensor's row: its books, its sequence, when it was heard, and whether it keeps silent.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::settlement::{Outcome, SensorIndex};
+use crate::state::head::Head;
 use crate::state::listening::Listening;
 use crate::state::metrics::Balance;
 use crate::state::presence::Presence;
+use crate::state::rate::Rate;
 use crate::state::rhythm::{REPORT_PAUSE, Rhythm};
 use crate::state::series::{Seen, Series};
 use crate::units::ExpectedInterval;
@@ -25,6 +27,8 @@ pub(super) struct Owner {
     expected: AtomicU64,
     /// It was removed.
     ended: AtomicBool,
+    /// Sensors of it that were forgotten.
+    forgotten: AtomicU64,
     /// Sensors whose state has changed by what has come. Each is here once, so these are no more than it has.
     changed: Mutex<Vec<SensorIndex>>,
 }
@@ -45,6 +49,7 @@ impl Owner {
             listening: Arc::default(),
             expected: AtomicU64::new(LEARNED),
             ended: AtomicBool::new(false),
+            forgotten: AtomicU64::new(0),
             changed: Mutex::default(),
         }
     }
@@ -82,10 +87,12 @@ fn time(at: &AtomicU64) -> Option<Timestamp> {
     (millis > 0).then_some(Timestamp::from_millis(millis))
 }
 
-/// Its notice is due ([`super::notices`]); one ever was; its state has changed, and nobody has looked.
+/// Its notice is due ([`super::notices`]); one ever was; its state has changed, and nobody has looked; it was forgotten
+/// ([`super::room`]), and its place may be another sensor's.
 const DUE: u8 = 1;
 const KNOWN: u8 = 2;
 const CHANGED: u8 = 4;
+const FORGOTTEN: u8 = 8;
 
 /// In the time of its last reading: it was told that the sensor is gone, and nothing has come since. So the next reading
 /// is a report, however soon it comes.
@@ -121,8 +128,14 @@ pub struct Row {
     series: [AtomicU64; 3],
     numbers_missing: AtomicU64,
     pub(super) times_unused: AtomicU64,
-    /// [`DUE`], [`KNOWN`], [`CHANGED`].
+    /// [`DUE`], [`KNOWN`], [`CHANGED`], [`FORGOTTEN`].
     marks: AtomicU8,
+    /// The head of its last value.
+    last_value: Head,
+    /// Its [`Rate`].
+    rate: [AtomicU32; 3],
+    /// The second in which it is looked at ([`crate::state::liveness`]).
+    look_at: AtomicU32,
 }
 
 impl Row {
@@ -150,6 +163,9 @@ impl Row {
             numbers_missing: AtomicU64::new(0),
             times_unused: AtomicU64::new(0),
             marks: AtomicU8::new(0),
+            last_value: Head::default(),
+            rate: Default::default(),
+            look_at: AtomicU32::new(0),
         })
     }
 
@@ -277,14 +293,91 @@ impl Row {
         Duration::from_millis(last.saturating_sub(first))
     }
 
-    /// Whether nobody listens for it any more: its entry was removed.
+    /// Whether it is of no sensor any more: its entry was removed, or it was forgotten.
     pub fn is_removed(&self) -> bool {
-        self.owner.as_ref().is_some_and(|it| it.ended.load(Ordering::Relaxed))
+        let is_ended = self.owner.as_ref().is_some_and(|it| it.ended.load(Ordering::Relaxed));
+        is_ended || self.is_forgotten()
+    }
+
+    /// Whether it was forgotten: its sensor has another row, or shares one.
+    pub fn is_forgotten(&self) -> bool {
+        self.marks.load(Ordering::Relaxed) & FORGOTTEN > 0
+    }
+
+    /// Sensors of its entry that were forgotten.
+    pub fn forgotten_beside(&self) -> u64 {
+        self.owner.as_ref().map_or(0, |it| it.forgotten.load(Ordering::Relaxed))
+    }
+
+    /// It is forgotten: its books go to this row.
+    pub(super) fn forget(&self, shared: &Self) {
+        self.marks.fetch_or(FORGOTTEN, Ordering::Relaxed);
+        for (from, to) in self.columns().into_iter().zip(shared.columns()) {
+            to.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        if let Some(owner) = &self.owner {
+            owner.forgotten.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The head of its last value, as JSON, and whether that is cut; nothing before the first.
+    pub fn last_value(&self) -> Option<(String, bool)> {
+        self.last_value.get()
+    }
+
+    /// Sets its last value.
+    pub fn has_value(&self, json: &[u8]) {
+        self.last_value.set(json);
+    }
+
+    /// Readings a second of late.
+    pub fn rate(&self, now: Timestamp) -> f64 {
+        let since = self.first_received().map(|it| now.millis().saturating_sub(it.millis()));
+        match self.presence() {
+            Presence::Silent => 0.0,
+            _ => self.rate_kept().of_late(self.received(), since.map(Duration::from_millis)),
+        }
+    }
+
+    /// Measures it; called now and then.
+    pub fn measure_rate(&self, now: Timestamp) {
+        let rate = self.rate_kept().measured(self.received(), now, self.interval());
+        for (kept, now) in self.rate.iter().zip(rate.0) {
+            kept.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn rate_kept(&self) -> Rate {
+        Rate(self.rate.each_ref().map(|it| it.load(Ordering::Relaxed)))
+    }
+
+    /// Since when nothing has come of it, or it has said that it is not there; `None` before either.
+    pub(super) fn quiet_since(&self) -> Option<Timestamp> {
+        self.last_received().or_else(|| self.since())
+    }
+
+    /// The second in which it is looked at.
+    pub fn look_at(&self) -> &AtomicU32 {
+        &self.look_at
     }
 
     /// Since when its entry has listened; `None` while it does not.
     pub fn listened_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.owner.as_ref()?.listening.since(now)
+    }
+
+    /// Everything that is counted of it.
+    fn columns(&self) -> [&AtomicU64; 8] {
+        [
+            &self.received,
+            &self.recovered,
+            &self.spooled,
+            &self.delivered,
+            &self.dead_lettered,
+            &self.shed,
+            &self.abandoned,
+            &self.times_unused,
+        ]
     }
 
     /// Counts a reading with a time of its own that is not used.

@@ -6,7 +6,8 @@
 //! A batch that arrived before is dropped first, as every consumer must do. A record that is repeated after
 //! that is a real duplicate. Numbers are the sensor's own, if records have them. Until the first record has
 //! one, the gateway's `sequence` is used; after it, records without a number are unnumbered. A record without
-//! either cannot be judged: the gateway had no row for its sensor (`gateway.sensors_max`).
+//! either cannot be judged: the gateway had no row for its sensor (`gateway.sensors_max`). A `sequence` that is 1 again
+//! begins anew behind what came before: the gateway was started again, or had forgotten the sensor.
 //!
 //! A reading that became a dead letter is not missing. If the dead letter shows the sensor's own number, that
 //! number is accounted for. If not, the dead letter stands for one unknown number of its sensor. Dead letters
@@ -43,6 +44,8 @@ pub struct Sensor {
     pub numbers: Numbers,
     /// The highest that arrived in a record.
     highest: u64,
+    /// The highest that had arrived when the gateway's `sequence` began anew: it counts from there.
+    before: u64,
     /// Numbers that arrived in dead letters before the first record had one.
     early: Numbers,
     /// Records, without those of repeated batches.
@@ -106,6 +109,8 @@ pub struct Audit {
     pub untimed: u64,
     /// The earliest time in a record.
     pub oldest: Option<Timestamp>,
+    /// Times that the gateway's `sequence` of a sensor began anew.
+    pub begun_anew: u64,
     /// Records of sensors beyond `sensors_max`: not judged.
     pub unjudged: u64,
     /// Records of sensors beyond the gateway's own `sensors_max`, without a number: not judged either.
@@ -132,6 +137,7 @@ impl Audit {
             unnumbered: 0,
             untimed: 0,
             oldest: None,
+            begun_anew: 0,
             unjudged: 0,
             unsequenced: 0,
             retained: 0,
@@ -287,10 +293,17 @@ impl Audit {
         };
         let is_late = latency.zip(self.rules.late_ms).is_some_and(|(it, most)| it > most);
         let id = self.id_of(&record.sensor, record.entry.as_deref());
-        match self.sensor(&id) {
-            Some(sensor) => sensor.take(number, is_late),
-            None => self.unjudged += 1,
+        let by_sequence = !self.is_numbered;
+        let Some(sensor) = self.sensor(&id) else {
+            self.unjudged += 1;
+            return;
+        };
+        let begins = by_sequence && number == 1 && sensor.highest > 1;
+        if begins {
+            sensor.before = sensor.highest;
         }
+        sensor.take(number.saturating_add(sensor.before), is_late);
+        self.begun_anew += u64::from(begins);
     }
 }
 

@@ -350,6 +350,13 @@ fn notes(audit: &Audit, (member, guessed): (&str, u64), expectation: &Expectatio
             ));
         }
     }
+    if audit.begun_anew > 0 && !audit.is_numbered {
+        notes.push(format!(
+            "a sequence began anew {} times: the gateway was started again, or had forgotten a sensor \
+             (gateway.sensors_max)",
+            audit.begun_anew
+        ));
+    }
     if audit.untimed > 0 {
         notes.push(format!("{} records had no time that can be read", audit.untimed));
     }

@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::codec::text_json;
 use crate::limits::{DEAD_LETTER_HEAD_BYTES_MAX, RECORD_OVERHEAD_BYTES, SENSOR_ID_BYTES_MAX};
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::record::{Body, Record};
-use crate::settlement::SourceIndex;
+use crate::settlement::{Outcome, SourceIndex};
 use crate::state::registry::Registry;
 
 const RECORD_BYTES_MAX: usize = 64 * 1024;
@@ -164,7 +164,62 @@ fn no_more_topics_are_remembered_than_may_be_whosever_they_are() {
     for n in 0..100 {
         taken(&mut reader, &publish(format!("sensors/a/{n}").as_bytes(), b"1"));
     }
-    assert_eq!(reader.by_topic.len(), reader.remembered_max);
+    assert_eq!(reader.by_topic.len(), 9);
+}
+
+/// A reading of long ago that was delivered.
+fn delivered_long_ago(context: &Context, id: &str) {
+    let row = context.registry.row_of(id, 0);
+    row.receive(Timestamp::from_millis(1));
+    context.registry.enter(&context.metrics, &[row.index], Outcome::Delivered);
+}
+
+/// The rows that it keeps at hand are those of sensors that are known.
+#[test]
+fn a_forgotten_sensor_that_is_heard_again_is_counted_anew() {
+    let context = context(1, OnFull::Wait);
+    let mut reader = reader_of(json!({"topic": "sensors/{sensor}/#"}), &context);
+    delivered_long_ago(&context, "old");
+    reader.find(b"sensors/old/x").unwrap();
+    let (record, _) = taken(&mut reader, &publish(b"sensors/new/x", b"1"));
+    assert_eq!((record.sequence, context.registry.sensors()), (1, 1));
+    let (record, chunk) = taken(&mut reader, &publish(b"sensors/old/x", b"1"));
+    assert_eq!(chunk.text(record.id), b"old", "it shares a row now");
+    let balance = context.registry.sums()[0].balance;
+    assert_eq!((balance.received, balance.delivered, balance.held), (3, 1, 2));
+}
+
+/// A reading of one is not entered in the books of the other.
+#[test]
+fn a_new_sensor_may_take_the_place_of_one_of_the_same_message() {
+    let context = context(2, OnFull::Wait);
+    let settings = json!({"topic": "a", "each": "", "sensor": "/id"});
+    let mut reader = reader_of(settings, &context);
+    reader.find(b"a").unwrap();
+    delivered_long_ago(&context, "old");
+    let mut chunk = Chunk::default();
+    let payload = br#"[{"id":"old","value":1},{"id":"new","value":2}]"#;
+    reader.take(&publish(b"a", payload), Token::NONE, (clock::now(), false), &mut chunk);
+    let [old, new] = &chunk.records[..] else { panic!("{:?}", chunk.records) };
+    assert_eq!((chunk.text(old.id), chunk.text(new.id)), (&b"old"[..], &b""[..]));
+    let row = context.registry.row("entry", "new").unwrap();
+    assert!(new.sensor == row.index && old.sensor != row.index);
+    assert_eq!((new.sequence, row.received()), (1, 1));
+}
+
+#[test]
+fn rows_of_forgotten_sensors_make_room_for_those_of_others() {
+    let context = context(40, OnFull::Wait);
+    let mut reader = reader_of(json!({"topic": "sensors/{sensor}/#"}), &context);
+    let topic = |n: u32| format!("sensors/s{n}/x").into_bytes();
+    for n in 0..80 {
+        delivered_long_ago(&context, &format!("s{n}"));
+        reader.find(&topic(n)).unwrap();
+        let is_remembered = reader.by_topic.get(&topic(n)).is_some();
+        let fits = n < 9 || (40..49).contains(&n);
+        assert_eq!(is_remembered, fits, "{n}");
+    }
+    assert_eq!(context.registry.forgotten().0.count, 40);
 }
 
 /// The records of a message: each with its ordinal, its sequence, and its value or why it is a dead letter.

@@ -1,0 +1,59 @@
+//! The rows that a source keeps at hand, by topic or by id.
+//!
+//! A row that is shared is not remembered: what somebody invents takes no place from those who have one. A row that was
+//! forgotten is as if it were not here; they are removed before there are many.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::state::registry::Row;
+
+/// Of the rows that a source may remember, one in so many may be a forgotten one.
+pub(super) const FORGOTTEN_IN: usize = 16;
+
+/// Rows, each by a key.
+#[derive(Debug)]
+pub(super) struct Remembered<K: ?Sized> {
+    max: usize,
+    rows: HashMap<Box<K>, Arc<Row>, RandomState>,
+    /// Sensors of the entry that had been forgotten when it was looked for their rows.
+    forgotten: u64,
+}
+
+impl<K: Eq + Hash + ?Sized> Remembered<K>
+where
+    Box<K>: Borrow<K> + for<'k> From<&'k K>,
+{
+    /// At most so many.
+    pub(super) fn new(max: usize) -> Self {
+        Self { max, rows: HashMap::default(), forgotten: 0 }
+    }
+
+    /// The row of this key.
+    #[inline]
+    pub(super) fn get(&self, key: &K) -> Option<&Arc<Row>> {
+        self.rows.get(key).filter(|row| !row.is_forgotten())
+    }
+
+    /// Remembers it, where there is room.
+    pub(super) fn put(&mut self, key: &K, row: &Arc<Row>) {
+        let forgotten = row.forgotten_beside();
+        if forgotten - self.forgotten > (self.max / FORGOTTEN_IN) as u64 {
+            self.forgotten = forgotten;
+            self.rows.retain(|_, row| !row.is_forgotten());
+        }
+        if !row.is_shared() && (self.rows.len() < self.max || self.rows.contains_key(key)) {
+            self.rows.insert(key.into(), Arc::clone(row));
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
