@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -69,6 +70,19 @@ pub enum Command {
     /// reordered readings, dead letters, latency.
     #[command(after_help = AFTER_VERIFY)]
     Verify(Verify),
+    /// Print what makes a shell complete this program's commands and options.
+    #[command(after_help = AFTER_COMPLETIONS)]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print this program's man page, or write it and a page for each command into a folder.
+    #[command(after_help = AFTER_MAN)]
+    Man {
+        /// Write the pages here: sluicegate.1, sluicegate-check.1 … Files of these names are replaced.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -490,6 +504,15 @@ Exit codes:
       without number and sequence; or something is missing, and the simulation had not ended or had
       started before verify listened, or it may be a dead letter without a number, or in half a line. It never calls lost
       what it may not have heard";
+
+const AFTER_COMPLETIONS: &str = "\
+sluicegate completions bash > /usr/share/bash-completion/completions/sluicegate
+sluicegate completions zsh > /usr/share/zsh/vendor-completions/_sluicegate
+sluicegate completions fish > /usr/share/fish/vendor_completions.d/sluicegate.fish";
+
+const AFTER_MAN: &str = "\
+sluicegate man | man -l -
+sluicegate man --dir /usr/local/share/man/man1";
 
 const AFTER: &str = "\
 Every key of the file can be overridden by an environment variable: SLUICEGATE__BATCH__AGE_MAX=1s

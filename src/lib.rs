@@ -28,6 +28,7 @@ pub mod cli;
 pub mod commands;
 pub mod exit;
 pub mod gateway;
+pub mod manual;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;

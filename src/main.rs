@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use sluicegate::cli::{Cli, Command, Configuration};
 use sluicegate::exit::{Exit, guarded, say_last};
 use sluicegate::settings::{Files, Settings};
-use sluicegate::{commands, gateway, settings, tools};
+use sluicegate::{commands, gateway, manual, settings, tools};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -78,6 +78,8 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
         }
         Command::Verify(args) => commands::verify(&unseen(&args.config)?.1, args),
         Command::Doctor(args) => commands::doctor(&unseen(&args.config)?.1, &args)?,
+        Command::Completions { shell } => (Exit::Drained, Some(manual::completions(shell))),
+        Command::Man { dir } => (Exit::Drained, Some(manual::man(dir.as_deref())?)),
     };
     if let Some(said) = said {
         say(&mut std::io::stdout(), said.trim_end());

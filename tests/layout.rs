@@ -15,14 +15,25 @@ pub(crate) const FLOORS: [&[&str]; 11] = [
     &["assembly"],
     &["pipeline"],
     &["ops", "tools"],
-    &["main", "lib", "cli", "commands", "gateway", "settings", "telemetry", "signals", "exit"],
+    &[
+        "main",
+        "lib",
+        "cli",
+        "commands",
+        "gateway",
+        "manual",
+        "settings",
+        "telemetry",
+        "signals",
+        "exit",
+    ],
 ];
 
 /// The floor that assembles.
 const SHELL: usize = FLOORS.len() - 1;
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("cel::", &["codec/transform/program.rs"]),
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
@@ -39,7 +50,9 @@ const DOORS: [(&str, &[&str]); 18] = [
     ("tungstenite", &["mqtt/websocket"]),
     ("Instant::now", &["clock.rs"]),
     ("SystemTime::now", &["clock.rs"]),
-    ("clap::", &["cli.rs", "main.rs"]),
+    ("clap::", &["cli.rs", "main.rs", "manual.rs"]),
+    ("clap_complete::", &["cli.rs", "manual.rs"]),
+    ("clap_mangen::", &["manual.rs"]),
     ("tracing_subscriber", &["telemetry.rs"]),
 ];
 

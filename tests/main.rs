@@ -30,6 +30,7 @@ mod fuzz;
 mod hang_ups;
 mod layout;
 mod limits;
+mod manual;
 mod many;
 mod monitoring;
 mod notices;
