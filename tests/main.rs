@@ -47,6 +47,7 @@ mod record;
 mod routes;
 mod scene;
 mod schema;
+mod security;
 mod sessions;
 mod settings;
 mod shedding;

@@ -25,8 +25,14 @@ fn names_in(folder: &str) -> BTreeSet<String> {
 
 /// Every page, by its path from the root.
 fn pages() -> Vec<String> {
-    let top =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"];
+    let top = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "examples/README.md",
+    ];
     let docs = ["docs", "docs/devices"].into_iter().flat_map(|folder| {
         let is_page = |name: &String| Path::new(name).extension().is_some_and(|it| it == "md");
         let pages = names_in(folder).into_iter().filter(is_page);
