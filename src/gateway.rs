@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
+use crate::clock;
 use crate::exit::{Exit, guarded};
 use crate::limits::{SESSIONS_SHOWN_MAX, mebibytes};
 use crate::mqtt::options::BrokerUrl;
@@ -20,11 +21,11 @@ use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::state::books::Books;
 use crate::state::metrics::Balance;
-use crate::{clock, telemetry};
+use crate::telemetry::{self, Logging};
 
 /// Runs a gateway to its end.
 pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
-    let Some(_log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
+    let Some(log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
     // One thread runs sockets, timers and simulated sensors; another, the worker's, makes batches. A reading
     // costs so little that more threads would only wake each other.
     let pace = Arc::new(Pace::default());
@@ -39,7 +40,7 @@ pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
         }
     };
     let books = OnceCell::new();
-    let serve = || runtime.block_on(serve(path, settings, pace, &books));
+    let serve = || runtime.block_on(serve(path, settings, pace, (&books, &log)));
     let ended = guarded(serve, || books.get().map(|books| books.balance()));
     // Tasks have been told to end. One that has not is abandoned.
     runtime.shutdown_background();
@@ -50,7 +51,7 @@ async fn serve(
     path: &Path,
     settings: Settings,
     pace: Arc<Pace>,
-    books: &OnceCell<Arc<Books>>,
+    (books, log): (&OnceCell<Arc<Books>>, &Logging),
 ) -> (Exit, Option<Balance>) {
     let signals = match Signals::listen() {
         Ok(signals) => signals.of_service(),
@@ -71,7 +72,7 @@ async fn serve(
     };
     books.get_or_init(|| pipeline.books());
     say_where_to_look(&pipeline.plan());
-    if let Err(error) = show(&pipeline) {
+    if let Err(error) = show(&pipeline, log) {
         tracing::error!(%error, "cannot start a thread");
         return (Exit::Internal, None);
     }
@@ -84,8 +85,8 @@ async fn serve(
 }
 
 /// Starts the views of a running gateway: HTTP and systemd.
-fn show(pipeline: &Pipeline) -> std::io::Result<()> {
-    let view = View::new(pipeline.plan(), pipeline.books());
+fn show(pipeline: &Pipeline, log: &Logging) -> std::io::Result<()> {
+    let view = View::new(pipeline.plan(), pipeline.books(), Arc::clone(&log.warnings));
     ops::systemd::start(view.clone())?;
     let Some(listen) = view.plan.http.listen.0 else { return Ok(()) };
     ops::http::start(view, listen)

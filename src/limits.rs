@@ -118,6 +118,18 @@ pub const HTTP_ANSWERS_LEAST: usize = 4;
 /// Bytes of the answers that are written at a time, where there are more of them than [`HTTP_ANSWERS_LEAST`].
 pub const HTTP_ANSWERS_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of a list of dead letters or warnings. The oldest are left out. Such an answer takes a quarter of the seats.
+pub const HTTP_LIST_BYTES_MAX: usize = HTTP_ANSWERS_BYTES_MAX / 4 - 1024;
+
+/// Clients of `/api/stream` at a time. A further one gets 503. Their connections do not count among the others.
+pub const HTTP_STREAMS_MAX: usize = 10;
+
+/// Events that clients of `/api/stream` may have not taken yet. A client that has not taken more is disconnected.
+pub const HTTP_EVENTS_MAX: usize = 1024;
+
+/// Bytes of those events. One alone may be larger, where there are many entries.
+pub const HTTP_EVENTS_BYTES_MAX: usize = 1024 * 1024;
+
 /// Bytes of an answer that wait in a connection to be written. The rest waits in the answer.
 pub const HTTP_WRITE_BYTES_MAX: usize = 2 * HTTP_HEAD_BYTES_MAX;
 

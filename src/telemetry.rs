@@ -15,12 +15,18 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use self::keeping::Keeping;
 use self::lines::Lines;
 use crate::clock::{self, Timestamp};
 use crate::settings::{Log, LogFormat};
+use crate::state::recent::Recent;
+use crate::state::said::Warning;
 use crate::text;
 
+mod keeping;
 mod lines;
 
 /// The longest time for the last log lines to be written at the end. Lines that nobody has read by then are lost.
@@ -46,11 +52,15 @@ pub fn filter(level: &str) -> Result<EnvFilter, String> {
 /// A running log. Dropping it waits until its last lines are written, for `LOG_FLUSH_MAX` at most.
 #[derive(Debug)]
 #[must_use]
-pub struct Logging(Arc<Lines>);
+pub struct Logging {
+    lines: Arc<Lines>,
+    /// Its last warnings and errors.
+    pub warnings: Arc<Recent<Warning>>,
+}
 
 impl Drop for Logging {
     fn drop(&mut self) {
-        self.0.close(LOG_FLUSH_MAX);
+        self.lines.close(LOG_FLUSH_MAX);
     }
 }
 
@@ -70,18 +80,21 @@ pub fn start(log: &Log) -> Option<Logging> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Arc::clone(&lines));
     // An error of the log must not end the program.
     let builder = builder.log_internal_errors(false);
+    let warnings = Arc::default();
+    let keeping = Keeping(Arc::clone(&warnings));
     let started = match format {
         LogFormat::Text => {
             let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            builder.with_ansi(colour).with_target(false).fmt_fields(fields()).try_init()
+            let builder = builder.with_ansi(colour).with_target(false).fmt_fields(fields());
+            builder.finish().with(keeping).try_init()
         }
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(keeping).try_init(),
     };
     // Fails only if logging was started before, as in a test.
     if started.is_ok() {
         std::panic::set_hook(Box::new(panicked));
     }
-    Some(Logging(lines))
+    Some(Logging { lines, warnings })
 }
 
 /// Formats messages and fields as tracing-subscriber does, but escapes characters that could forge a line or

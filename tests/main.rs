@@ -8,6 +8,7 @@
     reason = "a test that cannot go on stops"
 )]
 
+mod api;
 mod backpressure;
 mod circles;
 mod conformance;

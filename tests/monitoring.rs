@@ -20,7 +20,7 @@ fn view() -> View {
     plan.sensors.insert("fleet".into(), kind);
     plan.spool.path = Some("spool".into());
     let books = Arc::new(plan.books(Arc::default()));
-    View::new(Arc::new(plan), books)
+    View::new(Arc::new(plan), books, Arc::default())
 }
 
 fn shipped(path: &str) -> PathBuf {

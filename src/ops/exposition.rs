@@ -15,6 +15,7 @@ use super::View;
 use super::families::{families, of_process};
 use super::family::{Family, Labels, Values};
 use crate::clock::{self, Now};
+use crate::state::metrics::Latencies;
 
 /// The prefix of each metric's name.
 const PREFIX: &str = "sluicegate";
@@ -62,6 +63,18 @@ pub fn exposed(view: &View, now: Now, exposition: Exposition) -> String {
     };
     written.expect("a string takes what is written to it");
     out
+}
+
+/// How many took at most so long, by bound; the last one is infinite. The library gives them as text only.
+pub(super) fn counts(latencies: &Latencies) -> Vec<(f64, u64)> {
+    let (mut registry, mut out) = (Registry::default(), String::new());
+    registry.register("took", "", latencies.0.clone());
+    text::encode(&mut out, &registry).expect("a string takes what is written to it");
+    let count = |line: &str| {
+        let (bound, count) = line.strip_prefix("took_bucket{le=\"")?.split_once("\"} ")?;
+        Some((bound.parse().ok()?, count.parse().ok()?))
+    };
+    out.lines().filter_map(count).collect()
 }
 
 /// The table of all metrics for the manual.

@@ -1,4 +1,4 @@
-//! HTTP: `/healthz`, `/readyz`, `/metrics`, `/api/status`, `/api/sensors`.
+//! HTTP: `/healthz`, `/readyz`, `/metrics`, and what is below `/api`.
 //!
 //! Bounds: connections and answers at a time (`seats`), the time of a connection, the size and the time of a
 //! request's head (`HTTP_*`). Bodies are not read. A client that exceeds a bound gets an error or is
@@ -6,13 +6,14 @@
 //! (`host`). An address that cannot be bound is tried again: a port that is in use must not stop readings.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -24,19 +25,22 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::View;
+use super::entries::entries;
 use super::exposition::{Exposition, exposed};
 use super::host::may_ask;
-use super::seats::{Place, Seated};
+use super::seats::{Place, Seated, Size};
 use super::sensors::{Asked, Sensor};
 use super::snapshot::Snapshot;
+use super::write_deadline::WriteDeadline;
+use super::{feed, history, lists, stream};
 use crate::clock;
-use crate::limits::HTTP_HEAD_BYTES_MAX;
+use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_STREAMS_MAX};
 use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::tasks::{self, Tasks};
@@ -50,6 +54,15 @@ const HTTP_RETRY: Duration = Duration::from_secs(1);
 /// The longest life of a connection. Then it is closed, whatever it does.
 const HTTP_CONNECTION_MAX: Duration = Duration::from_mins(2);
 
+/// The longest time in which a client takes nothing of what is written to it. Then it is disconnected.
+const HTTP_WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes that the system keeps of what is written to a connection and not taken yet. What is more waits in the answer.
+const HTTP_SEND_BUFFER_BYTES: u32 = 64 * 1024;
+
+/// Connections that wait to be accepted. The system refuses more, or lets them wait.
+const HTTP_BACKLOG: u32 = 1024;
+
 /// Pause before `http.listen` is tried again, if it cannot be bound.
 const HTTP_LISTEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -62,6 +75,10 @@ pub fn start(view: View, listen: SocketAddr) -> std::io::Result<()> {
 }
 
 async fn serve(view: View, listen: SocketAddr) {
+    tokio::join!(feed::tend(view.clone()), accept(view, listen));
+}
+
+async fn accept(view: View, listen: SocketAddr) {
     let listener = listener(listen).await;
     let (seats, plan) = (Arc::clone(&view.seats), Arc::clone(&view.plan));
     let router = router(view);
@@ -98,7 +115,7 @@ async fn serve(view: View, listen: SocketAddr) {
 async fn listener(listen: SocketAddr) -> TcpListener {
     let mut repeated = Repeated::default();
     loop {
-        match TcpListener::bind(listen).await {
+        match bound(listen) {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(listen);
                 tracing::info!("health and metrics: http://{address}/readyz and /metrics");
@@ -120,11 +137,22 @@ async fn listener(listen: SocketAddr) -> TcpListener {
     }
 }
 
+/// Listens at once, with small buffers in the system: there nobody sees that a client takes nothing.
+fn bound(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(HTTP_SEND_BUFFER_BYTES)?;
+    socket.bind(listen)?;
+    socket.listen(HTTP_BACKLOG)
+}
+
 /// Serves one connection until its end.
 async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Plan>) {
     let router = TowerToHyperService::new(router);
-    let service = service_fn(|request: Request<Incoming>| {
+    let place = Arc::new(place);
+    let service = service_fn(|mut request: Request<Incoming>| {
         place.asks();
+        request.extensions_mut().insert(Arc::clone(&place));
         let answer = may_ask(&request, &plan.http.hosts).then(|| router.call(request));
         async move {
             match answer {
@@ -137,9 +165,13 @@ async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Pla
         .timer(TokioTimer::new())
         .header_read_timeout(HTTP_HEAD_MAX)
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteDeadline::new(stream, HTTP_WRITE_PAUSE_MAX)), service);
+    let mut connection = pin!(connection);
+    let ended = timeout(HTTP_CONNECTION_MAX, connection.as_mut()).await;
     // A broken or slow connection is the client's fault: not logged.
-    drop(timeout(HTTP_CONNECTION_MAX, connection).await);
+    if ended.is_err() && place.is_stream() {
+        drop(connection.await);
+    }
 }
 
 /// 421, for a request whose host name is not known.
@@ -155,10 +187,24 @@ fn router(view: View) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
+        .route("/api/entries", get(async |State(view): State<View>| {
+            seated(&view, Size::Whole, JSON, || entries(&view, clock::now()))
+        }))
+        .route("/api/history", get(async |State(view): State<View>| {
+            seated(&view, Size::List, JSON, || history::history(&view))
+        }))
+        .route("/api/dead-letters", get(async |State(view): State<View>| {
+            seated(&view, Size::List, JSON, || lists::dead_letters(&view))
+        }))
+        .route("/api/warnings", get(async |State(view): State<View>| {
+            seated(&view, Size::List, JSON, || lists::warnings(&view))
+        }))
+        .route("/api/stream", get(streamed))
         .route("/api/sensors", get(sensors))
         .route("/api/sensors/{entry}/{*id}", get(sensor))
         .fallback(async || {
-            let text = "there are /healthz, /readyz, /metrics, /api/status and /api/sensors\n";
+            let text = "there are /healthz, /readyz, /metrics, /api/status, /api/entries, /api/sensors, \
+                        /api/dead-letters, /api/warnings, /api/history and /api/stream\n";
             (StatusCode::NOT_FOUND, text)
         })
         .with_state(view)
@@ -187,11 +233,13 @@ async fn readyz(State(view): State<View>) -> Response {
 async fn metrics(State(view): State<View>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let exposition = Exposition::asked(accept);
-    seated(&view, exposition.content_type(), || exposed(&view, clock::now(), exposition))
+    seated(&view, Size::Whole, exposition.content_type(), || {
+        exposed(&view, clock::now(), exposition)
+    })
 }
 
 async fn status(State(view): State<View>) -> Response {
-    seated(&view, "application/json", || written(&Snapshot::new(&view, clock::now())))
+    seated(&view, Size::Whole, JSON, || written(&Snapshot::new(&view, clock::now())))
 }
 
 /// A page of sensors.
@@ -208,7 +256,7 @@ async fn sensors(
         }
     };
     match (asked, problem) {
-        (Ok(Query(asked)), None) => seated(&view, "application/json", || asked.page(&view)),
+        (Ok(Query(asked)), None) => seated(&view, Size::Whole, JSON, || asked.page(&view)),
         (_, problem) => {
             (StatusCode::BAD_REQUEST, problem.unwrap_or_default() + "\n").into_response()
         }
@@ -223,9 +271,24 @@ async fn sensor(State(view): State<View>, Path((entry, id)): Path<(String, Strin
     }
 }
 
+/// What changes, from now on.
+async fn streamed(State(view): State<View>, place: Option<Extension<Arc<Place>>>) -> Response {
+    let Some(seat) = view.seats.stream() else {
+        let text = format!("{HTTP_STREAMS_MAX} clients stream already: close one of them\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    };
+    if let Some(Extension(place)) = place {
+        place.streams();
+    }
+    let first = view.feed.snapshot(&view, clock::now());
+    stream::answer(&view, first, seat)
+}
+
+const JSON: &str = "application/json";
+
 /// An answer that can be large, if a seat is free; else 503.
-fn seated(view: &View, kind: &'static str, text: impl FnOnce() -> String) -> Response {
-    let Some(seat) = view.seats.answer(view.books.registry.entries().len()) else {
+fn seated(view: &View, size: Size, kind: &'static str, text: impl FnOnce() -> String) -> Response {
+    let Some(seat) = view.seats.answer(view.books.registry.entries().len(), size) else {
         let headers = [(RETRY_AFTER, HTTP_RETRY.as_secs().to_string())];
         let text = "too many requests at a time: try again\n";
         return (StatusCode::SERVICE_UNAVAILABLE, headers, text).into_response();
@@ -241,7 +304,7 @@ pub(super) fn written(body: &impl Serialize) -> String {
 fn json(well: bool, body: &impl Serialize) -> Response {
     let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let text = written(body);
-    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    let headers = [(CONTENT_TYPE, JSON), (CACHE_CONTROL, "no-store")];
     (status, headers, text).into_response()
 }
 
@@ -305,7 +368,8 @@ mod tests {
             (answer.status().as_u16(), again)
         };
         assert_eq!(ask("/metrics").await, (200, None));
-        let taken: Vec<_> = (0..HTTP_ANSWERS_MAX).map(|_| seats.answer(1).unwrap()).collect();
+        let taken: Vec<_> =
+            (0..HTTP_ANSWERS_MAX).map(|_| seats.answer(1, Size::Whole).unwrap()).collect();
         for path in ["/metrics", "/api/status"] {
             assert_eq!(ask(path).await, (503, Some("1".to_owned())), "{path}");
         }

@@ -1,7 +1,9 @@
 //! Every limit with its current value.
 
 use super::{View, process};
-use crate::limits::{DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX, WAITING_MAX};
+use crate::limits::{
+    DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX, HTTP_STREAMS_MAX, WAITING_MAX,
+};
 use crate::plan::http::answers_max;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,9 @@ pub(super) struct Level {
     pub(super) value: u64,
     pub(super) max: u64,
 }
+
+/// The name of the memory's.
+pub(super) const MEMORY: &str = "memory_bytes";
 
 /// All limits of the gateway as a whole.
 pub(super) fn levels(view: &View) -> Vec<Level> {
@@ -71,7 +76,7 @@ pub(super) fn levels(view: &View) -> Vec<Level> {
             plan.gateway.sensors_max.get().into(),
         ),
         level(
-            "memory_bytes",
+            MEMORY,
             "memory bound",
             "Resident memory of the process, and the bound that was computed for it",
             process::resident_bytes().unwrap_or_default(),
@@ -99,6 +104,13 @@ fn of_http(view: &View) -> Vec<Level> {
             "Answers with metrics or status that are being written",
             view.seats.answers() as u64,
             answers_max(view.books.registry.entries().len()) as u64,
+        ),
+        level(
+            "http_streams",
+            "streams at a time on http.listen",
+            "Clients of /api/stream",
+            view.seats.streams() as u64,
+            HTTP_STREAMS_MAX as u64,
         ),
     ]
 }
@@ -132,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::ops::seats::Size;
     use crate::ops::tests::view;
     use crate::plan::Plan;
     use crate::record::{Arrival, Body, Chunk, Record, Span};
@@ -169,7 +182,8 @@ mod tests {
         gauges.spool_bytes.set(15);
         gauges.spool_waiting.set(16);
         let connections: Vec<_> = (0..5).map(|_| view.seats.enter()).collect();
-        let answers: Vec<_> = (0..2).map(|_| view.seats.answer(2)).collect();
+        let answers: Vec<_> = (0..2).map(|_| view.seats.answer(2, Size::Whole)).collect();
+        let streams: Vec<_> = (0..4).map(|_| view.seats.stream()).collect();
         let shown = |name| {
             let level = levels(&view).into_iter().find(|it| it.name == name).unwrap();
             assert!(level.max > 0, "{name}");
@@ -186,12 +200,13 @@ mod tests {
             ("sensors", sensors),
             ("http_connections", 5),
             ("http_answers", 2),
+            ("http_streams", 4),
             ("spool_bytes", 15),
             ("spool_waiting_batches", 16),
         ] {
             assert_eq!(shown(name), value, "{name}");
         }
         assert!(sensors >= 3 && shown("memory_bytes") > 0);
-        drop((connections, answers));
+        drop((connections, answers, streams));
     }
 }

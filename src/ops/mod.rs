@@ -9,25 +9,35 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use self::feed::Feed;
 use self::seats::Seats;
 use crate::clock::{self, Now};
 use crate::plan::Plan;
 use crate::state::board::Health;
 use crate::state::books::Books;
+use crate::state::recent::Recent;
+use crate::state::said::Warning;
 
 pub mod asking;
+mod entries;
+mod events;
 pub mod exposition;
 mod families;
 mod family;
+mod feed;
+mod history;
 mod host;
 pub mod http;
 mod levels;
 pub mod listing;
+mod lists;
 mod process;
 mod seats;
 mod sensors;
 mod snapshot;
+mod stream;
 pub mod systemd;
+mod write_deadline;
 
 pub use self::sensors::Sort;
 
@@ -39,10 +49,14 @@ pub(crate) const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
 pub struct View {
     pub plan: Arc<Plan>,
     pub books: Arc<Books>,
+    /// The last warnings of the log.
+    pub warnings: Arc<Recent<Warning>>,
     /// The time of the start.
     pub started: Now,
     /// Bounds the connections and answers.
     seats: Arc<Seats>,
+    /// What has happened of late, and who streams it.
+    feed: Arc<Feed>,
 }
 
 /// Whether a gateway works, for load balancers and supervisors.
@@ -60,8 +74,10 @@ pub struct Readiness {
 
 impl View {
     /// A view of a gateway that starts now.
-    pub fn new(plan: Arc<Plan>, books: Arc<Books>) -> Self {
-        Self { plan, books, started: clock::now(), seats: Arc::default() }
+    pub fn new(plan: Arc<Plan>, books: Arc<Books>, warnings: Arc<Recent<Warning>>) -> Self {
+        let started = clock::now();
+        let feed = Arc::new(Feed::new(started));
+        Self { plan, books, warnings, started, seats: Arc::default(), feed }
     }
 
     /// Whether the gateway works, as seen at `now`.
@@ -96,7 +112,7 @@ pub(crate) mod tests {
             plan.sensors.insert(name.into(), serde_json::from_str(kind).unwrap());
         }
         let books = Arc::new(plan.books(Arc::default()));
-        View::new(Arc::new(plan), books)
+        View::new(Arc::new(plan), books, Arc::default())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::levels::levels;
+use super::levels::{MEMORY, levels};
 use super::{Readiness, View};
 use crate::clock::Now;
 use crate::state::metrics::Balance;
@@ -30,7 +30,7 @@ pub(super) struct Snapshot {
 }
 
 /// The columns of a balance.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Books {
     received: u64,
@@ -42,7 +42,7 @@ pub(super) struct Books {
     spooled: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Limit {
     name: &'static str,
     from: &'static str,
@@ -52,7 +52,7 @@ struct Limit {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Session {
+pub(super) struct Session {
     name: String,
     usable: bool,
     for_seconds: u64,
@@ -61,7 +61,7 @@ struct Session {
     last_trouble: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
     name: String,
@@ -101,6 +101,24 @@ impl Snapshot {
             sensors: entries(view),
         }
     }
+
+    /// The limits but for that of the memory.
+    fn resting(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.iter().filter(|it| it.name != MEMORY)
+    }
+
+    /// Whether this says the same as the other one, but for ages, and for the memory, which never rests.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.readiness == other.readiness
+            && self.balance == other.balance
+            && self.resting().eq(other.resting())
+            && self.sensors == other.sensors
+            && self
+                .sessions
+                .iter()
+                .map(Session::still)
+                .eq(other.sessions.iter().map(Session::still))
+    }
 }
 
 impl View {
@@ -135,7 +153,12 @@ impl Books {
 }
 
 impl Session {
-    fn new(name: String, seen: Seen, now: Now) -> Self {
+    /// What does not change by itself.
+    fn still(&self) -> (&str, bool, u64, Option<&str>) {
+        (&self.name, self.usable, self.connections, self.last_trouble.as_deref())
+    }
+
+    pub(super) fn new(name: String, seen: Seen, now: Now) -> Self {
         let Seen { usable, since, epoch, trouble } = seen;
         let for_seconds = now.instant.saturating_duration_since(since).as_secs();
         Self { name, usable, for_seconds, connections: epoch, last_trouble: trouble }

@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::codec::{View, Whose};
 use crate::record::{Body, Chunk, Reason, Record};
+use crate::state::letters::{Letter, head};
 use crate::state::registry::Row;
 use crate::state::tally::Cause;
 
@@ -30,6 +31,20 @@ impl<'a> Content<'a> {
     pub fn cause(&self, row: &Row) -> Cause {
         let Self { reason, detail, topic, .. } = self;
         Cause::new(reason.as_str(), self.sensor(row), row.entry(), detail, topic)
+    }
+
+    /// What is shown of a dead letter of this sensor, taken at `at`.
+    pub fn shown(&self, row: &Row, at: Timestamp) -> Letter {
+        Letter {
+            at,
+            entry: row.entry(),
+            sensor: self.sensor(row).into(),
+            reason: self.reason.as_str(),
+            detail: head(self.detail),
+            topic: head(self.topic),
+            payload: head(self.payload),
+            payload_bytes: self.payload.len(),
+        }
     }
 }
 

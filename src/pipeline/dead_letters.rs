@@ -128,6 +128,7 @@ impl DeadLetters {
     pub fn take(&mut self, origin: Origin, content: Content<'_>) {
         let Content { reason, detail, id, topic, payload } = content;
         self.books.tally.note(content.cause(&origin.row));
+        self.books.letters.put(content.shown(&origin.row, origin.received));
         let [detail_bytes, id_bytes, topic_bytes] = [detail, id, topic].map(<[u8]>::len);
         let text = [detail, id, topic, payload].concat().into();
         let waiting = Waiting { origin, reason, text, detail_bytes, id_bytes, topic_bytes };

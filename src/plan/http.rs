@@ -6,7 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::limits::{HTTP_ANSWERS_BYTES_MAX, HTTP_ANSWERS_LEAST, HTTP_ANSWERS_MAX};
+use crate::limits::{
+    HTTP_ANSWERS_BYTES_MAX, HTTP_ANSWERS_LEAST, HTTP_ANSWERS_MAX, HTTP_EVENTS_BYTES_MAX,
+    HTTP_LIST_BYTES_MAX,
+};
+use crate::state::changed::Changed;
+use crate::state::letters::Letter;
+use crate::state::recent::Kept;
+use crate::state::said::Warning;
 
 /// Bytes of the gateway's part of an answer, as metrics or as JSON.
 const ANSWER_BYTES: usize = 32 * 1024;
@@ -25,6 +32,17 @@ pub(super) fn answers_bytes_max(entries: usize) -> u64 {
     let answer = answer_bytes(entries);
     let written = HTTP_ANSWERS_BYTES_MAX.max(HTTP_ANSWERS_LEAST * answer);
     (written + 4 * answer) as u64
+}
+
+/// Bytes of the last dead letters, of the last warnings, and of which sensors have changed.
+pub(super) const RECENT_BYTES_MAX: u64 =
+    (Letter::BYTES_MAX + Warning::BYTES_MAX + Changed::BYTES_MAX) as u64;
+
+/// Bytes of the events that are streamed, and of a list that is written: those that leave it meanwhile, their text in
+/// pieces, and a text that grows.
+pub(super) fn lists_bytes_max(entries: usize) -> u64 {
+    let events = HTTP_EVENTS_BYTES_MAX.max(answer_bytes(entries));
+    RECENT_BYTES_MAX + (events + 3 * HTTP_LIST_BYTES_MAX) as u64
 }
 
 const fn answer_bytes(entries: usize) -> usize {

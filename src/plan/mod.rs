@@ -11,7 +11,8 @@ use crate::codec::compression::Compression;
 use crate::codec::{Encoder, Format, Head, Options, influx};
 use crate::limits::{
     Budget, DEAD_LETTER_BYTES_IN_FLIGHT_MAX, DEAD_LETTERS_IN_FLIGHT_MAX, HTTP_CONNECTIONS_MAX,
-    HTTP_HEAD_BYTES_MAX, HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, WAITING_MAX, mebibytes,
+    HTTP_HEAD_BYTES_MAX, HTTP_STREAMS_MAX, HTTP_WRITE_BYTES_MAX, LETTER_WAITING_BYTES, WAITING_MAX,
+    mebibytes,
 };
 use crate::mqtt::{left, roll_call};
 use crate::record::Record;
@@ -316,10 +317,12 @@ impl Plan {
         budget.add("sensors (gateway.sensors_max)", rows * SENSOR_BYTES);
         if self.http.listen.0.is_some() {
             let connection = (HTTP_HEAD_BYTES_MAX + HTTP_WRITE_BYTES_MAX) as u64;
-            let connections = HTTP_CONNECTIONS_MAX as u64 * connection;
+            let connections = (HTTP_CONNECTIONS_MAX + HTTP_STREAMS_MAX) as u64 * connection;
             let answers = http::answers_bytes_max(self.sensors.len());
             budget.add("http connections and answers", connections + answers);
+            budget.add("http events and lists", http::lists_bytes_max(self.sensors.len()));
         }
+        budget.add("last dead letters, warnings and changes", http::RECENT_BYTES_MAX);
         self.add_entries(&mut budget);
         self.add_routes(&mut budget, rows, batch + receipts);
         match self.output.format.encoder_bytes() {

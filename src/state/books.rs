@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::board::Board;
+use super::changed::Changed;
 use super::gauges::Gauges;
+use super::letters::Letter;
+use super::recent::Recent;
 use super::tally::Tally;
 use crate::clock;
 use crate::pace::Pace;
@@ -30,6 +33,10 @@ pub struct Books {
     pub gauges: Arc<Gauges>,
     /// What became dead letters of late.
     pub tally: Arc<Tally>,
+    /// The last dead letters.
+    pub letters: Arc<Recent<Letter>>,
+    /// The sensors that have changed their state of late.
+    pub changed: Arc<Recent<Changed>>,
     /// How the connections stand.
     pub standings: Standings,
     /// How it is doing.
@@ -56,6 +63,8 @@ impl Books {
             pace,
             gauges: Arc::default(),
             tally: Arc::default(),
+            letters: Arc::default(),
+            changed: Arc::default(),
             board: Arc::new(Board::new(now)),
             standings: Standings::new(now),
         }

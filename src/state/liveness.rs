@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::books::Books;
+use super::changed::Changed;
 use super::presence::Presence;
 use super::registry::{Forgotten, Row};
 use crate::clock::{Now, Timestamp};
@@ -170,6 +171,7 @@ impl Liveness {
     ) {
         books.metrics.sensors_changed.of(is).one();
         books.registry.notices.put(row);
+        books.changed.put(Changed(row.index));
         let [online, late, silent] = &mut self.said;
         let said = match is {
             Presence::Online => online,

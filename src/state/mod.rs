@@ -8,7 +8,8 @@
 //!   second ([`liveness`]), while its entry listens ([`listening`]).
 //! - What rises and falls in the engine is a gauge ([`gauges`]); the worker alone writes it, after each event.
 //! - How a connection stands is written by the task that serves it ([`standing`]).
-//! - Why readings became dead letters of late: [`tally`].
+//! - Why readings became dead letters of late: [`tally`]. The last ones themselves, the last warnings of the log, and which
+//!   sensors have changed are lists with bounds ([`recent`]: [`letters`], [`said`], [`changed`]).
 //! - What follows from the others is kept nowhere: the balance ([`books`]) is drawn up when it is asked for.
 //! - Health is judged once a second from all of these ([`monitor`], [`crowd`], [`share`]), and put up for whoever asks
 //!   ([`board`]).
@@ -17,9 +18,11 @@
 
 pub mod board;
 pub mod books;
+pub mod changed;
 pub mod crowd;
 pub mod gauges;
 pub mod head;
+pub mod letters;
 pub mod listening;
 pub mod liveness;
 #[warn(missing_docs)]
@@ -27,8 +30,10 @@ pub mod metrics;
 pub mod monitor;
 pub mod presence;
 pub mod rate;
+pub mod recent;
 pub mod registry;
 pub mod rhythm;
+pub mod said;
 pub mod series;
 pub mod share;
 pub mod standing;

@@ -20,6 +20,7 @@ pub(crate) mod http;
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
 mod selftest;
+pub(crate) mod stream;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 

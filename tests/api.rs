@@ -1,0 +1,186 @@
+//! What the page reads: the lists of what happened, the entries, the history, and the stream of changes with its bounds.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::scene::{drained, fleet, message, output, reading, readings, wait_readings};
+use crate::support::broker::Broker;
+use crate::support::gateway::Gateway;
+use crate::support::http::Http;
+use crate::support::stream::Stream;
+use crate::support::{SOON, eventually, pause, within};
+
+/// Clients that may stream at a time.
+const STREAMS_MAX: usize = 10;
+
+fn started(input: &Broker, sink: &Broker, more: &[&str]) -> (Gateway, Http) {
+    let output = output(&sink.url());
+    let config = fleet(&input.url(), &[&[output.as_str()], more].concat());
+    let launch = Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0");
+    let gateway = launch.start();
+    gateway.wait_for_line("subscribed", SOON);
+    let http = Http::of(&gateway);
+    (gateway, http)
+}
+
+/// Messages that become dead letters, as large as they are shown, and larger as JSON.
+fn rubbish(input: &Broker, count: usize) {
+    let payload = vec![1; 1024];
+    let bad = std::iter::repeat_n(message("sensors/bad/reading", payload, 0), count);
+    input.publish_all(bad.collect::<Vec<_>>());
+}
+
+/// Whether so many clients stream.
+fn stream(http: Http, clients: u32) -> bool {
+    http.metric("sluicegate_http_streams") == Some(clients.into())
+}
+
+#[test]
+fn what_happened_is_listed_with_its_reasons() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let lines = ["broker.version = 3", "broker.session_expiry = \"9h\""];
+    let (mut gateway, http) = started(&input, &sink, &lines);
+    input.publish_all(readings(10, 1..=10, 1));
+    for payload in [&b"{"[..], b"\xff\x01", &[b'{'; 2000]] {
+        input.publish_all([message("sensors/bad/reading", payload.to_vec(), 1)]);
+    }
+    wait_readings(&sink, 100, SOON);
+    let listed = || http.json("/api/dead-letters");
+    eventually("three dead letters", SOON, || listed()["total"] == 3);
+    let letters = listed()["deadLetters"].as_array().unwrap().clone();
+    assert_eq!(letters.iter().map(|it| &it["number"]).collect::<Vec<_>>(), [3, 2, 1]);
+    let [long, binary, first] = letters.as_slice() else { panic!("{letters:?}") };
+    let member = |name: &str| first[name].as_str().unwrap().to_owned();
+    assert_eq!((member("entry"), member("sensorId")), ("fleet".into(), "bad".into()));
+    assert_eq!((member("reason"), member("payload")), ("malformed".into(), "{".into()));
+    assert_eq!(member("topic"), "sensors/bad/reading");
+    assert!(!member("detail").is_empty() && member("at").ends_with('Z'), "{first}");
+    assert_eq!(binary["payloadBase64"], "/wE=");
+    assert_eq!(long["payload"], "{".repeat(1024));
+    assert!(long["detail"].as_str().unwrap().ends_with("2000 bytes, cut here"), "{long}");
+
+    let warnings = http.json("/api/warnings")["warnings"].clone();
+    let warnings = warnings.as_array().unwrap();
+    let of_settings =
+        warnings.iter().find(|it| it["message"].as_str().unwrap().starts_with("broker.session"));
+    assert_eq!(of_settings.unwrap()["level"], "WARN", "{warnings:?}");
+    let said = || {
+        let all = http.json("/api/warnings")["warnings"].clone();
+        let is_it = |it: &&Value| it["fields"]["reason"] == "malformed";
+        all.as_array().unwrap().iter().find(is_it).cloned()
+    };
+    eventually("the warning of dead letters", SOON, || said().is_some());
+    assert_eq!(said().unwrap()["fields"]["sensor"], "bad");
+
+    let entries = http.json("/api/entries")["entries"].clone();
+    let fleet = &entries[0];
+    assert_eq!((&fleet["name"], &fleet["kind"]), (&"fleet".into(), &"mqtt".into()));
+    assert_eq!(fleet["topics"], serde_json::json!(["sensors/{sensor}/reading"]));
+    assert_eq!(fleet["session"]["usable"], true);
+    assert_eq!((&fleet["sensors"], &fleet["received"]), (&11.into(), &103.into()));
+    assert_eq!(fleet["deadLetters"], serde_json::json!({"malformed": 3}));
+
+    let sums = |name: &str| {
+        let history = http.json("/api/history");
+        let steps = history["steps"].as_array().unwrap();
+        steps.iter().map(|it| it[name].as_u64().unwrap()).sum::<u64>()
+    };
+    eventually("the history has all", SOON, || sums("received") == 103);
+    eventually("and what became of it", SOON, || {
+        sums("delivered") == 100 && sums("deadLettered") == 3
+    });
+    let steps = http.json("/api/history")["steps"].clone();
+    assert!(steps[0]["p99Seconds"].as_f64().is_some_and(|it| it > 0.0), "{steps}");
+    drained(&mut gateway);
+}
+
+#[test]
+fn what_changes_is_streamed_behind_a_snapshot() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let every = "sensors.fleet.mqtt.expected_interval = \"1s\"";
+    let (mut gateway, http) = started(&input, &sink, &[every]);
+    http.wait_health("ready", SOON);
+    let mut stream = Stream::open(http);
+    let first = stream.next().unwrap();
+    assert_eq!((first.name.as_str(), &first.data["health"]), ("status", &"ready".into()));
+    assert!(first.id.is_some());
+    input.publish_all([reading("gone", 1, 0), message("sensors/bad/reading", "{", 0)]);
+    let letter = stream.wait("dead_letter", |_| true);
+    assert_eq!(letter, http.json("/api/dead-letters")["deadLetters"][0]);
+    let told = stream.wait("status", |it| it["balance"]["delivered"] == 1);
+    assert_eq!(told["sensors"][0]["received"], 2);
+    let late = stream.wait("sensor", |it| it["sensorId"] == "gone");
+    assert_eq!((&late["state"], &late["entry"]), (&"late".into(), &"fleet".into()));
+    stream.wait("sensor", |it| it["sensorId"] == "gone" && it["state"] == "silent");
+    let warning = stream.wait("warning", |it| it["message"].as_str().unwrap().contains("silent"));
+    assert_eq!(warning["level"], "WARN");
+    let step = stream.wait("history", |_| true);
+    let steps = http.json("/api/history")["steps"].clone();
+    assert!(steps.as_array().unwrap().contains(&step), "{step}");
+    drained(&mut gateway);
+}
+
+/// A page that comes back begins again.
+#[test]
+fn streams_have_seats_of_their_own_and_each_begins_with_a_snapshot() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, http) = started(&input, &sink, &[]);
+    http.wait_health("ready", SOON);
+    let mut all: Vec<_> = (0..STREAMS_MAX).map(|_| Stream::open(http)).collect();
+    let refused = http.get("/api/stream");
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.body, "10 clients stream already: close one of them\n");
+    assert_eq!(http.get("/api/status").status, 200, "streams take no other seat");
+    // More than there are places: none of the streams has to go for them.
+    let others: Vec<_> = (0..100).map(|_| http.connect()).collect();
+    assert!(all.iter_mut().all(|it| it.next().is_some_and(|event| event.name == "status")));
+    input.publish_all(readings(1, 1..=7, 1));
+    for stream in &mut all {
+        stream.wait("status", |it| it["balance"]["delivered"] == 7);
+    }
+    drop((all.pop(), others));
+    eventually("a free seat", SOON, || stream(http, 9));
+    let again = Stream::open(http).next().unwrap();
+    assert_eq!((again.name.as_str(), &again.data["balance"]["delivered"]), ("status", &7.into()));
+    drained(&mut gateway);
+}
+
+#[test]
+fn a_client_that_lags_behind_is_told_so_and_disconnected() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, http) = started(&input, &sink, &[]);
+    let (mut slow, mut quick) = (Stream::open_small(http), Stream::open(http));
+    // More than the list of events and the buffers between hold.
+    for hundred in 1..=4 {
+        rubbish(&input, 100);
+        quick.wait("dead_letter", |it| it["number"] == 100 * hundred);
+    }
+    let mut last = slow.next().unwrap();
+    while let Some(event) = slow.next() {
+        assert!(event.id < Some(2000), "it has no end");
+        last = event;
+    }
+    assert_eq!((last.name.as_str(), last.id), ("dropped", None));
+    assert!(last.data["events"].as_u64().unwrap() > 0);
+    eventually("its seat is free", SOON, || stream(http, 1));
+    drained(&mut gateway);
+}
+
+#[test]
+fn a_client_that_takes_nothing_is_disconnected_and_the_others_go_on() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, http) = started(&input, &sink, &[]);
+    let (stalled, mut quick) = (Stream::open_small(http), Stream::open(http));
+    assert!(stream(http, 2));
+    let gone = within(SOON * 3, || {
+        rubbish(&input, 100);
+        pause(Duration::from_millis(100));
+        quick.wait("dead_letter", |_| true);
+        stream(http, 1)
+    });
+    assert!(gone, "it has taken nothing for a minute");
+    quick.wait("dead_letter", |_| true);
+    drop(stalled);
+    drained(&mut gateway);
+}
