@@ -167,7 +167,7 @@ fn whole(from: impl Read) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 
 /// Asks a running gateway whether it is ready. Writes no log.
 pub fn health(settings: &Settings) -> (Exit, Option<String>) {
-    match asking::health(settings.plan.http.listen.0) {
+    match asking::health(&settings.plan.http) {
         Ok((true, said)) => (Exit::Drained, Some(said)),
         Ok((false, said)) => (Exit::Faults, Some(said)),
         Err(error) => (Exit::Faults, Some(error.to_string())),
@@ -187,7 +187,7 @@ pub fn sensors(
         sort: args.sort,
         json: args.json,
     };
-    match listing::list(settings.plan.http.listen.0, &asked, &mut std::io::stdout()) {
+    match listing::list(&settings.plan.http, &asked, &mut std::io::stdout()) {
         Ok(()) => Ok((Exit::Drained, None)),
         Err(error @ asking::Error::Refused(_)) => Err(error),
         Err(error) => Ok((Exit::Faults, Some(error.to_string()))),

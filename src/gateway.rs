@@ -62,6 +62,11 @@ async fn serve(
     };
     let seed = clock::now().wall.millis();
     introduce(path, &settings, seed);
+    // It would refuse everyone.
+    if let Some(Err(error)) = settings.plan.http.token() {
+        tracing::error!("http.token_file: {error}");
+        return (Exit::Settings, None);
+    }
     let fate = fate(&settings.plan);
     let pipeline = match Pipeline::build(settings.plan, pace, seed).await {
         Ok(pipeline) => pipeline,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::scene::{drained, fleet, message, output, reading, readings, wait_readings};
 use crate::support::broker::Broker;
 use crate::support::gateway::Gateway;
-use crate::support::http::Http;
+use crate::support::http::{Answer, Http};
 use crate::support::stream::Stream;
 use crate::support::{SOON, eventually, pause, within};
 
@@ -182,5 +182,113 @@ fn a_client_that_takes_nothing_is_disconnected_and_the_others_go_on() {
     assert!(gone, "it has taken nothing for a minute");
     quick.wait("dead_letter", |_| true);
     drop(stalled);
+    drained(&mut gateway);
+}
+
+/// A request with this token, or without one.
+fn with_token(http: Http, path: &str, token: Option<&str>) -> Answer {
+    let authorization = token.map(|it| format!("authorization: Bearer {it}\r\n"));
+    let head = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n");
+    http.send(&format!("{head}{}\r\n", authorization.unwrap_or_default()))
+}
+
+/// What a command that asks the running gateway ends with, and says.
+fn command(name: &str, config: &str, http: Http) -> (i32, String) {
+    let listen = format!("127.0.0.1:{}", http.port);
+    let launch = Gateway::command(name, config).env("SLUICEGATE__HTTP__LISTEN", &listen);
+    let mut asked = launch.start();
+    (asked.wait_exit(SOON), asked.text())
+}
+
+#[test]
+fn with_a_token_only_who_has_it_is_told_more_than_health_in_a_word() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "s3cret-token\n").unwrap();
+    let key = format!("http.token_file = \"{}\"", path.display());
+    let (mut gateway, http) = started(&input, &sink, &[&key]);
+    let ready = || with_token(http, "/readyz", None).status == 200;
+    eventually("it is ready", SOON, ready);
+    for path in ["/metrics", "/api/status", "/api/stream", "/api/dead-letters", "/nothing"] {
+        let refused = with_token(http, path, None);
+        assert_eq!(refused.status, 401, "{path}");
+        assert!(refused.head.contains("www-authenticate: bearer"), "{refused:?}");
+        assert_eq!(with_token(http, path, Some("s3cret-tokem")).status, 401, "{path}");
+    }
+    assert_eq!(with_token(http, "/api/status", Some("s3cret-token")).status, 200);
+
+    sink.go_away();
+    let unready = |token| {
+        let answer = with_token(http, "/readyz", token);
+        (answer.status == 503).then(|| serde_json::from_str::<Value>(&answer.body).unwrap())
+    };
+    eventually("it is not ready", SOON * 2, || unready(None).is_some());
+    let word = serde_json::json!({"ready": false, "health": "degraded"});
+    assert_eq!(unready(None), Some(word));
+    assert!(unready(Some("s3cret-token")).unwrap()["reason"].is_string());
+    let config = fleet(&input.url(), &[&key]);
+    let (code, said) = command("health", &config, http);
+    assert!(code == 1 && said.contains("the output has been away"), "{code}: {said}");
+    assert_eq!(command("sensors", &config, http).0, 0);
+    let (code, said) = command("sensors", &fleet(&input.url(), &[]), http);
+    assert!(code == 1 && said.contains("refuses the token"), "{code}: {said}");
+    sink.come_back();
+
+    std::fs::write(&path, "another").unwrap();
+    let status = |token| with_token(http, "/api/status", Some(token)).status;
+    eventually("the new token", SOON, || status("another") == 200);
+    assert_eq!(status("s3cret-token"), 401);
+    std::fs::write(&path, "").unwrap();
+    eventually("nobody is let in", SOON, || status("another") == 401);
+    gateway.wait_for_line("http.token_file: ", SOON);
+    assert!(["s3cret-token", "another"].iter().all(|it| !gateway.text().contains(it)));
+    drained(&mut gateway);
+}
+
+#[test]
+fn a_gateway_without_the_token_that_it_is_to_ask_for_does_not_start() {
+    let input = Broker::start();
+    let key = "http.token_file = \"/nowhere/token\"";
+    let launch = Gateway::with_config(&fleet(&input.url(), &[key]));
+    let mut gateway = launch.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    assert_eq!(gateway.wait_exit(SOON), 64);
+    assert!(gateway.text().contains("http.token_file: cannot read /nowhere/token"));
+}
+
+#[test]
+fn every_answer_says_to_browsers_that_it_is_for_this_page_only() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, http) = started(&input, &sink, &[]);
+    let ask = |request: &str, host: &str| {
+        http.send(&format!("{request} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
+    };
+    for (request, host, status) in [
+        ("GET /api/status", "127.0.0.1", 200),
+        ("HEAD /api/status", "127.0.0.1", 200),
+        ("HEAD /api/stream", "127.0.0.1", 200),
+        ("GET /metrics", "localhost", 200),
+        ("GET /nothing", "127.0.0.1", 404),
+        ("GET /api/sensors?state=dead", "127.0.0.1", 400),
+        ("GET /api/status", "evil.example", 421),
+        ("OPTIONS /api/status", "127.0.0.1", 405),
+        ("DELETE /nothing", "127.0.0.1", 405),
+    ] {
+        let Answer { status: told, head, .. } = ask(request, host);
+        assert_eq!(told, status, "{request} {host}");
+        for header in [
+            "content-security-policy: default-src 'self'; ",
+            "frame-ancestors 'none'\r\n",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+            "cross-origin-embedder-policy: require-corp",
+            "cross-origin-resource-policy: same-origin",
+        ] {
+            assert!(head.contains(header), "{request}: {header} is not in {head}");
+        }
+        assert!(!head.contains("access-control"), "{head}");
+    }
     drained(&mut gateway);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -13,6 +14,8 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use crate::limits::HTTP_HEAD_BYTES_MAX;
+use crate::plan::http::Http;
+use crate::plan::token::Token;
 use crate::text;
 
 /// The longest time for an answer.
@@ -38,38 +41,40 @@ pub enum Error {
     /// It cannot be asked so.
     #[error("{0}")]
     Refused(String),
+    /// The token cannot be read.
+    #[error("http.token_file: {0}")]
+    Token(String),
+    /// It wants another token, or one at all.
+    #[error("{address} refuses the token: is http.token_file the same as that of the gateway?")]
+    Untrusted { address: SocketAddr },
 }
 
-/// Asks the gateway that listens at `listen` whether it is ready. Returns that, and the body of its answer.
-pub fn health(listen: Option<SocketAddr>) -> Result<(bool, String), Error> {
+/// Asks the gateway of these settings whether it is ready. Returns that, and the body of its answer.
+pub fn health(http: &Http) -> Result<(bool, String), Error> {
     let ok = [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE];
-    let (status, body) = ask(listen, "/readyz", &ok)?;
+    let (status, body) = ask(http, "/readyz", &ok)?;
     let said = text::escaped(String::from_utf8_lossy(&body).trim());
     Ok((status == StatusCode::OK, said))
 }
 
-/// Asks the gateway that listens at `listen` for what is at this path, which may have a query. Returns the body of its
-/// answer.
-pub fn get(listen: Option<SocketAddr>, path: &str) -> Result<Bytes, Error> {
-    let (status, body) = ask(listen, path, &[StatusCode::OK, StatusCode::BAD_REQUEST])?;
+/// Asks the gateway of these settings for what is at this path, which may have a query. Returns the body of its answer.
+pub fn get(http: &Http, path: &str) -> Result<Bytes, Error> {
+    let (status, body) = ask(http, path, &[StatusCode::OK, StatusCode::BAD_REQUEST])?;
     if status == StatusCode::OK {
         return Ok(body);
     }
     Err(Error::Refused(text::escaped(String::from_utf8_lossy(&body).trim())))
 }
 
-fn ask(
-    listen: Option<SocketAddr>,
-    path: &str,
-    expected: &[StatusCode],
-) -> Result<(StatusCode, Bytes), Error> {
-    let address = reachable(listen.ok_or(Error::Off)?);
+fn ask(http: &Http, path: &str, expected: &[StatusCode]) -> Result<(StatusCode, Bytes), Error> {
+    let address = reachable(http.listen.0.ok_or(Error::Off)?);
+    let token = http.token().transpose().map_err(Error::Token)?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::Unreachable { address, error })?;
     runtime.block_on(async {
-        let answer = timeout(ANSWER_MAX, answer(address, path, expected)).await;
+        let answer = timeout(ANSWER_MAX, answer(address, path, token, expected)).await;
         answer.unwrap_or(Err(Error::Late { address }))
     })
 }
@@ -88,6 +93,7 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
 async fn answer(
     address: SocketAddr,
     path: &str,
+    token: Option<Token>,
     expected: &[StatusCode],
 ) -> Result<(StatusCode, Bytes), Error> {
     let strange = |error| Error::Strange { address, error };
@@ -98,13 +104,18 @@ async fn answer(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| strange(error.into()))?;
-    let request = Request::get(path)
-        .header("host", address.to_string())
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| strange(error.into()))?;
+    let request = Request::get(path).header(HOST, address.to_string());
+    let request = match token {
+        Some(token) => request.header(AUTHORIZATION, token.authorization()),
+        None => request,
+    };
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| strange(error.into()))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| strange(error.into()))?;
         let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(Error::Untrusted { address });
+        }
         if !expected.contains(&status) {
             return Err(strange(status.to_string().into()));
         }
@@ -129,7 +140,12 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::plan::http::Listen;
     use crate::tasks;
+
+    fn at(listen: Option<SocketAddr>) -> Http {
+        Http { listen: Listen(listen), ..Http::default() }
+    }
 
     /// The result of `health` for this answer.
     fn asked(status: &str, body: &str) -> Result<(bool, String), Error> {
@@ -149,7 +165,7 @@ mod tests {
             drop(client.write_all(answer.as_bytes()));
         };
         drop(tasks::thread("answer", answering).unwrap());
-        health(Some(address))
+        health(&at(Some(address)))
     }
 
     #[test]
@@ -166,7 +182,7 @@ mod tests {
         assert_eq!(asked("200 OK", &most).unwrap().1, most);
         let more = format!("{most}x");
         assert!(matches!(asked("200 OK", &more), Err(Error::Strange { .. })));
-        assert!(matches!(health(None), Err(Error::Off)));
+        assert!(matches!(health(&at(None)), Err(Error::Off)));
     }
 
     #[test]

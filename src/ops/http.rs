@@ -2,9 +2,9 @@
 //!
 //! Bounds: connections and answers at a time (`seats`), the time of a connection, the size and the time of a
 //! request's head (`HTTP_*`). Bodies are not read. A client that exceeds a bound gets an error or is
-//! disconnected; readings and health checks do not notice. A request for an unknown host name gets only health
-//! (`host`). An address that cannot be bound is tried again: a port that is in use must not stop readings.
+//! disconnected; readings and health checks do not notice. Who may ask is decided before (`gate`). An address that cannot be bound is tried again: a port that is in use must not stop readings.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use tokio::time::{sleep, timeout};
 use super::View;
 use super::entries::entries;
 use super::exposition::{Exposition, exposed};
-use super::host::may_ask;
+use super::gate::{Gate, Trusted, secured};
 use super::seats::{Place, Seated, Size};
 use super::sensors::{Asked, Sensor};
 use super::snapshot::Snapshot;
@@ -41,7 +41,6 @@ use super::write_deadline::WriteDeadline;
 use super::{feed, history, lists, stream};
 use crate::clock;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_STREAMS_MAX};
-use crate::plan::Plan;
 use crate::repeat::Repeated;
 use crate::tasks::{self, Tasks};
 
@@ -80,7 +79,7 @@ async fn serve(view: View, listen: SocketAddr) {
 
 async fn accept(view: View, listen: SocketAddr) {
     let listener = listener(listen).await;
-    let (seats, plan) = (Arc::clone(&view.seats), Arc::clone(&view.plan));
+    let (seats, gate) = (Arc::clone(&view.seats), Arc::new(Gate::new(view.plan.http.clone())));
     let router = router(view);
     let (mut connections, mut repeated) = (Tasks::default(), Repeated::default());
     loop {
@@ -99,7 +98,7 @@ async fn accept(view: View, listen: SocketAddr) {
             Some(_) = connections.next() => continue,
         };
         let (place, closed) = seats.enter();
-        let conversation = converse(stream, place, router.clone(), Arc::clone(&plan));
+        let conversation = converse(stream, place, router.clone(), Arc::clone(&gate));
         connections.start(async move {
             tokio::select! {
                 () = conversation => {}
@@ -147,18 +146,22 @@ fn bound(listen: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves one connection until its end.
-async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Plan>) {
+async fn converse(stream: TcpStream, place: Place, router: Router, gate: Arc<Gate>) {
     let router = TowerToHyperService::new(router);
     let place = Arc::new(place);
     let service = service_fn(|mut request: Request<Incoming>| {
         place.asks();
-        request.extensions_mut().insert(Arc::clone(&place));
-        let answer = may_ask(&request, &plan.http.hosts).then(|| router.call(request));
+        let admitted = gate.admit(&request, clock::now().instant).map(|trusted| {
+            request.extensions_mut().insert(trusted);
+            request.extensions_mut().insert(Arc::clone(&place));
+            router.call(request)
+        });
         async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok(misdirected()),
-            }
+            let answer = match admitted {
+                Ok(answer) => answer.await?,
+                Err(refused) => refused.into_response(),
+            };
+            Ok::<_, Infallible>(secured(answer))
         }
     });
     let connection = http1::Builder::new()
@@ -172,13 +175,6 @@ async fn converse(stream: TcpStream, place: Place, router: Router, plan: Arc<Pla
     if ended.is_err() && place.is_stream() {
         drop(connection.await);
     }
-}
-
-/// 421, for a request whose host name is not known.
-fn misdirected() -> Response {
-    let text = "unknown host name: use the gateway's address, or add the name to \
-                http.hosts in its configuration\n";
-    (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
 fn router(view: View) -> Router {
@@ -219,15 +215,22 @@ struct Liveness {
 }
 
 /// 200 while the gateway's own thread works; 503 if it hangs and the process should be restarted.
-async fn healthz(State(view): State<View>) -> Response {
+async fn healthz(State(view): State<View>, trusted: Option<Extension<Trusted>>) -> Response {
     let reason = view.hangs(clock::now().instant);
-    json(reason.is_none(), &Liveness { alive: reason.is_none(), reason })
+    let alive = reason.is_none();
+    json(alive, &Liveness { alive, reason: reason.filter(|_| is_told(trusted)) })
 }
 
 /// 200 while the gateway makes progress; else 503 with the reason.
-async fn readyz(State(view): State<View>) -> Response {
-    let readiness = view.readiness(clock::now().instant);
+async fn readyz(State(view): State<View>, trusted: Option<Extension<Trusted>>) -> Response {
+    let mut readiness = view.readiness(clock::now().instant);
+    readiness.reason = readiness.reason.filter(|_| is_told(trusted));
     json(readiness.ready, &readiness)
+}
+
+/// Whether who asks may be told more than a word.
+fn is_told(trusted: Option<Extension<Trusted>>) -> bool {
+    trusted.is_some_and(|Extension(trusted)| trusted.0)
 }
 
 async fn metrics(State(view): State<View>, headers: HeaderMap) -> Response {
@@ -342,13 +345,14 @@ mod tests {
     async fn who_asks_is_not_the_one_that_gives_way() {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let view = crate::ops::tests::view();
-        let (seats, plan) = (Arc::clone(&view.seats), Arc::clone(&view.plan));
+        let seats = Arc::clone(&view.seats);
+        let gate = Arc::new(Gate::new(view.plan.http.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let (place, mut closed) = seats.enter();
         let mut connections = Tasks::default();
-        connections.start(converse(stream, place, router(view), plan));
+        connections.start(converse(stream, place, router(view), gate));
         let mut others: Vec<_> = (1..HTTP_CONNECTIONS_MAX).map(|_| seats.enter()).collect();
         client.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
         assert!(client.read(&mut [0; 64]).await.unwrap() > 0);

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use super::Sort;
 use super::asking::{self, Error};
 use crate::clock::{self, Timestamp};
+use crate::plan::http::Http;
 use crate::state::metrics::Label;
 use crate::state::presence::Presence;
 use crate::text;
@@ -55,14 +55,10 @@ struct Shown {
 ///
 /// Pages are asked for by id: any other order moves while it is read, and a sensor that reports would come again and
 /// again. They are sorted here.
-pub fn list(
-    listen: Option<SocketAddr>,
-    asked: &Arguments,
-    out: &mut dyn Write,
-) -> Result<(), Error> {
+pub fn list(http: &Http, asked: &Arguments, out: &mut dyn Write) -> Result<(), Error> {
     let (mut all, mut after) = (Vec::new(), None::<String>);
     loop {
-        let answer = asking::get(listen, &path(asked, after.as_deref()))?;
+        let answer = asking::get(http, &path(asked, after.as_deref()))?;
         let page: Page = serde_json::from_slice(&answer).map_err(|_| {
             let text = "what listens there has no sensors: is it a gateway of this version?";
             Error::Refused(text.into())

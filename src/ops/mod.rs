@@ -25,6 +25,7 @@ pub mod exposition;
 mod families;
 mod family;
 mod feed;
+mod gate;
 mod history;
 mod host;
 pub mod http;

@@ -207,8 +207,9 @@ impl Plan {
             ]
             .map(|(name, path)| (format!("{key}.{name}"), path))
         });
-        let spool = std::iter::once(("spool.path".to_owned(), &self.spool.path));
-        for (key, _) in spool.chain(files).filter(|(_, path)| is_empty(path.as_ref())) {
+        let own = [("spool.path", &self.spool.path), ("http.token_file", &self.http.token_file)];
+        let own = own.into_iter().map(|(key, path)| (key.to_owned(), path));
+        for (key, _) in own.chain(files).filter(|(_, path)| is_empty(path.as_ref())) {
             wrong(&key, "is empty: write a path, or leave the key out to do without".into());
         }
     }

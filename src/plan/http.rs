@@ -1,11 +1,13 @@
 //! `[http]`: where health, metrics and status are served.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::token::Token;
 use crate::limits::{
     HTTP_ANSWERS_BYTES_MAX, HTTP_ANSWERS_LEAST, HTTP_ANSWERS_MAX, HTTP_EVENTS_BYTES_MAX,
     HTTP_LIST_BYTES_MAX,
@@ -53,15 +55,26 @@ const fn answer_bytes(entries: usize) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// The address that serves `/healthz`, `/readyz`, `/metrics`, `/api/status` and `/api/sensors`, or `off`. Everyone who
-    /// reaches the port can read them. At most 64 connections: a further one closes the one with the oldest
+    /// The address that serves `/healthz`, `/readyz`, `/metrics` and what is below `/api`, or `off`. Everyone who
+    /// reaches the port can read them, unless there is a `token_file`. At most 64 connections: a further one closes the one with the oldest
     /// last request. At most 16 answers with metrics or status at a time, and fewer (4 at least) where more than
     /// 8 entries make them large: further requests get 503. A port that is in use is tried again every 5 seconds,
     /// and the gateway runs meanwhile.
     pub listen: Listen,
-    /// Host names, without ports, that requests for `/metrics` and `/api/status` may use, beside addresses and
+    /// Host names, without ports, that requests for `/metrics` and `/api` may use, beside addresses and
     /// `localhost`; in an environment variable with commas between them. A request for another name gets 421.
     pub hosts: Hosts,
+    /// The file of a token that requests must have: `Authorization: Bearer <token>`, else 401. 1 to 512 visible ASCII
+    /// characters in one line. Without it only health is told, in a word, and the page's files are served. It is read
+    /// again when it changes; while it cannot be read, or is empty, every request is refused. Absent: no token.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Http {
+    /// The token, read now, if there is one.
+    pub fn token(&self) -> Option<Result<Token, String>> {
+        self.token_file.as_deref().map(Token::read)
+    }
 }
 
 /// What a host name looks like.

@@ -30,6 +30,7 @@ mod notices;
 mod routes;
 mod sessions;
 mod state;
+pub mod token;
 mod warnings;
 
 use self::http::Http;

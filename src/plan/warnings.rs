@@ -67,7 +67,8 @@ impl Plan {
             ]
             .map(|(name, path)| (format!("{key}.{name}"), path.as_deref()))
         });
-        files.filter_map(|(key, path)| {
+        let token = ("http.token_file".to_owned(), self.http.token_file.as_deref());
+        files.chain([token]).filter_map(|(key, path)| {
             let path = path.filter(|path| is_open(path))?;
             let text = format!(
                 "{} can be read by every user of this machine: chmod o-r it, and give it to the user or \
@@ -210,6 +211,8 @@ mod tests {
         assert_eq!(warned(&plan, 0o644), ["broker.tls.key_file"]);
         plan.broker.password_file = Some(file.path().to_owned());
         assert_eq!(warned(&plan, 0o604), ["broker.password_file", "broker.tls.key_file"]);
+        plan.http.token_file = Some(file.path().to_owned());
+        assert_eq!(warned(&plan, 0o604)[2..], ["http.token_file"]);
     }
 
     #[test]
