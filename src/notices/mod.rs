@@ -5,7 +5,7 @@
 //!
 //! - A notice says what is known when it goes out. What changes while the broker is away is one notice when it is back
 //!   ([`crate::state::registry::Notices`]). So nothing grows with the time that a broker is away.
-//! - Notices have QoS 1 where the broker allows it, and [`IN_FLIGHT_MAX`] are unanswered at most. What is unanswered when a
+//! - Notices have QoS 1 where the broker allows it, and `IN_FLIGHT_MAX` are unanswered at most. What is unanswered when a
 //!   connection ends is sent again, as it is then.
 //! - The broker keeps our session, in which there is nothing, to say that it still knows of us. Where it does not
 //!   (Session Present 0), it may have lost what it retained, and all notices are sent again.

@@ -70,7 +70,7 @@ pub(super) fn entries(view: &View, now: Now) -> String {
             name,
         });
     }
-    super::http::written(&Entries { entries })
+    super::json::written(&Entries { entries })
 }
 
 /// As `/api/status` names it.

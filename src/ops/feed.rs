@@ -12,7 +12,7 @@ use tokio::time::interval;
 use super::View;
 use super::events::Events;
 use super::history::{Step, Steps};
-use super::http::written;
+use super::json::written;
 use super::lists::{DeadLetter, Warning};
 use super::sensors::Sensor;
 use super::snapshot::Snapshot;

@@ -69,7 +69,7 @@ struct History {
 pub(super) fn history(view: &View) -> String {
     let steps = view.feed.steps.since(0);
     let steps = steps.iter().map(|(_, step)| Step::clone(step)).collect();
-    super::http::written(&History { step_seconds: STEP.as_secs(), steps })
+    super::json::written(&History { step_seconds: STEP.as_secs(), steps })
 }
 
 /// Readings that had come and gone, and how many batches were confirmed within which time, at the last step.

@@ -34,6 +34,7 @@ use super::View;
 use super::entries::entries;
 use super::exposition::{Exposition, exposed};
 use super::gate::{Gate, Trusted, secured};
+use super::json::written;
 use super::seats::{Place, Seated, Size};
 use super::sensors::{Asked, Sensor};
 use super::snapshot::Snapshot;
@@ -298,10 +299,6 @@ fn seated(view: &View, size: Size, kind: &'static str, text: impl FnOnce() -> St
     };
     let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")];
     (headers, Body::new(Seated::new(text(), seat))).into_response()
-}
-
-pub(super) fn written(body: &impl Serialize) -> String {
-    serde_json::to_string(body).expect("numbers and text can be written") + "\n"
 }
 
 fn json(well: bool, body: &impl Serialize) -> Response {

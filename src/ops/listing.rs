@@ -74,12 +74,17 @@ pub fn list(http: &Http, asked: &Arguments, out: &mut dyn Write) -> Result<(), E
         Sort::Silence => {
             all.sort_by_cached_key(|it| it["lastReceivedAt"].as_str().map(str::to_owned));
         }
+        Sort::Rate => all.sort_by(|a, b| per_second(b).total_cmp(&per_second(a))),
         Sort::Received => all.sort_by_key(|it| Reverse(it["received"].as_u64())),
         Sort::Id => {}
     }
     // The reader closed its pipe: not our error.
     drop(write(&all, asked.json, out));
     Ok(())
+}
+
+fn per_second(sensor: &Value) -> f64 {
+    sensor["readingsPerSecond"].as_f64().unwrap_or_default()
 }
 
 fn path(asked: &Arguments, after: Option<&str>) -> String {

@@ -113,7 +113,7 @@ pub(super) fn dead_letters(view: &View) -> String {
     let newest = letters.iter().rev();
     let dead_letters =
         listed(newest.map(|(number, it)| DeadLetter::new(*number, it, &view.books.registry)));
-    super::http::written(&DeadLetters { total, dead_letters })
+    super::json::written(&DeadLetters { total, dead_letters })
 }
 
 /// The body of `/api/warnings`.
@@ -122,7 +122,7 @@ pub(super) fn warnings(view: &View) -> String {
     let total = warnings.last().map_or(0, |(number, _)| *number);
     let newest = warnings.iter().rev();
     let warnings = listed(newest.map(|(number, it)| Warning::new(*number, it)));
-    super::http::written(&Warnings { total, warnings })
+    super::json::written(&Warnings { total, warnings })
 }
 
 /// As many as have room: JSON makes what is no plain text longer.

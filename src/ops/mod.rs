@@ -29,6 +29,7 @@ mod gate;
 mod history;
 mod host;
 pub mod http;
+mod json;
 mod levels;
 pub mod listing;
 mod lists;

@@ -8,9 +8,11 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::View;
 use super::snapshot::Books;
+use crate::clock::{self, Timestamp};
 use crate::limits::SENSORS_PAGE_BYTES_MAX;
 use crate::state::presence::Presence;
 use crate::state::registry::{Registry, Row};
@@ -48,6 +50,8 @@ pub enum Sort {
     Silence,
     /// That of which most has come is first.
     Received,
+    /// That of which most comes in a second is first.
+    Rate,
     /// By entry and id.
     Id,
 }
@@ -83,6 +87,11 @@ pub(super) struct Sensor {
     /// How often it reports, as it is set or learned.
     #[serde(skip_serializing_if = "Option::is_none")]
     interval_seconds: Option<f64>,
+    /// Readings a second of late.
+    readings_per_second: f64,
+    /// Its last value, as it came; of a long one the head, as text that ends with `…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_value: Option<Value>,
     #[serde(flatten)]
     balance: Books,
     /// Numbers of its own (`counter`) that have not come.
@@ -91,7 +100,7 @@ pub(super) struct Sensor {
 
 impl From<&Row> for Sensor {
     fn from(row: &Row) -> Self {
-        let text = |at: Option<crate::clock::Timestamp>| at.map(|it| it.to_string());
+        let text = |at: Option<Timestamp>| at.map(|it| it.to_string());
         Self {
             entry: row.entry_name().map(str::to_owned),
             id: row.id.to_string(),
@@ -100,9 +109,20 @@ impl From<&Row> for Sensor {
             first_received_at: text(row.first_received()),
             last_received_at: text(row.last_received()),
             interval_seconds: row.interval().map(|it| it.as_secs_f64()),
+            readings_per_second: row.rate(clock::now().wall),
+            last_value: row.last_value().map(|(text, is_cut)| shown(text, is_cut)),
             balance: Books::of(row.balance()),
             missing: row.numbers_missing(),
         }
+    }
+}
+
+/// A value as JSON; text where it is cut, or was none.
+fn shown(text: String, is_cut: bool) -> Value {
+    if is_cut {
+        Value::from(text + "…")
+    } else {
+        serde_json::from_str(&text).unwrap_or(Value::from(text))
     }
 }
 
@@ -224,14 +244,16 @@ fn written(total: usize, places: &[Place], limit: usize) -> String {
     }
     let last = sensors.len().checked_sub(1).filter(|_| sensors.len() < places.len());
     let next = last.and_then(|at| places.get(at)).map(Place::cursor);
-    super::http::written(&Page { total, sensors, next })
+    super::json::written(&Page { total, sensors, next })
 }
 
 impl Sort {
     fn number(self, row: &Row) -> u64 {
         match self {
-            Self::Silence => row.last_received().map_or(0, crate::clock::Timestamp::millis),
+            Self::Silence => row.last_received().map_or(0, Timestamp::millis),
             Self::Received => u64::MAX - row.received(),
+            // The bits of numbers that are not negative are in their order.
+            Self::Rate => u64::MAX - row.rate(clock::now().wall).to_bits(),
             Self::Id => 0,
         }
     }
@@ -245,10 +267,7 @@ fn cursor(text: &str) -> Option<Key<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
-    use crate::clock::Timestamp;
     use crate::ops::tests::view;
 
     fn asked(view: &View, query: &[(&str, Value)]) -> Value {
@@ -291,6 +310,39 @@ mod tests {
             all.sort();
             all.dedup();
             assert_eq!(all.len(), 2500, "{sort}");
+        }
+    }
+
+    #[test]
+    fn the_sensor_of_which_most_comes_in_a_second_is_first() {
+        let view = view();
+        let now = clock::now().wall;
+        for (id, readings) in [("slow", 1), ("fast", 9), ("silent", 20)] {
+            let row = view.books.registry.row_of(id, 0);
+            for _ in 0..readings {
+                row.receive(now);
+            }
+        }
+        view.books.registry.row_of("silent", 0).is_now(Presence::Silent, now);
+        assert_eq!(ids(&asked(&view, &[("sort", "rate".into())])), ["fast", "slow", "silent"]);
+    }
+
+    #[test]
+    fn a_sensor_has_its_last_value_as_it_came_or_the_head_of_it() {
+        let view = view();
+        let row = view.books.registry.row_of("a", 0);
+        let value = |text: &str| {
+            row.receive(Timestamp::from_millis(7));
+            row.has_value(text.as_bytes());
+            asked(&view, &[])["sensors"][0]["lastValue"].clone()
+        };
+        for (text, expected) in [
+            ("21.50", serde_json::json!(21.50)),
+            (r#"{"t":1}"#, serde_json::json!({"t": 1})),
+            ("\"on\"", "on".into()),
+            (&*format!("\"{}\"", "x".repeat(60)), format!("\"{}…", "x".repeat(30)).into()),
+        ] {
+            assert_eq!(value(text), expected);
         }
     }
 

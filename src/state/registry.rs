@@ -11,7 +11,6 @@
 //! row that it shares with all such sensors of its entry: they still close. Its records keep its id, and
 //! have no sequence, which would be nobody's.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -27,21 +26,23 @@ pub use self::notices::Notices;
 use self::room::Room;
 use self::row::Owner;
 pub use self::row::Row;
+use self::rows::{ById, Rows};
 use self::shares::Shares;
 
 mod notices;
 mod room;
 mod row;
+mod rows;
 mod shares;
 
 /// The id of a row that sensors without one of their own share.
 pub const OVERFLOW: &str = "(others)";
 
-/// What a sensor takes: its row with its id thrice, and an intake's memory of its topic or id, at their longest; and of each
+/// What a sensor takes: its row with its id twice, once as JSON, and an intake's memory of its topic or id, at their longest; and of each
 /// sixteenth one that was forgotten, whose row is still at hand. The places in lists and maps, and on the wheel of
 /// [`super::liveness`], and what the allocator adds, are in the flat part.
 pub const SENSOR_BYTES: u64 = {
-    let ids = 256 + 4 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX;
+    let ids = 256 + 3 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX;
     (size_of::<Row>() + size_of::<Row>() / 16 + ids) as u64
 };
 
@@ -108,7 +109,7 @@ pub struct Forgotten {
 #[derive(Debug, Default)]
 struct Sensors {
     owner: Option<Arc<Owner>>,
-    by_id: HashMap<Box<str>, Arc<Row>>,
+    by_id: Rows,
     /// The row that is shared, made when it is needed.
     shared: Option<Arc<Row>>,
     /// Records in that row of sensors that were forgotten.
@@ -128,8 +129,8 @@ impl Known {
     fn set_ended(&self, place: u32, ended: bool, notices: &Notices) {
         let entry = self.entries.get(place as usize).expect("the entry was added");
         let changed = entry.owner.as_ref().is_some_and(|it| it.set_ended(ended) != ended);
-        let rows = entry.by_id.values().filter(|row| changed && row.was_ever_due());
-        rows.for_each(|row| notices.put(row));
+        let rows = entry.by_id.iter().filter(|ById(row)| changed && row.was_ever_due());
+        rows.for_each(|ById(row)| notices.put(row));
     }
 
     fn push(&mut self, name: &str, is_closed: bool) -> u32 {
@@ -232,7 +233,7 @@ impl Registry {
     pub fn row(&self, entry: &str, id: &str) -> Option<Arc<Row>> {
         let known = self.lock();
         let place = known.place_of(entry)?;
-        known.entries.get(place as usize)?.by_id.get(id).cloned()
+        known.entries.get(place as usize)?.by_id.get(id).map(|ById(row)| Arc::clone(row))
     }
 
     /// The row of a sensor of the entry at this place, made if need be; a shared one where none is left.
@@ -271,14 +272,14 @@ impl Registry {
             Some(place) => entries.get_mut(place as usize).expect("the entry was added"),
             None => others,
         };
-        if let Some(row) = sensors.by_id.get(id) {
+        if let Some(ById(row)) = sensors.by_id.get(id) {
             return (Arc::clone(row), false);
         }
         // What an earlier run has counted in a shared row is no sensor's.
         let was_shared = taker.is_none() && id == OVERFLOW;
         if !was_shared && shares.take(taker) {
             let row = self.add(id, false, sensors.owner.as_ref());
-            sensors.by_id.insert(id.into(), Arc::clone(&row));
+            sensors.by_id.insert(ById(Arc::clone(&row)));
             return (row, true);
         }
         let may_forget = taker.is_some() && !sensors.is_closed;
@@ -309,12 +310,12 @@ impl Registry {
         gone.forget(self.shared(sensors));
         let Sensors { owner, by_id, of_forgotten, .. } = sensors;
         *of_forgotten += gone.received();
-        by_id.remove(&gone.id);
+        by_id.remove(&*gone.id);
         if gone.was_ever_due() {
             self.notices.put(gone);
         }
         let row = Row::new(gone.index.0, id, false, owner.clone());
-        by_id.insert(id.into(), Arc::clone(&row));
+        by_id.insert(ById(Arc::clone(&row)));
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let place = rows.get_mut(gone.index.0 as usize).expect("each sensor has a row");
         *place = Arc::clone(&row);

@@ -6,11 +6,12 @@
 //! - Its rows are looked through once in [`LOOK_PAUSE`] at most, and the quietest of them are remembered. So an id that
 //!   somebody invents costs no more than that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::row::Row;
+use super::rows::{ById, Rows};
 use crate::clock::Timestamp;
 use crate::state::presence::Presence;
 
@@ -23,9 +24,6 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Sensors that are remembered of a look: no more are forgotten until the next one.
 const CANDIDATES_MAX: usize = 256;
 
-/// The rows of an entry, by id.
-type Rows = HashMap<Box<str>, Arc<Row>>;
-
 /// The sensors of an entry that may be forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Room {
@@ -36,6 +34,7 @@ pub(super) struct Room {
 
 impl Room {
     /// The sensor of these to forget, if there is one.
+    #[expect(clippy::mutable_key_type, reason = "the id of a row never changes")]
     pub(super) fn make(&mut self, rows: &Rows, now: Timestamp) -> Option<Arc<Row>> {
         let is_due = |looked: Timestamp| now < looked || looked <= now.earlier(LOOK_PAUSE);
         if self.candidates.is_empty() && self.looked.is_none_or(is_due) {
@@ -47,9 +46,10 @@ impl Room {
 }
 
 /// Those that may be forgotten and have been quiet for longest; the quietest is last.
+#[expect(clippy::mutable_key_type, reason = "the id of a row never changes")]
 fn quietest(rows: &Rows, now: Timestamp) -> Vec<Arc<Row>> {
     let mut found = BTreeMap::new();
-    for row in rows.values().filter(|row| may_go(row, now)) {
+    for ById(row) in rows.iter().filter(|ById(row)| may_go(row, now)) {
         found.insert((row.quiet_since(), row.index), row);
         if found.len() > CANDIDATES_MAX {
             found.pop_last();
