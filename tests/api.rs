@@ -292,3 +292,31 @@ fn every_answer_says_to_browsers_that_it_is_for_this_page_only() {
     }
     drained(&mut gateway);
 }
+
+#[test]
+fn metrics_of_single_sensors_are_given_to_who_asks_for_them_and_never_else() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let (mut gateway, http) = started(&input, &sink, &[]);
+    input.publish_all(readings(3, 1..=2, 1));
+    let delivered = |id: &str| {
+        let name = format!(
+            "sluicegate_sensor_readings_delivered_total{{entry=\"fleet\",sensor=\"{id}\"}} 2"
+        );
+        http.get("/metrics/sensors?entry=fleet").body.contains(&name)
+    };
+    eventually("all are delivered", SOON, || {
+        ["s00000", "s00001", "s00002"].iter().all(|it| delivered(it))
+    });
+    let first = http.get("/metrics/sensors?entry=fleet&limit=2");
+    assert!(first.head.contains("content-type: text/plain; version=0.0.4"), "{first:?}");
+    let (_, rest) = first.head.split_once("link: <").unwrap();
+    let (next, rest) = rest.split_once('>').unwrap();
+    assert!(rest.starts_with("; rel=\"next\""), "{first:?}");
+    let last = http.get(next);
+    assert!(last.body.contains("s00002") && !last.body.contains("s00001"), "{last:?}");
+    assert!(!last.head.contains("link:"), "{last:?}");
+    assert!(!http.get("/metrics/sensors?entry=none").body.contains("sensor="));
+    assert_eq!(http.get("/metrics/sensors?limit=0").status, 400);
+    assert!(!http.get("/metrics").body.contains("s00000"));
+    drained(&mut gateway);
+}

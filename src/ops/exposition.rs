@@ -49,21 +49,36 @@ impl Exposition {
 
 /// All metrics as text.
 pub fn exposed(view: &View, now: Now, exposition: Exposition) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Families(families(view, now))));
     let mut own = Registry::default();
     own.register_collector(Box::new(Families(of_process(view))));
+    written(&[&of_gateway(families(view, now)), &own], exposition)
+}
+
+/// These as text, with the gateway's prefix.
+pub(super) fn exposed_families(families: Vec<Family>, exposition: Exposition) -> String {
+    written(&[&of_gateway(families)], exposition)
+}
+
+fn of_gateway(families: Vec<Family>) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Families(families)));
+    registry
+}
+
+fn written(registries: &[&Registry], exposition: Exposition) -> String {
     let mut out = String::new();
-    let written = match exposition {
-        Exposition::Prometheus => prometheus_text::encode(&mut out, &registry)
-            .and_then(|()| prometheus_text::encode(&mut out, &own)),
-        Exposition::OpenMetrics => {
-            text::encode_registry(&mut out, &registry).and_then(|()| text::encode(&mut out, &own))
-        }
+    let mut write = |registry: &&Registry| match exposition {
+        Exposition::Prometheus => prometheus_text::encode(&mut out, registry),
+        Exposition::OpenMetrics => text::encode_registry(&mut out, registry),
     };
-    written.expect("a string takes what is written to it");
+    registries.iter().try_for_each(&mut write).expect(WRITTEN);
+    if exposition == Exposition::OpenMetrics {
+        text::encode_eof(&mut out).expect(WRITTEN);
+    }
     out
 }
+
+const WRITTEN: &str = "a string takes what is written to it";
 
 /// How many took at most so long, by bound; the last one is infinite. The library gives them as text only.
 pub(super) fn counts(latencies: &Latencies) -> Vec<(f64, u64)> {

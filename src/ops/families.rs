@@ -272,6 +272,6 @@ pub(super) fn of_process(view: &View) -> Vec<Family> {
 
 /// A count as a gauge's value; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating-point numbers")]
-fn count(value: u64) -> f64 {
+pub(super) fn count(value: u64) -> f64 {
     value as f64
 }

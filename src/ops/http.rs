@@ -13,9 +13,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Extension, Path, Query, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Extension, Path, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LINK, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper::Request;
@@ -183,6 +183,7 @@ fn router(view: View) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/metrics/sensors", get(sensor_metrics))
         .route("/api/status", get(status))
         .route("/api/entries", get(async |State(view): State<View>| {
             seated(&view, Size::Whole, JSON, || entries(&view, clock::now()))
@@ -200,7 +201,7 @@ fn router(view: View) -> Router {
         .route("/api/sensors", get(sensors))
         .route("/api/sensors/{entry}/{*id}", get(sensor))
         .fallback(async || {
-            let text = "there are /healthz, /readyz, /metrics, /api/status, /api/entries, /api/sensors, \
+            let text = "there are /healthz, /readyz, /metrics, /metrics/sensors, /api/status, /api/entries, /api/sensors, \
                         /api/dead-letters, /api/warnings, /api/history and /api/stream\n";
             (StatusCode::NOT_FOUND, text)
         })
@@ -234,9 +235,12 @@ fn is_told(trusted: Option<Extension<Trusted>>) -> bool {
     trusted.is_some_and(|Extension(trusted)| trusted.0)
 }
 
+fn exposition(headers: &HeaderMap) -> Exposition {
+    Exposition::asked(headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default())
+}
+
 async fn metrics(State(view): State<View>, headers: HeaderMap) -> Response {
-    let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let exposition = Exposition::asked(accept);
+    let exposition = exposition(&headers);
     seated(&view, Size::Whole, exposition.content_type(), || {
         exposed(&view, clock::now(), exposition)
     })
@@ -246,25 +250,49 @@ async fn status(State(view): State<View>) -> Response {
     seated(&view, Size::Whole, JSON, || written(&Snapshot::new(&view, clock::now())))
 }
 
-/// A page of sensors.
-async fn sensors(
-    State(view): State<View>,
-    asked: Result<Query<Asked>, QueryRejection>,
-) -> Response {
-    let problem = match &asked {
-        Ok(Query(asked)) => asked.problem(),
+/// What is asked of sensors, or what is wrong with it.
+type Query = Result<axum::extract::Query<Asked>, QueryRejection>;
+
+fn checked(asked: Query) -> Result<Asked, (StatusCode, String)> {
+    let problem = match asked {
+        Ok(asked) => match asked.problem() {
+            None => return Ok(asked.0),
+            Some(problem) => problem,
+        },
         Err(error) => {
             // What the library says before the key and what is wrong with it.
             let text = error.body_text();
-            Some(text.trim_start_matches("Failed to deserialize query string: ").to_owned())
+            text.trim_start_matches("Failed to deserialize query string: ").to_owned()
         }
     };
-    match (asked, problem) {
-        (Ok(Query(asked)), None) => seated(&view, Size::Whole, JSON, || asked.page(&view)),
-        (_, problem) => {
-            (StatusCode::BAD_REQUEST, problem.unwrap_or_default() + "\n").into_response()
-        }
+    Err((StatusCode::BAD_REQUEST, problem + "\n"))
+}
+
+/// A page of sensors.
+async fn sensors(State(view): State<View>, asked: Query) -> Response {
+    match checked(asked) {
+        Ok(asked) => seated(&view, Size::Whole, JSON, || asked.page(&view)),
+        Err(refused) => refused.into_response(),
     }
+}
+
+/// The metrics of a page of sensors; the next page is in `Link` (RFC 8288).
+async fn sensor_metrics(State(view): State<View>, asked: Query, headers: HeaderMap) -> Response {
+    let asked = match checked(asked) {
+        Ok(asked) => asked,
+        Err(refused) => return refused.into_response(),
+    };
+    let (exposition, mut next) = (exposition(&headers), None);
+    let mut answer = seated(&view, Size::List, exposition.content_type(), || {
+        let page = asked.metrics(&view, exposition);
+        next = page.next;
+        page.text
+    });
+    let link = next.map(|query| format!("</metrics/sensors?{query}>; rel=\"next\""));
+    if let Some(link) = link.and_then(|it| HeaderValue::from_str(&it).ok()) {
+        answer.headers_mut().insert(LINK, link);
+    }
+    answer
 }
 
 /// One sensor.

@@ -35,6 +35,7 @@ pub mod listing;
 mod lists;
 mod process;
 mod seats;
+mod sensor_metrics;
 mod sensors;
 mod snapshot;
 mod stream;

@@ -14,6 +14,7 @@ use super::View;
 use super::snapshot::Books;
 use crate::clock::{self, Timestamp};
 use crate::limits::SENSORS_PAGE_BYTES_MAX;
+use crate::state::metrics::Label;
 use crate::state::presence::Presence;
 use crate::state::registry::{Registry, Row};
 
@@ -135,9 +136,9 @@ fn key(number: u64, row: &Row) -> Key<'_> {
 
 /// A row's place in an order.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     number: u64,
-    row: Arc<Row>,
+    pub(super) row: Arc<Row>,
 }
 
 impl Place {
@@ -145,7 +146,8 @@ impl Place {
         key(self.number, &self.row)
     }
 
-    fn cursor(&self) -> String {
+    /// What is behind it begins with this `after`.
+    pub(super) fn cursor(&self) -> String {
         let (number, entry, id) = self.key();
         format!("{number}/{entry}/{id}")
     }
@@ -183,10 +185,38 @@ impl Asked {
 
     /// The page.
     pub(super) fn page(&self, view: &View) -> String {
-        let limit = self.limit.unwrap_or(LIMIT);
+        let (total, places) = self.found(view);
+        written(total, &places, self.page_limit())
+    }
+
+    /// The same sensors in an order that does not move.
+    pub(super) fn by_id(self) -> Self {
+        Self { sort: Sort::Id, ..self }
+    }
+
+    /// Sensors of a page, at most.
+    pub(super) fn page_limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT)
+    }
+
+    /// How many there are, and those of the page: one more, if there are.
+    pub(super) fn found(&self, view: &View) -> (usize, Vec<Place>) {
         let after = self.after.as_deref().and_then(cursor);
-        let (total, places) = self.places(&view.books.registry, limit, after);
-        written(total, &places, limit)
+        self.places(&view.books.registry, self.page_limit(), after)
+    }
+
+    /// What asks for the same sensors behind this one, by id.
+    pub(super) fn query(&self, after: &str) -> String {
+        let limit = self.limit.map(|it| it.to_string());
+        let all = [
+            ("entry", self.entry.as_deref()),
+            ("state", self.state.map(Label::word)),
+            ("search", self.search.as_deref()),
+            ("limit", limit.as_deref()),
+            ("after", Some(after)),
+        ];
+        let all: Vec<_> = all.iter().filter_map(|(name, value)| Some((name, (*value)?))).collect();
+        serde_urlencoded::to_string(all).expect("names and texts can be written")
     }
 
     /// How many rows there are, and the first behind this one: one more than a page has, if there are.
