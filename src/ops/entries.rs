@@ -100,7 +100,7 @@ mod tests {
     fn an_entry_tells_its_session_its_topics_and_its_dead_letters_by_reason() {
         let view = view();
         let tally = &view.books.tally;
-        for (reason, entry) in [("malformed", 0), ("empty", 0), ("malformed", 0), ("empty", 1)] {
+        for (reason, entry) in [("malformed", 0), ("empty", 0), ("malformed", 0), ("oversize", 1)] {
             tally.note(Cause::new(reason, "s", Some(entry), b"", b"a"));
         }
         let standing = view.books.standings.session("fleet", view.started.instant);
@@ -116,7 +116,7 @@ mod tests {
         );
         assert_eq!(fleet["deadLetters"], serde_json::json!({"malformed": 2, "empty": 1}));
         assert_eq!((&made["kind"], made.get("session")), (&"simulated".into(), None));
-        assert_eq!(made["deadLetters"], serde_json::json!({"empty": 1}));
+        assert_eq!(made["deadLetters"], serde_json::json!({"oversize": 1}));
         assert_eq!((&others["name"], others.get("kind")), (&"(others)".into(), None));
     }
 }

@@ -85,7 +85,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteDeadline<S> {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::Instant;
+    use tokio::time::{Instant, timeout};
 
     use super::*;
 
@@ -94,7 +94,7 @@ mod tests {
     async fn takes_a_byte_at_a_time(mut from: DuplexStream) -> DuplexStream {
         for _ in 0..8 {
             sleep(PAUSE / 5).await;
-            from.read_exact(&mut [0]).await.unwrap();
+            timeout(PAUSE * 8, from.read_exact(&mut [0])).await.unwrap().unwrap();
         }
         from
     }
