@@ -24,11 +24,13 @@ use self::sections::Sections;
 use self::spelling::Spelling;
 use self::words::nearest;
 
+pub use self::difference::Difference;
 pub use self::environment::PREFIX;
 pub use self::files::FILE_BYTES_MAX;
 pub use self::report::{Error, Problem};
 pub use self::schema::schema;
 
+pub mod difference;
 mod environment;
 mod files;
 mod nested;
@@ -115,13 +117,16 @@ struct Written<'a> {
 impl Settings {
     /// The effective configuration as TOML, without any secret: a password is only named by its file.
     pub fn to_toml(&self) -> String {
+        let written = toml::to_string(&self.written());
+        written.expect("settings that were read from text can be written as text")
+    }
+
+    fn written(&self) -> Written<'_> {
         let Plan { gateway, broker, sensors, queue, batch, output, spool, status, http } =
             &self.plan;
         let (queue, batch, log) = (*queue, *batch, &self.log);
         let output = output::Written { own: output, sink: &output.sink };
-        let written =
-            Written { gateway, broker, sensors, queue, batch, output, spool, status, http, log };
-        toml::to_string(&written).expect("settings that were read from text can be written as text")
+        Written { gateway, broker, sensors, queue, batch, output, spool, status, http, log }
     }
 }
 
@@ -149,18 +154,7 @@ pub fn load(
     environment: impl Iterator<Item = (OsString, OsString)>,
     files: Files,
 ) -> Result<Settings, Error> {
-    let format = match path.extension().and_then(|it| it.to_str()) {
-        Some("json") => FileFormat::Json,
-        Some("yaml" | "yml") => return Err(Error::Yaml { path: path.to_owned() }),
-        _ => FileFormat::Toml,
-    };
-    let text = files::text(path)?;
-    let file = Config::builder().add_source(File::from_str(&text, format)).build();
-    let file = file.and_then(Config::try_deserialize::<Value>);
-    let mut tree = file.map_err(|error| Error::Syntax {
-        path: path.to_owned(),
-        text: syntax(&error.to_string()),
-    })?;
+    let mut tree = parsed(path)?;
     let environment: Vec<_> = environment.collect();
     let misspelt = environment::misspelt(&environment);
     let overrides = Overrides::find(environment.into_iter(), &tree);
@@ -178,6 +172,32 @@ pub fn load(
         return Ok(settings);
     }
     Err(Error::Problems { path: path.to_owned(), problems })
+}
+
+/// `gateway.control`, whatever else is wrong with the file or what `environment` overrides.
+pub fn control(
+    path: &Path,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Option<PathBuf>, Error> {
+    let file = parsed(path);
+    let mut tree = file.as_ref().map_or(Value::Null, Value::clone);
+    Overrides::find(environment, &tree).apply(&mut tree);
+    let control = words::at(&tree, "gateway.control").and_then(Value::as_str).map(PathBuf::from);
+    // Without the key, a file that cannot be read says more.
+    if control.is_none() { file.map(|_| None) } else { Ok(control) }
+}
+
+/// The content of a file.
+fn parsed(path: &Path) -> Result<Value, Error> {
+    let format = match path.extension().and_then(|it| it.to_str()) {
+        Some("json") => FileFormat::Json,
+        Some("yaml" | "yml") => return Err(Error::Yaml { path: path.to_owned() }),
+        _ => FileFormat::Toml,
+    };
+    let text = files::text(path)?;
+    let file = Config::builder().add_source(File::from_str(&text, format)).build();
+    let file = file.and_then(Config::try_deserialize::<Value>);
+    file.map_err(|error| Error::Syntax { path: path.to_owned(), text: syntax(&error.to_string()) })
 }
 
 /// A parser's message without the line of the file that it quotes: that may hold a password.
