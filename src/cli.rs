@@ -30,13 +30,17 @@ pub struct Cli {
     pub command: Option<Command>,
     /// For a run.
     #[command(flatten)]
-    pub config: Configuration,
+    pub run: Run,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the gateway until it is told to stop, or every sensor has ended.
-    Run(Configuration),
+    Run(Run),
+    /// Let a running gateway, at its gateway.control, read its configuration again: entries and log.level are changed while
+    /// it runs, and what needs a restart is named.
+    #[command(after_help = AFTER_RELOAD)]
+    Reload(Reload),
     /// Check the configuration: print the effective settings (no secrets), the bound on memory, and every
     /// client id and topic that will be used.
     Check(Configuration),
@@ -84,6 +88,42 @@ pub enum Command {
         dir: Option<PathBuf>,
     },
 }
+
+/// `sluicegate run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub config: Configuration,
+    /// Read the file again whenever it changes, once it has been the same for a second. A file with a mistake is logged,
+    /// and changes nothing.
+    #[arg(long)]
+    pub watch_config: bool,
+}
+
+/// `sluicegate reload`.
+#[derive(Debug, Clone, Args)]
+pub struct Reload {
+    /// The gateway's configuration; its gateway.control says where to ask.
+    #[command(flatten)]
+    pub config: Configuration,
+    /// Ask at this socket in place of gateway.control.
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
+    /// Change nothing: print what would be changed, or why it is refused.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const AFTER_RELOAD: &str = "\
+The gateway reads the file that it was started with, with the environment of its start, and checks it as
+\"sluicegate check\" does. A file with a mistake changes nothing. Then entries are added, changed and removed, in this
+order; the answer comes when those that end have delivered what they hold, or after gateway.shutdown_grace. No other
+entry notices. SIGHUP does the same, and --watch-config of a run whenever the file changes: the log has the answer.
+
+Exit codes:
+  0   applied, or nothing to apply; what needs a restart is named
+  64  refused, and why: nothing has changed; or wrong arguments
+  75  no answer: is the gateway running, with the same gateway.control?";
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct Configuration {
@@ -520,7 +560,8 @@ sets age_max in [batch].
 
 Signals: SIGINT, SIGTERM and, on a terminal, SIGHUP (it is closed) drain within gateway.shutdown_grace; a
 second one lets go at once, and what is not settled of QoS 1 stays unacknowledged at the broker; QoS 0
-and simulated readings are lost. Under nohup, and where standard input is no terminal, SIGHUP is ignored.
+and simulated readings are lost. Where standard input is no terminal, SIGHUP reads the configuration again, as
+sluicegate reload does; under nohup it is ignored.
 
 Exit codes:
   0   drained, and the books close

@@ -16,6 +16,8 @@ use crate::cli::{Doctor, Explain, Record, Sensors, Simulate, Verify};
 use crate::exit::Exit;
 use crate::ops::{asking, listing};
 use crate::pace::Pace;
+use crate::reload::control::ask;
+use crate::reload::{Answer, Outcome as Reloaded};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::state::presence::Presence;
@@ -191,6 +193,22 @@ pub fn sensors(
         Ok(()) => Ok((Exit::Drained, None)),
         Err(error @ asking::Error::Refused(_)) => Err(error),
         Err(error) => Ok((Exit::Faults, Some(error.to_string()))),
+    }
+}
+
+/// Asks a running gateway to read its configuration again. An error is a refusal. Writes no log.
+pub fn reload(
+    control: Option<&Path>,
+    dry_run: bool,
+) -> Result<(Exit, Option<String>), Box<dyn std::error::Error>> {
+    let control = control.ok_or(
+        "gateway.control is not set: name a socket there and restart the gateway, name one with --control, \
+         or send SIGHUP",
+    )?;
+    match ask(control, dry_run) {
+        Ok(Answer { outcome: Reloaded::Refused, lines }) => Err(lines.join("\n").into()),
+        Ok(Answer { lines, .. }) => Ok((Exit::Drained, Some(lines.join("\n")))),
+        Err(error) => Ok((Exit::Unsettled, Some(error.to_string()))),
     }
 }
 

@@ -3,7 +3,7 @@
 //! The log goes to standard error. Standard output gets one line, the last: the balance.
 
 use std::cell::OnceCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
@@ -17,14 +17,16 @@ use crate::ops::{self, View};
 use crate::pace::Pace;
 use crate::pipeline::{Pipeline, Report};
 use crate::plan::Plan;
+use crate::reload::control::Control;
+use crate::reload::{Asking, Reloader, watching};
 use crate::settings::Settings;
 use crate::signals::Signals;
 use crate::state::books::Books;
 use crate::state::metrics::Balance;
-use crate::telemetry::{self, Logging};
+use crate::telemetry::{self, Level, Logging};
 
-/// Runs a gateway to its end.
-pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
+/// Runs a gateway to its end; with its file watched, or not.
+pub fn run(path: &Path, settings: Settings, watched: bool) -> (Exit, Option<Balance>) {
     let Some(log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
     // One thread runs sockets, timers and simulated sensors; another, the worker's, makes batches. A reading
     // costs so little that more threads would only wake each other.
@@ -40,35 +42,43 @@ pub fn run(path: &Path, settings: Settings) -> (Exit, Option<Balance>) {
         }
     };
     let books = OnceCell::new();
-    let serve = || runtime.block_on(serve(path, settings, pace, (&books, &log)));
+    let file = File { path, watched, level: log.level() };
+    let serve = || runtime.block_on(serve(file, settings, pace, (&books, &log)));
     let ended = guarded(serve, || books.get().map(|books| books.balance()));
     // Tasks have been told to end. One that has not is abandoned.
     runtime.shutdown_background();
     ended
 }
 
+/// The configuration file, and what changes with it.
+struct File<'a> {
+    path: &'a Path,
+    watched: bool,
+    level: Level,
+}
+
 async fn serve(
-    path: &Path,
+    file: File<'_>,
     settings: Settings,
     pace: Arc<Pace>,
     (books, log): (&OnceCell<Arc<Books>>, &Logging),
 ) -> (Exit, Option<Balance>) {
     let signals = match Signals::listen() {
-        Ok(signals) => signals.of_service(),
+        Ok(signals) => signals,
         Err(error) => {
             tracing::error!(%error, "cannot listen to signals");
             return (Exit::Internal, None);
         }
     };
     let seed = clock::now().wall.millis();
-    introduce(path, &settings, seed);
+    introduce(file.path, &settings, seed);
     // It would refuse everyone.
     if let Some(Err(error)) = settings.plan.http.token() {
         tracing::error!("http.token_file: {error}");
         return (Exit::Settings, None);
     }
     let fate = fate(&settings.plan);
-    let pipeline = match Pipeline::build(settings.plan, pace, seed).await {
+    let pipeline = match Pipeline::build(settings.plan.clone(), pace, seed).await {
         Ok(pipeline) => pipeline,
         Err(error) => {
             tracing::error!("{error}");
@@ -77,16 +87,36 @@ async fn serve(
     };
     books.get_or_init(|| pipeline.books());
     say_where_to_look(&pipeline.plan());
-    if let Err(error) = show(&pipeline, log) {
+    let path = file.path.to_owned();
+    let (reloader, asking) =
+        Reloader::new(path, settings, (pipeline.changes(), pipeline.books()), file.level);
+    let watching =
+        if file.watched { watching::start(file.path.to_owned(), asking.clone()) } else { Ok(()) };
+    if let Err(error) = show(&pipeline, log).and(watching) {
         tracing::error!(%error, "cannot start a thread");
         return (Exit::Internal, None);
     }
+    let control = pipeline.plan().gateway.control.clone();
     let (stop, stops) = mpsc::channel(4);
+    let signals = signals.of_service(&asking);
+    let beside = async {
+        tokio::join!(signals.forward(stop), reloader.run(), controlled(control, asking));
+        std::future::pending::<()>().await;
+    };
     let report = tokio::select! {
         report = pipeline.run(stops) => report,
-        () = async { signals.forward(stop).await; std::future::pending().await } => return (Exit::Internal, None),
+        () = beside => return (Exit::Internal, None),
     };
     (conclude(&report, &fate), Some(report.balance))
+}
+
+/// Serves `gateway.control`, if it is set. A socket that cannot be made stops no reading.
+async fn controlled(path: Option<PathBuf>, asking: Asking) {
+    let Some(path) = path else { return };
+    match Control::listen(&path) {
+        Ok(control) => control.serve(asking).await,
+        Err(error) => tracing::error!("`sluicegate reload` cannot reach this gateway: {error}"),
+    }
 }
 
 /// Starts the views of a running gateway: HTTP and systemd.

@@ -29,6 +29,7 @@ pub mod commands;
 pub mod exit;
 pub mod gateway;
 pub mod manual;
+pub mod reload;
 pub mod settings;
 pub mod signals;
 pub mod telemetry;

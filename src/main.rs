@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             return if shown { Exit::Drained } else { Exit::Settings }.into();
         }
     };
-    let command = cli.command.unwrap_or(Command::Run(cli.config));
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
     let (exit, error) = guarded(
         || match prepared(command) {
             Ok(exit) => (exit, None),
@@ -41,11 +41,11 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
     let unseen = |config| loaded(config, Files::Unseen);
     let (exit, said) = match command {
         Command::Schema => (Exit::Drained, Some(format!("{:#}", settings::schema()))),
-        Command::Run(config) => {
-            let (path, settings) = examined(&config)?;
+        Command::Run(args) => {
+            let (path, settings) = examined(&args.config)?;
             // With batches on standard output, the balance goes to standard error.
             let to_stderr = settings.plan.output.sink.declared().is_standard_output();
-            let (exit, balance) = gateway::run(&path, settings);
+            let (exit, balance) = gateway::run(&path, settings, args.watch_config);
             if let Some(balance) = balance {
                 say_last(balance.to_string(), to_stderr);
             }
@@ -61,6 +61,16 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
                 &settings.warnings,
             );
             (Exit::Drained, Some(report))
+        }
+        Command::Reload(args) => {
+            // A file with mistakes is for the gateway to refuse.
+            let control = if args.control.is_some() {
+                args.control
+            } else {
+                let path = settings::find(args.config.config.as_deref())?;
+                settings::control(&path, std::env::vars_os())?
+            };
+            commands::reload(control.as_deref(), args.dry_run)?
         }
         Command::Explain(args) => commands::explain(&unseen(&args.config)?.1, &args)?,
         Command::Health(config) => commands::health(&unseen(&config)?.1),

@@ -1,16 +1,14 @@
 //! SIGINT, SIGTERM and SIGHUP as stop requests: the first drains, the second aborts.
 //!
 //! A terminal sends SIGHUP when it closes. `nohup` starts a program with SIGHUP ignored: then it stays ignored.
-//! To a gateway without a terminal SIGHUP is sent to make it read its configuration again, which it does not
-//! do: it logs that, and does not stop.
+//! To a gateway without a terminal SIGHUP is sent to make it read its configuration again.
 
 use std::io::{IsTerminal, stdin};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::clock;
-use crate::repeat::Repeated;
+use crate::reload::Asking;
 
 /// Handlers for the signals.
 #[derive(Debug)]
@@ -18,9 +16,8 @@ pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
-    /// SIGHUP is a stop request.
-    hangup_stops: bool,
-    ignored: Repeated,
+    /// Who is asked to read the configuration again at SIGHUP; `None`: it is a stop request.
+    reload: Option<Asking>,
 }
 
 impl Signals {
@@ -31,15 +28,15 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup,
-            hangup_stops: true,
-            ignored: Repeated::default(),
+            reload: None,
         })
     }
 
-    /// The same for a service: if standard input is not a terminal, SIGHUP is no stop request.
+    /// The same for a service: if standard input is not a terminal, SIGHUP is no stop request, but makes it read its
+    /// configuration again.
     #[must_use]
-    pub fn of_service(self) -> Self {
-        Self { hangup_stops: stdin().is_terminal(), ..self }
+    pub fn of_service(self, reload: &Asking) -> Self {
+        Self { reload: (!stdin().is_terminal()).then(|| reload.clone()), ..self }
     }
 
     /// Waits for the first signal.
@@ -66,12 +63,7 @@ impl Signals {
     /// No signal is lost.
     async fn next(&mut self) {
         while !self.stops().await {
-            if let Some(left_out) = self.ignored.due(clock::now().instant) {
-                tracing::warn!(
-                    left_out,
-                    "SIGHUP is ignored: restart the gateway to read the configuration again"
-                );
-            }
+            self.reload.iter().for_each(|it| it.ask("SIGHUP"));
         }
     }
 
@@ -86,7 +78,7 @@ impl Signals {
         tokio::select! {
             Some(()) = self.interrupt.recv() => true,
             Some(()) = self.terminate.recv() => true,
-            Some(()) = hangup => self.hangup_stops,
+            Some(()) = hangup => self.reload.is_none(),
             // A handler never closes. If all did, there is nothing to wait for.
             else => std::future::pending().await,
         }

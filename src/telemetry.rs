@@ -16,6 +16,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{FormatFields, Writer, debug_fn};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::Handle;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use self::keeping::Keeping;
@@ -56,11 +57,45 @@ pub struct Logging {
     lines: Arc<Lines>,
     /// Its last warnings and errors.
     pub warnings: Arc<Recent<Warning>>,
+    level: Level,
+}
+
+impl Logging {
+    /// Sets its level while it runs.
+    pub fn level(&self) -> Level {
+        self.level.clone()
+    }
 }
 
 impl Drop for Logging {
     fn drop(&mut self) {
         self.lines.close(LOG_FLUSH_MAX);
+    }
+}
+
+/// Sets `log.level` of a running log. What is not logged costs no more than with a level that stands: callers remember it
+/// until the level is set.
+#[derive(Clone)]
+pub struct Level(Arc<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl Level {
+    /// Sets a level that [`filter`] takes.
+    pub fn set(&self, level: &str) {
+        if let Ok(filter) = filter(level) {
+            (self.0)(filter);
+        }
+    }
+
+    /// That of the log behind this handle.
+    fn of<S: 'static>(handle: Handle<EnvFilter, S>) -> Self {
+        // It fails only when the log is gone.
+        Self(Arc::new(move |filter| drop(handle.reload(filter))))
+    }
+}
+
+impl Debug for Level {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Level")
     }
 }
 
@@ -82,19 +117,25 @@ pub fn start(log: &Log) -> Option<Logging> {
     let builder = builder.log_internal_errors(false);
     let warnings = Arc::default();
     let keeping = Keeping(Arc::clone(&warnings));
-    let started = match format {
+    let (started, level) = match format {
         LogFormat::Text => {
             let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             let builder = builder.with_ansi(colour).with_target(false).fmt_fields(fields());
-            builder.finish().with(keeping).try_init()
+            let builder = builder.with_filter_reloading();
+            let level = Level::of(builder.reload_handle());
+            (builder.finish().with(keeping).try_init(), level)
         }
-        LogFormat::Json => builder.json().flatten_event(true).finish().with(keeping).try_init(),
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let level = Level::of(builder.reload_handle());
+            (builder.finish().with(keeping).try_init(), level)
+        }
     };
     // Fails only if logging was started before, as in a test.
     if started.is_ok() {
         std::panic::set_hook(Box::new(panicked));
     }
-    Some(Logging { lines, warnings })
+    Some(Logging { lines, warnings, level })
 }
 
 /// Formats messages and fields as tracing-subscriber does, but escapes characters that could forge a line or

@@ -22,6 +22,7 @@ pub(crate) const FLOORS: [&[&str]; 11] = [
         "commands",
         "gateway",
         "manual",
+        "reload",
         "settings",
         "telemetry",
         "signals",

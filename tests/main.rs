@@ -45,6 +45,7 @@ mod protocol;
 mod quiet;
 mod readings;
 mod record;
+mod reload;
 mod routes;
 mod scene;
 mod schema;

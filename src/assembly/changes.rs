@@ -1,8 +1,11 @@
 //! Changes of the entries while the gateway runs, and what is answered to them.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::source::Kind;
+use crate::units::{Period, Size};
 
 /// A change of the entries while the gateway runs.
 #[derive(Debug)]
@@ -11,6 +14,21 @@ pub enum Change {
     Add(String, Box<Kind>),
     /// The entry of this name ends.
     Remove(String),
+    /// The entries are to be these: what differs is added, changed and removed, in this order.
+    Become(Box<Wanted>),
+    /// Nothing changes: whether they could be these.
+    Try(Box<Wanted>),
+}
+
+/// What a running gateway is to become.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// All entries, by name.
+    pub sensors: BTreeMap<String, Kind>,
+    /// `gateway.memory_max`.
+    pub memory_max: Size,
+    /// `gateway.shutdown_grace`: so long a change, too, waits for what an entry holds.
+    pub shutdown_grace: Period,
 }
 
 /// Why an entry cannot be added or removed.
@@ -30,9 +48,12 @@ pub enum Refused {
         "sensors.{0} shares its session with others: give it one of its own, or restart the gateway"
     )]
     Shared(String),
-    /// The settings would not be accepted.
-    #[error("{0}")]
-    Settings(String),
+    /// The settings would not be accepted: all that is wrong.
+    #[error("{}", .0.join("; "))]
+    Settings(Vec<String>),
+    /// Entries that are ending have not ended.
+    #[error("an earlier change is not over: ask again in a while")]
+    Busy,
     /// The gateway is ending.
     #[error("the gateway is draining")]
     Draining,
@@ -64,6 +85,17 @@ impl Changes {
     /// session ends at its broker.
     pub async fn remove(&self, name: &str) -> Result<(), Refused> {
         self.ask(Change::Remove(name.to_owned())).await
+    }
+
+    /// Makes the entries these. Whatever is not as it was is added, changed or removed, in this order, and no other
+    /// entry notices. Over when all that is to end has ended; a refusal changes nothing.
+    pub async fn become_these(&self, wanted: Wanted) -> Result<(), Refused> {
+        self.ask(Change::Become(Box::new(wanted))).await
+    }
+
+    /// Whether that would be refused.
+    pub async fn try_these(&self, wanted: Wanted) -> Result<(), Refused> {
+        self.ask(Change::Try(Box::new(wanted))).await
     }
 
     async fn ask(&self, change: Change) -> Result<(), Refused> {

@@ -1,5 +1,5 @@
 //! The sources that run: all entries of the plan from the start, and each that is added or removed while the
-//! others run.
+//! others run. A reload makes all of them others at once (`becoming`).
 //!
 //! A *unit* is what begins and ends together: an entry, or the entries of one MQTT session. Each has a phase of
 //! its own, which follows the gateway's. What is removed takes nothing new, delivers what it holds, and leaves
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use self::becoming::Becoming;
 use super::Shared;
 use super::changes::{Change, Refused, Reply};
 use crate::clock;
@@ -28,10 +29,14 @@ use crate::mqtt::read_buffer::{LargeBuffers, ReadAhead};
 use crate::mqtt::roll_call::RollCall;
 use crate::phase::{self, Phase, PhaseSender};
 use crate::plan::Plan;
+use crate::queue::Inlet;
+use crate::source::mqtt::Bounds;
 use crate::source::mqtt::desk::Desk;
 use crate::source::{self, Context, Ended, Entry, Failure, Kind};
 use crate::state::standing::Standings;
 use crate::tasks::{Panicked, Tasks};
+
+mod becoming;
 
 /// The sources that run.
 #[derive(Debug)]
@@ -48,6 +53,8 @@ pub struct Sources {
     desk: Arc<Desk>,
     units: BTreeMap<String, Unit>,
     phase: Phase,
+    /// The entries are becoming others.
+    becoming: Option<Becoming>,
 }
 
 /// What begins and ends together.
@@ -56,6 +63,10 @@ struct Unit {
     entries: Vec<String>,
     lead: PhaseSender,
     tasks: Tasks<Ended>,
+    /// Those that each of its sessions was given.
+    bounds: Bounds,
+    /// What it is to unsubscribe from: an earlier configuration subscribed to it in its session.
+    former: Vec<String>,
     /// It began while the gateway ran.
     added: bool,
     /// It has failed, and rests.
@@ -68,6 +79,16 @@ struct Removal {
     /// Then it ends, whatever it holds.
     until: Option<Instant>,
     reply: Option<Reply>,
+    /// What begins in its place.
+    next: Option<Next>,
+}
+
+#[derive(Debug)]
+struct Next {
+    entries: Vec<String>,
+    former: Vec<String>,
+    /// Without any inlet the worker would take all sources to have ended.
+    _inlet: Inlet,
 }
 
 impl Sources {
@@ -82,26 +103,24 @@ impl Sources {
         let (units, phase) = (BTreeMap::new(), Phase::Running);
         let large = Arc::new(LargeBuffers::new(LARGE_BUFFERS_MAX, plan.read_buffer_bytes()));
         let ahead = ReadAhead::sharing(READ_BYTES, &large);
-        let desk = Arc::default();
-        let mut it = Self { plan, shared, run, seed, left, roll_call, ahead, desk, units, phase };
-        let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, kind) in &it.plan.sensors {
-            units.entry(unit_of(name, kind)).or_default().push(name.clone());
-        }
-        for (name, entries) in units {
-            it.begin(name, entries, false);
+        let (desk, becoming) = (Arc::default(), None);
+        let mut it =
+            Self { plan, shared, run, seed, left, roll_call, ahead, desk, units, phase, becoming };
+        for (name, entries) in units_of(&it.plan) {
+            it.begin(name, entries, Vec::new(), false);
         }
         it
     }
 
-    /// Starts a unit of these entries of the plan.
-    fn begin(&mut self, name: String, entries: Vec<String>, added: bool) {
+    /// Starts a unit of these entries of the plan, in the place of one with these former subscriptions.
+    fn begin(&mut self, name: String, entries: Vec<String>, former: Vec<String>, added: bool) {
         let (lead, phase) = phase::start();
         lead.enter(self.phase);
         let start = clock::now().instant;
         let mut tasks = Tasks::default();
         let start_grace = (!added).then_some(self.plan.gateway.start_grace.0);
-        let broker = self.broker();
+        let broker = self.broker(&former);
+        let bounds = broker.bounds;
         for entry in &entries {
             let kind = self.plan.sensors.get(entry).expect("the plan has the entry");
             let context = self.context(entry, kind);
@@ -120,7 +139,9 @@ impl Sources {
             kind.start(&entry, &mut tasks);
         }
         drop(broker);
-        self.units.insert(name, Unit { entries, lead, tasks, added, rests: false, removal: None });
+        let (rests, removal) = (false, None);
+        let unit = Unit { entries, lead, tasks, bounds, former, added, rests, removal };
+        self.units.insert(name, unit);
     }
 
     fn context(&self, name: &str, kind: &Kind) -> Context {
@@ -140,8 +161,8 @@ impl Sources {
         }
     }
 
-    /// The readings' broker, as entries reach it.
-    fn broker(&self) -> source::mqtt::Broker<'_> {
+    /// The readings' broker, as entries reach it that come in the place of others.
+    fn broker<'a>(&'a self, former: &'a [String]) -> source::mqtt::Broker<'a> {
         source::mqtt::Broker {
             options: Box::new(|name| self.plan.intake_options(name)),
             left: self.left.clone(),
@@ -151,6 +172,7 @@ impl Sources {
             ahead: self.ahead.clone(),
             bounds: self.plan.intake_bounds(),
             sessions: self.plan.sessions(),
+            former,
             joining: RefCell::default(),
         }
     }
@@ -175,12 +197,17 @@ impl Sources {
             Change::Remove(name) if self.forget(&name) => return drop(reply.send(Ok(()))),
             Change::Remove(name) => match self.removable(&name) {
                 Ok(unit) => {
-                    unit.lead.remove();
-                    let until = Some(clock::now().instant + grace);
-                    unit.removal = Some(Removal { until, reply: Some(reply) });
-                    self.forget_settings(&name);
-                    return;
+                    unit.remove(grace, Some(reply));
+                    return self.forget_settings(&name);
                 }
+                Err(refused) => refused,
+            },
+            Change::Try(wanted) => match self.judge(&wanted) {
+                Ok(_) => return drop(reply.send(Ok(()))),
+                Err(refused) => refused,
+            },
+            Change::Become(wanted) => match self.judge(&wanted) {
+                Ok(plan) => return self.become_these(plan, reply, grace),
                 Err(refused) => refused,
             },
         };
@@ -197,15 +224,10 @@ impl Sources {
         }
         let mut plan = Plan::clone(&self.plan);
         plan.sensors.insert(name.clone(), kind);
-        let problems = plan.problems().into_iter().map(|(key, text)| format!("{key}: {text}"));
-        let memory = plan.above_memory_max().map(|(key, text)| format!("{key}: {text}"));
-        let problems: Vec<String> = problems.chain(memory).collect();
-        if !problems.is_empty() {
-            return Err(Refused::Settings(problems.join("; ")));
-        }
+        self.accept(&plan, &plan)?;
         self.forget(&name);
         self.plan = Arc::new(plan);
-        self.begin(unit, vec![name], true);
+        self.begin(unit, vec![name], Vec::new(), true);
         Ok(())
     }
 
@@ -215,9 +237,7 @@ impl Sources {
         let unit = units.find(|(_, it)| it.rests && it.entries.iter().any(|it| it == name));
         let Some(unit) = unit.map(|(unit, _)| unit.clone()) else { return false };
         self.units.remove(&unit);
-        if let Some(session) = unit.strip_prefix(SESSION) {
-            self.shared.standings.remove(session);
-        }
+        self.forget_standing(&unit);
         self.forget_settings(name);
         true
     }
@@ -239,6 +259,11 @@ impl Sources {
             Some(_) if runs < 2 => Err(Refused::Last(name.to_owned())),
             Some(unit) => Ok(unit),
         }
+    }
+
+    /// What a stop has to deliver what is held: `gateway.shutdown_grace`.
+    pub fn grace(&self) -> Duration {
+        self.plan.gateway.shutdown_grace.0
     }
 
     /// When a removal is over that has not ended by itself.
@@ -265,44 +290,76 @@ impl Sources {
     }
 
     fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Result<Ended, Panicked>>> {
-        let mut over = Vec::new();
+        loop {
+            let mut over = Vec::new();
+            if let Some(ended) = self.poll_units(cx, &mut over) {
+                return Poll::Ready(Some(ended));
+            }
+            if over.is_empty() {
+                break;
+            }
+            // Others may begin in their place, and are polled next.
+            for name in over {
+                self.end(&name);
+            }
+        }
+        let all = self.units.values().all(|it| it.rests);
+        if all { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// The next task of a unit that has ended, and the units of which all have.
+    fn poll_units(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        over: &mut Vec<String>,
+    ) -> Option<Result<Ended, Panicked>> {
         for (name, unit) in &mut self.units {
             match unit.tasks.poll_next(cx) {
                 Poll::Ready(Some(Ok(Err(failure)))) if unit.removal.is_some() => {
-                    // Nobody wants it any more.
-                    tracing::warn!("while it was removed: {failure}");
-                    return Poll::Ready(Some(Ok(Ok(()))));
+                    // Nobody wants it any more, or not as it was.
+                    tracing::warn!("while it was removed or changed: {failure}");
+                    return Some(Ok(Ok(())));
                 }
                 Poll::Ready(Some(Ok(Err(failure)))) if unit.added => {
                     unit.rest(name, &failure, &self.shared.standings);
-                    return Poll::Ready(Some(Ok(Ok(()))));
+                    return Some(Ok(Ok(())));
                 }
-                Poll::Ready(Some(ended)) => return Poll::Ready(Some(ended)),
+                Poll::Ready(Some(ended)) => return Some(ended),
                 Poll::Ready(None) if unit.rests => {}
                 Poll::Ready(None) => over.push(name.clone()),
                 Poll::Pending => {}
             }
         }
-        for name in over {
-            self.end(&name);
-        }
-        let all = self.units.values().all(|it| it.rests);
-        if all { Poll::Ready(None) } else { Poll::Pending }
+        None
     }
 
     /// The last task of a unit has ended.
     fn end(&mut self, name: &str) {
         let unit = self.units.remove(name);
         let Some(Unit { removal: Some(removal), entries, .. }) = unit else { return };
-        for entry in &entries {
-            self.shared.registry.end_entry(entry);
-        }
-        if let Some(session) = name.strip_prefix(SESSION) {
-            self.shared.standings.remove(session);
+        self.end_entries(&entries);
+        self.forget_standing(name);
+        if let Some(next) = removal.next.filter(|_| self.phase == Phase::Running) {
+            self.begin(name.to_owned(), next.entries, next.former, true);
         }
         if let Some(reply) = removal.reply {
             // Nobody may wait for it.
             drop(reply.send(Ok(())));
+        }
+        self.go_on();
+    }
+
+    /// Those of these entries that are no more have ended: so have their sensors.
+    fn end_entries(&self, entries: &[String]) {
+        for entry in entries.iter().filter(|it| !self.plan.sensors.contains_key(*it)) {
+            self.shared.registry.end_entry(entry);
+        }
+    }
+
+    /// Forgets how the connection of a unit stood, if it had one.
+    fn forget_standing(&self, unit: &str) {
+        if let Some(session) = unit.strip_prefix(SESSION) {
+            self.shared.standings.remove(session);
         }
     }
 
@@ -322,6 +379,13 @@ impl Sources {
 }
 
 impl Unit {
+    /// It takes nothing new, delivers what it holds for this time, and leaves nothing at its broker.
+    fn remove(&mut self, grace: Duration, reply: Option<Reply>) {
+        self.lead.remove();
+        let until = Some(clock::now().instant + grace);
+        self.removal = Some(Removal { until, reply, next: None });
+    }
+
     /// It has failed, and the others go on.
     fn rest(&mut self, name: &str, failure: &Failure, standings: &Standings) {
         tracing::error!("{failure}; it was added while others run, and they go on");
@@ -343,6 +407,15 @@ fn unit_of(name: &str, kind: &Kind) -> String {
         Kind::Mqtt(settings) => format!("{SESSION}{}", settings.session_of(name)),
         _ => name.to_owned(),
     }
+}
+
+/// The units of a plan, with their entries.
+fn units_of(plan: &Plan) -> BTreeMap<String, Vec<String>> {
+    let mut units: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, kind) in &plan.sensors {
+        units.entry(unit_of(name, kind)).or_default().push(name.clone());
+    }
+    units
 }
 
 #[cfg(test)]

@@ -114,6 +114,8 @@ fn of_health(view: &View, now: Now) -> Vec<Family> {
             help: "From the receipt of a batch's oldest reading to the output broker's acknowledgement; without batches that went through the spool".into(),
             values: Values::Latencies(latencies),
         },
+        gauge("last_reload_success", "0 if the configuration that was read last is refused, and the one before runs", f64::from(u8::from(view.books.gauges.reload_refused.get() == 0))),
+        gauge("last_reload_timestamp_seconds", "When the configuration was read again, in seconds since 1970; 0 if it never was", count(view.books.gauges.reload_at.get()) / 1000.0),
         gauges("build_info", "1; the program's version and parts", vec![(build, 1.0)]),
     ]
 }
@@ -234,7 +236,7 @@ fn of_entries(view: &View) -> Vec<Family> {
 fn of_letters(view: &View) -> Family {
     let letters = view.books.tally.by_entry();
     let mut values = Vec::new();
-    for (place, entry) in (0..).zip(view.plan.sensors.keys()) {
+    for (place, entry) in (0..).zip(view.books.registry.entries()) {
         for reason in Reason::ALL.map(Reason::as_str) {
             let labels = vec![("entry", entry.clone()), ("reason", reason.to_owned())];
             values.push((labels, letters.get(&(place, reason)).copied().unwrap_or(0)));

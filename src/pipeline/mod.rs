@@ -249,13 +249,13 @@ impl Lookout {
 impl Running {
     /// Waits for the end: drained, aborted or failed.
     async fn until_ended(&mut self, plan: &Plan, stops: &mut mpsc::Receiver<()>) -> Option<Error> {
-        let grace = plan.gateway.shutdown_grace.0;
         let mut error = None;
         let mut deadline: Option<Instant> = None;
         let (mut sources_left, mut asked) = (true, false);
         let mut looks = interval(LOOK_EVERY / 10);
         let mut lookout = Lookout::new(plan);
         loop {
+            let grace = self.sources.grace();
             let mut drain = false;
             let removal = self.sources.deadline().map(Instant::from);
             tokio::select! {

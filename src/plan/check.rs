@@ -207,10 +207,21 @@ impl Plan {
             ]
             .map(|(name, path)| (format!("{key}.{name}"), path))
         });
-        let own = [("spool.path", &self.spool.path), ("http.token_file", &self.http.token_file)];
+        let own = [
+            ("spool.path", &self.spool.path),
+            ("http.token_file", &self.http.token_file),
+            ("gateway.control", &self.gateway.control),
+        ];
         let own = own.into_iter().map(|(key, path)| (key.to_owned(), path));
         for (key, _) in own.chain(files).filter(|(_, path)| is_empty(path.as_ref())) {
             wrong(&key, "is empty: write a path, or leave the key out to do without".into());
+        }
+        let control = self.gateway.control.as_ref().map_or(0, |it| it.as_os_str().len());
+        if control > CONTROL_BYTES_MAX {
+            let text = format!(
+                "has {control} bytes: the name of a socket has {CONTROL_BYTES_MAX} at most; write a shorter path"
+            );
+            wrong("gateway.control", text);
         }
     }
 
@@ -284,6 +295,9 @@ impl Plan {
         }
     }
 }
+
+/// Bytes of the path of a Unix socket: 107, less those that its name has while it is made.
+const CONTROL_BYTES_MAX: usize = 100;
 
 /// Bytes of the prefix of the client ids, so that the id and the entry's name behind it stay readable. The
 /// broker limits the length of the whole id (MQTT 5 §3.1.3.1: at least 23 bytes).

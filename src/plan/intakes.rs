@@ -140,6 +140,16 @@ impl Plan {
     }
 }
 
+impl Bounds {
+    /// Bytes that an intake with other bounds, which it was given when there were fewer, may hold beyond these.
+    pub fn bytes_below(&self, other: &Self) -> u64 {
+        let more = |of: fn(&Self) -> usize| of(other).saturating_sub(of(self)) as u64;
+        more(|it| it.acknowledgements_max) * ACKNOWLEDGEMENT_BYTES
+            + more(|it| it.blocked_max) * LEDGER_ENTRY_BYTES
+            + 3 * more(|it| it.answers_bytes_max)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,10 @@ pub struct Gateway {
     /// come for longest, and nothing is held. Where there is none, readings of further ones are delivered without
     /// `sequence` and counted with their entry; a warning and health (degraded) name the entry.
     pub sensors_max: NonZeroU32,
+    /// The path of a Unix socket on which `sluicegate reload` asks for the configuration to be read again: 1 to 100 bytes,
+    /// for the gateway's user alone (mode 0600). What an earlier run has left there is replaced. Absent: there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control: Option<PathBuf>,
 }
 
 impl Default for Gateway {
@@ -72,6 +77,7 @@ impl Default for Gateway {
             shutdown_grace: Period::millis(10_000),
             start_grace: Period::millis(300_000),
             sensors_max: NonZeroU32::new(100_000).expect("100000 is not zero"),
+            control: None,
         }
     }
 }
@@ -258,7 +264,12 @@ impl Plan {
 
     /// The key and the text of the problem, if the bound in bytes is above what the user allows.
     pub fn above_memory_max(&self) -> Option<(&'static str, String)> {
-        let (bound, max) = (self.budget().total(), self.gateway.memory_max.get() as u64);
+        self.above_memory_max_with(0)
+    }
+
+    /// The same, where so many bytes come on top.
+    pub fn above_memory_max_with(&self, more: u64) -> Option<(&'static str, String)> {
+        let (bound, max) = (self.budget().total() + more, self.gateway.memory_max.get() as u64);
         let (told, allowed) = (mebibytes(bound), mebibytes(max));
         let text = || format!("is {allowed}, but the limits add up to {told}");
         (bound > max).then(|| ("gateway.memory_max", text()))

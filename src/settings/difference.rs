@@ -140,7 +140,7 @@ fn changed(before: &Settings, after: &Settings) -> Vec<Changed> {
 /// The sections and the entries, and whether they are the same.
 fn sections(before: &Settings, after: &Settings) -> Vec<(String, bool)> {
     let Settings { plan, log, warnings: _ } = before;
-    let Plan { gateway, broker, sensors, queue, batch, output, spool, http } = plan;
+    let Plan { gateway, broker, sensors, queue, batch, output, spool, status, http } = plan;
     let other = &after.plan;
     let mut sections = vec![
         ("gateway".to_owned(), *gateway == other.gateway),
@@ -149,6 +149,7 @@ fn sections(before: &Settings, after: &Settings) -> Vec<(String, bool)> {
         ("batch".into(), *batch == other.batch),
         ("output".into(), *output == other.output),
         ("spool".into(), *spool == other.spool),
+        ("status".into(), *status == other.status),
         ("http".into(), *http == other.http),
         ("log".into(), *log == after.log),
     ];

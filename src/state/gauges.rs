@@ -40,6 +40,10 @@ pub struct Gauges {
     pub spool_bytes: Gauge,
     /// Batches and dead letters in the spool.
     pub spool_batches: Gauge,
+    /// When the configuration was read again last, in milliseconds since 1970; 0 if it never was.
+    pub reload_at: Gauge,
+    /// 1 if it was refused then.
+    pub reload_refused: Gauge,
     /// From the receipt of a batch's oldest reading to the output broker's acknowledgement of the
     /// batch; of batches that did not go through the spool.
     pub confirmation: Latencies,

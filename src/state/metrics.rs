@@ -95,6 +95,9 @@ counters! {
     publishes_refused: Counter,
     /// Batches the output broker took while nobody subscribed to the output topic.
     batches_without_subscriber: Counter,
+    /// Times that the configuration was read again, by result: applied, unchanged (nothing that can be applied while it
+    /// runs), refused (a mistake: nothing has changed).
+    reloads: CounterBy<Reloaded>,
     /// Connections made to brokers.
     connections: Counter,
     /// Connections to brokers lost.
@@ -177,6 +180,17 @@ pub enum Skipped {
     Online,
 }
 
+/// What became of a configuration that was read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// What could be applied is.
+    Applied,
+    /// There was nothing to apply.
+    Unchanged,
+    /// It had a mistake: nothing has changed.
+    Refused,
+}
+
 /// What a counter is divided by: a closed list of words.
 pub trait Label: Copy + PartialEq + 'static {
     /// What the words are.
@@ -221,6 +235,19 @@ impl Label for Presence {
             Self::Online => "online",
             Self::Late => "late",
             Self::Silent => "silent",
+        }
+    }
+}
+
+impl Label for Reloaded {
+    const NAME: &'static str = "result";
+    const ALL: &'static [Self] = &[Self::Applied, Self::Unchanged, Self::Refused];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
         }
     }
 }

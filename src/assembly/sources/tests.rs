@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 use super::*;
+use crate::assembly::changes::Wanted;
 use crate::phase::PhaseReceiver;
 use crate::queue::Queue;
 use crate::state::registry::Registry;
@@ -48,6 +49,7 @@ fn sources() -> Sources {
         desk: Arc::default(),
         units,
         phase,
+        becoming: None,
     }
 }
 
@@ -70,7 +72,9 @@ impl Sources {
             Ok(())
         });
         let entries = entries.iter().map(|name| (*name).to_owned()).collect();
-        let it = Unit { entries, lead, tasks, added, rests: false, removal: None };
+        let (bounds, former) = (self.plan.intake_bounds(), Vec::new());
+        let (rests, removal) = (false, None);
+        let it = Unit { entries, lead, tasks, bounds, former, added, rests, removal };
         self.units.insert(unit.to_owned(), it);
         phase
     }
@@ -224,4 +228,136 @@ async fn what_is_added_is_tried_for_ever() {
     assert_eq!(it.answer(add("command", command)), "done");
     assert!(it.soon().await.is_pending());
     assert!(!it.units["command"].rests);
+}
+
+/// A reload that wants these entries, all simulated, of so many sensors.
+fn wanted(entries: &[(&str, u32)]) -> Wanted {
+    let entry = |(name, count): &(&str, u32)| {
+        ((*name).to_owned(), kind(json!({"simulated": {"count": count, "interval": "1h"}})))
+    };
+    let plan = Plan::default();
+    Wanted {
+        sensors: entries.iter().map(entry).collect(),
+        memory_max: plan.gateway.memory_max,
+        shutdown_grace: plan.gateway.shutdown_grace,
+    }
+}
+
+fn become_these(entries: &[(&str, u32)]) -> Change {
+    Change::Become(Box::new(wanted(entries)))
+}
+
+/// With these entries, the unit of each one that ends when it is to close.
+fn running(entries: &[(&str, u32)]) -> (Sources, Vec<PhaseReceiver>) {
+    let mut it = sources();
+    let phases = entries.iter().map(|(name, _)| it.with(name, &[name], false, false)).collect();
+    let mut plan = Plan::clone(&it.plan);
+    plan.sensors = wanted(entries).sensors;
+    it.plan = Arc::new(plan);
+    (it, phases)
+}
+
+#[tokio::test]
+async fn what_is_new_begins_first_what_has_changed_in_its_place_and_what_is_gone_ends_last() {
+    let (mut it, phases) = running(&[("changed", 1), ("gone", 1), ("same", 1)]);
+    let [changed, gone, same] = &phases[..] else { panic!("three") };
+    let mut answer = it.ask(become_these(&[("added", 1), ("changed", 2), ("same", 1)]));
+    assert!(it.units.contains_key("added"));
+    assert!(changed.is(Phase::Draining) && !changed.is_removed(), "its session is kept");
+    assert!(!gone.is(Phase::Draining) && !same.is(Phase::Draining));
+    assert_eq!(
+        it.answer(become_these(&[("same", 1)])),
+        "an earlier change is not over: ask again in a while"
+    );
+    it.end_overdue(it.deadline().unwrap());
+    assert!(matches!(it.soon().await, Poll::Ready(Some(Ok(Ok(()))))));
+    assert!(it.soon().await.is_pending());
+    assert!(it.units["changed"].removal.is_none(), "it has begun anew");
+    assert!(gone.is_removed() && answer.try_recv().is_err());
+    it.end_overdue(it.deadline().unwrap());
+    assert!(matches!(it.soon().await, Poll::Ready(Some(Ok(Ok(()))))));
+    assert!(it.soon().await.is_pending());
+    answer.try_recv().unwrap().unwrap();
+    assert!(!same.is(Phase::Draining));
+    assert_eq!(it.units.keys().collect::<Vec<_>>(), ["added", "changed", "same"]);
+    let mut same = it.ask(become_these(&[("added", 1), ("changed", 2), ("same", 1)]));
+    same.try_recv().unwrap().unwrap();
+    assert_eq!(it.deadline(), None, "nothing ends");
+}
+
+#[tokio::test]
+async fn while_the_only_entry_is_replaced_the_sources_are_not_over() {
+    let (mut it, phases) = running(&[("only", 1)]);
+    let mut answer = it.ask(become_these(&[("only", 2)]));
+    it.end_overdue(it.deadline().unwrap());
+    drop(phases);
+    assert!(matches!(it.soon().await, Poll::Ready(Some(Ok(Ok(()))))));
+    assert!(it.soon().await.is_pending(), "it has begun anew");
+    answer.try_recv().unwrap().unwrap();
+    // One that has failed rests; it is no more, and answered at once.
+    it.with("rests", &["rests"], true, true);
+    assert!(matches!(it.soon().await, Poll::Ready(Some(Ok(Ok(()))))));
+    assert_eq!(it.answer(become_these(&[("only", 2)])), "done");
+    assert_eq!(it.units.keys().collect::<Vec<_>>(), ["only"]);
+}
+
+#[tokio::test]
+async fn a_plan_that_is_refused_changes_nothing() {
+    let (mut it, phases) = running(&[("many", 10_000), ("same", 1)]);
+    let both = wanted(&[("many", 10_001), ("same", 1)]);
+    let alone = Plan { sensors: both.sensors.clone(), ..Plan::default() }.budget().total();
+    let tight = serde_json::from_value(json!(alone + (1 << 20))).unwrap();
+    let sum = Change::Become(Box::new(Wanted { memory_max: tight, ..both.clone() }));
+    let names = wanted(&[("a b", 1), ("c.d", 1)]);
+    for (change, expected) in [
+        (sum, &["gateway.memory_max: is", "but the limits add up to"][..]),
+        (Change::Become(Box::new(names)), &["sensors.a b: the name", "; sensors.c.d: the name"]),
+        (become_these(&[]), &["sensors: there is no sensor"]),
+    ] {
+        let refused = it.answer(change);
+        assert!(expected.iter().all(|it| refused.contains(it)), "{refused}");
+    }
+    assert_eq!(it.answer(Change::Try(Box::new(both))), "done");
+    assert!(phases.iter().all(|it| !it.is(Phase::Draining)) && it.deadline().is_none());
+    assert_eq!(it.plan.sensors, wanted(&[("many", 10_000), ("same", 1)]).sensors);
+}
+
+#[tokio::test]
+async fn a_gateway_that_drains_in_the_middle_of_a_change_begins_nothing_and_says_so() {
+    let (mut it, phases) = running(&[("changed", 1), ("gone", 1)]);
+    let mut answer = it.ask(become_these(&[("changed", 2)]));
+    it.enter(Phase::Closing);
+    for _ in 0..2 {
+        assert!(matches!(it.soon().await, Poll::Ready(Some(Ok(Ok(()))))));
+    }
+    assert!(matches!(it.soon().await, Poll::Ready(None)));
+    assert!(phases.iter().all(|it| !it.is_removed()), "their sessions are for the next run");
+    let refused = answer.try_recv().unwrap().unwrap_err().to_string();
+    assert_eq!(refused, "the gateway is draining");
+}
+
+#[tokio::test]
+async fn former_subscriptions_of_a_session_are_ended_until_they_are_wanted_again() {
+    let mut it = sources();
+    let topics = |topics: &[&str]| {
+        let mut wanted = wanted(&[("made", 1)]);
+        let settings = json!({"mqtt": {"topics": topics, "session": "plant"}});
+        wanted.sensors.insert("a".into(), kind(settings));
+        wanted
+    };
+    let mut seen = Vec::new();
+    for of in [&["a/+"][..], &["b/+", "c"], &["c", "a/+"], &["d"]] {
+        let wanted = topics(of);
+        it.judge(&wanted).unwrap();
+        let former = it.units.get("session plant").map(|unit| unit.former.clone());
+        let mut plan = Plan::clone(&it.plan);
+        plan.sensors = wanted.sensors;
+        let old = std::mem::replace(&mut it.plan, Arc::new(plan));
+        let now = it.former("session plant", (&old, &["a".to_owned()]), &["a".to_owned()]);
+        it.with("session plant", &[], true, false);
+        it.units.get_mut("session plant").unwrap().former.clone_from(&now);
+        seen.push((former.unwrap_or_default(), now));
+    }
+    let now: Vec<&[String]> = seen.iter().map(|(_, now)| &now[..]).collect();
+    assert_eq!(now, [&[][..], &["a/+"], &["b/+"], &["b/+", "c", "a/+"]]);
 }

@@ -119,6 +119,7 @@ fn candidates(schema: &Value) -> Vec<Value> {
         json!({"constant": {"value": 7}}),
         json!({"from": "/t"}),
         json!({"duplicate": 0.1}),
+        json!({"topic": "b/{x}", "value": "online"}),
     ]);
     all
 }

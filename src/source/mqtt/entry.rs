@@ -34,6 +34,8 @@ pub struct Broker<'a> {
     pub bounds: Bounds,
     /// The sessions, with the names of the entries that each carries.
     pub sessions: BTreeMap<&'a str, Vec<&'a str>>,
+    /// What an earlier configuration subscribed to in the session that starts, and is to be ended.
+    pub former: &'a [String],
     /// The entries that wait until all others of their session are here, by session.
     pub joining: RefCell<BTreeMap<String, Vec<Joined>>>,
 }
@@ -94,7 +96,8 @@ pub(in crate::source) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &m
         .patient(entry.start_grace);
     let intake = {
         let ends = (entry.queue, &broker.desk);
-        Intake::new(members, session, broker.bounds, ends, entry.phase.clone())
+        let intake = Intake::new(members, session, broker.bounds, ends, entry.phase.clone());
+        intake.in_place_of(broker.former.to_vec())
     };
     tasks.start(async move {
         intake.run().await.map_err(|error| Failure { place, error: error.into() })

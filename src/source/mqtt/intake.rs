@@ -184,6 +184,13 @@ impl Intake {
         }
     }
 
+    /// Ends these subscriptions, which an earlier configuration made in the session.
+    #[must_use]
+    pub fn in_place_of(mut self, former: Vec<String>) -> Self {
+        self.members.end_former(former);
+        self
+    }
+
     /// Takes messages until the gateway drains, acknowledges until nothing waits or it closes. An
     /// error is permanent.
     pub async fn run(mut self) -> Result<(), Error> {

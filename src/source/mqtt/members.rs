@@ -24,6 +24,8 @@ use crate::record::Chunk;
 pub(super) struct Members {
     readers: Vec<Reader>,
     subscriptions: Vec<Subscription>,
+    /// Subscriptions of an earlier configuration, which the session is to be without.
+    former: Vec<String>,
     /// Of which subscription the messages of a topic are, where there are several.
     by_topic: HashMap<Box<[u8]>, usize, RandomState>,
     remembered_max: usize,
@@ -39,7 +41,13 @@ impl Members {
         subscriptions: Vec<Subscription>,
         remembered_max: usize,
     ) -> Self {
-        Self { readers, subscriptions, by_topic: HashMap::default(), remembered_max }
+        let (former, by_topic) = (Vec::new(), HashMap::default());
+        Self { readers, subscriptions, former, by_topic, remembered_max }
+    }
+
+    /// Ends these subscriptions at each connect to the session.
+    pub(super) fn end_former(&mut self, former: Vec<String>) {
+        self.former = former;
     }
 
     /// Who takes a message on this topic, and by which subscription it came. One that is of none is of the first
@@ -158,6 +166,12 @@ impl Members {
             if subscription.connected(now, greeting.session_present) {
                 subscription.ask(now, out)?;
             }
+        }
+        if greeting.session_present {
+            // After the new ones: what both bring comes all the time.
+            let free = (1..).skip(2 * self.subscriptions.len());
+            free.zip(&self.former)
+                .try_for_each(|(packet_id, it)| out.unsubscribe(packet_id, it))?;
         }
         Ok(())
     }

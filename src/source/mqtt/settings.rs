@@ -33,14 +33,14 @@ pub struct Settings {
     #[serde(default)]
     pub qos: Qos,
     /// Shares the readings with the other gateways of this group: an MQTT shared subscription. When it or the
-    /// topic is changed, the session's old subscription goes on beside the new one until the session is
-    /// deleted.
+    /// topic is changed while the gateway is stopped, the session's old subscription goes on beside the new one until
+    /// the session is deleted; a reload ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
     /// The session that carries the subscription: its client id is the prefix, `-in-` and this name. Entries of
     /// one session share its connection and its window, so many entries cost what one does; their topics must
-    /// not overlap. Absent: one of its own, called as the entry. When it is changed, the old session stays at the
-    /// broker, with the messages in it, until it expires or is deleted.
+    /// not overlap. Absent: one of its own, called as the entry. When it is changed while the gateway is stopped,
+    /// the old session stays at the broker, with the messages in it, until it expires or is deleted; a reload deletes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = "^[A-Za-z0-9_-]{1,64}$"))]
     pub session: Option<String>,
@@ -101,6 +101,12 @@ impl Settings {
     pub fn subscriptions(&self) -> impl Iterator<Item = String> {
         let group = self.group.as_ref().map(Group::as_str);
         self.filters().map(move |it| it.subscription(group))
+    }
+
+    /// The same with that of `online`, which no group shares.
+    pub fn all_subscriptions(&self) -> impl Iterator<Item = String> {
+        let online = self.online.iter().map(|it| it.topic.subscription(None));
+        self.subscriptions().chain(online)
     }
 
     /// The names of the topics' levels.
