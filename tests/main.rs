@@ -40,6 +40,7 @@ mod operations;
 mod outage;
 mod output_formats;
 mod outside;
+mod page;
 mod pages;
 mod protocol;
 mod quiet;

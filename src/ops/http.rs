@@ -1,4 +1,4 @@
-//! HTTP: `/healthz`, `/readyz`, `/metrics`, and what is below `/api`.
+//! HTTP: the page at `/`, `/healthz`, `/readyz`, `/metrics`, and what is below `/api`.
 //!
 //! Bounds: connections and answers at a time (`seats`), the time of a connection, the size and the time of a
 //! request's head (`HTTP_*`). Bodies are not read. A client that exceeds a bound gets an error or is
@@ -39,7 +39,7 @@ use super::seats::{Place, Seated, Size};
 use super::sensors::{Asked, Sensor};
 use super::snapshot::Snapshot;
 use super::write_deadline::WriteDeadline;
-use super::{feed, history, lists, stream};
+use super::{feed, history, lists, page, stream};
 use crate::clock;
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_STREAMS_MAX};
 use crate::repeat::Repeated;
@@ -200,8 +200,9 @@ fn router(view: View) -> Router {
         .route("/api/stream", get(streamed))
         .route("/api/sensors", get(sensors))
         .route("/api/sensors/{entry}/{*id}", get(sensor))
+        .merge(page::routes())
         .fallback(async || {
-            let text = "there are /healthz, /readyz, /metrics, /metrics/sensors, /api/status, /api/entries, /api/sensors, \
+            let text = "there are /, /healthz, /readyz, /metrics, /metrics/sensors, /api/status, /api/entries, /api/sensors, \
                         /api/dead-letters, /api/warnings, /api/history and /api/stream\n";
             (StatusCode::NOT_FOUND, text)
         })

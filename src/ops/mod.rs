@@ -33,6 +33,7 @@ mod json;
 mod levels;
 pub mod listing;
 mod lists;
+mod page;
 mod process;
 mod seats;
 mod sensor_metrics;

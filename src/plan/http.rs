@@ -55,7 +55,7 @@ const fn answer_bytes(entries: usize) -> usize {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// The address that serves `/healthz`, `/readyz`, `/metrics` and what is below `/api`, or `off`. Everyone who
+    /// The address that serves the page at `/`, `/healthz`, `/readyz`, `/metrics` and what is below `/api`, or `off`. Everyone who
     /// reaches the port can read them, unless there is a `token_file`. At most 64 connections: a further one closes the one with the oldest
     /// last request. At most 16 answers with metrics or status at a time, and fewer (4 at least) where more than
     /// 8 entries make them large: further requests get 503. A port that is in use is tried again every 5 seconds,

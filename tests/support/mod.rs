@@ -13,6 +13,7 @@
 )]
 
 pub(crate) mod broker;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod held_port;

@@ -1,0 +1,67 @@
+// Health with its reason in words, what has changed under the page, and the balance.
+
+import { byId, element, mark, put } from "./dom.js";
+import { duration, number, rate, time } from "./words.js";
+
+const COLUMNS = ["received", "delivered", "deadLettered", "shed", "held"];
+
+const ALL_IS_WELL = "Readings are taken and batches delivered, or would be.";
+
+export function drawHealth({ status, seen }, link, elapsed) {
+  const health = link.isAway ? "unreachable" : status.health;
+  const reason = link.isAway
+    ? `No answer since ${time(seen)}. What is shown is from then.`
+    : status.reason ?? ALL_IS_WELL;
+  // Said once: a reason has seconds in it, and changes each second.
+  if (byId("verdict").dataset.health !== health) put(byId("health-said"), `${health}: ${reason}`);
+  mark(byId("verdict"), "data-health", health);
+  put(byId("health-word"), health);
+  put(byId("health-reason"), sentence(reason));
+  const facts = [`up ${duration(Math.floor(status.uptimeSeconds + elapsed))}`, `since ${time(status.startedAt)}`];
+  if (status.oldestReadingSeconds >= 1) facts.push(`oldest reading held ${duration(status.oldestReadingSeconds)}`);
+  if (status.spoolingSeconds > 0) facts.push(`spooling for ${duration(status.spoolingSeconds)}`);
+  put(byId("health-facts"), facts.join(" · "));
+  put(byId("gateway"), status.gateway);
+  put(byId("version"), status.version);
+  document.title = `${health} · ${status.gateway} · Sluicegate`;
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** A restart changes what the numbers count from: it is said until somebody has read it. */
+export function drawNotice(state) {
+  const [node, restarted] = [byId("notice"), state.restarted];
+  const key = restarted?.startedAt ?? "";
+  if (node.dataset.of === key) return;
+  node.dataset.of = key;
+  node.replaceChildren();
+  if (!restarted) return;
+  const text = `The gateway has restarted, at ${time(restarted.startedAt)}. The balance counts from then.`;
+  const close = element("button", { type: "button" }, "Dismiss");
+  close.addEventListener("click", () => {
+    node.replaceChildren();
+    byId("health").focus();
+  });
+  node.append(element("p", { class: "notice" }, text, " ", close));
+}
+
+/** For how many statuses in turn the columns have not closed: one may be read while readings settle. */
+let open = 0;
+let judged;
+
+export function drawBalance({ status, rates }) {
+  const { balance } = status;
+  for (const column of COLUMNS) {
+    put(byId(column), number(balance[column]));
+    const place = byId(`${column}-rate`);
+    if (place) put(place, rates[column] === undefined ? "" : rate(rates[column]));
+    mark(byId(column).closest("div"), "data-some", balance[column] > 0 ? "yes" : undefined);
+  }
+  put(byId("spooled"), balance.spooled ? `${number(balance.spooled)} on disk` : "");
+  const missing = balance.received - balance.delivered - balance.deadLettered - balance.shed - balance.held;
+  if (judged !== status) open = missing === 0 ? 0 : open + 1;
+  judged = status;
+  const closes = open < 5;
+  mark(byId("closes"), "data-closes", closes ? "yes" : "no");
+  put(byId("closes"), closes ? "The books close." : `The books do not close: ${number(missing)} readings are in no column.`);
+}
