@@ -110,7 +110,7 @@ fn systemd_accepts_the_unit() {
     let text = fs::read_to_string(shipped("config/sluicegate.service")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("sluicegate.service");
-    fs::write(&unit, text.replace("ExecStart=sluicegate", "ExecStart=/bin/true")).unwrap();
+    fs::write(&unit, text.replace("=sluicegate ", "=/bin/true ")).unwrap();
     let output = command.args(["verify", "--man=no"]).arg(&unit).output();
     let output = output.unwrap_or_else(|error| {
         panic!("systemd-analyze ({error}) is needed: apt-get install systemd");

@@ -33,7 +33,8 @@ fn rows<'a>(page: &'a str, head: &str) -> Vec<Vec<&'a str>> {
 
 /// The names of the tests in a file.
 fn tests(text: &str) -> impl Iterator<Item = &str> {
-    text.split("#[test]\n").skip(1).filter_map(|rest| {
+    // Also those of `#[tokio::test]`.
+    text.split("test]\n").skip(1).filter_map(|rest| {
         let (_, rest) = rest.split_once("fn ")?;
         rest.split_once('(').map(|(name, _)| name)
     })

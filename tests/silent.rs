@@ -172,3 +172,30 @@ fn a_node_of_sparkplug_that_dies_is_silent_with_its_devices() {
     assert!(within(SOON, || silent() == 1), "its device is not born yet");
     drained(&mut gateway);
 }
+
+/// Nothing can come of sensors that wait for the queue.
+#[test]
+fn while_the_queue_has_no_room_no_simulated_sensor_is_silent() {
+    let output = Broker::start();
+    output.go_away();
+    let config = crate::scene::gateway(
+        &output.url(),
+        &[
+            "sensors.TEMP.simulated = { count = 4, interval = \"1s\" }",
+            "queue.records_max = 8",
+            "batch.records_max = 4",
+            "output.window_batches = 1",
+        ],
+    );
+    let mut gateway =
+        Gateway::with_config(&config).env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+    gateway.wait_for_line("health and metrics", SOON);
+    let http = Http::of(&gateway);
+    let held = || http.json("/api/status")["balance"]["held"] == 8;
+    assert!(within(SOON, held), "{}", gateway.text());
+    // Longer than three intervals: time in which it would be told.
+    pause(Duration::from_secs(7));
+    assert_eq!([changed(http, "late"), changed(http, "silent")], [0, 0]);
+    output.come_back();
+    drained(&mut gateway);
+}

@@ -88,6 +88,11 @@ impl Inlet {
         self.shared.claim_or_wait(1, bytes).await;
     }
 
+    /// The same, if there is one at once.
+    pub fn try_place(&self, bytes: usize) -> bool {
+        self.shared.claim(1, u32::try_from(bytes).expect("a simulated value is short"))
+    }
+
     /// Puts a reading of `value` into a [place](Inlet::place), with its time and labels: the texts of each.
     pub fn put_value(&self, mut record: Record, texts: [&[u8]; 3]) {
         let shared = &*self.shared;

@@ -378,7 +378,7 @@ impl Sensor {
                     for _ in 0..=u8::from(planted.has(Fault::Duplicate)) {
                         tokio::select! {
                             biased;
-                            () = inlet.place(bytes) => {}
+                            () = place(&inlet, &row, bytes) => {}
                             () = phase.reached(Phase::Draining) => return Ok(()),
                         }
                         metrics.received.one();
@@ -437,6 +437,16 @@ fn earlier(time: Timestamp, by: Duration) -> [u8; TIME_BYTES] {
         write!(rest, "\"{}\"", time.earlier(by)).expect("RFC 3339 has 24 bytes");
     }
     text
+}
+
+/// Waits for a place in the queue. While there is none, nothing can come of the entry's sensors.
+async fn place(inlet: &Inlet, row: &Row, bytes: usize) {
+    if inlet.try_place(bytes) {
+        return;
+    }
+    row.listens(false, clock::now().wall);
+    inlet.place(bytes).await;
+    row.listens(true, clock::now().wall);
 }
 
 /// A record of the sensor, taken now; its value is still to come.

@@ -4,16 +4,18 @@
 import { byId, element, mark, put, state } from "./dom.js";
 import { letter } from "./journal.js";
 import { clockOf, sensorPath } from "./sensors.js";
-import { ago, duration, number, time, visible } from "./words.js";
+import { ago, duration, number, rate, time, visible } from "./words.js";
 
 /** How often it is asked for while it is shown. */
 const AGAIN = 1000;
 
 const FACTS = [
   ["since", (it, now) => (it.since ? `${time(it.since)}, ${ago(it.since, now)}` : "–")],
+  ["last value", (it) => lastValue(it.lastValue)],
   ["last reading", (it, now) => (it.lastReceivedAt ? `${time(it.lastReceivedAt)}, ${ago(it.lastReceivedAt, now)}` : "none yet")],
   ["first reading", (it) => (it.firstReceivedAt ? time(it.firstReceivedAt) : "none yet")],
   ["reports every", (it) => (it.intervalSeconds === undefined ? "not known yet" : duration(it.intervalSeconds))],
+  ["rate", (it) => rate(it.readingsPerSecond)],
   ["received", (it) => number(it.received)],
   ["delivered", (it) => number(it.delivered)],
   ["dead-lettered", (it) => number(it.deadLettered)],
@@ -21,6 +23,11 @@ const FACTS = [
   ["held", (it) => number(it.held)],
   ["gaps", (it) => (it.missing > 0 ? `${number(it.missing)} of its own numbers have not come` : "none")],
 ];
+
+function lastValue(value) {
+  if (value === undefined) return "none yet";
+  return visible(typeof value === "string" ? value : JSON.stringify(value));
+}
 
 export class Sensor {
   #gateway;

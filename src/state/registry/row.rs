@@ -361,6 +361,12 @@ impl Row {
         &self.look_at
     }
 
+    /// Its entry listens from now on, or does not.
+    pub fn listens(&self, listens: bool, now: Timestamp) {
+        let Some(owner) = &self.owner else { return };
+        if listens { owner.listening.begin(now) } else { owner.listening.end(now) }
+    }
+
     /// Since when its entry has listened; `None` while it does not.
     pub fn listened_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.owner.as_ref()?.listening.since(now)
