@@ -153,6 +153,7 @@ fn the_only_entry_can_be_changed_and_be_replaced_by_another() {
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("sensors.one is removed: its subscription ends at the broker"), "{said}");
     assert!(!has_session(&mosquitto, "gw-in-one"));
+    gateway.wait_for_line("subscribed entry=\"two\"", SOON);
     publish("two", "c");
     records(300);
     assert!(gateway.runs() && !gateway.said("draining"), "{}", gateway.text());

@@ -118,7 +118,9 @@ async fn listener(listen: SocketAddr) -> TcpListener {
         match bound(listen) {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(listen);
-                tracing::info!("health and metrics: http://{address}/readyz and /metrics");
+                tracing::info!(
+                    "health and metrics: http://{address}/readyz and /metrics; a page to look at: http://{address}/"
+                );
                 return listener;
             }
             Err(error) => {
