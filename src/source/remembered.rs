@@ -57,3 +57,27 @@ where
         self.rows.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::settlement::Outcome;
+    use crate::state::metrics::Metrics;
+    use crate::state::registry::Registry;
+
+    #[test]
+    fn a_row_that_was_forgotten_is_not_found_and_that_of_a_further_sensor_is_not_kept() {
+        let registry = Registry::new(1, [("fleet", None)]);
+        let mut rows = Remembered::new(99);
+        let row = registry.row_of("a", 0);
+        row.receive(Timestamp::from_millis(1));
+        registry.enter(&Metrics::default(), &[row.index], Outcome::Delivered);
+        rows.put("a", &row);
+        assert_eq!(rows.get("a").map(|it| &*it.id), Some("a"));
+        rows.put("b", &registry.row_of("b", 0));
+        assert_eq!((rows.get("a").is_none(), rows.get("b").is_some()), (true, true));
+        rows.put("c", &registry.row_of("c", 0));
+        assert!(rows.get("c").is_none(), "it shares a row");
+    }
+}

@@ -137,7 +137,7 @@ impl Intake {
         );
         let policy = context.on_full.policy();
         let remembered_max = bounds.remembered_max / entries.len();
-        // First those of `online`: a message of both is no reading.
+        // First those of `online`: what comes on a topic of both has come of these.
         let online = entries.iter().enumerate().filter_map(|(of, (_, settings, _))| {
             Some((of, settings.online.as_ref()?.topic.clone(), Terms::of_availability()))
         });

@@ -200,6 +200,7 @@ fn a_sensor_that_says_that_it_is_not_there_is_told_at_once_and_once() {
     fresh.told(true, scene.now.wall);
     scene.pass(Duration::from_secs(1), 0..0, EVERY);
     assert_eq!(scene.changed(), [1, 0, 1], "nothing has changed");
+    assert_eq!(fresh.since(), Some(scene.now.wall.earlier(Duration::from_secs(1))));
     fresh.told(false, scene.now.wall);
     scene.pass(Duration::from_secs(1), 0..0, EVERY);
     assert_eq!(scene.changed(), [1, 0, 2]);
@@ -232,4 +233,21 @@ fn a_sensor_in_the_place_of_another_one_is_watched_and_each_once() {
     assert_eq!(scene.changed(), [0, 4, 4]);
     let places: usize = scene.liveness.slots.iter().map(Vec::len).sum();
     assert_eq!(places, 1, "the row that is shared: those that are silent have none");
+}
+
+/// It has a place on the wheel each time it returns.
+#[test]
+fn a_sensor_that_comes_and_goes_is_looked_at_once_at_a_time() {
+    let mut scene = Scene::new(Some(ExpectedInterval::None));
+    let row = scene.books.registry.row_of("flaps", 0);
+    row.receive(scene.now.wall);
+    for _ in 0..20 {
+        for is_there in [false, true] {
+            row.told(is_there, scene.now.wall);
+            scene.pass(Duration::from_secs(1), 0..0, EVERY);
+        }
+    }
+    scene.pass(3 * MINUTES, 0..0, EVERY);
+    let places: usize = scene.liveness.slots.iter().map(Vec::len).sum();
+    assert_eq!(places, 1);
 }

@@ -170,9 +170,8 @@ fn a_retained_message_is_no_sign_of_life() {
     assert_eq!((heard("a"), heard("b")), (None, Some(scene.now.wall)));
 }
 
-/// Its topic is one of the other entry's, too.
 #[test]
-fn what_sensors_say_of_themselves_has_a_subscription_that_comes_first_and_makes_no_reading() {
+fn what_sensors_say_of_themselves_has_a_subscription_of_its_own_and_makes_no_reading() {
     let online = json!({"topic": "z/{sensor}/availability"});
     let entry = json!({"topic": "z/{sensor}/t", "online": online, "qos": 0, "group": "g"});
     let mut scene = scene(&[("other", json!({"topic": "y/+"})), ("z", entry)], 4).subscribed();
