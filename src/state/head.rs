@@ -30,14 +30,16 @@ impl Head {
         let mut bytes = [0; WORDS * 8];
         let (length, head) = bytes.split_first_mut().expect("there are bytes");
         let count = text.len().min(HEAD_BYTES);
-        for (byte, from) in head.iter_mut().zip(text) {
-            *byte = *from;
+        if let Some((head, text)) = head.get_mut(..count).zip(text.get(..count)) {
+            head.copy_from_slice(text);
         }
         *length = if text.len() > HEAD_BYTES { CUT } else { u8::try_from(count).unwrap_or(CUT) };
+        // Most values have few digits.
+        let words = count / 8 + 1;
         let version = self.version.load(Ordering::Relaxed) | 1;
         self.version.store(version, Ordering::Relaxed);
         fence(Ordering::Release);
-        for (word, bytes) in self.words.iter().zip(bytes.as_chunks().0) {
+        for (word, bytes) in self.words.iter().zip(bytes.as_chunks().0).take(words) {
             word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
         }
         // Not 0: that it never was.
