@@ -14,6 +14,7 @@ use crate::notices::{About, Notifier};
 use crate::pace::Pace;
 use crate::phase::PhaseReceiver;
 use crate::plan::Plan;
+use crate::plan::current::Current;
 use crate::queue::{Queue, Reports};
 use crate::sink;
 use crate::state::metrics::Metrics;
@@ -34,6 +35,7 @@ pub mod sources;
 pub struct Assembly {
     /// With the embedded broker's address in place.
     plan: Arc<Plan>,
+    current: Current,
     seed: u64,
     /// What the ids of all batches begin with: the sources know by it what is our own.
     run: Arc<str>,
@@ -60,7 +62,13 @@ impl Assembly {
     /// By this plan; starts the embedded broker if it wants one. All randomness comes from `seed`.
     pub async fn new(plan: Plan, run: Arc<str>, seed: u64) -> Result<Self, embedded::Error> {
         let (plan, embedded) = embed(plan).await?;
-        Ok(Self { roll_calls: plan.roll_calls(), plan: Arc::new(plan), seed, run, embedded })
+        let (roll_calls, plan) = (plan.roll_calls(), Arc::new(plan));
+        Ok(Self { roll_calls, current: Current::new(Arc::clone(&plan)), plan, seed, run, embedded })
+    }
+
+    /// The plan that runs, also after changes of the entries.
+    pub fn current(&self) -> &Current {
+        &self.current
     }
 
     /// The plan, with the embedded broker's address in place.
@@ -75,7 +83,7 @@ impl Assembly {
         let left = left.filter(|_| self.embedded.is_none());
         let left = left.map(|(max, folder)| LeftSessions::open(folder, max));
         let edges = (left, self.roll_calls[0].clone());
-        Sources::start(&self.plan, (&self.run, self.seed), edges, shared.clone())
+        Sources::start(&self.current, (&self.run, self.seed), edges, shared.clone())
     }
 
     /// Starts the sink, which sends `reports`, and the clients that watch and give notice, if there are to be any.

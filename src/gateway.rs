@@ -121,9 +121,9 @@ async fn controlled(path: Option<PathBuf>, asking: Asking) {
 
 /// Starts the views of a running gateway: HTTP and systemd.
 fn show(pipeline: &Pipeline, log: &Logging) -> std::io::Result<()> {
-    let view = View::new(pipeline.plan(), pipeline.books(), Arc::clone(&log.warnings));
+    let view = View::new(pipeline.current(), pipeline.books(), Arc::clone(&log.warnings));
     ops::systemd::start(view.clone())?;
-    let Some(listen) = view.plan.http.listen.0 else { return Ok(()) };
+    let Some(listen) = view.plan.get().http.listen.0 else { return Ok(()) };
     ops::http::start(view, listen)
 }
 

@@ -12,6 +12,7 @@ use sluicegate::clock;
 use sluicegate::ops::View;
 use sluicegate::ops::exposition::{Exposition, exposed, table};
 use sluicegate::plan::Plan;
+use sluicegate::plan::current::Current;
 
 /// A gateway with everything that has metrics.
 fn view() -> View {
@@ -20,7 +21,7 @@ fn view() -> View {
     plan.sensors.insert("fleet".into(), kind);
     plan.spool.path = Some("spool".into());
     let books = Arc::new(plan.books(Arc::default()));
-    View::new(Arc::new(plan), books, Arc::default())
+    View::new(Current::new(Arc::new(plan)), books, Arc::default())
 }
 
 fn shipped(path: &str) -> PathBuf {

@@ -96,6 +96,13 @@ fn a_hundred_reloads_under_load_lose_nothing_and_touch_no_other_entry() {
     collector.wait_readings(published.total(), LONG);
     let applied = http.metric("sluicegate_reloads_total{result=\"applied\"}");
     assert_eq!(applied, Some(f64::from(u32::try_from(rounds).unwrap())));
+    let entries = http.json("/api/entries")["entries"].clone();
+    let shown = |name: &str| {
+        let of = entries.as_array().unwrap().iter().find(|it| it["name"] == name).unwrap();
+        (of["kind"].clone(), of["topics"][0].clone())
+    };
+    let last = format!("extra/{rounds}/+");
+    assert_eq!(shown(&format!("extra-{}", rounds % 3)), ("mqtt".into(), last.into()), "{entries}");
     let sessions = http.json("/api/status")["sessions"].clone();
     let connections = |name: &str| {
         let of = sessions.as_array().unwrap().iter().find(|it| it["name"] == name);

@@ -29,6 +29,7 @@ use crate::mqtt::read_buffer::{LargeBuffers, ReadAhead};
 use crate::mqtt::roll_call::RollCall;
 use crate::phase::{self, Phase, PhaseSender};
 use crate::plan::Plan;
+use crate::plan::current::Current;
 use crate::queue::Inlet;
 use crate::source::mqtt::Bounds;
 use crate::source::mqtt::desk::Desk;
@@ -43,6 +44,8 @@ mod becoming;
 pub struct Sources {
     /// Of the entries that run.
     plan: Arc<Plan>,
+    /// The same, for whoever looks from outside.
+    current: Current,
     shared: Shared,
     run: Arc<str>,
     seed: u64,
@@ -94,18 +97,30 @@ struct Next {
 impl Sources {
     /// Starts the tasks of all entries of the plan; their inlets exist when it returns.
     pub(super) fn start(
-        plan: &Arc<Plan>,
+        current: &Current,
         (run, seed): (&Arc<str>, u64),
         (left, roll_call): (Option<Arc<LeftSessions>>, Option<Arc<RollCall>>),
         shared: Shared,
     ) -> Self {
-        let (plan, run) = (Arc::clone(plan), Arc::clone(run));
+        let (plan, current, run) = (current.get(), current.clone(), Arc::clone(run));
         let (units, phase) = (BTreeMap::new(), Phase::Running);
         let large = Arc::new(LargeBuffers::new(LARGE_BUFFERS_MAX, plan.read_buffer_bytes()));
         let ahead = ReadAhead::sharing(READ_BYTES, &large);
         let (desk, becoming) = (Arc::default(), None);
-        let mut it =
-            Self { plan, shared, run, seed, left, roll_call, ahead, desk, units, phase, becoming };
+        let mut it = Self {
+            plan,
+            current,
+            shared,
+            run,
+            seed,
+            left,
+            roll_call,
+            ahead,
+            desk,
+            units,
+            phase,
+            becoming,
+        };
         for (name, entries) in units_of(&it.plan) {
             it.begin(name, entries, Vec::new(), false);
         }
@@ -159,6 +174,12 @@ impl Sources {
             readings_max: queue.readings_max.get() as usize,
             folder: self.plan.spool.path.as_deref().map(Arc::from),
         }
+    }
+
+    /// It is this plan from now on.
+    fn set_plan(&mut self, plan: Plan) {
+        self.plan = Arc::new(plan);
+        self.current.set(Arc::clone(&self.plan));
     }
 
     /// The readings' broker, as entries reach it that come in the place of others.
@@ -226,7 +247,7 @@ impl Sources {
         plan.sensors.insert(name.clone(), kind);
         self.accept(&plan, &plan)?;
         self.forget(&name);
-        self.plan = Arc::new(plan);
+        self.set_plan(plan);
         self.begin(unit, vec![name], Vec::new(), true);
         Ok(())
     }
@@ -245,7 +266,7 @@ impl Sources {
     fn forget_settings(&mut self, name: &str) {
         let mut plan = Plan::clone(&self.plan);
         plan.sensors.remove(name);
-        self.plan = Arc::new(plan);
+        self.set_plan(plan);
     }
 
     /// The unit of an entry that can be removed.

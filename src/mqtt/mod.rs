@@ -42,6 +42,7 @@
 //! | `roll_call` | whether a broker keeps our own clients apart |
 //! | `ids` | how a broker chooses packet ids |
 //! | `system` | the topics of a broker's own figures |
+//! | `unanswered` | what we published and has no answer yet |
 //! | `unheard` | acknowledgements that may have been lost with a connection |
 //! | `ledger` | which reading waits for which PUBACK |
 
@@ -78,6 +79,7 @@ pub mod tls;
 pub mod topic;
 pub mod topic_pattern;
 pub mod transport;
+pub mod unanswered;
 mod unheard;
 mod websocket;
 mod wire;

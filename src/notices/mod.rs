@@ -13,7 +13,6 @@
 //! - What an entry leaves that is removed, or a sensor that is forgotten, is taken back: an empty retained message.
 //! - A notice that is refused is logged and counted, and sent again when it has changed.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,6 +38,7 @@ use crate::mqtt::outgoing::{Hello, Outgoing, Will};
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::topic::Topic;
+use crate::mqtt::unanswered::Unanswered;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
 use crate::state::metrics::Metrics;
@@ -137,23 +137,14 @@ struct Current {
     qos: u8,
     in_flight_max: usize,
     bytes_max: Option<usize>,
-    last_id: u16,
-    in_flight: VecDeque<InFlight>,
+    /// Of these sensors; `None`: of the gateway.
+    in_flight: Unanswered<Option<Arc<Row>>>,
     /// What was said of the gateway.
     said: Option<State>,
     /// An answer has come: the broker takes notices.
     proved: bool,
     /// When the farewell began.
     leaving: Option<Instant>,
-}
-
-/// A notice that was published and has no answer.
-#[derive(Debug)]
-struct InFlight {
-    packet_id: u16,
-    since: Instant,
-    /// `None`: the gateway.
-    row: Option<Arc<Row>>,
 }
 
 impl About {
@@ -260,15 +251,14 @@ impl Notifier {
             let answered = Connection::read(self.options.version, bytes)?;
             let Packet::PubAck { packet_id, answer } = answered else { continue };
             let current = self.current.as_mut().expect(STANDS);
-            let at = current.in_flight.iter().position(|it| it.packet_id == packet_id);
-            let Some(done) = at.and_then(|at| current.in_flight.remove(at)) else { continue };
+            let Some(row) = current.in_flight.strike(packet_id) else { continue };
             match answer {
                 Answer::Taken | Answer::NobodyListens => {
                     self.about.metrics.notices.one();
                     current.proved = true;
                     self.backoff.reset();
                 }
-                Answer::Refused(why) => self.say_refused(now, done.row.as_deref(), &why),
+                Answer::Refused(why) => self.say_refused(now, row.as_deref(), &why),
             }
         }
         Ok(())
@@ -290,6 +280,19 @@ impl Notifier {
         );
     }
 
+    /// There is no topic for the sensor's notice.
+    fn say_unsent(&mut self, now: Instant, row: &Row) {
+        self.about.metrics.notices_refused.one();
+        if let Some(left_out) = self.refused.due(now) {
+            tracing::warn!(
+                entry = row.entry_name(),
+                sensor = &*row.id,
+                left_out,
+                "a notice (status) cannot be sent: its topic would have more than {TOPIC_MADE_BYTES_MAX} bytes"
+            );
+        }
+    }
+
     /// Publishes what is due, as far as there is room.
     fn publish(&mut self, now: Instant, out: &mut Outbound) -> Result<(), Error> {
         let state = self.state();
@@ -304,7 +307,7 @@ impl Notifier {
             let Some(row) = self.about.registry.notices.take() else { break };
             match self.about.of_sensor(&row) {
                 Some(notice) => self.send(now, notice, Some(row), out)?,
-                None => self.about.metrics.notices_refused.one(),
+                None => self.say_unsent(now, &row),
             }
         }
         Ok(())
@@ -332,9 +335,7 @@ impl Notifier {
             self.about.metrics.notices.one();
             return out.publish(0, &message);
         }
-        let packet_id = current.next_id();
-        current.in_flight.push_back(InFlight { packet_id, since: now, row });
-        out.publish(packet_id, &message)
+        out.publish(current.in_flight.enter(row, now), &message)
     }
 }
 
@@ -344,16 +345,6 @@ const STANDS: &str = "a connection stands";
 impl Current {
     fn has_room(&self, out: &Outbound) -> bool {
         self.in_flight.len() < self.in_flight_max && out.backlog() < NOTICE_BYTES
-    }
-
-    /// A packet id that is not in use: there are far fewer notices than ids.
-    fn next_id(&mut self) -> u16 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.in_flight.iter().all(|it| it.packet_id != self.last_id) {
-                return self.last_id;
-            }
-        }
     }
 }
 
@@ -400,8 +391,7 @@ impl Client for Notifier {
             qos: greeting.qos_max.min(1),
             in_flight_max: IN_FLIGHT_MAX.min(greeting.receive_max.max(1).into()),
             bytes_max,
-            last_id: 0,
-            in_flight: VecDeque::new(),
+            in_flight: Unanswered::default(),
             said: None,
             proved: false,
             leaving: None,
@@ -437,7 +427,7 @@ impl Client for Notifier {
             // Without a DISCONNECT: the broker sends the last will.
             return Err(Error::Unanswered(FAREWELL_MAX));
         }
-        let answer_by = current.in_flight.front().map(|it| it.since + within);
+        let answer_by = current.in_flight.oldest().map(|(_, since)| since + within);
         if answer_by.is_some_and(|by| by <= now.instant) {
             return Err(Error::Unanswered(within));
         }
@@ -453,7 +443,7 @@ impl Client for Notifier {
         let current = self.current.take().expect(STANDS);
         // Else the broker may not like what it was sent.
         let is_away = current.proved || current.in_flight.is_empty();
-        let unanswered = current.in_flight.into_iter().filter_map(|it| it.row);
+        let unanswered = current.in_flight.into_all().flatten();
         self.about.registry.notices.put_back(unanswered);
         let Err(error) = ended else { return Ok(None) };
         let is_away = is_away && !error.is_permanent();

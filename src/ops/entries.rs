@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::View;
-use super::snapshot::{Books, Session};
+use super::snapshot::{self, Session};
 use crate::clock::Now;
 use crate::source::Kind;
 use crate::text;
@@ -23,8 +23,10 @@ struct Entries {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
-    name: String,
-    /// `mqtt`, `simulated`, …. Absent for `(others)`: sensors of no entry, which a spool has named.
+    #[serde(flatten)]
+    sums: snapshot::Entry,
+    /// `mqtt`, `simulated`, …. Absent where it was removed, and for `(others)`: sensors of no entry,
+    /// which a spool has named.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     /// Its topics with MQTT, the first four.
@@ -34,13 +36,6 @@ struct Entry {
     /// The connection that carries it, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<Session>,
-    sensors: u64,
-    late: u64,
-    silent: u64,
-    #[serde(flatten)]
-    balance: Books,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_received_at: Option<String>,
     /// Those of this run, by reason.
     dead_letters: BTreeMap<&'static str, u64>,
 }
@@ -48,10 +43,10 @@ struct Entry {
 /// The body of `/api/entries`.
 pub(super) fn entries(view: &View, now: Now) -> String {
     let sessions: BTreeMap<_, _> = view.sessions().into_iter().collect();
-    let letters = view.books.tally.by_entry();
+    let (plan, letters) = (view.plan.get(), view.books.tally.by_entry());
     let mut entries = Vec::new();
     for (place, (name, sum)) in (0..).zip(view.entries()) {
-        let kind = view.plan.sensors.get(&name);
+        let kind = plan.sensors.get(&name);
         let (topics, topics_left_out) = kind.map(topics).unwrap_or_default();
         let session = kind.map(|kind| session_name(&name, kind));
         let session = session.and_then(|name| Some((sessions.get(&name)?.clone(), name)));
@@ -61,13 +56,8 @@ pub(super) fn entries(view: &View, now: Now) -> String {
             topics,
             topics_left_out,
             session: session.map(|(seen, name)| Session::new(name, seen, now)),
-            sensors: sum.sensors,
-            late: sum.late,
-            silent: sum.silent,
-            balance: Books::of(sum.balance),
-            last_received_at: sum.last_received.map(|at| at.to_string()),
             dead_letters: reasons.map(|((_, reason), count)| (*reason, *count)).collect(),
-            name,
+            sums: snapshot::Entry::new(name, &sum),
         });
     }
     super::json::written(&Entries { entries })

@@ -167,7 +167,7 @@ fn of_sessions(view: &View) -> Vec<Family> {
         gauge(
             "unacknowledged_messages_max",
             "Its limit for each entry: broker.window_messages, or a share of queue.records_max",
-            f64::from(view.plan.window_each()),
+            f64::from(view.plan.get().window_each()),
         ),
     ]
 }

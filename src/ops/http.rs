@@ -80,7 +80,8 @@ async fn serve(view: View, listen: SocketAddr) {
 
 async fn accept(view: View, listen: SocketAddr) {
     let listener = listener(listen).await;
-    let (seats, gate) = (Arc::clone(&view.seats), Arc::new(Gate::new(view.plan.http.clone())));
+    let (seats, gate) =
+        (Arc::clone(&view.seats), Arc::new(Gate::new(view.plan.get().http.clone())));
     let router = router(view);
     let (mut connections, mut repeated) = (Tasks::default(), Repeated::default());
     loop {
@@ -363,7 +364,7 @@ mod tests {
         let long_ago = clock::now().instant.checked_sub(LOOK_PAUSE_MAX * 2).unwrap();
         let books = crate::state::books::Books {
             board: Arc::new(crate::state::board::Board::new(long_ago)),
-            ..view.plan.books(Arc::default())
+            ..view.plan.get().books(Arc::default())
         };
         assert_eq!(statuses(View { books: Arc::new(books), ..view }).await, [503, 503]);
     }
@@ -374,7 +375,7 @@ mod tests {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let view = crate::ops::tests::view();
         let seats = Arc::clone(&view.seats);
-        let gate = Arc::new(Gate::new(view.plan.http.clone()));
+        let gate = Arc::new(Gate::new(view.plan.get().http.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();

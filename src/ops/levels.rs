@@ -22,7 +22,7 @@ pub(super) const MEMORY: &str = "memory_bytes";
 
 /// All limits of the gateway as a whole.
 pub(super) fn levels(view: &View) -> Vec<Level> {
-    let View { plan, books, .. } = view;
+    let (plan, books) = (view.plan.get(), &view.books);
     let gauges = &books.gauges;
     let level = |name, limit, help, value, max: u64| Level { name, limit, help, value, max };
     let mut levels = vec![
@@ -116,7 +116,8 @@ fn of_http(view: &View) -> Vec<Level> {
 }
 
 fn of_spool(view: &View) -> Vec<Level> {
-    let (settings, gauges) = (&view.plan.spool, &view.books.gauges);
+    let (plan, gauges) = (view.plan.get(), &view.books.gauges);
+    let settings = &plan.spool;
     if settings.path.is_none() {
         return Vec::new();
     }
@@ -153,11 +154,11 @@ mod tests {
     /// Each has a value of its own: none is shown in place of another.
     #[test]
     fn each_limit_is_shown_with_what_is_counted_against_it() {
-        let mut view = view();
-        view.plan = Arc::new(Plan {
+        let view = view();
+        view.plan.set(Arc::new(Plan {
             spool: crate::spool::Settings { path: Some("/spool".into()), ..Default::default() },
-            ..Plan::clone(&view.plan)
-        });
+            ..Plan::clone(&view.plan.get())
+        }));
         let (books, gauges) = (&view.books, &view.books.gauges);
         let mut chunk = Chunk::default();
         for sensor in ["a", "b", "c"] {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use self::feed::Feed;
 use self::seats::Seats;
 use crate::clock::{self, Now};
-use crate::plan::Plan;
+use crate::plan::current::Current;
 use crate::state::board::Health;
 use crate::state::books::Books;
 use crate::state::recent::Recent;
@@ -51,7 +51,7 @@ pub(crate) const LOOK_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// What the HTTP server and systemd read of a gateway.
 #[derive(Debug, Clone)]
 pub struct View {
-    pub plan: Arc<Plan>,
+    pub plan: Current,
     pub books: Arc<Books>,
     /// The last warnings of the log.
     pub warnings: Arc<Recent<Warning>>,
@@ -78,7 +78,7 @@ pub struct Readiness {
 
 impl View {
     /// A view of a gateway that starts now.
-    pub fn new(plan: Arc<Plan>, books: Arc<Books>, warnings: Arc<Recent<Warning>>) -> Self {
+    pub fn new(plan: Current, books: Arc<Books>, warnings: Arc<Recent<Warning>>) -> Self {
         let started = clock::now();
         let feed = Arc::new(Feed::new(started));
         Self { plan, books, warnings, started, seats: Arc::default(), feed }
@@ -106,6 +106,7 @@ impl View {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::plan::Plan;
 
     /// A gateway with one MQTT entry and one simulated, that has just started.
     pub(crate) fn view() -> View {
@@ -116,7 +117,7 @@ pub(crate) mod tests {
             plan.sensors.insert(name.into(), serde_json::from_str(kind).unwrap());
         }
         let books = Arc::new(plan.books(Arc::default()));
-        View::new(Arc::new(plan), books, Arc::default())
+        View::new(Current::new(Arc::new(plan)), books, Arc::default())
     }
 
     #[test]

@@ -61,9 +61,10 @@ pub(super) struct Session {
     last_trouble: Option<String>,
 }
 
+/// An entry's sensors, added up.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub(super) struct Entry {
     name: String,
     sensors: u64,
     late: u64,
@@ -82,7 +83,7 @@ impl Snapshot {
         let spooling = spooling.map(|since| now.instant.saturating_duration_since(since));
         let limits = levels(view).into_iter();
         Self {
-            gateway: view.plan.gateway.id.clone(),
+            gateway: view.plan.get().gateway.id.clone(),
             version: env!("CARGO_PKG_VERSION"),
             started_at: view.started.wall.to_string(),
             uptime_seconds: now.instant.saturating_duration_since(view.started.instant).as_secs(),
@@ -166,15 +167,20 @@ impl Session {
 }
 
 fn entries(view: &View) -> Vec<Entry> {
-    let entry = |(name, sum): (String, Sum)| Entry {
-        name,
-        sensors: sum.sensors,
-        late: sum.late,
-        silent: sum.silent,
-        balance: Books::of(sum.balance),
-        last_received_at: sum.last_received.map(|at| at.to_string()),
-    };
-    view.entries().into_iter().map(entry).collect()
+    view.entries().into_iter().map(|(name, sum)| Entry::new(name, &sum)).collect()
+}
+
+impl Entry {
+    pub(super) fn new(name: String, sum: &Sum) -> Self {
+        Self {
+            name,
+            sensors: sum.sensors,
+            late: sum.late,
+            silent: sum.silent,
+            balance: Books::of(sum.balance),
+            last_received_at: sum.last_received.map(|at| at.to_string()),
+        }
+    }
 }
 
 #[cfg(test)]

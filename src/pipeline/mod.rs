@@ -25,6 +25,7 @@ use crate::limits::CLOSE_MAX;
 use crate::pace::Pace;
 use crate::phase::{Phase, PhaseSender};
 use crate::plan::Plan;
+use crate::plan::current::Current;
 use crate::queue::Reports;
 use crate::state::board::Health;
 use crate::state::books::Books;
@@ -152,6 +153,11 @@ impl Pipeline {
     /// The plan, with the embedded broker's address in place.
     pub fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.plan)
+    }
+
+    /// The plan that runs, also after changes of the entries.
+    pub fn current(&self) -> Current {
+        self.assembly.current().clone()
     }
 
     /// The books, to be read while the gateway runs.

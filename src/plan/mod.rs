@@ -24,6 +24,7 @@ use crate::{batch, queue, sink, source, spool, watch};
 
 mod check;
 mod clients;
+pub mod current;
 pub mod http;
 mod idle;
 mod intakes;

@@ -8,7 +8,6 @@
 //! engine: that may be why ([`crate::pipeline::publisher`]). Twice the same one is no sign of another
 //! client with our id.
 
-use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +28,7 @@ use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::Hello;
 use crate::mqtt::packet::{Greeting, Packet};
 use crate::mqtt::session::Session;
+use crate::mqtt::unanswered::Unanswered;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::queue::Reports;
 use crate::repeat::Repeated;
@@ -84,37 +84,12 @@ struct Current {
     has_room: bool,
 }
 
-/// What one connection has out: packet ids and the publications they stand for.
+/// What one connection has out: the publications that its packet ids stand for.
 #[derive(Debug, Default)]
 struct InFlight {
-    last_id: u16,
-    /// In the order in which they were published.
-    waiting: VecDeque<(u16, Number, Instant)>,
+    unanswered: Unanswered<Number>,
     /// QoS 0: reported when written.
     unwritten: Vec<Number>,
-}
-
-impl InFlight {
-    /// A packet id that is not in use. There are far fewer publications than ids.
-    fn enter(&mut self, number: Number, now: Instant) -> u16 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.waiting.iter().all(|(id, ..)| *id != self.last_id) {
-                self.waiting.push_back((self.last_id, number, now));
-                return self.last_id;
-            }
-        }
-    }
-
-    fn strike(&mut self, packet_id: u16) -> Option<Number> {
-        let at = self.waiting.iter().position(|(id, ..)| *id == packet_id)?;
-        Some(self.waiting.remove(at)?.1)
-    }
-
-    /// The one that has waited for longest.
-    fn oldest(&self) -> Option<&(u16, Number, Instant)> {
-        self.waiting.front()
-    }
 }
 
 /// The bounds of the sink.
@@ -220,7 +195,7 @@ impl Client for MqttSink {
             let Incoming::Other(bytes) = incoming else { continue };
             let answered = Connection::read(messages.version, bytes)?;
             let Packet::PubAck { packet_id, answer } = answered else { continue };
-            match current.in_flight.strike(packet_id) {
+            match current.in_flight.unanswered.strike(packet_id) {
                 Some(number) => {
                     session.proved();
                     reports.send(Event::Answered { number, answer: answer.into() });
@@ -235,7 +210,8 @@ impl Client for MqttSink {
             return Ok(Step::Close);
         }
         let answer_max = bounds.answer_max;
-        let until = current.in_flight.oldest().map(|(.., since)| *since + answer_max);
+        let oldest = current.in_flight.unanswered.oldest();
+        let until = oldest.map(|(_, since)| since + answer_max);
         if until.is_some_and(|until| until <= now.instant) {
             // The broker may answer pings and still have forgotten a publication.
             return Err(Error::Unanswered(answer_max));
@@ -250,7 +226,7 @@ impl Client for MqttSink {
     ) -> Result<Option<Duration>, Error> {
         self.metrics.disconnections.one();
         let current = self.current.take().expect("a connection stood");
-        let oldest = current.in_flight.oldest().map(|waiting| waiting.1);
+        let oldest = current.in_flight.unanswered.oldest().map(|(number, _)| *number);
         let why = ended.as_ref().err().and_then(why);
         let over = oldest.zip(why).map(|(number, why)| Over { number, why });
         // Its halves are other parts of the same one.
@@ -308,7 +284,7 @@ impl Current {
 
     /// The next publication, if there is one and room for it.
     fn publication(&mut self, out: &Outbound) -> Option<Publication> {
-        let in_flight = self.in_flight.waiting.len();
+        let in_flight = self.in_flight.unanswered.len();
         self.has_room = out.backlog() < WRITE_BUFFER_BYTES_MAX && in_flight < self.receive_max;
         if !self.has_room {
             return None;
@@ -337,7 +313,7 @@ impl Current {
             self.in_flight.unwritten.push(number);
             return out.publish(0, &message);
         }
-        out.publish(self.in_flight.enter(number, now), &message)
+        out.publish(self.in_flight.unanswered.enter(number, now), &message)
     }
 }
 
@@ -371,7 +347,6 @@ fn why(error: &Error) -> Option<Why> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::mqtt::frame::Inbound;
     use crate::mqtt::options::Version;
     use crate::mqtt::outgoing;
@@ -420,19 +395,5 @@ mod tests {
         let Some(Incoming::Other(came)) = inbound.packet().unwrap() else { panic!("not read") };
         let read = Connection::read(Version::V5, came).unwrap();
         assert!(matches!(read, Packet::PubAck { packet_id: 1, answer: answer::Answer::Taken }));
-    }
-
-    /// Ids count up, round the end, and past those that wait for their answer.
-    #[test]
-    fn no_packet_id_is_0_or_in_use() {
-        let now = clock::now().instant;
-        let number = |count| Number { count, part: 0 };
-        let mut in_flight = InFlight { last_id: u16::MAX - 1, ..InFlight::default() };
-        in_flight.waiting.push_back((1, number(0), now));
-        in_flight.waiting.push_back((3, number(0), now));
-        let ids: Vec<u16> = (0..4).map(|count| in_flight.enter(number(count), now)).collect();
-        assert_eq!(ids, [u16::MAX, 2, 4, 5]);
-        assert_eq!(in_flight.strike(2), Some(number(1)));
-        assert_eq!(in_flight.strike(2), None, "answered twice");
     }
 }

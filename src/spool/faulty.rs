@@ -338,3 +338,15 @@ fn read_through(spool: &mut Spool) -> Result<u64, Error> {
     }
     Ok(entries)
 }
+
+/// What is logged of a full spool names the one that has to be mended.
+#[test]
+fn the_disk_bounds_the_spool_where_it_leaves_less_than_the_settings() {
+    let disk = Disk::default();
+    let spool = opened(&disk).unwrap();
+    let room = spool.room();
+    for (left, is_disk) in [(1000, true), (room - 1, true), (room, false), (u64::MAX / 2, false)] {
+        disk.leave(super::DISK_RESERVE_BYTES + left);
+        assert_eq!((spool.is_bound_by_disk(), spool.room()), (is_disk, room.min(left)), "{left}");
+    }
+}

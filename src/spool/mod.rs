@@ -268,13 +268,20 @@ impl Spool {
     /// Bytes that are free: within the bound, and on the disk except [`DISK_RESERVE_BYTES`]. Reading and
     /// removing need some too: a spool on a disk that is full to the last byte could not be emptied.
     pub fn room(&self) -> u64 {
-        let disk = self.place.available().saturating_sub(DISK_RESERVE_BYTES);
-        self.capacity.saturating_sub(self.held.bytes).min(disk)
+        self.within_bound().min(self.on_disk())
     }
 
-    /// Whether it is the disk that has no room.
-    pub fn is_disk_full(&self) -> bool {
-        self.place.available() <= DISK_RESERVE_BYTES
+    /// Whether the disk leaves less room than `spool.bytes_max`.
+    pub fn is_bound_by_disk(&self) -> bool {
+        self.on_disk() < self.within_bound()
+    }
+
+    fn within_bound(&self) -> u64 {
+        self.capacity.saturating_sub(self.held.bytes)
+    }
+
+    fn on_disk(&self) -> u64 {
+        self.place.available().saturating_sub(DISK_RESERVE_BYTES)
     }
 
     /// Bytes that the entries occupy on disk.

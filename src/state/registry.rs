@@ -87,7 +87,8 @@ pub struct Registry {
 
 #[derive(Debug)]
 struct Known {
-    /// By place. An entry that has ended keeps its own: if it begins again, it has its sensors again.
+    /// By place. An entry that has ended keeps its own until others need their rows: if it begins again, it has its sensors
+    /// again.
     entries: Vec<Sensors>,
     /// Of none.
     others: Sensors,
@@ -119,6 +120,13 @@ struct Sensors {
     is_closed: bool,
 }
 
+impl Sensors {
+    /// Whether the entry was removed.
+    fn is_ended(&self) -> bool {
+        self.owner.as_ref().is_some_and(|it| it.is_ended())
+    }
+}
+
 impl Known {
     fn place_of(&self, name: &str) -> Option<u32> {
         let mut owners = self.entries.iter().filter_map(|it| it.owner.as_ref());
@@ -131,6 +139,26 @@ impl Known {
         let changed = entry.owner.as_ref().is_some_and(|it| it.set_ended(ended) != ended);
         let rows = entry.by_id.iter().filter(|ById(row)| changed && row.was_ever_due());
         rows.for_each(|ById(row)| notices.put(row));
+    }
+
+    /// The sensors of the entry at this place, or of none.
+    fn sensors(&mut self, entry: Option<u32>) -> &mut Sensors {
+        match entry {
+            Some(place) => self.entries.get_mut(place as usize).expect("the entry was added"),
+            None => &mut self.others,
+        }
+    }
+
+    /// A sensor to forget for one of the entry at this place, and the place of its own: of a removed entry, or the quietest
+    /// of the same.
+    fn room_for(&mut self, place: u32, now: Timestamp) -> Option<(u32, Arc<Row>)> {
+        let ended = (0..).zip(&mut self.entries).filter(|(_, it)| it.is_ended());
+        let mut left = ended.map(|(at, it)| (at, it.room.make(&it.by_id, now)));
+        let left = left.find_map(|(at, row)| Some((at, row?)));
+        left.or_else(|| {
+            let own = self.entries.get_mut(place as usize).filter(|it| !it.is_closed)?;
+            Some((place, own.room.make(&own.by_id, now)?))
+        })
     }
 
     fn push(&mut self, name: &str, is_closed: bool) -> u32 {
@@ -191,6 +219,35 @@ impl Registry {
         if let Some(place) = known.place_of(name) {
             known.set_ended(place, true, &self.notices);
         }
+    }
+
+    /// Entries that were removed and are not among these.
+    pub fn removed_beside(&self, names: impl Fn(&str) -> bool) -> usize {
+        let known = self.lock();
+        let owners = known.entries.iter().filter_map(|it| it.owner.as_ref());
+        owners.filter(|owner| !names(&owner.name)).count()
+    }
+
+    /// Rows that are missing where entries of these names are to have so many sensors each, for good.
+    pub fn rows_missing(&self, needs: &[(&str, usize)]) -> usize {
+        let known = self.lock();
+        let mut left = known.shares.common();
+        let mut missing = 0;
+        let mut named = Vec::new();
+        for &(name, need) in needs {
+            let place = known.place_of(name);
+            let entry = place.and_then(|at| known.entries.get(at as usize));
+            let rows = entry.map_or(0, |it| it.by_id.len());
+            let own = place.map_or(0, |at| known.shares.own(at));
+            missing += need.saturating_sub(rows + own);
+            named.extend(place);
+        }
+        let ended =
+            (0..).zip(&known.entries).filter(|(at, it)| it.is_ended() && !named.contains(at));
+        left += ended
+            .map(|(_, it)| it.by_id.iter().filter(|ById(row)| row.may_be_left()).count())
+            .sum::<usize>();
+        missing.saturating_sub(left)
     }
 
     /// All notices that were given are due again.
@@ -267,30 +324,26 @@ impl Registry {
         entry: Option<u32>,
         taker: Option<u32>,
     ) -> (Arc<Row>, bool) {
-        let Known { entries, others, shares, forgotten, renewed } = known;
-        let sensors = match entry {
-            Some(place) => entries.get_mut(place as usize).expect("the entry was added"),
-            None => others,
-        };
+        let sensors = known.sensors(entry);
         if let Some(ById(row)) = sensors.by_id.get(id) {
             return (Arc::clone(row), false);
         }
         // What an earlier run has counted in a shared row is no sensor's.
         let was_shared = taker.is_none() && id == OVERFLOW;
-        if !was_shared && shares.take(taker) {
+        if !was_shared && known.shares.take(taker) {
+            let sensors = known.sensors(entry);
             let row = self.add(id, false, sensors.owner.as_ref());
             sensors.by_id.insert(ById(Arc::clone(&row)));
             return (row, true);
         }
-        let may_forget = taker.is_some() && !sensors.is_closed;
         // Where notices do not go out, those that are to be taken back must not be ever more.
-        if may_forget && self.notices.waiting() < self.with_rows(<[_]>::len) {
-            let Sensors { room, by_id, .. } = &mut *sensors;
-            if let Some(gone) = room.make(by_id, clock::now().wall) {
-                return (self.replace(sensors, id, &gone, (forgotten, renewed)), true);
-            }
+        let may_forget = self.notices.waiting() < self.with_rows(<[_]>::len);
+        if let Some(taker) = taker.filter(|_| may_forget)
+            && let Some((from, gone)) = known.room_for(taker, clock::now().wall)
+        {
+            return (self.replace(known, (from, &gone), (taker, id)), true);
         }
-        (Arc::clone(self.shared(sensors)), false)
+        (Arc::clone(self.shared(known.sensors(entry))), false)
     }
 
     /// The row that an entry's sensors share.
@@ -299,28 +352,33 @@ impl Registry {
         shared.get_or_insert_with(|| self.add(OVERFLOW, true, owner.as_ref()))
     }
 
-    /// Forgets a sensor: its place is another one's.
+    /// Forgets a sensor of the entry at one place: its row is that of a sensor of another one, or of the same.
     fn replace(
         &self,
-        sensors: &mut Sensors,
-        id: &str,
-        gone: &Arc<Row>,
-        (forgotten, renewed): (&mut Forgotten, &mut Vec<SensorIndex>),
+        known: &mut Known,
+        (from, gone): (u32, &Arc<Row>),
+        (to, id): (u32, &str),
     ) -> Arc<Row> {
+        let sensors = known.sensors(Some(from));
         gone.forget(self.shared(sensors));
-        let Sensors { owner, by_id, of_forgotten, .. } = sensors;
-        *of_forgotten += gone.received();
-        by_id.remove(&*gone.id);
+        sensors.of_forgotten += gone.received();
+        sensors.by_id.remove(&*gone.id);
         if gone.was_ever_due() {
             self.notices.put(gone);
         }
-        let row = Row::new(gone.index.0, id, false, owner.clone());
-        by_id.insert(ById(Arc::clone(&row)));
+        known.shares.pass(from, to);
+        let sensors = known.sensors(Some(to));
+        let row = Row::new(gone.index.0, id, false, sensors.owner.clone());
+        sensors.by_id.insert(ById(Arc::clone(&row)));
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let place = rows.get_mut(gone.index.0 as usize).expect("each sensor has a row");
         *place = Arc::clone(&row);
-        renewed.push(row.index);
-        *forgotten = Forgotten { count: forgotten.count + 1, last: Some(Arc::clone(gone)) };
+        known.renewed.push(row.index);
+        // Of a removed entry nobody misses it.
+        if from == to {
+            let count = known.forgotten.count + 1;
+            known.forgotten = Forgotten { count, last: Some(Arc::clone(gone)) };
+        }
         row
     }
 
@@ -494,6 +552,34 @@ mod tests {
         assert!(!registry.row_of("quiet", 0).is_shared() && less.is_forgotten());
         assert!(registry.row_of("another", 0).is_shared(), "one is held, and two are new");
         assert!(!registry.row_of("a", 1).is_shared(), "the share of the other entry");
+    }
+
+    #[test]
+    fn a_removed_entrys_rows_are_those_of_others_before_one_of_their_own_is_forgotten() {
+        let registry = Registry::new(3, [("gone", None), ("fleet", None), ("TEMP", Some(1))]);
+        let heard = |id: &str, place: u32, settled: bool| {
+            let row = registry.row_of(id, place);
+            row.receive(clock::now().wall);
+            let outcome = if settled { Outcome::Delivered } else { Outcome::Spooled };
+            registry.enter(&Metrics::default(), &[row.index], outcome);
+            row
+        };
+        let (lately, held) = (heard("a", 0, true), heard("a", 1, false));
+        assert!(registry.row_of("b", 1).is_shared(), "it is not removed yet");
+        registry.end_entry("gone");
+        assert_eq!(registry.rows_missing(&[("TEMP", 2), ("more", 1)]), 1);
+        let new = registry.row_of("b", 1);
+        assert_eq!((new.index, new.entry()), (lately.index, Some(1)));
+        new.receive(clock::now().wall);
+        assert_eq!(registry.crowded().iter().map(|it| it.1).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(registry.forgotten().0.count, 0, "nobody misses it");
+        registry.end_entry("fleet");
+        assert!(registry.row_of("TEMP_00", 2).index != held.index && !held.is_forgotten());
+        let sums = registry.sums();
+        let received: Vec<u64> = sums.iter().map(|it| it.balance.received).collect();
+        assert_eq!(received, [1, 2, 0, 0]);
+        let names = |names: &[&str]| registry.removed_beside(|name| names.contains(&name));
+        assert_eq!((names(&["TEMP"]), names(&["TEMP", "fleet"])), (2, 1));
     }
 
     #[test]

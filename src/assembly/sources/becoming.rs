@@ -28,6 +28,9 @@ use crate::source::Kind;
 /// becomes a dead letter that says so.
 const FORMER_MAX: usize = 256;
 
+/// Entries that may have been removed in a run: the books of each are kept. Beyond it a change of the entries is refused.
+const REMOVED_MAX: usize = 1024;
+
 /// A change of all entries that is not over.
 #[derive(Debug)]
 pub(super) struct Becoming {
@@ -63,14 +66,33 @@ impl Sources {
         let share = both.intake_bounds();
         let more = self.units.values().map(|it| share.bytes_below(&it.bounds)).sum();
         let memory = both.above_memory_max_with(more).map(|(key, text)| (key.to_owned(), text));
-        let problems = plan.problems().into_iter().chain(memory);
+        let problems = plan.problems().into_iter().chain(memory).chain(self.too_many(plan));
         let problems: Vec<String> = problems.map(|(key, text)| format!("{key}: {text}")).collect();
         if problems.is_empty() { Ok(()) } else { Err(Refused::Settings(problems)) }
     }
 
+    /// What a plan asks for that this run has no room for.
+    fn too_many(&self, plan: &Plan) -> impl Iterator<Item = (String, String)> {
+        let registry = &self.shared.registry;
+        let removed = registry.removed_beside(|name| plan.sensors.contains_key(name));
+        let names = (removed > REMOVED_MAX).then(|| {
+            let text = format!("{removed} entries have been removed in this run, and {REMOVED_MAX} are the most: restart the gateway");
+            ("sensors".to_owned(), text)
+        });
+        let needs = plan.sensors.iter();
+        let needs = needs.filter_map(|(name, kind)| Some((name.as_str(), kind.known_sensors()?)));
+        let missing = registry.rows_missing(&needs.collect::<Vec<_>>());
+        let rows = (missing > 0).then(|| {
+            let text = format!("leaves no row for {missing} of the simulated sensors, since other sensors have them: restart the gateway, or raise it");
+            ("gateway.sensors_max".to_owned(), text)
+        });
+        names.into_iter().chain(rows)
+    }
+
     /// Makes this the plan of the entries.
     pub(super) fn become_these(&mut self, plan: Plan, reply: Reply, grace: Duration) {
-        let old = std::mem::replace(&mut self.plan, Arc::new(plan));
+        let old = Arc::clone(&self.plan);
+        self.set_plan(plan);
         let new = Arc::clone(&self.plan);
         let [before, mut after] = [&old, &new].map(|it| units_of(it));
         let gone = before.keys().filter(|unit| !after.contains_key(*unit)).cloned().collect();

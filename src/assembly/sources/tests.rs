@@ -25,13 +25,16 @@ fn failure() -> Failure {
     Failure { place: "sensors.a".into(), error }
 }
 
+/// Rows of sensors.
+const ROWS: usize = 10_010;
+
 /// Without an entry.
 fn sources() -> Sources {
     let mut plan = Plan::default();
     plan.gateway.start_grace = serde_json::from_value(json!("0s")).unwrap();
     let shared = Shared {
         queue: Queue::new(plan.queue),
-        registry: Arc::new(Registry::new(9, [] as [(&str, Option<usize>); 0])),
+        registry: Arc::new(Registry::new(ROWS, [] as [(&str, Option<usize>); 0])),
         metrics: Arc::default(),
         pace: Arc::default(),
         standings: Standings::new(clock::now().instant),
@@ -39,6 +42,7 @@ fn sources() -> Sources {
     let (plan, units, run) = (Arc::new(plan), BTreeMap::new(), "gw-1".into());
     let (left, roll_call, phase) = (None, None, Phase::Running);
     Sources {
+        current: Current::new(Arc::clone(&plan)),
         plan,
         shared,
         run,
@@ -360,4 +364,19 @@ async fn former_subscriptions_of_a_session_are_ended_until_they_are_wanted_again
     }
     let now: Vec<&[String]> = seen.iter().map(|(_, now)| &now[..]).collect();
     assert_eq!(now, [&[][..], &["a/+"], &["b/+"], &["b/+", "c", "a/+"]]);
+}
+
+#[tokio::test]
+async fn sensors_that_would_have_no_row_and_names_without_end_are_refused() {
+    let mut it = sources();
+    it.with("a", &["a"], false, false);
+    let said = it.answer(add("many", json!({"simulated": {"count": ROWS}})));
+    assert!(said.starts_with("gateway.sensors_max: leaves no row for 1 of the"), "{said}");
+    for number in 0..=1024 {
+        let name = format!("x{number}");
+        it.shared.registry.add_entry(&name, None);
+        it.shared.registry.end_entry(&name);
+    }
+    let said = it.answer(add("b", json!({"mqtt": {"topic": "b"}})));
+    assert!(said.starts_with("sensors: 1025 entries have been removed in this run"), "{said}");
 }

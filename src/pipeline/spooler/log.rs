@@ -7,7 +7,7 @@ use super::Mode;
 use crate::repeat::Repeated;
 use crate::spool::{DISK_RESERVE_BYTES, Error, Spool};
 
-/// How full the spool is when that is logged, in percent of `spool.bytes_max`.
+/// How full the spool is when that is logged, in percent of what it may have.
 const NEARLY_FULL_PERCENT: u64 = 80;
 
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,14 +66,14 @@ impl SpoolLog {
             _ => Fill::Low,
         };
         if fill > self.fill {
+            let limit = limit(spool);
             if fill == Fill::Full {
-                let why = why_full(spool);
                 tracing::error!(
                     bytes,
-                    "the spool is full: {why}; sources wait until the output takes more"
+                    "the spool is full: {limit}; sources wait until the output takes more"
                 );
             } else {
-                tracing::warn!(percent, "the spool is filling up (spool.bytes_max)");
+                tracing::warn!(percent, "the spool is filling up: {limit}");
             }
             self.fill = fill;
         } else if fill == Fill::Low && percent < NEARLY_FULL_PERCENT / 2 {
@@ -99,12 +99,14 @@ impl SpoolLog {
         failed
     }
 }
-/// What takes no more.
-fn why_full(spool: &Spool) -> String {
-    if spool.is_disk_full() {
+/// What takes no more, and how that is mended.
+fn limit(spool: &Spool) -> String {
+    if spool.is_bound_by_disk() {
         let left = DISK_RESERVE_BYTES >> 20;
-        format!("the disk of spool.path has {left} MiB and less left, make room there")
+        format!(
+            "the disk of spool.path has {left} MiB that stay free, and little more: make room there"
+        )
     } else {
-        "it has spool.bytes_max".to_owned()
+        "no more than spool.bytes_max fits".to_owned()
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! - Nothing is held of it, and nothing has come of it for [`QUIET_MIN`]. One that reports in time is kept, however seldom
 //!   that is.
-//! - Only the entry's own sensors give way: what one entry's devices invent takes nothing from another.
+//! - Before it, a sensor of an entry that was removed gives way, however lately it was heard.
+//! - No other entry's sensors do: what one entry's devices invent takes nothing from another.
 //! - Its rows are looked through once in [`LOOK_PAUSE`] at most, and the quietest of them are remembered. So an id that
 //!   somebody invents costs no more than that.
 
@@ -62,5 +63,5 @@ fn quietest(rows: &Rows, now: Timestamp) -> Vec<Arc<Row>> {
 fn may_go(row: &Row, now: Timestamp) -> bool {
     let is_quiet = row.quiet_since().is_some_and(|since| since <= now.earlier(QUIET_MIN));
     let is_missed = row.presence() == Presence::Silent || row.interval().is_none();
-    is_quiet && is_missed && row.balance().held == 0
+    (is_quiet && is_missed || row.is_removed()) && row.may_be_left()
 }

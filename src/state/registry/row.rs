@@ -66,6 +66,11 @@ impl Owner {
         self.expected.store(millis, Ordering::Relaxed);
     }
 
+    /// Whether it was removed.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Sets whether it was removed; what it was before.
     pub(super) fn set_ended(&self, ended: bool) -> bool {
         self.ended.swap(ended, Ordering::Relaxed)
@@ -295,8 +300,12 @@ impl Row {
 
     /// Whether it is of no sensor any more: its entry was removed, or it was forgotten.
     pub fn is_removed(&self) -> bool {
-        let is_ended = self.owner.as_ref().is_some_and(|it| it.ended.load(Ordering::Relaxed));
-        is_ended || self.is_forgotten()
+        self.owner.as_ref().is_some_and(|it| it.is_ended()) || self.is_forgotten()
+    }
+
+    /// Whether nothing is held of it, and its entry has heard it or was to: so its row may be another one's.
+    pub(super) fn may_be_left(&self) -> bool {
+        !self.unheard.load(Ordering::Relaxed) && self.balance().held == 0
     }
 
     /// Whether it was forgotten: its sensor has another row, or shares one.

@@ -69,6 +69,25 @@ impl Shares {
         }
     }
 
+    /// A row of one entry is another one's from now on.
+    pub(super) fn pass(&mut self, from: u32, to: u32) {
+        for (entry, step) in [(from, -1), (to, 1)] {
+            if let Some(share) = self.entries.get_mut(entry as usize) {
+                share.taken = share.taken.saturating_add_signed(step);
+            }
+        }
+    }
+
+    /// Rows that are left for whoever comes first.
+    pub(super) fn common(&self) -> usize {
+        self.common
+    }
+
+    /// Rows that are left for an entry alone.
+    pub(super) fn own(&self, entry: u32) -> usize {
+        self.entries.get(entry as usize).map_or(0, |share| share.own)
+    }
+
     /// Rows that an entry has.
     pub(super) fn taken(&self, entry: u32) -> u64 {
         self.entries.get(entry as usize).map_or(0, |share| share.taken)
