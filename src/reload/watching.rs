@@ -136,7 +136,13 @@ mod tests {
         let two = look.at(&path);
         assert!(two.is_some() && two != one);
         std::fs::write(&path, "longer").unwrap();
-        assert_ne!(look.at(&path), two);
+        let longer = look.at(&path);
+        assert_ne!(longer, two);
+        // In its place, and as long.
+        std::fs::write(&path, "as lon").unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + LOOK_EVERY).unwrap();
+        assert_ne!(look.at(&path), longer);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(look.at(&path), None);
     }

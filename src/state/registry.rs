@@ -582,6 +582,19 @@ mod tests {
         assert_eq!((names(&["TEMP"]), names(&["TEMP", "fleet"])), (2, 1));
     }
 
+    /// It was taken of none of the entry's rows.
+    #[test]
+    fn a_row_of_a_spool_that_its_entry_never_heard_is_not_given_on() {
+        let registry = Registry::new(3, [("gone", None), ("fleet", None)]);
+        let left = registry.row_left("left", Some("gone"));
+        left.recover(1);
+        registry.enter(&Metrics::default(), &[left.index], Outcome::Delivered);
+        registry.end_entry("gone");
+        assert_eq!(registry.rows_missing(&[("more", 1)]), 1);
+        assert!(!registry.row_of("a", 1).is_shared() && registry.row_of("b", 1).is_shared());
+        assert!(!left.is_forgotten());
+    }
+
     #[test]
     fn who_reports_in_time_or_has_a_row_for_good_is_not_forgotten() {
         let registry = Registry::new(1, [("fleet", None)]);

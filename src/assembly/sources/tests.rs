@@ -380,3 +380,14 @@ async fn sensors_that_would_have_no_row_and_names_without_end_are_refused() {
     let said = it.answer(add("b", json!({"mqtt": {"topic": "b"}})));
     assert!(said.starts_with("sensors: 1025 entries have been removed in this run"), "{said}");
 }
+
+#[tokio::test]
+async fn of_former_subscriptions_the_newest_are_ended() {
+    let mut it = sources();
+    it.with("session plant", &["a"], false, false);
+    let former = |numbers: std::ops::Range<u32>| numbers.map(|it| format!("f{it}/#")).collect();
+    it.units.get_mut("session plant").unwrap().former = former(0..300);
+    let ended: Vec<String> = it.former("session plant", (&Plan::default(), &[]), &[]);
+    let newest: Vec<String> = former(44..300);
+    assert_eq!(ended, newest);
+}
