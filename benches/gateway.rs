@@ -37,6 +37,8 @@ mod burst;
 mod figures;
 #[path = "gateway/filled.rs"]
 mod filled;
+#[path = "gateway/flood.rs"]
+mod flood;
 #[path = "gateway/gate.rs"]
 mod gate;
 #[path = "gateway/latency.rs"]
@@ -70,13 +72,14 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 12] = [
+const SECTIONS: [(&str, Section); 13] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
     ("burst", burst::measure),
     ("first-batch", latency::first_batch),
     ("trickle", latency::trickle),
+    ("flood", flood::measure),
     ("simulated", simulated::measure),
     ("spool-appends", spool::appends),
     ("spool-outage", spool::outage),

@@ -66,6 +66,7 @@ pub mod spool;
 pub mod window;
 
 pub mod pace;
+pub mod policies;
 #[warn(missing_docs)]
 pub mod record;
 pub mod repeat;

@@ -55,11 +55,13 @@ pub enum Reason {
     Alias,
     /// The entry's `transform` makes no object of it.
     Transform,
+    /// Its sensor sends more than the entry's `quota` lets it.
+    Quota,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Empty,
         Self::Oversize,
@@ -71,6 +73,7 @@ impl Reason {
         Self::Expired,
         Self::Alias,
         Self::Transform,
+        Self::Quota,
     ];
 
     /// The word on the wire.
@@ -87,6 +90,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::Alias => "alias",
             Self::Transform => "transform",
+            Self::Quota => "quota",
         }
     }
 }

@@ -79,6 +79,19 @@ policies! {
     ShedOldest => "queue.on_full", "shed_oldest",
     /// The queue is full: a QoS 0 record that a later one of its sensor has superseded.
     KeepLatest => "queue.on_full", "keep_latest",
+    /// It has come before.
+    Deduplicate => "sensors.<name>.<kind>.deduplicate", "deduplicate",
+    /// It says nothing new.
+    Filter => "sensors.<name>.<kind>.filter", "filter",
+    /// Its sensor sends more than it may.
+    Quota => "sensors.<name>.<kind>.quota", "quota",
+}
+
+impl Policy {
+    /// Whether it is of an entry, and asked before a reading has a place. The others are the queue's.
+    pub const fn is_of_entry(self) -> bool {
+        matches!(self, Self::Deduplicate | Self::Filter | Self::Quota)
+    }
 }
 
 /// What became of a record.

@@ -42,6 +42,7 @@ mod output_formats;
 mod outside;
 mod page;
 mod pages;
+mod policies;
 mod protocol;
 mod quiet;
 mod readings;

@@ -2,15 +2,17 @@
 //! could not be heard.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 
 use crate::scene::{drained, fleet, output, reading};
 use crate::support::broker::Broker;
 use crate::support::gateway::Gateway;
 use crate::support::http::Http;
-use crate::support::{SOON, pause, within};
+use crate::support::{SOON, now, pause, within};
 
 /// A gateway of which each sensor is to report so often.
 fn started(input: &Broker, sink: &Broker, every: &str) -> (Gateway, Http) {
@@ -198,4 +200,73 @@ fn while_the_queue_has_no_room_no_simulated_sensor_is_silent() {
     assert_eq!([changed(http, "late"), changed(http, "silent")], [0, 0]);
     output.come_back();
     drained(&mut gateway);
+}
+
+/// Twenty sensors that report each second, or up to a fifth sooner or later.
+struct Jittering<'b> {
+    input: &'b Broker,
+    random: SmallRng,
+    /// When each reports next, and what.
+    due: Vec<(Instant, u64)>,
+}
+
+impl<'b> Jittering<'b> {
+    fn new(input: &'b Broker) -> Self {
+        let begin = now();
+        let due = (0..20).map(|it| (begin + Duration::from_millis(50 * it), 1)).collect();
+        Self { input, random: SmallRng::seed_from_u64(13), due }
+    }
+
+    fn report(&mut self, time: Duration) {
+        let end = now() + time;
+        while now() < end {
+            let all = self.due.iter_mut().enumerate();
+            for (sensor, (due, n)) in all.filter(|(_, (due, _))| *due <= now()) {
+                self.input.publish_all([reading(&format!("s{sensor}"), *n, 1)]);
+                *due += Duration::from_millis(self.random.random_range(800..=1200));
+                *n += 1;
+            }
+            pause(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The interval of each is learned in each run.
+#[test]
+fn no_restart_no_outage_and_no_jitter_makes_a_sensor_late() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let config = fleet(&input.url(), &[&output(&sink.url())]);
+    let start = || {
+        let launch = Gateway::with_config(&config);
+        let gateway = launch.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
+        gateway.wait_for_line("subscribed", SOON);
+        gateway
+    };
+    let mut sensors = Jittering::new(&input);
+    let mut received = 0;
+    for run in 0..4 {
+        let mut gateway = start();
+        let http = Http::of(&gateway);
+        let learned = || http.json("/api/sensors/fleet/s0")["intervalSeconds"].as_f64();
+        let of_a_second = || learned().is_some_and(|it| (0.7..1.3).contains(&it));
+        // Eight times the longest pause, at least.
+        for _ in 0..20 {
+            sensors.report(Duration::from_secs(1));
+            if of_a_second() {
+                break;
+            }
+        }
+        assert!(of_a_second(), "run {run}: {:?}", learned());
+        sensors.report(Duration::from_secs(2));
+        if run == 3 {
+            input.go_away();
+            // Longer than three intervals: time in which it would be told.
+            sensors.report(Duration::from_secs(5));
+            input.come_back();
+            sensors.report(Duration::from_secs(3));
+        }
+        assert_eq!(["late", "silent"].map(|it| changed(http, it)), [0, 0], "run {run}");
+        received += drained(&mut gateway).received;
+    }
+    assert!(received > 20 * 40, "they were heard: {received}");
 }

@@ -67,6 +67,8 @@ pub struct Reading<'a> {
     pub extra: Span,
     /// `"tags":{…},"quantity":…,"unit":…`, those that there are.
     pub labels: Span,
+    /// JSON text of what is measured, within the labels; empty where nothing says it.
+    pub quantity: Span,
     /// The sensor's id, if the document names it, and nothing else does.
     pub sensor: Option<&'a str>,
     /// The sensor's own number of it, where one is looked for.

@@ -40,6 +40,7 @@
 //!   that wait behind one of them by [`blocked_max`]. A broker that goes on beyond that is cut off.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 pub use self::entered::{Answer, Entered};
 use super::ids::OpenIds;
@@ -376,10 +377,12 @@ impl Ledger {
         self.arrived.len()
     }
 
-    /// The ordinal of the first reading of the message that is acknowledged next, while that has not settled.
-    pub fn awaited(&mut self) -> Option<u64> {
-        let entry = self.entry(*self.arrived.front()?)?;
-        (!entry.is_safe()).then_some(entry.first)
+    /// The ordinals of the readings of the message that is acknowledged next, while that has not settled.
+    pub fn awaited(&self) -> Option<Range<u64>> {
+        let at = usize::try_from(self.arrived.front()?.checked_sub(self.first)?).ok()?;
+        let entry = self.entries.get(at).filter(|entry| !entry.is_safe())?;
+        let next = self.entries.get(at + 1).map_or(self.next_ordinal, |next| next.first);
+        Some(entry.first..next)
     }
 
     /// Puts a message with so many readings behind all that came on this connection.

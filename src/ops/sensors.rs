@@ -4,7 +4,7 @@
 //! kept in a heap while all others are passed over. What changes between two pages may be on both of them, or on none.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,9 @@ pub(super) struct Sensor {
     last_value: Option<Value>,
     #[serde(flatten)]
     balance: Books,
+    /// What shed readings of it: `queue` (`queue.on_full`), or a policy of its entry.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    shed_by: BTreeMap<&'static str, u64>,
     /// Numbers of its own (`counter`) that have not come.
     missing: u64,
 }
@@ -113,9 +116,20 @@ impl From<&Row> for Sensor {
             readings_per_second: row.rate(clock::now().wall),
             last_value: row.last_value().map(|(text, is_cut)| shown(text, is_cut)),
             balance: Books::of(row.balance()),
+            shed_by: shed_by(row),
             missing: row.numbers_missing(),
         }
     }
+}
+
+fn shed_by(row: &Row) -> BTreeMap<&'static str, u64> {
+    let mut by: BTreeMap<_, _> =
+        row.left_out().map(|(policy, count)| (policy.as_str(), count)).collect();
+    let by_queue = row.balance().shed.saturating_sub(by.values().sum());
+    if by_queue > 0 {
+        by.insert("queue", by_queue);
+    }
+    by
 }
 
 /// A value as JSON; text where it is cut, or was none.

@@ -122,6 +122,9 @@ impl Plan {
             for (key, text) in mapping.problems(&levels) {
                 wrong(&format!("sensors.{name}.{}.{key}", kind.name()), text);
             }
+            for (key, text) in kind.policies().problems(mapping.counter.is_some()) {
+                wrong(&format!("sensors.{name}.{}.{key}", kind.name()), text);
+            }
         }
     }
 

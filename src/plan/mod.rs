@@ -16,6 +16,7 @@ use crate::limits::{
     mebibytes,
 };
 use crate::mqtt::{left, roll_call};
+use crate::policies::Settings as Policies;
 use crate::record::Record;
 use crate::sealed::PLACE_BYTES;
 use crate::state::registry::SENSOR_BYTES;
@@ -246,6 +247,7 @@ impl Plan {
             0 => {}
             bytes => budget.add("values that programs make (transform)", bytes),
         }
+        self.add_policies(budget);
         let commands = self.commands().count() as u64;
         if commands > 0 {
             let each = source::exec::bytes_max(self.queue.record_bytes_max.get());
@@ -260,6 +262,23 @@ impl Plan {
         match self.simulated().map(|(_, it)| it.replay_bytes()).sum() {
             0 => {}
             bytes => budget.add("files that are replayed", bytes),
+        }
+    }
+
+    /// Adds what policies of entries remember, and let wait.
+    fn add_policies(&self, budget: &mut Budget) {
+        let sensors = self.gateway.sensors_max.get() as usize;
+        let all = || self.sensors.values().map(source::Kind::policies);
+        // One memory for all: the largest of what each would use is what one uses that has all.
+        let any = all().reduce(|all, it| Policies {
+            quota: all.quota.or(it.quota),
+            deduplicate: None,
+            filter: all.filter.or(it.filter),
+        });
+        let memory = any.map_or(0, |it| it.memory_bytes_max(sensors));
+        match memory + all().map(|it| it.bytes_max()).sum::<u64>() {
+            0 => {}
+            bytes => budget.add("policies of entries (quota, deduplicate, filter)", bytes),
         }
     }
 

@@ -134,7 +134,12 @@ pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<En
         name: entry.name.to_owned(),
         patience: Patience::new(entry.start_grace),
         settings: settings.clone(),
-        readings: Readings::new(entry, &settings.payload, &settings.mapping().unwrap_or_default()),
+        readings: Readings::new(
+            entry,
+            &settings.payload,
+            &settings.mapping().unwrap_or_default(),
+            &settings.policies(),
+        ),
         end_said: Repeated::default(),
         error_said: Repeated::default(),
         backoff: Backoff::new(first, longest),
@@ -216,7 +221,7 @@ impl Program {
             tokio::select! {
                 () = phase.reached(Phase::Draining) => {
                     // What was read is counted, and comes before the end of this inlet.
-                    self.readings.offer(phase).await;
+                    self.readings.offer_all(phase).await;
                     end(&mut child).await;
                     return None;
                 }
@@ -228,17 +233,18 @@ impl Program {
                     Ok(Some(line)) => self.readings.take(&line, clock::now()),
                     Ok(None) => break,
                     Err(error) => {
-                        self.readings.offer(phase).await;
+                        self.readings.offer_all(phase).await;
                         end(&mut child).await;
                         return Some(format!("cannot be read: {error}"));
                     }
                 },
+                () = self.readings.turn() => self.readings.take_due(clock::now()),
             }
             if self.readings.are_many() || !out.is_whole_line_here() {
                 self.readings.offer(phase).await;
             }
         }
-        self.readings.offer(phase).await;
+        self.readings.offer_all(phase).await;
         let group = group(&child);
         let ended = timeout(END_MAX, child.wait()).await;
         if ended.is_ok() {

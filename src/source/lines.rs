@@ -7,9 +7,11 @@
 //! A source has its thread with others. So a program (`transform`) that works as long as many lines do ends its turn, as
 //! these do, also where it makes no reading of them.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use tokio::task::yield_now;
+use tokio::time::sleep_until;
 
 use super::records::{Message, Records, See};
 use super::{Context, Entry};
@@ -17,6 +19,7 @@ use crate::clock::{self, Now};
 use crate::codec::Payload;
 use crate::codec::mapping::settings::Settings;
 use crate::phase::{Phase, PhaseReceiver};
+use crate::policies::Settings as Policies;
 use crate::queue::Inlet;
 use crate::record::{Arrival, Chunk, Record};
 use crate::settlement::Token;
@@ -59,6 +62,11 @@ impl Reader {
     ) -> Self {
         let mapping = payload.mapping(settings, &[]);
         Self { records: Records::new(name, payload, None, mapping, IDS_REMEMBERED_MAX, context) }
+    }
+
+    /// With these policies about which readings are left out.
+    fn with(self, policies: &Policies) -> Self {
+        Self { records: self.records.with(policies) }
     }
 
     /// Makes records of a line; `see` is shown of what each is made. Whether it is one: a line without a word is none.
@@ -104,11 +112,17 @@ impl Readings {
         Arc::clone(&self.context.listening)
     }
 
-    /// Of this entry, whose lines are read so.
-    pub(super) fn new(entry: &Entry<'_>, payload: &Payload, settings: &Settings) -> Self {
+    /// Of this entry, whose lines are read so, and left out so.
+    pub(super) fn new(
+        entry: &Entry<'_>,
+        payload: &Payload,
+        settings: &Settings,
+        policies: &Policies,
+    ) -> Self {
+        let reader = Reader::new(entry.name, payload, settings, &entry.context);
         Self {
             inlet: entry.queue.inlet(),
-            reader: Reader::new(entry.name, payload, settings, &entry.context),
+            reader: reader.with(policies),
             context: entry.context.clone(),
             chunk: Chunk::default(),
             work: 0,
@@ -126,10 +140,35 @@ impl Readings {
             || self.chunk.bytes() >= self.context.record_bytes_max
     }
 
+    /// Waits until a reading that waits has its turn; for ever where none does.
+    pub(super) async fn turn(&mut self) {
+        match self.reader.records.policed().and_then(|it| it.until()) {
+            Some(until) => sleep_until(until.into()).await,
+            None => pending().await,
+        }
+    }
+
+    /// Takes the readings that have their turn by now.
+    pub(super) fn take_due(&mut self, now: Now) {
+        let Some(policed) = self.reader.records.policed() else { return };
+        policed.expire(now.instant);
+        while policed.take_due(&mut self.chunk) {}
+    }
+
     /// Makes records of a line.
     pub(super) fn take(&mut self, line: &Line, now: Now) {
+        self.take_due(now);
         self.reader.take(line, now, &mut self.chunk, None);
         self.work += self.reader.records.work();
+    }
+
+    /// Offers what was read, and what waits for its turn: no more comes.
+    pub(super) async fn offer_all(&mut self, phase: &mut PhaseReceiver) {
+        if let Some(policed) = self.reader.records.policed() {
+            policed.release();
+            while policed.take_due(&mut self.chunk) {}
+        }
+        self.offer(phase).await;
     }
 
     /// Offers what was read and waits for room. It is received when it has a place. After a program has worked others have

@@ -54,6 +54,11 @@ macro_rules! kinds {
                 set.or_else(|| self.says_itself().then_some(ExpectedInterval::None))
             }
 
+            /// Which readings of an entry of this kind are left out.
+            pub fn policies(&self) -> crate::policies::Settings {
+                match self { $(Self::$kind(settings) => settings.policies(),)+ }
+            }
+
             /// The word for its kind.
             pub const fn name(&self) -> &'static str {
                 match self { $(Self::$kind(_) => stringify!($module),)+ }
@@ -82,6 +87,7 @@ pub mod exec;
 mod lines;
 pub mod mqtt;
 mod numbers;
+mod policed;
 mod records;
 mod remembered;
 pub mod simulated;

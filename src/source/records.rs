@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::births::Births;
 use super::numbers::Numbers;
+use super::policed::{Candidate, Fate, Policed};
 use super::remembered::Remembered;
 use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
@@ -19,6 +20,7 @@ use crate::codec::mapping::{Document, Mapping, Origin, Read};
 use crate::codec::turn::{Request, Turn};
 use crate::codec::{Decoder, Input, Malformed, Payload, Reading};
 use crate::limits::{READING_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
+use crate::policies::Settings as Policies;
 use crate::record::{Arrival, Body, Chunk, Record, Span};
 use crate::settlement::Token;
 use crate::state::metrics::Skipped;
@@ -64,6 +66,8 @@ struct Part {
     row: Option<Arc<Row>>,
     id: Span,
     body: Body,
+    /// What is measured.
+    quantity: Span,
     number: Option<u64>,
     time_unused: bool,
 }
@@ -98,6 +102,7 @@ pub(super) struct Records {
     numbers: Numbers,
     /// Kept for the next run, where messages need them and there is a place.
     births: Option<Births>,
+    policed: Option<Policed>,
     /// Of the message that is read; empty between two.
     parts: Vec<Part>,
 }
@@ -125,8 +130,21 @@ impl Records {
             mapping,
             sensors: Sensors { by_id: Remembered::new(remembered_max), own: None },
             numbers: Numbers::default(),
+            policed: None,
             parts: Vec::new(),
         }
+    }
+
+    /// With these policies about which readings are left out.
+    #[must_use]
+    pub(super) fn with(mut self, policies: &Policies) -> Self {
+        self.policed = Policed::new(&self.name, policies, &self.context);
+        self
+    }
+
+    /// The policies, where there are any.
+    pub(super) fn policed(&mut self) -> Option<&mut Policed> {
+        self.policed.as_mut()
     }
 
     /// Makes the records of a message and puts them into the chunk; returns how many, or nothing of one that `may_read`
@@ -212,7 +230,24 @@ impl Records {
         if mapping.skipped() > 0 && parts.is_empty() {
             context.metrics.messages_skipped.of(Skipped::Missing).one();
         }
-        Some(self.put(message, whose, self.decoder.says(), chunk))
+        Some(self.put_read(message, whose, begin, chunk))
+    }
+
+    /// Puts the records of a message that was read, of which the text begins there.
+    fn put_read(
+        &mut self,
+        message: &Message<'_>,
+        whose: &Whose<'_>,
+        begin: usize,
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let before = chunk.records.len();
+        let made = self.put(message, whose, self.decoder.says(), chunk);
+        if chunk.records.len() == before {
+            // Nothing uses its text.
+            chunk.take_back(begin);
+        }
+        made
     }
 
     /// What is to be published, so that messages can be read that come later.
@@ -246,8 +281,8 @@ impl Records {
         self.put(message, whose, None, chunk)
     }
 
-    /// Puts a record of each part into the chunk; returns how many. Where the message `says` so, their sensors are there,
-    /// or are gone.
+    /// Puts a record of each part into the chunk that is not left out; returns how many the message waits for. Where it
+    /// `says` so, their sensors are there, or are gone.
     fn put(
         &mut self,
         message: &Message<'_>,
@@ -258,10 +293,11 @@ impl Records {
         let (shown, mut token) = (shown(message.topic), message.token);
         let metrics = &self.context.metrics;
         let received = message.taken.wall;
+        let mut memory = self.policed.as_ref().map(|_| self.context.registry.memory());
         // All records of a message have one topic.
         let topic = if self.parts.is_empty() { Span::default() } else { chunk.put(shown) };
         let mut count = 0;
-        for Part { row, mut id, body, number, time_unused } in self.parts.drain(..) {
+        for Part { row, mut id, body, quantity, number, time_unused } in self.parts.drain(..) {
             let mut row = row.as_ref().unwrap_or(&whose.row);
             let again;
             if row.is_forgotten() {
@@ -278,28 +314,36 @@ impl Records {
                 row.time_unused();
             }
             // A retained message is a copy of one that has come before, or that came before the gateway did.
-            if let Some(number) = number.filter(|_| !message.arrival.retained) {
-                self.numbers.judge(row, number, message.repeated, metrics);
+            let is_fresh = !message.arrival.retained;
+            if is_fresh {
+                row.heard(received);
+            }
+            if let Some(is_there) = says {
+                row.told(is_there, received);
             }
             if let Body::Reading { value, .. } = body {
                 row.has_value(chunk.text(value));
             }
-            chunk.records.push(Record {
-                sensor: row.index,
-                id,
-                sequence: if message.arrival.retained {
-                    row.count()
-                } else {
-                    row.receive(received)
-                },
-                received,
-                token,
-                topic,
-                arrival: message.arrival,
-                body,
-            });
-            if let Some(is_there) = says {
-                row.told(is_there, received);
+            let (sensor, arrival) = (row.index, message.arrival);
+            let mut record =
+                Record { sensor, id, sequence: 0, received, token, topic, arrival, body };
+            let fate = match (&mut self.policed, &mut memory) {
+                (Some(policed), Some(memory)) => {
+                    let candidate = Candidate { row, record, quantity, number };
+                    policed.judge(memory, &candidate, message.taken, chunk)
+                }
+                _ => Fate::Record(body),
+            };
+            if let Some(number) = number.filter(|_| is_fresh && !fate.is_repeat()) {
+                self.numbers.judge(row, number, message.repeated, metrics);
+            }
+            match fate {
+                Fate::Left(_) => continue,
+                Fate::Waits => {}
+                Fate::Record(body) => {
+                    (record.body, record.sequence) = (body, row.count());
+                    chunk.records.push(record);
+                }
             }
             token = token.next();
             count += 1;
@@ -383,13 +427,14 @@ fn part(
     chunk: &mut Chunk,
 ) -> Result<Part, Malformed> {
     let body = context.body(reading)?;
-    let (number, time_unused) = (reading.number, reading.time_unused);
+    let Reading { quantity, number, time_unused, .. } = *reading;
     let Some(id) = reading.sensor else {
-        return Ok(Part { row: None, id: own_id(whose, name, chunk), body, number, time_unused });
+        let id = own_id(whose, name, chunk);
+        return Ok(Part { row: None, id, body, quantity, number, time_unused });
     };
     let whose = Whose::new(row(id)?, Cow::Borrowed(id));
     let id = own_id(&whose, name, chunk);
-    Ok(Part { row: Some(whose.row), id, body, number, time_unused })
+    Ok(Part { row: Some(whose.row), id, body, quantity, number, time_unused })
 }
 
 /// The part of a message that can be no reading.
@@ -402,7 +447,8 @@ fn refused(
 ) -> Part {
     let body = unreadable(text, malformed, chunk);
     let id = own_id(whose, name, chunk);
-    Part { row: None, id, body, number: None, time_unused: false }
+    let quantity = Span::default();
+    Part { row: None, id, body, quantity, number: None, time_unused: false }
 }
 
 /// The id that a record has beside its row: that of a sensor without a row of its own.

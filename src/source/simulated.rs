@@ -183,6 +183,12 @@ impl Settings {
         None
     }
 
+    /// None: what is made up is taken.
+    #[expect(clippy::unused_self, reason = "the shape of every kind")]
+    pub(super) fn policies(&self) -> crate::policies::Settings {
+        crate::policies::Settings::default()
+    }
+
     /// None: the same.
     #[expect(clippy::unused_self, reason = "the shape of every kind")]
     pub(super) fn mapping(&self) -> Option<crate::codec::mapping::settings::Settings> {

@@ -46,7 +46,12 @@ impl Settings {
 
 /// Starts the task of the entry.
 pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
-    let readings = Readings::new(entry, &settings.payload, &settings.mapping().unwrap_or_default());
+    let readings = Readings::new(
+        entry,
+        &settings.payload,
+        &settings.mapping().unwrap_or_default(),
+        &settings.policies(),
+    );
     tasks.start(run(entry.name.to_owned(), readings, entry.phase.clone()));
 }
 
@@ -68,6 +73,11 @@ async fn run(name: String, mut readings: Readings, mut phase: PhaseReceiver) -> 
             biased;
             () = phase.reached(Phase::Draining) => break Ok(()),
             line = lines.next() => line,
+            () = readings.turn() => {
+                readings.take_due(clock::now());
+                readings.offer(&mut phase).await;
+                continue;
+            }
         };
         match line {
             Ok(Some(line)) => readings.take(&line, clock::now()),
@@ -81,7 +91,7 @@ async fn run(name: String, mut readings: Readings, mut phase: PhaseReceiver) -> 
             readings.offer(&mut phase).await;
         }
     };
-    readings.offer(&mut phase).await;
+    readings.offer_all(&mut phase).await;
     listening.end(clock::now().wall);
     ended
 }

@@ -44,8 +44,12 @@ counters! {
     delivered: Counter,
     /// Records put on the dead-letter topic, acknowledged.
     dead_lettered: Counter,
-    /// Records lost on purpose, by the policy that the user has named: today a value of `queue.on_full`.
+    /// Readings lost on purpose, by the policy that the user has named: a value of `queue.on_full`, or `deduplicate`, `filter`
+    /// and `quota` of an entry.
     shed: CounterBy<Policy>,
+    /// Readings that `deduplicate` knows no more before its window is over, because of its `readings_max`: repeats of them
+    /// pass.
+    repeats_unknown: Counter,
     /// Records written to the spool, in batches or as dead letters.
     spooled: Counter,
     /// Records of the spool that were delivered or dead-lettered from there.
@@ -272,6 +276,11 @@ impl<L: Label> CounterBy<L> {
     /// Those that have counted something.
     pub fn counted(&self) -> impl Iterator<Item = L> {
         self.0.iter().filter(|(_, counter)| counter.get() > 0).map(|(label, _)| *label)
+    }
+
+    /// Those of some of the words together.
+    pub fn total_of(&self, of: impl Fn(L) -> bool) -> u64 {
+        self.0.iter().filter(|(label, _)| of(*label)).map(|(_, counter)| counter.get()).sum()
     }
 
     /// All together.

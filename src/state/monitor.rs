@@ -155,14 +155,16 @@ impl Monitor {
     /// Says what was shed, and what was no reading, since the last time.
     fn say_losses(&mut self, books: &Books, now: Instant) {
         let balance = books.balance();
-        let shed = balance.shed - self.shed;
+        // What an entry's policies leave out is wished, or said where it is found (`source::policed`).
+        let by_queue = books.metrics.shed.total_of(|it| !it.is_of_entry());
+        let shed = by_queue - self.shed;
         if shed > 0 && self.shed_said.due(now).is_some() {
-            self.shed = balance.shed;
-            let policies = books.metrics.shed.counted();
+            self.shed = by_queue;
+            let policies = books.metrics.shed.counted().filter(|it| !it.is_of_entry());
             let policies: Vec<_> =
                 policies.map(|it| format!("{} = \"{}\"", it.key(), it.as_str())).collect();
             let policies = policies.join(", ");
-            tracing::warn!(shed, total = balance.shed, "readings shed on purpose by {policies}");
+            tracing::warn!(shed, total = by_queue, "readings shed on purpose by {policies}");
         }
         let letters = balance.dead_lettered - self.dead_lettered;
         if letters > 0 && self.letters_said.due(now).is_some() {

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::clock::{self, Timestamp};
 use crate::limits::{SENSOR_ID_BYTES_MAX, TOPIC_REMEMBERED_BYTES_MAX};
+use crate::policies::Memory;
 use crate::settlement::{Outcome, SensorIndex};
 use crate::state::listening::Listening;
 use crate::state::metrics::{Balance, Metrics};
@@ -81,6 +82,8 @@ impl Sum {
 pub struct Registry {
     /// The sensors whose notice is due.
     pub notices: Notices,
+    /// What the policies of entries remember of sensors.
+    memory: Mutex<Memory>,
     known: Mutex<Known>,
     rows: RwLock<Vec<Arc<Row>>>,
 }
@@ -185,7 +188,13 @@ impl Registry {
         for (name, is_closed) in names.into_iter().zip(is_closed) {
             known.push(name.as_ref(), is_closed);
         }
-        Self { notices: Notices::default(), known: Mutex::new(known), rows: RwLock::default() }
+        let memory = Mutex::new(Memory::new(sensors_max));
+        Self {
+            notices: Notices::default(),
+            memory,
+            known: Mutex::new(known),
+            rows: RwLock::default(),
+        }
     }
 
     /// The place of the entry of this name, which is added if need be, with so many sensors where that is known.
@@ -248,6 +257,11 @@ impl Registry {
             .map(|(_, it)| it.by_id.iter().filter(|ById(row)| row.may_be_left()).count())
             .sum::<usize>();
         missing.saturating_sub(left)
+    }
+
+    /// What the policies of entries remember of sensors: locked once for a message of an entry that has any.
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All notices that were given are due again.
@@ -438,7 +452,7 @@ impl Registry {
     }
 
     /// Enters what became of the records of these sensors, in their rows and in the totals: the one way of any
-    /// outcome into the books.
+    /// outcome into the books. What a policy leaves out before it is a record goes another one ([`Row::leave_out`]).
     pub fn enter(&self, totals: &Metrics, sensors: &[SensorIndex], outcome: Outcome) {
         let total = match outcome {
             Outcome::Delivered => &totals.delivered,

@@ -31,13 +31,13 @@ impl Mapping {
         Ok(())
     }
 
-    /// `"tags":{…},"quantity":…,"unit":…`, those that there are.
-    pub(super) fn labels(&self, one: &One<'_>, look: &Look<'_>, chunk: &mut Chunk) -> Span {
+    /// `"tags":{…},"quantity":…,"unit":…`, those that there are, and the value of `quantity` among them.
+    pub(super) fn labels(&self, one: &One<'_>, look: &Look<'_>, chunk: &mut Chunk) -> (Span, Span) {
         let Plan { tags, quantity, unit, has_templates, .. } = &self.plan;
         let properties = look.origin.properties;
         let is_plain = !has_templates && properties.is_empty();
         if is_plain && one.name.is_none() && one.unit.is_none() {
-            return Span::default();
+            return <(Span, Span)>::default();
         }
         let begin = chunk.bytes();
         let mut before = &b"\"tags\":{"[..];
@@ -71,31 +71,37 @@ impl Mapping {
         // The name and unit of one of several values go before those of the entry; a unit that was read goes behind.
         let read = one.unit.as_deref();
         let (first, last) = if one.name.is_some() { (read, None) } else { (None, read) };
-        self.member("\"quantity\":", (one.name, quantity.as_deref(), None), (look, begin), chunk);
+        let quantity = (one.name, quantity.as_deref(), None);
+        let quantity = self.member("\"quantity\":", quantity, (look, begin), chunk);
         self.member("\"unit\":", (first, unit.as_deref(), last), (look, begin), chunk);
-        chunk.since(begin)
+        (chunk.since(begin), quantity)
     }
 
     /// A member behind those that begin there: the first text in JSON, else the template, else the last text; none where
-    /// there is none of them.
+    /// there is none of them. Its value.
     fn member(
         &self,
         name: &str,
         (first, pieces, last): (Option<&str>, Option<&[Piece]>, Option<&str>),
         (look, begin): (&Look<'_>, usize),
         chunk: &mut Chunk,
-    ) {
+    ) -> Span {
         let place = chunk.bytes();
         let separator = if place > begin { "," } else { "" };
         for part in [separator, name] {
             chunk.put(part.as_bytes());
         }
+        let value = chunk.bytes();
         let is_filled = first.is_none() && pieces.is_some_and(|it| self.put(it, look, chunk));
         match first.or(last) {
             _ if is_filled => {}
             Some(text) => _ = chunk.put(text.as_bytes()),
-            None => chunk.take_back(place),
+            None => {
+                chunk.take_back(place);
+                return Span::default();
+            }
         }
+        chunk.since(value)
     }
 
     /// Puts a template as a JSON string, unless a place of it is not filled, or it is longer than a tag may be.

@@ -196,7 +196,7 @@ impl Mapping {
         take: &mut impl Take,
     ) -> ControlFlow<()> {
         let timestamp = chunk.put(&self.time);
-        let labels = self.labels(one, look, chunk);
+        let (labels, quantity) = self.labels(one, look, chunk);
         let number = first(&self.plan.counter, &self.found, look.message);
         let number = number.and_then(|(_, raw)| scalar(raw)?.parse().ok());
         let sensor = (!self.sensor.is_empty()).then_some(&*self.sensor);
@@ -204,7 +204,7 @@ impl Mapping {
         take(
             chunk,
             None,
-            Ok(Reading { value, timestamp, extra, labels, sensor, number, time_unused }),
+            Ok(Reading { value, timestamp, extra, labels, quantity, sensor, number, time_unused }),
         )
     }
 }

@@ -82,6 +82,18 @@ macro_rules! mapped {
             /// Absent: it is learned of each sensor.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub expected_interval: Option<crate::units::ExpectedInterval>,
+            /// How many readings each sensor may send, and what becomes of those that are over: `{ rate = "50/s", burst = 100,
+            /// over = "shed_newest" }`, `"keep_latest"` or `"dead_letter"`. Absent: as many as it likes.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub quota: Option<crate::policies::quota::Settings>,
+            /// Readings that have come before are left out: `{ by = "counter", window = "60s" }`, or by `"timestamp"`. A
+            /// repeat has the same count or time, value and labels. Absent: all are taken.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub deduplicate: Option<crate::policies::deduplicate::Settings>,
+            /// Readings that say nothing new are left out: `{ deadband = 0.1, min_interval = "1s", heartbeat = "60s" }`,
+            /// for each sensor and `quantity`. Absent: all are taken.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub filter: Option<crate::policies::filter::Settings>,
             /// What becomes of what a message holds beside what is read: `"keep"` has it as `extra`, `"drop"` drops it,
             /// and a list of JSON pointers, at most 64, keeps what they lead to, by their last names. With `each` what
             /// the message holds beside the readings is `"$"` in it.
@@ -93,6 +105,12 @@ macro_rules! mapped {
             /// How often each sensor reports, where that is set.
             pub fn expected_interval(&self) -> Option<crate::units::ExpectedInterval> {
                 self.expected_interval
+            }
+
+            /// Which of its readings are left out.
+            pub fn policies(&self) -> crate::policies::Settings {
+                let Self { quota, deduplicate, filter, .. } = *self;
+                crate::policies::Settings { quota, deduplicate, filter }
             }
 
             /// What its messages mean.

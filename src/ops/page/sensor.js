@@ -19,10 +19,14 @@ const FACTS = [
   ["received", (it) => number(it.received)],
   ["delivered", (it) => number(it.delivered)],
   ["dead-lettered", (it) => number(it.deadLettered)],
-  ["shed", (it) => number(it.shed)],
+  ["shed", (it) => (it.shedBy ? `${number(it.shed)}: ${shedBy(it.shedBy)}` : number(it.shed))],
   ["held", (it) => number(it.held)],
   ["gaps", (it) => (it.missing > 0 ? `${number(it.missing)} of its own numbers have not come` : "none")],
 ];
+
+function shedBy(policies) {
+  return Object.entries(policies).map(([policy, count]) => `${number(count)} by ${policy}`).join(", ");
+}
 
 function lastValue(value) {
   if (value === undefined) return "none yet";

@@ -120,6 +120,8 @@ fn candidates(schema: &Value) -> Vec<Value> {
         json!({"from": "/t"}),
         json!({"duplicate": 0.1}),
         json!({"topic": "b/{x}", "value": "online"}),
+        json!({"rate": "1/s", "over": "shed_newest"}),
+        json!({"by": "timestamp"}),
     ]);
     all
 }

@@ -52,8 +52,14 @@ impl Intake {
         for record in left.records.iter().filter(|record| !record.token.is_none()) {
             self.ledger.let_go(record.token.ordinal);
         }
-        let waiting: usize = self.members.readers().iter_mut().map(|it| it.waiting().clear()).sum();
-        let abandoned = (left.records.len() + waiting) as u64;
+        let mut abandoned = left.records.len() as u64;
+        for reader in self.members.readers() {
+            let (ordinals, waiting) = reader.clear();
+            for ordinal in ordinals {
+                self.ledger.let_go(ordinal);
+            }
+            abandoned += waiting as u64;
+        }
         self.metrics.received.add(abandoned);
         self.metrics.abandoned.add(abandoned);
         left.clear();
@@ -70,15 +76,15 @@ impl Intake {
         all && self.take_due(&mut left)
     }
 
-    /// What waits for another message waits no longer. The broker still has that of QoS 1, and sends it to the next run,
-    /// unless the session ends, too.
+    /// What waits for another message waits no longer, and what waits for its turn has it. The broker still has messages of
+    /// QoS 1, and sends them to the next run, unless the session ends, too.
     fn end_waiting(&mut self) {
         if self.phase.is_removed() {
             self.members.release();
             return;
         }
         for reader in self.members.readers() {
-            for token in reader.waiting().end_all() {
+            for token in reader.end_waiting() {
                 self.ledger.let_go(token.ordinal);
             }
         }

@@ -316,13 +316,14 @@ impl Intake {
         out.backlog() < self.answers_bytes_max
     }
 
-    /// What waits for another message takes a part of the window. When that is full, and the broker waits for the
-    /// acknowledgement of a message that waits here, nothing comes that this one could wait for: until when it waits.
+    /// What waits for another message, or for its turn, takes a part of the window. When that is full, and the broker waits
+    /// for the acknowledgement of a message that waits here, nothing comes that this one could wait for: until when it
+    /// waits.
     fn stuck_until(&mut self, now: Instant, silent_at: Instant) -> Option<Instant> {
         if self.ledger.open() < self.window {
             return None;
         }
-        let waits = self.ledger.awaited().is_some_and(|it| self.members.has_waiting(it));
+        let waits = self.ledger.awaited().is_some_and(|it| self.members.has_waiting(&it));
         let is_assumed = self.window < usize::from(self.asked);
         waits.then(|| if is_assumed { silent_at + STUCK_SILENCE } else { now })
     }

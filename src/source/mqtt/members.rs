@@ -5,6 +5,7 @@
 //! on two sessions.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
@@ -82,39 +83,39 @@ impl Members {
         &mut self.readers
     }
 
-    /// Whether messages may wait in an entry.
-    pub(super) fn are_in_turns(&self) -> bool {
-        self.readers.iter().any(Reader::is_in_turns)
+    /// Whether anything may wait in an entry: a message for another one, or a reading for its turn.
+    pub(super) fn may_wait(&mut self) -> bool {
+        self.waiting().next().is_some()
     }
 
-    /// Makes records of the next message that has waited in an entry and waits no longer ([`Reader::take_due`]).
+    /// Makes records of what has waited next in an entry and waits no longer ([`Reader::take_due`]).
     pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<Taken> {
-        self.in_turns().find_map(|it| it.take_due(chunk))
+        self.waiting().find_map(|it| it.take_due(chunk))
     }
 
     /// What has waited in the entries long enough waits no longer.
     pub(super) fn expire(&mut self, now: Instant) {
-        self.in_turns().for_each(|it| it.waiting().expire(now));
+        self.waiting().for_each(|it| it.expire(now));
     }
 
-    /// Whether the message waits in an entry that was entered under this ordinal.
-    pub(super) fn has_waiting(&mut self, ordinal: u64) -> bool {
-        self.in_turns().any(|it| it.waiting().has(ordinal))
+    /// Whether the message waits in an entry that has these ordinals, or a reading of it.
+    pub(super) fn has_waiting(&mut self, ordinals: &Range<u64>) -> bool {
+        self.waiting().any(|it| it.has_waiting(ordinals))
     }
 
     /// Nothing waits in the entries any longer.
     pub(super) fn release(&mut self) {
-        self.in_turns().for_each(|it| it.waiting().release());
+        self.waiting().for_each(Reader::release);
     }
 
-    /// The entries in which messages may wait.
-    fn in_turns(&mut self) -> impl Iterator<Item = &mut Reader> {
-        self.readers.iter_mut().filter(|it| it.is_in_turns())
+    /// The entries in which anything may wait.
+    fn waiting(&mut self) -> impl Iterator<Item = &mut Reader> {
+        self.readers.iter_mut().filter_map(|it| it.may_wait().then_some(it))
     }
 
-    /// Until when the oldest message waits in an entry.
+    /// Until when the first of what waits in an entry does.
     pub(super) fn waits_until(&mut self) -> Option<Instant> {
-        self.in_turns().filter_map(|it| it.waiting().until()).min()
+        self.waiting().filter_map(Reader::waits_until).min()
     }
 
     /// Of how many topics it is remembered.

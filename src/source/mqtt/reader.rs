@@ -1,7 +1,9 @@
 //! Makes records of messages: whose it is, what it says, and what can be no reading.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::availability::Availability;
 use super::own::{Back, Own};
@@ -20,6 +22,7 @@ use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::{Run, Token};
+use crate::source::policed::Policed;
 use crate::source::records::{Message, Records, See, Whose};
 use crate::source::remembered::Remembered;
 use crate::source::{Context, usable_id};
@@ -82,18 +85,18 @@ impl Reader {
         };
         let waits = settings.payload.waits();
         let waiting = waits.map(Waiting::new).unwrap_or_default();
+        let mapping = settings.mapping().unwrap_or_default();
+        let records = Records::new(
+            name,
+            &settings.payload,
+            settings.compression,
+            settings.payload.mapping(&mapping, &settings.levels()),
+            remembered_max,
+            context,
+        );
         Self {
             is_named,
-            records: Records::new(
-                name,
-                &settings.payload,
-                settings.compression,
-                settings
-                    .payload
-                    .mapping(&settings.mapping().unwrap_or_default(), &settings.levels()),
-                remembered_max,
-                context,
-            ),
+            records: records.with(&settings.policies()),
             online: settings.availability(),
             topics: Topics::new(&settings.filters().collect::<Vec<_>>(), &settings.ignore.0),
             settings,
@@ -166,8 +169,11 @@ impl Reader {
         self.make(publish, Token::NONE, (now, false), false, chunk, see);
     }
 
-    /// Makes records of the next message that waits no longer.
+    /// Makes records of the next message, or reading, that waits no longer.
     pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> Option<Taken> {
+        if self.records.policed().is_some_and(|it| it.take_due(chunk)) {
+            return Some(Taken { made: 1, work: 0, without: None });
+        }
         let held = self.waiting.next()?;
         let (Token { source, ordinal }, came) = (held.token, (held.taken, held.waited));
         let made = self.make(&held.publish(), held.token, came, false, chunk, None);
@@ -182,9 +188,55 @@ impl Reader {
         self.is_in_turns
     }
 
-    /// The messages that wait.
-    pub(super) fn waiting(&mut self) -> &mut Waiting {
-        &mut self.waiting
+    /// Whether messages may wait for others, or readings for their turn.
+    pub(super) fn may_wait(&mut self) -> bool {
+        self.is_in_turns || self.records.policed().is_some_and(|it| it.may_wait())
+    }
+
+    /// What has waited long enough waits no longer.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.waiting.expire(now);
+        self.records.policed().into_iter().for_each(|it| it.expire(now));
+    }
+
+    /// Until when the first of what waits does.
+    pub(super) fn waits_until(&mut self) -> Option<Instant> {
+        let reading = self.records.policed().and_then(|it| it.until());
+        [self.waiting.until(), reading].into_iter().flatten().min()
+    }
+
+    /// Whether the message waits that has these ordinals, or a reading of it.
+    pub(super) fn has_waiting(&mut self, ordinals: &Range<u64>) -> bool {
+        let reading = self.records.policed().is_some_and(|it| it.has(ordinals));
+        reading || self.waiting.has(ordinals.start)
+    }
+
+    /// Nothing waits any longer.
+    pub(super) fn release(&mut self) {
+        self.waiting.release();
+        self.release_readings();
+    }
+
+    /// No message waits any longer that came with QoS 0, and no reading. What the others were entered under: they are left
+    /// to the broker.
+    pub(super) fn end_waiting(&mut self) -> Vec<Token> {
+        self.release_readings();
+        self.waiting.end_all()
+    }
+
+    fn release_readings(&mut self) {
+        self.records.policed().into_iter().for_each(Policed::release);
+    }
+
+    /// Forgets what waits: ordinals of it that are to be let go, and how much it was.
+    pub(super) fn clear(&mut self) -> (Vec<u64>, usize) {
+        let (ordinals, readings) = self.records.policed().map(Policed::clear).unwrap_or_default();
+        (ordinals, readings + self.waiting.clear())
+    }
+
+    /// The readings in whose place others wait, since this was asked last.
+    pub(super) fn superseded(&mut self) -> impl Iterator<Item = Run> {
+        self.records.policed().into_iter().flat_map(Policed::superseded)
     }
 
     /// Readings that a message has, at most.
@@ -400,5 +452,7 @@ impl Reader {
     }
 }
 
+#[cfg(test)]
+mod policies;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::settlement::{Outcome, SensorIndex};
+use crate::settlement::{Outcome, Policy, SensorIndex};
 use crate::state::head::Head;
 use crate::state::listening::Listening;
 use crate::state::metrics::Balance;
@@ -103,6 +103,9 @@ const FORGOTTEN: u8 = 8;
 /// is a report, however soon it comes.
 const GONE: u64 = 1 << 63;
 
+/// The policies that leave readings out before they are records.
+const LEFT_OUT: [Policy; 3] = [Policy::Deduplicate, Policy::Filter, Policy::Quota];
+
 /// One sensor.
 #[derive(Debug)]
 pub struct Row {
@@ -122,6 +125,8 @@ pub struct Row {
     delivered: AtomicU64,
     dead_lettered: AtomicU64,
     shed: AtomicU64,
+    /// Readings that policies left out before they were records, in the order of [`LEFT_OUT`].
+    left_out: [AtomicU64; 3],
     abandoned: AtomicU64,
     first_received: AtomicU64,
     last_received: AtomicU64,
@@ -158,6 +163,7 @@ impl Row {
             delivered: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             shed: AtomicU64::new(0),
+            left_out: Default::default(),
             abandoned: AtomicU64::new(0),
             first_received: AtomicU64::new(0),
             last_received: AtomicU64::new(0),
@@ -176,13 +182,18 @@ impl Row {
 
     /// Counts a record taken at `at` and gives its sequence number, from 1.
     pub fn receive(&self, at: Timestamp) -> u64 {
+        self.heard(at);
+        self.count()
+    }
+
+    /// A reading has come.
+    pub fn heard(&self, at: Timestamp) {
         let before = self.last_received.load(Ordering::Relaxed);
         self.last_received.store(at.millis(), Ordering::Relaxed);
         // A clock that was set back has a long pause, too.
         if at.millis().wrapping_sub(before) >= REPORT_MILLIS {
             self.hear(before, at);
         }
-        self.count()
     }
 
     /// Counts a record of which nobody can say when its sensor sent it, and gives its sequence number.
@@ -382,8 +393,12 @@ impl Row {
     }
 
     /// Everything that is counted of it.
-    fn columns(&self) -> [&AtomicU64; 8] {
+    fn columns(&self) -> [&AtomicU64; 11] {
+        let [repeats, nothing_new, over] = &self.left_out;
         [
+            repeats,
+            nothing_new,
+            over,
             &self.received,
             &self.recovered,
             &self.spooled,
@@ -405,9 +420,27 @@ impl Row {
         self.shared
     }
 
-    /// Records taken in this run.
+    /// Readings taken in this run.
     pub fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.received.load(Ordering::Relaxed) + self.all_left_out()
+    }
+
+    /// Counts a reading that a policy leaves out before it is a record: it is received and shed, and has no sequence.
+    pub fn leave_out(&self, policy: Policy) {
+        let columns = LEFT_OUT.iter().zip(&self.left_out);
+        let column = columns.into_iter().find(|(it, _)| **it == policy).map(|(_, column)| column);
+        column.expect("a policy of an entry").fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Readings that policies left out before they were records: those policies that did.
+    pub fn left_out(&self) -> impl Iterator<Item = (Policy, u64)> {
+        let count = |column: &AtomicU64| column.load(Ordering::Relaxed);
+        let columns = LEFT_OUT.iter().zip(&self.left_out);
+        columns.map(move |(policy, column)| (*policy, count(column))).filter(|it| it.1 > 0)
+    }
+
+    fn all_left_out(&self) -> u64 {
+        self.left_out.iter().map(|column| column.load(Ordering::Relaxed)).sum()
     }
 
     /// Judges the number that the sensor gave a reading. All intakes run on one thread, so no two are
@@ -488,7 +521,9 @@ impl Row {
             [&self.delivered, &self.dead_lettered, &self.shed, &self.received, &self.recovered];
         let [delivered, dead_lettered, shed, taken, recovered] =
             counters.map(|counter| counter.load(Ordering::Relaxed));
-        let received = taken + recovered;
+        // What is left out is shed as it is received.
+        let left_out = self.all_left_out();
+        let (shed, received) = (shed + left_out, taken + recovered + left_out);
         let held = received.saturating_sub(delivered + dead_lettered + shed);
         Balance { received, delivered, dead_lettered, shed, held, spooled: 0 }
     }

@@ -167,6 +167,7 @@ const fn remedy(reason: Reason) -> &'static str {
         Reason::Transform => {
             "mend `transform` at that place, or let it leave such messages out: []"
         }
+        Reason::Quota => "raise the entry's quota, or set its over = \"keep_latest\"",
         Reason::Format => "choose another output.format, or make another value of it",
     }
 }

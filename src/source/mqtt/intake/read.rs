@@ -18,6 +18,7 @@ use crate::mqtt::plain::Plain;
 use crate::mqtt::publish::Publish;
 use crate::settlement::{Outcome, Token};
 use crate::source::mqtt::reader::Taken;
+use crate::source::policed::SUPERSEDED;
 
 impl Intake {
     /// Reads packets that have arrived into the chunk, until it is full or answers wait to be written. Whether there
@@ -32,7 +33,7 @@ impl Intake {
         // Messages that make no record count, too: what they wait for is acknowledged in between.
         let mut left = self.chunk_records_max.saturating_sub(self.chunk.records.len());
         let waited = self.backlog.is_coming(now.instant);
-        if self.members.are_in_turns() && !self.has_desk(1) {
+        if self.members.may_wait() && !self.has_desk(1) {
             self.wait_for_desk();
             return Ok((true, false));
         }
@@ -68,6 +69,9 @@ impl Intake {
             let readings = made.unwrap_or_else(|| reader.readings_max());
             if readings != 1 && !token.is_none() {
                 self.ledger.readings(readings);
+            }
+            for run in reader.superseded() {
+                self.ledger.settle(run, SUPERSEDED);
             }
             left = left.saturating_sub(made.unwrap_or(1).saturating_sub(1) as usize);
             // A program that works as long as many records counts as many.

@@ -17,6 +17,7 @@ mod connections;
 mod desk;
 mod entries;
 mod line;
+mod quota;
 mod reading;
 mod turns;
 

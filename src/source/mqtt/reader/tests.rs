@@ -14,7 +14,7 @@ use crate::state::registry::Registry;
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 const READINGS_MAX: usize = 3;
 
-fn context(sensors_max: usize, on_full: OnFull) -> Context {
+pub(super) fn context(sensors_max: usize, on_full: OnFull) -> Context {
     Context {
         entry: 0,
         run: "gw-1".into(),
@@ -29,7 +29,7 @@ fn context(sensors_max: usize, on_full: OnFull) -> Context {
     }
 }
 
-fn reader_of(settings: serde_json::Value, context: &Context) -> Reader {
+pub(super) fn reader_of(settings: serde_json::Value, context: &Context) -> Reader {
     let settings = serde_json::from_value(settings).unwrap();
     Reader::new("entry", settings, Version::V5, 9, context)
 }
@@ -38,7 +38,7 @@ fn reader() -> Reader {
     reader_of(json!({"topic": "sensors/{sensor}/#"}), &context(9, OnFull::Wait))
 }
 
-fn publish<'a>(topic: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
+pub(super) fn publish<'a>(topic: &'a [u8], payload: &'a [u8]) -> Publish<'a> {
     Publish {
         dup: false,
         qos: 1,

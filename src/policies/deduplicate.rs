@@ -1,0 +1,221 @@
+//! `deduplicate`: a reading that has come before is left out.
+//!
+//! It is a repeat where the sensor, its own count or its own time, the value and all labels are the same, within a
+//! window that begins with the first one. So a sensor that begins to count anew after it was restarted repeats nothing as
+//! long as it measures something else. What has neither count nor time passes.
+//!
+//! Readings are known by a digest of 64 bits under a key of this process, which nobody can choose readings for. Among
+//! 65,536 of them the chance that a new one is taken for another is 2⁻⁴⁸.
+
+use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU32;
+use std::time::Instant;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Asked;
+use super::lately::Lately;
+use crate::units::Period;
+
+/// What a repeat is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", rename = "what a repeat is known by")]
+pub enum By {
+    /// The sensor's own count: the entry's `counter`.
+    Counter,
+    /// The sensor's own time: the entry's `timestamp`.
+    Timestamp,
+}
+
+/// `deduplicate` of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename = "repeats that are left out")]
+pub struct Settings {
+    /// What a repeat is known by, beside its sensor, value and labels.
+    pub by: By,
+    /// How long a reading is known.
+    #[serde(default = "window")]
+    pub window: Period,
+    /// Readings that are known at a time. Where more come within the window, the first ones are known no more, which
+    /// is counted: their repeats pass.
+    #[serde(default = "readings_max")]
+    #[schemars(range(min = 2, max = 10_000_000))]
+    pub readings_max: NonZeroU32,
+}
+
+fn window() -> Period {
+    Period::millis(60_000)
+}
+
+const fn readings_max() -> NonZeroU32 {
+    NonZeroU32::new(65_536).expect("65536 is not zero")
+}
+
+/// Readings that may be known, so that their bytes can be added up.
+const READINGS_MAX: u32 = 10_000_000;
+
+impl Settings {
+    pub(super) fn bytes_max(&self) -> u64 {
+        Lately::<Instant>::bytes_max(self.readings_max.get() as usize)
+    }
+
+    /// What cannot stay as it is.
+    pub(super) fn problem(&self, counts: bool) -> Option<String> {
+        if self.window.0.is_zero() {
+            return Some("has a window of 0: write how long a reading is known, \"60s\"".into());
+        }
+        if !(2..=READINGS_MAX).contains(&self.readings_max.get()) {
+            return Some(format!("has readings_max beside 2 to {READINGS_MAX}"));
+        }
+        let lacks = self.by == By::Counter && !counts;
+        lacks.then(|| {
+            "is by counter, and the entry has none: write counter = \"/seq\", or by = \"timestamp\"".into()
+        })
+    }
+}
+
+/// Knows which readings have come.
+#[derive(Debug)]
+pub(super) struct Deduplicate {
+    settings: Settings,
+    /// When each came.
+    known: Lately<Instant>,
+    /// Since when the young ones come.
+    since: Option<Instant>,
+    forgotten: u64,
+}
+
+impl Deduplicate {
+    pub(super) fn new(settings: Settings) -> Self {
+        let known = Lately::new(settings.readings_max.get() as usize);
+        Self { settings, known, since: None, forgotten: 0 }
+    }
+
+    /// Whether it has come before. If not, it has now.
+    pub(super) fn is_repeat(&mut self, asked: &Asked<'_>, hashing: &RandomState) -> bool {
+        let Asked { sensor, labels, value, number, timestamp, received, .. } = *asked;
+        let now = received.instant;
+        let key = match (self.settings.by, number) {
+            (By::Counter, Some(number)) => hashing.hash_one((sensor, labels, value, number)),
+            (By::Timestamp, _) if !timestamp.is_empty() => {
+                hashing.hash_one((sensor, labels, value, timestamp))
+            }
+            _ => return false,
+        };
+        let window = self.settings.window.0;
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) > window) {
+            self.since = Some(now);
+            self.known.turn();
+        }
+        let is_within = |came: &Instant| now.saturating_duration_since(*came) <= window;
+        if self.known.get(key).is_some_and(|came| is_within(came)) {
+            return true;
+        }
+        let gone = self.known.put(key, now);
+        if !gone.is_empty() {
+            self.since = Some(now);
+            self.forgotten += gone.values().filter(|came| is_within(came)).count() as u64;
+        }
+        false
+    }
+
+    /// Readings that are known no more before their window was over, since this was asked last.
+    pub(super) fn forgotten(&mut self) -> u64 {
+        std::mem::take(&mut self.forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::asked;
+    use super::*;
+    use crate::clock::{self, Now};
+
+    struct Scene {
+        it: Deduplicate,
+        hashing: RandomState,
+        now: Now,
+    }
+
+    impl Scene {
+        fn new(json: &str) -> Self {
+            let settings: Settings = serde_json::from_str(json).unwrap();
+            assert_eq!(settings.problem(true), None);
+            Self { it: Deduplicate::new(settings), hashing: RandomState::new(), now: clock::now() }
+        }
+
+        fn count(&mut self, value: &str, number: u64) -> bool {
+            let asked = Asked { number: Some(number), ..asked(value, self.now) };
+            self.it.is_repeat(&asked, &self.hashing)
+        }
+
+        fn wait(&mut self, seconds: u64) {
+            self.now.instant += Duration::from_secs(seconds);
+        }
+    }
+
+    #[test]
+    fn a_repeat_is_the_same_count_value_sensor_and_labels() {
+        let mut scene = Scene::new(r#"{"by": "counter"}"#);
+        let found = [
+            scene.count("20", 1),
+            scene.count("20", 1),
+            // A device that was restarted counts from 1 again.
+            scene.count("21", 1),
+            scene.count("20", 2),
+        ];
+        assert_eq!(found, [false, true, false, false]);
+        let (now, hashing) = (scene.now, scene.hashing.clone());
+        let first = Asked { number: Some(1), ..asked("20", now) };
+        for (asked, expected) in [
+            (Asked { sensor: "b", ..first }, false),
+            (Asked { labels: b"\"quantity\":\"t\"", ..first }, false),
+            (Asked { timestamp: b"\"2026-11-22T07:30:50Z\"", ..first }, true),
+            (Asked { number: None, ..first }, false),
+            (Asked { number: None, ..first }, false),
+        ] {
+            assert_eq!(scene.it.is_repeat(&asked, &hashing), expected, "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn by_time_what_has_none_passes() {
+        let mut scene = Scene::new(r#"{"by": "timestamp"}"#);
+        let (now, hashing) = (scene.now, scene.hashing.clone());
+        let mut at = |timestamp| {
+            scene.it.is_repeat(&Asked { timestamp, number: Some(1), ..asked("1", now) }, &hashing)
+        };
+        let time = b"\"2026-11-22T07:30:50Z\"";
+        assert_eq!([at(time), at(time), at(b""), at(b"")], [false, true, false, false]);
+    }
+
+    #[test]
+    fn a_reading_is_known_for_the_window_and_no_longer() {
+        let mut scene = Scene::new(r#"{"by": "counter", "window": "60s"}"#);
+        scene.count("1", 1);
+        for number in 2..10 {
+            scene.wait(10);
+            scene.count("1", number);
+        }
+        assert!(!scene.count("1", 1), "80 seconds later");
+        assert!(scene.count("1", 5), "40 seconds later");
+        scene.wait(21);
+        assert!(!scene.count("1", 5), "61 seconds later");
+        scene.wait(60);
+        assert!(scene.count("1", 5), "60 seconds after it came anew");
+        assert_eq!(scene.it.forgotten(), 0);
+    }
+
+    #[test]
+    fn beyond_the_bound_the_first_are_known_no_more_and_counted() {
+        let mut scene = Scene::new(r#"{"by": "counter", "readings_max": 10}"#);
+        for number in 0..20 {
+            scene.count("1", number);
+        }
+        assert_eq!([scene.it.forgotten(), scene.it.forgotten()], [10, 0], "of 20");
+        assert!(scene.count("1", 19) && !scene.count("1", 0));
+    }
+}
