@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::codec::Format;
 use crate::mqtt::topic::TOPIC_BYTES_MAX;
 use crate::mqtt::topic::{Filter, Topic};
-use crate::ops::Sort;
-use crate::state::presence::Presence;
 use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECONDS_MAX};
 use crate::tools::{record, simulate, verify};
 use crate::units::{DiskSize, Period};
+
+use self::watching::{AFTER_SENSORS, AFTER_TAIL};
+pub use self::watching::{Sensors, Tail};
+
+mod watching;
 
 /// An MQTT ingestion gateway that can prove it lost nothing.
 ///
@@ -74,6 +76,10 @@ pub enum Command {
     /// reordered readings, dead letters, latency.
     #[command(after_help = AFTER_VERIFY)]
     Verify(Verify),
+    /// Show what a gateway delivers, at its output's broker or in the files that it writes: a line for each record and
+    /// each dead letter.
+    #[command(after_help = AFTER_TAIL)]
+    Tail(Tail),
     /// Print what makes a shell complete this program's commands and options.
     #[command(after_help = AFTER_COMPLETIONS)]
     Completions {
@@ -132,42 +138,6 @@ pub struct Configuration {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
-
-/// `sluicegate sensors`.
-#[derive(Debug, Clone, Args)]
-pub struct Sensors {
-    #[command(flatten)]
-    pub config: Configuration,
-    /// Those only of which nothing has come for three of their intervals.
-    #[arg(long, conflicts_with = "state")]
-    pub silent: bool,
-    /// Those only of this state: online, late or silent.
-    #[arg(long, value_name = "STATE", value_parser = word::<Presence>)]
-    pub state: Option<Presence>,
-    /// Those of this entry only.
-    #[arg(long, value_name = "NAME")]
-    pub entry: Option<String>,
-    /// Those only whose id has this in it.
-    #[arg(long, value_name = "TEXT")]
-    pub search: Option<String>,
-    /// Their order: silence (nothing has come for longest), received (most has come) or id.
-    #[arg(long, value_name = "ORDER", default_value = "silence", value_parser = word::<Sort>)]
-    pub sort: Sort,
-    /// One JSON object for each, as /api/sensors has it, instead of a table.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// One of a list of words, as the API has them.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
-}
-
-const AFTER_SENSORS: &str = "\
-Exit codes:
-  0   they are listed
-  1   no answer: is the gateway running, with the same http.listen?
-  64  wrong arguments or settings";
 
 /// `sluicegate explain`.
 #[derive(Debug, Clone, Args)]

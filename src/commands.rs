@@ -1,9 +1,10 @@
-//! `sluicegate simulate`, `record`, `verify` and `doctor`: assembles them, runs them, returns exit
+//! `sluicegate simulate`, `record`, `verify`, `tail` and `doctor`: assembles them, runs them, returns exit
 //! code and output.
 //!
 //! The log goes to standard error. The text beside the exit code goes to standard output.
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, pending};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
-use crate::cli::{Doctor, Explain, Record, Sensors, Simulate, Verify};
+use crate::cli::{Doctor, Explain, Record, Sensors, Simulate, Tail, Verify};
 use crate::exit::Exit;
 use crate::ops::{asking, listing};
 use crate::pace::Pace;
@@ -24,7 +25,7 @@ use crate::state::presence::Presence;
 use crate::tools::doctor::verdict::{Conclusion, Fitness};
 use crate::tools::explain::{self, Asked, Outcome};
 use crate::tools::verify::verdict::Judgement;
-use crate::tools::{doctor, record, simulate, verify};
+use crate::tools::{doctor, record, simulate, tail, verify};
 use crate::{clock, telemetry, text};
 
 /// How long a verification with `--expect` waits in silence before it ends.
@@ -108,6 +109,34 @@ pub fn verify(settings: &Settings, args: Verify) -> (Exit, Option<String>) {
         }
         Err(error) => failed(Exit::Settings, &error),
     })
+}
+
+/// Shows what a gateway delivers.
+pub fn tail(settings: &Settings, args: Tail) -> Exit {
+    let arguments = tail::Arguments {
+        sensors: args.sensor,
+        entries: args.entry,
+        tags: args.tag,
+        dead_letters: args.dead_letters,
+        json: args.json,
+        follow: args.follow,
+        count: args.count,
+        lasting: args.lasting,
+        files: args.file,
+        topic: args.topic,
+        dead_letter_topic: args.dead_letter_topic,
+    };
+    let shown = started(settings, async |_, stops| {
+        match tail::run(&settings.plan, &arguments, stops).await {
+            Ok(tail::Ended { failed: Some(error), .. }) => {
+                failed(Exit::Spool, &format!("standard output takes no more: {error}"))
+            }
+            Ok(ended) if ended.shown > 0 || ended.is_unread => (Exit::Drained, None),
+            Ok(_) => (Exit::Unsettled, None),
+            Err(error) => failed(Exit::Settings, &error),
+        }
+    });
+    shown.0
 }
 
 /// The longest payload that is read; MQTT carries no longer one (MQTT 5 §1.5.5).
@@ -218,7 +247,7 @@ pub fn doctor(settings: &Settings, args: &Doctor) -> Result<(Exit, Option<String
         match Signals::listen() {
             Ok(signals) => signals.first().await,
             // Without a handler a signal ends the program at once, the system's default.
-            Err(_) => std::future::pending().await,
+            Err(_) => pending().await,
         }
     };
     let seed = clock::now().wall.millis();
@@ -249,23 +278,24 @@ where
     let Some(_log) = telemetry::start(&settings.log) else { return (Exit::Internal, None) };
     let pace = Arc::new(Pace::default());
     let resting = Arc::clone(&pace);
-    let runtime =
-        Builder::new_current_thread().enable_all().on_thread_park(move || resting.rest()).build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(Exit::Internal, &error),
-    };
+    let mut runtime = Builder::new_current_thread();
+    runtime.on_thread_park(move || resting.rest());
+    let ended = stoppable(runtime, async |stops| work(pace, stops).await);
+    ended.unwrap_or_else(|error| failed(Exit::Internal, &error))
+}
+
+/// Runs `work` in such a runtime, with signals as stop requests.
+fn stoppable<T>(
+    mut runtime: Builder,
+    work: impl AsyncFnOnce(mpsc::Receiver<()>) -> T,
+) -> std::io::Result<T> {
+    let runtime = runtime.enable_all().build()?;
     let ended = runtime.block_on(async {
-        let signals = match Signals::listen() {
-            Ok(signals) => signals,
-            Err(error) => return failed(Exit::Internal, &error),
-        };
+        let signals = Signals::listen()?;
         let (stop, stops) = mpsc::channel(4);
         tokio::select! {
-            ended = work(pace, stops) => ended,
-            () = async { signals.forward(stop).await; std::future::pending().await } => {
-                (Exit::Internal, None)
-            }
+            ended = work(stops) => Ok(ended),
+            never = async { signals.forward(stop).await; pending::<Infallible>().await } => match never {},
         }
     });
     // Tasks have been told to end. One that has not is abandoned.

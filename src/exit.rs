@@ -28,7 +28,8 @@ pub enum Exit {
     Settings = 64,
     /// A bug, or the books do not close.
     Internal = 70,
-    /// The spool's disk or file cannot be used, or readings in it are lost. `record`: the disk takes no more.
+    /// The spool's disk or file cannot be used, or readings in it are lost. `record`: the disk takes no more;
+    /// `tail`: standard output does.
     Spool = 74,
     /// Stopped before everything was settled.
     Unsettled = 75,

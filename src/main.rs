@@ -87,6 +87,12 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
             commands::verify(&Settings::default(), args)
         }
         Command::Verify(args) => commands::verify(&unseen(&args.config)?.1, args),
+        Command::Tail(args)
+            if !args.file.is_empty() && settings::find(args.config.config.as_deref()).is_err() =>
+        {
+            (commands::tail(&Settings::default(), args), None)
+        }
+        Command::Tail(args) => (commands::tail(&unseen(&args.config)?.1, args), None),
         Command::Doctor(args) => commands::doctor(&unseen(&args.config)?.1, &args)?,
         Command::Completions { shell } => (Exit::Drained, Some(manual::completions(shell))),
         Command::Man { dir } => (Exit::Drained, Some(manual::man(dir.as_deref())?)),

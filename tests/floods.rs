@@ -12,7 +12,7 @@ use crate::support::gateway::Gateway;
 use crate::support::http::Http;
 
 /// A PUBLISH of MQTT 5.
-fn publish(topic: &str, qos: u8, id: u16, retained: bool, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(topic: &str, qos: u8, id: u16, retained: bool, payload: &[u8]) -> Vec<u8> {
     let topic_bytes = u16::try_from(topic.len()).unwrap().to_be_bytes();
     let mut body = [&topic_bytes[..], topic.as_bytes()].concat();
     if qos > 0 {

@@ -51,7 +51,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("tungstenite", &["mqtt/websocket"]),
     ("Instant::now", &["clock.rs"]),
     ("SystemTime::now", &["clock.rs"]),
-    ("clap::", &["cli.rs", "main.rs", "manual.rs"]),
+    ("clap::", &["cli", "main.rs", "manual.rs"]),
     ("clap_complete::", &["cli.rs", "manual.rs"]),
     ("clap_mangen::", &["manual.rs"]),
     ("tracing_subscriber", &["telemetry"]),

@@ -67,6 +67,7 @@ mod stdin;
 mod stopping;
 mod subscriptions;
 mod support;
+mod tail;
 mod takeover;
 mod tls;
 mod verify;

@@ -6,4 +6,5 @@ pub mod explain;
 mod listening;
 pub mod record;
 pub mod simulate;
+pub mod tail;
 pub mod verify;

@@ -26,7 +26,6 @@ use crate::clock::Timestamp;
 use crate::codec::Format;
 use crate::limits::SENSOR_ID_BYTES_MAX;
 use crate::mqtt::publish::{Publish, user_property};
-use crate::sink::packed::unpacked;
 use crate::text;
 
 /// Reasons of dead letters that are counted apart, [`text::SHOWN_BYTES_MAX`] bytes of each. Further ones count
@@ -161,10 +160,9 @@ impl Audit {
             self.unreadable += 1;
             return;
         }
-        let payload = match unpacked(publish.payload, self.rules.batch_bytes_max) {
-            None => Cow::Borrowed(publish.payload),
-            Some(Ok(text)) => text.into(),
-            Some(Err(_)) => return self.unreadable += 1,
+        let Some(payload) = batch::text(publish.payload, self.rules.batch_bytes_max) else {
+            self.unreadable += 1;
+            return;
         };
         let records = batch::records(&payload, self.rules.format);
         let id = user_property(publish.properties, "batch");

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::codec::Format;
+use crate::sink::packed::unpacked;
 
 /// Batches that are remembered. A batch that is repeated after this many others is not recognised: its records
 /// count as duplicated.
@@ -49,6 +50,15 @@ struct WireRecord<'a> {
 struct WithId<'a> {
     #[serde(borrow)]
     batch: Cow<'a, str>,
+}
+
+/// The text of a batch that may be compressed; `None` where it cannot be unpacked into so many bytes.
+pub fn text(payload: &[u8], bytes_max: usize) -> Option<Cow<'_, [u8]>> {
+    match unpacked(payload, bytes_max) {
+        None => Some(Cow::Borrowed(payload)),
+        Some(Ok(text)) => Some(text.into()),
+        Some(Err(_)) => None,
+    }
 }
 
 /// The records of a payload in any format, the expected one first, each as JSON; empty if it is not a batch.
@@ -90,7 +100,7 @@ pub(super) fn members(json: &str) -> Option<BTreeMap<String, &RawValue>> {
 }
 
 /// RFC 3339, or milliseconds since the epoch.
-fn timestamp(json: &str) -> Option<Timestamp> {
+pub(in crate::tools) fn timestamp(json: &str) -> Option<Timestamp> {
     if let Ok(millis) = json.parse() {
         return Some(Timestamp::from_millis(millis));
     }

@@ -21,7 +21,7 @@ use crate::tools::simulate::report::Report;
 use self::audit::{Audit, Rules};
 use self::files::Files;
 use self::listener::Listener;
-use self::paths::found;
+use self::paths::{Found, found};
 use self::verdict::{Expectation, Hearing, Verdict, judge};
 
 pub mod audit;
@@ -29,10 +29,10 @@ pub mod batch;
 mod files;
 pub mod latency;
 pub mod letter;
-mod lines;
+pub(super) mod lines;
 mod listener;
 pub mod numbers;
-mod paths;
+pub(super) mod paths;
 mod progress;
 pub mod verdict;
 
@@ -110,15 +110,26 @@ struct End {
     expect: Option<PathBuf>,
 }
 
-/// Reads what was named, or else what the output declares, by the reader for it: what was read, and what can have
-/// been.
-async fn read(
-    plan: &Plan,
-    arguments: &Arguments,
-    audit: Audit,
-    end: End,
-) -> Result<(Audit, Hearing), Error> {
-    let Arguments { files, topic, dead_letter_topic, .. } = arguments;
+/// Where an output is read back.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// In these files, the oldest first.
+    Files(Vec<Found>),
+    /// At its broker: the topics of batches and of dead letters.
+    Topics([Filter; 2]),
+}
+
+/// What was named on a command line in place of what the output declares.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub(super) files: &'a [PathBuf],
+    pub(super) topic: Option<&'a Filter>,
+    pub(super) dead_letter_topic: Option<&'a Filter>,
+}
+
+/// Where to read: what was named, or else what the output declares.
+pub(super) fn place(plan: &Plan, named: Named<'_>) -> Result<Place, Error> {
+    let Named { files, topic, dead_letter_topic } = named;
     let unset = sink::mqtt::Settings::default();
     let declared = match plan.output.sink.declared().read_back() {
         _ if topic.is_some() => plan.mqtt_output().unwrap_or(&unset).read_back(),
@@ -128,13 +139,29 @@ async fn read(
         _ if !files.is_empty() => found(files, &[])?,
         ReadBack::Files { batches, dead_letters } => found(&[batches.to_owned()], &[dead_letters])?,
         ReadBack::Topics { batches, dead_letters } => {
-            let batches = filter(topic.as_ref(), &batches)?;
-            let dead_letters = filter(dead_letter_topic.as_ref(), &dead_letters)?;
-            return Listener::new(plan, [batches, dead_letters], audit, end)?.read().await;
+            let batches = filter(topic, &batches)?;
+            return Ok(Place::Topics([batches, filter(dead_letter_topic, &dead_letters)?]));
         }
         ReadBack::Nowhere => return Err(Error::Nowhere(plan.output.sink.name())),
     };
-    Files::new(found, line_bytes_max(plan), audit, end.stops).read().await
+    Ok(Place::Files(found))
+}
+
+/// Reads by the reader for it: what was read, and what can have been.
+async fn read(
+    plan: &Plan,
+    arguments: &Arguments,
+    audit: Audit,
+    end: End,
+) -> Result<(Audit, Hearing), Error> {
+    let Arguments { files, topic, dead_letter_topic, .. } = arguments;
+    let (topic, dead_letter_topic) = (topic.as_ref(), dead_letter_topic.as_ref());
+    match place(plan, Named { files, topic, dead_letter_topic })? {
+        Place::Topics(filters) => Listener::new(plan, filters, audit, end)?.read().await,
+        Place::Files(found) => {
+            Files::new(found, line_bytes_max(plan), audit, end.stops).read().await
+        }
+    }
 }
 
 /// The topics to listen to: those that were named, or the output's, with any text in their places.
@@ -144,7 +171,7 @@ fn filter(named: Option<&Filter>, output: &TopicPattern) -> Result<Filter, Error
 }
 
 /// Bytes of a line, at most.
-fn line_bytes_max(plan: &Plan) -> usize {
+pub(super) fn line_bytes_max(plan: &Plan) -> usize {
     LINE_BYTES_MIN.max(plan.batch.bytes_max.get() + plan.batch_overhead_bytes())
 }
 

@@ -20,8 +20,8 @@ const FILES_MAX: usize = 65_536;
 
 /// A file, and which one it is, whatever its name becomes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) path: PathBuf,
+pub(in crate::tools) struct Found {
+    pub(in crate::tools) path: PathBuf,
     id: (u64, u64),
 }
 
@@ -32,13 +32,29 @@ impl Found {
     }
 
     /// Whether its name still leads to it.
-    pub(super) fn has_its_name(&self) -> bool {
+    pub(in crate::tools) fn has_its_name(&self) -> bool {
         Self::at(&self.path).as_ref() == Some(self)
+    }
+
+    /// The path that it had when it was begun.
+    pub(in crate::tools) fn base(&self) -> PathBuf {
+        let name = self.path.file_name().map_or(OsStr::new(""), |it| numbered(it).0);
+        self.path.with_file_name(name)
+    }
+
+    /// The file that was begun at `base` after this one, and whether it is known to be the next; `None` where there is
+    /// none yet.
+    pub(in crate::tools) fn next(&self, base: &Path) -> Option<(Self, bool)> {
+        let all = at(base);
+        match all.iter().position(|it| it.id == self.id) {
+            Some(own) => all.get(own + 1).map(|it| (it.clone(), true)),
+            None => all.first().map(|it| (it.clone(), false)),
+        }
     }
 }
 
 /// The files at these paths. Beside them, `also` is read if it is there.
-pub(super) fn found(paths: &[PathBuf], also: &[PathBuf]) -> Result<Vec<Found>, Error> {
+pub(in crate::tools) fn found(paths: &[PathBuf], also: &[PathBuf]) -> Result<Vec<Found>, Error> {
     let mut files = Vec::new();
     for path in paths {
         let here = if path.is_dir() {
@@ -131,6 +147,23 @@ mod tests {
             names_of(found(&[path("other")], &[path("outer"), path("none")])),
             ["other", "outer.1"]
         );
+    }
+
+    #[test]
+    fn the_file_behind_one_that_was_renamed_is_found() {
+        let folder = folder(&["out"]);
+        let path = |name: &str| folder.path().join(name);
+        let first = found(&[path("out")], &[]).unwrap().swap_remove(0);
+        assert_eq!(first.next(&path("out")), None, "it is the last one");
+        fs::rename(path("out"), path("out.2")).unwrap();
+        fs::write(path("out.1"), "").unwrap();
+        fs::write(path("out"), "").unwrap();
+        let (second, is_next) = first.next(&path("out")).unwrap();
+        assert_eq!((second.path, is_next, first.base()), (path("out.1"), true, path("out")));
+        fs::remove_file(path("out.2")).unwrap();
+        let (oldest, is_next) = first.next(&path("out")).unwrap();
+        assert_eq!((oldest.path, is_next), (path("out.1"), false), "what came between may be gone");
+        assert_eq!(Found::at(&path("out.1")).unwrap().base(), path("out"));
     }
 
     #[test]
