@@ -14,7 +14,7 @@ use crate::tools::doctor::scene::{MESSAGE_BYTES_MAX, MESSAGES_MAX, Probe, SECOND
 use crate::tools::{record, simulate, verify};
 use crate::units::{DiskSize, Period};
 
-use self::watching::{AFTER_SENSORS, AFTER_TAIL};
+use self::watching::{AFTER_SENSORS, AFTER_TAIL, AFTER_TOP};
 pub use self::watching::{Sensors, Tail};
 
 mod watching;
@@ -61,6 +61,10 @@ pub enum Command {
     /// since when, and how often it reports.
     #[command(after_help = AFTER_SENSORS)]
     Sensors(Sensors),
+    /// Show a running gateway, asked at the configuration's http.listen, on the whole terminal: health, balance, flow, limits,
+    /// connections, sensors, dead letters and warnings, as they change.
+    #[command(after_help = AFTER_TOP)]
+    Top(Configuration),
     /// Audit the configuration's brokers before trusting them: what they accept, keep, hold and
     /// drop, with a verdict and the setting to change for each.
     Doctor(Doctor),

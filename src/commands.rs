@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::{Doctor, Explain, Record, Sensors, Simulate, Tail, Verify};
 use crate::exit::Exit;
-use crate::ops::{asking, listing};
+use crate::ops::{asking, listing, top};
 use crate::pace::Pace;
 use crate::reload::control::ask;
 use crate::reload::{Answer, Outcome as Reloaded};
@@ -222,6 +222,19 @@ pub fn sensors(
         Ok(()) => Ok((Exit::Drained, None)),
         Err(error @ asking::Error::Refused(_)) => Err(error),
         Err(error) => Ok((Exit::Faults, Some(error.to_string()))),
+    }
+}
+
+/// Shows a running gateway until it is left. An error is one of the arguments or the terminal. Writes no log.
+pub fn top(settings: &Settings) -> Result<(Exit, Option<String>), top::Unshown> {
+    let shown = stoppable(Builder::new_current_thread(), async |mut stops| {
+        top::run(&settings.plan.http, &mut stops).await
+    });
+    match shown {
+        Ok(Ok(())) => Ok((Exit::Drained, None)),
+        Ok(Err(top::Unshown::Asking(error))) => Ok((Exit::Faults, Some(error.to_string()))),
+        Ok(Err(error)) => Err(error),
+        Err(error) => Ok((Exit::Internal, Some(error.to_string()))),
     }
 }
 

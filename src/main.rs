@@ -75,6 +75,7 @@ fn prepared(command: Command) -> Result<Exit, Box<dyn std::error::Error>> {
         Command::Explain(args) => commands::explain(&unseen(&args.config)?.1, &args)?,
         Command::Health(config) => commands::health(&unseen(&config)?.1),
         Command::Sensors(args) => commands::sensors(&unseen(&args.config)?.1, args)?,
+        Command::Top(config) => commands::top(&unseen(&config)?.1)?,
         Command::Simulate(args) => {
             let (path, settings) = unseen(&args.config)?;
             commands::simulate(&path, &settings, args)

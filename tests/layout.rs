@@ -34,12 +34,13 @@ pub(crate) const FLOORS: [&[&str]; 11] = [
 const SHELL: usize = FLOORS.len() - 1;
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 21] = [
     ("cel::", &["codec/transform/program.rs"]),
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
     ("axum::", &["ops/"]),
+    ("ratatui::", &["ops/top/"]),
     ("hyper::", &["ops/"]),
     ("prometheus_client::", &["ops/", "state/metrics.rs"]),
     ("sd_notify::", &["ops/systemd.rs"]),

@@ -70,6 +70,7 @@ mod support;
 mod tail;
 mod takeover;
 mod tls;
+mod top;
 mod verify;
 mod websocket;
 #[cfg(feature = "embedded-broker")]

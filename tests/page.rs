@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use crate::scene::{drained, fleet, output, readings};
 use crate::support::broker::Broker;
 use crate::support::browser::{Browser, PATIENCE, Scheme};
@@ -230,6 +232,55 @@ fn a_restart_of_the_gateway_shows_on_the_page() {
     browser.wait_text("#received", |it| it == "0");
     browser.click("#notice button");
     assert_eq!(browser.text("#notice"), "");
+}
+
+/// The same recordings make the same states in the page and, by its unit test, in `top`.
+#[test]
+fn recorded_events_make_the_states_that_top_makes_of_them() {
+    let broker = Broker::start();
+    let gateway = started(&fleet(&broker.url(), &[]), 0);
+    let browser = opened(Http::of(&gateway));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/events");
+    let files = fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path());
+    let files: Vec<_> =
+        files.filter(|it| it.extension().is_some_and(|it| it == "events")).collect();
+    assert!(files.len() >= 4, "{files:?}");
+    // The page's own reader takes the stream apart. An event came when the last status says that it did.
+    let script = "
+        const [text, done] = arguments;
+        Promise.all([import('/assets/state.js'), import('/assets/gateway.js')]).then(([{ nothing, take }, { Gateway }]) => {
+          const state = nothing();
+          let at = 0;
+          globalThis.fetch = async (path) =>
+            path === '/api/stream' ? new Response(text) : new Response('', { status: 404 });
+          new Gateway({
+            ask() {},
+            link: (word) => { if (word === 'away') done(JSON.stringify(state)); },
+            take(name, data) {
+              if (name === 'status') at = Date.parse(data.startedAt) + data.uptimeSeconds * 1000;
+              take(state, name, data, at);
+            },
+          }).follow();
+        });";
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let made = browser.wait_for(script, vec![text.into()]);
+        let made: Value = serde_json::from_str(made.as_str().unwrap()).unwrap();
+        let expected = fs::read(path.with_extension("json")).unwrap();
+        let expected: Value = serde_json::from_slice(&expected).unwrap();
+        assert!(plain(made) == plain(expected), "{}", path.display());
+        browser.open(&page(Http::of(&gateway)));
+    }
+}
+
+/// The same with each number as JavaScript has it.
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Array(all) => all.into_iter().map(plain).collect(),
+        Value::Object(all) => all.into_iter().map(|(name, it)| (name, plain(it))).collect(),
+        other => other,
+    }
 }
 
 fn say(text: &str) {

@@ -1,4 +1,4 @@
-//! The commands that show what a gateway does: `sensors` and `tail`.
+//! The commands that show what a gateway does: `sensors`, `top` and `tail`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,6 +91,17 @@ Exit codes:
   0   they are listed
   1   no answer: is the gateway running, with the same http.listen?
   64  wrong arguments or settings";
+
+pub(super) const AFTER_TOP: &str = "\
+Keys: q quits, tab and 1 to 6 show another part, / searches sensors, ? shows all keys. A gateway that is away is asked
+again, and a restart of it is told. Colours are left out where NO_COLOR is set. The page at http.listen shows the same in
+a browser, and more.
+
+Exit codes:
+  0   it was left, by a key or a signal
+  1   http.listen is off
+  64  wrong arguments or settings, or standard output is no terminal
+  70  internal error";
 
 pub(super) const AFTER_TAIL: &str = "\
 sluicegate tail --follow --entry fleet --tag site=north

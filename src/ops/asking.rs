@@ -1,11 +1,13 @@
 //! Asks a running gateway: whether it is ready, as a container's health check does, and of its sensors.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -21,8 +23,11 @@ use crate::text;
 /// The longest time for an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes of an answer that are read.
+/// Bytes of an answer that are read, unless more are asked for.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// The two ends of a connection: requests are sent at one, and the other is polled meanwhile.
+type Ends = (SendRequest<Empty<Bytes>>, Connection<TokioIo<TcpStream>, Empty<Bytes>>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -41,6 +46,9 @@ pub enum Error {
     /// It cannot be asked so.
     #[error("{0}")]
     Refused(String),
+    /// A stream says nothing any more.
+    #[error("{address} has said nothing for {} s", quiet.as_secs())]
+    Quiet { address: SocketAddr, quiet: Duration },
     /// The token cannot be read.
     #[error("http.token_file: {0}")]
     Token(String),
@@ -66,6 +74,62 @@ pub fn get(http: &Http, path: &str) -> Result<Bytes, Error> {
     Err(Error::Refused(text::escaped(String::from_utf8_lossy(&body).trim())))
 }
 
+/// The same, for one who waits for other things meanwhile; up to so many bytes.
+pub(super) async fn get_beside(http: &Http, path: &str, bytes_max: usize) -> Result<Bytes, Error> {
+    let address = reachable(http.listen.0.ok_or(Error::Off)?);
+    let token = http.token().transpose().map_err(Error::Token)?;
+    let expected = [StatusCode::OK];
+    let answer = answer(address, path, token, &expected, bytes_max);
+    let answer = timeout(ANSWER_MAX, answer).await.unwrap_or(Err(Error::Late { address }));
+    answer.map(|it| it.1)
+}
+
+/// Gives `take` the pieces of what the gateway streams at this path, until it ends or `take` has enough: false. It may
+/// not be quiet for longer than `quiet_max`. Returns whether there is a stream: all seats may be taken.
+pub(super) async fn follow(
+    http: &Http,
+    path: &str,
+    quiet_max: Duration,
+    mut take: impl AsyncFnMut(Bytes) -> bool,
+) -> Result<bool, Error> {
+    let address = reachable(http.listen.0.ok_or(Error::Off)?);
+    let token = http.token().transpose().map_err(Error::Token)?;
+    let strange = |error: hyper::Error| Error::Strange { address, error: error.into() };
+    let late = |_| Error::Late { address };
+    let (mut sender, connection) = timeout(ANSWER_MAX, opened(address)).await.map_err(late)??;
+    let request = request(address, path, token)?;
+    let streaming = async {
+        let answer = timeout(ANSWER_MAX, sender.send_request(request)).await.map_err(late)?;
+        let answer = answer.map_err(strange)?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => return Err(Error::Untrusted { address }),
+            _ => return Ok(false),
+        }
+        let mut body = answer.into_body();
+        loop {
+            let quiet = |_| Error::Quiet { address, quiet: quiet_max };
+            let frame = timeout(quiet_max, body.frame()).await.map_err(quiet)?;
+            // Whoever stops may do so in the middle of it.
+            let Some(Ok(frame)) = frame else { return Ok(true) };
+            if let Ok(piece) = frame.into_data()
+                && !take(piece).await
+            {
+                return Ok(true);
+            }
+        }
+    };
+    // What goes wrong with it is told at the other end.
+    let polled = async {
+        drop(connection.await);
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        done = streaming => done,
+        never = polled => match never {},
+    }
+}
+
 fn ask(http: &Http, path: &str, expected: &[StatusCode]) -> Result<(StatusCode, Bytes), Error> {
     let address = reachable(http.listen.0.ok_or(Error::Off)?);
     let token = http.token().transpose().map_err(Error::Token)?;
@@ -74,7 +138,8 @@ fn ask(http: &Http, path: &str, expected: &[StatusCode]) -> Result<(StatusCode, 
         .build()
         .map_err(|error| Error::Unreachable { address, error })?;
     runtime.block_on(async {
-        let answer = timeout(ANSWER_MAX, answer(address, path, token, expected)).await;
+        let answer =
+            timeout(ANSWER_MAX, answer(address, path, token, expected, ANSWER_BYTES_MAX)).await;
         answer.unwrap_or(Err(Error::Late { address }))
     })
 }
@@ -90,26 +155,40 @@ fn reachable(mut listen: SocketAddr) -> SocketAddr {
     listen
 }
 
-async fn answer(
-    address: SocketAddr,
-    path: &str,
-    token: Option<Token>,
-    expected: &[StatusCode],
-) -> Result<(StatusCode, Bytes), Error> {
-    let strange = |error| Error::Strange { address, error };
+async fn opened(address: SocketAddr) -> Result<Ends, Error> {
     let stream =
         TcpStream::connect(address).await.map_err(|error| Error::Unreachable { address, error })?;
-    let (mut sender, connection) = http1::Builder::new()
+    http1::Builder::new()
         .max_buf_size(HTTP_HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| strange(error.into()))?;
+        .map_err(|error| Error::Strange { address, error: error.into() })
+}
+
+fn request(
+    address: SocketAddr,
+    path: &str,
+    token: Option<Token>,
+) -> Result<Request<Empty<Bytes>>, Error> {
     let request = Request::get(path).header(HOST, address.to_string());
     let request = match token {
         Some(token) => request.header(AUTHORIZATION, token.authorization()),
         None => request,
     };
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| strange(error.into()))?;
+    let request = request.body(Empty::<Bytes>::new());
+    request.map_err(|error| Error::Strange { address, error: error.into() })
+}
+
+async fn answer(
+    address: SocketAddr,
+    path: &str,
+    token: Option<Token>,
+    expected: &[StatusCode],
+    bytes_max: usize,
+) -> Result<(StatusCode, Bytes), Error> {
+    let strange = |error| Error::Strange { address, error };
+    let (mut sender, connection) = opened(address).await?;
+    let request = request(address, path, token)?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| strange(error.into()))?;
         let status = response.status();
@@ -119,7 +198,7 @@ async fn answer(
         if !expected.contains(&status) {
             return Err(strange(status.to_string().into()));
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
+        let body = Limited::new(response.into_body(), bytes_max).collect();
         let body = body.await.map_err(strange)?.to_bytes();
         Ok((status, body))
     };

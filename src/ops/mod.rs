@@ -41,6 +41,7 @@ mod sensors;
 mod snapshot;
 mod stream;
 pub mod systemd;
+pub mod top;
 mod write_deadline;
 
 pub use self::sensors::Sort;

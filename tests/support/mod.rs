@@ -22,6 +22,7 @@ pub(crate) mod mosquitto;
 pub(crate) mod proxy;
 mod selftest;
 pub(crate) mod stream;
+pub(crate) mod terminal;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 

@@ -1,0 +1,131 @@
+//! Health with its reason in words, and the balance.
+
+use ratatui::layout::Alignment;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+use serde_json::Value;
+
+use super::Scene;
+use crate::ops::top::link::Link;
+use crate::ops::top::theme::Tone;
+use crate::ops::top::words::{duration, number, rate, real, said, time, whole};
+use crate::text;
+
+const ALL_IS_WELL: &str = "readings are taken and batches delivered, or would be";
+
+/// Whose it is, and whether it answers.
+pub(super) fn head(scene: &Scene<'_>, width: u16) -> Line<'static> {
+    let theme = scene.theme;
+    let mut name = " sluicegate".to_owned();
+    if let Some(status) = &scene.state.status {
+        name = format!("{name} {} {}", said(status, "gateway"), said(status, "version"));
+        let up = real(status, "uptimeSeconds") + scene.elapsed();
+        name = format!("{name}  up {}", duration(up.floor()));
+    }
+    let (word, tone) = match scene.link {
+        Link::Connecting => ("connecting…".to_owned(), Tone::Near),
+        Link::Live => ("live".to_owned(), Tone::Good),
+        Link::Away(_) if scene.state.seen == 0 => ("reconnecting…".to_owned(), Tone::Bad),
+        Link::Away(_) => {
+            let seconds = scene.now.saturating_sub(scene.state.seen) / 1000;
+            let ago = duration(std::time::Duration::from_secs(seconds.max(1)).as_secs_f64());
+            (format!("reconnecting… last seen {ago} ago"), Tone::Bad)
+        }
+    };
+    let word = format!("{word} {} ", scene.address);
+    let used = name.chars().count() + word.chars().count();
+    let gap = " ".repeat(usize::from(width).saturating_sub(used).max(1));
+    vec![
+        Span::styled(name, theme.style(Tone::Title)),
+        Span::raw(gap),
+        Span::styled(word, theme.style(tone)),
+    ]
+    .into()
+}
+
+/// The health, and why.
+pub(super) fn verdict(scene: &Scene<'_>) -> Line<'static> {
+    let (word, reason, tone) = match (scene.link, &scene.state.status) {
+        (Link::Away(why), _) => {
+            ("unreachable".to_owned(), text::shown(why).into_owned(), Tone::Bad)
+        }
+        (_, None) => ("waiting".to_owned(), "the gateway is asked".to_owned(), Tone::Near),
+        (_, Some(status)) => {
+            let health = said(status, "health");
+            let reason = match said(status, "reason") {
+                none if none.is_empty() => ALL_IS_WELL.to_owned(),
+                reason => reason,
+            };
+            let tone = if status["ready"] == true { Tone::Good } else { Tone::Bad };
+            (health, reason, tone)
+        }
+    };
+    vec![
+        Span::styled(format!(" {word}"), scene.theme.style(tone)),
+        Span::raw(format!(": {reason}")),
+    ]
+    .into()
+}
+
+/// received = delivered + dead-lettered + shed + held.
+pub(super) fn balance(scene: &Scene<'_>, status: &Value, width: u16) -> Paragraph<'static> {
+    let books = &status["balance"];
+    let columns = [
+        ("received", "received", " "),
+        ("delivered", "delivered", "="),
+        ("deadLettered", "dead-lettered", "+"),
+        ("shed", "shed", "+"),
+        ("held", "held", "+"),
+    ];
+    let room = (usize::from(width) / columns.len()).saturating_sub(3);
+    let mut lines = [String::new(), String::new(), String::new()];
+    let [values, names, rates] = &mut lines;
+    for (column, name, sign) in columns {
+        let below = match column {
+            "held" if whole(books, "spooled") > 0 => {
+                format!("{} on disk", number(whole(books, "spooled")))
+            }
+            _ => scene.state.rates.get(column).map(|it| rate(*it)).unwrap_or_default(),
+        };
+        *values = format!("{values}{sign:>2} {:>room$}", number(whole(books, column)));
+        *names = format!("{names}   {name:>room$}");
+        *rates = format!("{rates}   {below:>room$}");
+    }
+    let [values, names, rates] = lines;
+    let theme = scene.theme;
+    Paragraph::new(vec![
+        Line::styled(values, theme.style(Tone::Title)),
+        Line::raw(names),
+        Line::styled(rates, theme.style(Tone::Dim)),
+    ])
+    .alignment(Alignment::Left)
+}
+
+/// A restart, books that do not close, and what has waited for long.
+pub(super) fn notice(scene: &Scene<'_>, status: &Value) -> Line<'static> {
+    let theme = scene.theme;
+    let books = &status["balance"];
+    let settled: u64 =
+        ["delivered", "deadLettered", "shed", "held"].map(|it| whole(books, it)).iter().sum();
+    let missing = whole(books, "received").abs_diff(settled);
+    let mut spans = vec![Span::raw(" ")];
+    if missing > 0 {
+        // One may be read while readings settle: it is gone with the next.
+        let text = format!("{} readings are in no column yet  ", number(missing));
+        spans.push(Span::styled(text, theme.style(Tone::Near)));
+    }
+    if let Some(restarted) = &scene.state.restarted {
+        let at = restarted.started_at.as_str().map(time).unwrap_or_default();
+        let text = format!("the gateway has restarted at {at}: the balance counts from then  ");
+        spans.push(Span::styled(text, theme.style(Tone::Near)));
+    }
+    let (oldest, spooling) =
+        (real(status, "oldestReadingSeconds"), real(status, "spoolingSeconds"));
+    if oldest >= 1.0 {
+        spans.push(Span::raw(format!("oldest reading held {}  ", duration(oldest))));
+    }
+    if spooling > 0.0 {
+        spans.push(Span::raw(format!("spooling for {}", duration(spooling))));
+    }
+    spans.into()
+}
