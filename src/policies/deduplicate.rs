@@ -5,11 +5,11 @@
 //! long as it measures something else. What has neither count nor time passes.
 //!
 //! Readings are known by a digest of 64 bits under a key of this process, which nobody can choose readings for. Among
-//! 65,536 of them the chance that a new one is taken for another is 2⁻⁴⁸.
+//! 32,768 of them the chance that a new one is taken for another is 2⁻⁴⁹.
 
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ fn window() -> Period {
 }
 
 const fn readings_max() -> NonZeroU32 {
-    NonZeroU32::new(65_536).expect("65536 is not zero")
+    NonZeroU32::new(32_768).expect("32768 is not zero")
 }
 
 /// Readings that may be known, so that their bytes can be added up.
@@ -57,7 +57,7 @@ const READINGS_MAX: u32 = 10_000_000;
 
 impl Settings {
     pub(super) fn bytes_max(&self) -> u64 {
-        Lately::<Instant>::bytes_max(self.readings_max.get() as usize)
+        Lately::<u64>::bytes_max(self.readings_max.get() as usize)
     }
 
     /// What cannot stay as it is.
@@ -79,23 +79,23 @@ impl Settings {
 #[derive(Debug)]
 pub(super) struct Deduplicate {
     settings: Settings,
-    /// When each came.
-    known: Lately<Instant>,
-    /// Since when the young ones come.
-    since: Option<Instant>,
+    /// The first moment, and how many milliseconds after it each came.
+    begin: Option<Instant>,
+    known: Lately<u64>,
+    /// How many after it the young ones begin.
+    since: u64,
     forgotten: u64,
 }
 
 impl Deduplicate {
     pub(super) fn new(settings: Settings) -> Self {
         let known = Lately::new(settings.readings_max.get() as usize);
-        Self { settings, known, since: None, forgotten: 0 }
+        Self { settings, begin: None, known, since: 0, forgotten: 0 }
     }
 
     /// Whether it has come before. If not, it has now.
     pub(super) fn is_repeat(&mut self, asked: &Asked<'_>, hashing: &RandomState) -> bool {
         let Asked { sensor, labels, value, number, timestamp, received, .. } = *asked;
-        let now = received.instant;
         let key = match (self.settings.by, number) {
             (By::Counter, Some(number)) => hashing.hash_one((sensor, labels, value, number)),
             (By::Timestamp, _) if !timestamp.is_empty() => {
@@ -103,18 +103,20 @@ impl Deduplicate {
             }
             _ => return false,
         };
-        let window = self.settings.window.0;
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) > window) {
-            self.since = Some(now);
+        let begin = *self.begin.get_or_insert(received.instant);
+        let now = millis(received.instant.saturating_duration_since(begin));
+        let window = millis(self.settings.window.0);
+        if now.saturating_sub(self.since) > window {
+            self.since = now;
             self.known.turn();
         }
-        let is_within = |came: &Instant| now.saturating_duration_since(*came) <= window;
+        let is_within = |came: &u64| now.saturating_sub(*came) <= window;
         if self.known.get(key).is_some_and(|came| is_within(came)) {
             return true;
         }
         let gone = self.known.put(key, now);
         if !gone.is_empty() {
-            self.since = Some(now);
+            self.since = now;
             self.forgotten += gone.values().filter(|came| is_within(came)).count() as u64;
         }
         false
@@ -126,9 +128,12 @@ impl Deduplicate {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::super::tests::asked;
     use super::*;

@@ -90,9 +90,14 @@ impl From<Deadband> for f64 {
 /// The last reading of a series that passed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Passed {
-    at: Timestamp,
-    value: Said,
+    /// When, in milliseconds, and whether it was a number.
+    at: u64,
+    /// The bits of the number, or a digest of the text.
+    value: u64,
 }
+
+/// In the time of [`Passed`].
+const NUMBER: u64 = 1 << 63;
 
 /// What a value says.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,6 +106,26 @@ enum Said {
     Number(f64),
     /// A digest of another text, or of one that must be the same.
     Text(u64),
+}
+
+impl Passed {
+    fn new(at: Timestamp, said: Said) -> Self {
+        let at = at.millis() & !NUMBER;
+        match said {
+            Said::Number(number) => Self { at: at | NUMBER, value: number.to_bits() },
+            Said::Text(value) => Self { at, value },
+        }
+    }
+
+    fn said(self) -> Said {
+        let is_number = self.at & NUMBER > 0;
+        if is_number { Said::Number(f64::from_bits(self.value)) } else { Said::Text(self.value) }
+    }
+
+    /// How far from it a moment is, before it or after.
+    fn distance(self, at: Timestamp) -> Duration {
+        Duration::from_millis(at.millis().abs_diff(self.at & !NUMBER))
+    }
 }
 
 /// Finds out what is news.
@@ -123,13 +148,13 @@ impl Filter {
         value: &[u8],
     ) -> Option<Passed> {
         let Settings { deadband, min_interval, heartbeat } = self.settings;
-        let value = self.said(value);
-        let passed = Passed { at, value };
+        let said = self.said(value);
+        let passed = Passed::new(at, said);
         let Some(last) = last else { return Some(passed) };
-        let since = Duration::from_millis(at.millis().abs_diff(last.at.millis()));
+        let since = last.distance(at);
         let is_soon = min_interval.is_some_and(|least| since < least.0);
         let is_late = heartbeat.is_some_and(|most| since >= most.0);
-        let is_same = deadband.is_some_and(|it| is_within(it, value, last.value));
+        let is_same = deadband.is_some_and(|it| is_within(it, said, last.said()));
         (!is_soon && (is_late || !is_same)).then_some(passed)
     }
 

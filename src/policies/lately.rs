@@ -24,10 +24,11 @@ impl<V> Lately<V> {
         Self { max: max.max(2), young: Map::default(), old: Map::default() }
     }
 
-    /// Bytes of so many: a map has up to 16/7 of the places that it needs, with a byte beside each, and its old self
-    /// while it grows.
+    /// Bytes of so many: two maps, and half of one that grows. Of eight places of a map seven may be used, its places are
+    /// a power of two, and beside each is a byte, and some more at the end.
     pub(super) const fn bytes_max(max: usize) -> u64 {
-        3 * max as u64 * (size_of::<(u64, V)>() as u64 + 1)
+        let places = (max as u64 / 2 * 8 / 7 + 8).next_power_of_two();
+        (2 * places + places / 2) * (size_of::<(u64, V)>() as u64 + 1) + 3 * 64
     }
 
     /// What is known under this number.
@@ -54,6 +55,21 @@ impl<V> Lately<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_memory_is_used_than_is_counted() {
+        for max in [100, 1000, 57_344, 57_346, 100_000] {
+            let mut lately = Lately::new(max);
+            let used = allocation_counter::measure(|| {
+                for key in 0..2 * max as u64 {
+                    lately.put(key, key);
+                }
+            });
+            let bound = Lately::<u64>::bytes_max(max);
+            assert!(used.bytes_max <= bound, "{max}: {} of {bound}", used.bytes_max);
+            assert!(used.bytes_max > bound / 4, "{max}: {} of {bound}", used.bytes_max);
+        }
+    }
 
     #[test]
     fn what_is_asked_for_stays_and_there_are_never_more_than_the_bound() {

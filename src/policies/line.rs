@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 
 /// Readings of an entry that may wait, and bytes of them.
 pub(super) const READINGS_MAX: usize = 1024;
-pub(super) const BYTES_MAX: usize = 1 << 20;
+pub(super) const BYTES_MAX: usize = 512 << 10;
 
 /// Bytes of all that waits: each text in a buffer that has grown, and what it needs in lists and maps.
 pub(super) const BYTES: u64 = (2 * BYTES_MAX + READINGS_MAX * 1024) as u64;

@@ -15,8 +15,8 @@ use std::time::Instant;
 use self::deduplicate::Deduplicate;
 use self::filter::{Filter, Passed};
 use self::lately::Lately;
-use self::quota::Quota;
 pub use self::quota::Verdict;
+use self::quota::{Quota, UsedUp};
 use crate::clock::{Now, Timestamp};
 use crate::settlement::Policy;
 
@@ -47,7 +47,7 @@ impl Settings {
 
     /// Bytes of the [`Memory`] that they use, for so many sensors.
     pub fn memory_bytes_max(&self, sensors_max: usize) -> u64 {
-        let quota = self.quota.map_or(0, |_| Lately::<Instant>::bytes_max(sensors_max));
+        let quota = self.quota.map_or(0, |_| UsedUp::bytes_max(sensors_max));
         quota + self.filter.map_or(0, |_| Lately::<Passed>::bytes_max(sensors_max))
     }
 
@@ -91,8 +91,7 @@ impl Asked<'_> {
 /// What the policies of all entries remember of sensors.
 #[derive(Debug)]
 pub struct Memory {
-    /// When each sensor will have used up what it has sent.
-    used_up: Lately<Instant>,
+    used_up: UsedUp,
     /// What passed last of each series.
     passed: Lately<Passed>,
 }
@@ -100,7 +99,7 @@ pub struct Memory {
 impl Memory {
     /// Of so many sensors, and series of them. Of others nothing is known: their readings pass.
     pub fn new(sensors_max: usize) -> Self {
-        Self { used_up: Lately::new(sensors_max), passed: Lately::new(sensors_max) }
+        Self { used_up: UsedUp::new(sensors_max), passed: Lately::new(sensors_max) }
     }
 }
 

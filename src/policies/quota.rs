@@ -61,7 +61,7 @@ pub enum Over {
     ShedNewest,
     /// It waits for its turn, and is left out where a later one of its sensor and quantity comes before that. Meanwhile its
     /// message is not acknowledged; where the broker's window is full by it, it goes out before its turn. At most 1,024
-    /// readings and 1 MiB of an entry wait; a further one is left out.
+    /// readings and 512 KiB of an entry wait; a further one is left out.
     KeepLatest,
     /// It is a dead letter, `quota`.
     DeadLetter,
@@ -150,6 +150,39 @@ pub enum Verdict<T> {
     Wait(Option<T>),
 }
 
+/// When each sensor will have used up what it has sent.
+#[derive(Debug)]
+pub(super) struct UsedUp {
+    /// The first moment, and how many nanoseconds after it.
+    begin: Option<Instant>,
+    all: Lately<u64>,
+}
+
+impl UsedUp {
+    /// Of so many sensors.
+    pub(super) fn new(sensors_max: usize) -> Self {
+        Self { begin: None, all: Lately::new(sensors_max) }
+    }
+
+    pub(super) const fn bytes_max(sensors_max: usize) -> u64 {
+        Lately::<u64>::bytes_max(sensors_max)
+    }
+
+    /// When this one will have, not before now.
+    fn of(&mut self, sensor: u64, now: Instant) -> Instant {
+        let begin = *self.begin.get_or_insert(now);
+        let known =
+            self.all.get(sensor).and_then(|it| begin.checked_add(Duration::from_nanos(*it)));
+        known.map_or(now, |it| it.max(now))
+    }
+
+    fn put(&mut self, sensor: u64, used_up: Instant) {
+        let begin = *self.begin.get_or_insert(used_up);
+        let nanos = used_up.saturating_duration_since(begin).as_nanos();
+        self.all.put(sensor, u64::try_from(nanos).unwrap_or(u64::MAX));
+    }
+}
+
 /// Finds out what a sensor may send, and keeps what waits.
 #[derive(Debug)]
 pub(super) struct Quota<T> {
@@ -175,7 +208,7 @@ impl<T> Quota<T> {
     /// What becomes of a reading of this sensor and series that comes now.
     pub(super) fn judge(
         &mut self,
-        all: &mut Lately<Instant>,
+        all: &mut UsedUp,
         (sensor, series): (u64, u64),
         now: Instant,
         bytes: usize,
@@ -184,7 +217,7 @@ impl<T> Quota<T> {
         if self.line.has(sensor, series) {
             return Verdict::Wait(self.line.replace((sensor, series), bytes, make));
         }
-        let used_up = all.get(sensor).map_or(now, |it| now.max(*it));
+        let used_up = all.of(sensor, now);
         let turn = used_up.checked_sub(self.ahead).unwrap_or(now);
         let is_over = turn > now || self.line.has_sensor(sensor);
         match self.over {
@@ -214,7 +247,7 @@ mod tests {
 
     struct Scene {
         quota: Quota<u32>,
-        all: Lately<Instant>,
+        all: UsedUp,
         begin: Instant,
     }
 
@@ -222,7 +255,7 @@ mod tests {
         fn new(json: &str) -> Self {
             Self {
                 quota: Quota::new(settings(json)),
-                all: Lately::new(9),
+                all: UsedUp::new(9),
                 begin: clock::now().instant,
             }
         }

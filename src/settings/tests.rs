@@ -104,6 +104,15 @@ fn as_many_entries_fit_into_the_default_memory_as_the_shipped_file_says() {
     assert_eq!((refused(fit), fits), (false, Some(fit)));
 }
 
+/// Else nobody could try them beside a spool.
+#[test]
+fn all_policies_fit_into_the_default_memory_beside_a_spool() {
+    let text = "[spool]\npath = \"/tmp/spool\"\n[sensors.all.mqtt]\ntopic = \"s/{sensor}\"\ncounter = \"/n\"\n\
+                filter = { deadband = 1 }\ndeduplicate = { by = \"counter\" }\n\
+                quota = { rate = \"1/s\", over = \"keep_latest\" }\n";
+    assert_eq!(problems(text), [""; 0]);
+}
+
 #[test]
 fn what_is_in_effect_reads_back_the_same() {
     let text = "[sensors.T.simulated]\ncount = 3\n[sensors.m.mqtt]\ntopic = \"a/{sensor}\"\n\
