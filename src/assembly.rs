@@ -17,6 +17,7 @@ use crate::plan::Plan;
 use crate::plan::current::Current;
 use crate::queue::{Queue, Reports};
 use crate::sink;
+use crate::state::certificates::Certificates;
 use crate::state::metrics::Metrics;
 use crate::state::registry::Registry;
 use crate::state::standing::Standings;
@@ -24,10 +25,12 @@ use crate::tasks::Tasks;
 use crate::watch::Watcher;
 
 use self::embedded::{Embedded, embed};
+use self::expiry::Expiry;
 use self::sources::Sources;
 
 pub mod changes;
 pub mod embedded;
+mod expiry;
 pub mod sources;
 
 /// What makes the edges.
@@ -56,6 +59,8 @@ pub struct Shared {
     pub pace: Arc<Pace>,
     /// How the connections stand.
     pub standings: Standings,
+    /// When certificates expire.
+    pub certificates: Arc<Certificates>,
 }
 
 impl Assembly {
@@ -110,6 +115,10 @@ impl Assembly {
             let (roll_call, phase) = (self.roll_calls[1].clone(), phase.clone());
             let seed = self.seed ^ 0x7374;
             tasks.start(Notifier::new(options, about, roll_call, phase, seed).run());
+        }
+        let of = (shared.standings.clone(), Arc::clone(&shared.certificates));
+        if let Some(expiry) = Expiry::new(&self.plan, of) {
+            tasks.start(expiry.run(phase.clone()));
         }
         self.start_sink(shared, phase.clone(), reports, &mut tasks);
         tasks

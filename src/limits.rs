@@ -102,6 +102,9 @@ pub const RECONNECT_PAUSE: (Duration, Duration) =
 /// The longest time for the last acknowledgements of a connection to be written when it is closed.
 pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// A certificate that expires within this time is warned of. The alert `SluicegateCertificateExpires` has the same.
+pub const CERTIFICATE_WARNING: Duration = Duration::from_hours(14 * 24);
+
 /// A repeated warning is logged at most this often, with the count of those left out.
 pub const REPEATED_WARNING_PAUSE: Duration = Duration::from_secs(10);
 

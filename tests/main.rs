@@ -48,6 +48,7 @@ mod quiet;
 mod readings;
 mod record;
 mod reload;
+mod renewal;
 mod routes;
 mod scene;
 mod schema;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use sluicegate::clock;
+use sluicegate::clock::{self, Timestamp};
 use sluicegate::ops::View;
 use sluicegate::ops::exposition::{Exposition, exposed, table};
 use sluicegate::plan::Plan;
 use sluicegate::plan::current::Current;
+use sluicegate::state::certificates::{Certificate, Kind};
 
 /// A gateway with everything that has metrics.
 fn view() -> View {
@@ -21,6 +22,13 @@ fn view() -> View {
     plan.sensors.insert("fleet".into(), kind);
     plan.spool.path = Some("spool".into());
     let books = Arc::new(plan.books(Arc::default()));
+    let end = Timestamp::from_millis(1_800_000_000_000);
+    books.certificates.set(vec![Certificate {
+        broker: "broker",
+        kind: Kind::Server,
+        file: None,
+        end,
+    }]);
     View::new(Current::new(Arc::new(plan)), books, Arc::default())
 }
 

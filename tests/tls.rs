@@ -18,25 +18,27 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(done.status.success(), "openssl: {}", String::from_utf8_lossy(&done.stderr));
 }
 
+const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+
 /// A CA, and for `localhost` and the gateway a key and a certificate by it.
 pub(crate) fn certificates(folder: &Path) {
-    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let ca = format!("req -x509 {new_key} -days 2 -keyout ca.key -out ca.pem -subj /CN=test-ca");
+    let ca = format!("req -x509 {NEW_KEY} -days 2 -keyout ca.key -out ca.pem -subj /CN=test-ca");
     openssl(folder, &ca);
     std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost").unwrap();
-    for name in ["localhost", "gateway"] {
-        openssl(
-            folder,
-            &format!("req {new_key} -keyout {name}.key -out {name}.csr -subj /CN={name}"),
-        );
-        openssl(
-            folder,
-            &format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-                 -extfile names -out {name}.pem"
-            ),
-        );
-    }
+    sign(folder, "localhost", 2);
+    sign(folder, "gateway", 2);
+}
+
+/// A key and a certificate of this name by the CA in the folder, for so many days.
+pub(crate) fn sign(folder: &Path, name: &str, days: u16) {
+    openssl(folder, &format!("req {NEW_KEY} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
+    openssl(
+        folder,
+        &format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days {days} \
+             -extfile names -out {name}.pem"
+        ),
+    );
 }
 
 /// A Mosquitto that speaks only TLS and wants a certificate from whoever comes.

@@ -107,13 +107,13 @@ impl Connection {
         ahead: impl Into<ReadAhead>,
     ) -> Result<(Self, Greeting), Error> {
         let steps = Steps::begin(options);
-        let stream = transport::connect(options, look_ups, steps).await?;
-        let mut connection = Self::new(stream, options, ahead.into());
+        let reached = transport::connect(options, look_ups, steps).await?;
+        let mut connection = Self::new(reached.stream, options, ahead.into());
         outgoing::connect(&mut connection.outbound.bytes, options, hello)?;
         let greeted = steps.step("CONNECT", connection.greeted(options)).await;
         let greeted = greeted.map_err(|error| tls::in_words(options, error));
         let greeting = greeted.map_err(|error| error.at_connect(options.version))?;
-        Ok((connection, greeting))
+        Ok((connection, Greeting { certificate_end: reached.certificate_end, ..greeting }))
     }
 
     fn new(stream: Box<dyn Stream>, options: &Options, ahead: ReadAhead) -> Self {

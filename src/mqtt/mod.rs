@@ -81,6 +81,7 @@ pub mod topic_pattern;
 pub mod transport;
 pub mod unanswered;
 mod unheard;
+mod validity;
 mod websocket;
 mod wire;
 

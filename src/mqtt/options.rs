@@ -150,6 +150,11 @@ impl BrokerUrl {
         }
     }
 
+    /// Whether connections speak TLS.
+    pub const fn is_tls(&self) -> bool {
+        matches!(self, Self::Remote { tls: true, .. })
+    }
+
     /// Whether the address has a query, which is not shown.
     pub fn hides_query(&self) -> bool {
         matches!(self, Self::Remote { websocket: Some(path), .. } if path.contains('?'))

@@ -15,6 +15,7 @@ use super::properties::{
 };
 use super::reason::{Said, code_in_words, is_passing, of_version_3, remedy};
 use super::wire::{Wire, whole};
+use crate::clock::Timestamp;
 
 /// The content of CONNACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Greeting {
     pub features: Features,
     /// It assigned another client id than the one we sent ([`renames`]).
     pub renames: bool,
+    /// When the first of the certificates that the broker has shown expires; not of CONNACK.
+    pub certificate_end: Option<Timestamp>,
 }
 
 /// What the broker supports, as its CONNACK says.
@@ -272,6 +275,7 @@ fn connack(mut body: Wire<'_>, version: Version) -> Result<(u8, Greeting, Said<'
         session_expiry: None,
         features: Features { retained: true, shared: true },
         renames: false,
+        certificate_end: None,
     };
     if flags > 1 {
         return Err(Error::Protocol(format!("a CONNACK with the flags {flags:#04x}")));

@@ -186,6 +186,7 @@ impl Session {
         self.connected += 1;
         self.since = Some(now);
         self.standing.connected(self.connected);
+        self.standing.shown(now, greeting.certificate_end);
         self.say_connected(greeting);
         self.judge_expiry(greeting);
     }

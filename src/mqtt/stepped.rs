@@ -78,6 +78,7 @@ pub fn greeting(session_present: bool) -> Greeting {
         session_expiry: None,
         features: Features { retained: true, shared: true },
         renames: false,
+        certificate_end: None,
     }
 }
 

@@ -4,8 +4,8 @@
 //! file or the side that is at fault, and what to do. No text holds a number that changes (seconds since a
 //! certificate expired): equal causes must have equal texts, or the log repeats them.
 //!
-//! The files are read at each attempt, so they can be replaced while the gateway runs. At most 1 MiB of each is
-//! read.
+//! The files are read at each attempt, so they can be replaced while the gateway runs: the next connection uses the new
+//! ones, and one that stands keeps what it was made with. At most 1 MiB of each is read.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -23,6 +23,8 @@ use tokio_rustls::rustls::{
 
 use super::Error;
 use super::options::{BrokerUrl, Options, Tls, open_file};
+use super::validity::first_end;
+use crate::clock::Timestamp;
 
 /// Bytes of a file with certificates or a key. All certificates of a system together have a quarter of it.
 const FILE_BYTES_MAX: usize = 1 << 20;
@@ -31,16 +33,21 @@ const FILE_BYTES_MAX: usize = 1 << 20;
 const NO_TLS: &str = "write mqtt:// (ws://) instead of mqtts:// (wss://) if the port is meant to be without \
                       TLS, or name the broker's port with TLS (mostly 8883)";
 
-/// Does the TLS handshake over a connection.
+/// Does the TLS handshake over a connection. With it, when the first certificate expires that the broker has shown.
 pub(super) async fn connect(
     options: &Options,
     host: &str,
     tcp: TcpStream,
-) -> Result<TlsStream<TcpStream>, Error> {
+) -> Result<(TlsStream<TcpStream>, Option<Timestamp>), Error> {
     let config = Arc::new(config(&options.tls)?);
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let connected = TlsConnector::from(config).connect(name, tcp).await;
+    let connected = connected.map(|stream| {
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let end = first_end(shown.iter());
+        (stream, end)
+    });
     connected.map_err(|error| {
         let error = Error::Io(error);
         if error.is_hang_up() {
@@ -61,8 +68,7 @@ pub(super) fn in_words(options: &Options, error: Error) -> Error {
         let (problem, remedy) = words(options, inner);
         return Error::Beneath { problem, remedy, hung_up: false };
     }
-    let is_tls = matches!(&options.url, BrokerUrl::Remote { tls: true, .. });
-    if is_tls && options.tls.cert_file.is_none() && error.is_hang_up() {
+    if options.url.is_tls() && options.tls.cert_file.is_none() && error.is_hang_up() {
         // Its alert may be lost if the connection is reset.
         let problem = format!("{} hung up before its first answer ({error})", options.url);
         let remedy = "if it wants a certificate from its clients, set tls.cert_file and tls.key_file; else \
@@ -231,6 +237,11 @@ fn bare(name: &str) -> &str {
 fn date(time: UnixTime) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs());
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// When the first of the certificates in this file expires, which the key `what` of `tls` names.
+pub fn certificates_end(what: &'static str, path: &Path) -> Result<Option<Timestamp>, Error> {
+    Ok(first_end(certificates(what, path)?.iter()))
 }
 
 /// The faults of the files, each once. All are [`Error::Credentials`].

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -21,6 +21,8 @@ use super::look_up::LookUps;
 use super::options::{BrokerUrl, Options};
 use super::steps::Steps;
 use super::{Error, tls, websocket};
+use crate::clock::Timestamp;
+use crate::limits::CLOSE_MAX;
 
 /// Addresses of a broker's name that are tried. Further ones are ignored.
 const ADDRESSES_MAX: usize = 4;
@@ -36,30 +38,46 @@ const BESIDE_MAX: u32 = 4;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// A broker that is reached.
+pub(super) struct Reached {
+    pub(super) stream: Box<dyn Stream>,
+    /// When the first of the certificates that it has shown expires.
+    pub(super) certificate_end: Option<Timestamp>,
+}
+
+/// Connects to the broker, looks at its certificates, and goes: when the first of them expires. It is told nothing of MQTT.
+pub async fn certificate_end(options: &Options) -> Result<Option<Timestamp>, Error> {
+    let mut reached = connect(options, &mut LookUps::default(), Steps::begin(options)).await?;
+    // Said goodbye to: else the broker logs an error. It may have gone first.
+    drop(timeout(CLOSE_MAX, reached.stream.shutdown()).await);
+    Ok(reached.certificate_end)
+}
+
 /// Connects to the broker.
 pub(super) async fn connect(
     options: &Options,
     look_ups: &mut LookUps,
     steps: Steps,
-) -> Result<Box<dyn Stream>, Error> {
+) -> Result<Reached, Error> {
     let BrokerUrl::Remote { tls: is_tls, websocket: inside, host, port } = &options.url else {
         return Err(Error::Protocol("the embedded broker has no address of its own".into()));
     };
     let found = steps.step("the name look-up", look_ups.addresses(host, *port)).await?;
     let tcp = steps.step("the TCP connect", reach(&in_turn(found.into_iter()))).await?;
     tcp.set_nodelay(true)?;
-    let stream: Box<dyn Stream> = if *is_tls {
+    let (stream, certificate_end): (Box<dyn Stream>, _) = if *is_tls {
         let shaking = tls::connect(options, host, tcp);
-        Box::new(steps.step("the TLS handshake", shaking).await?)
+        let (stream, end) = steps.step("the TLS handshake", shaking).await?;
+        (Box::new(stream), end)
     } else {
-        Box::new(tcp)
+        (Box::new(tcp), None)
     };
     if inside.is_none() {
-        return Ok(stream);
+        return Ok(Reached { stream, certificate_end });
     }
     let url = options.url.address();
     let upgraded = steps.step("the WebSocket request", websocket::connect(stream, &url)).await?;
-    Ok(Box::new(upgraded))
+    Ok(Reached { stream: Box::new(upgraded), certificate_end })
 }
 
 /// The addresses to try: the resolver's order, but IPv6 and IPv4 in turn, because often a whole family is

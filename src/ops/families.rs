@@ -12,6 +12,7 @@ use super::levels::{Level, levels};
 use super::{View, process};
 use crate::clock::{Now, Timestamp};
 use crate::record::Reason;
+use crate::state::certificates::Certificate;
 use crate::state::metrics::Counted;
 use crate::state::registry::Sum;
 
@@ -24,6 +25,7 @@ pub(super) fn families(view: &View, now: Now) -> Vec<Family> {
     families.extend(of_sessions(view));
     families.extend(of_entries(view));
     families.push(of_letters(view));
+    families.push(of_certificates(view));
     families
 }
 
@@ -248,6 +250,19 @@ fn of_letters(view: &View) -> Family {
         help: format!("Messages that became dead letters, by configured entry and reason: {words}"),
         values: Values::Counters(values),
     }
+}
+
+fn of_certificates(view: &View) -> Family {
+    let value = |it: Certificate| {
+        let labels = vec![("broker", it.broker.to_owned()), ("kind", it.kind.word().to_owned())];
+        (labels, count(it.end.millis()) / 1000.0)
+    };
+    let values = view.books.certificates.all().into_iter().map(value).collect();
+    gauges(
+        "certificate_expiry_timestamp_seconds",
+        "When the first of these certificates expires, in seconds since 1970, by the broker's section and by kind: ca (tls.ca_file), client (tls.cert_file), server (as the broker has shown them last)",
+        values,
+    )
 }
 
 /// The figures of the process, under the names that all Prometheus clients use.

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::levels::{MEMORY, levels};
 use super::{Readiness, View};
 use crate::clock::Now;
+use crate::state::certificates;
 use crate::state::metrics::Balance;
 use crate::state::registry::{OVERFLOW, Sum};
 use crate::state::standing::Seen;
@@ -26,6 +27,7 @@ pub(super) struct Snapshot {
     spooling_seconds: f64,
     limits: Vec<Limit>,
     sessions: Vec<Session>,
+    certificates: Vec<Certificate>,
     sensors: Vec<Entry>,
 }
 
@@ -59,6 +61,29 @@ pub(super) struct Session {
     connections: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_trouble: Option<String>,
+}
+
+/// Certificates on which the connections to a broker stand.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate {
+    /// The section of the configuration that names the broker.
+    broker: &'static str,
+    /// `ca`, `client` or `server`.
+    kind: &'static str,
+    /// Where they are read from; absent where the broker has shown them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// When the first of them expires.
+    expires_at: String,
+}
+
+impl From<certificates::Certificate> for Certificate {
+    fn from(it: certificates::Certificate) -> Self {
+        let certificates::Certificate { broker, kind, file, end } = it;
+        let file = file.map(|it| it.display().to_string());
+        Self { broker, kind: kind.word(), file, expires_at: end.to_string() }
+    }
 }
 
 /// An entry's sensors, added up.
@@ -99,6 +124,7 @@ impl Snapshot {
                 .into_iter()
                 .map(|(name, seen)| Session::new(name, seen, now))
                 .collect(),
+            certificates: books.certificates.all().into_iter().map(Certificate::from).collect(),
             sensors: entries(view),
         }
     }
@@ -114,6 +140,7 @@ impl Snapshot {
             && self.balance == other.balance
             && self.resting().eq(other.resting())
             && self.sensors == other.sensors
+            && self.certificates == other.certificates
             && self
                 .sessions
                 .iter()
@@ -160,7 +187,7 @@ impl Session {
     }
 
     pub(super) fn new(name: String, seen: Seen, now: Now) -> Self {
-        let Seen { usable, since, epoch, trouble } = seen;
+        let Seen { usable, since, epoch, trouble, certificate_end: _ } = seen;
         let for_seconds = now.instant.saturating_duration_since(since).as_secs();
         Self { name, usable, for_seconds, connections: epoch, last_trouble: trouble }
     }

@@ -214,6 +214,7 @@ impl Pipeline {
             metrics: Arc::clone(&books.metrics),
             pace: Arc::clone(&books.pace),
             standings: books.standings.clone(),
+            certificates: Arc::clone(&books.certificates),
         };
         // Inlets exist before the worker does: it would take their absence for the end.
         let sources = self.assembly.start_sources(&shared);

@@ -343,6 +343,10 @@ impl Plan {
             let due = self.status.topic.as_ref().map_or(0, |_| rows * crate::notices::DUE_BYTES);
             budget.add("notices (status)", crate::notices::BYTES + stream + due);
         }
+        let with_tls = self.brokers().filter(|(_, it)| it.url.is_tls());
+        if let Some(bytes) = with_tls.map(|(_, it)| it.url.stream_bytes() as u64).max() {
+            budget.add("a look at a broker's certificates (tls)", bytes);
+        }
         if self.roll_calls().iter().any(Option::is_some) {
             budget.add("probe clients (before the first connect)", roll_call::BYTES + 2 * stream);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::board::Board;
+use super::certificates::Certificates;
 use super::changed::Changed;
 use super::gauges::Gauges;
 use super::letters::Letter;
@@ -39,6 +40,8 @@ pub struct Books {
     pub changed: Arc<Recent<Changed>>,
     /// How the connections stand.
     pub standings: Standings,
+    /// When certificates expire.
+    pub certificates: Arc<Certificates>,
     /// How it is doing.
     pub board: Arc<Board>,
 }
@@ -65,6 +68,7 @@ impl Books {
             tally: Arc::default(),
             letters: Arc::default(),
             changed: Arc::default(),
+            certificates: Arc::default(),
             board: Arc::new(Board::new(now)),
             standings: Standings::new(now),
         }

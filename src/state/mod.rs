@@ -8,6 +8,7 @@
 //!   second ([`liveness`]), while its entry listens ([`listening`]).
 //! - What rises and falls in the engine is a gauge ([`gauges`]); the worker alone writes it, after each event.
 //! - How a connection stands is written by the task that serves it ([`standing`]).
+//! - When certificates expire is looked up beside the connections, and put up ([`certificates`]).
 //! - Why readings became dead letters of late: [`tally`]. The last ones themselves, the last warnings of the log, and which
 //!   sensors have changed are lists with bounds ([`recent`]: [`letters`], [`said`], [`changed`]).
 //! - What follows from the others is kept nowhere: the balance ([`books`]) is drawn up when it is asked for.
@@ -18,6 +19,7 @@
 
 pub mod board;
 pub mod books;
+pub mod certificates;
 pub mod changed;
 pub mod crowd;
 pub mod gauges;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use crate::clock::Timestamp;
+
 /// The state of each connection of a gateway.
 #[derive(Debug, Clone)]
 pub struct Standings {
@@ -61,12 +63,15 @@ pub struct Seen {
     pub epoch: u64,
     /// The error that ended the last connection or attempt.
     pub trouble: Option<String>,
+    /// When a broker has shown certificates last, and when the first of those expires.
+    pub certificate_end: Option<(Instant, Timestamp)>,
 }
 
 impl Standing {
     /// A client that has not connected at `now`.
     pub fn new(now: Instant) -> Self {
-        let seen = Seen { usable: false, since: now, epoch: 0, trouble: None };
+        let seen =
+            Seen { usable: false, since: now, epoch: 0, trouble: None, certificate_end: None };
         Self {
             usable: AtomicBool::new(false),
             unacknowledged: AtomicU64::new(0),
@@ -97,6 +102,11 @@ impl Standing {
     /// Sets the number of connections so far.
     pub fn connected(&self, epoch: u64) {
         self.lock().epoch = epoch;
+    }
+
+    /// Notes when the first of the certificates expires that the broker has shown at `now`, if it has.
+    pub fn shown(&self, now: Instant, certificate_end: Option<Timestamp>) {
+        self.lock().certificate_end = certificate_end.map(|end| (now, end));
     }
 
     /// Notes that readings or batches can pass from `now` on.

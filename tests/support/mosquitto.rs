@@ -153,6 +153,12 @@ impl Mosquitto {
         self.signal("HUP");
     }
 
+    /// Changes a user's password, for the next start.
+    pub(crate) fn set_password(&self, name: &str, password: &str) {
+        assert!(self.child.is_none(), "mosquitto still runs");
+        add_user(&self.folder.path().join("passwords"), name, password);
+    }
+
     /// SIGTERM, and waits for the end: with persistence it writes its file.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.signal("TERM");

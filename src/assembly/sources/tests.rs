@@ -38,6 +38,7 @@ fn sources() -> Sources {
         metrics: Arc::default(),
         pace: Arc::default(),
         standings: Standings::new(clock::now().instant),
+        certificates: Arc::default(),
     };
     let (plan, units, run) = (Arc::new(plan), BTreeMap::new(), "gw-1".into());
     let (left, roll_call, phase) = (None, None, Phase::Running);

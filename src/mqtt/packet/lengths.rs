@@ -274,6 +274,7 @@ proptest! {
             session_expiry: expiry,
             features: Features { retained: retained != Some(0), shared: shared != Some(0) },
             renames: false,
+            certificate_end: None,
         });
     }
 

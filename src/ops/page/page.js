@@ -12,7 +12,7 @@ import { drawLimits } from "./limits.js";
 import { Link } from "./link.js";
 import { drawBalance, drawHealth, drawNotice } from "./overview.js";
 import { Sensor } from "./sensor.js";
-import { Sensors } from "./sensors.js";
+import { Sensors, clockOf } from "./sensors.js";
 import { nothing, take } from "./state.js";
 
 const DRAW_PAUSE = 250;
@@ -57,7 +57,7 @@ function draw() {
   drawBalance(state);
   charts.draw(state);
   drawLimits(state.status);
-  drawConnections(state.status, elapsed);
+  drawConnections(state.status, elapsed, clockOf(state));
   drawLetters(state);
   drawWarnings(state);
   sensors.draw(state);

@@ -211,6 +211,7 @@ mod tests {
         session_expiry: None,
         features: Features { retained: true, shared: true },
         renames: false,
+        certificate_end: None,
     };
 
     #[test]

@@ -184,6 +184,7 @@ pub(super) mod tests {
             session_expiry: None,
             features: Features { retained, shared: true },
             renames: false,
+            certificate_end: None,
         }
     }
 
