@@ -12,7 +12,7 @@ use crate::support::broker::Broker;
 use crate::support::browser::{Browser, PATIENCE, Scheme};
 use crate::support::gateway::Gateway;
 use crate::support::http::Http;
-use crate::support::mosquitto::free_port;
+use crate::support::mosquitto::{Mosquitto, free_port};
 use crate::support::{SOON, eventually, ignore, now, number_from_environment};
 
 /// Sensors that a list of all of them would be too long for.
@@ -127,6 +127,49 @@ fn assert_hostile_text_is_text(browser: &Browser, http: Http) {
     assert_ne!(browser.text("title"), "owned");
     let letters = http.json("/api/dead-letters")["deadLetters"].clone();
     assert_eq!(letters.as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_sensor_shows_its_last_dead_letter_and_what_is_left_of_one_that_has_left_the_list() {
+    let broker = Broker::start();
+    let gateway = started(&fleet(&broker.url(), &[]), 0);
+    let http = Http::of(&gateway);
+    broker.publish("sensors/pump/reading", "{\"value\":", 1, false);
+    eventually("it is taken", SOON, || http.json("/api/dead-letters")["total"] == 1);
+    let browser = opened(http);
+    browser.run("location.hash = '#/sensor/fleet/pump'", Vec::new());
+    let whole = |it: &str| it.contains("malformed") && it.contains("{\"value\":");
+    browser.wait_text("#sensor-body", whole);
+    // What is open stays open while nothing new comes.
+    browser.click("#sensor-body summary");
+    let asked = browser.text("#sensor-body .facts-of");
+    browser.wait_text("#sensor-body .facts-of", |it| it != asked);
+    browser.wait_text("#sensor-body details", |it| it.contains("sluicegate explain"));
+    (0..100).for_each(|_| broker.publish("sensors/other/reading", "{", 1, false));
+    let left = browser.wait_text("#sensor-body", |it| it.contains("no longer among the last"));
+    assert!(left.contains("malformed") && !left.contains("explain"), "{left}");
+    assert_accessible(&browser);
+    assert_quiet(&browser);
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_beside_the_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::tls::certificates(folder.path());
+    let at = folder.path().display();
+    let input =
+        Mosquitto::start(&format!("certfile {at}/localhost.pem\nkeyfile {at}/localhost.key\n"));
+    let sink = Broker::start();
+    let ca = format!("broker.tls.ca_file = \"{at}/ca.pem\"");
+    let url = format!("mqtts://localhost:{}", input.port());
+    let gateway = started(&fleet(&url, &[&ca, &output(&sink.url())]), 0);
+    let browser = opened(Http::of(&gateway));
+    let shown = browser.wait_text("#certificates", |it| it.contains("certificate of the broker"));
+    assert!(shown.contains("CA certificate, [broker]"), "{shown}");
+    assert!(shown.contains("expires in 1 d") && shown.contains("/ca.pem"), "{shown}");
+    browser.wait_text("#warnings-list", |it| it.contains("expires soon"));
+    assert_accessible(&browser);
+    assert_quiet(&browser);
 }
 
 /// Whoever pastes the command that the page shows into a shell runs nothing else.

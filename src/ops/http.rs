@@ -36,7 +36,8 @@ use super::exposition::{Exposition, exposed};
 use super::gate::{Gate, Trusted, secured};
 use super::json::written;
 use super::seats::{Place, Seated, Size};
-use super::sensors::{Asked, Sensor};
+use super::sensor::One;
+use super::sensors::Asked;
 use super::snapshot::Snapshot;
 use super::write_deadline::WriteDeadline;
 use super::{feed, history, lists, page, stream};
@@ -302,7 +303,7 @@ async fn sensor_metrics(State(view): State<View>, asked: Query, headers: HeaderM
 /// One sensor.
 async fn sensor(State(view): State<View>, Path((entry, id)): Path<(String, String)>) -> Response {
     match view.books.registry.row(&entry, &id) {
-        Some(row) => json(true, &Sensor::from(&*row)),
+        Some(row) => json(true, &One::new(&view, &row)),
         None => (StatusCode::NOT_FOUND, "no sensor of this entry has this id\n").into_response(),
     }
 }

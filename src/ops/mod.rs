@@ -36,6 +36,7 @@ mod lists;
 mod page;
 mod process;
 mod seats;
+mod sensor;
 mod sensor_metrics;
 mod sensors;
 mod snapshot;

@@ -129,6 +129,7 @@ impl DeadLetters {
         let Content { reason, detail, id, topic, payload } = content;
         self.books.tally.note(content.cause(&origin.row));
         self.books.letters.put(content.shown(&origin.row, origin.received));
+        origin.row.last_letter.note(origin.received, reason);
         let [detail_bytes, id_bytes, topic_bytes] = [detail, id, topic].map(<[u8]>::len);
         let text = [detail, id, topic, payload].concat().into();
         let waiting = Waiting { origin, reason, text, detail_bytes, id_bytes, topic_bytes };

@@ -3,7 +3,7 @@
 //! - What is counted in total and only grows is a field of [`metrics`]; whoever does it counts it.
 //! - What is counted for one sensor stands in its row ([`registry`], [`series`]). Entries are sums of rows, made when
 //!   somebody asks.
-//! - So do the head of its last value ([`head`]) and its rate ([`rate`]).
+//! - So do the head of its last value ([`head`]), its rate ([`rate`]) and why its last dead letter was one ([`last_letter`]).
 //! - Whether a sensor keeps silent stands in its row, too ([`presence`], [`rhythm`]); that it does is found out once a
 //!   second ([`liveness`]), while its entry listens ([`listening`]).
 //! - What rises and falls in the engine is a gauge ([`gauges`]); the worker alone writes it, after each event.
@@ -24,6 +24,7 @@ pub mod changed;
 pub mod crowd;
 pub mod gauges;
 pub mod head;
+pub mod last_letter;
 pub mod letters;
 pub mod listening;
 pub mod liveness;

@@ -57,7 +57,9 @@ export function letter(it, withSensor) {
   const detail = element("p", {}, element("bdi", {}, visible(it.detail ?? "")));
   if (it.topic) detail.append(" ", element("small", {}, "on ", element("code", {}, element("bdi", {}, visible(it.topic)))));
   const node = element("li", {}, top, detail);
-  node.append(payload(it), explained(it));
+  // Of one that is no longer among the last ones the gateway knows the reason only.
+  if (it.number === undefined) node.append(element("p", { class: "effect" }, "It is no longer among the last dead letters of all sensors: its payload is not kept here."));
+  else node.append(payload(it), explained(it));
   return node;
 }
 

@@ -106,8 +106,10 @@ export class Sensor {
       const now = clockOf(this.#state);
       FACTS.forEach(([, text], at) => put(places[at][1], text(sensor, now)));
       const found = sensor.lastDeadLetter ?? this.#state.letters.find((it) => it.entry === sensor.entry && it.sensorId === sensor.sensorId);
-      if (found === last) return;
-      last = found;
+      // What is open, or selected, stays so until there is another one.
+      const of = found && `${found.number} ${found.at}`;
+      if (of === last) return;
+      last = of;
       mark(refused, "hidden", undefined);
       refused.replaceChildren(found ? letter(found, false) : element("li", {}, sensor.deadLettered > 0 ? "It is no longer among the last ones." : "None."));
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::settlement::{Outcome, Policy, SensorIndex};
 use crate::state::head::Head;
+use crate::state::last_letter::LastLetter;
 use crate::state::listening::Listening;
 use crate::state::metrics::Balance;
 use crate::state::presence::Presence;
@@ -142,6 +143,8 @@ pub struct Row {
     marks: AtomicU8,
     /// The head of its last value.
     last_value: Head,
+    /// When its last dead letter was taken, and why it was one.
+    pub last_letter: LastLetter,
     /// Its [`Rate`].
     rate: [AtomicU32; 3],
     /// The second in which it is looked at ([`crate::state::liveness`]).
@@ -175,6 +178,7 @@ impl Row {
             times_unused: AtomicU64::new(0),
             marks: AtomicU8::new(0),
             last_value: Head::default(),
+            last_letter: LastLetter::default(),
             rate: Default::default(),
             look_at: AtomicU32::new(0),
         })
