@@ -34,13 +34,15 @@ pub(crate) const FLOORS: [&[&str]; 11] = [
 const SHELL: usize = FLOORS.len() - 1;
 
 /// A foreign name, and the only places it may stand in.
-const DOORS: [(&str, &[&str]); 21] = [
+const DOORS: [(&str, &[&str]); 23] = [
     ("cel::", &["codec/transform/program.rs"]),
     ("rumqttc::", &["mqtt/"]),
     ("rmqtt::", &["broker/"]),
     ("redb::", &["spool/"]),
     ("axum::", &["ops/"]),
     ("ratatui::", &["ops/top/"]),
+    ("utoipa::", &["ops/"]),
+    ("x509_parser::", &["mqtt/validity.rs"]),
     ("hyper::", &["ops/"]),
     ("prometheus_client::", &["ops/", "state/metrics.rs"]),
     ("sd_notify::", &["ops/systemd.rs"]),

@@ -36,6 +36,7 @@ mod many;
 mod monitoring;
 mod notices;
 mod one_for_all;
+mod openapi;
 mod operations;
 mod outage;
 mod output_formats;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::View;
 use super::snapshot::{self, Session};
@@ -14,15 +15,15 @@ use crate::text;
 const TOPICS_SHOWN_MAX: usize = 4;
 
 /// The body of `/api/entries`.
-#[derive(Debug, Serialize)]
-struct Entries {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Entries {
     entries: Vec<Entry>,
 }
 
 /// An entry.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+pub(super) struct Entry {
     #[serde(flatten)]
     sums: snapshot::Entry,
     /// `mqtt`, `simulated`, …. Absent where it was removed, and for `(others)`: sensors of no entry,

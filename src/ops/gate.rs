@@ -112,7 +112,7 @@ impl Gate {
         }
         let trusted = self.trusts(request, now);
         let path = request.uri().path();
-        if trusted || OPEN.contains(&path) || path.starts_with(OPEN_BELOW) {
+        if trusted || is_open(path) {
             return Ok(Trusted(trusted));
         }
         Err(Refused::Token)
@@ -131,6 +131,11 @@ impl Gate {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this path is answered without the token.
+pub(super) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path) || path.starts_with(OPEN_BELOW)
 }
 
 /// What stands before a token.

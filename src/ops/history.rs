@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::View;
 use super::exposition::counts;
@@ -24,10 +25,11 @@ const STEPS_MAX: usize = 180;
 const STEP_BYTES: usize = 256;
 
 /// A step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Step {
     /// Its end.
+    #[schema(format = DateTime)]
     at: String,
     seconds: f64,
     /// Readings that came, and what became of readings, in this step.
@@ -58,9 +60,9 @@ impl Kept for Step {
 }
 
 /// The body of `/api/history`: the oldest step first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct History {
+pub(super) struct History {
     step_seconds: u64,
     steps: Vec<Step>,
 }

@@ -5,26 +5,30 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::View;
+use super::words::Why;
 use crate::limits::HTTP_LIST_BYTES_MAX;
 use crate::state::letters::Letter;
 use crate::state::registry::Registry;
 use crate::state::said;
 
 /// A dead letter. Members are named as in the message on the dead-letter topic.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeadLetter {
     /// The first one of the run has 1.
     number: u64,
     /// When it was taken.
+    #[schema(format = DateTime)]
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<String>,
     sensor_id: String,
     /// Empty: it came by no topic.
     topic: String,
+    #[schema(value_type = Why)]
     reason: &'static str,
     detail: String,
     /// The payload, or its first 1024 bytes.
@@ -69,15 +73,17 @@ fn as_text(payload: &[u8]) -> Option<&str> {
 }
 
 /// A line of the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Warning {
     /// The first one of the run has 1.
     number: u64,
+    #[schema(format = DateTime)]
     at: String,
     /// `WARN` or `ERROR`.
     level: &'static str,
     message: String,
+    #[schema(value_type = Object)]
     fields: Map<String, Value>,
 }
 
@@ -90,19 +96,21 @@ impl Warning {
 }
 
 /// The body of `/api/dead-letters`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct DeadLetters {
+pub(super) struct DeadLetters {
     /// Dead letters of the run. Those that are not here have left the list.
     total: u64,
+    #[schema(value_type = Vec<DeadLetter>)]
     dead_letters: Vec<Box<RawValue>>,
 }
 
 /// The body of `/api/warnings`.
-#[derive(Debug, Serialize)]
-struct Warnings {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Warnings {
     /// Warnings and errors of the run. Those that are not here have left the list.
     total: u64,
+    #[schema(value_type = Vec<Warning>)]
     warnings: Vec<Box<RawValue>>,
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use self::feed::Feed;
 use self::seats::Seats;
@@ -33,8 +34,11 @@ mod json;
 mod levels;
 pub mod listing;
 mod lists;
+mod openapi;
 mod page;
 mod process;
+mod router;
+mod routes;
 mod seats;
 mod sensor;
 mod sensor_metrics;
@@ -43,6 +47,7 @@ mod snapshot;
 mod stream;
 pub mod systemd;
 pub mod top;
+mod words;
 mod write_deadline;
 
 pub use self::sensors::Sort;
@@ -66,7 +71,7 @@ pub struct View {
 }
 
 /// Whether a gateway works, for load balancers and supervisors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Readiness {
     /// Readings are taken and batches delivered, or would be if there were any.
     pub ready: bool,

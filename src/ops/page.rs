@@ -10,7 +10,6 @@
 use std::io::Write;
 use std::sync::OnceLock;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Path;
 use axum::http::header::{
@@ -18,7 +17,6 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -61,12 +59,31 @@ static FILES: [File; 18] = files! {
     "vendor/uPlot.js"
 };
 
-/// The page's paths.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/", get(async |headers: HeaderMap| answer("index.html", &headers))).route(
-        "/assets/{*path}",
-        get(async |Path(path): Path<String>, headers: HeaderMap| answer(&path, &headers)),
+/// The page for people.
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = "page",
+    responses((status = 200, description = "HTML.", body = String, content_type = "text/html"))
+)]
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    answer("index.html", &headers)
+}
+
+/// A file of the page.
+#[utoipa::path(
+    get,
+    path = "/assets/{path}",
+    tag = "page",
+    params(("path" = String, Path, description = "Its name; a `/` in it stands as it is.")),
+    responses(
+        (status = 200, description = "The file.", content((String = "text/javascript"), (String = "text/css"), (String = "image/svg+xml"))),
+        (status = 304, description = "It is what `If-None-Match` names."),
+        (status = 404, description = "There is no such file.", body = String, content_type = "text/plain"),
     )
+)]
+pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    answer(&path, &headers)
 }
 
 fn answer(path: &str, headers: &HeaderMap) -> Response {

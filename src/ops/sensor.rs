@@ -4,15 +4,18 @@
 //! knows when it was taken, and why it was one.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::View;
 use super::lists::DeadLetter;
 use super::sensors::Sensor;
+use super::words::Why;
 use crate::state::registry::Row;
 
 /// The body of `/api/sensors/{entry}/{id}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = SensorWithLetter)]
 pub(super) struct One {
     #[serde(flatten)]
     sensor: Sensor,
@@ -22,13 +25,26 @@ pub(super) struct One {
 }
 
 /// The last dead letter of a sensor.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-enum Last {
+#[schema(as = LastDeadLetter)]
+pub(super) enum Last {
     /// It is among the last ones of all sensors.
     Whole(DeadLetter),
     /// It has left them.
-    Head { at: String, reason: &'static str },
+    Head(Head),
+}
+
+/// What a sensor's row knows of its last dead letter.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = DeadLetterHead)]
+pub(super) struct Head {
+    /// When it was taken.
+    #[schema(format = DateTime)]
+    at: String,
+    #[schema(value_type = Why)]
+    reason: &'static str,
 }
 
 impl One {
@@ -46,7 +62,7 @@ fn last(view: &View, row: &Row) -> Option<Last> {
         return Some(Last::Whole(DeadLetter::new(*number, letter, &view.books.registry)));
     }
     let (at, reason) = row.last_letter.get()?;
-    Some(Last::Head { at: at.to_string(), reason: reason.as_str() })
+    Some(Last::Head(Head { at: at.to_string(), reason: reason.as_str() }))
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
 
 use super::View;
 use super::snapshot::Books;
+use super::words::State;
 use crate::clock::{self, Timestamp};
 use crate::limits::SENSORS_PAGE_BYTES_MAX;
 use crate::state::metrics::Label;
@@ -26,24 +28,29 @@ const LIMIT: usize = 100;
 const PIECE: usize = 1024;
 
 /// What is asked for.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// Of this entry only.
     entry: Option<String>,
     /// Of this state only.
+    #[param(value_type = Option<State>, inline)]
     state: Option<Presence>,
     /// Whose id has this in it, in any case.
     search: Option<String>,
+    /// Their order.
+    #[param(inline)]
     sort: Sort,
     /// Sensors of a page, at most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// The `next` of the page before.
     after: Option<String>,
 }
 
 /// The order of sensors; of those that are equal, that of their entry and id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// That of which nothing has come for longest is first.
@@ -58,9 +65,10 @@ pub enum Sort {
 }
 
 /// A page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+#[schema(as = Sensors)]
+pub(super) struct Page {
     /// Sensors that are what was asked for, on all pages.
     total: usize,
     sensors: Vec<Sensor>,
@@ -70,20 +78,24 @@ struct Page {
 }
 
 /// A sensor.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Sensor {
     #[serde(skip_serializing_if = "Option::is_none")]
     entry: Option<String>,
     #[serde(rename = "sensorId")]
     id: String,
+    #[schema(value_type = State)]
     state: Presence,
     /// Since when it has this state.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     since: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     first_received_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     last_received_at: Option<String>,
     /// How often it reports, as it is set or learned.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +104,7 @@ pub(super) struct Sensor {
     readings_per_second: f64,
     /// Its last value, as it came; of a long one the head, as text that ends with `…`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Value, required = false)]
     last_value: Option<Value>,
     #[serde(flatten)]
     balance: Books,

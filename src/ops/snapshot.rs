@@ -2,6 +2,7 @@
 //! are in seconds, times in RFC 3339.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::levels::{MEMORY, levels};
 use super::{Readiness, View};
@@ -11,11 +12,13 @@ use crate::state::metrics::Balance;
 use crate::state::registry::{OVERFLOW, Sum};
 use crate::state::standing::Seen;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Status)]
 pub(super) struct Snapshot {
     gateway: String,
     version: &'static str,
+    #[schema(format = DateTime)]
     started_at: String,
     uptime_seconds: u64,
     #[serde(flatten)]
@@ -32,8 +35,9 @@ pub(super) struct Snapshot {
 }
 
 /// The columns of a balance.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Balance)]
 pub(super) struct Books {
     received: u64,
     delivered: u64,
@@ -44,15 +48,15 @@ pub(super) struct Books {
     spooled: Option<u64>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Limit {
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct Limit {
     name: &'static str,
     from: &'static str,
     value: u64,
     max: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Session {
     name: String,
@@ -64,9 +68,9 @@ pub(super) struct Session {
 }
 
 /// Certificates on which the connections to a broker stand.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Certificate {
+pub(super) struct Certificate {
     /// The section of the configuration that names the broker.
     broker: &'static str,
     /// `ca`, `client` or `server`.
@@ -75,6 +79,7 @@ struct Certificate {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
     /// When the first of them expires.
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
@@ -87,8 +92,9 @@ impl From<certificates::Certificate> for Certificate {
 }
 
 /// An entry's sensors, added up.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EntrySum)]
 pub(super) struct Entry {
     name: String,
     sensors: u64,
@@ -97,6 +103,7 @@ pub(super) struct Entry {
     #[serde(flatten)]
     balance: Books,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     last_received_at: Option<String>,
 }
 
