@@ -351,6 +351,31 @@ fn a_session_that_is_lost_at_each_connect_is_not_said_each_time() {
     drained(&mut gateway);
 }
 
+/// The broker goes on filling it, and nobody fetches that.
+#[test]
+fn a_session_whose_entry_was_removed_while_the_gateway_was_stopped_is_named_once() {
+    const LEFT: &str = "a session that no entry has now";
+    let (input, sink, disk) = (Broker::start(), Broker::start(), tempfile::tempdir().unwrap());
+    let spool = format!("spool.path = \"{}\"", disk.path().display());
+    let (output, old) = (output(&sink.url()), "sensors.old.mqtt.topic = \"old/{sensor}\"");
+    let list = disk.path().join("sessions.json");
+    let mut both = Gateway::start(&fleet(&input.url(), &[&output, &spool, old]));
+    let lists = |name: &str| std::fs::read_to_string(&list).is_ok_and(|it| it.contains(name));
+    eventually("both are written", SOON, || lists("\"old\"") && lists("\"fleet\""));
+    drained(&mut both);
+    let config = fleet(&input.url(), &[&output, &spool]);
+    let mut one = subscribed(&config);
+    let line = one.wait_for_line(LEFT, SOON);
+    let command = format!("mosquitto_sub -h 127.0.0.1 -p {} -i gw-in-old -t x -E", input.port());
+    assert!(line.contains(&command) && line.contains("session=\"old\""), "{line}");
+    assert_eq!(one.count(LEFT), 1, "{}", one.text());
+    eventually("it is forgotten", SOON, || !lists("\"old\"") && lists("\"fleet\""));
+    drained(&mut one);
+    let mut again = subscribed(&config);
+    drained(&mut again);
+    assert!(!again.said(LEFT) && !again.said("possible loss"), "{}", again.text());
+}
+
 /// A session that an earlier run left, known by the file beside the spool.
 #[test]
 fn a_session_that_is_lost_between_two_runs_is_said_as_possible_loss() {

@@ -38,6 +38,7 @@ use crate::state::standing::Standings;
 use crate::tasks::{Panicked, Tasks};
 
 mod becoming;
+mod left_behind;
 
 /// The sources that run.
 #[derive(Debug)]
@@ -121,6 +122,7 @@ impl Sources {
             phase,
             becoming,
         };
+        it.say_left_behind();
         for (name, entries) in units_of(&it.plan) {
             it.begin(name, entries, Vec::new(), false);
         }

@@ -97,6 +97,20 @@ impl LeftSessions {
         Trace { all: Arc::clone(self), it: Left { entry: entry.to_owned(), broker, session } }
     }
 
+    /// Forgets the sessions that are not these; returns them.
+    pub fn forget_others(self: &Arc<Self>, known: &[Trace]) -> Vec<Trace> {
+        let is_known = |it: &Left| known.iter().any(|known| known.it.session == it.session);
+        let mut others = Vec::new();
+        self.file.look(|left| others.extend(left.iter().filter(|it| !is_known(it)).cloned()));
+        if !others.is_empty() {
+            self.file.keep(|left| {
+                left.retain(is_known);
+                true
+            });
+        }
+        others.into_iter().map(|it| Trace { all: Arc::clone(self), it }).collect()
+    }
+
     /// Adds a session; whether it was new.
     fn enter(left: &mut Vec<Left>, it: &Left, sessions_max: usize) -> bool {
         if left.iter().any(|left| left.session == it.session) {
@@ -116,7 +130,19 @@ impl LeftSessions {
     }
 }
 
+/// Of one broker and one client id.
+impl PartialEq for Trace {
+    fn eq(&self, other: &Self) -> bool {
+        self.it.session == other.it.session
+    }
+}
+
 impl Trace {
+    /// The name of its session, and the broker's address.
+    pub fn shown(&self) -> (&str, &str) {
+        (&self.it.entry, &self.it.broker)
+    }
+
     /// Whether an earlier run left it.
     pub fn is_left(&self) -> bool {
         self.all.file.look(|left| left.iter().any(|left| left.session == self.it.session))
