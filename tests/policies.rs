@@ -72,7 +72,7 @@ fn what_is_left_out_is_acknowledged_and_counted_by_sensor_and_policy() {
     assert_eq!(http.json("/api/sensors/fleet/b")["shedBy"], json!({"filter": 1}));
     let counts = ["deduplicate", "filter", "quota"].map(|it| shed(http, it));
     assert_eq!(counts, [Some(2.0); 3]);
-    let line = gateway.wait_for_line("more than the entry's quota of 2/d", SOON);
+    let line = gateway.wait_for_line("sensors send more than the quota of 2/d", SOON);
     assert!(line.contains("sensor=a") && line.contains("entry=\"fleet\""), "{line}");
     assert!(!gateway.said("readings shed on purpose by"), "that is the queue's");
     let balance = drained(&mut gateway);
@@ -116,30 +116,49 @@ fn a_sensor_that_floods_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn a_reading_that_waits_for_its_turn_comes_again_after_a_kill() {
-    let quota = "quota = { rate = \"1/h\", over = \"keep_latest\" }";
+fn a_reading_that_waits_for_its_turn_is_not_lost_with_a_kill() {
+    let quota = "quota = { rate = \"1/s\", over = \"keep_latest\" }";
     let (input, sink, mut gateway) = started(&[quota]);
     input.publish_all((1..=3).map(|n| reading("a", n, 1)));
-    // The first is delivered and the second left out; the third waits for an hour.
-    input.wait_until("two acknowledgements", SOON, |log| log.acks("gw-in") == 2);
+    // The first is delivered and the second left out; the third waits for a second.
+    input.wait_until("two acknowledgements", SOON, |log| log.acks("gw-in") >= 2);
     let config = fs::read_to_string(gateway.config_path()).unwrap();
     gateway.signal("KILL");
     gateway.wait_exit(SOON);
     let mut again = subscribed(&config);
-    input.wait_until("the third acknowledgement", SOON, |log| log.acks("gw-in") == 3);
-    let balance = drained(&mut again);
-    assert_eq!((balance.received, balance.delivered, balance.shed), (1, 1, 0));
-    let values: Vec<Value> =
+    input.wait_until("the third acknowledgement", SOON, |log| log.acks("gw-in") >= 3);
+    drained(&mut again);
+    let mut values: Vec<Value> =
         sink.look(|log| log.on(BATCHES).flat_map(records).map(|it| it["value"].clone()).collect());
+    values.dedup();
     assert_eq!(values, [1, 3]);
+}
+
+/// Of the first there is no other copy, and a kill would take it along.
+#[test]
+fn a_repeat_that_is_to_be_acknowledged_repeats_none_that_may_be_lost() {
+    for policy in ["deduplicate = { by = \"counter\" }", "filter = { deadband = 0 }"] {
+        let (input, sink, mut gateway) = started(&["counter = \"/n\"", policy]);
+        sink.hold_acks("");
+        input.publish_all([reading("a", 1, 0)]);
+        sink.wait_until("the first is on its way", SOON, |log| log.held_acks("gw-out") == 1);
+        input.publish_all([reading("a", 1, 1)]);
+        sink.wait_until("and so is the second", SOON, |log| log.held_acks("gw-out") == 2);
+        input.publish_all([reading("a", 1, 1)]);
+        assert_eq!(input.look(|log| log.acks("gw-in")), 0, "{policy}");
+        sink.resume_acks("");
+        input.wait_until("acknowledgements", SOON, |log| log.acks("gw-in") == 2);
+        let balance = drained(&mut gateway);
+        assert_eq!((balance.received, balance.delivered, balance.shed), (3, 2, 1), "{policy}");
+    }
 }
 
 #[test]
 fn what_waits_goes_out_when_the_gateway_stops() {
-    let quota = "quota = { rate = \"1/h\", over = \"keep_latest\" }";
+    let quota = "quota = { rate = \"1/s\", over = \"keep_latest\" }";
     let (input, sink, mut gateway) = started(&[quota]);
     input.publish_all((1..=3).map(|n| reading("a", n, 1)));
-    input.wait_until("two acknowledgements", SOON, |log| log.acks("gw-in") == 2);
+    input.wait_until("two acknowledgements", SOON, |log| log.acks("gw-in") >= 2);
     let balance = drained(&mut gateway);
     assert_eq!((balance.received, balance.delivered, balance.shed), (3, 2, 1));
     assert_eq!(sink.look(delivered)["a"], [1, 3]);
@@ -169,15 +188,19 @@ fn lines_are_left_out_too_and_the_last_one_is_kept() {
             &format!("sensors.piped.exec.command = [\"sh\", \"-c\", \"{lines}\"]"),
             "sensors.piped.exec.restart = \"on_failure\"",
             "sensors.piped.exec.filter = { deadband = 0 }",
-            "sensors.piped.exec.quota = { rate = \"10/h\", over = \"keep_latest\" }",
+            "sensors.piped.exec.quota = { rate = \"5/s\", over = \"keep_latest\" }",
         ],
     );
     let mut gateway = Gateway::start(&config);
     let (code, balance) = gateway.wait_balance(SOON);
-    assert_eq!((code, balance.received, balance.delivered), (0, 202, 11), "{}", gateway.text());
-    assert_eq!((balance.shed, balance.held), (191, 0));
+    let text = gateway.text();
+    assert_eq!((code, balance.received, balance.held), (0, 202, 0), "{text}");
+    assert_eq!(balance.shed, 202 - balance.delivered);
+    assert!((6..100).contains(&balance.delivered), "{text}");
     let values = sink.look(delivered).remove("piped").unwrap();
-    assert_eq!(values, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 200].map(Value::from));
+    let numbers: Vec<u64> = values.iter().map(|it| it.as_u64().unwrap()).collect();
+    assert!(numbers.starts_with(&[1, 2, 3, 4, 5]) && numbers.ends_with(&[200]), "{numbers:?}");
+    assert!(numbers.is_sorted(), "{numbers:?}");
 }
 
 #[test]
@@ -189,6 +212,8 @@ fn check_names_what_makes_no_sense_and_adds_up_what_is_remembered() {
         (key("filter = { deadband = -1 }"), "write a number, 0 or more"),
         (key("quota = { rate = \"50\", over = \"shed_newest\" }"), "is no rate"),
         (key("quota = { rate = \"50/s\" }"), "over"),
+        (key("quota = { rate = \"1/min\", over = \"keep_latest\" }"), "less than one a second"),
+        (key("filter = { deadband = nan, min_interval = \"1s\" }"), "write a number, 0 or more"),
         ("sensors.made.simulated.quota = { }".to_owned(), "is not known"),
     ] {
         let config = fleet("mqtt://127.0.0.1:1883", &[&line]);

@@ -1,54 +1,62 @@
 //! What was seen lately, by a number, within a bound.
 //!
-//! There are two maps, a young and an old one. What is asked for moves into the young one. When that has half of the
-//! bound it becomes the old one, and what was in the old one is forgotten: what nobody has asked for while half of the
-//! bound came. So forgetting costs a step for each entry, and never a search.
+//! As many as the bound says are known. Where one more comes, the half that is worth least is forgotten, as whoever asks
+//! judges it. So forgetting costs a step or two for each that comes, and never a search for each.
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 
-pub(super) type Map<V> = HashMap<u64, V, RandomState>;
-
 /// What was seen lately. The numbers are digests already.
 #[derive(Debug)]
 pub(super) struct Lately<V> {
     max: usize,
-    young: Map<V>,
-    old: Map<V>,
+    known: HashMap<u64, V, RandomState>,
 }
 
-impl<V> Lately<V> {
+impl<V: Copy> Lately<V> {
     /// At most so many, at least two.
     pub(super) fn new(max: usize) -> Self {
-        Self { max: max.max(2), young: Map::default(), old: Map::default() }
+        Self { max: max.max(2), known: HashMap::default() }
     }
 
-    /// Bytes of so many: two maps, and half of one that grows. Of eight places of a map seven may be used, its places are
-    /// a power of two, and beside each is a byte, and some more at the end.
+    /// Bytes of so many: a map, and half of it while it grows, or what each is worth, and half of them, while the others
+    /// are forgotten. Of eight places of a map seven may be used, its places are a power of two, and beside each is a
+    /// byte, and some more at the end.
     pub(super) const fn bytes_max(max: usize) -> u64 {
-        let places = (max as u64 / 2 * 8 / 7 + 8).next_power_of_two();
-        (2 * places + places / 2) * (size_of::<(u64, V)>() as u64 + 1) + 3 * 64
+        let (max, known) = (max as u64, size_of::<(u64, V)>() as u64);
+        let places = (max * 8 / 7 + 8).next_power_of_two() * (known + 1);
+        let (grows, forgets) = (places / 2, max * 8 + (max / 2 + 1) * known);
+        places + if grows > forgets { grows } else { forgets } + 2 * 64
     }
 
     /// What is known under this number.
-    pub(super) fn get(&mut self, key: u64) -> Option<&mut V> {
-        if let Some(value) = self.old.remove(&key) {
-            self.put(key, value);
+    pub(super) fn get(&self, key: u64) -> Option<V> {
+        self.known.get(&key).copied()
+    }
+
+    /// Remembers it. Returns what the ones were worth that are forgotten for it.
+    pub(super) fn put(&mut self, key: u64, value: V, worth: impl Fn(&V) -> u64) -> Vec<u64> {
+        let mut gone = Vec::new();
+        if self.known.len() >= self.max && !self.known.contains_key(&key) {
+            gone.extend(self.known.values().map(&worth));
+            let half = gone.len() / 2;
+            let (_, middle, _) = gone.select_nth_unstable(half);
+            let middle = *middle;
+            // Of equal ones all but this many stay, or none would be forgotten.
+            let mut left = half - gone.iter().filter(|it| **it < middle).count();
+            let mut stay = Vec::with_capacity(gone.len() - half);
+            stay.extend(self.known.drain().filter(|(_, value)| {
+                let worth = worth(value);
+                let goes = worth < middle || worth == middle && left > 0;
+                left -= usize::from(goes && worth == middle);
+                !goes
+            }));
+            self.known.extend(stay);
+            gone.truncate(half);
         }
-        self.young.get_mut(&key)
-    }
-
-    /// Remembers it; returns what is forgotten for it.
-    pub(super) fn put(&mut self, key: u64, value: V) -> Map<V> {
-        let forgotten = if self.young.len() >= self.max / 2 { self.turn() } else { Map::default() };
-        self.young.insert(key, value);
-        forgotten
-    }
-
-    /// The young ones are the old ones from now on; returns what is forgotten by that.
-    pub(super) fn turn(&mut self) -> Map<V> {
-        std::mem::replace(&mut self.old, std::mem::take(&mut self.young))
+        self.known.insert(key, value);
+        gone
     }
 }
 
@@ -57,30 +65,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn as_many_are_known_as_the_bound_says_and_then_the_least_worth_half_is_forgotten() {
+        let mut lately = Lately::new(10);
+        for round in 0..5 {
+            for key in 0..10 {
+                assert_eq!(lately.get(key).is_some(), round > 0, "{key}");
+                assert_eq!(lately.put(key, 100 - key, |it| *it), [0; 0]);
+            }
+        }
+        let mut gone = lately.put(10, 1000, |it| *it);
+        gone.sort_unstable();
+        assert_eq!(gone, [91, 92, 93, 94, 95]);
+        assert!(lately.get(4).is_some() && lately.get(5).is_none() && lately.get(10).is_some());
+    }
+
+    #[test]
+    fn of_equally_worthy_ones_half_is_forgotten_too() {
+        let mut lately = Lately::new(10);
+        let gone: usize = (0..100).map(|key| lately.put(key, 7, |it| *it).len()).sum();
+        assert_eq!(gone + lately.known.len(), 100);
+        assert!((5..=10).contains(&lately.known.len()));
+    }
+
+    #[test]
     fn no_more_memory_is_used_than_is_counted() {
         for max in [100, 1000, 57_344, 57_346, 100_000] {
             let mut lately = Lately::new(max);
-            let used = allocation_counter::measure(|| {
-                for key in 0..2 * max as u64 {
-                    lately.put(key, key);
-                }
-            });
+            let mut fill =
+                || (0..2 * max as u64).for_each(|key| _ = lately.put(key, key, |it| *it));
+            let used = allocation_counter::measure(&mut fill);
             let bound = Lately::<u64>::bytes_max(max);
             assert!(used.bytes_max <= bound, "{max}: {} of {bound}", used.bytes_max);
             assert!(used.bytes_max > bound / 4, "{max}: {} of {bound}", used.bytes_max);
         }
-    }
-
-    #[test]
-    fn what_is_asked_for_stays_and_there_are_never_more_than_the_bound() {
-        let mut lately = Lately::new(4);
-        let mut forgotten = 0;
-        for key in 0..100 {
-            forgotten += lately.put(key, key).len();
-            assert_eq!(lately.get(0).copied(), Some(0), "after {key}");
-            assert!(lately.young.len() + lately.old.len() <= 4);
-        }
-        assert!(lately.get(90).is_none());
-        assert_eq!(forgotten + lately.young.len() + lately.old.len(), 100);
     }
 }

@@ -1,37 +1,37 @@
 //! The readings that wait for their turn, in a line for each sensor.
 //!
-//! A line has its turns, one for each reading that waits in it. A later reading of a series takes the place of the one
-//! that waits, and goes to the end: so they leave in the order in which they came.
+//! A line has one turn, at which all of it leaves: the latest of each series, in the order in which they came. A later
+//! reading of a series takes the place of the one that waits, and goes to the end.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use foldhash::fast::RandomState;
 
-/// Readings of an entry that may wait, and bytes of them.
+/// Readings of an entry that may wait, and bytes of them. Where there is no room for another one, all leave before their
+/// turn.
 pub(super) const READINGS_MAX: usize = 1024;
 pub(super) const BYTES_MAX: usize = 512 << 10;
 
 /// Bytes of all that waits: each text in a buffer that has grown, and what it needs in lists and maps.
-pub(super) const BYTES: u64 = (2 * BYTES_MAX + READINGS_MAX * 1024) as u64;
+pub(super) const BYTES: u64 = (2 * BYTES_MAX + READINGS_MAX * 512) as u64;
 
 /// The readings of all sensors that wait.
 #[derive(Debug)]
 pub(super) struct Line<T> {
     by_sensor: HashMap<u64, OfSensor<T>, RandomState>,
-    /// The next turn of each sensor.
+    /// The turn of each sensor.
     turns: BTreeSet<(Instant, u64)>,
     count: usize,
     bytes: usize,
-    /// What waits no longer, whenever its turn is.
-    due: VecDeque<T>,
+    /// What waits no longer, whenever its turn is, and of which sensor it is.
+    due: VecDeque<(u64, T)>,
 }
 
 #[derive(Debug)]
 struct OfSensor<T> {
+    turn: Instant,
     readings: VecDeque<Waiting<T>>,
-    /// As many as there are readings, in order.
-    turns: VecDeque<Instant>,
 }
 
 #[derive(Debug)]
@@ -54,15 +54,14 @@ impl<T> Default for Line<T> {
 }
 
 impl<T> Line<T> {
-    /// Whether a reading of this series waits.
-    pub(super) fn has(&self, sensor: u64, series: u64) -> bool {
-        let line = self.by_sensor.get(&sensor);
-        line.is_some_and(|it| it.readings.iter().any(|it| it.series == series))
+    /// Whether any of this sensor waits, or is not taken yet: what comes now is behind it.
+    pub(super) fn has(&self, sensor: u64) -> bool {
+        self.by_sensor.contains_key(&sensor) || self.due.iter().any(|(of, _)| *of == sensor)
     }
 
-    /// Whether any of this sensor waits.
-    pub(super) fn has_sensor(&self, sensor: u64) -> bool {
-        self.by_sensor.contains_key(&sensor)
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     /// Whether one of so many bytes may wait.
@@ -70,68 +69,56 @@ impl<T> Line<T> {
         self.count < READINGS_MAX && self.bytes + bytes <= BYTES_MAX
     }
 
-    /// One of a series of which none waits; its turn is then.
+    /// Takes out the reading of this series, for a later one that is put then.
+    pub(super) fn take(&mut self, sensor: u64, series: u64) -> Option<T> {
+        let line = self.by_sensor.get_mut(&sensor)?;
+        let at = line.readings.iter().position(|it| it.series == series)?;
+        let Waiting { bytes, it, .. } = line.readings.remove(at)?;
+        self.count -= 1;
+        self.bytes -= bytes;
+        Some(it)
+    }
+
+    /// One behind those of its sensor that wait; the turn is that of the first of them.
     pub(super) fn put(&mut self, (sensor, series): (u64, u64), turn: Instant, bytes: usize, it: T) {
-        let empty = || OfSensor { readings: VecDeque::new(), turns: VecDeque::new() };
-        let line = self.by_sensor.entry(sensor).or_insert_with(empty);
+        let new = || OfSensor { turn, readings: VecDeque::new() };
+        let line = self.by_sensor.entry(sensor).or_insert_with(new);
         line.readings.push_back(Waiting { series, bytes, it });
-        line.turns.push_back(turn);
-        if line.turns.len() == 1 {
-            self.turns.insert((turn, sensor));
-        }
+        self.turns.insert((line.turn, sensor));
         self.count += 1;
         self.bytes += bytes;
     }
 
-    /// One of a series of which one waits: that leaves its place, and is returned. A longer one may have no room: then it
-    /// leaves it as it is, and is the one that is returned.
-    pub(super) fn replace(
-        &mut self,
-        (sensor, series): (u64, u64),
-        bytes: usize,
-        make: impl FnOnce() -> T,
-    ) -> Option<T> {
-        let line = self.by_sensor.get_mut(&sensor)?;
-        let at = line.readings.iter().position(|it| it.series == series)?;
-        let before = line.readings.get(at)?.bytes;
-        if self.bytes - before + bytes > BYTES_MAX {
-            return Some(make());
-        }
-        let gone = line.readings.remove(at)?;
-        line.readings.push_back(Waiting { series, bytes, it: make() });
-        self.bytes = self.bytes - before + bytes;
-        Some(gone.it)
-    }
-
     /// What has its turn by now waits no longer.
     pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((turn, sensor)) = self.turns.pop_first() {
-            if turn > now {
-                self.turns.insert((turn, sensor));
-                return;
-            }
-            self.pass(sensor);
+        while let Some((turn, sensor)) = self.turns.first().copied().filter(|it| it.0 <= now) {
+            self.turns.remove(&(turn, sensor));
+            self.leave(sensor);
         }
     }
 
-    /// The first of a sensor has its turn.
-    fn pass(&mut self, sensor: u64) {
-        let Some(line) = self.by_sensor.get_mut(&sensor) else { return };
-        line.turns.pop_front();
-        if let Some(Waiting { bytes, it, .. }) = line.readings.pop_front() {
+    fn leave(&mut self, sensor: u64) {
+        let line = self.by_sensor.remove(&sensor);
+        for Waiting { bytes, it, .. } in line.into_iter().flat_map(|it| it.readings) {
             self.count -= 1;
             self.bytes -= bytes;
-            self.due.push_back(it);
+            self.due.push_back((sensor, it));
         }
-        match line.turns.front() {
-            Some(next) => _ = self.turns.insert((*next, sensor)),
-            None => _ = self.by_sensor.remove(&sensor),
+    }
+
+    /// It is the turn of all. The sensors of which any has waited.
+    pub(super) fn release(&mut self) -> Vec<u64> {
+        let sensors: Vec<u64> =
+            std::mem::take(&mut self.turns).into_iter().map(|it| it.1).collect();
+        for sensor in &sensors {
+            self.leave(*sensor);
         }
+        sensors
     }
 
     /// The next one that waits no longer.
     pub(super) fn take_due(&mut self) -> Option<T> {
-        self.due.pop_front()
+        self.due.pop_front().map(|(_, it)| it)
     }
 
     /// When the next one has its turn.
@@ -139,19 +126,10 @@ impl<T> Line<T> {
         self.turns.first().map(|(turn, _)| *turn)
     }
 
-    /// It is the turn of all.
-    pub(super) fn release(&mut self) {
-        for (_, line) in self.by_sensor.drain() {
-            self.due.extend(line.readings.into_iter().map(|it| it.it));
-        }
-        self.turns.clear();
-        (self.count, self.bytes) = (0, 0);
-    }
-
     /// All that waits, in no order.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &T> {
         let lines = self.by_sensor.values().flat_map(|it| &it.readings).map(|it| &it.it);
-        lines.chain(&self.due)
+        lines.chain(self.due.iter().map(|(_, it)| it))
     }
 
     /// Forgets all; returns how many there were.

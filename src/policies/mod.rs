@@ -4,6 +4,9 @@
 //! - They are asked in this order. So a repeat changes nothing for the filter, and what either of them leaves out takes
 //!   nothing of the quota.
 //! - What is left out is shed by a policy that the user has named: acknowledged, and counted for its sensor.
+//! - A reading says something new, or has come before, beside one that is or will be safe. So what is to be acknowledged
+//!   is compared with what is; and where a session is lost, or the queue has shed a reading of a sensor, nothing is known
+//!   of what came before.
 //! - What they remember has bounds (`lately`). A reading passes where nothing is remembered that speaks against it: at
 //!   a bound too much goes through, and nothing is lost.
 //! - What is remembered of sensors is in one [`Memory`] of the gateway: so it is bounded once, whichever entry the sensors
@@ -66,18 +69,28 @@ impl Settings {
 pub struct Asked<'a> {
     /// The sensor's id.
     pub sensor: &'a str,
+    /// The topic that it came on; empty where it came on none.
+    pub topic: &'a [u8],
     /// JSON text of what is measured; empty where nothing says it.
     pub quantity: &'a [u8],
     /// Everything that the record says of its sensor: tags, what is measured, unit.
     pub labels: &'a [u8],
     /// JSON text of the value.
     pub value: &'a [u8],
+    /// What else the record holds.
+    pub extra: &'a [u8],
     /// The sensor's own number of it.
     pub number: Option<u64>,
     /// The sensor's own time in RFC 3339, a JSON string; empty where it has none.
     pub timestamp: &'a [u8],
     /// When it was received.
     pub received: Now,
+    /// Somebody waits for its acknowledgement.
+    pub is_acknowledged: bool,
+    /// It is a copy of one that came before, or before the gateway did: the broker had retained it.
+    pub is_copy: bool,
+    /// The queue has shed a reading of its sensor.
+    pub was_shed: bool,
 }
 
 impl Asked<'_> {
@@ -138,12 +151,15 @@ impl<T> Policies<T> {
         let Self { entry, deduplicate, filter, quota, hashing } = self;
         if let Some(deduplicate) = deduplicate
             && deduplicate.is_repeat(asked, hashing)
+            && !asked.was_shed
         {
             return Verdict::Leave(Policy::Deduplicate);
         }
         let Memory { used_up, passed } = memory;
-        let series = hashing.hash_one((*entry, asked.sensor, asked.quantity));
-        let news = filter.as_ref().map(|it| it.news(passed.get(series), asked.at(), asked.value));
+        let of = (*entry, asked.sensor, asked.quantity, asked.is_acknowledged);
+        let series = hashing.hash_one(of);
+        let last = passed.get(series).filter(|_| !asked.was_shed);
+        let news = filter.as_ref().map(|it| it.news(last, asked));
         if news.is_some_and(|it| it.is_none()) {
             return Verdict::Leave(Policy::Filter);
         }
@@ -151,7 +167,7 @@ impl<T> Policies<T> {
             None => Verdict::Take,
             Some(quota) => {
                 let sensor = hashing.hash_one((*entry, asked.sensor));
-                let now = asked.received.instant;
+                let now = (asked.received.instant, asked.is_copy);
                 quota.judge(used_up, (sensor, series), now, bytes, make)
             }
         };
@@ -159,7 +175,7 @@ impl<T> Policies<T> {
         if let Some(news) = news.flatten()
             && matches!(verdict, Verdict::Take | Verdict::Wait(_))
         {
-            passed.put(series, news);
+            passed.put(series, news, Passed::worth);
         }
         verdict
     }
@@ -190,8 +206,19 @@ impl<T> Policies<T> {
     }
 
     /// Nothing waits any longer: all is due.
-    pub fn release(&mut self) {
-        self.quota.iter_mut().for_each(|it| it.line.release());
+    pub fn release(&mut self, memory: &mut Memory, now: Instant) {
+        self.quota.iter_mut().for_each(|it| it.release(&mut memory.used_up, now));
+    }
+
+    /// Readings that left before their turn, since this was asked last: there was no room for more that wait.
+    pub fn cut(&mut self) -> u64 {
+        self.quota.as_mut().map_or(0, Quota::cut)
+    }
+
+    /// Nothing is known of what came before, and nothing waits any longer.
+    pub fn begin_anew(&mut self, memory: &mut Memory, now: Instant) {
+        self.release(memory, now);
+        self.hashing = RandomState::new();
     }
 
     /// What waits, in no order.
@@ -216,12 +243,17 @@ pub(crate) mod tests {
     pub(crate) fn asked(value: &str, received: Now) -> Asked<'_> {
         Asked {
             sensor: "a",
+            topic: b"s/a",
             quantity: b"",
             labels: b"",
             value: value.as_bytes(),
+            extra: b"",
             number: None,
             timestamp: b"",
             received,
+            is_acknowledged: false,
+            is_copy: false,
+            was_shed: false,
         }
     }
 
@@ -293,7 +325,8 @@ pub(crate) mod tests {
         let pairs = [("a", "t"), ("a", "u"), ("b", "t"), ("a", "t"), ("a", "u"), ("b", "t")];
         let found = pairs.map(|(sensor, quantity)| passes(sensor, quantity));
         assert_eq!(found, [true, true, true, false, false, false]);
-        assert!(["c", "d", "e", "f"].iter().all(|it| passes(it, "t")) && passes("a", "t"));
+        assert!(["c", "d", "e", "f"].iter().all(|it| passes(it, "t")));
+        assert!(pairs.iter().any(|(sensor, quantity)| passes(sensor, quantity)), "forgotten");
     }
 
     #[test]
@@ -313,6 +346,31 @@ pub(crate) mod tests {
         };
         let left = Verdict::Leave(Policy::Quota);
         assert_eq!([judge(0), judge(0), judge(1)], [Verdict::Take, left, Verdict::Take]);
+    }
+
+    /// A reading that is safe, or will be, is not one that a queue or a kill may lose.
+    #[test]
+    fn nothing_is_left_out_beside_a_reading_that_may_be_lost() {
+        let by = r#"{"by": "counter"}"#;
+        for keys in [["", by, ""], ["", "", r#"{"deadband": 0}"#]] {
+            let mut all = policies(keys);
+            let first = Asked { number: Some(1), ..asked("1", clock::now()) };
+            let acknowledged = Asked { is_acknowledged: true, ..first };
+            let shed = Asked { was_shed: true, ..first };
+            let word = if keys[1] == by { "deduplicate" } else { "filter" };
+            for (asked, expected) in [
+                (first, "take"),
+                (first, word),
+                (acknowledged, "take"),
+                (acknowledged, word),
+                (shed, "take"),
+                (first, word),
+            ] {
+                assert_eq!(told(&mut all, &asked), expected, "{keys:?} {asked:?}");
+            }
+            all.0.begin_anew(&mut all.1, first.received.instant);
+            assert_eq!([told(&mut all, &first), told(&mut all, &first)], ["take", word]);
+        }
     }
 
     #[test]
@@ -338,7 +396,5 @@ pub(crate) mod tests {
         let kept = ["00", "09", "10", "20"]
             .map(|second| tell(&format!("\"2026-11-22T07:30:{second}Z\""), now));
         assert_eq!(kept, ["take", "filter", "take", "take"]);
-        let later = Now { instant: now.instant + Duration::from_secs(11), ..now };
-        assert_eq!([tell("", now), tell("", later)], ["take", "filter"], "the wall clock");
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! With `keep_latest` a reading that is over waits for its turn (`line`), unless a later one of its series takes its
 //! place; the turn is taken from the quota of the sensor when it begins to wait. While one of a sensor waits, none of it
-//! passes: they stay in order.
+//! passes: they stay in order. What waits is not acknowledged, and holds back what came behind it. So it waits a second at
+//! most: a rate is one a second at least there. What leaves before its turn, since there is no room, begins the quota
+//! of its sensor anew: else the next ones would wait for what has left already.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -37,6 +39,9 @@ const BURST_MAX: u32 = 1_000_000;
 /// How far ahead of its rate a sensor may be, so that no time leaves the clock's range.
 const AHEAD_MAX: Duration = Duration::from_hours(365 * 24);
 
+/// How long a reading waits for its turn.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
 impl Settings {
     pub(super) fn bytes_max(&self) -> u64 {
         if self.over == Over::KeepLatest { line::BYTES } else { 0 }
@@ -44,8 +49,30 @@ impl Settings {
 
     /// What cannot stay as it is.
     pub(super) fn problem(&self) -> Option<String> {
-        let burst = self.burst.map_or(1, NonZeroU32::get);
-        (burst > BURST_MAX).then(|| format!("has a burst of {burst}: write {BURST_MAX} at most"))
+        let burst = self.burst();
+        if burst > BURST_MAX {
+            return Some(format!("has a burst of {burst}: write {BURST_MAX} at most"));
+        }
+        let pause = self.pause();
+        if pause.saturating_mul(burst - 1) > AHEAD_MAX {
+            let most = AHEAD_MAX.as_secs() / pause.as_secs().max(1) + 1;
+            let rate = self.rate;
+            return Some(format!(
+                "has a burst of more than a year at {rate}: write {most} at most"
+            ));
+        }
+        (self.over == Over::KeepLatest && pause > WAIT_MAX).then(|| {
+            let rate = self.rate;
+            format!(
+                "keeps the latest of less than one a second ({rate}): what waits is not acknowledged, nor what came \
+                 behind it. Write \"1/s\" at least, or filter = {{ min_interval = … }} for fewer"
+            )
+        })
+    }
+
+    /// Between two readings at the rate.
+    fn pause(&self) -> Duration {
+        self.rate.unit.time() / self.rate.readings
     }
 
     fn burst(&self) -> u32 {
@@ -59,9 +86,9 @@ impl Settings {
 pub enum Over {
     /// It is left out.
     ShedNewest,
-    /// It waits for its turn, and is left out where a later one of its sensor and quantity comes before that. Meanwhile its
-    /// message is not acknowledged; where the broker's window is full by it, it goes out before its turn. At most 1,024
-    /// readings and 512 KiB of an entry wait; a further one is left out.
+    /// It waits for its turn, a second at most, and is left out where a later one of its sensor and quantity comes before
+    /// that: `rate` is `"1/s"` at least. Meanwhile its message is not acknowledged, nor what came behind it. Where the
+    /// broker's window is full by it, or 1,024 readings or 512 KiB of an entry wait, all that waits goes out at once.
     KeepLatest,
     /// It is a dead letter, `quota`.
     DeadLetter,
@@ -114,11 +141,13 @@ impl TryFrom<String> for Rate {
             )
         };
         let (readings, unit) = text.split_once('/').ok_or_else(wrong)?;
-        let readings: u32 = readings.trim().parse().map_err(|_| wrong())?;
+        let digits = readings.trim();
+        let is_number = digits.bytes().all(|it| it.is_ascii_digit());
+        let readings = digits.parse::<u32>().ok().filter(|_| is_number).ok_or_else(wrong)?;
         let unit = Unit::ALL.into_iter().find(|(word, _)| *word == unit.trim());
         let (_, unit) = unit.ok_or_else(wrong)?;
         if !(1..=RATE_MAX).contains(&readings) {
-            return Err(format!("{text:?} is beside 1 to {RATE_MAX} readings"));
+            return Err(format!("{text:?} is not from 1 to {RATE_MAX} readings"));
         }
         Ok(Self { readings, unit })
     }
@@ -171,15 +200,15 @@ impl UsedUp {
     /// When this one will have, not before now.
     fn of(&mut self, sensor: u64, now: Instant) -> Instant {
         let begin = *self.begin.get_or_insert(now);
-        let known =
-            self.all.get(sensor).and_then(|it| begin.checked_add(Duration::from_nanos(*it)));
+        let known = self.all.get(sensor).and_then(|it| begin.checked_add(Duration::from_nanos(it)));
         known.map_or(now, |it| it.max(now))
     }
 
     fn put(&mut self, sensor: u64, used_up: Instant) {
         let begin = *self.begin.get_or_insert(used_up);
         let nanos = used_up.saturating_duration_since(begin).as_nanos();
-        self.all.put(sensor, u64::try_from(nanos).unwrap_or(u64::MAX));
+        // One that has used up nothing is as one that is not known.
+        self.all.put(sensor, u64::try_from(nanos).unwrap_or(u64::MAX), |it| *it);
     }
 }
 
@@ -191,13 +220,15 @@ pub(super) struct Quota<T> {
     pause: Duration,
     ahead: Duration,
     pub(super) line: Line<T>,
+    /// Readings that left before their turn.
+    cut: u64,
 }
 
 impl<T> Quota<T> {
     pub(super) fn new(settings: Settings) -> Self {
-        let pause = settings.rate.unit.time() / settings.rate.readings;
+        let pause = settings.pause();
         let ahead = pause.saturating_mul(settings.burst() - 1).min(AHEAD_MAX);
-        Self { over: settings.over, pause, ahead, line: Line::default() }
+        Self { over: settings.over, pause, ahead, line: Line::default(), cut: 0 }
     }
 
     /// Whether readings may wait.
@@ -205,32 +236,53 @@ impl<T> Quota<T> {
         self.over == Over::KeepLatest
     }
 
-    /// What becomes of a reading of this sensor and series that comes now.
+    /// What becomes of a reading of this sensor and series that comes now. A `copy` of an earlier one takes no place of
+    /// one that waits.
     pub(super) fn judge(
         &mut self,
         all: &mut UsedUp,
         (sensor, series): (u64, u64),
-        now: Instant,
+        (now, is_copy): (Instant, bool),
         bytes: usize,
         make: impl FnOnce() -> T,
     ) -> Verdict<T> {
-        if self.line.has(sensor, series) {
-            return Verdict::Wait(self.line.replace((sensor, series), bytes, make));
-        }
         let used_up = all.of(sensor, now);
         let turn = used_up.checked_sub(self.ahead).unwrap_or(now);
-        let is_over = turn > now || self.line.has_sensor(sensor);
+        let waits = self.line.has(sensor);
+        if turn <= now && !waits {
+            all.put(sensor, used_up + self.pause);
+            return Verdict::Take;
+        }
         match self.over {
-            _ if !is_over => {}
             Over::ShedNewest => return Verdict::Leave(Policy::Quota),
             Over::DeadLetter => return Verdict::Refuse,
-            Over::KeepLatest if !self.line.has_room(bytes) => {
-                return Verdict::Leave(Policy::Quota);
-            }
-            Over::KeepLatest => self.line.put((sensor, series), turn, bytes, make()),
+            Over::KeepLatest if waits && is_copy => return Verdict::Leave(Policy::Quota),
+            Over::KeepLatest => {}
         }
-        all.put(sensor, used_up + self.pause);
-        if is_over { Verdict::Wait(None) } else { Verdict::Take }
+        let superseded = self.line.take(sensor, series);
+        if !self.line.has_room(bytes) {
+            self.release(all, now);
+        }
+        if superseded.is_none() {
+            let used_up = all.of(sensor, now);
+            all.put(sensor, used_up + self.pause);
+        }
+        self.line.put((sensor, series), turn, bytes, make());
+        Verdict::Wait(superseded)
+    }
+
+    /// Readings that left before their turn, since this was asked last.
+    pub(super) fn cut(&mut self) -> u64 {
+        std::mem::take(&mut self.cut)
+    }
+
+    /// It is the turn of all that waits.
+    pub(super) fn release(&mut self, all: &mut UsedUp, now: Instant) {
+        self.cut += self.line.count() as u64;
+        for sensor in self.line.release() {
+            let used_up = all.of(sensor, now);
+            all.put(sensor, used_up.min(now + self.ahead + self.pause));
+        }
     }
 }
 
@@ -267,7 +319,7 @@ mod tests {
         /// Of sensor 1, and this series.
         fn judge(&mut self, series: u64, millis: u64, what: u32) -> Verdict<u32> {
             let at = self.at(millis);
-            self.quota.judge(&mut self.all, (1, series), at, 10, || what)
+            self.quota.judge(&mut self.all, (1, series), (at, false), 10, || what)
         }
 
         fn due(&mut self, millis: u64) -> Vec<u32> {
@@ -298,7 +350,7 @@ mod tests {
         let mut scene = Scene::new(r#"{"rate": "2/min", "over": "dead_letter"}"#);
         let at = scene.at(0);
         let Scene { quota, all, .. } = &mut scene;
-        let mut judge = |sensor| quota.judge(all, (sensor, 0), at, 1, || 0);
+        let mut judge = |sensor| quota.judge(all, (sensor, 0), (at, false), 1, || 0);
         let found = [judge(1), judge(1), judge(1), judge(2)];
         assert_eq!(found, [Verdict::Take, Verdict::Take, Verdict::Refuse, Verdict::Take]);
     }
@@ -320,32 +372,37 @@ mod tests {
         assert_eq!(scene.judge(1, 3000, 5), Verdict::Take);
     }
 
+    /// Else what comes first in each message would take all turns.
     #[test]
-    fn what_a_sensor_measures_stays_in_order() {
-        let mut scene = Scene::new(r#"{"rate": "1/s", "over": "keep_latest"}"#);
-        assert_eq!(scene.judge(1, 0, 10), Verdict::Take);
-        for (series, at, what, superseded) in [
-            (1, 100, 11, None),
-            (2, 150, 21, None),
-            (1, 200, 12, Some(11)),
-            (2, 2500, 22, Some(21)),
-        ] {
-            assert_eq!(scene.judge(series, at, what), Verdict::Wait(superseded));
+    fn what_a_sensor_measures_leaves_together_in_order_and_takes_as_many_turns() {
+        let mut scene = Scene::new(r#"{"rate": "1/s", "burst": 1, "over": "keep_latest"}"#);
+        let mut came = Vec::new();
+        for (at, series) in (0..20).flat_map(|it| [1, 2, 3].map(|series| (it * 900, series))) {
+            came.extend(scene.due(at));
+            let what = u32::try_from(at + series).unwrap();
+            came.extend((scene.judge(series, at, what) == Verdict::Take).then_some(what));
         }
+        let of = |series| came.iter().filter(|it| *it % 10 == series).count();
+        assert!((5..=7).contains(&of(1)) && of(2) >= 5 && of(3) >= 5, "{came:?}");
+        assert!(came.is_sorted(), "{came:?}");
         // Another series of it does not overtake them, late as they are.
-        assert_eq!(scene.judge(3, 9000, 31), Verdict::Wait(None));
-        assert_eq!(scene.due(9000), [12, 22, 31]);
+        let late = 1_000_000;
+        assert_eq!(scene.judge(4, late, 999), Verdict::Wait(None));
+        assert_eq!(scene.due(late).last(), Some(&999));
     }
 
     #[test]
-    fn all_that_waits_can_be_released_and_has_had_its_turn_then() {
+    fn all_that_waits_can_be_released_and_the_next_waits_no_longer_for_it() {
         let mut scene = Scene::new(r#"{"rate": "1/s", "over": "keep_latest"}"#);
         scene.judge(1, 0, 1);
-        scene.judge(1, 10, 2);
-        scene.quota.line.release();
-        assert_eq!((scene.due(10), scene.quota.line.until()), (vec![2], None));
+        for at in 1..=9 {
+            assert_eq!(scene.judge(1, at, 2), Verdict::Wait(None));
+            let now = scene.at(at);
+            scene.quota.release(&mut scene.all, now);
+            assert_eq!((scene.due(at), scene.quota.line.until()), (vec![2], None));
+        }
         assert_eq!(scene.judge(1, 20, 3), Verdict::Wait(None));
-        assert_eq!(scene.quota.line.until(), Some(scene.at(2000)));
+        assert_eq!(scene.quota.line.until(), Some(scene.at(1009)));
         assert_eq!(
             (scene.quota.line.clear(), scene.quota.line.until(), scene.due(9999)),
             (1, None, vec![])
@@ -353,20 +410,33 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_left_out() {
-        let mut scene = Scene::new(r#"{"rate": "1/h", "over": "keep_latest"}"#);
+    fn where_no_more_may_wait_all_goes_out_and_the_latest_is_kept() {
+        let mut scene = Scene::new(r#"{"rate": "1/s", "over": "keep_latest"}"#);
+        let (at, full) = (scene.at(0), line::BYTES_MAX);
+        for (sensor, bytes, what, verdict, due) in [
+            (1, 1, 10, Verdict::Take, vec![]),
+            (2, 1, 20, Verdict::Take, vec![]),
+            (1, 1, 11, Verdict::Wait(None), vec![]),
+            (2, 1, 21, Verdict::Wait(None), vec![]),
+            // It takes the place of one, and there is no room for it.
+            (1, full, 12, Verdict::Wait(Some(11)), vec![21]),
+            (2, 1, 22, Verdict::Wait(None), vec![12]),
+        ] {
+            let Scene { quota, all, .. } = &mut scene;
+            assert_eq!(quota.judge(all, (sensor, sensor), (at, false), bytes, || what), verdict);
+            assert_eq!(scene.due(0), due, "{what}");
+        }
+        assert_eq!(scene.due(5000), [22]);
+    }
+
+    #[test]
+    fn a_copy_of_an_earlier_reading_takes_no_place() {
+        let mut scene = Scene::new(r#"{"rate": "1/s", "over": "keep_latest"}"#);
+        scene.judge(1, 0, 1);
         let at = scene.at(0);
-        let Scene { quota, all, .. } = &mut scene;
-        let mut judge = |sensor, bytes| quota.judge(all, (sensor, sensor), at, bytes, || 0);
-        let (full, left) = (line::BYTES_MAX, Verdict::Leave(Policy::Quota));
-        assert_eq!(
-            [judge(1, 1), judge(1, full), judge(2, 1)],
-            [Verdict::Take, Verdict::Wait(None), Verdict::Take]
-        );
-        assert_eq!(
-            [judge(2, 1), judge(1, 1), judge(2, 1)],
-            [left, Verdict::Wait(Some(0)), Verdict::Wait(None)]
-        );
+        let mut copy = || scene.quota.judge(&mut scene.all, (1, 1), (at, true), 10, || 9);
+        assert_eq!(copy(), Verdict::Wait(None), "nothing else waits");
+        assert_eq!(copy(), Verdict::Leave(Policy::Quota));
     }
 
     #[test]
@@ -375,13 +445,23 @@ mod tests {
             assert_eq!(Rate::try_from(text.to_owned()).unwrap().to_string(), text);
         }
         assert_eq!(Rate::try_from(" 5 / s ".to_owned()).unwrap().to_string(), "5/s");
-        for wrong in ["50", "s", "0/s", "-1/s", "1.5/s", "5/m", "9999999/s", "5/week", ""] {
+        for wrong in
+            ["50", "s", "0/s", "-1/s", "+5/s", "/s", "1.5/s", "5/m", "9999999/s", "5/week", ""]
+        {
             assert!(Rate::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
         let many: Settings =
             serde_json::from_str(r#"{"rate": "1/s", "burst": 1000001, "over": "dead_letter"}"#)
                 .unwrap();
         assert!(many.problem().unwrap().contains("1000000 at most"));
+        for (json, words) in [
+            (r#"{"rate": "1/d", "burst": 367, "over": "dead_letter"}"#, "write 366 at most"),
+            (r#"{"rate": "59/min", "over": "keep_latest"}"#, "less than one a second"),
+        ] {
+            let settings: Settings = serde_json::from_str(json).unwrap();
+            assert!(settings.problem().unwrap().contains(words), "{json}");
+        }
+        settings(r#"{"rate": "1/d", "burst": 366, "over": "shed_newest"}"#);
         assert!(serde_json::from_str::<Settings>(r#"{"rate": "1/s"}"#).is_err(), "over is missing");
     }
 }

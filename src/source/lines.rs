@@ -165,7 +165,7 @@ impl Readings {
     /// Offers what was read, and what waits for its turn: no more comes.
     pub(super) async fn offer_all(&mut self, phase: &mut PhaseReceiver) {
         if let Some(policed) = self.reader.records.policed() {
-            policed.release();
+            policed.release(clock::now().instant);
             while policed.take_due(&mut self.chunk) {}
         }
         self.offer(phase).await;

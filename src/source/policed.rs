@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use crate::clock::Now;
+use crate::policies::quota::Over;
 use crate::policies::{Asked, Memory, Policies, Settings, Verdict};
 use crate::record::{Body, Chunk, Reason, Record, Span};
 use crate::repeat::Repeated;
@@ -31,8 +32,9 @@ pub(super) struct Policed {
     entry: String,
     context: Context,
     policies: Policies<Held>,
-    /// The detail of a dead letter.
-    over: String,
+    /// What a sensor may send, and what became of the rest: words.
+    quota: String,
+    fate: &'static str,
     superseded: Vec<Run>,
     unknown_said: Repeated,
     said: Repeated,
@@ -81,13 +83,18 @@ impl Policed {
     /// Of the entry of this name; `None` where it has no policies.
     pub(super) fn new(entry: &str, settings: &Settings, context: &Context) -> Option<Self> {
         let policies = Policies::new(settings, context.entry)?;
-        let over = settings.quota.map_or_else(String::new, |it| {
-            format!("the sensor sends more than the entry's quota of {}", it.rate)
-        });
+        let quota =
+            settings.quota.map_or_else(String::new, |it| format!("the quota of {}", it.rate));
+        let fate = match settings.quota.map(|it| it.over) {
+            Some(Over::DeadLetter) => "what is over became dead letters",
+            Some(Over::KeepLatest) => "what was superseded before its turn was left out",
+            Some(Over::ShedNewest) | None => "what is over was left out",
+        };
         let (entry, context) = (entry.to_owned(), context.clone());
         let [unknown_said, said] = [Repeated::default(), Repeated::default()];
         let superseded = Vec::new();
-        Some(Self { entry, context, policies, over, superseded, unknown_said, said, unsaid: 0 })
+        let unsaid = 0;
+        Some(Self { entry, context, policies, quota, fate, superseded, unknown_said, said, unsaid })
     }
 
     /// What becomes of a reading of which the texts are in the chunk.
@@ -99,18 +106,23 @@ impl Policed {
         chunk: &mut Chunk,
     ) -> Fate {
         let Candidate { row, record, quantity, number } = candidate;
-        let Body::Reading { value, timestamp, labels, .. } = record.body else {
+        let Body::Reading { value, timestamp, labels, extra } = record.body else {
             return Fate::Record(record.body);
         };
         let id = if row.is_shared() { chunk.text(record.id) } else { row.id.as_bytes() };
         let asked = Asked {
             sensor: str::from_utf8(id).unwrap_or_default(),
+            topic: chunk.text(record.topic),
             quantity: chunk.text(*quantity),
             labels: chunk.text(labels),
             value: chunk.text(value),
+            extra: chunk.text(extra),
             number: *number,
             timestamp: chunk.text(timestamp),
             received: taken,
+            is_acknowledged: !record.token.is_none(),
+            is_copy: record.arrival.retained,
+            was_shed: row.was_shed(),
         };
         let hold = || {
             let mut held = Chunk::default();
@@ -118,7 +130,7 @@ impl Policed {
             Held { row: Arc::clone(row), chunk: held }
         };
         let verdict = self.policies.judge(memory, &asked, record.bytes(), hold);
-        self.say_unknown(taken);
+        self.say_bounds(taken);
         match verdict {
             Verdict::Take => Fate::Record(record.body),
             Verdict::Leave(policy) => {
@@ -130,12 +142,14 @@ impl Policed {
             }
             Verdict::Refuse => {
                 self.is_over(row, taken);
-                let detail = chunk.put(self.over.as_bytes());
+                let detail = format!("the sensor sends more than {}", self.quota);
+                let detail = chunk.put(detail.as_bytes());
                 Fate::Record(Body::Unreadable { reason: Reason::Quota, detail, payload: value })
             }
             Verdict::Wait(superseded) => {
                 if let Some(Held { row, chunk }) = superseded {
                     self.is_over(&row, taken);
+                    let row = self.row_now(row);
                     leave_out(&row, Policy::Quota, &self.context.metrics);
                     let tokens = chunk.records.iter().map(|it| it.token);
                     self.superseded.extend(tokens.filter(|it| !it.is_none()).map(|it| Run {
@@ -149,8 +163,9 @@ impl Policed {
         }
     }
 
-    /// Counts readings whose repeats would pass.
-    fn say_unknown(&mut self, taken: Now) {
+    /// Counts what a bound let through: readings whose repeats would pass, and those that left before their turn.
+    fn say_bounds(&mut self, taken: Now) {
+        self.context.metrics.quota_turns_cut.add(self.policies.cut());
         let unknown = self.policies.forgotten();
         if unknown == 0 {
             return;
@@ -169,15 +184,23 @@ impl Policed {
     /// A reading of this sensor is over its quota.
     fn is_over(&mut self, row: &Row, taken: Now) {
         self.unsaid += 1;
-        let Some(left_out) = self.said.due_after(SAID_PAUSE, taken.instant) else { return };
+        if self.said.due_after(SAID_PAUSE, taken.instant).is_none() {
+            return;
+        }
+        let readings = std::mem::take(&mut self.unsaid);
         tracing::warn!(
             entry = self.entry,
+            readings,
             sensor = %text::shown(&row.id),
-            readings = std::mem::take(&mut self.unsaid),
-            left_out,
-            "{}: readings over it are handled as quota.over says",
-            self.over
+            "sensors send more than {}: {}. The last of them is named",
+            self.quota,
+            self.fate
         );
+    }
+
+    /// The row of a sensor: that which it has now, where it was forgotten.
+    fn row_now(&self, row: Arc<Row>) -> Arc<Row> {
+        if row.is_forgotten() { self.context.row(&row.id) } else { row }
     }
 
     /// Whether readings may wait for their turn.
@@ -196,8 +219,13 @@ impl Policed {
     }
 
     /// Nothing waits any longer.
-    pub(super) fn release(&mut self) {
-        self.policies.release();
+    pub(super) fn release(&mut self, now: Instant) {
+        self.policies.release(&mut self.context.registry.memory(), now);
+    }
+
+    /// What came before may be lost: nothing is known of it.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.policies.begin_anew(&mut self.context.registry.memory(), now);
     }
 
     /// Whether a reading waits that has one of these ordinals.
@@ -214,7 +242,7 @@ impl Policed {
         let mut again = None;
         if row.is_forgotten() {
             // Another sensor has its place.
-            let found = self.context.row(&row.id);
+            let found = self.row_now(Arc::clone(&row));
             let gone = std::mem::replace(&mut row, found);
             let is_shared = row.is_shared();
             again = Some(if is_shared { chunk.put(gone.id.as_bytes()) } else { Span::default() });

@@ -328,7 +328,8 @@ impl Records {
             let mut record =
                 Record { sensor, id, sequence: 0, received, token, topic, arrival, body };
             let fate = match (&mut self.policed, &mut memory) {
-                (Some(policed), Some(memory)) => {
+                // Who is gone says it once.
+                (Some(policed), Some(memory)) if says != Some(false) => {
                     let candidate = Candidate { row, record, quantity, number };
                     policed.judge(memory, &candidate, message.taken, chunk)
                 }

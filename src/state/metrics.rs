@@ -47,6 +47,9 @@ counters! {
     /// Readings lost on purpose, by the policy that the user has named: a value of `queue.on_full`, or `deduplicate`, `filter`
     /// and `quota` of an entry.
     shed: CounterBy<Policy>,
+    /// Readings over their quota that went out before their turn (`keep_latest`), because the broker's window, or the room for
+    /// what waits, was full.
+    quota_turns_cut: Counter,
     /// Readings that `deduplicate` knows no more before its window is over, because of its `readings_max`: repeats of them
     /// pass.
     repeats_unknown: Counter,

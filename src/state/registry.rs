@@ -465,6 +465,9 @@ impl Registry {
         let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
         for row in sensors.iter().filter_map(|sensor| rows.get(sensor.0 as usize)) {
             row.settled(outcome).fetch_add(1, Ordering::Relaxed);
+            if matches!(outcome, Outcome::Shed { .. }) {
+                row.is_shed();
+            }
         }
     }
 

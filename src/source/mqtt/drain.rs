@@ -79,12 +79,13 @@ impl Intake {
     /// What waits for another message waits no longer, and what waits for its turn has it. The broker still has messages of
     /// QoS 1, and sends them to the next run, unless the session ends, too.
     fn end_waiting(&mut self) {
+        let now = clock::now().instant;
         if self.phase.is_removed() {
-            self.members.release();
+            self.members.release(now);
             return;
         }
         for reader in self.members.readers() {
-            for token in reader.end_waiting() {
+            for token in reader.end_waiting(now) {
                 self.ledger.let_go(token.ordinal);
             }
         }
@@ -104,6 +105,9 @@ impl Intake {
     /// Tells the ledger of a new connection.
     pub(super) fn resume(&mut self, now: Instant, greeting: Greeting) {
         let lost = self.ledger.connect(greeting.session_present);
+        if !greeting.session_present {
+            self.members.begin_anew(now);
+        }
         if !self.session.is_lost(&greeting) {
             return;
         }

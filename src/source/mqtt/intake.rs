@@ -360,7 +360,7 @@ impl Intake {
         }
         let stuck_until = self.stuck_until(now, silent_at);
         if stuck_until.is_some_and(|it| it <= now) {
-            self.members.release();
+            self.members.release(now);
         }
         if self.ledger.is_holding() && hold_until <= now {
             self.ledger.release();

@@ -104,8 +104,13 @@ impl Members {
     }
 
     /// Nothing waits in the entries any longer.
-    pub(super) fn release(&mut self) {
-        self.waiting().for_each(Reader::release);
+    pub(super) fn release(&mut self, now: Instant) {
+        self.waiting().for_each(|it| it.release(now));
+    }
+
+    /// The session is lost: what came before on it may be, too.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.readers.iter_mut().for_each(|it| it.begin_anew(now));
     }
 
     /// The entries in which anything may wait.

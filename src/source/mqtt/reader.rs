@@ -212,20 +212,25 @@ impl Reader {
     }
 
     /// Nothing waits any longer.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, now: Instant) {
         self.waiting.release();
-        self.release_readings();
+        self.release_readings(now);
+    }
+
+    /// The session is lost: what came before on it may be, too.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.records.policed().into_iter().for_each(|it| it.begin_anew(now));
     }
 
     /// No message waits any longer that came with QoS 0, and no reading. What the others were entered under: they are left
     /// to the broker.
-    pub(super) fn end_waiting(&mut self) -> Vec<Token> {
-        self.release_readings();
+    pub(super) fn end_waiting(&mut self, now: Instant) -> Vec<Token> {
+        self.release_readings(now);
         self.waiting.end_all()
     }
 
-    fn release_readings(&mut self) {
-        self.records.policed().into_iter().for_each(Policed::release);
+    fn release_readings(&mut self, now: Instant) {
+        self.records.policed().into_iter().for_each(|it| it.release(now));
     }
 
     /// Forgets what waits: ordinals of it that are to be let go, and how much it was.

@@ -94,11 +94,12 @@ fn time(at: &AtomicU64) -> Option<Timestamp> {
 }
 
 /// Its notice is due ([`super::notices`]); one ever was; its state has changed, and nobody has looked; it was forgotten
-/// ([`super::room`]), and its place may be another sensor's.
+/// ([`super::room`]), and its place may be another sensor's; the queue has shed a reading of it.
 const DUE: u8 = 1;
 const KNOWN: u8 = 2;
 const CHANGED: u8 = 4;
 const FORGOTTEN: u8 = 8;
+const SHED: u8 = 16;
 
 /// In the time of its last reading: it was told that the sensor is gone, and nothing has come since. So the next reading
 /// is a report, however soon it comes.
@@ -427,6 +428,16 @@ impl Row {
     /// Readings taken in this run.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed) + self.all_left_out()
+    }
+
+    /// The queue has shed a reading of it.
+    pub(super) fn is_shed(&self) {
+        self.marks.fetch_or(SHED, Ordering::Relaxed);
+    }
+
+    /// Whether the queue has shed a reading of it since this was asked last.
+    pub fn was_shed(&self) -> bool {
+        self.marks.fetch_and(!SHED, Ordering::Relaxed) & SHED > 0
     }
 
     /// Counts a reading that a policy leaves out before it is a record: it is received and shed, and has no sequence.
