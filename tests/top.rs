@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::scene::{drained, fleet, gateway, message, output, readings};
+use crate::scene::{drained, fleet, gateway, message, output, reading, readings};
 use crate::support::broker::Broker;
 use crate::support::gateway::Gateway;
 use crate::support::http::Http;
@@ -67,6 +67,22 @@ fn one_look_at_80_by_24_says_what_the_status_says() {
     top.press("q");
     assert_eq!(top.wait_exit(), 0);
     assert!(!top.is_taken());
+}
+
+#[test]
+fn what_devices_are_called_and_send_is_text_that_no_terminal_obeys() {
+    const OBEYED: &str = "\u{1b}]0;mine\u{7}\u{1b}[2J\u{9b}2J\u{202e}";
+    const AS_TEXT: &str = "\\u{1b}]0;mine\\u{7}\\u{1b}[2J\\u{9b}2J\\u{202e}";
+    let (broker, port) = (Broker::start(), free_port());
+    let _gateway = started(&fleet(&broker.url(), &["batch.age_max = \"10ms\""]), port);
+    // An id with control characters is refused, and names a dead letter.
+    broker.publish_all([reading("a\u{202e}b", 1, 1), message("sensors/bad/reading", OBEYED, 1)]);
+    broker.publish_all([reading(&format!("c{OBEYED}"), 1, 1)]);
+    let mut top = top(port, &[("NO_COLOR", "1")], (160, 40));
+    top.wait("the sensor", |it| it.contains("fleet/a\\u{202e}b"));
+    top.press("5");
+    let text = top.wait("the payload", |it| it.contains(AS_TEXT));
+    assert!(!text.contains(['\u{202e}', '\u{9b}']), "{text}");
 }
 
 #[test]
