@@ -54,8 +54,8 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) row: &'a Arc<Row>,
-    /// Without its sequence.
-    pub(super) record: Record,
+    /// Without its sequence. It may become a dead letter.
+    pub(super) record: &'a mut Record,
     /// What is measured.
     pub(super) quantity: Span,
     pub(super) number: Option<u64>,
@@ -64,8 +64,8 @@ pub(super) struct Candidate<'a> {
 /// What becomes of a reading.
 #[derive(Debug)]
 pub(super) enum Fate {
-    /// It is a record, or a dead letter.
-    Record(Body),
+    /// It is a record, as it is now.
+    Taken,
     /// It was left out by this policy.
     Left(Policy),
     /// It waits.
@@ -101,23 +101,23 @@ impl Policed {
     pub(super) fn judge(
         &mut self,
         memory: &mut Memory,
-        candidate: &Candidate<'_>,
+        candidate: Candidate<'_>,
         taken: Now,
         chunk: &mut Chunk,
     ) -> Fate {
         let Candidate { row, record, quantity, number } = candidate;
         let Body::Reading { value, timestamp, labels, extra } = record.body else {
-            return Fate::Record(record.body);
+            return Fate::Taken;
         };
         let id = if row.is_shared() { chunk.text(record.id) } else { row.id.as_bytes() };
         let asked = Asked {
             sensor: str::from_utf8(id).unwrap_or_default(),
             topic: chunk.text(record.topic),
-            quantity: chunk.text(*quantity),
+            quantity: chunk.text(quantity),
             labels: chunk.text(labels),
             value: chunk.text(value),
             extra: chunk.text(extra),
-            number: *number,
+            number,
             timestamp: chunk.text(timestamp),
             received: taken,
             is_acknowledged: !record.token.is_none(),
@@ -132,7 +132,7 @@ impl Policed {
         let verdict = self.policies.judge(memory, &asked, record.bytes(), hold);
         self.say_bounds(taken);
         match verdict {
-            Verdict::Take => Fate::Record(record.body),
+            Verdict::Take => Fate::Taken,
             Verdict::Leave(policy) => {
                 if policy == Policy::Quota {
                     self.is_over(row, taken);
@@ -144,7 +144,8 @@ impl Policed {
                 self.is_over(row, taken);
                 let detail = format!("the sensor sends more than {}", self.quota);
                 let detail = chunk.put(detail.as_bytes());
-                Fate::Record(Body::Unreadable { reason: Reason::Quota, detail, payload: value })
+                record.body = Body::Unreadable { reason: Reason::Quota, detail, payload: value };
+                Fate::Taken
             }
             Verdict::Wait(superseded) => {
                 if let Some(Held { row, chunk }) = superseded {

@@ -327,22 +327,22 @@ impl Records {
             let (sensor, arrival) = (row.index, message.arrival);
             let mut record =
                 Record { sensor, id, sequence: 0, received, token, topic, arrival, body };
-            let fate = match (&mut self.policed, &mut memory) {
-                // Who is gone says it once.
-                (Some(policed), Some(memory)) if says != Some(false) => {
-                    let candidate = Candidate { row, record, quantity, number };
-                    policed.judge(memory, &candidate, message.taken, chunk)
-                }
-                _ => Fate::Record(body),
-            };
+            let mut fate = Fate::Taken;
+            // Who is gone says it once.
+            if let (Some(policed), Some(memory)) = (&mut self.policed, &mut memory)
+                && says != Some(false)
+            {
+                let candidate = Candidate { row, record: &mut record, quantity, number };
+                fate = policed.judge(memory, candidate, message.taken, chunk);
+            }
             if let Some(number) = number.filter(|_| is_fresh && !fate.is_repeat()) {
                 self.numbers.judge(row, number, message.repeated, metrics);
             }
             match fate {
                 Fate::Left(_) => continue,
                 Fate::Waits => {}
-                Fate::Record(body) => {
-                    (record.body, record.sequence) = (body, row.count());
+                Fate::Taken => {
+                    record.sequence = row.count();
                     chunk.records.push(record);
                 }
             }
