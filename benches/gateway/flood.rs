@@ -28,6 +28,9 @@ const FLOODING: u64 = 99_999;
 
 const QUOTA: &str = "quota = { rate = \"50/s\", burst = 100, over = \"shed_newest\" }";
 
+/// How long it waits for room before it looks whether it is to stop.
+const PAUSE: Duration = Duration::from_millis(100);
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How late the readings of the others come, in milliseconds.
@@ -84,9 +87,11 @@ fn flood(port: u16, stop: &AtomicBool) -> u64 {
     let (topic, begun) = (format!("sensors/TEMP_{FLOODING}/reading"), Instant::now());
     let (mut sent, mut out) = (0, Vec::new());
     while !stop.load(Ordering::Acquire) {
-        let due = (begun.elapsed().as_secs_f64() * FLOOD_RATE as f64) as u64;
-        if sent + PIECE > due || sent + PIECE > acked.load(Ordering::Acquire) + IN_FLIGHT {
-            thread::sleep(Duration::from_micros(200));
+        let may = || {
+            let due = (begun.elapsed().as_secs_f64() * FLOOD_RATE as f64) as u64;
+            sent + PIECE <= due.min(acked.load(Ordering::Acquire) + IN_FLIGHT)
+        };
+        if !until(PAUSE, may) {
             continue;
         }
         out.clear();
