@@ -430,11 +430,6 @@ impl Row {
         self.received.load(Ordering::Relaxed) + self.all_left_out()
     }
 
-    /// The queue has shed a reading of it.
-    pub(super) fn is_shed(&self) {
-        self.marks.fetch_or(SHED, Ordering::Relaxed);
-    }
-
     /// Whether the queue has shed a reading of it since this was asked last.
     pub fn was_shed(&self) -> bool {
         self.marks.fetch_and(!SHED, Ordering::Relaxed) & SHED > 0
@@ -517,16 +512,20 @@ impl Row {
         time(&self.last_received)
     }
 
-    /// The column of an outcome.
-    pub(super) fn settled(&self, outcome: Outcome) -> &AtomicU64 {
-        match outcome {
+    /// Enters what became of a record.
+    pub(super) fn settle(&self, outcome: Outcome) {
+        let column = match outcome {
             Outcome::Delivered => &self.delivered,
             Outcome::DeadLettered => &self.dead_lettered,
-            Outcome::Shed { policy: _ } => &self.shed,
+            Outcome::Shed { policy: _ } => {
+                self.marks.fetch_or(SHED, Ordering::Relaxed);
+                &self.shed
+            }
             // On its way: still held.
             Outcome::Spooled => &self.spooled,
             Outcome::Abandoned => &self.abandoned,
-        }
+        };
+        column.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Its books. `held` is what has not settled, so a row cannot show a difference of its own; the
