@@ -15,7 +15,7 @@ use super::topic::Topic;
 pub const PUBLISH_OVERHEAD_BYTES: usize = 256;
 
 /// What we send in CONNECT.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Hello {
     /// Clean Start: the broker removes an earlier session.
     pub clean_start: bool,

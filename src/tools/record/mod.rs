@@ -22,7 +22,6 @@ use crate::plan::Plan;
 use crate::text::from_path;
 
 pub use self::line::Message;
-use self::listener::Listener;
 pub use self::recording::Recording;
 
 mod file;
@@ -149,8 +148,8 @@ pub async fn run(
     stops: mpsc::Receiver<()>,
 ) -> Result<Recorded, Error> {
     let started = clock::now().instant;
-    let listener = Listener::new(plan, arguments, started, stops)?;
-    listener.record().await.map(|it| it.recorded(&arguments.out, started))
+    let recorder = listener::record(plan, arguments, started, stops).await?;
+    Ok(recorder.recorded(&arguments.out, started))
 }
 
 /// What ends a recording beside the number of its messages.

@@ -19,7 +19,6 @@ use crate::plan::Plan;
 use crate::tools::verify::{Error, Named, Place, line_bytes_max, place};
 
 use self::files::Files;
-use self::listener::Listener;
 use self::printer::Printer;
 use self::shown::Wanted;
 
@@ -90,9 +89,7 @@ pub async fn run(
         follows: arguments.follow,
     };
     let printer = match place {
-        Place::Topics(filters) => {
-            Listener::new(plan, filters, wanted, printer, end)?.listen().await?
-        }
+        Place::Topics(filters) => listener::listen(plan, filters, wanted, printer, end).await?,
         Place::Files(found) => {
             let format = (plan.output.format, line_bytes_max(plan));
             Files::new(found, format, wanted, printer, end).read().await?

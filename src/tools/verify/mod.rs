@@ -20,7 +20,6 @@ use crate::tools::simulate::report::Report;
 
 use self::audit::{Audit, Rules};
 use self::files::Files;
-use self::listener::Listener;
 use self::paths::{Found, found};
 use self::verdict::{Expectation, Hearing, Verdict, judge};
 
@@ -157,7 +156,7 @@ async fn read(
     let Arguments { files, topic, dead_letter_topic, .. } = arguments;
     let (topic, dead_letter_topic) = (topic.as_ref(), dead_letter_topic.as_ref());
     match place(plan, Named { files, topic, dead_letter_topic })? {
-        Place::Topics(filters) => Listener::new(plan, filters, audit, end)?.read().await,
+        Place::Topics(filters) => listener::listen(plan, filters, audit, end).await,
         Place::Files(found) => {
             Files::new(found, line_bytes_max(plan), audit, end.stops).read().await
         }
