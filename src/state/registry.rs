@@ -11,8 +11,8 @@
 //! row that it shares with all such sensors of its entry: they still close. Its records keep its id, and
 //! have no sequence, which would be nobody's.
 //!
-//! There are two halves, each with its lock: whose the rows are ([`entries`]), and the rows themselves with what is counted
-//! in them ([`list`]). Who takes both takes them in this order.
+//! There are two halves, each with its lock: whose the rows are (`entries`), and the rows themselves with what is counted
+//! in them (`list`). Who takes both takes them in this order.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
