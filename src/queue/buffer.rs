@@ -53,6 +53,14 @@ impl Buffer {
         }
     }
 
+    /// It sheds by this policy from now on.
+    pub(super) fn shed_by(&mut self, policy: OnFull) {
+        self.policy = policy;
+        self.latest.clear();
+        self.superseded.clear();
+        self.remember(0);
+    }
+
     /// Waiting records.
     pub(super) fn records(&self) -> usize {
         self.chunk.records.len() - self.tombstones

@@ -155,8 +155,8 @@ pub struct Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.places.add_permits(self.records as usize);
-        self.shared.bytes.add_permits(self.bytes as usize);
+        self.shared.places.give(self.records as usize);
+        self.shared.bytes.give(self.bytes as usize);
     }
 }
 
@@ -192,15 +192,15 @@ impl State {
             places += 1;
             freed += bytes;
             let missing = wanted.saturating_sub(u32::try_from(freed).unwrap_or(u32::MAX));
-            if let Ok(rest) = shared.bytes.try_acquire_many(missing) {
+            if let Some(rest) = shared.bytes.try_take(missing) {
                 rest.forget();
-                shared.places.add_permits(places - 1);
-                shared.bytes.add_permits(freed.saturating_sub(wanted as usize));
+                shared.places.give(places - 1);
+                shared.bytes.give(freed.saturating_sub(wanted as usize));
                 return true;
             }
         }
-        shared.places.add_permits(places);
-        shared.bytes.add_permits(freed);
+        shared.places.give(places);
+        shared.bytes.give(freed);
         false
     }
 }

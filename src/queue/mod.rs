@@ -38,6 +38,7 @@ pub use self::outlet::{Event, Outlet, Reports, Want};
 mod buffer;
 mod inlet;
 mod outlet;
+mod room;
 mod shared;
 
 /// What happens to a QoS 0 record when the queue is full. QoS ≥ 1 and simulated records wait.
@@ -112,6 +113,18 @@ impl Queue {
         Self { shared: Arc::new(Shared::new(settings)) }
     }
 
+    /// It takes and sheds by these settings from now on. Where they have less room than there was, that stays until
+    /// [`Queue::resize`].
+    pub fn prepare(&self, settings: Settings) {
+        self.shared.prepare(settings);
+    }
+
+    /// It has no more room than these settings have: what is held beyond it stays, and its places do not come back. Whoever
+    /// waits must have begun after [`Queue::prepare`], or may wait for more than there is.
+    pub fn resize(&self, settings: Settings) {
+        self.shared.resize(settings);
+    }
+
     /// A new end to offer records to.
     pub fn inlet(&self) -> Inlet {
         Inlet::new(&self.shared)
@@ -134,8 +147,7 @@ impl Queue {
 
     /// Bytes of their texts.
     pub fn held_bytes(&self) -> usize {
-        let all = self.shared.settings.bytes_max.get();
-        all.saturating_sub(self.shared.bytes.available_permits())
+        self.shared.bytes.taken()
     }
 
     /// Since when the oldest has been here that the worker has not taken.
@@ -147,8 +159,8 @@ impl Queue {
     pub fn release(&self, settled: &Settled, outcome: Outcome) {
         let records = settled.sensors.len();
         self.shared.held.fetch_sub(records as u64, Ordering::Relaxed);
-        self.shared.places.add_permits(records);
-        self.shared.bytes.add_permits(settled.bytes);
+        self.shared.places.give(records);
+        self.shared.bytes.give(settled.bytes);
         self.shared.settle(&settled.runs, outcome);
     }
 }

@@ -1,13 +1,14 @@
-//! What the ends of the queue share: the buffer behind a lock, places and bytes as
-//! semaphores, and what settled for each source.
+//! What the ends of the queue share: the buffer behind a lock, room in places and in bytes, and what settled for each
+//! source.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::Settings;
 use super::buffer::Buffer;
+use super::room::Room;
 use crate::clock;
 use crate::record::Record;
 use crate::settlement::{Outcome, Run, SourceIndex};
@@ -29,9 +30,10 @@ pub(super) struct SettledRuns {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) settings: Settings,
-    pub(super) places: Semaphore,
-    pub(super) bytes: Semaphore,
+    pub(super) places: Room,
+    pub(super) bytes: Room,
+    /// The most that one claim may ask for: places, and bytes.
+    piece: (AtomicU32, AtomicU32),
     pub(super) held: AtomicU64,
     pub(super) waiting: AtomicUsize,
     pub(super) starved: AtomicUsize,
@@ -47,9 +49,12 @@ impl Shared {
         let state =
             State { buffer: Buffer::new(settings.on_full), inlets: 0, waits: false, fill: (0, 0) };
         Self {
-            settings,
-            places: Semaphore::new(settings.records_max.get() as usize),
-            bytes: Semaphore::new(settings.bytes_max.get()),
+            places: Room::new(settings.records_max.get() as usize),
+            bytes: Room::new(settings.bytes_max.get()),
+            piece: {
+                let (records, bytes) = piece_of(settings);
+                (AtomicU32::new(records), AtomicU32::new(bytes))
+            },
             held: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             starved: AtomicUsize::new(0),
@@ -113,8 +118,8 @@ impl Shared {
     }
 
     pub(super) fn claim(&self, records: u32, bytes: u32) -> bool {
-        let Ok(places) = self.places.try_acquire_many(records) else { return false };
-        let Ok(claimed) = self.bytes.try_acquire_many(bytes) else { return false };
+        let Some(places) = self.places.try_take(records) else { return false };
+        let Some(claimed) = self.bytes.try_take(bytes) else { return false };
         places.forget();
         claimed.forget();
         true
@@ -125,20 +130,40 @@ impl Shared {
             return;
         }
         let _waiting = Waiting::begin(self);
-        let places = self.places.acquire_many(records).await;
-        let claimed = self.bytes.acquire_many(bytes).await;
-        // The semaphores are never closed.
-        if let (Ok(places), Ok(claimed)) = (places, claimed) {
-            places.forget();
-            claimed.forget();
-        }
+        let places = self.places.take(records).await;
+        let claimed = self.bytes.take(bytes).await;
+        places.forget();
+        claimed.forget();
     }
 
     /// The most that one claim may ask for, so that claims of several sources can take turns.
     pub(super) fn piece_max(&self) -> (u32, u32) {
-        let Settings { records_max, bytes_max, .. } = self.settings;
-        ((records_max.get() / 4).max(1), bytes_max.0.get() / 4)
+        let (records, bytes) = &self.piece;
+        (records.load(Ordering::Relaxed), bytes.load(Ordering::Relaxed))
     }
+
+    /// Claims are made for these settings from now on, and all of their room is there; less room than there was comes
+    /// about only with [`Shared::resize`].
+    pub(super) fn prepare(&self, settings: Settings) {
+        let (records, bytes) = piece_of(settings);
+        self.piece.0.store(records, Ordering::Relaxed);
+        self.piece.1.store(bytes, Ordering::Relaxed);
+        self.places.grow(settings.records_max.get() as usize);
+        self.bytes.grow(settings.bytes_max.get());
+        self.lock().buffer.shed_by(settings.on_full);
+    }
+
+    /// There is no more room than these settings have. What was claimed for others has to be over: it may be more than
+    /// there is now.
+    pub(super) fn resize(&self, settings: Settings) {
+        self.places.resize(settings.records_max.get() as usize);
+        self.bytes.resize(settings.bytes_max.get());
+    }
+}
+
+fn piece_of(settings: Settings) -> (u32, u32) {
+    let Settings { records_max, bytes_max, .. } = settings;
+    ((records_max.get() / 4).max(1), bytes_max.0.get() / 4)
 }
 
 /// Counts a claim that waits: the worker must not wait for more records meanwhile.

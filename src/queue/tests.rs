@@ -218,3 +218,56 @@ proptest! {
         prop_assert_eq!(taken.records.len() + shed.len(), sensors.len());
     }
 }
+
+#[tokio::test]
+async fn a_queue_of_other_settings_grows_at_once_and_shrinks_once_nobody_waits_for_more() {
+    let queue = queue(8, 1000, OnFull::Wait);
+    let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
+    let mut chunk = Chunk::default();
+    (1..=8).for_each(|n| add(&mut chunk, 0, n, false, 5));
+    inlet.offer(&mut chunk).await;
+    // Two places, of which there will be one.
+    (9..=10).for_each(|n| add(&mut chunk, 0, n, false, 5));
+    let waits = inlet.claim(&chunk);
+    let settings = |records_max| Settings {
+        records_max: NonZeroU32::new(records_max).unwrap(),
+        bytes_max: Size::bytes(1000),
+        ..Settings::default()
+    };
+    queue.prepare(settings(1));
+    let Event::Offered(taken, _) = outlet.next(now_or_never(true)) else { panic!() };
+    queue.release(&settled(&taken.records), Outcome::Delivered);
+    inlet.put(waits.await, &mut chunk);
+    queue.resize(settings(1));
+    assert_eq!((queue.held(), queue.held_bytes()), (2, 10));
+    add(&mut chunk, 0, 11, false, 5);
+    assert!(!inlet.try_offer(&mut chunk, &mut Vec::new()));
+    let Event::Offered(taken, _) = outlet.next(now_or_never(true)) else { panic!() };
+    queue.release(&settled(&taken.records), Outcome::Delivered);
+    assert!(inlet.try_offer(&mut chunk, &mut Vec::new()));
+    add(&mut chunk, 0, 12, false, 5);
+    assert!(!inlet.try_offer(&mut chunk, &mut Vec::new()), "one place is all");
+    queue.prepare(settings(3));
+    assert!(inlet.try_offer(&mut chunk, &mut Vec::new()), "before anybody begins anew");
+    assert_eq!((queue.held(), queue.held_bytes()), (2, 10));
+}
+
+#[test]
+fn a_policy_that_comes_later_knows_what_waits_already() {
+    let queue = queue(3, 1000, OnFull::Wait);
+    let (inlet, mut outlet) = (queue.inlet(), queue.outlet::<&str>());
+    let (mut chunk, mut shed) = (Chunk::default(), Vec::new());
+    for (sensor, n) in [(0, 1), (1, 1), (1, 2)] {
+        add(&mut chunk, sensor, n, true, 1);
+    }
+    assert!(inlet.try_offer(&mut chunk, &mut shed));
+    let on_full = OnFull::KeepLatest;
+    let records_max = NonZeroU32::new(3).unwrap();
+    queue.prepare(Settings { records_max, on_full, ..Settings::default() });
+    add(&mut chunk, 2, 1, true, 1);
+    assert!(inlet.try_offer(&mut chunk, &mut shed));
+    assert_eq!(shed, [SensorIndex(1)], "it has a later one, and sensor 0 is older and has none");
+    let Event::Offered(taken, _) = outlet.next(now_or_never(true)) else { panic!() };
+    let kept: Vec<_> = taken.records.iter().map(|it| (it.sensor.0, it.sequence)).collect();
+    assert_eq!(kept, [(0, 1), (1, 2), (2, 1)]);
+}
