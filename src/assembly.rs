@@ -26,11 +26,13 @@ use crate::watch::Watcher;
 
 use self::embedded::{Embedded, embed};
 use self::expiry::Expiry;
+use self::output::Output;
 use self::sources::Sources;
 
 pub mod changes;
 pub mod embedded;
 mod expiry;
+pub mod output;
 pub mod sources;
 
 /// What makes the edges.
@@ -91,13 +93,14 @@ impl Assembly {
         Sources::start(&self.current, (&self.run, self.seed), edges, shared.clone())
     }
 
-    /// Starts the sink, which sends `reports`, and the clients that watch and give notice, if there are to be any.
-    pub fn start_clients(
-        &self,
-        shared: &Shared,
-        phase: &PhaseReceiver,
-        reports: Reports<sink::Event>,
-    ) -> Tasks<()> {
+    /// Starts the sink, which sends `reports`.
+    pub fn start_output(&self, shared: &Shared, reports: Reports<sink::Event>) -> Output {
+        let (roll_call, seed) = (self.roll_calls[1].clone(), self.seed ^ 0x5157);
+        Output::start(&self.plan, shared, reports, roll_call, seed)
+    }
+
+    /// Starts the clients that watch and give notice, if there are to be any.
+    pub fn start_clients(&self, shared: &Shared, phase: &PhaseReceiver) -> Tasks<()> {
         let mut tasks = Tasks::default();
         if let Some(options) = self.plan.watch_options() {
             let (roll_call, metrics) = (self.roll_calls[0].clone(), Arc::clone(&shared.metrics));
@@ -120,28 +123,6 @@ impl Assembly {
         if let Some(expiry) = Expiry::new(&self.plan, of) {
             tasks.start(expiry.run(phase.clone()));
         }
-        self.start_sink(shared, phase.clone(), reports, &mut tasks);
         tasks
-    }
-
-    fn start_sink(
-        &self,
-        shared: &Shared,
-        phase: PhaseReceiver,
-        reports: Reports<sink::Event>,
-        tasks: &mut Tasks<()>,
-    ) {
-        let start = sink::Start {
-            around: self.plan.surroundings(),
-            channel_max: self.plan.channel_max(),
-            reports,
-            standing: &shared.standings.output,
-            metrics: Arc::clone(&shared.metrics),
-            phase,
-            seed: self.seed ^ 0x5157,
-            start_grace: self.plan.gateway.start_grace.0,
-            roll_call: self.roll_calls[1].clone(),
-        };
-        self.plan.output.sink.declared().start(start, tasks);
     }
 }

@@ -29,7 +29,9 @@ pub struct Settings {
 }
 
 /// Open batches, at most: all are looked at for a record whose topic is not that of the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "u16", into = "u16")]
 #[schemars(extend("minimum" = 1, "maximum" = ROUTES_OPEN_MOST))]
 pub struct RoutesMax(u16);
@@ -87,6 +89,8 @@ pub enum Seal {
     Starved,
     /// A record of another route had to come behind it, or needed its place.
     Route,
+    /// The settings of batches or of the output have changed.
+    Changed,
     /// The gateway is draining.
     Draining,
 }

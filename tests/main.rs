@@ -49,6 +49,7 @@ mod quiet;
 mod readings;
 mod record;
 mod reload;
+mod reload_output;
 mod renewal;
 mod routes;
 mod scene;

@@ -194,8 +194,9 @@ fn a_bad_file_changes_nothing_and_all_mistakes_are_answered_and_logged() {
     assert_eq!(http.metric("sluicegate_last_reload_success"), Some(0.0));
     assert_eq!(reload(&gateway, &good).0, 0);
     assert_eq!(http.metric("sluicegate_last_reload_success"), Some(1.0));
-    // A relation to what needs a restart: the output that runs is another one.
-    let output = "output.topic = \"mine\"\nsensors.more.mqtt.topic = \"gateway/batches\"\n";
+    // A relation to what needs a restart: the output's broker that runs is another one.
+    let output =
+        "output.broker.url = \"mqtt://b\"\nsensors.more.mqtt.topic = \"gateway/batches\"\n";
     let (code, said) = reload(&gateway, &format!("{good}{output}"));
     assert!(
         code == 64 && said.contains("sensors.more.mqtt.topic: gateway/batches matches"),
@@ -221,11 +222,11 @@ fn a_dry_run_says_what_would_change_and_a_restart_is_named_each_time() {
     let mut gateway = started(&good);
     let changed = format!(
         "{}log.level = \"debug\"\nsensors.more.simulated = {{}}\n",
-        good.replace("20ms", "30ms")
+        good.replace("id = \"gw\"", "id = \"other\"")
     );
     let log = "log.level is changed: \"info\" → \"debug\"";
     let more = "sensors.more is added (simulated)";
-    let restart = "batch.age_max needs a restart: \"20ms\" → \"30ms\"";
+    let restart = "gateway.id needs a restart: \"gw\" → \"other\"";
     let all = [log, more, restart].join("\n");
     for (arguments, lines) in [
         (&["--dry-run"][..], all.as_str()),

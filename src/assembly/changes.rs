@@ -1,22 +1,24 @@
-//! Changes of the entries while the gateway runs, and what is answered to them.
+//! Changes of a gateway while it runs, and what is answered to them.
 
 use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::plan::Output;
 use crate::source::Kind;
 use crate::units::{Period, Size};
+use crate::{batch, queue};
 
-/// A change of the entries while the gateway runs.
+/// A change while the gateway runs.
 #[derive(Debug)]
 pub enum Change {
     /// An entry more, of this name.
     Add(String, Box<Kind>),
     /// The entry of this name ends.
     Remove(String),
-    /// The entries are to be these: what differs is added, changed and removed, in this order.
+    /// It is to become this: entries that differ are added, changed and removed, in this order.
     Become(Box<Wanted>),
-    /// Nothing changes: whether they could be these.
+    /// Nothing changes: whether it could be.
     Try(Box<Wanted>),
 }
 
@@ -25,6 +27,12 @@ pub enum Change {
 pub struct Wanted {
     /// All entries, by name.
     pub sensors: BTreeMap<String, Kind>,
+    /// `[queue]`. Where it differs, every entry begins anew.
+    pub queue: queue::Settings,
+    /// `[batch]`.
+    pub batch: batch::Settings,
+    /// `[output]`. Where its sink differs, it is replaced.
+    pub output: Output,
     /// `gateway.memory_max`.
     pub memory_max: Size,
     /// `gateway.shutdown_grace`: so long a change, too, waits for what an entry holds.
@@ -65,7 +73,7 @@ pub type Reply = oneshot::Sender<Result<(), Refused>>;
 /// A change, and where its answer goes.
 pub type Asked = (Change, Reply);
 
-/// Changes the entries of a gateway while it runs.
+/// Changes a gateway while it runs.
 #[derive(Debug, Clone)]
 pub struct Changes(mpsc::Sender<Asked>);
 
@@ -87,8 +95,8 @@ impl Changes {
         self.ask(Change::Remove(name.to_owned())).await
     }
 
-    /// Makes the entries these. Whatever is not as it was is added, changed or removed, in this order, and no other
-    /// entry notices. Over when all that is to end has ended; a refusal changes nothing.
+    /// Makes it this. Whatever entry is not as it was is added, changed or removed, in this order, and no other entry
+    /// notices. Over when all that is to end has ended; a refusal changes nothing.
     pub async fn become_these(&self, wanted: Wanted) -> Result<(), Refused> {
         self.ask(Change::Become(Box::new(wanted))).await
     }

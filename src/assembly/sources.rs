@@ -105,8 +105,7 @@ impl Sources {
     ) -> Self {
         let (plan, current, run) = (current.get(), current.clone(), Arc::clone(run));
         let (units, phase) = (BTreeMap::new(), Phase::Running);
-        let large = Arc::new(LargeBuffers::new(LARGE_BUFFERS_MAX, plan.read_buffer_bytes()));
-        let ahead = ReadAhead::sharing(READ_BYTES, &large);
+        let ahead = read_ahead(&plan);
         let (desk, becoming) = (Arc::default(), None);
         let mut it = Self {
             plan,
@@ -419,6 +418,12 @@ impl Unit {
             standings.session(session, now).lost(now, &failure.error);
         }
     }
+}
+
+/// The read buffers of all connections of a plan.
+fn read_ahead(plan: &Plan) -> ReadAhead {
+    let large = Arc::new(LargeBuffers::new(LARGE_BUFFERS_MAX, plan.read_buffer_bytes()));
+    ReadAhead::sharing(READ_BYTES, &large)
 }
 
 /// What the names of MQTT sessions among the units begin with: no entry has a name with a blank.

@@ -187,6 +187,14 @@ impl DeadLetters {
         self.batcher.fit(letters_bytes_max);
     }
 
+    /// It is this plan from now on; no batch is open.
+    pub fn become_plan(&mut self, plan: &Arc<Plan>) {
+        self.batcher = Batcher::new(plan.batch);
+        self.measure = plan.measure();
+        self.route = Route::dead_letters();
+        self.plan = Arc::clone(plan);
+    }
+
     /// Lets all go.
     pub fn abandon(&mut self) {
         for Waiting { origin, .. } in std::mem::take(&mut self.waiting) {

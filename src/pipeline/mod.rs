@@ -18,7 +18,8 @@ use self::recovery::Opened;
 use self::router::Router;
 use self::spooler::Spooler;
 use self::worker::{Ended, Worker};
-use crate::assembly::changes::{Asked, Changes};
+use crate::assembly::changes::{Asked, Change, Changes, Reply};
+use crate::assembly::output::{Output, Said};
 use crate::assembly::sources::Sources;
 use crate::assembly::{self, Assembly};
 use crate::limits::CLOSE_MAX;
@@ -134,8 +135,11 @@ struct Running {
     worker: oneshot::Receiver<Result<Ended, Failure>>,
     sources: Sources,
     changes: mpsc::Receiver<Asked>,
-    /// The sink's, and the watch client's.
+    current: Current,
+    output: Output,
+    /// The watch client's, and others that stand beside.
     clients: Tasks<()>,
+    lookout: Lookout,
 }
 
 impl Pipeline {
@@ -182,16 +186,15 @@ impl Pipeline {
             Ok(running) => running,
             Err(error) => return self.report(Some(error)),
         };
-        let error = running.until_ended(&self.plan, &mut stops).await;
+        let error = running.until_ended(&mut stops).await;
         running.enter(Phase::Closing);
         let within = CLOSE_MAX + CLOSE_MAX / 2;
+        let output_left = running.output.finish(within).await;
         let (_, clients_left) = running.clients.finish(within).await;
         let (ended, sources_left) = running.sources.finish(within).await;
-        if clients_left + sources_left > 0 {
-            tracing::warn!(
-                tasks = clients_left + sources_left,
-                "connections did not close in time"
-            );
+        let tasks = output_left + clients_left + sources_left;
+        if tasks > 0 {
+            tracing::warn!(tasks, "connections did not close in time");
         }
         // A source that failed may have ended the worker before its own end was seen.
         let error = error.or(ended.into_iter().find_map(failed));
@@ -220,15 +223,29 @@ impl Pipeline {
         let sources = self.assembly.start_sources(&shared);
         let outlet = books.queue.outlet();
         let reports = outlet.reports();
-        let (plan, books) = (Arc::clone(&self.plan), Arc::clone(&self.books));
+        let (current, books) = (self.current(), Arc::clone(&self.books));
         let (spooler, router) = (spooler.map(|it| *it), self.router.clone());
-        let worker = Worker::new(plan, books, spooler, clock::now(), &self.run, router);
+        let worker = Worker::new(current.clone(), books, spooler, clock::now(), &self.run, router);
         let worker = tasks::thread("worker", move || worker.run(outlet)).map_err(Error::Thread)?;
-        let clients = self.assembly.start_clients(&shared, &phase, reports.clone());
+        let output = self.assembly.start_output(&shared, reports.clone());
+        let clients = self.assembly.start_clients(&shared, &phase);
         let books = Arc::clone(&self.books);
         let (_, never) = mpsc::channel(1);
         let changes = std::mem::replace(&mut self.changes.1, never);
-        Ok(Running { books, reports, lead, worker, sources, changes, clients })
+        let lookout = Lookout::new(&self.plan);
+        let of = (changes, current);
+        Ok(Running {
+            books,
+            reports,
+            lead,
+            worker,
+            sources,
+            changes: of.0,
+            current: of.1,
+            output,
+            clients,
+            lookout,
+        })
     }
 }
 
@@ -255,12 +272,11 @@ impl Lookout {
 
 impl Running {
     /// Waits for the end: drained, aborted or failed.
-    async fn until_ended(&mut self, plan: &Plan, stops: &mut mpsc::Receiver<()>) -> Option<Error> {
+    async fn until_ended(&mut self, stops: &mut mpsc::Receiver<()>) -> Option<Error> {
         let mut error = None;
         let mut deadline: Option<Instant> = None;
         let (mut sources_left, mut asked) = (true, false);
         let mut looks = interval(LOOK_EVERY / 10);
-        let mut lookout = Lookout::new(plan);
         loop {
             let grace = self.sources.grace();
             let mut drain = false;
@@ -281,7 +297,7 @@ impl Running {
                     drain = true;
                 }
                 Some((change, reply)) = self.changes.recv() => {
-                    self.sources.change(change, reply, grace);
+                    self.change(change, reply, grace);
                 }
                 () = sleep_until(removal.unwrap_or_else(far)), if removal.is_some() => {
                     self.sources.end_overdue(clock::now().instant);
@@ -295,14 +311,12 @@ impl Running {
                     drain = matches!(failed, Some(Some(_)));
                     error = error.or(failed.flatten());
                 }
-                Some(ended) = self.clients.next() => {
-                    // The watch may end at any time. The sink only ends when it failed for good, which
-                    // the worker is told, or panicked.
-                    if let Err(panicked) = ended {
-                        error = error.or(Some(panicked.into()));
-                        self.reports.send(sink::Event::Abort);
-                    }
-                }
+                said = self.output.next() => match said {
+                    Said::Changed => self.sources.output_has_become(),
+                    Said::Ended(ended) => error = error.or(self.panicked(ended)),
+                },
+                // These may end at any time.
+                Some(ended) = self.clients.next() => error = error.or(self.panicked(ended)),
                 () = sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
                     tracing::error!(
                         grace_seconds = grace.as_secs_f64(),
@@ -312,7 +326,7 @@ impl Running {
                     deadline = Some(far());
                 }
                 _ = looks.tick() => {
-                    let health = lookout.look(&self.books, deadline.is_some());
+                    let health = self.lookout.look(&self.books, deadline.is_some());
                     if health != Health::Starting && looks.period() < LOOK_EVERY {
                         looks = interval(LOOK_EVERY);
                     }
@@ -327,7 +341,30 @@ impl Running {
         }
     }
 
+    /// Makes a change, and tells the worker what it has to know of it.
+    fn change(&mut self, change: Change, reply: Reply, grace: Duration) {
+        let before = self.current.get();
+        self.sources.change(change, reply, grace);
+        let plan = self.current.get();
+        if plan.is_same_downstream(&before) {
+            return;
+        }
+        self.lookout.monitor.judge_by(plan.health_limits());
+        let (told, settled) = oneshot::channel();
+        self.reports.send(sink::Event::Changed(told));
+        let next = (plan.output.sink != before.output.sink).then_some(plan);
+        self.output.change(next, settled, grace);
+    }
+
+    /// A task that panicked ends the gateway.
+    fn panicked(&self, ended: Result<(), Panicked>) -> Option<Error> {
+        let panicked = ended.err()?;
+        self.reports.send(sink::Event::Abort);
+        Some(panicked.into())
+    }
+
     fn enter(&mut self, phase: Phase) {
+        self.output.enter(phase);
         self.sources.enter(phase);
         self.lead.enter(phase);
     }

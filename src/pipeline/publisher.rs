@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::answers::Answered;
+use self::changing::Changing;
 use self::hang_ups::HangUps;
 use self::sizes::Sizes;
 use super::in_flight::InFlight;
@@ -48,6 +49,7 @@ use crate::unusable::Unusable;
 use crate::window::Window;
 
 mod answers;
+mod changing;
 mod hang_ups;
 mod sizes;
 
@@ -83,6 +85,7 @@ pub struct Publisher {
     sizes: Sizes,
     hang_ups: HangUps,
     answered: Answered,
+    changing: Changing,
     warnings: Warnings,
     spares: Spares,
 }
@@ -120,6 +123,7 @@ impl Publisher {
             spooler,
             hang_ups: HangUps::default(),
             answered: Answered::default(),
+            changing: Changing::default(),
             warnings: Warnings::default(),
             spares: Spares::default(),
         }
@@ -164,7 +168,8 @@ impl Publisher {
     }
 
     fn has_room_if(&self, window: bool) -> bool {
-        self.spooler.as_ref().map_or(window, |spooler| spooler.has_room(window))
+        let room = self.spooler.as_ref().map_or(window, |spooler| spooler.has_room(window));
+        room && !self.changing.is_held()
     }
 
     fn window_has_room(&self) -> bool {
@@ -180,7 +185,7 @@ impl Publisher {
 
     /// Room for what the spool brings, whichever it is.
     fn window_has_room_for_any(&self) -> bool {
-        self.window_has_room() && self.window_has_dead_letter_room()
+        self.window_has_room() && self.window_has_dead_letter_room() && !self.changing.is_held()
     }
 
     fn takes_more(&self) -> bool {
@@ -249,8 +254,10 @@ impl Publisher {
                 self.pump();
             }
             sink::Event::Stop => self.spooler.iter_mut().for_each(Spooler::stop),
-            sink::Event::Failed(error) => return Err(Failure::Connect(error)),
-            sink::Event::Abort => {}
+            sink::Event::Failed(error) => self.failed(error)?,
+            sink::Event::Replaced => self.replaced(now.instant),
+            // The worker's.
+            sink::Event::Changed(_) | sink::Event::Abort => {}
         }
         Ok(())
     }
@@ -261,6 +268,7 @@ impl Publisher {
         self.sizes.learned.forget(now.instant);
         self.resend_refused(now.instant);
         let (room, silent) = (self.has_room(), self.silent());
+        self.tell();
         let Some(spooler) = &mut self.spooler else { return false };
         // The source of a refused dead letter would wait for it.
         let waits = |(count, flight): (u64, &InFlight)| {

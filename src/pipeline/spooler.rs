@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use self::kept::Kept;
 use self::log::SpoolLog;
+use self::routes::Routes;
 use super::entry_head::{EntryHead, Read};
 use super::in_flight::InFlight;
 use super::retry_timer::RetryTimer;
@@ -53,6 +54,7 @@ use crate::window::Window;
 mod failing;
 mod kept;
 mod log;
+mod routes;
 
 /// Delivered batches that are removed from the spool together, unless [`REMOVE_DELAY_MAX`] is over before. A crash before
 /// that repeats them, with their ids.
@@ -86,7 +88,7 @@ pub struct Spooler {
     /// Bytes of the largest batch, all of its message.
     batch_bytes: usize,
     /// The routes that batches of the disk may have.
-    routing: Arc<dyn Routing>,
+    routes: Routes,
     /// What stays on disk in this run.
     kept: Kept,
     /// Sealed, and neither in the window nor on disk.
@@ -148,7 +150,7 @@ impl Spooler {
             batch_bytes: plan.batch.bytes_max.get() + plan.batch_overhead_bytes(),
             plan,
             books,
-            routing,
+            routes: Routes::new(routing),
             kept,
             waiting: VecDeque::new(),
             untried: None,
@@ -174,6 +176,14 @@ impl Spooler {
             0 if !self.kept.is_active() => Mode::Direct,
             _ => Mode::Replaying,
         };
+    }
+
+    /// It is this plan from now on. What is on disk keeps its size and its format.
+    pub fn become_plan(&mut self, plan: &Arc<Plan>) {
+        let batch_bytes = plan.batch.bytes_max.get() + plan.batch_overhead_bytes();
+        self.batch_bytes = self.batch_bytes.max(batch_bytes);
+        self.routes.become_these(plan.measure(), self.spool.entries() == 0);
+        self.plan = Arc::clone(plan);
     }
 
     /// A stop was asked for: what is on disk stays there.
@@ -374,7 +384,7 @@ impl Spooler {
                 let records = entry.records;
                 self.advance(key, records);
                 self.pace_reads(now.instant, records);
-                let known = (&*self.plan, &*self.routing);
+                let known = (&*self.plan, &self.routes as &dyn Routing);
                 match EntryHead::flight(entry, key, known, &self.books, now.instant) {
                     Read::Flight(flight) if self.kept.holds(&flight) => {
                         self.kept.keep_behind(&flight);

@@ -24,6 +24,7 @@ use crate::batch::Seal;
 use crate::clock::{self, Now, Timestamp};
 use crate::codec::{Encoder, Unwritable};
 use crate::plan::Plan;
+use crate::plan::current::Current;
 use crate::queue::{Event, Outlet, Want};
 use crate::record::{Body, Chunk, Record};
 use crate::sink::{self, Measure};
@@ -32,6 +33,7 @@ use crate::state::registry::Row;
 
 use self::open::OpenBatches;
 
+mod changing;
 mod open;
 mod sizes;
 
@@ -56,6 +58,8 @@ struct Taken {
 #[derive(Debug)]
 pub struct Worker {
     plan: Arc<Plan>,
+    /// The plan that runs, as the engine changes it.
+    current: Current,
     books: Arc<Books>,
     /// Rows by index, added to when a new sensor appears.
     rows: Vec<Arc<Row>>,
@@ -65,7 +69,7 @@ pub struct Worker {
     open: OpenBatches,
     measure: Arc<dyn Measure>,
     /// What was known of the sink's bounds when the batch was adapted to them.
-    fitted: (Option<usize>, usize),
+    fitted: Option<(Option<usize>, usize)>,
     /// Bytes of records that the broker takes in one packet, if it says.
     fits: Option<usize>,
     encoder: Encoder,
@@ -87,16 +91,16 @@ impl Worker {
     /// A worker of a gateway that starts now. The batches' ids begin with `run`, and `router` says where records
     /// go.
     pub fn new(
-        plan: Arc<Plan>,
+        current: Current,
         books: Arc<Books>,
         spooler: Option<Spooler>,
         now: Now,
         run: &str,
         router: Router,
     ) -> Self {
+        let plan = current.get();
         let shared = (Arc::clone(&plan), Arc::clone(&books));
-        let routes_max = plan.batch.routes_max.get();
-        let open = OpenBatches::new(shared.0, shared.1, routes_max, router.first().clone());
+        let open = OpenBatches::new(shared.0, shared.1, router.first().clone());
         let publisher = Publisher::new(Arc::clone(&plan), Arc::clone(&books), spooler, now.instant);
         Self {
             router,
@@ -107,12 +111,13 @@ impl Worker {
             batch_prefix: run.to_owned(),
             encoder: plan.output.encoder(),
             plan,
+            current,
             books,
             rows: Vec::new(),
             taken: None,
             used: None,
             batches: 0,
-            fitted: (None, usize::MAX),
+            fitted: None,
             fits: None,
             draining: false,
             aborted: false,
@@ -199,6 +204,7 @@ impl Worker {
                 self.dead_letters.abandon();
                 self.open.abandon();
             }
+            Event::Reported(sink::Event::Changed(told)) => self.become_plan(now, told),
             Event::Reported(report) => {
                 self.publisher.apply(now, report)?;
                 self.fit();
@@ -369,6 +375,7 @@ impl Worker {
             Seal::Aged => &metrics.sealed_aged,
             Seal::Starved => &metrics.sealed_starved,
             Seal::Route => &metrics.sealed_route,
+            Seal::Changed => &metrics.sealed_changed,
             Seal::Draining => &metrics.sealed_draining,
         };
         counter.one();

@@ -23,6 +23,7 @@ use crate::state::registry::SENSOR_BYTES;
 use crate::units::{Percent, Period, Size};
 use crate::{batch, queue, sink, source, spool, watch};
 
+mod changed;
 mod check;
 mod clients;
 pub mod current;

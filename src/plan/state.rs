@@ -25,12 +25,16 @@ impl Plan {
 
     /// Who judges its health, from `now` on.
     pub fn monitor(&self, now: Instant) -> Monitor {
-        let limits = Limits {
+        Monitor::new(self.health_limits(), now)
+    }
+
+    /// What health is judged by.
+    pub fn health_limits(&self) -> Limits {
+        Limits {
             age_max: self.batch.age_max.0,
             dead_letters_percent_max: self.output.dead_letters_percent_max,
             sensors_max: self.gateway.sensors_max.get(),
-        };
-        Monitor::new(limits, now)
+        }
     }
 
     /// A registry for its sensors: simulated ones are known.

@@ -5,7 +5,8 @@
 //! - The file is read and checked as at the start, with the environment of the start, by a thread of its own: readings do
 //!   not wait for it. A file with a mistake changes nothing; all mistakes are logged and answered.
 //! - What differs ([`Difference`]) is checked by the gateway as a whole before anything changes, and applied: entries are
-//!   added, changed and removed ([`crate::assembly::changes`]); `log.level` is set. What needs a restart is named, each
+//!   added, changed and removed, and so are the limits of queue and batches and the output
+//!   ([`crate::assembly::changes`]); `log.level` is set. What needs a restart is named, each
 //!   time, until there was one.
 //!
 //! What a file takes while it is read, some KiB for each entry, is in the program's own part of the bound on memory.
@@ -194,6 +195,9 @@ impl Reloader {
 fn wanted(target: &Settings) -> Wanted {
     Wanted {
         sensors: target.plan.sensors.clone(),
+        queue: target.plan.queue,
+        batch: target.plan.batch,
+        output: target.plan.output.clone(),
         memory_max: target.plan.gateway.memory_max,
         shutdown_grace: target.plan.gateway.shutdown_grace,
     }

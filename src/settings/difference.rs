@@ -15,9 +15,9 @@ use std::fmt;
 use serde_json::Value;
 
 use super::Settings;
-use crate::plan::Plan;
+use crate::plan::{Output, Plan};
 use crate::source::Kind;
-use crate::text;
+use crate::{sink, text};
 
 /// Bytes of a value that are shown.
 const VALUE_BYTES_MAX: usize = 80;
@@ -82,6 +82,12 @@ fn target(running: &Settings, wanted: &Settings) -> Settings {
     target.log.level.clone_from(&wanted.log.level);
     target.plan.gateway.memory_max = wanted.plan.gateway.memory_max;
     target.plan.gateway.shutdown_grace = wanted.plan.gateway.shutdown_grace;
+    target.plan.batch = wanted.plan.batch;
+    if !running.plan.sensors.values().chain(wanted.plan.sensors.values()).any(is_input) {
+        // Every entry begins anew with it.
+        target.plan.queue = wanted.plan.queue;
+    }
+    target.plan.output = output(&running.plan.output, &wanted.plan.output);
     let (old, new) = (&running.plan.sensors, &wanted.plan.sensors);
     // Standard input cannot be read again from where another task has left it.
     let is_kept = |name: &String| [old, new].iter().any(|it| it.get(name).is_some_and(is_input));
@@ -91,6 +97,23 @@ fn target(running: &Settings, wanted: &Settings) -> Settings {
     );
     target.plan.sensors =
         kept.chain(others).map(|(name, kind)| (name.clone(), kind.clone())).collect();
+    target
+}
+
+/// The running output, with all of the wanted one that can be applied while the gateway runs: not another kind of sink, not
+/// another broker, which other clients use too, and not standard output, which decides where the log goes.
+fn output(running: &Output, wanted: &Output) -> Output {
+    let mut target = wanted.clone();
+    match (&running.sink, &mut target.sink) {
+        (sink::Kind::Mqtt(old), sink::Kind::Mqtt(new)) => new.broker.clone_from(&old.broker),
+        (old @ sink::Kind::File(_), new @ sink::Kind::File(_)) => {
+            let is_standard = |it: &sink::Kind| it.declared().is_standard_output();
+            if is_standard(old) || is_standard(new) {
+                new.clone_from(old);
+            }
+        }
+        (old, new) => new.clone_from(old),
+    }
     target
 }
 

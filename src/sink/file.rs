@@ -224,10 +224,10 @@ impl FileSink {
         Self { files, channel_max, reports, standing, backoff, rng, said, patience }
     }
 
-    /// Sets how long it goes on while its files cannot be opened and never could be.
+    /// Sets how long it goes on while its files cannot be opened and never could be; `None`: for ever.
     #[must_use]
-    pub fn patient(self, start_grace: Duration) -> Self {
-        Self { patience: Patience::new(Some(start_grace)), ..self }
+    pub fn patient(self, start_grace: Option<Duration>) -> Self {
+        Self { patience: Patience::new(start_grace), ..self }
     }
 
     /// Writes until the gateway closes.

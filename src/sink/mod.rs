@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use self::routing::Routing;
 use crate::mqtt::broker::Broker;
@@ -178,8 +178,8 @@ pub struct Start<'a> {
     pub phase: PhaseReceiver,
     /// Of its randomness.
     pub seed: u64,
-    /// How long it may be refused before anything has worked.
-    pub start_grace: Duration,
+    /// How long it may be refused before anything has worked; `None`: for ever.
+    pub start_grace: Option<Duration>,
     /// Checks whether an MQTT broker keeps our clients apart.
     pub roll_call: Option<Arc<RollCall>>,
 }
@@ -304,4 +304,9 @@ pub enum Event {
     Stop,
     /// From the engine: let everything go that is not settled.
     Abort,
+    /// From the engine: the plan has changed. Told when that counts; where the sink is to be replaced, when nothing is on
+    /// its way to it that it will still answer.
+    Changed(oneshot::Sender<()>),
+    /// From the engine: the sink has ended, and another one starts.
+    Replaced,
 }

@@ -92,6 +92,8 @@ counters! {
     sealed_starved: Counter,
     /// Batches sealed for another route: a sensor changed to it, or it needed the place.
     sealed_route: Counter,
+    /// Batches sealed because a reload changed the settings of batches or of the output.
+    sealed_changed: Counter,
     /// Batches sealed by the drain.
     sealed_draining: Counter,
     /// Batches acknowledged by the output broker.

@@ -69,6 +69,12 @@ impl Monitor {
         }
     }
 
+    /// It judges by these limits from now on. That of sensors stays.
+    pub fn judge_by(&mut self, limits: Limits) {
+        self.age_max = limits.age_max;
+        self.share.judge_by(limits.dead_letters_percent_max);
+    }
+
     /// Looks at the books; says what has changed, and puts it up.
     pub fn look(&mut self, books: &Books, draining: bool, now: Instant) -> Health {
         let (health, reason) = self.judge(books, draining, now);

@@ -30,6 +30,11 @@ impl Share {
         Self { percent_max: percent_max.0, began: now, received: [0; 2] }
     }
 
+    /// So many are too many from now on.
+    pub const fn judge_by(&mut self, percent_max: Percent) {
+        self.percent_max = percent_max.0;
+    }
+
     /// What is to be said where too many became dead letters.
     pub fn judge(&mut self, books: &Books, now: Instant) -> Option<String> {
         let total = books.metrics.received.get();

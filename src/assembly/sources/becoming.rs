@@ -1,4 +1,4 @@
-//! The entries that run become others, as a reload wants it, unit by unit.
+//! The entries that run become others, as a reload wants it, unit by unit; and the queue, with all of them.
 //!
 //! - Nothing changes before all is checked: the new entries beside the settings that stay, and the bounds of the old
 //!   and the new ones together against `gateway.memory_max`.
@@ -10,6 +10,8 @@
 //! - What is no more is removed last. Its session ends at the broker.
 //! - An entry that is added to a session of several, or removed from it, changes the session. One that moves to another
 //!   session is taken by both for a moment.
+//! - Other settings of the queue change every entry: a window is asked for when a session connects, and what is taken into
+//!   the queue is bounded where it is read. Room that is no more goes when all have begun anew.
 //! - An entry that is the same is not touched. Its session keeps the window that it was given, although there may be
 //!   more sessions now; what it may hold beyond its share counts against `gateway.memory_max`.
 
@@ -17,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Next, Removal, Sources, Unit, units_of};
+use super::{Next, Removal, Sources, Unit, read_ahead, units_of};
 use crate::assembly::changes::{Refused, Reply, Wanted};
 use crate::clock;
 use crate::phase::Phase;
@@ -36,6 +38,8 @@ const REMOVED_MAX: usize = 1024;
 pub(super) struct Becoming {
     /// The units that are no more, until all others have begun.
     gone: Vec<String>,
+    /// The output is becoming another one, too.
+    with_output: bool,
     /// What these have to deliver.
     grace: Duration,
     reply: Reply,
@@ -49,10 +53,13 @@ impl Sources {
         }
         let mut plan = Plan::clone(&self.plan);
         plan.sensors.clone_from(&wanted.sensors);
+        (plan.queue, plan.batch, plan.output) = (wanted.queue, wanted.batch, wanted.output.clone());
         plan.gateway.memory_max = wanted.memory_max;
         plan.gateway.shutdown_grace = wanted.shutdown_grace;
         let mut both = plan.clone();
-        let ends = |(name, kind): &(&String, &Kind)| plan.sensors.get(*name) != Some(*kind);
+        both.hold_also(&self.plan);
+        let anew = plan.queue != self.plan.queue;
+        let ends = |(name, kind): &(&String, &Kind)| anew || plan.sensors.get(*name) != Some(*kind);
         for (name, kind) in self.plan.sensors.iter().filter(ends) {
             // No entry has a name with a blank.
             both.sensors.insert(format!("{name} before"), kind.clone());
@@ -89,15 +96,20 @@ impl Sources {
         names.into_iter().chain(rows)
     }
 
-    /// Makes this the plan of the entries.
+    /// Makes this the plan.
     pub(super) fn become_these(&mut self, plan: Plan, reply: Reply, grace: Duration) {
         let old = Arc::clone(&self.plan);
         self.set_plan(plan);
         let new = Arc::clone(&self.plan);
+        let anew = old.queue != new.queue;
+        if anew {
+            self.shared.queue.prepare(new.queue);
+            self.ahead = read_ahead(&new);
+        }
         let [before, mut after] = [&old, &new].map(|it| units_of(it));
         let gone = before.keys().filter(|unit| !after.contains_key(*unit)).cloned().collect();
         let same = |entries: &Vec<String>| {
-            entries.iter().all(|name| old.sensors.get(name) == new.sensors.get(name))
+            !anew && entries.iter().all(|name| old.sensors.get(name) == new.sensors.get(name))
         };
         after.retain(|unit, entries| before.get(unit) != Some(entries) || !same(entries));
         let (changed, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -115,7 +127,14 @@ impl Sources {
             |name: &String| self.units.values().any(|it| !it.rests && it.entries.contains(name));
         let over: Vec<String> = old.sensors.keys().filter(|name| !runs(name)).cloned().collect();
         self.end_entries(&over);
-        self.becoming = Some(Becoming { gone, grace, reply });
+        let with_output = !old.is_same_downstream(&new);
+        self.becoming = Some(Becoming { gone, with_output, grace, reply });
+        self.go_on();
+    }
+
+    /// The output is as it is to be.
+    pub fn output_has_become(&mut self) {
+        self.becoming.iter_mut().for_each(|it| it.with_output = false);
         self.go_on();
     }
 
@@ -163,7 +182,7 @@ impl Sources {
         if self.units.values().any(Unit::is_replaced) {
             return;
         }
-        let grace = becoming.grace;
+        let (grace, with_output) = (becoming.grace, becoming.with_output);
         for name in std::mem::take(&mut becoming.gone) {
             match self.units.get_mut(&name).filter(|it| !it.rests) {
                 // It follows the gateway, and its session stays for the next run.
@@ -175,9 +194,11 @@ impl Sources {
                 }
             }
         }
-        if self.units.values().any(|it| it.removal.is_some()) {
+        if with_output || self.units.values().any(|it| it.removal.is_some()) {
             return;
         }
+        // Whoever waits for room has begun with these settings.
+        self.shared.queue.resize(self.plan.queue);
         let made = if self.phase > Phase::Running { Err(Refused::Draining) } else { Ok(()) };
         if let Some(becoming) = self.becoming.take() {
             // Nobody may wait for the answer.

@@ -243,6 +243,9 @@ fn wanted(entries: &[(&str, u32)]) -> Wanted {
     let plan = Plan::default();
     Wanted {
         sensors: entries.iter().map(entry).collect(),
+        queue: plan.queue,
+        batch: plan.batch,
+        output: plan.output,
         memory_max: plan.gateway.memory_max,
         shutdown_grace: plan.gateway.shutdown_grace,
     }
@@ -288,6 +291,29 @@ async fn what_is_new_begins_first_what_has_changed_in_its_place_and_what_is_gone
     let mut same = it.ask(become_these(&[("added", 1), ("changed", 2), ("same", 1)]));
     same.try_recv().unwrap().unwrap();
     assert_eq!(it.deadline(), None, "nothing ends");
+}
+
+#[tokio::test]
+async fn other_settings_of_the_queue_change_every_entry_and_of_batches_none() {
+    let (mut it, phases) = running(&[("a", 1), ("b", 1)]);
+    let mut next = wanted(&[("a", 1), ("b", 1)]);
+    next.batch.records_max = std::num::NonZeroU32::new(9).unwrap();
+    let mut answer = it.ask(Change::Become(Box::new(next.clone())));
+    assert!(answer.try_recv().is_err() && it.deadline().is_none(), "the output is not there yet");
+    assert_eq!(it.current.get().batch, next.batch);
+    it.output_has_become();
+    answer.try_recv().unwrap().unwrap();
+    next.queue.records_max = std::num::NonZeroU32::new(9).unwrap();
+    let mut answer = it.ask(Change::Become(Box::new(next)));
+    assert!(phases.iter().all(|it| it.is(Phase::Draining) && !it.is_removed()));
+    it.end_overdue(clock::now().instant + GRACE);
+    for _ in &phases {
+        assert!(answer.try_recv().is_err());
+        assert!(matches!(it.soon().await, Poll::Ready(Some(Ok(Ok(()))))));
+    }
+    assert!(it.soon().await.is_pending(), "they have begun anew");
+    answer.try_recv().unwrap().unwrap();
+    assert_eq!(it.units.keys().collect::<Vec<_>>(), ["a", "b"]);
 }
 
 #[tokio::test]

@@ -45,6 +45,11 @@ impl Sizes {
         }
     }
 
+    /// Of other settings, and the same connection. What was learned may hold no more.
+    pub(super) fn become_plan(&mut self, plan: &Plan) {
+        *self = Self { bytes_max: self.bytes_max, ..Self::new(plan) };
+    }
+
     /// What a publication must keep to now.
     pub(super) fn fit(&self) -> Fit<'_> {
         let learned = self.learned.bytes_max.unwrap_or(usize::MAX);

@@ -15,6 +15,7 @@ use crate::clock::{self, Now, Timestamp};
 use crate::mqtt::answer::NotTaken;
 use crate::mqtt::outgoing::Outgoing;
 use crate::plan::Plan;
+use crate::plan::current::Current;
 use crate::queue::{Event, Inlet, Outlet, Queue, Settlements, Want};
 use crate::record::{Arrival, Body, Chunk, Reason, Record, Span};
 use crate::sealed::Route;
@@ -43,6 +44,8 @@ struct Publication {
 /// A worker, both ends of its queue, and the far side of its sink.
 struct Bench {
     now: Now,
+    /// The plan of the worker, as the engine changes it.
+    current: Current,
     worker: Worker,
     outlet: Outlet<sink::Event>,
     inlet: Option<Inlet>,
@@ -75,6 +78,7 @@ fn small() -> Plan {
 
 mod answers;
 mod bounds;
+mod changing;
 mod direct;
 mod expired;
 mod forgotten;
@@ -129,6 +133,7 @@ impl Bench {
         let books = Arc::new(Books { queue: Queue::new(plan.queue), ..plan.books(Arc::default()) });
         let messages = plan.mqtt_output().unwrap().messages(&plan.broker);
         let (run, plan) = (run_id(&plan.gateway.id, now.wall, salt), Arc::new(plan));
+        let current = Current::new(Arc::clone(&plan));
         let spooler = |spool| {
             let (plan, books) = (Arc::clone(&plan), Arc::clone(&books));
             Spooler::new(spool, plan, books, router.routing()).unwrap()
@@ -136,7 +141,8 @@ impl Bench {
         let spooler = spool.map(spooler);
         Self {
             now,
-            worker: Worker::new(plan, Arc::clone(&books), spooler, now, &run, router),
+            worker: Worker::new(current.clone(), Arc::clone(&books), spooler, now, &run, router),
+            current,
             outlet: books.queue.outlet(),
             inlet: Some(books.queue.inlet()),
             settlements: books.queue.settlements(),

@@ -68,13 +68,13 @@ pub(super) struct OpenBatches {
 
 impl OpenBatches {
     /// None that holds anything; records begin to come for `route`.
-    pub(super) fn new(plan: Arc<Plan>, books: Arc<Books>, routes_max: usize, route: Route) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, books: Arc<Books>, route: Route) -> Self {
         let mut open = Self {
+            routes_max: plan.batch.routes_max.get(),
             bytes_max: plan.batch.bytes_max.get(),
             separator: plan.output.format.separator(),
             plan,
             books,
-            routes_max,
             batches: Vec::new(),
             last: 0,
             serials: 0,

@@ -15,7 +15,7 @@ impl Worker {
     /// Adapts the batch's size to what the broker takes.
     pub(super) fn fit(&mut self) {
         let known = (self.publisher.bytes_max(), self.publisher.batch_bytes_max());
-        if std::mem::replace(&mut self.fitted, known) == known {
+        if self.fitted.replace(known) == Some(known) {
             return;
         }
         let room = |dead_letters: bool| {
@@ -34,7 +34,7 @@ impl Worker {
     /// Whether the record that was written fits into a batch of its own: the bound that batches keep
     /// to leaves room for the longest id and count.
     pub(super) fn travels_alone(&self, now: Now) -> bool {
-        let Some(bytes_max) = self.fitted.0 else { return true };
+        let Some((Some(bytes_max), _)) = self.fitted else { return true };
         // The open batch may be sealed before it.
         let batch = format!("{}-{}", self.batch_prefix, self.batches + 2);
         let gateway = &self.plan.gateway.id;
@@ -54,7 +54,7 @@ impl Worker {
         record: &Record,
         bytes: usize,
     ) -> bool {
-        let max = self.fitted.0.unwrap_or(usize::MAX);
+        let max = self.fitted.and_then(|it| it.0).unwrap_or(usize::MAX);
         let detail =
             format!("{bytes} bytes as a record; the output broker takes packets of {max} bytes");
         let content = content_of(chunk, record, Reason::Oversize, &detail);

@@ -29,12 +29,12 @@ fn what_is_applied_comes_in_its_order_and_what_needs_a_restart_is_named() {
     assert_eq!(
         lines(before, after),
         [
+            "batch.age_max is changed: \"100ms\" → \"1s\"",
             "log.level is changed: \"info\" → \"debug\"",
             "sensors.more is added (mqtt)",
             "sensors.one is changed: mqtt.qos: 1 → 0; mqtt.topic: \"one\" → \"1\"",
             "sensors.gone is removed (exec)",
             "sensors.past is removed: its subscription ends at the broker",
-            "batch.age_max needs a restart: \"100ms\" → \"1s\"",
             "gateway.id needs a restart: \"a\" → \"b\"",
         ]
     );
@@ -60,6 +60,29 @@ fn an_entry_of_another_kind_is_changed_and_standard_input_needs_a_restart() {
         became.len() > 1 && became.iter().all(|it| it.contains("needs a restart")),
         "{became:?}"
     );
+}
+
+#[test]
+fn of_the_output_all_is_applied_but_its_kind_its_broker_and_standard_output() {
+    let file = |path: &str| format!("output.file.path = \"{path}\"\n");
+    for (before, after, expected) in [
+        ("", "output.topic = \"b\"", "output.mqtt.topic is changed"),
+        ("", "output.format = \"json_array\"", "output.format is changed"),
+        ("", "output.window_batches = 3", "output.window_batches is changed"),
+        ("", "output.broker.url = \"mqtt://b\"", "output.mqtt.broker.url needs a restart"),
+        ("", &file("/a"), "output.file.path needs a restart"),
+        (&file("/a"), &file("/b"), "output.file.path is changed"),
+        (&file("/a"), &file("-"), "output.file.path needs a restart"),
+        ("", "queue.records_max = 999", "queue.records_max is changed"),
+        ("", "queue.on_full = \"shed_oldest\"", "queue.on_full is changed"),
+        ("", "gateway.sensors_max = 9", "gateway.sensors_max needs a restart"),
+    ] {
+        let lines = lines(before, after);
+        assert!(lines.iter().any(|it| it.starts_with(expected)), "{after}: {lines:?}");
+    }
+    let input = |more: &str| format!("sensors.in.stdin = {{}}\n{more}");
+    let queue = lines(&input(""), &input("queue.records_max = 999"));
+    assert!(queue[0].starts_with("queue.records_max needs a restart"), "{queue:?}");
 }
 
 #[test]

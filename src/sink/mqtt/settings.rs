@@ -140,7 +140,7 @@ impl Declared for Settings {
         let session = Session::new(options, READ_BUFFER_BYTES, seed)
             .with_status(standing)
             .beside(start.roll_call)
-            .patient(Some(start.start_grace));
+            .patient(start.start_grace);
         let messages = self.messages(around.broker);
         let bounds = Bounds { channel_max, answer_max: self.answer_max.0 };
         let sink = MqttSink::new(session, messages, bounds, reports, metrics, phase);

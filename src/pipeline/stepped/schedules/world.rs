@@ -123,6 +123,7 @@ impl World {
             195 => self.lose_session(),
             196 => self.upstream.back_up(),
             197 => self.restore_session(),
+            198 => self.change(),
             _ => self.crash(),
         }
         self.settle();
@@ -253,6 +254,37 @@ impl World {
         self.bench.apply(Event::Deadline);
         let deadline = self.bench.worker.want().deadline;
         assert!(deadline.is_none_or(|at| at > self.bench.now.instant), "the worker never rests");
+    }
+
+    /// Other settings come, and perhaps another sink: when it can, or in the middle of all.
+    fn change(&mut self) {
+        // The route of each sensor is none that settings make.
+        if !self.router.routing().is_one() {
+            return;
+        }
+        let replaced = self.random.random_bool(0.5).then(|| self.random.random_range(1..99));
+        let before = self.bench.current.get();
+        let told = self.bench.change(|plan| {
+            let random = &mut self.random;
+            plan.batch.records_max = NonZeroU32::new(random.random_range(1..6)).unwrap();
+            plan.output.window_batches = NonZeroU16::new(random.random_range(1..5)).unwrap();
+            plan.queue.records_max = NonZeroU32::new(random.random_range(20..40)).unwrap();
+            if let Some(seconds) = replaced {
+                let sink = format!(r#"{{"mqtt":{{"answer_max":"{seconds}s"}}}}"#);
+                plan.output.sink = serde_json::from_str(&sink).unwrap();
+            }
+        });
+        if self.bench.current.get().output.sink != before.output.sink {
+            for _ in 0..self.random.random_range(0..20) {
+                self.take_in();
+                self.answer();
+                self.settle();
+            }
+            // All is answered, or the grace is over.
+            drop(told);
+            self.cut();
+            self.bench.report(sink::Event::Replaced);
+        }
     }
 
     fn break_disk(&mut self) {

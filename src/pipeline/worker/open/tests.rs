@@ -31,9 +31,10 @@ impl Side {
         plan.batch.records_max = NonZeroU32::new(records_max).unwrap();
         plan.batch.bytes_max = Size::bytes(bytes_max);
         plan.batch.age_max = Period(AGE);
+        plan.batch.routes_max = u16::try_from(routes_max).unwrap().try_into().unwrap();
         let books = Arc::new(plan.books(Arc::default()));
         let encoder = plan.output.encoder();
-        let open = OpenBatches::new(Arc::new(plan), books, routes_max, Route::output());
+        let open = OpenBatches::new(Arc::new(plan), books, Route::output());
         Self { now: clock::now(), open, encoder, sealed: Vec::new(), next: 0 }
     }
 
