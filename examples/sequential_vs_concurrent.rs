@@ -19,11 +19,10 @@ use std::time::Duration;
 
 use sluicegate::clock;
 use sluicegate::pace::Pace;
-use sluicegate::phase::{self, PhaseReceiver, PhaseSender};
 use sluicegate::queue::{self, Event, OnFull, Outlet, Queue, Want};
 use sluicegate::settlement::{Outcome, Settled};
+use sluicegate::source::Context;
 use sluicegate::source::simulated::{Sensor, Settings, Shared};
-use sluicegate::source::{self, Context};
 use sluicegate::state::metrics::Metrics;
 use sluicegate::state::registry::Registry;
 use sluicegate::tasks::{self, Tasks};
@@ -42,12 +41,9 @@ type NoMail = Infallible;
 struct Classroom {
     queue: Queue,
     context: Context,
-    watch: PhaseReceiver,
-    /// For as long as it lives, no sensor is told to stop.
-    _lead: PhaseSender,
     /// One message for each reading that has been consumed.
     consumed: mpsc::Receiver<()>,
-    sensors: Tasks<source::Ended>,
+    sensors: Tasks<()>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -112,12 +108,11 @@ impl Classroom {
             folder: None,
             listening: Arc::default(),
         };
-        let (lead, watch) = phase::start();
         let (report, consumed) = mpsc::channel(PLACES as usize);
         let (outlet, places) = (queue.outlet(), queue.clone());
         // It ends with the program: the reports have nowhere to go then.
         drop(tasks::thread("consumer", move || consume(outlet, &places, &report))?);
-        Ok(Self { queue, context, watch, _lead: lead, consumed, sensors: Tasks::default() })
+        Ok(Self { queue, context, consumed, sensors: Tasks::default() })
     }
 
     /// Reads a sensor, and the next one when its reading has been consumed.
@@ -143,8 +138,8 @@ impl Classroom {
         let settings = Settings { readings: Some(1), ..Settings::default() };
         let shared = Shared::new(&settings, "TEMP", 0);
         let sensor = Sensor::new(&shared, index, clock::now().instant + READ);
-        let ends = (self.queue.inlet(), self.watch.clone());
-        self.sensors.start(sensor.run(&format!("TEMP_{index:02}"), ends, &self.context));
+        let inlet = self.queue.inlet();
+        self.sensors.start(sensor.run(&format!("TEMP_{index:02}"), inlet, &self.context));
     }
 }
 

@@ -3,11 +3,13 @@
 //! Nothing else starts a task or a thread. A task ends when its work does, or when the phase tells it to.
 
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
+use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 /// Tasks of one kind, each of which returns a `T`.
@@ -45,6 +47,25 @@ impl<T: Send + 'static> Tasks<T> {
     /// Tasks that have not ended, or whose end was not taken.
     pub fn left(&self) -> usize {
         self.set.len()
+    }
+
+    /// Waits until all tasks have ended, or until `stop`: then those that are left end where they wait.
+    ///
+    /// # Panics
+    /// Where one of them has: so does whoever runs them.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return self.set.shutdown().await,
+                ended = self.set.join_next() => match ended.map(|it| it.map_err(JoinError::try_into_panic)) {
+                    Some(Err(Ok(panic))) => resume_unwind(panic),
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        }
     }
 
     /// Waits until all tasks have ended, for at most `within`. Returns their results, and how many did not end.

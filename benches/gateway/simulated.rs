@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sluicegate::pace::Pace;
-use sluicegate::phase::{self, Phase};
 use sluicegate::queue::{self, Event, Outlet, Queue, Want};
 use sluicegate::settlement::{Outcome, Settled};
 use sluicegate::source::Context;
@@ -149,7 +148,6 @@ fn fast_in_process(figures: &mut Figures) {
         listening: Arc::default(),
     };
     let metrics = Arc::clone(&context.metrics);
-    let (lead, watch) = phase::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (count, time) = runtime.block_on(async {
         let interval = units::Period::millis(0);
@@ -157,19 +155,21 @@ fn fast_in_process(figures: &mut Figures) {
         let mut tasks = Tasks::default();
         let start = Instant::now();
         for index in 0..FAST {
-            let ends = (queue.inlet(), watch.clone());
             let shared = Shared::new(&sensor, "S", 0);
             let sensor = Sensor::new(&shared, index, start);
-            tasks.start(sensor.run(&format!("S_{index}"), ends, &context));
+            tasks.start(sensor.run(&format!("S_{index}"), queue.inlet(), &context));
         }
         let (outlet, places) = (queue.outlet(), queue.clone());
         let consumer = tasks::thread("consumer", move || consume(outlet, &places)).unwrap();
-        tokio::time::sleep(FAST_MEASURED).await;
-        let measured = (metrics.received.get() as f64, start.elapsed().as_secs_f64());
-        lead.enter(Phase::Draining);
-        while tasks.next().await.is_some() {}
+        let mut measured = (0.0, Duration::ZERO);
+        tasks
+            .run_until(async {
+                tokio::time::sleep(FAST_MEASURED).await;
+                measured = (metrics.received.get() as f64, start.elapsed());
+            })
+            .await;
         consumer.await.unwrap();
-        measured
+        (measured.0, measured.1.as_secs_f64())
     });
     println!("{FAST} sensors, interval 0, through the queue alone: {:.0} readings/s", count / time);
     let name = format!("{FAST} sensors, interval 0, through the queue alone");

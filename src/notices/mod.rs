@@ -163,7 +163,7 @@ impl About {
     fn of_sensor(&self, row: &Row) -> Option<(Topic, Vec<u8>)> {
         let entry = row.entry_name()?;
         let pattern = self.settings.topic.as_ref()?;
-        let topic = pattern.fill(&Filling::of_letter(Some(entry), &row.id)).ok()?;
+        let topic = pattern.fill(&Filling::of_letter(Some(entry), row.id())).ok()?;
         let topic = Topic::made(&topic)?;
         if row.is_removed() {
             return Some((topic, Vec::new()));
@@ -172,7 +172,7 @@ impl About {
         let notice = OfSensor {
             gateway: &self.gateway,
             entry,
-            sensor_id: &row.id,
+            sensor_id: row.id(),
             state: row.presence(),
             since: text(row.since()),
             last_received_at: text(row.last_received()),
@@ -286,7 +286,7 @@ impl Notifier {
         if let Some(left_out) = self.refused.due(now) {
             tracing::warn!(
                 entry = row.entry_name(),
-                sensor = &*row.id,
+                sensor = row.id(),
                 left_out,
                 "a notice (status) cannot be sent: its topic would have more than {TOPIC_MADE_BYTES_MAX} bytes"
             );

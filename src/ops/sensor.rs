@@ -57,7 +57,7 @@ impl One {
 fn last(view: &View, row: &Row) -> Option<Last> {
     let letters = view.books.letters.since(0);
     let newest = letters.iter().rev();
-    let mut own = newest.filter(|(_, it)| it.entry == row.entry() && *it.sensor == *row.id);
+    let mut own = newest.filter(|(_, it)| it.entry == row.entry() && *it.sensor == *row.id());
     if let Some((number, letter)) = own.next() {
         return Some(Last::Whole(DeadLetter::new(*number, letter, &view.books.registry)));
     }

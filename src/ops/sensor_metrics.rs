@@ -43,7 +43,7 @@ impl Asked {
 
 /// Bytes of a sensor's metrics: in a label's value two may stand for one.
 fn bytes(row: &Row) -> usize {
-    METRICS * (METRIC_BYTES + 2 * (row.id.len() + row.entry_name().map_or(0, str::len)))
+    METRICS * (METRIC_BYTES + 2 * (row.id().len() + row.entry_name().map_or(0, str::len)))
 }
 
 fn families(rows: &[&Row]) -> Vec<Family> {
@@ -90,7 +90,7 @@ fn family(name: &str, help: &str, values: Values) -> Family {
 
 fn labels(row: &Row) -> Labels {
     let entry = row.entry_name().unwrap_or_default().to_owned();
-    vec![("entry", entry), ("sensor", row.id.to_string())]
+    vec![("entry", entry), ("sensor", row.id().to_string())]
 }
 
 #[cfg(test)]

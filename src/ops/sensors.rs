@@ -120,7 +120,7 @@ impl From<&Row> for Sensor {
         let text = |at: Option<Timestamp>| at.map(|it| it.to_string());
         Self {
             entry: row.entry_name().map(str::to_owned),
-            id: row.id.to_string(),
+            id: row.id().to_string(),
             state: row.presence(),
             since: text(row.since()),
             first_received_at: text(row.first_received()),
@@ -158,7 +158,7 @@ fn shown(text: String, is_cut: bool) -> Value {
 type Key<'a> = (u64, &'a str, &'a str);
 
 fn key(number: u64, row: &Row) -> Key<'_> {
-    (number, row.entry_name().unwrap_or_default(), &row.id)
+    (number, row.entry_name().unwrap_or_default(), row.id())
 }
 
 /// A row's place in an order.
@@ -284,7 +284,7 @@ impl Asked {
     fn is_asked_for(&self, row: &Row, search: Option<&str>) -> bool {
         let is_of = self.entry.as_deref().is_none_or(|it| row.entry_name() == Some(it));
         let is_so = self.state.is_none_or(|it| row.presence() == it);
-        is_of && is_so && search.is_none_or(|it| row.id.to_lowercase().contains(it))
+        is_of && is_so && search.is_none_or(|it| row.id().to_lowercase().contains(it))
     }
 }
 

@@ -24,7 +24,7 @@ impl<'a> Content<'a> {
     /// The id of the sensor whose books are in `row`.
     pub fn sensor(&self, row: &'a Row) -> &'a str {
         let own = std::str::from_utf8(self.id).ok().filter(|id| !id.is_empty());
-        own.unwrap_or(&row.id)
+        own.unwrap_or(row.id())
     }
 
     /// The cause of a dead letter of this sensor.
@@ -57,7 +57,7 @@ pub fn view<'a>(
 ) -> Option<View<'a>> {
     let Body::Reading { value, timestamp, labels, extra } = record.body else { return None };
     let sensor = if record.id.is_empty() {
-        Whose::Counted(&row.json, record.sequence)
+        Whose::Counted(row.json(), record.sequence)
     } else {
         Whose::Uncounted(chunk.text(record.id))
     };

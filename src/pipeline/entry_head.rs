@@ -197,7 +197,7 @@ impl EntryHead {
                 let row = rows.get(sensor.0 as usize).expect("every sensor has a row");
                 let new = (place == known).then_some(row);
                 let entry = |row: &Arc<Row>| row.entry_name().unwrap_or_default().to_owned();
-                head.sensors.extend(new.map(|row| row.id.to_string()));
+                head.sensors.extend(new.map(|row| row.id().to_string()));
                 head.entries.extend(new.map(entry));
                 match head.runs.last_mut() {
                     Some((last, count)) if *last == place => *count += 1,

@@ -42,7 +42,7 @@ impl Numbers {
                 metrics.numbers_missing.add(gap.end - gap.start);
                 let Some(left_out) = self.said.due(clock::now().instant) else { return };
                 tracing::warn!(
-                    sensor = &*row.id,
+                    sensor = row.id(),
                     from = gap.start,
                     to = gap.end - 1,
                     of_sensor = row.numbers_missing(),

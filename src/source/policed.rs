@@ -109,7 +109,7 @@ impl Policed {
         let Body::Reading { value, timestamp, labels, extra } = record.body else {
             return Fate::Taken;
         };
-        let id = if row.is_shared() { chunk.text(record.id) } else { row.id.as_bytes() };
+        let id = if row.is_shared() { chunk.text(record.id) } else { row.id().as_bytes() };
         let asked = Asked {
             sensor: str::from_utf8(id).unwrap_or_default(),
             topic: chunk.text(record.topic),
@@ -192,7 +192,7 @@ impl Policed {
         tracing::warn!(
             entry = self.entry,
             readings,
-            sensor = %text::shown(&row.id),
+            sensor = %text::shown(row.id()),
             "sensors send more than {}: {}. The last of them is named",
             self.quota,
             self.fate
@@ -201,7 +201,7 @@ impl Policed {
 
     /// The row of a sensor: that which it has now, where it was forgotten.
     fn row_now(&self, row: Arc<Row>) -> Arc<Row> {
-        if row.is_forgotten() { self.context.row(&row.id) } else { row }
+        if row.is_forgotten() { self.context.row(row.id()) } else { row }
     }
 
     /// Whether readings may wait for their turn.
@@ -246,7 +246,7 @@ impl Policed {
             let found = self.row_now(Arc::clone(&row));
             let gone = std::mem::replace(&mut row, found);
             let is_shared = row.is_shared();
-            again = Some(if is_shared { chunk.put(gone.id.as_bytes()) } else { Span::default() });
+            again = Some(if is_shared { chunk.put(gone.id().as_bytes()) } else { Span::default() });
         }
         let Some(record) = chunk.records.last_mut() else { return false };
         record.sequence = row.count();

@@ -195,7 +195,7 @@ impl Records {
         let shown = |text| if is_whole(text) { message.payload } else { text };
         let origin = Origin {
             levels,
-            named: named.then(|| whose.id.as_deref().unwrap_or(&whose.row.id)),
+            named: named.then(|| whose.id.as_deref().unwrap_or(whose.row.id())),
             entry: name,
             properties: message.properties,
             received,
@@ -302,7 +302,7 @@ impl Records {
             let again;
             if row.is_forgotten() {
                 // Another sensor of this message has its place.
-                again = Whose::new(self.context.row(&row.id), Cow::Borrowed(&row.id));
+                again = Whose::new(self.context.row(row.id()), Cow::Borrowed(row.id()));
                 id = own_id(&again, &self.name, chunk);
                 row = &again.row;
             }

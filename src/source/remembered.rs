@@ -74,7 +74,7 @@ mod tests {
         row.receive(Timestamp::from_millis(1));
         registry.enter(&Metrics::default(), &[row.index], Outcome::Delivered);
         rows.put("a", &row);
-        assert_eq!(rows.get("a").map(|it| &*it.id), Some("a"));
+        assert_eq!(rows.get("a").map(|it| it.id()), Some("a"));
         rows.put("b", &registry.row_of("b", 0));
         assert_eq!((rows.get("a").is_none(), rows.get("b").is_some()), (true, true));
         rows.put("c", &registry.row_of("c", 0));

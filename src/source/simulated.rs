@@ -1,4 +1,5 @@
-//! Sensors made up by this process: `count` of them, each its own task.
+//! Sensors made up by this process: `count` of them, each its own task. They wait for their next reading and for nothing
+//! else: one more task of the entry ends them all when the gateway drains.
 //!
 //! Schedules are absolute: reading `k` of sensor `i` is due at `start + (i / count + k) × interval`.
 //! A late reading does not push the next one later; ticks that have passed altogether are missed
@@ -27,10 +28,11 @@ pub use self::values::Values;
 use super::{Context, Ended, Entry};
 use crate::clock::{self, Timestamp};
 use crate::codec::{Payload, text_json};
-use crate::phase::{Phase, PhaseReceiver};
+use crate::phase::Phase;
 use crate::queue::Inlet;
 use crate::record::{Arrival, Body, Record, Span};
 use crate::settlement::Token;
+use crate::state::metrics::Metrics;
 use crate::state::registry::Row;
 use crate::tasks::Tasks;
 use crate::units;
@@ -316,19 +318,27 @@ impl Shared {
 pub(super) fn start(settings: &Settings, entry: &Entry<'_>, tasks: &mut Tasks<Ended>) {
     let shared = Shared::new(settings, entry.name, entry.seed);
     entry.context.listening.begin(clock::now().wall);
+    let mut sensors = Tasks::default();
     for index in 0..settings.sensors() {
         let sensor = Sensor::new(&shared, index, entry.start);
         let id = settings.sensor_id(entry.name, index);
-        let ends = (entry.queue.inlet(), entry.phase.clone());
-        tasks.start(sensor.run(&id, ends, &entry.context));
+        sensors.start(sensor.run(&id, entry.queue.inlet(), &entry.context));
     }
+    let mut phase = entry.phase.clone();
+    tasks.start(async move {
+        sensors.run_until(phase.reached(Phase::Draining)).await;
+        Ok(())
+    });
 }
+
+/// Readings of a sensor that never ends.
+const ENDLESS: u64 = u64::MAX;
 
 /// One simulated sensor.
 #[derive(Debug)]
 pub struct Sensor {
-    interval: Duration,
-    left: Option<u64>,
+    /// Readings that are left; [`ENDLESS`] do not get fewer.
+    left: u64,
     values: Values,
     due: Instant,
 }
@@ -338,73 +348,90 @@ impl Sensor {
     pub fn new(shared: &Arc<Shared>, index: u32, start: Instant) -> Self {
         let settings = &shared.settings;
         Self {
-            interval: settings.interval.0,
-            left: settings.readings,
+            left: settings.readings.unwrap_or(ENDLESS),
             values: Values::new(shared, index),
             due: start + settings.phase(index),
         }
     }
 
-    /// Makes readings until there are enough or the gateway drains. There may be a hundred thousand
-    /// of these, so the task keeps nothing that it needs only once.
+    /// Makes readings until there are enough. It may be ended wherever it waits: then it has made what it counted. There
+    /// may be a hundred thousand of these, so the task keeps nothing that it needs only once, or seldom.
     #[expect(clippy::excessive_nesting, reason = "an async fn would hold its arguments twice")]
     pub fn run(
         mut self,
         id: &str,
-        (inlet, mut phase): (Inlet, PhaseReceiver),
+        inlet: Inlet,
         context: &Context,
-    ) -> impl Future<Output = Ended> + use<> {
+    ) -> impl Future<Output = ()> + use<> {
         // There is a row for each: the entry's share of `gateway.sensors_max` is what it counts.
         let row = context.registry.row_of(id, context.entry);
-        let metrics = Arc::clone(&context.metrics);
+        let ends = Ends { inlet, row, metrics: Arc::clone(&context.metrics) };
         let run = if self.is_unpaced() { SIMULATED_RUN_RECORDS } else { 1 };
         async move {
-            while self.left != Some(0) {
-                tokio::select! {
-                    biased;
-                    () = phase.reached(Phase::Draining) => break,
-                    () = self.tick() => {}
-                }
+            while self.left > 0 {
+                self.tick().await;
                 for _ in 0..run {
-                    if self.left == Some(0) {
-                        break;
-                    }
-                    self.left = self.left.map(|left| left - 1);
-                    let (value, planted) = match self.values.turn() {
-                        Turn::Made(value, planted) => (value, planted),
-                        Turn::Absent(_) => continue,
-                        Turn::Over => return Ok(()),
+                    let (value, planted) = match self.turn() {
+                        Some(Turn::Made(value, planted)) => (value, planted),
+                        Some(Turn::Absent(_)) => continue,
+                        Some(Turn::Over) => return,
+                        None => break,
                     };
-                    let mut text = ryu::Buffer::new();
-                    let shared = self.values.shared();
-                    let value = shared.decimals().text(value, &mut text).as_bytes();
-                    let delay = shared.delay(planted);
-                    let time_bytes = if delay.is_zero() { 0 } else { TIME_BYTES };
-                    let bytes = value.len() + time_bytes + shared.labels.len();
                     for _ in 0..=u8::from(planted.has(Fault::Duplicate)) {
-                        tokio::select! {
-                            biased;
-                            () = place(&inlet, &row, bytes) => {}
-                            () = phase.reached(Phase::Draining) => return Ok(()),
+                        if let Err(bytes) = self.make(value, planted, &ends, false) {
+                            Box::pin(ends.place(bytes)).await;
+                            // It fits into the place that it asked for.
+                            _ = self.make(value, planted, &ends, true);
                         }
-                        metrics.received.one();
-                        let record = record(&row);
-                        row.has_value(value);
-                        let time = earlier(record.received, delay);
-                        let time = time.get(..time_bytes).unwrap_or_default();
-                        inlet.put_value(record, [value, time, shared.labels.as_bytes()]);
                     }
                 }
                 let missed = self.schedule(clock::now().instant);
-                metrics.ticks_missed.add(missed);
+                ends.metrics.ticks_missed.add(missed);
             }
-            Ok(())
         }
+    }
+
+    /// What comes next; `None` where there are enough.
+    fn turn(&mut self) -> Option<Turn> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= u64::from(self.left < ENDLESS);
+        Some(self.values.turn())
+    }
+
+    /// Makes a reading, if it has a place or there is one; else says for how many bytes.
+    fn make(
+        &self,
+        value: f64,
+        planted: Planted,
+        Ends { inlet, row, metrics }: &Ends,
+        has_place: bool,
+    ) -> Result<(), usize> {
+        let (shared, mut text) = (self.values.shared(), ryu::Buffer::new());
+        let value = shared.decimals().text(value, &mut text).as_bytes();
+        let delay = shared.delay(planted);
+        let time_bytes = if delay.is_zero() { 0 } else { TIME_BYTES };
+        let bytes = value.len() + time_bytes + shared.labels.len();
+        if !has_place && !inlet.try_place(bytes) {
+            return Err(bytes);
+        }
+        metrics.received.one();
+        let record = record(row);
+        row.has_value(value);
+        let time = earlier(record.received, delay);
+        let time = time.get(..time_bytes).unwrap_or_default();
+        inlet.put_value(record, [value, time, shared.labels.as_bytes()]);
+        Ok(())
+    }
+
+    fn interval(&self) -> Duration {
+        self.values.shared().settings.interval.0
     }
 
     /// As fast as the queue takes them.
     fn is_unpaced(&self) -> bool {
-        self.interval.is_zero() && !self.values.shared().settings.has_times()
+        self.interval().is_zero() && !self.values.shared().settings.has_times()
     }
 
     async fn tick(&self) {
@@ -421,13 +448,14 @@ impl Sensor {
             self.due += pause;
             return 0;
         }
-        if self.interval.is_zero() {
+        let interval = self.interval();
+        if interval.is_zero() {
             return 0;
         }
-        self.due += self.interval;
+        self.due += interval;
         let late = now.saturating_duration_since(self.due);
-        let missed = u64::try_from(late.as_nanos() / self.interval.as_nanos()).unwrap_or(0);
-        self.due += self.interval.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX));
+        let missed = u64::try_from(late.as_nanos() / interval.as_nanos()).unwrap_or(0);
+        self.due += interval.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX));
         missed
     }
 }
@@ -445,14 +473,36 @@ fn earlier(time: Timestamp, by: Duration) -> [u8; TIME_BYTES] {
     text
 }
 
-/// Waits for a place in the queue. While there is none, nothing can come of the entry's sensors.
-async fn place(inlet: &Inlet, row: &Row, bytes: usize) {
-    if inlet.try_place(bytes) {
-        return;
+/// Where a sensor's readings go, and where they are counted.
+#[derive(Debug)]
+struct Ends {
+    inlet: Inlet,
+    row: Arc<Row>,
+    metrics: Arc<Metrics>,
+}
+
+impl Ends {
+    /// Waits for a place in the queue. While there is none, nothing can come of the entry's sensors.
+    async fn place(&self, bytes: usize) {
+        let _deaf = Deaf::begin(&self.row);
+        self.inlet.place(bytes).await;
     }
-    row.listens(false, clock::now().wall);
-    inlet.place(bytes).await;
-    row.listens(true, clock::now().wall);
+}
+
+/// While this is there, nothing can come of the sensor.
+struct Deaf<'a>(&'a Row);
+
+impl<'a> Deaf<'a> {
+    fn begin(row: &'a Row) -> Self {
+        row.listens(false, clock::now().wall);
+        Self(row)
+    }
+}
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        self.0.listens(true, clock::now().wall);
+    }
 }
 
 /// A record of the sensor, taken now; its value is still to come.

@@ -151,7 +151,7 @@ impl Liveness {
         let quiet = row.last_received().map(|at| now.wall.millis().saturating_sub(at.millis()));
         tracing::warn!(
             entry = row.entry_name(),
-            sensor = &*row.id,
+            sensor = row.id(),
             quiet = quiet.map(Duration::from_millis).map(shown),
             received = row.received(),
             sensors = forgotten.count,
@@ -180,7 +180,7 @@ impl Liveness {
         };
         let Some(left_out) = said.due(now.instant) else { return };
         let entry = row.entry_name().unwrap_or_default();
-        let (sensor, every) = (&*row.id, row.interval().map(shown));
+        let (sensor, every) = (row.id(), row.interval().map(shown));
         let why = match quiet {
             Some(quiet) => format!("nothing has come of it for {}", shown(quiet)),
             None => "it says that it is not there".to_owned(),

@@ -46,7 +46,7 @@ mod tests;
 /// The id of a row that sensors without one of their own share.
 pub const OVERFLOW: &str = "(others)";
 
-/// What a sensor takes: its row with its id twice, once as JSON, and an intake's memory of its topic or id, at their longest; and of each
+/// What a sensor takes: its row with its id as JSON, and once more where that has escapes, and an intake's memory of its topic or id, at their longest; and of each
 /// sixteenth one that was forgotten, whose row is still at hand. The places in lists and maps, and on the wheel of
 /// [`super::liveness`], and what the allocator adds, are in the flat part.
 pub const SENSOR_BYTES: u64 = {
@@ -224,7 +224,7 @@ impl Registry {
         let sensors = entries.sensors(Some(from));
         gone.forget(self.shared(sensors));
         sensors.of_forgotten += gone.received();
-        sensors.by_id.remove(&*gone.id);
+        sensors.by_id.remove(gone.id());
         if gone.was_ever_due() {
             self.notices.put(gone);
         }

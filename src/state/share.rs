@@ -75,7 +75,7 @@ mod tests {
         let start = clock::now().instant;
         let mut share = Share::new(Percent(percent), start);
         let row = books.registry.row_of("bad", 0);
-        let cause = Cause::new("malformed", &row.id, row.entry(), b"no JSON", b"sensors/bad");
+        let cause = Cause::new("malformed", row.id(), row.entry(), b"no JSON", b"sensors/bad");
         books.metrics.received.add(received);
         (0..letters).for_each(|_| books.tally.note(cause.clone()));
         let looks = (0..=seconds).map(|second| start + Duration::from_secs(second));
@@ -94,7 +94,7 @@ mod tests {
         }
         books.metrics.received.add(100);
         let row = books.registry.row_left("bad", None);
-        let cause = Cause::new("malformed", &row.id, row.entry(), b"", b"");
+        let cause = Cause::new("malformed", row.id(), row.entry(), b"", b"");
         (0..100).for_each(|_| books.tally.note(cause.clone()));
         let told = share.judge(&books, start + SPAN * 2 + Duration::from_secs(1)).unwrap();
         assert!(told.starts_with("100 of the last 100 readings"), "{told}");

@@ -3,7 +3,6 @@
 use super::amounts::{NotNegative, Period};
 use super::*;
 use crate::pace::Pace;
-use crate::phase;
 use crate::queue::{self, Event, Queue, Want};
 use crate::state::metrics::Metrics;
 use crate::state::registry::Registry;
@@ -43,11 +42,10 @@ fn taken(entry: &str) -> Vec<Made> {
         folder: None,
         listening: Arc::default(),
     };
-    let (_lead, phase) = phase::start();
     let sensor = Sensor::new(&Shared::new(&settings, "T", 0), 0, clock::now().instant);
-    let run = sensor.run("T", (queue.inlet(), phase), &context);
+    let run = sensor.run("T", queue.inlet(), &context);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(run).unwrap();
+    runtime.block_on(run);
     let want = Want {
         records: true,
         fill_records: 1,
@@ -256,4 +254,47 @@ fn a_walk_that_begins_outside_its_bounds_is_refused_with_its_remedy() {
         assert!(problems[0].0 == key && problems[0].1.contains(": write "), "{problems:?}");
     }
     assert_eq!(settings(r#"{"model":{"random_walk":{"min":0,"max":50}}}"#).problems(), []);
+}
+
+#[tokio::test]
+async fn sensors_that_wait_for_the_queue_end_when_the_gateway_drains_and_listen_again() {
+    let settings = settings(r#"{"count":3,"interval":"1ms","model":{"constant":{"value":21.45}}}"#);
+    let records_max = std::num::NonZeroU32::new(2).unwrap();
+    let of_queue = queue::Settings { records_max, ..queue::Settings::default() };
+    let (queue, registry) = (Queue::new(of_queue), Arc::new(Registry::new(3, [("T", Some(3))])));
+    let metrics = Arc::new(Metrics::default());
+    let context = Context {
+        entry: 0,
+        run: "gw-1".into(),
+        registry: Arc::clone(&registry),
+        metrics: Arc::clone(&metrics),
+        pace: Arc::new(Pace::default()),
+        on_full: of_queue.on_full,
+        record_bytes_max: 1,
+        readings_max: 1,
+        folder: None,
+        listening: Arc::default(),
+    };
+    let shared = Shared::new(&settings, "T", 0);
+    let mut tasks = Tasks::default();
+    for index in 0..3 {
+        let sensor = Sensor::new(&shared, index, clock::now().instant);
+        tasks.start(sensor.run(&format!("T_{index}"), queue.inlet(), &context));
+    }
+    let all_wait = async {
+        while queue.held() < 2 || metrics.ticks_missed.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tasks.run_until(all_wait).await;
+    assert_eq!((metrics.received.get(), queue.held()), (2, 2), "what is counted is there");
+    assert_eq!(queue.held_bytes(), 2 * 5, "and nothing was claimed beside it");
+}
+
+#[tokio::test]
+#[should_panic(expected = "as it must not")]
+async fn a_task_that_panics_is_not_taken_for_one_that_has_ended() {
+    let mut tasks = Tasks::default();
+    tasks.start(async { panic!("as it must not") });
+    tasks.run_until(std::future::pending()).await;
 }

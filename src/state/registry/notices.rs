@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn names(notices: &Notices) -> Vec<String> {
-        std::iter::from_fn(|| notices.take()).map(|row| row.id.to_string()).collect()
+        std::iter::from_fn(|| notices.take()).map(|row| row.id().to_string()).collect()
     }
 
     #[test]

@@ -108,13 +108,19 @@ const GONE: u64 = 1 << 63;
 /// The policies that leave readings out before they are records.
 const LEFT_OUT: [Policy; 3] = [Policy::Deduplicate, Policy::Filter, Policy::Quota];
 
+/// What stands between the quotes of a JSON string.
+fn unquoted(json: &str) -> Option<&str> {
+    json.strip_prefix('"')?.strip_suffix('"')
+}
+
 /// One sensor.
 #[derive(Debug)]
 pub struct Row {
     pub index: SensorIndex,
-    pub id: Box<str>,
-    /// Its id as a JSON string, as it stands in envelopes.
-    pub json: Box<str>,
+    /// Its id as a JSON string.
+    json: Box<str>,
+    /// Its id, where that is not what stands between the quotes.
+    plain: Option<Box<str>>,
     /// It is of all sensors of an entry that have no row of their own.
     pub(super) shared: bool,
     /// The entry that it is of; none where only a spool has named it.
@@ -154,10 +160,12 @@ pub struct Row {
 
 impl Row {
     pub(super) fn new(index: u32, id: &str, shared: bool, owner: Option<Arc<Owner>>) -> Arc<Self> {
+        let json: Box<str> = serde_json::Value::from(id).to_string().into();
+        let plain = (unquoted(&json) != Some(id)).then(|| id.into());
         Arc::new(Self {
             index: SensorIndex(index),
-            id: id.into(),
-            json: serde_json::Value::from(id).to_string().into(),
+            json,
+            plain,
             shared,
             owner,
             unheard: AtomicBool::new(false),
@@ -183,6 +191,16 @@ impl Row {
             rate: Default::default(),
             look_at: AtomicU32::new(0),
         })
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        self.plain.as_deref().or_else(|| unquoted(&self.json)).unwrap_or_default()
+    }
+
+    /// Its id as a JSON string, as it stands in envelopes.
+    pub fn json(&self) -> &str {
+        &self.json
     }
 
     /// Counts a record taken at `at` and gives its sequence number, from 1.

@@ -31,7 +31,7 @@ fn sensors_without_a_row_share_their_entrys_and_the_books_close() {
     for (id, entry) in [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("a", 0), ("good", 1), ("e", 1)] {
         let row = registry.row_of(id, entry);
         row.receive(Timestamp::from_millis(7));
-        received.push((row.id.to_string(), row.entry().unwrap(), row.index));
+        received.push((row.id().to_string(), row.entry().unwrap(), row.index));
     }
     let rows: Vec<_> = received.iter().map(|(id, entry, _)| (id.as_str(), *entry)).collect();
     let (others, [a, b]) = ((OVERFLOW, 0), [("a", 0), ("b", 0)]);
@@ -78,15 +78,15 @@ fn a_new_sensor_takes_the_place_of_the_quietest_of_which_nothing_is_held() {
     let quiet = heard_long_ago(&registry, "quiet", 2000, true);
     let less = heard_long_ago(&registry, "less quiet", 3000, true);
     let new = registry.row_of("new", 0);
-    assert_eq!((new.index, &*new.id, new.received()), (quiet.index, "new", 0));
+    assert_eq!((new.index, new.id(), new.received()), (quiet.index, "new", 0));
     assert!(quiet.is_forgotten() && !less.is_forgotten() && !held.is_forgotten());
-    registry.with_rows(|rows| assert_eq!(&*rows[new.index.0 as usize].id, "new"));
+    registry.with_rows(|rows| assert_eq!(rows[new.index.0 as usize].id(), "new"));
     let sum = registry.sums()[0];
     let Balance { received, delivered, held, .. } = sum.balance;
     assert_eq!((received, delivered, held, sum.sensors, sum.without_row), (3, 2, 1, 3, 0));
     assert_eq!(registry.crowded()[0].2, 0, "no reading came of one without a row");
     let (forgotten, renewed) = registry.forgotten();
-    assert_eq!((forgotten.count, &*forgotten.last.unwrap().id), (1, "quiet"));
+    assert_eq!((forgotten.count, forgotten.last.unwrap().id()), (1, "quiet"));
     assert_eq!((renewed, registry.forgotten().0.count), (vec![new.index], 0));
     assert!(!registry.row_of("quiet", 0).is_shared() && less.is_forgotten());
     assert!(registry.row_of("another", 0).is_shared(), "one is held, and two are new");

@@ -129,7 +129,7 @@ pub(super) fn letter(
         gateway: &plan.gateway.id,
         reason,
         detail,
-        sensor: &row.id,
+        sensor: row.id(),
         entry: row.entry_name(),
         topic: chunk.text(record.topic),
         received: record.received,
