@@ -391,6 +391,19 @@ mod tests {
         assert_eq!(scene.due(late).last(), Some(&999));
     }
 
+    /// Nobody has taken it yet, as where the queue has no room: the next one would overtake it.
+    #[test]
+    fn what_had_its_turn_and_is_not_taken_yet_is_not_overtaken() {
+        let mut scene = Scene::new(r#"{"rate": "1/s", "over": "keep_latest"}"#);
+        assert_eq!(scene.judge(1, 0, 1), Verdict::Take);
+        assert_eq!(scene.judge(1, 100, 2), Verdict::Wait(None));
+        let late = scene.at(9000);
+        scene.quota.line.expire(late);
+        assert_eq!(scene.judge(1, 9000, 3), Verdict::Wait(None));
+        assert_eq!(scene.due(9000), [2, 3]);
+        assert_eq!(scene.judge(1, 10_000, 4), Verdict::Take);
+    }
+
     #[test]
     fn all_that_waits_can_be_released_and_the_next_waits_no_longer_for_it() {
         let mut scene = Scene::new(r#"{"rate": "1/s", "over": "keep_latest"}"#);

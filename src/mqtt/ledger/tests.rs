@@ -60,6 +60,23 @@ fn a_message_is_acknowledged_when_all_its_readings_have_settled() {
     assert_eq!(ledger.enter(6, false, 6), Entered::New(6));
 }
 
+/// One of its later readings may be the one that waits.
+#[test]
+fn all_readings_of_the_next_message_are_awaited_until_it_has_settled() {
+    let mut ledger = ledger_with(&[]);
+    assert_eq!(ledger.awaited(), None);
+    for (id, readings) in [(1, 3), (2, 2)] {
+        ledger.enter(id, false, u64::from(id));
+        ledger.readings(readings);
+    }
+    assert_eq!(ledger.awaited(), Some(0..3));
+    ledger.settle(run(0, 2), Outcome::Delivered);
+    assert_eq!(ledger.awaited(), Some(0..3));
+    ledger.settle(run(2, 1), Outcome::Delivered);
+    assert_eq!(ledger.awaited(), None, "it is acknowledged next");
+    assert_eq!((acknowledged(&mut ledger), ledger.awaited()), (vec![1], Some(3..5)));
+}
+
 #[test]
 fn a_message_of_many_readings_that_is_held_is_known_and_settles_on_the_next_connection() {
     let mut ledger = ledger_with(&[1, 2]);

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::tests::{context, publish, reader_of};
 use super::*;
 use crate::clock::{self, Timestamp};
+use crate::codec::sparkplug::wire::Message as Written;
 use crate::record::Body;
 use crate::settlement::{Outcome, Policy, SourceIndex};
 use crate::state::metrics::Metrics;
@@ -29,14 +30,41 @@ impl Scene {
         Self { reader, context, now: clock::now(), ordinal: 1, chunk: Chunk::default() }
     }
 
+    /// Of an entry with a quota of one a second. It has heard `a` twice, long ago: the first reading was delivered, and the
+    /// second one waits. There is one row, which `b` has taken since.
+    fn of_a_forgotten_sensor() -> Self {
+        let context = context(1, OnFull::Wait);
+        let settings =
+            json!({"topic": "s/{sensor}", "quota": {"rate": "1/s", "over": "keep_latest"}});
+        let reader = reader_of(settings, &context);
+        let now = Now { wall: Timestamp::from_millis(1000), ..clock::now() };
+        let mut scene = Self { reader, context, now, ordinal: 1, chunk: Chunk::default() };
+        scene.take("a", "1");
+        scene.take("a", "2");
+        scene.deliver();
+        scene.take("b", "3");
+        assert!(scene.context.registry.row("entry", "a").is_none(), "there is one row");
+        scene
+    }
+
+    /// What it has made was delivered, and is forgotten here.
+    fn deliver(&mut self) {
+        let sensors: Vec<_> = self.chunk.records.iter().map(|it| it.sensor).collect();
+        self.context.registry.enter(self.metrics(), &sensors, Outcome::Delivered);
+        self.records();
+    }
+
     fn token(&self) -> Token {
         Token { source: SourceIndex(0), ordinal: self.ordinal }
     }
 
     /// How many readings the message waits for.
     fn take(&mut self, sensor: &str, payload: &str) -> u32 {
-        let topic = format!("s/{sensor}");
-        let it = publish(topic.as_bytes(), payload.as_bytes());
+        self.take_at(&format!("s/{sensor}"), payload.as_bytes())
+    }
+
+    fn take_at(&mut self, topic: &str, payload: &[u8]) -> u32 {
+        let it = publish(topic.as_bytes(), payload);
         let made = self.reader.take(&it, self.token(), (self.now, false), &mut self.chunk);
         let made = made.expect("no message waits for another");
         self.ordinal += u64::from(made);
@@ -211,47 +239,70 @@ fn what_waits_is_given_up_with_its_ordinals_or_released() {
 
 #[test]
 fn a_reading_of_a_sensor_that_was_forgotten_meanwhile_is_of_the_sensor_it_has_become() {
-    let context = context(1, OnFull::Wait);
-    let settings = json!({"topic": "s/{sensor}", "quota": {"rate": "1/s", "over": "keep_latest"}});
-    let reader = reader_of(settings, &context);
-    // It was heard long ago.
-    let now = Now { wall: Timestamp::from_millis(1000), ..clock::now() };
-    let mut scene = Scene { reader, context, now, ordinal: 1, chunk: Chunk::default() };
-    scene.take("a", "1");
-    scene.take("a", "2");
-    let sensor = scene.chunk.records[0].sensor;
-    let registry = Arc::clone(&scene.context.registry);
-    registry.enter(scene.metrics(), &[sensor], Outcome::Delivered);
-    scene.records();
-    scene.take("b", "3");
-    assert!(registry.row("entry", "a").is_none(), "there is one row");
-    registry.enter(scene.metrics(), &[sensor], Outcome::Delivered);
-    scene.records();
+    let mut scene = Scene::of_a_forgotten_sensor();
+    scene.deliver();
     scene.wait(1000);
     let record = scene.chunk.records[0];
     let is_shared = |rows: &[Arc<Row>]| rows[record.sensor.0 as usize].is_shared();
-    assert!(registry.with_rows(is_shared), "and none is left for it");
+    assert!(scene.context.registry.with_rows(is_shared), "and none is left for it");
     assert_eq!(scene.chunk.text(record.id), b"a");
 }
 
 /// Else the books would not close: the row of its own is not counted any more.
 #[test]
 fn a_reading_of_a_sensor_that_was_forgotten_may_be_superseded() {
-    let context = context(1, OnFull::Wait);
-    let settings = json!({"topic": "s/{sensor}", "quota": {"rate": "1/s", "over": "keep_latest"}});
-    let reader = reader_of(settings, &context);
-    let now = Now { wall: Timestamp::from_millis(1000), ..clock::now() };
-    let mut scene = Scene { reader, context, now, ordinal: 1, chunk: Chunk::default() };
-    scene.take("a", "1");
-    scene.take("a", "2");
-    let sensor = scene.chunk.records[0].sensor;
-    let registry = Arc::clone(&scene.context.registry);
-    registry.enter(scene.metrics(), &[sensor], Outcome::Delivered);
-    scene.take("b", "3");
+    let mut scene = Scene::of_a_forgotten_sensor();
     scene.take("a", "4");
     assert_eq!(scene.reader.superseded().count(), 1);
+    let registry = &scene.context.registry;
     let shed: u64 = registry.with_rows(|rows| rows.iter().map(|row| row.balance().shed).sum());
     assert_eq!((shed, scene.metrics().shed.total()), (1, 1));
+}
+
+/// Who is gone sends no more: what is left out of that would never be told.
+#[test]
+fn a_death_is_taken_whatever_the_sensor_has_sent_before() {
+    let mut scene = Scene::of(&json!({
+        "topic": "spBv1.0/#",
+        "counter": null,
+        "payload": "sparkplug_b",
+        "filter": {"deadband": 0},
+        "quota": {"rate": "1/h", "over": "shed_newest"},
+    }));
+    let mut payload = Written::default();
+    payload.number(3, 0);
+    let mut come = |kind: &str| scene.take_at(&format!("spBv1.0/G/{kind}/N"), payload.written());
+    assert_eq!(["NBIRTH", "NBIRTH", "NDEATH", "NDEATH"].map(&mut come), [1, 0, 1, 1]);
+    let values: Vec<_> = scene.records().into_iter().map(|it| it.0).collect();
+    assert_eq!(values, ["true", "false", "false"]);
+}
+
+#[test]
+fn what_goes_out_before_its_turn_is_counted_and_what_has_its_turn_is_not() {
+    let mut scene = Scene::of(&json!({"quota": {"rate": "1/s", "over": "keep_latest"}}));
+    for sensor in ["a", "a", "b", "b", "c", "c"] {
+        scene.take(sensor, "1");
+    }
+    scene.wait(1000);
+    for sensor in ["a", "b"] {
+        scene.take(sensor, "2");
+    }
+    scene.reader.release(scene.now.instant);
+    scene.take("c", "2");
+    assert_eq!((scene.metrics().quota_turns_cut.get(), scene.records().len()), (2, 6));
+}
+
+#[test]
+fn readings_that_are_known_too_short_are_counted() {
+    let deduplicate = json!({"by": "counter", "window": "60s", "readings_max": 4});
+    let mut scene = Scene::of(&json!({ "deduplicate": deduplicate }));
+    for n in 1..4 {
+        scene.take("a", &format!(r#"{{"value":7,"n":{n}}}"#));
+    }
+    for (n, unknown) in [(4, 0), (5, 2), (6, 2), (7, 4)] {
+        scene.take("a", &format!(r#"{{"value":7,"n":{n}}}"#));
+        assert_eq!(scene.metrics().repeats_unknown.get(), unknown, "{n}");
+    }
 }
 
 #[test]
