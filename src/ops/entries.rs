@@ -86,6 +86,7 @@ mod tests {
     use super::*;
     use crate::ops::tests::view;
     use crate::state::tally::Cause;
+    use crate::state::waiting::Part;
 
     #[test]
     fn an_entry_tells_its_session_its_topics_and_its_dead_letters_by_reason() {
@@ -96,6 +97,8 @@ mod tests {
         }
         let standing = view.books.standings.session("fleet", view.started.instant);
         standing.usable(view.started.instant);
+        let mut waiting = Part::new(view.books.registry.waiting(1));
+        waiting.set(3);
         let told: Value = serde_json::from_str(&entries(&view, view.started)).unwrap();
         let [fleet, made, others] = told["entries"].as_array().unwrap().as_slice() else {
             panic!("{told}");
@@ -108,6 +111,7 @@ mod tests {
         assert_eq!(fleet["deadLetters"], serde_json::json!({"malformed": 2, "empty": 1}));
         assert_eq!((&made["kind"], made.get("session")), (&"simulated".into(), None));
         assert_eq!(made["deadLetters"], serde_json::json!({"oversize": 1}));
+        assert_eq!([fleet, made, others].map(|it| it["waiting"].as_u64().unwrap()), [0, 3, 0]);
         assert_eq!((&others["name"], others.get("kind")), (&"(others)".into(), None));
     }
 }

@@ -206,6 +206,11 @@ fn of_entries(view: &View) -> Vec<Family> {
         gauges("entry_readings_held", "Readings not yet delivered, dead-lettered or shed", |it| {
             count(it.balance.held)
         }),
+        gauges(
+            "entry_readings_waiting",
+            "Readings that wait for their turn (quota, keep_latest), in no column of the balance yet",
+            |it| count(it.waiting),
+        ),
         gauges("entry_sensors", "Sensors with books of their own", |it| count(it.sensors)),
         gauges(
             "entry_sensors_late",

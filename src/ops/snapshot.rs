@@ -100,6 +100,8 @@ pub(super) struct Entry {
     sensors: u64,
     late: u64,
     silent: u64,
+    /// Readings that wait for their turn (`quota.over = "keep_latest"`): in no column of the balance yet.
+    waiting: u64,
     #[serde(flatten)]
     balance: Books,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,6 +213,7 @@ impl Entry {
             sensors: sum.sensors,
             late: sum.late,
             silent: sum.silent,
+            waiting: sum.waiting,
             balance: Books::of(sum.balance),
             last_received_at: sum.last_received.map(|at| at.to_string()),
         }

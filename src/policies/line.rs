@@ -59,9 +59,14 @@ impl<T> Line<T> {
         self.by_sensor.contains_key(&sensor) || self.due.iter().any(|(of, _)| *of == sensor)
     }
 
-    /// How many wait.
+    /// How many wait for their turn.
     pub(super) fn count(&self) -> usize {
         self.count
+    }
+
+    /// How many are here: they wait, or are not taken yet.
+    pub(super) fn len(&self) -> usize {
+        self.count + self.due.len()
     }
 
     /// Whether one of so many bytes may wait.

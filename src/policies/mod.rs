@@ -195,6 +195,11 @@ impl<T> Policies<T> {
         self.quota.as_mut()?.line.take_due()
     }
 
+    /// How many readings have come of which it is not decided yet what becomes.
+    pub fn undecided(&self) -> usize {
+        self.quota.as_ref().map_or(0, |it| it.line.len())
+    }
+
     /// Until when the next reading waits.
     pub fn until(&self) -> Option<Instant> {
         self.quota.as_ref()?.line.until()

@@ -18,6 +18,7 @@ use crate::repeat::Repeated;
 use crate::settlement::{Outcome, Policy, Run};
 use crate::state::metrics::Metrics;
 use crate::state::registry::Row;
+use crate::state::waiting::Part;
 use crate::text;
 
 /// How often it is said of an entry that a sensor sends more than it may.
@@ -32,6 +33,7 @@ pub(super) struct Policed {
     entry: String,
     context: Context,
     policies: Policies<Held>,
+    waiting: Part,
     /// What a sensor may send, and what became of the rest: words.
     quota: String,
     fate: &'static str,
@@ -83,6 +85,7 @@ impl Policed {
     /// Of the entry of this name; `None` where it has no policies.
     pub(super) fn new(entry: &str, settings: &Settings, context: &Context) -> Option<Self> {
         let policies = Policies::new(settings, context.entry)?;
+        let waiting = Part::new(context.registry.waiting(context.entry));
         let quota =
             settings.quota.map_or_else(String::new, |it| format!("the quota of {}", it.rate));
         let fate = match settings.quota.map(|it| it.over) {
@@ -94,7 +97,18 @@ impl Policed {
         let [unknown_said, said] = [Repeated::default(), Repeated::default()];
         let superseded = Vec::new();
         let unsaid = 0;
-        Some(Self { entry, context, policies, quota, fate, superseded, unknown_said, said, unsaid })
+        Some(Self {
+            entry,
+            context,
+            policies,
+            waiting,
+            quota,
+            fate,
+            superseded,
+            unknown_said,
+            said,
+            unsaid,
+        })
     }
 
     /// What becomes of a reading of which the texts are in the chunk.
@@ -130,6 +144,7 @@ impl Policed {
             Held { row: Arc::clone(row), chunk: held }
         };
         let verdict = self.policies.judge(memory, &asked, record.bytes(), hold);
+        self.count_waiting();
         self.say_bounds(taken);
         match verdict {
             Verdict::Take => Fate::Taken,
@@ -238,6 +253,7 @@ impl Policed {
     /// Puts the record of the next reading that waits no longer into the chunk. Whether there was one.
     pub(super) fn take_due(&mut self, chunk: &mut Chunk) -> bool {
         let Some(Held { mut row, chunk: held }) = self.policies.take_due() else { return false };
+        self.count_waiting();
         let Some(record) = held.records.first() else { return false };
         chunk.copy_from(&held, record);
         let mut again = None;
@@ -266,7 +282,14 @@ impl Policed {
         let records = self.policies.waiting().flat_map(|it| &it.chunk.records);
         let tokens = records.map(|it| it.token).filter(|it| !it.is_none());
         let ordinals = tokens.map(|it| it.ordinal).collect();
-        (ordinals, self.policies.clear())
+        let count = self.policies.clear();
+        self.count_waiting();
+        (ordinals, count)
+    }
+
+    /// Shows how many wait: what has its turn counts until it is taken.
+    fn count_waiting(&mut self) {
+        self.waiting.set(self.policies.undecided() as u64);
     }
 }
 

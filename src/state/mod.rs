@@ -6,6 +6,7 @@
 //! - So do the head of its last value ([`head`]), its rate ([`rate`]) and why its last dead letter was one ([`last_letter`]).
 //! - Whether a sensor keeps silent stands in its row, too ([`presence`], [`rhythm`]); that it does is found out once a
 //!   second ([`liveness`]), while its entry listens ([`listening`]).
+//! - How many readings of an entry wait for their turn: [`waiting`].
 //! - What rises and falls in the engine is a gauge ([`gauges`]); the worker alone writes it, after each event.
 //! - How a connection stands is written by the task that serves it ([`standing`]).
 //! - When certificates expire is looked up beside the connections, and put up ([`certificates`]).
@@ -41,3 +42,4 @@ pub mod series;
 pub mod share;
 pub mod standing;
 pub mod tally;
+pub mod waiting;

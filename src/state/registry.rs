@@ -23,6 +23,7 @@ use crate::policies::Memory;
 use crate::settlement::{Outcome, SensorIndex};
 use crate::state::listening::Listening;
 use crate::state::metrics::Metrics;
+use crate::state::waiting::Waiting;
 use crate::units::ExpectedInterval;
 
 pub use self::entries::Forgotten;
@@ -96,6 +97,15 @@ impl Registry {
         let owner = entries.owner(place).expect("the entry was added");
         owner.expect(interval);
         Arc::clone(&owner.listening)
+    }
+
+    /// How many readings of the entry at this place wait for their turn: whoever lets them wait counts them.
+    ///
+    /// # Panics
+    /// If there is no such entry.
+    pub fn waiting(&self, place: u32) -> Arc<Waiting> {
+        let entries = self.lock();
+        Arc::clone(&entries.owner(place).expect("the entry was added").waiting)
     }
 
     /// The entry of this name was removed: so are its sensors, until it begins again.
@@ -266,10 +276,14 @@ impl Registry {
     /// Sums by entry, and behind them that of the sensors of none: those only known from an earlier run's
     /// spool.
     pub fn sums(&self) -> Vec<Sum> {
-        let of_forgotten = self.lock().of_forgotten();
+        let (of_forgotten, waiting) = {
+            let entries = self.lock();
+            (entries.of_forgotten(), entries.waiting())
+        };
         let mut sums = self.rows.sums(of_forgotten.len());
-        for (sum, of_forgotten) in sums.iter_mut().zip(of_forgotten) {
+        for ((sum, of_forgotten), waiting) in sums.iter_mut().zip(of_forgotten).zip(waiting) {
             sum.without_row = sum.without_row.saturating_sub(of_forgotten);
+            sum.waiting = waiting;
         }
         sums
     }

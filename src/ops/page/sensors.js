@@ -137,7 +137,7 @@ function entryRow({ name }) {
         mark(shares[at], "data-some", part > 0 ? "yes" : undefined);
       });
       put(words, parts.map(number).join(", "));
-      put(cells[0], number(it.received));
+      put(cells[0], it.waiting > 0 ? `${number(it.received)} + ${number(it.waiting)} waiting` : number(it.received));
       put(cells[1], number(it.deadLettered));
       put(cells[2], ago(it.lastReceivedAt, it.now));
     },

@@ -177,6 +177,11 @@ impl Entries {
         self.all.iter().filter_map(of).collect()
     }
 
+    /// Readings of each that wait for their turn, by place.
+    pub(super) fn waiting(&self) -> Vec<u64> {
+        self.owners().map(|it| it.waiting.get()).collect()
+    }
+
     /// Records of forgotten sensors in the shared row of each, by place.
     pub(super) fn of_forgotten(&self) -> Vec<u64> {
         self.all.iter().map(|it| it.of_forgotten).collect()

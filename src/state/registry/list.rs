@@ -73,6 +73,8 @@ pub struct Sum {
     /// Sensors of which a report is missing, and several are.
     pub late: u64,
     pub silent: u64,
+    /// Readings that wait for their turn, and are in no column of the books yet.
+    pub waiting: u64,
 }
 
 impl Sum {

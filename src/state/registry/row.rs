@@ -14,6 +14,7 @@ use crate::state::presence::Presence;
 use crate::state::rate::Rate;
 use crate::state::rhythm::{REPORT_PAUSE, Rhythm};
 use crate::state::series::{Seen, Series};
+use crate::state::waiting::Waiting;
 use crate::units::ExpectedInterval;
 
 /// A configured entry.
@@ -24,6 +25,7 @@ pub(super) struct Owner {
     /// Its name as a JSON string.
     pub(super) json: Box<str>,
     pub(super) listening: Arc<Listening>,
+    pub(super) waiting: Arc<Waiting>,
     /// Milliseconds between two reports of a sensor; [`LEARNED`] and [`NONE`] are none.
     expected: AtomicU64,
     /// It was removed.
@@ -48,6 +50,7 @@ impl Owner {
             name: name.into(),
             json,
             listening: Arc::default(),
+            waiting: Arc::default(),
             expected: AtomicU64::new(LEARNED),
             ended: AtomicBool::new(false),
             forgotten: AtomicU64::new(0),

@@ -227,7 +227,10 @@ fn what_waits_is_given_up_with_its_ordinals_or_released() {
     for sensor in ["a", "a", "b", "b"] {
         scene.take(sensor, "1");
     }
+    let waiting = |scene: &Scene| scene.context.registry.sums()[0].waiting;
+    assert_eq!(waiting(&scene), 2);
     let (mut ordinals, count) = scene.reader.clear();
+    assert_eq!(waiting(&scene), 0);
     ordinals.sort_unstable();
     assert_eq!((ordinals, count), (vec![2, 4], 2));
     scene.take("a", "2");

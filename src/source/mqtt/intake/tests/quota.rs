@@ -17,6 +17,11 @@ fn values(scene: &mut Scene) -> Vec<String> {
     scene.take(Outcome::Delivered).into_iter().map(|it| it.1).collect()
 }
 
+/// How many are shown as waiting.
+fn waiting(scene: &Scene) -> u64 {
+    scene.intake.registry.sums()[0].waiting
+}
+
 #[test]
 fn a_reading_that_waits_is_acknowledged_after_it_was_delivered() {
     let mut scene = limited(99);
@@ -87,6 +92,7 @@ fn what_waits_when_the_gateway_drains_is_offered() {
     assert_eq!(scene.peer.heard(), [Heard::PubAck(1), Heard::PubAck(2)]);
     let metrics = &scene.intake.metrics;
     assert_eq!((metrics.received.get(), metrics.abandoned.get()), (2, 0));
+    assert_eq!(waiting(&scene), 0);
 }
 
 /// The broker has it, and sends it to the next run.
@@ -99,7 +105,24 @@ fn what_waits_and_has_no_room_at_the_end_is_let_go() {
     assert_eq!(values(&mut scene), ["1"]);
     let metrics = &scene.intake.metrics;
     assert_eq!((metrics.received.get(), metrics.abandoned.get()), (2, 1));
+    assert_eq!(waiting(&scene), 0);
     assert!(scene.intake.is_over());
+}
+
+#[test]
+fn what_is_shown_as_waiting_ends_with_its_intake_and_with_a_lost_session() {
+    let messages = [message(1, "s/a", "1"), message(2, "s/a", "2")];
+    let mut scene = limited(99);
+    scene.send(&messages);
+    assert_eq!(waiting(&scene), 1);
+    scene.connect(false);
+    scene.step();
+    assert_eq!((waiting(&scene), values(&mut scene).len()), (0, 2));
+    let mut scene = limited(99);
+    scene.send(&messages);
+    let registry = Arc::clone(&scene.intake.registry);
+    drop(scene);
+    assert_eq!(registry.sums()[0].waiting, 0);
 }
 
 /// A lost connection changes nothing of it: it is bound to the next one.
@@ -113,10 +136,10 @@ fn what_waits_over_a_connection_that_was_cut_is_not_taken_twice() {
         Message { dup: true, ..message(1, "s/a", "1") },
         Message { dup: true, ..message(2, "s/a", "2") },
     ]);
-    assert_eq!(scene.intake.metrics.repeats_matched.get(), 2);
+    assert_eq!((scene.intake.metrics.repeats_matched.get(), waiting(&scene)), (2, 1));
     scene.now = scene.now.later(Duration::from_secs(1));
     scene.step();
-    assert_eq!(values(&mut scene), ["2"]);
+    assert_eq!((values(&mut scene), waiting(&scene)), (vec!["2".to_owned()], 0));
     scene.step();
     let acknowledged: Vec<_> =
         scene.peer.heard().into_iter().filter(|it| matches!(it, Heard::PubAck(_))).collect();
@@ -245,8 +268,16 @@ fn of_each_sensor_the_latest_arrives_in_order_and_all_is_acknowledged() {
         let mut broker = Broker::new(seed);
         for _ in 0..120 {
             broker.step();
+            let sum = broker.scene.intake.registry.sums()[0];
+            let came = u64::from(broker.sent);
+            assert_eq!(
+                sum.balance.received + sum.waiting,
+                came,
+                "seed {seed}: none is in two places"
+            );
         }
         broker.finish();
+        assert_eq!(waiting(&broker.scene), 0, "seed {seed}");
         let Broker { scene, open, last, came, sent, .. } = broker;
         for (last, came) in last.iter().zip(&came) {
             assert!(came.windows(2).all(|it| it[0] < it[1]), "seed {seed}: {came:?}");
