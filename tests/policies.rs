@@ -211,7 +211,10 @@ fn check_names_what_makes_no_sense_and_adds_up_what_is_remembered() {
         (key("filter = { }"), "leaves nothing out"),
         (key("filter = { deadband = -1 }"), "write a number, 0 or more"),
         (key("quota = { rate = \"50\", over = \"shed_newest\" }"), "is no rate"),
-        (key("quota = { rate = \"50/s\" }"), "over"),
+        (
+            key("quota = { rate = \"50/s\" }"),
+            "over: is missing: write \"shed_newest\" or \"keep_latest\" or",
+        ),
         (key("quota = { rate = \"1/min\", over = \"keep_latest\" }"), "less than one a second"),
         (key("filter = { deadband = nan, min_interval = \"1s\" }"), "write a number, 0 or more"),
         ("sensors.made.simulated.quota = { }".to_owned(), "is not known"),

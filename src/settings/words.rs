@@ -34,6 +34,9 @@ pub(super) fn keys<T: DeserializeOwned>() -> Vec<String> {
     names(&said).into_iter().map(str::to_owned).collect()
 }
 
+/// What serde expects where one of several words, or tables, is to be.
+const CHOICES: [&str; 2] = ["string or map", "map with a single key"];
+
 pub(super) struct Refused<'a> {
     pub(super) key: &'a str,
     pub(super) value: &'a Value,
@@ -47,10 +50,7 @@ impl Refused<'_> {
         let name = said.strip_prefix("missing field `").and_then(|it| it.strip_suffix('`'));
         if let Some(name) = name {
             let path = joined(path, name);
-            let remedy = self.ask(&path, Value::Null).and_then(|said| {
-                let expected = expectation(&said)?.to_owned();
-                Some(self.remedy(&path, &expected))
-            });
+            let remedy = self.missing(&path);
             let text = remedy.map_or_else(|| "is missing".into(), |it| format!("is missing: {it}"));
             return (path, text);
         }
@@ -58,6 +58,17 @@ impl Refused<'_> {
             return self.mismatch(path, expected);
         }
         unknown(path, said)
+    }
+
+    /// The remedy of a key that is not there.
+    fn missing(&self, path: &str) -> Option<String> {
+        let (place, said) = self.refusal(path, Value::Null)?;
+        match expectation(&said).filter(|_| place.starts_with(path)) {
+            Some(expected) if CHOICES.contains(&expected) => Some(self.choices(path).1),
+            Some(expected) => Some(self.remedy(path, expected)),
+            // A table that is read as a whole is refused as a whole.
+            None => remedy_in(&said).filter(|_| path.starts_with(&place)),
+        }
     }
 
     /// The problem of a value of another kind than its type.
@@ -69,7 +80,7 @@ impl Refused<'_> {
                 (parent.into(), format!("is only a word: write {{ {name} = {{}} }}"))
             }
             "unit" => (parent.into(), self.choice(parent)),
-            "string or map" | "map with a single key" => (path.into(), self.choice(path)),
+            it if CHOICES.contains(&it) => (path.into(), self.choice(path)),
             _ => {
                 let remedy = self.remedy(path, expected);
                 (path.into(), format!("{}: {remedy}", self.finding(path, expected)))
@@ -79,21 +90,27 @@ impl Refused<'_> {
 
     /// The problem of a value where one of several words, or tables, is expected.
     fn choice(&self, path: &str) -> String {
-        let said = self.ask(path, json!("?")).unwrap_or_default();
-        let known = names(&said);
-        let first = known.first().copied().unwrap_or_default();
-        let takes_table = self.ask(path, json!(first)).is_some_and(|it| it.contains("variant"));
+        let (takes_table, remedy) = self.choices(path);
         let found = at(self.value, path).map_or("is empty".into(), |value| match value {
             Value::Object(map) if takes_table && map.is_empty() => "is empty".into(),
             Value::Object(map) if takes_table => format!("holds {} at once", map.len()),
             value => kind(value),
         });
-        if takes_table {
-            let known = known.join(", ");
-            format!("{found}: write {{ {first} = {{}} }}, or another one of {known}")
+        format!("{found}: {remedy}")
+    }
+
+    /// Whether one of several tables is expected there, or one of several words; and which.
+    fn choices(&self, path: &str) -> (bool, String) {
+        let said = self.ask(path, json!("?")).unwrap_or_default();
+        let known = names(&said);
+        let first = known.first().copied().unwrap_or_default();
+        let takes_table = self.ask(path, json!(first)).is_some_and(|it| it.contains("variant"));
+        let remedy = if takes_table {
+            format!("write {{ {first} = {{}} }}, or another one of {}", known.join(", "))
         } else {
-            format!("{found}: write \"{}\"", known.join("\" or \""))
-        }
+            format!("write \"{}\"", known.join("\" or \""))
+        };
+        (takes_table, remedy)
     }
 
     /// The problem of a value of the wrong kind or range.
@@ -136,10 +153,15 @@ impl Refused<'_> {
 
     /// How `probe` would be refused at `path`.
     fn ask(&self, path: &str, probe: Value) -> Option<String> {
+        let (place, said) = self.refusal(path, probe)?;
+        place.starts_with(path).then_some(said)
+    }
+
+    /// What is refused with `probe` at `path`, and why.
+    fn refusal(&self, path: &str, probe: Value) -> Option<(String, String)> {
         let mut value = self.value.clone();
         put(&mut value, path, probe);
-        let (place, said) = (self.read)(&value)?;
-        place.starts_with(path).then_some(said)
+        (self.read)(&value)
     }
 }
 
@@ -349,6 +371,43 @@ mod tests {
                 if text.starts_with("mqtt.p") { "sensors.x.mqtt.topic = \"t\"\n" } else { "" };
             let problem = mistake(&format!("{topic}sensors.x.{text}"));
             assert!(problem.contains(&format!(".{expected}")), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_missing_is_told_with_what_to_write() {
+        for (text, expected) in [
+            (
+                "sensors.x.mqtt.quota.rate = \"5/s\"",
+                "quota.over: is missing: write \"shed_newest\" or \"keep_latest\" or \"dead_letter\"",
+            ),
+            (
+                "sensors.x.mqtt.quota.over = \"dead_letter\"",
+                "quota.rate: is missing: write how many readings in which time",
+            ),
+            (
+                "sensors.x.mqtt.deduplicate = {}",
+                "deduplicate.by: is missing: write \"counter\" or \"timestamp\"",
+            ),
+            (
+                "sensors.x.mqtt.online.value = \"1\"",
+                "online.topic: is missing: give a topic such as",
+            ),
+            (
+                "sensors.x.mqtt.timestamp = { format = \"unix_ms\" }",
+                "timestamp.from: is missing: write ",
+            ),
+            (
+                "sensors.x.mqtt.values = { t = { unit = \"C\" } }",
+                "values.t.from: is missing: write ",
+            ),
+            ("sensors.x.exec.restart = \"always\"", "exec.command: is missing: write "),
+            ("sensors.x.simulated.model.replay = {}", "replay.file: is missing: write "),
+            ("output.file.rotate_bytes = \"1MiB\"", "output.file.path: is missing: write "),
+        ] {
+            let topic = if text.contains(".mqtt.") { "sensors.x.mqtt.topic = \"t\"\n" } else { "" };
+            let problem = mistake(&format!("{topic}{text}"));
+            assert!(problem.contains(expected), "{text}: {problem}");
         }
     }
 
