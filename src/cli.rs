@@ -43,8 +43,8 @@ pub enum Command {
     /// it runs, and what needs a restart is named.
     #[command(after_help = AFTER_RELOAD)]
     Reload(Reload),
-    /// Check the configuration: print the effective settings (no secrets), the bound on memory, and every
-    /// client id and topic that will be used.
+    /// Check the configuration: print the effective settings (no secrets), the bound on memory, every client id and topic
+    /// that will be used, and until when certificates are valid.
     Check(Configuration),
     /// Show what the gateway would make of a message, or of lines: who takes it, each record and dead letter as it would
     /// be published, which time a record has and why, and the settings behind it. Needs no broker, and nothing that runs.

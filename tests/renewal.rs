@@ -12,7 +12,7 @@ use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::proxy::{Cut, Proxy};
 use crate::support::{SOON, eventually};
-use crate::tls::{certificates, sign};
+use crate::tls::{certificates, expired, sign};
 
 /// One client of the gateway, so that its connections can be counted; HTTP; the batches go to `sink`.
 fn started(url: &str, sink: &Broker, more: &[&str]) -> (Gateway, Http) {
@@ -163,4 +163,90 @@ fn a_new_password_is_used_by_the_next_connection_and_not_before() {
     wait_readings(&sink, 2, SOON);
     assert!(!gateway.said("not authorized"), "{}", gateway.text());
     drained(&mut gateway);
+}
+
+/// The section of a broker with these certificates of a folder.
+fn with(folder: &Path, ca: &str, own: &str) -> String {
+    let at = folder.display();
+    format!(
+        "broker.tls = {{ ca_file = \"{at}/{ca}.pem\", cert_file = \"{at}/{own}.pem\", key_file = \"{at}/{own}.key\" }}"
+    )
+}
+
+#[test]
+fn check_says_until_when_certificates_are_valid_and_warns_before_they_expire() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    certificates(at);
+    sign(at, "lasting", 400);
+    expired(at, "gateway", "past");
+    let checked = |ca: &str, own: &str| {
+        let config = fleet("mqtts://localhost:1", &[&with(at, ca, own)]);
+        let mut check = Gateway::command("check", &config).start();
+        assert_eq!(check.wait_exit(SOON), 0, "{}", check.text());
+        let text = check.stdout();
+        let (_, text) = text.split_once("# Certificates\n").expect("they are described");
+        let (described, warnings) = text.split_once("# Warnings\n").unwrap_or((text, ""));
+        (described.to_owned(), warnings.to_owned())
+    };
+    let (described, warnings) = checked("lasting", "lasting");
+    for key in ["cert_file", "ca_file"] {
+        let line = format!("broker.tls.{key}: {}/lasting.pem is valid until 20", at.display());
+        assert!(described.contains(&line), "{described}");
+    }
+    assert!(!warnings.contains("broker.tls.c"), "{warnings}");
+    let (described, warnings) = checked("ca", "past");
+    assert!(described.contains("past.pem is valid until 2021-01-01T00:00:00.000Z"), "{described}");
+    let own = "broker.tls.cert_file: our certificate in tls.cert_file, or one of its chain, has expired (2021-01-01";
+    assert!(warnings.contains(own) && warnings.contains("its key into tls.key_file"), "{warnings}");
+    let ca = "broker.tls.ca_file: a certificate in tls.ca_file expires soon (20";
+    assert!(warnings.contains(ca), "{warnings}");
+    // Beside a certificate that lasts an old one does no harm; in a chain it does.
+    let read = |name: &str| fs::read(at.join(name)).unwrap();
+    fs::write(at.join("beside.pem"), [read("past.pem"), read("lasting.pem")].concat()).unwrap();
+    fs::write(at.join("chain.pem"), [read("lasting.pem"), read("ca.pem")].concat()).unwrap();
+    let (described, warnings) = checked("beside", "lasting");
+    assert!(described.contains("2 certificates in "), "{described}");
+    assert!(!warnings.contains("broker.tls.c"), "{warnings}");
+    let (described, warnings) = checked("chain", "lasting");
+    assert!(described.contains("the first of 2 certificates in "), "{described}");
+    assert!(warnings.contains("broker.tls.ca_file: a certificate in"), "{warnings}");
+}
+
+#[test]
+fn doctor_says_until_when_certificates_are_valid_also_where_the_login_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    certificates(at);
+    sign(at, "broker", 2);
+    sign(at, "lasting", 400);
+    expired(at, "gateway", "past");
+    let input = broker(at);
+    let url = format!("mqtts://localhost:{}", input.port());
+    let told = |own: &str| {
+        let config = fleet(&url, &[&with(at, "ca", own)]);
+        let doctor = Gateway::command("doctor", &config).arg("--json");
+        let mut doctor = doctor.arg("--messages").arg("10").start();
+        let code = doctor.wait_exit(SOON * 4);
+        let audit: serde_json::Value = serde_json::from_str(&doctor.stdout()).unwrap();
+        let findings = audit["brokers"][0]["findings"].as_array().unwrap();
+        let found = findings.iter().find(|it| it["check"] == "certificates");
+        (code, findings[0]["outcome"].clone(), found.expect("they are looked at").clone())
+    };
+    let (_, login, found) = told("lasting");
+    assert_eq!((&login, &found["outcome"]), (&"fit".into(), &"risky".into()), "{found:#}");
+    let change = found["change"].as_str().unwrap();
+    assert!(
+        change.contains("renew it at the broker") && change.contains("in tls.ca_file"),
+        "{change}"
+    );
+    assert!(!change.contains("tls.cert_file"), "{change}");
+    let numbers = found["numbers"].as_array().unwrap();
+    let kinds: Vec<_> = numbers.iter().map(|it| &it["certificate"]).collect();
+    assert_eq!(kinds, ["client", "ca", "server"]);
+    let (code, login, found) = told("past");
+    assert!(login != "fit" && [2, 64].contains(&code), "{code} {login}");
+    assert_eq!(found["outcome"], "unfit", "{found:#}");
+    let change = found["change"].as_str().unwrap();
+    assert!(change.contains("has expired (2021-01-01"), "{change}");
 }

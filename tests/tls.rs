@@ -126,22 +126,38 @@ fn bad_certificates(folder: &Path) {
     certificates(folder);
     let sign = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2";
     openssl(folder, &format!("x509 -req -in localhost.csr {sign} -out v1.pem"));
+    for (name, year) in [("past", 2020), ("future", 2090)] {
+        of_year(folder, "localhost", name, year);
+    }
+}
+
+/// A certificate called `name`, and its key, that has expired in 2021: what was asked for under another name.
+pub(crate) fn expired(folder: &Path, asked: &str, name: &str) {
+    of_year(folder, asked, name, 2020);
+    let key = |name: &str| folder.join(format!("{name}.key"));
+    std::fs::copy(key(asked), key(name)).unwrap();
+}
+
+/// A certificate called `name` by the CA in the folder, valid in this year only.
+fn of_year(folder: &Path, asked: &str, name: &str, year: u16) {
     let config = "[ca]\ndefault_ca=own\n[own]\ndatabase=index\nserial=serial\nnew_certs_dir=.\n\
                   default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n";
     std::fs::write(folder.join("ca.conf"), config).unwrap();
-    std::fs::write(folder.join("index"), "").unwrap();
-    std::fs::write(folder.join("serial"), "01").unwrap();
-    for (name, year) in [("past", 2020), ("future", 2090)] {
-        let next = year + 1;
-        let dates = format!("-startdate {year}0101000000Z -enddate {next}0101000000Z");
-        openssl(
-            folder,
-            &format!(
-                "ca -batch -notext -config ca.conf -in localhost.csr -cert ca.pem -keyfile ca.key {dates} \
-                 -extfile names -out {name}.pem"
-            ),
-        );
+    for (file, text) in [("index", ""), ("serial", "01")] {
+        let file = folder.join(file);
+        if !file.exists() {
+            std::fs::write(file, text).unwrap();
+        }
     }
+    let next = year + 1;
+    let dates = format!("-startdate {year}0101000000Z -enddate {next}0101000000Z");
+    openssl(
+        folder,
+        &format!(
+            "ca -batch -notext -config ca.conf -in {asked}.csr -cert ca.pem -keyfile ca.key {dates} \
+             -extfile names -out {name}.pem"
+        ),
+    );
 }
 
 /// What the gateway's log and `doctor` say of a broker that cannot be connected to: each of these words.

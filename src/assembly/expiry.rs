@@ -17,12 +17,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep;
 
 use crate::clock::{self, Now, Timestamp};
-use crate::limits::CERTIFICATE_WARNING;
 use crate::mqtt::options::{Options, Tls};
 use crate::mqtt::{tls, transport};
 use crate::phase::{Phase, PhaseReceiver};
 use crate::plan::Plan;
-use crate::state::certificates::{Certificate, Certificates, Kind};
+use crate::state::certificates::{Certificate, Certificates, Kind, Nearness};
 use crate::state::standing::{Standing, Standings};
 
 /// How often it is looked.
@@ -207,8 +206,8 @@ impl Watched {
                 file = file.map(|it| it.display().to_string()),
                 expires = %end,
                 "{} {when}: {}",
-                subject(kind),
-                remedy(kind)
+                kind.subject(),
+                kind.remedy()
             );
         }
     }
@@ -216,27 +215,7 @@ impl Watched {
 
 /// Whether it expires within the time of a warning, or has.
 fn is_near(end: Timestamp, now: Timestamp) -> bool {
-    end.earlier(CERTIFICATE_WARNING) <= now
-}
-
-fn subject(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Ca => "a certificate in tls.ca_file",
-        Kind::Client => "our certificate in tls.cert_file, or one of its chain,",
-        Kind::Server => "the broker's certificate, or one of its chain,",
-    }
-}
-
-fn remedy(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Ca => {
-            "add the one that follows it to the file, and remove it when no broker needs it"
-        }
-        Kind::Client => {
-            "put a new one there, and its key into tls.key_file: the next connection uses them"
-        }
-        Kind::Server => "renew it at the broker: without that no new connection is made",
-    }
+    Nearness::of(end, now) > Nearness::Far
 }
 
 impl Clients {

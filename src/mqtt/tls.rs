@@ -23,6 +23,7 @@ use tokio_rustls::rustls::{
 
 use super::Error;
 use super::options::{BrokerUrl, Options, Tls, open_file};
+pub use super::validity::Validity;
 use super::validity::first_end;
 use crate::clock::Timestamp;
 
@@ -242,6 +243,11 @@ fn date(time: UnixTime) -> String {
 /// When the first of the certificates in this file expires, which the key `what` of `tls` names.
 pub fn certificates_end(what: &'static str, path: &Path) -> Result<Option<Timestamp>, Error> {
     Ok(first_end(certificates(what, path)?.iter()))
+}
+
+/// Until when the certificates in this file are valid, which the key `what` of `tls` names.
+pub fn validity(what: &'static str, path: &Path) -> Result<Option<Validity>, Error> {
+    Ok(Validity::of(&certificates(what, path)?))
 }
 
 /// The faults of the files, each once. All are [`Error::Credentials`].

@@ -3,6 +3,7 @@
 //! A chain is as good as the first of its certificates that expires. One that cannot be read as X.509 says nothing: whether
 //! a certificate is of use is for the TLS library to judge.
 
+use x509_parser::certificate::X509Certificate;
 use x509_parser::parse_x509_certificate;
 
 use crate::clock::Timestamp;
@@ -12,11 +13,50 @@ pub(super) fn first_end<T: AsRef<[u8]>>(chain: impl Iterator<Item = T>) -> Optio
     chain.filter_map(|it| end(it.as_ref())).min()
 }
 
-/// When a certificate expires; one of before 1970 at the beginning of that year.
+/// When a certificate expires.
 fn end(der: &[u8]) -> Option<Timestamp> {
-    let (_, certificate) = parse_x509_certificate(der).ok()?;
+    Some(end_of(&parse_x509_certificate(der).ok()?.1))
+}
+
+/// One of before 1970 expires at the beginning of that year.
+fn end_of(certificate: &X509Certificate<'_>) -> Timestamp {
     let seconds = certificate.validity().not_after.timestamp();
-    Some(Timestamp::from_millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000)))
+    Timestamp::from_millis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
+}
+
+/// Until when the certificates of a file are valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// How many of them can be read.
+    pub count: usize,
+    /// When the first of them expires.
+    pub first: Timestamp,
+    /// When the last of them expires.
+    pub last: Timestamp,
+    /// Each is issued by the one behind it, as far as their names say: none is of use without the others.
+    pub is_chain: bool,
+}
+
+impl Validity {
+    /// Of these certificates in DER. `None` if none of them can be read.
+    pub(super) fn of<T: AsRef<[u8]>>(all: &[T]) -> Option<Self> {
+        let read = all.iter().filter_map(|it| parse_x509_certificate(it.as_ref()).ok());
+        let read: Vec<_> = read.map(|(_, it)| it).collect();
+        let ends = || read.iter().map(end_of);
+        let issues = |pair: &[X509Certificate<'_>]| match pair {
+            // One that has issued itself is the last of a chain, also where a CA has two of one name.
+            [one, issuer] => one.issuer() == issuer.subject() && one.issuer() != one.subject(),
+            _ => false,
+        };
+        let is_chain = read.windows(2).all(issues);
+        Some(Self { count: read.len(), first: ends().min()?, last: ends().max()?, is_chain })
+    }
+
+    /// When the file is of no use any more: a chain is as good as the first that expires, and of several certificates beside
+    /// each other the last one may be what is needed.
+    pub fn end(&self) -> Timestamp {
+        if self.is_chain { self.first } else { self.last }
+    }
 }
 
 #[cfg(test)]
@@ -39,6 +79,20 @@ mod tests {
         assert_eq!(ends(&[]), None);
         assert_eq!(ends(&[b"no certificate", PAST]).as_deref(), past);
         assert_eq!(ends(&[&LATE[..100]]), None);
+    }
+
+    /// Both are issued by themselves, and have one name.
+    #[test]
+    fn of_certificates_beside_each_other_the_last_counts_and_of_a_chain_the_first() {
+        let of = |all: &[&[u8]]| Validity::of(all);
+        let late = of(&[LATE]).unwrap();
+        assert_eq!((late.count, late.is_chain, late.end()), (1, true, end(LATE).unwrap()));
+        let beside = of(&[LATE, PAST]).unwrap();
+        assert_eq!((beside.count, beside.is_chain, beside.end()), (2, false, end(LATE).unwrap()));
+        assert_eq!(beside.first, end(PAST).unwrap());
+        let some = of(&[b"no certificate", PAST]).unwrap();
+        assert_eq!((some.count, some.end()), (1, end(PAST).unwrap()));
+        assert_eq!(of(&[b"none"]), None);
     }
 
     proptest! {

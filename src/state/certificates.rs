@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Timestamp;
+use crate::limits::CERTIFICATE_WARNING;
 
 /// Whose certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,61 @@ impl Kind {
             Self::Ca => "ca",
             Self::Client => "client",
             Self::Server => "server",
+        }
+    }
+
+    /// What it is, in words.
+    pub const fn subject(self) -> &'static str {
+        match self {
+            Self::Ca => "a certificate in tls.ca_file",
+            Self::Client => "our certificate in tls.cert_file, or one of its chain,",
+            Self::Server => "the broker's certificate, or one of its chain,",
+        }
+    }
+
+    /// What to do where it expires.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Ca => {
+                "add the one that follows it to the file, and remove it when no broker needs it"
+            }
+            Self::Client => {
+                "put a new one there, and its key into tls.key_file: the next connection uses them"
+            }
+            Self::Server => "renew it at the broker: without that no new connection is made",
+        }
+    }
+}
+
+/// How far the end of a certificate is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Nearness {
+    /// Further than [`CERTIFICATE_WARNING`].
+    Far,
+    /// Within it.
+    Near,
+    /// It has expired.
+    Past,
+}
+
+impl Nearness {
+    /// That of this end.
+    pub fn of(end: Timestamp, now: Timestamp) -> Self {
+        if end <= now {
+            Self::Past
+        } else if end.earlier(CERTIFICATE_WARNING) <= now {
+            Self::Near
+        } else {
+            Self::Far
+        }
+    }
+
+    /// What is said of it, where anything is.
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Far => None,
+            Self::Near => Some("expires soon"),
+            Self::Past => Some("has expired"),
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use std::fmt::{self, Write};
 
+use super::certificates::{self, Named};
+use crate::clock::{self, Timestamp};
 use crate::limits::{SESSIONS_SHOWN_MAX, mebibytes};
 use crate::mqtt::options::BrokerUrl;
 use crate::mqtt::system::DROPPED;
 use crate::plan::{Broker, Plan};
 
-/// The report: the effective configuration, the bound on memory item by item, every client id and topic, and
-/// the warnings.
+/// The report: the effective configuration, the bound on memory item by item, every client id and topic, until when
+/// certificates are valid, and the warnings.
 pub fn report(path: &str, effective: &str, plan: &Plan, warnings: &[(String, String)]) -> String {
     let mut out = format!("# {path} is fine. In effect:\n\n{effective}");
     describe(&mut out, plan, warnings).expect("text can be written to memory");
@@ -62,10 +64,31 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
             broker.url
         )?;
     }
+    let certificates: Vec<_> = plan
+        .brokers()
+        .flat_map(|(key, broker)| certificates::named(broker).map(move |it| (key, it)))
+        .collect();
+    describe_certificates(out, &certificates)?;
+    let now = clock::now().wall;
+    let expire = certificates.iter().filter_map(|(key, it)| expires(key, it, now));
+    let warnings: Vec<_> = warnings.iter().cloned().chain(expire).collect();
     if !warnings.is_empty() {
         writeln!(out, "#\n# Warnings")?;
     }
     warnings.iter().try_for_each(|(key, text)| writeln!(out, "#   {key}: {text}"))
+}
+
+/// Until when each file of certificates is of use.
+fn describe_certificates(out: &mut String, all: &[(&str, Named<'_>)]) -> fmt::Result {
+    if !all.is_empty() {
+        writeln!(out, "#\n# Certificates")?;
+    }
+    all.iter().try_for_each(|(broker, it)| writeln!(out, "#   {broker}.{}: {it}", it.key))
+}
+
+/// The warning for a file of certificates: key and remedy.
+fn expires(broker: &str, it: &Named<'_>, now: Timestamp) -> Option<(String, String)> {
+    Some((format!("{broker}.{}", it.key), it.warning(now)?))
 }
 
 /// The clients of the MQTT entries: each, or many of them by what they have in common.

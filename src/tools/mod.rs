@@ -1,5 +1,6 @@
 //! Commands beside `run`: one file or folder each.
 
+mod certificates;
 pub mod check;
 pub mod doctor;
 pub mod explain;

@@ -15,6 +15,7 @@
 //! | `scene` | one broker under audit: settings, names, sizes |
 //! | `client` | the probe's client |
 //! | `login` | logging in, versions, CONNACK |
+//! | `certificates` | until when certificates are valid |
 //!  `apart` | whether the broker keeps our clients apart |
 //! | `system` | `$SYS`: version, drops |
 //! | `echo` | a subscription, its QoS, one message |
@@ -50,6 +51,7 @@ use crate::plan::{self, Plan};
 mod absence;
 mod apart;
 mod capacity;
+mod certificates;
 mod client;
 mod echo;
 mod features;
@@ -189,7 +191,9 @@ async fn bounded(scene: &mut Scene<'_>, findings: &mut Vec<Finding>, end: Instan
 /// Runs all checks, one after the other. A check that fails does not stop the others: a connection that one
 /// check ended tells nothing of the next check.
 async fn checks(scene: &mut Scene<'_>, findings: &mut Vec<Finding>) {
-    let Some(greeting) = login::check(scene, findings).await else { return };
+    let greeting = login::check(scene, findings).await;
+    findings.extend(certificates::check(scene, greeting.as_ref(), clock::now().wall));
+    let Some(greeting) = greeting else { return };
     let before = match system::read(scene).await {
         Ok(system) => system,
         Err(error) => {
