@@ -24,11 +24,13 @@ pub struct PhaseReceiver(watch::Receiver<State>);
 struct State {
     phase: Phase,
     is_removed: bool,
+    is_replaced: bool,
 }
 
 /// A sender and a receiver, at [`Phase::Running`].
 pub fn start() -> (PhaseSender, PhaseReceiver) {
-    let (lead, watch) = watch::channel(State { phase: Phase::Running, is_removed: false });
+    let (lead, watch) =
+        watch::channel(State { phase: Phase::Running, is_removed: false, is_replaced: false });
     (PhaseSender(lead), PhaseReceiver(watch))
 }
 
@@ -45,7 +47,14 @@ impl PhaseSender {
     /// What stops will not come back: it leaves nothing behind for another run. It drains.
     pub fn remove(&self) {
         self.0.send_modify(|now| {
-            *now = State { phase: now.phase.max(Phase::Draining), is_removed: true };
+            *now = State { phase: now.phase.max(Phase::Draining), is_removed: true, ..*now };
+        });
+    }
+
+    /// What stops comes back at once with other settings, in this run. It drains.
+    pub fn replace(&self) {
+        self.0.send_modify(|now| {
+            *now = State { phase: now.phase.max(Phase::Draining), is_replaced: true, ..*now };
         });
     }
 }
@@ -63,6 +72,12 @@ impl PhaseReceiver {
     /// Whether `phase` or a later one is reached.
     pub fn is(&self, phase: Phase) -> bool {
         self.0.borrow().phase >= phase
+    }
+
+    /// Whether the gateway goes on without it, or with another in its place.
+    pub fn is_survived(&self) -> bool {
+        let State { is_removed, is_replaced, .. } = *self.0.borrow();
+        is_removed || is_replaced
     }
 
     /// Whether it will not come back.

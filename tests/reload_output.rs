@@ -149,3 +149,43 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     assert_eq!(input.look(|log| log.connects("gw-out")), 1);
     assert_eq!(drained(&mut gateway).delivered, 1);
 }
+
+/// Messages of many readings, of which a full queue has room for a part: the rest comes again, and is counted once.
+#[test]
+fn what_a_full_queue_had_no_room_for_when_an_entry_changes_comes_again_and_the_books_close() {
+    let (input, sink) = (Broker::start(), Broker::start());
+    let with = |places: u32| {
+        let lines = [
+            "sensors.fleet.mqtt.payload = \"ndjson\"".to_owned(),
+            format!("output.broker.url = \"{}\"", sink.url()),
+            format!("queue.records_max = {places}"),
+            "batch.records_max = 50".to_owned(),
+            "queue.readings_max = 200".to_owned(),
+            "gateway.shutdown_grace = \"2s\"".to_owned(),
+        ];
+        config(&input.url(), &lines.each_ref().map(String::as_str))
+    };
+    let mut gateway = started(&with(300));
+    sink.hold_acks("");
+    let message = |message: u64| {
+        let lines = (1..=200).map(|n| format!("{{\"value\":1,\"n\":{}}}", message * 200 + n));
+        crate::scene::message("sensors/a/reading", lines.collect::<Vec<_>>().join("\n"), 1)
+    };
+    input.publish_all((0..8).map(message));
+    let http = Http::of(&gateway);
+    eventually("the queue is full", SOON, || {
+        http.metric("sluicegate_queue_records").is_some_and(|it| it >= 290.0)
+    });
+    for places in [250, 1000, 200] {
+        let (code, said) = reload(&gateway, &with(places));
+        assert_eq!(code, 0, "{said}");
+    }
+    sink.resume_acks("");
+    eventually("all is delivered", LONG, || audit(&sink).distinct() == 1600);
+    eventually("nothing is held", SOON, || http.metric("sluicegate_readings_held") == Some(0.0));
+    let rows = http.json("/api/sensors")["sensors"].clone();
+    assert_eq!(rows[0]["held"], 0, "{rows}");
+    let balance = drained(&mut gateway);
+    report(&format!("three changes of a full queue: {balance:?}"));
+    assert_eq!(balance.received, balance.delivered);
+}

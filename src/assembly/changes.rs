@@ -65,6 +65,11 @@ pub enum Refused {
     /// The gateway is ending.
     #[error("the gateway is draining")]
     Draining,
+    /// It was stopped after the change had begun.
+    #[error(
+        "the gateway was stopped in the middle of the change: the next start reads the file anew"
+    )]
+    Stopped,
 }
 
 /// Says what became of a change: when an entry has begun, or has ended.

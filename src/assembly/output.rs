@@ -116,9 +116,7 @@ impl Output {
                 biased;
                 // An error means that the worker has ended.
                 _ = settled => {}
-                () = sleep_until((*until).into()) => tracing::warn!(
-                    "the output changes before all has been answered: what has not been is published again"
-                ),
+                () = sleep_until((*until).into()) => say_overdue(next.is_some()),
                 Some(ended) = self.tasks.next() => return Said::Ended(ended),
             }
             if next.is_none() {
@@ -144,5 +142,16 @@ impl Output {
     /// Waits until its tasks have ended, for at most `within`. How many did not end.
     pub async fn finish(self, within: Duration) -> usize {
         self.tasks.finish(within).await.1
+    }
+}
+
+/// The grace is over.
+fn say_overdue(replaces: bool) {
+    if replaces {
+        tracing::warn!(
+            "the output changes before all has been answered: what has not been is published again"
+        );
+    } else {
+        tracing::warn!("the new settings count a little later: batches wait for the spool's disk");
     }
 }

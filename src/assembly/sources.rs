@@ -59,6 +59,8 @@ pub struct Sources {
     phase: Phase,
     /// The entries are becoming others.
     becoming: Option<Becoming>,
+    /// When the limits were changed last, and the larger ones of those before: what was taken with them is held for a while.
+    larger: Option<(Instant, Box<Plan>)>,
 }
 
 /// What begins and ends together.
@@ -106,7 +108,7 @@ impl Sources {
         let (plan, current, run) = (current.get(), current.clone(), Arc::clone(run));
         let (units, phase) = (BTreeMap::new(), Phase::Running);
         let ahead = read_ahead(&plan);
-        let (desk, becoming) = (Arc::default(), None);
+        let (desk, becoming, larger) = (Arc::default(), None, None);
         let mut it = Self {
             plan,
             current,
@@ -120,6 +122,7 @@ impl Sources {
             units,
             phase,
             becoming,
+            larger,
         };
         it.say_left_behind();
         for (name, entries) in units_of(&it.plan) {

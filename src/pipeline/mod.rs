@@ -343,7 +343,9 @@ impl Running {
 
     /// Makes a change, and tells the worker what it has to know of it.
     fn change(&mut self, change: Change, reply: Reply, grace: Duration) {
-        let before = self.current.get();
+        let (before, now) = (self.current.get(), clock::now().instant);
+        let oldest = self.books.oldest_age(now);
+        self.sources.holds_since(oldest.and_then(|age| now.checked_sub(age)));
         self.sources.change(change, reply, grace);
         let plan = self.current.get();
         if plan.is_same_downstream(&before) {

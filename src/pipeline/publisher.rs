@@ -168,8 +168,8 @@ impl Publisher {
     }
 
     fn has_room_if(&self, window: bool) -> bool {
-        let room = self.spooler.as_ref().map_or(window, |spooler| spooler.has_room(window));
-        room && !self.changing.is_held()
+        let window = window && !self.changing.is_held();
+        self.spooler.as_ref().map_or(window, |spooler| spooler.has_room(window))
     }
 
     fn window_has_room(&self) -> bool {
@@ -224,8 +224,9 @@ impl Publisher {
         } else {
             self.window_has_room()
         };
+        let is_held = self.changing.is_held();
         let direct = match &mut self.spooler {
-            Some(spooler) => spooler.push(flight, room),
+            Some(spooler) => spooler.push(flight, room && !is_held),
             None => Some(flight),
         };
         if let Some(flight) = direct {
@@ -394,6 +395,9 @@ impl Publisher {
 
     /// Gives to the connection what it takes.
     fn pump(&mut self) {
+        if self.changing.is_over() {
+            return;
+        }
         self.outbox.pump(&self.window, self.hang_ups.is_one_at_a_time());
         self.books.pace.wake();
     }

@@ -182,7 +182,7 @@ impl Spooler {
     pub fn become_plan(&mut self, plan: &Arc<Plan>) {
         let batch_bytes = plan.batch.bytes_max.get() + plan.batch_overhead_bytes();
         self.batch_bytes = self.batch_bytes.max(batch_bytes);
-        self.routes.become_these(plan.measure(), self.spool.entries() == 0);
+        self.routes.become_these(plan.measure());
         self.plan = Arc::clone(plan);
     }
 
@@ -226,6 +226,11 @@ impl Spooler {
             Mode::Direct => direct,
             Mode::Writing | Mode::Replaying => direct || self.has_disk_room(),
         }
+    }
+
+    /// Whether the output takes nothing, and what is sealed is written.
+    pub fn is_stuck(&self) -> bool {
+        self.mode == Mode::Writing
     }
 
     /// Whether one more batch may wait for the disk.

@@ -3,9 +3,10 @@
 use super::Plan;
 
 impl Plan {
-    /// Whether what is behind the queue is the same: batches and the output.
+    /// Whether what is behind the queue is the same: batches and the output, and how long a stop waits for them.
     pub fn is_same_downstream(&self, other: &Self) -> bool {
-        self.batch == other.batch && self.output == other.output
+        let grace = self.gateway.shutdown_grace == other.gateway.shutdown_grace;
+        grace && self.batch == other.batch && self.output == other.output
     }
 
     /// Raises the limits behind the entries to those of the plan before it: what was begun with them is held for a while.

@@ -125,6 +125,11 @@ impl Queue {
         self.shared.resize(settings);
     }
 
+    /// Whether more is held than there is room for.
+    pub fn owes(&self) -> bool {
+        self.shared.places.owes() || self.shared.bytes.owes()
+    }
+
     /// A new end to offer records to.
     pub fn inlet(&self) -> Inlet {
         Inlet::new(&self.shared)

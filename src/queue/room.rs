@@ -65,6 +65,11 @@ impl Room {
         }
     }
 
+    /// Whether more is taken than there is.
+    pub(super) fn owes(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) > 0
+    }
+
     /// How much is taken.
     pub(super) fn taken(&self) -> usize {
         let (all, owed) = (self.all.load(Ordering::Relaxed), self.owed.load(Ordering::Relaxed));

@@ -125,7 +125,7 @@ impl Reloader {
             Ok(difference) => difference,
             Err(lines) => return refuse(by, lines),
         };
-        let lines = difference.lines();
+        let mut lines = difference.lines();
         if dry_run {
             return match self.changes.try_these(wanted(&difference.target)).await {
                 Ok(()) if difference.applied.is_empty() => {
@@ -135,10 +135,12 @@ impl Reloader {
                 Err(refused) => Answer { outcome: Outcome::Refused, lines: reasons(refused) },
             };
         }
-        if !difference.applied.is_empty()
-            && let Err(refused) = self.changes.become_these(wanted(&difference.target)).await
-        {
-            return refuse(by, reasons(refused));
+        if !difference.applied.is_empty() {
+            match self.changes.become_these(wanted(&difference.target)).await {
+                Ok(()) => {}
+                Err(stopped @ Refused::Stopped) => lines.push(stopped.to_string()),
+                Err(refused) => return refuse(by, reasons(refused)),
+            }
         }
         self.level.set(&difference.target.log.level);
         self.say(by, &difference);

@@ -24,8 +24,8 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use self::appended::Appended;
@@ -203,6 +203,8 @@ pub struct FileSink {
     rng: SmallRng,
     said: Repeated,
     patience: Patience,
+    /// What a thread is doing with the files.
+    working: Option<JoinHandle<()>>,
 }
 
 impl FileSink {
@@ -221,7 +223,8 @@ impl FileSink {
         let (backoff, rng) = (Backoff::new(first, longest), SmallRng::seed_from_u64(seed));
         let (standing, said) = (Arc::clone(standing), Repeated::default());
         let patience = Patience::new(Some(Duration::ZERO));
-        Self { files, channel_max, reports, standing, backoff, rng, said, patience }
+        let working = None;
+        Self { files, channel_max, reports, standing, backoff, rng, said, patience, working }
     }
 
     /// Sets how long it goes on while its files cannot be opened and never could be; `None`: for ever.
@@ -230,12 +233,17 @@ impl FileSink {
         Self { patience: Patience::new(start_grace), ..self }
     }
 
-    /// Writes until the gateway closes.
+    /// Writes until the gateway closes. It has not ended before its thread has left the files alone, however long the disk
+    /// takes: another sink may open them next, and what that wrote would be cut off with what this one takes back.
     pub async fn run(mut self, metrics: &Metrics, mut phase: PhaseReceiver) {
         tokio::select! {
             biased;
             () = phase.reached(Phase::Closing) => {}
             error = self.write_on(metrics) => self.reports.send(Event::Failed(error)),
+        }
+        if let Some(working) = self.working.take() {
+            // It says only that it has ended.
+            drop(working.await);
         }
     }
 
@@ -303,9 +311,14 @@ impl FileSink {
         work: impl FnOnce(&mut Files) -> T + Send + 'static,
     ) -> T {
         let mut files = self.files.clone();
-        let done = spawn_blocking(move || (work(&mut files), files)).await;
-        let (done, files) = done.expect("what writes does not panic");
-        self.files = files;
+        let (tell, told) = oneshot::channel();
+        self.working = Some(spawn_blocking(move || {
+            let done = work(&mut files);
+            // Nobody may wait for it any more.
+            drop(tell.send((done, files)));
+        }));
+        let (done, files) = told.await.expect("what writes does not panic");
+        (self.files, self.working) = (files, None);
         done
     }
 }
@@ -349,5 +362,42 @@ impl Files {
             }
         }
         Written { taken, failed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc as threads;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::phase;
+    use crate::queue::{Queue, Settings as Places};
+
+    /// A disk that hangs when another sink is to come: with two of them one would cut off what the other has written.
+    #[tokio::test]
+    async fn a_sink_has_not_ended_while_its_thread_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            path: folder.path().join("out"),
+            dead_letter_path: None,
+            rotate_bytes: None,
+            files_max: files_max(),
+        };
+        let outlet = Queue::new(Places::default()).outlet();
+        let standing = Arc::new(Standing::new(clock::now().instant));
+        let mut sink = FileSink::new(&settings, 1, outlet.reports(), &standing, 1);
+        let (free, disk) = threads::sync_channel::<()>(1);
+        let mut job = Box::pin(sink.blocking(move |_| disk.recv()));
+        assert!(job.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(job);
+        let (lead, phase) = phase::start();
+        lead.enter(Phase::Closing);
+        let metrics = Metrics::default();
+        let mut run = pin!(sink.run(&metrics, phase));
+        assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        free.send(()).unwrap();
+        run.await;
     }
 }

@@ -105,6 +105,11 @@ impl Routing for Messages {
         !self.topic.has_places()
     }
 
+    fn text(&self) -> String {
+        // No topic has a line break.
+        format!("{}\n{}", self.topic, self.dead_letter_topic)
+    }
+
     fn key(&self, out: &mut Vec<u8>, view: &View<'_>) {
         self.topic.pattern().key(out, view);
     }

@@ -15,6 +15,11 @@ pub trait Routing: Debug + Send + Sync {
         true
     }
 
+    /// What its routes are made of: with the same text here, they are the same.
+    fn text(&self) -> String {
+        String::new()
+    }
+
     /// Appends what decides the route of a record: with the same bytes here, it is the same.
     fn key(&self, _out: &mut Vec<u8>, _view: &View<'_>) {}
 

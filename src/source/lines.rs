@@ -174,7 +174,7 @@ impl Readings {
     /// Offers what was read and waits for room. It is received when it has a place. After a program has worked others have
     /// their turn, even where there is room at once.
     pub(super) async fn offer(&mut self, phase: &mut PhaseReceiver) {
-        let Context { metrics, listening, .. } = &self.context;
+        let Context { metrics, listening, registry, entry, .. } = &self.context;
         // Nothing is read meanwhile.
         listening.end(clock::now().wall);
         while !self.chunk.records.is_empty() {
@@ -184,8 +184,18 @@ impl Readings {
                 // Nobody takes them any more.
                 () = phase.reached(Phase::Closing) => {
                     let left = self.chunk.records.len() as u64;
-                    metrics.received.add(left);
-                    metrics.abandoned.add(left);
+                    if phase.is_survived() {
+                        let sensors = self.chunk.records.iter().map(|it| it.sensor);
+                        registry.take_back(sensors);
+                        tracing::warn!(
+                            entry = registry.entry_name(*entry).unwrap_or_default(),
+                            readings = left,
+                            "a full queue had no room for lines of the command: they are lost"
+                        );
+                    } else {
+                        metrics.received.add(left);
+                        metrics.abandoned.add(left);
+                    }
                     self.chunk.clear();
                 }
             }

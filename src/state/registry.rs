@@ -302,6 +302,11 @@ impl Registry {
         self.rows.enter(sensors, outcome);
     }
 
+    /// A record of each of these sensors was counted, and not taken after all: it will come again, or is lost outside.
+    pub fn take_back(&self, sensors: impl Iterator<Item = SensorIndex>) {
+        self.rows.take_back(sensors);
+    }
+
     /// Runs `read` on all rows, in the order the sensors were first heard.
     pub fn with_rows<T>(&self, read: impl FnOnce(&[Arc<Row>]) -> T) -> T {
         self.rows.with(read)

@@ -17,7 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Next, Removal, Sources, Unit, read_ahead, units_of};
 use crate::assembly::changes::{Refused, Reply, Wanted};
@@ -59,7 +59,10 @@ impl Sources {
         let mut both = plan.clone();
         both.hold_also(&self.plan);
         let anew = plan.queue != self.plan.queue;
-        let ends = |(name, kind): &(&String, &Kind)| anew || plan.sensors.get(*name) != Some(*kind);
+        let ends = |(name, kind): &(&String, &Kind)| {
+            let anew = anew && !matches!(kind, Kind::Simulated(_));
+            anew || plan.sensors.get(*name) != Some(*kind)
+        };
         for (name, kind) in self.plan.sensors.iter().filter(ends) {
             // No entry has a name with a blank.
             both.sensors.insert(format!("{name} before"), kind.clone());
@@ -70,9 +73,17 @@ impl Sources {
 
     /// Whether a plan is accepted: without a problem, and with a bound on memory, also while `both` run, that is allowed.
     pub(super) fn accept(&self, plan: &Plan, both: &Plan) -> Result<(), Refused> {
+        let mut both = both.clone();
+        if let Some((_, larger)) = &self.larger {
+            both.hold_also(larger);
+        }
         let share = both.intake_bounds();
         let more = self.units.values().map(|it| share.bytes_below(&it.bounds)).sum();
-        let memory = both.above_memory_max_with(more).map(|(key, text)| (key.to_owned(), text));
+        let memory = both.above_memory_max_with(more).map(|(key, text)| {
+            let is_sum = plan.above_memory_max().is_none();
+            let why = if is_sum { ", since the old settings and the new ones count together until what was taken with the old ones is delivered" } else { "" };
+            (key.to_owned(), format!("{text}{why}"))
+        });
         let problems = plan.problems().into_iter().chain(memory).chain(self.too_many(plan));
         let problems: Vec<String> = problems.map(|(key, text)| format!("{key}: {text}")).collect();
         if problems.is_empty() { Ok(()) } else { Err(Refused::Settings(problems)) }
@@ -96,11 +107,22 @@ impl Sources {
         names.into_iter().chain(rows)
     }
 
+    /// The oldest reading that is held has been here since then; `None`: none is. What was taken with the limits before the
+    /// last change may be delivered by now.
+    pub fn holds_since(&mut self, oldest: Option<Instant>) {
+        let is_over = |at: Instant| oldest.is_none_or(|since| since > at);
+        self.larger.take_if(|(at, _)| is_over(*at) && !self.shared.queue.owes());
+    }
+
     /// Makes this the plan.
     pub(super) fn become_these(&mut self, plan: Plan, reply: Reply, grace: Duration) {
         let old = Arc::clone(&self.plan);
         self.set_plan(plan);
         let new = Arc::clone(&self.plan);
+        let mut limits = Plan { sensors: BTreeMap::new(), ..Plan::clone(&new) };
+        limits.hold_also(&old);
+        self.larger.iter().for_each(|(_, larger)| limits.hold_also(larger));
+        self.larger = Some((clock::now().instant, Box::new(limits)));
         let anew = old.queue != new.queue;
         if anew {
             self.shared.queue.prepare(new.queue);
@@ -109,9 +131,22 @@ impl Sources {
         let [before, mut after] = [&old, &new].map(|it| units_of(it));
         let gone = before.keys().filter(|unit| !after.contains_key(*unit)).cloned().collect();
         let same = |entries: &Vec<String>| {
-            !anew && entries.iter().all(|name| old.sensors.get(name) == new.sensors.get(name))
+            entries.iter().all(|name| {
+                let (old, new) = (old.sensors.get(name), new.sensors.get(name));
+                // What is made up is read from nowhere, and asks for no window.
+                let begins = anew && !matches!(new, Some(Kind::Simulated(_)));
+                old == new && !begins
+            })
         };
         after.retain(|unit, entries| before.get(unit) != Some(entries) || !same(entries));
+        // One that has ended by itself, and that nobody has changed, is not made to begin again.
+        let runs = |unit: &String| self.units.contains_key(unit);
+        let as_it_was = |entries: &Vec<String>| {
+            entries.iter().all(|name| old.sensors.get(name) == new.sensors.get(name))
+        };
+        after.retain(|unit, entries| {
+            runs(unit) || before.get(unit) != Some(entries) || !as_it_was(entries)
+        });
         let (changed, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
             after.into_iter().partition(|(unit, _)| before.contains_key(unit));
         for (unit, entries) in added {
@@ -170,7 +205,7 @@ impl Sources {
             self.forget_standing(&unit);
             return self.begin(unit, entries, former, true);
         };
-        it.lead.enter(Phase::Draining);
+        it.lead.replace();
         let next = Next { entries, former, _inlet: self.shared.queue.inlet() };
         let until = Some(clock::now().instant + grace);
         it.removal = Some(Removal { until, reply: None, next: Some(next) });
@@ -199,7 +234,7 @@ impl Sources {
         }
         // Whoever waits for room has begun with these settings.
         self.shared.queue.resize(self.plan.queue);
-        let made = if self.phase > Phase::Running { Err(Refused::Draining) } else { Ok(()) };
+        let made = if self.phase > Phase::Running { Err(Refused::Stopped) } else { Ok(()) };
         if let Some(becoming) = self.becoming.take() {
             // Nobody may wait for the answer.
             drop(becoming.reply.send(made));

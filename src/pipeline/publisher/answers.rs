@@ -155,6 +155,11 @@ impl Publisher {
 }
 
 impl Answered {
+    /// Another sink begins. Nothing that it refuses ends the gateway, which has begun with one before.
+    pub(super) fn begun_anew(&mut self) {
+        (self.taken, self.refused_since) = (true, None);
+    }
+
     /// For how long nothing but refusals for good has come, with this one; `None` where anything else has.
     fn refused_for(&mut self, now: Instant, refusal: &Refusal) -> Option<Duration> {
         if self.taken {

@@ -12,6 +12,8 @@ use tokio::sync::oneshot;
 
 use super::hang_ups::HangUps;
 use super::{Failure, Publisher};
+use crate::pipeline::in_flight::InFlight;
+use crate::pipeline::spooler::Spooler;
 use crate::plan::Plan;
 use crate::unusable::Unusable;
 
@@ -30,6 +32,13 @@ impl Changing {
     /// Whether nothing new is published.
     pub(super) fn is_held(&self) -> bool {
         self.is_held
+    }
+}
+
+impl Changing {
+    /// Whether the sink is to end now: what it is given may come twice.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_held && self.told.is_none()
     }
 }
 
@@ -57,9 +66,12 @@ impl Publisher {
             return;
         }
         let outbox = &self.outbox;
-        let kept = |count: u64| outbox.keeps_dead_letter(count);
-        let nothing = self.window.iter().all(|(count, _)| kept(count));
-        if nothing || outbox.refuses() || !outbox.is_connected() {
+        let spools = self.spooler.as_ref().is_some_and(Spooler::is_stuck);
+        // What is on disk may come twice where the output is stuck: it has come late already.
+        let waits = |(count, flight): (u64, &InFlight)| {
+            !outbox.keeps_dead_letter(count) && (!spools || flight.is_held())
+        };
+        if !self.window.iter().any(waits) || outbox.refuses() || !outbox.is_connected() {
             // Nobody may wait for it any more.
             self.changing.told.take().map(|it| it.send(()));
         }
@@ -69,12 +81,13 @@ impl Publisher {
     pub(super) fn replaced(&mut self, now: Instant) {
         self.outbox.disconnected(now);
         self.hang_ups = HangUps::default();
+        self.answered.begun_anew();
         self.changing = Changing { was_replaced: true, ..Changing::default() };
     }
 
     /// The sink has given up. With the one of the start the gateway ends: whoever has started it sees it. One that came
     /// later must not end it: another change of the settings may mend it.
-    pub(super) fn failed(&self, error: Unusable) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, error: Unusable) -> Result<(), Failure> {
         if !self.changing.was_replaced {
             return Err(Failure::Connect(error));
         }

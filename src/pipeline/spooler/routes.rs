@@ -9,7 +9,7 @@ use crate::codec::{Unwritable, View};
 use crate::sealed::Route;
 use crate::sink::routing::Routing;
 
-/// Settings that are remembered. What is on disk for older ones stays there, for a run that knows them.
+/// Settings with other routes that are remembered. What is on disk for older ones stays there, for a run that knows them.
 const SETTINGS_MAX: usize = 8;
 
 /// The routes of the settings, the newest first.
@@ -22,11 +22,9 @@ impl Routes {
         Self(vec![routing])
     }
 
-    /// These come; those before are remembered for what is on disk, if anything is.
-    pub(super) fn become_these(&mut self, routing: Arc<dyn Routing>, is_empty: bool) {
-        if is_empty {
-            self.0.clear();
-        }
+    /// These come; those before are remembered for what is on disk, or will be. The same are remembered once.
+    pub(super) fn become_these(&mut self, routing: Arc<dyn Routing>) {
+        self.0.retain(|it| it.text() != routing.text());
         self.0.insert(0, routing);
         self.0.truncate(SETTINGS_MAX);
     }
@@ -47,6 +45,10 @@ impl Routing for Routes {
 
     fn route(&self, view: &View<'_>) -> Result<Route, Unwritable> {
         self.newest().route(view)
+    }
+
+    fn text(&self) -> String {
+        self.newest().text()
     }
 
     fn named(&self, name: &str) -> Option<Route> {
@@ -71,22 +73,26 @@ mod tests {
     struct Only(String);
 
     impl Routing for Only {
+        fn text(&self) -> String {
+            self.0.clone()
+        }
+
         fn named(&self, name: &str) -> Option<Route> {
             (name == self.0).then(|| Route::named(name))
         }
     }
 
     #[test]
-    fn routes_of_earlier_settings_are_known_while_anything_is_on_disk() {
+    fn routes_of_earlier_settings_are_known_however_often_the_same_come_again() {
         let only = |name: usize| Arc::new(Only(name.to_string()));
         let mut routes = Routes::new(only(0));
         let knows = |it: &Routes, name: usize| it.named(&name.to_string()).is_some();
-        routes.become_these(only(1), false);
+        (0..100).for_each(|_| routes.become_these(only(1)));
         assert!(knows(&routes, 0) && knows(&routes, 1) && !knows(&routes, 2));
-        routes.become_these(only(2), true);
-        assert!(!knows(&routes, 0) && !knows(&routes, 1) && knows(&routes, 2));
-        (3..=SETTINGS_MAX + 2).for_each(|it| routes.become_these(only(it), false));
-        assert!(!knows(&routes, 2), "the oldest is forgotten");
-        assert!((3..=SETTINGS_MAX + 2).all(|it| knows(&routes, it)));
+        routes.become_these(only(0));
+        assert_eq!((routes.0.len(), routes.newest().text()), (2, "0".to_owned()));
+        (2..=SETTINGS_MAX).for_each(|it| routes.become_these(only(it)));
+        assert!(!knows(&routes, 1), "the oldest is forgotten");
+        assert!([0].into_iter().chain(2..=SETTINGS_MAX).all(|it| knows(&routes, it)));
     }
 }

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::codec::Format;
+use crate::units::Period;
 
 impl Bench {
     /// The engine's part of a change: the plan that runs is another one, and the worker is told.
@@ -13,6 +14,7 @@ impl Bench {
         change(&mut plan);
         self.books.queue.prepare(plan.queue);
         self.books.queue.resize(plan.queue);
+        self.messages = plan.mqtt_output().unwrap().messages(&plan.broker);
         self.current.set(Arc::new(plan));
         let (tell, told) = oneshot::channel();
         self.report(sink::Event::Changed(tell));
@@ -147,4 +149,97 @@ fn a_new_sink_that_fails_does_not_end_the_gateway_and_the_spool_is_written() {
     let mut first = Bench::connected(|_| {});
     let failed = Event::Reported(sink::Event::Failed(error()));
     assert!(first.worker.apply_all(first.now, std::iter::once(failed)).is_err(), "at the start");
+}
+
+#[test]
+fn with_a_spool_what_is_sealed_goes_on_being_written_while_the_sink_is_replaced() {
+    let disk = Disk::default();
+    let mut bench = Bench::on_disk(&disk, small());
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..9));
+    bench.take();
+    bench.later(Duration::from_mins(1));
+    bench.take();
+    assert!(bench.balance().spooled >= 6, "the output is silent: {:?}", bench.balance());
+    let mut told = bench.change_sink();
+    assert!(is_told(&mut told), "all that is on its way is on disk");
+    bench.offer(&some(9..12));
+    bench.take();
+    bench.later(Duration::from_secs(1));
+    bench.later(Duration::from_secs(1));
+    assert_eq!(bench.balance().spooled, 12, "{:?}", bench.balance());
+    bench.replace();
+    let mut values = Vec::new();
+    for _ in 0..20 {
+        values.extend(bench.records().concat());
+        while let Some(first) = bench.came.first() {
+            bench.answer(first.number, Answer::Taken);
+            values.extend(bench.records().concat());
+        }
+        bench.later(Duration::from_secs(1));
+    }
+    assert_eq!(bench.balance().held, 0, "{:?}", bench.balance());
+    values.dedup();
+    assert!(texts(0..12).iter().all(|it| values.contains(it)), "{values:?}");
+}
+
+#[test]
+fn a_topic_that_a_later_sink_is_refused_does_not_end_the_gateway() {
+    let mut bench = Bench::connected(|plan| plan.gateway.start_grace = Period::millis(0));
+    bench.change_sink();
+    bench.replace();
+    bench.offer(&some(0..3));
+    bench.take();
+    // The gateway would have ended with the first: `answer` unwraps that.
+    bench.answer(bench.came[0].number, refusal(0x87));
+    bench.later(Duration::from_mins(10));
+    assert_eq!(bench.records(), [texts(0..3)], "it is tried again");
+}
+
+#[test]
+fn a_connection_that_comes_when_the_sink_may_be_replaced_is_given_nothing() {
+    let mut bench = Bench::proved();
+    bench.offer(&some(3..6));
+    bench.take();
+    bench.disconnect();
+    assert!(is_told(&mut bench.change_sink()));
+    bench.connect(None, usize::MAX);
+    assert!(bench.came.is_empty(), "it would come twice");
+    bench.replace();
+    assert_eq!(bench.records(), [texts(3..6)]);
+}
+
+#[test]
+fn what_was_sealed_for_a_topic_before_is_published_there_also_through_the_spool() {
+    let disk = Disk::default();
+    let topic = |plan: &mut Plan, topic: &str| {
+        let sink = format!(r#"{{"mqtt":{{"topic":"{topic}"}}}}"#);
+        plan.output.sink = serde_json::from_str(&sink).unwrap();
+    };
+    let mut plan = small();
+    topic(&mut plan, "a/{sensor}");
+    let mut bench = Bench::on_disk(&disk, plan);
+    bench.connect(None, usize::MAX);
+    bench.offer(&some(0..6));
+    bench.take();
+    // Nothing is on disk yet; what is open goes there, behind what is in the window.
+    bench.change(|plan| topic(plan, "b/{sensor}"));
+    for batches in 1..=9 {
+        bench.change(|plan| plan.batch.records_max = NonZeroU32::new(batches).unwrap());
+    }
+    bench.disconnect();
+    bench.report(sink::Event::Replaced);
+    bench.later(Duration::from_mins(1));
+    assert_eq!(bench.balance().spooled, 6, "{:?}", bench.balance());
+    bench.connect(None, usize::MAX);
+    let mut topics = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        while let Some(first) = bench.came.first() {
+            topics.insert(first.message.topic.as_str().to_owned());
+            bench.answer(first.number, Answer::Taken);
+        }
+        bench.later(Duration::from_secs(1));
+    }
+    assert_eq!(bench.balance().held, 0, "{:?}", bench.balance());
+    assert!(topics.iter().all(|it| it.starts_with("a/")), "{topics:?}");
 }

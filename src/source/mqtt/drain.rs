@@ -53,6 +53,7 @@ impl Intake {
             self.ledger.let_go(record.token.ordinal);
         }
         let mut abandoned = left.records.len() as u64;
+        let unacknowledged = left.records.iter().filter(|it| it.token.is_none()).count();
         for reader in self.members.readers() {
             let (ordinals, waiting) = reader.clear();
             for ordinal in ordinals {
@@ -60,11 +61,36 @@ impl Intake {
             }
             abandoned += waiting as u64;
         }
-        self.metrics.received.add(abandoned);
-        self.metrics.abandoned.add(abandoned);
+        if self.phase.is_survived() {
+            // What comes again is received then, and the books of this run go on.
+            self.registry.take_back(left.records.iter().map(|it| it.sensor));
+            self.say_let_go(abandoned, unacknowledged);
+        } else {
+            self.metrics.received.add(abandoned);
+            self.metrics.abandoned.add(abandoned);
+        }
         left.clear();
         self.chunk = left;
         self.leave_desk();
+    }
+
+    /// Says what of an entry that is changed or removed had no room in the queue.
+    fn say_let_go(&self, readings: u64, unacknowledged: usize) {
+        if readings == 0 {
+            return;
+        }
+        let entry = self.members.names();
+        let lost = if self.phase.is_removed() {
+            "its session ends, and they are lost"
+        } else {
+            "those of QoS 0 are lost, and its broker sends the others again"
+        };
+        tracing::warn!(
+            entry,
+            readings,
+            qos_0 = unacknowledged,
+            "a full queue had no room for what the entry had read: {lost}"
+        );
     }
 
     /// Offers what has been read. Whether all of it had room, and there is more that has waited.

@@ -43,6 +43,14 @@ impl List {
         });
     }
 
+    /// A record of each of these was not taken after all.
+    pub(super) fn take_back(&self, sensors: impl Iterator<Item = SensorIndex>) {
+        self.with(|rows| {
+            let rows = sensors.filter_map(|sensor| rows.get(sensor.0 as usize));
+            rows.for_each(|row| row.take_back());
+        });
+    }
+
     /// Sums by entry, for so many, and behind them that of the sensors of none.
     pub(super) fn sums(&self, entries: usize) -> Vec<Sum> {
         let mut sums = vec![Sum::default(); entries + 1];

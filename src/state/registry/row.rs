@@ -227,6 +227,11 @@ impl Row {
         self.received.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// The last of what was counted was not taken after all.
+    pub(super) fn take_back(&self) {
+        self.received.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// A report begins.
     #[cold]
     fn hear(&self, before: u64, at: Timestamp) {
