@@ -61,6 +61,8 @@ mod steady;
 mod subject;
 #[path = "gateway/throughput.rs"]
 mod throughput;
+#[path = "gateway/viewers.rs"]
+mod viewers;
 #[path = "gateway/wire.rs"]
 mod wire;
 
@@ -72,7 +74,7 @@ use crate::figures::Figures;
 type Section = fn(&mut Figures);
 
 /// The sections by name, in the order they run.
-const SECTIONS: [(&str, Section); 13] = [
+const SECTIONS: [(&str, Section); 14] = [
     ("throughput", throughput::measure),
     ("memory", memory::stopped_output),
     ("idle", memory::idle),
@@ -81,6 +83,7 @@ const SECTIONS: [(&str, Section); 13] = [
     ("trickle", latency::trickle),
     ("flood", flood::measure),
     ("simulated", simulated::measure),
+    ("viewers", viewers::measure),
     ("spool-appends", spool::appends),
     ("spool-outage", spool::outage),
     ("spool-under-load", steady::measure),

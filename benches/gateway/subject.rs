@@ -163,6 +163,9 @@ pub(crate) fn spooling(broker: &Mosquitto, output: &str, disk: &Path) -> String 
     )
 }
 
+/// What stands in the log before the port.
+const HTTP_AT: &str = "metrics: http://127.0.0.1:";
+
 /// The gateway.
 pub(crate) struct Gateway {
     /// Its process.
@@ -191,12 +194,22 @@ impl Gateway {
         number.parse::<f64>().unwrap() * 1.048_576
     }
 
-    /// The value of one of its metrics. Needs `http.listen` and level info.
-    pub(crate) fn metric(&self, name: &str) -> u64 {
-        let log = read(self.folder.path(), "log");
-        let (_, rest) = log.split_once("metrics: http://127.0.0.1:").unwrap();
+    /// Where it serves HTTP. Needs `http.listen` and level info.
+    pub(crate) fn http_port(&self) -> u16 {
+        let mut log = String::new();
+        let told = until(Duration::from_secs(5), || {
+            log = read(self.folder.path(), "log");
+            log.contains(HTTP_AT)
+        });
+        assert!(told, "no {HTTP_AT} in: {log}");
+        let (_, rest) = log.split_once(HTTP_AT).unwrap();
         let (port, _) = rest.split_once('/').unwrap();
-        wire::metric(port.parse().unwrap(), name)
+        port.parse().unwrap()
+    }
+
+    /// The value of one of its metrics. Needs the same.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        wire::metric(self.http_port(), name)
     }
 
     /// Waits until one of its metrics is 0; when it was.
