@@ -37,6 +37,7 @@ use self::rows::ById;
 mod entries;
 mod list;
 mod notices;
+mod owner;
 mod room;
 mod row;
 mod rows;

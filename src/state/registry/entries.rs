@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use super::notices::Notices;
+use super::owner::Owner;
 use super::room::Room;
-use super::row::{Owner, Row};
+use super::row::Row;
 use super::rows::{ById, Rows};
 use super::shares::Shares;
 use crate::clock::Timestamp;

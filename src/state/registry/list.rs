@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::row::{Owner, Row};
+use super::owner::Owner;
+use super::row::Row;
 use crate::clock::Timestamp;
 use crate::settlement::{Outcome, SensorIndex};
 use crate::state::metrics::Balance;

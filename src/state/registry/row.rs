@@ -1,90 +1,20 @@
 //! A sensor's row: its books, its sequence, when it was heard, and whether it keeps silent.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::owner::Owner;
 use crate::clock::Timestamp;
 use crate::settlement::{Outcome, Policy, SensorIndex};
 use crate::state::head::Head;
 use crate::state::last_letter::LastLetter;
-use crate::state::listening::Listening;
 use crate::state::metrics::Balance;
 use crate::state::presence::Presence;
 use crate::state::rate::Rate;
 use crate::state::rhythm::{REPORT_PAUSE, Rhythm};
 use crate::state::series::{Seen, Series};
-use crate::state::waiting::Waiting;
 use crate::units::ExpectedInterval;
-
-/// A configured entry.
-#[derive(Debug)]
-pub(super) struct Owner {
-    pub(super) place: u32,
-    pub(super) name: Box<str>,
-    /// Its name as a JSON string.
-    pub(super) json: Box<str>,
-    pub(super) listening: Arc<Listening>,
-    pub(super) waiting: Arc<Waiting>,
-    /// Milliseconds between two reports of a sensor; [`LEARNED`] and [`NONE`] are none.
-    expected: AtomicU64,
-    /// It was removed.
-    ended: AtomicBool,
-    /// Sensors of it that were forgotten.
-    forgotten: AtomicU64,
-    /// Sensors whose state has changed by what has come. Each is here once, so these are no more than it has.
-    changed: Mutex<Vec<SensorIndex>>,
-}
-
-/// How often its sensors report is learned of each.
-const LEARNED: u64 = 0;
-
-/// Nobody can say how often its sensors report.
-const NONE: u64 = u64::MAX;
-
-impl Owner {
-    pub(super) fn new(place: u32, name: &str) -> Self {
-        let json = serde_json::Value::from(name).to_string().into();
-        Self {
-            place,
-            name: name.into(),
-            json,
-            listening: Arc::default(),
-            waiting: Arc::default(),
-            expected: AtomicU64::new(LEARNED),
-            ended: AtomicBool::new(false),
-            forgotten: AtomicU64::new(0),
-            changed: Mutex::default(),
-        }
-    }
-
-    /// Sets how often its sensors report; `None`: that is learned.
-    pub(super) fn expect(&self, interval: Option<ExpectedInterval>) {
-        let millis = match interval {
-            None => LEARNED,
-            Some(ExpectedInterval::None) => NONE,
-            Some(ExpectedInterval::Every(period)) => {
-                u64::try_from(period.0.as_millis()).unwrap_or(NONE - 1).clamp(1, NONE - 1)
-            }
-        };
-        self.expected.store(millis, Ordering::Relaxed);
-    }
-
-    /// Whether it was removed.
-    pub(super) fn is_ended(&self) -> bool {
-        self.ended.load(Ordering::Relaxed)
-    }
-
-    /// Sets whether it was removed; what it was before.
-    pub(super) fn set_ended(&self, ended: bool) -> bool {
-        self.ended.swap(ended, Ordering::Relaxed)
-    }
-
-    /// Sensors whose state has changed by what has come since this was asked last.
-    pub(super) fn changed(&self) -> Vec<SensorIndex> {
-        std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// [`REPORT_PAUSE`] in milliseconds.
 const REPORT_MILLIS: u64 = 1000;
@@ -280,7 +210,7 @@ impl Row {
 
     fn has_changed(&self, owner: &Owner) {
         if self.marks.fetch_or(CHANGED, Ordering::Relaxed) & CHANGED == 0 {
-            owner.changed.lock().unwrap_or_else(PoisonError::into_inner).push(self.index);
+            owner.has_changed(self.index);
         }
     }
 
@@ -323,13 +253,13 @@ impl Row {
     /// How often it reports, as it is set or learned; `None`: nobody can say, or not yet.
     pub fn interval(&self) -> Option<Duration> {
         let owner = self.owner.as_ref().filter(|_| !self.shared)?;
-        match owner.expected.load(Ordering::Relaxed) {
-            NONE => None,
-            LEARNED => {
+        match owner.expected() {
+            Some(ExpectedInterval::None) => None,
+            Some(ExpectedInterval::Every(period)) => Some(period.0),
+            None => {
                 let rhythm = Rhythm(self.rhythm.load(Ordering::Relaxed));
                 rhythm.interval(self.observed(), self.received())
             }
-            millis => Some(Duration::from_millis(millis)),
         }
     }
 
@@ -357,7 +287,7 @@ impl Row {
 
     /// Sensors of its entry that were forgotten.
     pub fn forgotten_beside(&self) -> u64 {
-        self.owner.as_ref().map_or(0, |it| it.forgotten.load(Ordering::Relaxed))
+        self.owner.as_ref().map_or(0, |it| it.forgotten())
     }
 
     /// It is forgotten: its books go to this row.
@@ -367,7 +297,7 @@ impl Row {
             to.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         if let Some(owner) = &self.owner {
-            owner.forgotten.fetch_add(1, Ordering::Relaxed);
+            owner.forgets_one();
         }
     }
 
