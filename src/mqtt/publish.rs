@@ -57,6 +57,7 @@ pub(super) fn payload_at(
 }
 
 /// Reads a PUBLISH without its fixed header.
+#[inline]
 pub(super) fn parse(first: u8, body: &[u8], version: Version) -> Result<Publish<'_>, Error> {
     let qos = first >> 1 & 3;
     let mut body = Wire(body);

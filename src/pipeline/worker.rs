@@ -32,9 +32,11 @@ use crate::state::books::Books;
 use crate::state::registry::Row;
 
 use self::open::OpenBatches;
+use self::rows::Rows;
 
 mod changing;
 mod open;
+mod rows;
 mod sizes;
 
 /// What the worker says when it ends.
@@ -54,6 +56,25 @@ struct Taken {
     since: Instant,
 }
 
+/// A record that is looked at, and where it is from.
+#[derive(Debug, Clone, Copy)]
+struct Next<'a> {
+    chunk: &'a Chunk,
+    record: &'a Record,
+    row: &'a Arc<Row>,
+    /// Since when it has been here.
+    since: Instant,
+}
+
+impl Next<'_> {
+    /// Where a dead letter of it is from.
+    fn origin(&self) -> Origin {
+        let Self { record, row, since, .. } = *self;
+        let (row, token, bytes) = (Arc::clone(row), record.token, record.bytes());
+        Origin { row, token, bytes, received: record.received, since }
+    }
+}
+
 /// The worker.
 #[derive(Debug)]
 pub struct Worker {
@@ -61,8 +82,7 @@ pub struct Worker {
     /// The plan that runs, as the engine changes it.
     current: Current,
     books: Arc<Books>,
-    /// Rows by index, added to when a new sensor appears.
-    rows: Vec<Arc<Row>>,
+    rows: Rows,
     taken: Option<Taken>,
     used: Option<Chunk>,
     router: Router,
@@ -113,7 +133,7 @@ impl Worker {
             plan,
             current,
             books,
-            rows: Vec::new(),
+            rows: Rows::default(),
             taken: None,
             used: None,
             batches: 0,
@@ -247,7 +267,13 @@ impl Worker {
 
     /// Puts taken records into batches for as long as batches can be published.
     fn encode(&mut self, now: Now) {
-        let Some(mut taken) = self.taken.take() else { return };
+        let Some(taken) = self.taken.take() else { return };
+        let mut rows = std::mem::take(&mut self.rows);
+        self.encode_with(now, taken, &mut rows);
+        self.rows = rows;
+    }
+
+    fn encode_with(&mut self, now: Now, mut taken: Taken, rows: &mut Rows) {
         let (mut room, mut published) = (self.publisher.has_room(), self.publisher.published);
         while let Some(record) = taken.chunk.records.get(taken.next) {
             // Only what is published takes room: it need not be asked for each record.
@@ -258,10 +284,12 @@ impl Worker {
                 self.taken = Some(taken);
                 return;
             }
+            let row = rows.of(record, &self.books.registry);
+            let next = Next { chunk: &taken.chunk, record, row, since: taken.since };
             taken.next += usize::from(match record.body {
-                Body::Reading { .. } => self.add(now, &taken.chunk, record, taken.since),
+                Body::Reading { .. } => self.add(now, &next),
                 Body::Unreadable { .. } => {
-                    self.make_dead_letter(&taken.chunk, record, taken.since);
+                    self.make_dead_letter(&next);
                     true
                 }
             });
@@ -271,17 +299,17 @@ impl Worker {
 
     /// Puts a reading into the open batch of its route, and seals the batch if that completes it. False where a
     /// batch was sealed before it: then it is still to be taken, once there is room again.
-    fn add(&mut self, now: Now, chunk: &Chunk, record: &Record, since: Instant) -> bool {
-        let row = self.row(record);
-        let Some(view) = content::view(record, &row, chunk, now.wall) else { return true };
+    fn add(&mut self, now: Now, next: &Next<'_>) -> bool {
+        let Next { chunk, record, row, since } = *next;
+        let Some(view) = content::view(record, row, chunk, now.wall) else { return true };
         if let Some(at) = record.letter_since(now.wall) {
-            self.make_expired_dead_letter(since, chunk, record, at);
+            self.make_expired_dead_letter(next, at);
             return true;
         }
         let route = match self.router.route(&view) {
             Ok(route) => route,
             Err(Unwritable(what)) => {
-                self.make_unwritable_dead_letter(since, chunk, record, &what);
+                self.make_unwritable_dead_letter(next, &what);
                 return true;
             }
         };
@@ -294,14 +322,14 @@ impl Worker {
             Err(Unwritable(what)) => {
                 let format = self.plan.output.format.as_str();
                 let what = format!("{what}: output.format = \"{format}\" cannot write it");
-                self.make_unwritable_dead_letter(since, chunk, record, &what);
+                self.make_unwritable_dead_letter(next, &what);
                 return true;
             }
         };
         // What is held as what it is, until a broker takes it, stays.
         if self.fits.is_some_and(|max| bytes > max)
             && !self.travels_alone(now)
-            && self.make_oversize_dead_letter(since, chunk, record, bytes)
+            && self.make_oversize_dead_letter(next, bytes)
         {
             self.open.take_back();
             return true;
@@ -343,28 +371,13 @@ impl Worker {
     }
 
     /// Makes a dead letter of what is no reading.
-    fn make_dead_letter(&mut self, chunk: &Chunk, record: &Record, since: Instant) {
+    fn make_dead_letter(&mut self, next: &Next<'_>) {
+        let Next { chunk, record, .. } = *next;
         let Body::Unreadable { reason, detail, payload } = record.body else { return };
         let (detail, payload) = (chunk.text(detail), chunk.text(payload));
         let (id, topic) = (chunk.text(record.id), chunk.text(record.topic));
         let content = Content { reason, detail, id, topic, payload };
-        let origin = self.origin(record, since);
-        self.dead_letters.take(origin, content);
-    }
-
-    fn origin(&mut self, record: &Record, since: Instant) -> Origin {
-        let (row, token, bytes) = (self.row(record), record.token, record.bytes());
-        Origin { row, token, bytes, received: record.received, since }
-    }
-
-    fn row(&mut self, record: &Record) -> Arc<Row> {
-        let index = record.sensor.0 as usize;
-        let is_old = |row: &Arc<Row>| row.is_forgotten();
-        if self.rows.get(index).is_none_or(is_old) {
-            self.books.registry.with_rows(|all| renew(&mut self.rows, all, index));
-        }
-        // A record's sensor is in the registry before the record is made.
-        Arc::clone(self.rows.get(index).expect("every sensor has a row"))
+        self.dead_letters.take(next.origin(), content);
     }
 
     fn count(&self, reason: Seal) {
@@ -379,13 +392,5 @@ impl Worker {
             Seal::Draining => &metrics.sealed_draining,
         };
         counter.one();
-    }
-}
-
-/// Adds the rows that have come since, and renews the one at this place: its sensor may be another one.
-fn renew(rows: &mut Vec<Arc<Row>>, all: &[Arc<Row>], index: usize) {
-    rows.extend(all.iter().skip(rows.len()).cloned());
-    if let Some((row, now)) = rows.get_mut(index).zip(all.get(index)) {
-        row.clone_from(now);
     }
 }

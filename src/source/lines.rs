@@ -13,7 +13,8 @@ use std::sync::Arc;
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
-use super::records::{Message, Records, See};
+use super::message::Message;
+use super::records::{Records, See};
 use super::{Context, Entry};
 use crate::clock::{self, Now};
 use crate::codec::Payload;

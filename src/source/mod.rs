@@ -85,6 +85,8 @@ macro_rules! kinds {
 mod births;
 pub mod exec;
 mod lines;
+mod made;
+mod message;
 pub mod mqtt;
 mod numbers;
 mod policed;
@@ -135,12 +137,12 @@ impl Kind {
             // A buffer that grows holds twice its content, and its old self while it moves.
             _ => 3 * (readings_max * record + RECORD_OVERHEAD_BYTES + TOPIC_SHOWN_BYTES_MAX),
         };
-        (records + records::PARTS_BYTES) as u64
+        (records + made::PARTS_BYTES) as u64
     }
 
     /// Bytes of a message of so many readings before its records are made, which is one at a time.
     pub const fn message_bytes(readings_max: usize) -> u64 {
-        records::bytes_max(readings_max) as u64
+        made::bytes_max(readings_max) as u64
     }
 }
 

@@ -5,84 +5,27 @@
 //! readings becomes a single dead letter. So a `sequence` is given to a record that exists, and to no other.
 
 use std::borrow::Cow;
-use std::ops::ControlFlow;
-use std::sync::Arc;
 
+use super::Context;
 use super::births::Births;
+use super::made::{Made, Of, PARTS_KEPT, Part, Sensors, keep, record_at};
+use super::message::{Message, Whose};
 use super::numbers::Numbers;
 use super::policed::{Candidate, Fate, Policed};
 use super::remembered::Remembered;
-use super::{Context, unreadable, usable_id};
 use crate::clock::Now;
 use crate::codec::compression::{Compression, Unpacker};
 use crate::codec::mapping::several::Templates;
 use crate::codec::mapping::{Document, Mapping, Origin, Read};
 use crate::codec::turn::{Request, Turn};
-use crate::codec::{Decoder, Input, Malformed, Payload, Reading};
-use crate::limits::{READING_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES, TOPIC_SHOWN_BYTES_MAX};
+use crate::codec::{Decoder, Input, Malformed, Payload};
+use crate::limits::TOPIC_SHOWN_BYTES_MAX;
 use crate::policies::Settings as Policies;
-use crate::record::{Arrival, Body, Chunk, Record, Span};
-use crate::settlement::Token;
+use crate::record::{Body, Chunk, Span};
 use crate::state::metrics::Skipped;
-use crate::state::registry::Row;
-
-/// Whose a message is.
-#[derive(Debug)]
-pub(super) struct Whose<'a> {
-    /// Where it is counted.
-    pub(super) row: Arc<Row>,
-    /// The sensor's id, where the row is shared; without one there it is the entry's own.
-    pub(super) id: Option<Cow<'a, str>>,
-}
-
-impl<'a> Whose<'a> {
-    pub(super) fn new(row: Arc<Row>, id: Cow<'a, str>) -> Self {
-        let id = row.is_shared().then_some(id);
-        Self { row, id }
-    }
-}
-
-/// A message, or a line.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Message<'a> {
-    pub(super) payload: &'a [u8],
-    /// Empty where it came on none.
-    pub(super) topic: &'a [u8],
-    /// The way back of its first reading; the next ones follow it.
-    pub(super) token: Token,
-    /// How it came.
-    pub(super) arrival: Arrival,
-    /// What the sender wrote beside it, by name (MQTT 5).
-    pub(super) properties: &'a [(&'a str, &'a str)],
-    /// The broker marks it as sent before.
-    pub(super) repeated: bool,
-    pub(super) taken: Now,
-}
-
-/// A part of a message that is read, before it is a record.
-#[derive(Debug)]
-struct Part {
-    /// That of the sensor which the payload names; none where it is the message's.
-    row: Option<Arc<Row>>,
-    id: Span,
-    body: Body,
-    /// What is measured.
-    quantity: Span,
-    number: Option<u64>,
-    time_unused: bool,
-}
 
 /// Steps of a `transform` that take as long as a record.
 const RECORD_STEPS: u32 = 8;
-
-/// Bytes of a message of so many readings, beside the chunk of its source, in a list that grows.
-pub(super) const fn bytes_max(readings_max: usize) -> usize {
-    3 * readings_max * size_of::<Part>()
-}
-
-/// Readings of a message for which an entry keeps room, and the bytes of that.
-const PARTS_KEPT: usize = 64;
-pub(super) const PARTS_BYTES: usize = PARTS_KEPT * size_of::<Part>();
 
 /// Who is shown of what records are made: the document, where there is one, and the part of it that is a reading, where
 /// that is not all. No type parameter: what makes records is compiled once.
@@ -200,9 +143,10 @@ impl Records {
             properties: message.properties,
             received,
         };
-        let begin = chunk.bytes();
+        let (begin, before) = (chunk.bytes(), chunk.records.len());
         let splits = mapping.splits();
-        let mut made = Made { context, whose, name, sensors, parts, splits, bytes: 0, end: begin };
+        let of = Of { context, message, whose, name };
+        let mut made = Made { of, sensors, parts, splits, bytes: 0, end: begin };
         let mut tell = |document: Option<Document<'_>>, part: Option<&str>| {
             if let Some(see) = &mut see {
                 see(document, part);
@@ -222,27 +166,38 @@ impl Records {
             }
         });
         if decoded.is_break() {
-            let malformed = context.too_many(message.payload, parts.len());
-            parts.clear();
-            chunk.take_back(begin);
-            return Some(self.refuse(message, whose, &malformed, chunk));
+            return Some(self.refuse_many(message, whose, (begin, before), chunk));
         }
         if mapping.skipped() > 0 && parts.is_empty() {
             context.metrics.messages_skipped.of(Skipped::Missing).one();
         }
-        Some(self.put_read(message, whose, begin, chunk))
+        Some(self.finish_read(message, whose, (begin, before), chunk))
     }
 
-    /// Puts the records of a message that was read, of which the text begins there.
-    fn put_read(
+    /// Makes a dead letter of a message with too many readings, of which the text and the records begin there; returns 1.
+    fn refuse_many(
         &mut self,
         message: &Message<'_>,
         whose: &Whose<'_>,
-        begin: usize,
+        (begin, before): (usize, usize),
         chunk: &mut Chunk,
     ) -> u32 {
-        let before = chunk.records.len();
-        let made = self.put(message, whose, self.decoder.says(), chunk);
+        let malformed = self.context.too_many(message.payload, self.parts.len());
+        self.parts.clear();
+        chunk.records.truncate(before);
+        chunk.take_back(begin);
+        self.refuse(message, whose, &malformed, chunk)
+    }
+
+    /// Finishes the records of a message that was read, of which the text and the records begin there.
+    fn finish_read(
+        &mut self,
+        message: &Message<'_>,
+        whose: &Whose<'_>,
+        (begin, before): (usize, usize),
+        chunk: &mut Chunk,
+    ) -> u32 {
+        let made = self.finish(message, whose, self.decoder.says(), chunk);
         if chunk.records.len() == before {
             // Nothing uses its text.
             chunk.take_back(begin);
@@ -277,13 +232,14 @@ impl Records {
         malformed: &Malformed,
         chunk: &mut Chunk,
     ) -> u32 {
-        self.parts.push(refused(whose, &self.name, message.payload, malformed, chunk));
-        self.put(message, whose, None, chunk)
+        let of = Of { context: &self.context, message, whose, name: &self.name };
+        self.parts.push(of.refuse(message.payload, malformed, chunk));
+        self.finish(message, whose, None, chunk)
     }
 
-    /// Puts a record of each part into the chunk that is not left out; returns how many the message waits for. Where it
-    /// `says` so, their sensors are there, or are gone.
-    fn put(
+    /// Finishes the records of a message, and takes those out of the chunk that are left out or wait; returns how many
+    /// the message waits for. Where it `says` so, their sensors are there, or are gone.
+    fn finish(
         &mut self,
         message: &Message<'_>,
         whose: &Whose<'_>,
@@ -296,15 +252,18 @@ impl Records {
         let mut memory = self.policed.as_ref().map(|_| self.context.registry.memory());
         // All records of a message have one topic.
         let topic = if self.parts.is_empty() { Span::default() } else { chunk.put(shown) };
-        let mut count = 0;
-        for Part { row, mut id, body, quantity, number, time_unused } in self.parts.drain(..) {
+        let first = chunk.records.len() - self.parts.len();
+        let (mut count, mut kept) = (0, first);
+        for (Part { row, quantity, number, time_unused }, at) in self.parts.drain(..).zip(first..) {
             let mut row = row.as_ref().unwrap_or(&whose.row);
             let again;
             if row.is_forgotten() {
                 // Another sensor of this message has its place.
                 again = Whose::new(self.context.row(row.id()), Cow::Borrowed(row.id()));
-                id = own_id(&again, &self.name, chunk);
+                let id = again.own_id(&self.name, chunk);
                 row = &again.row;
+                let record = record_at(chunk, at);
+                (record.sensor, record.id) = (row.index, id);
             }
             if row.is_shared() {
                 metrics.sensors_overflowed.one();
@@ -321,19 +280,20 @@ impl Records {
             if let Some(is_there) = says {
                 row.told(is_there, received);
             }
-            if let Body::Reading { value, .. } = body {
+            let record = record_at(chunk, at);
+            (record.topic, record.token) = (topic, token);
+            if let Body::Reading { value, .. } = record.body {
                 row.has_value(chunk.text(value));
             }
-            let (sensor, arrival) = (row.index, message.arrival);
-            let mut record =
-                Record { sensor, id, sequence: 0, received, token, topic, arrival, body };
             let mut fate = Fate::Taken;
             // Who is gone says it once.
             if let (Some(policed), Some(memory)) = (&mut self.policed, &mut memory)
                 && says != Some(false)
             {
+                let mut record = *record_at(chunk, at);
                 let candidate = Candidate { row, record: &mut record, quantity, number };
                 fate = policed.judge(memory, candidate, message.taken, chunk);
+                *record_at(chunk, at) = record;
             }
             if let Some(number) = number.filter(|_| is_fresh && !fate.is_repeat()) {
                 self.numbers.judge(row, number, message.repeated, metrics);
@@ -342,13 +302,15 @@ impl Records {
                 Fate::Left(_) => continue,
                 Fate::Waits => {}
                 Fate::Taken => {
-                    record.sequence = row.count();
-                    chunk.records.push(record);
+                    record_at(chunk, at).sequence = row.count();
+                    keep(chunk, at, kept);
+                    kept += 1;
                 }
             }
             token = token.next();
             count += 1;
         }
+        chunk.records.truncate(kept);
         self.parts.shrink_to(PARTS_KEPT);
         count
     }
@@ -370,122 +332,11 @@ impl Records {
 
     /// The entry itself, whose a message is that names no sensor.
     pub(super) fn own(&mut self) -> Whose<'static> {
-        Whose { row: self.sensors.own(&self.name, &self.context), id: None }
+        Whose { row: Cow::Owned(self.sensors.own(&self.name, &self.context)), id: None }
     }
-}
-
-/// What was made of a message so far.
-struct Made<'m> {
-    context: &'m Context,
-    whose: &'m Whose<'m>,
-    name: &'m str,
-    sensors: &'m mut Sensors,
-    parts: &'m mut Vec<Part>,
-    /// Several readings share the text of a document.
-    splits: bool,
-    /// Of all parts.
-    bytes: usize,
-    /// Where the text of the last part ends.
-    end: usize,
-}
-
-impl Made<'_> {
-    /// One part more, of this text of the payload. It breaks where there are too many, or too many bytes of them.
-    fn put(
-        &mut self,
-        text: &[u8],
-        read: Result<Reading<'_>, Malformed>,
-        chunk: &mut Chunk,
-    ) -> ControlFlow<()> {
-        let Self { context, whose, name, sensors, parts, bytes, end, splits } = self;
-        let read = read.and_then(|reading| {
-            part(context, whose, name, &reading, |id| sensors.row(id, context), chunk)
-        });
-        let part = read.unwrap_or_else(|malformed| {
-            if !*splits {
-                chunk.take_back(*end);
-            }
-            refused(whose, name, text, &malformed, chunk)
-        });
-        *bytes += part.body.bytes();
-        *end = chunk.bytes();
-        parts.push(part);
-        // As many bytes as a reading may have, and what each further one may have beside.
-        let beside = RECORD_OVERHEAD_BYTES + (parts.len() - 1) * READING_OVERHEAD_BYTES;
-        let bytes_max = context.record_bytes_max + beside;
-        let is_within = parts.len() <= context.readings_max && *bytes <= bytes_max;
-        if is_within { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    }
-}
-
-/// The part of a message that is a reading.
-fn part(
-    context: &Context,
-    whose: &Whose<'_>,
-    name: &str,
-    reading: &Reading<'_>,
-    row: impl FnOnce(&str) -> Result<Arc<Row>, Malformed>,
-    chunk: &mut Chunk,
-) -> Result<Part, Malformed> {
-    let body = context.body(reading)?;
-    let Reading { quantity, number, time_unused, .. } = *reading;
-    let Some(id) = reading.sensor else {
-        let id = own_id(whose, name, chunk);
-        return Ok(Part { row: None, id, body, quantity, number, time_unused });
-    };
-    let whose = Whose::new(row(id)?, Cow::Borrowed(id));
-    let id = own_id(&whose, name, chunk);
-    Ok(Part { row: Some(whose.row), id, body, quantity, number, time_unused })
-}
-
-/// The part of a message that can be no reading.
-fn refused(
-    whose: &Whose<'_>,
-    name: &str,
-    text: &[u8],
-    malformed: &Malformed,
-    chunk: &mut Chunk,
-) -> Part {
-    let body = unreadable(text, malformed, chunk);
-    let id = own_id(whose, name, chunk);
-    let quantity = Span::default();
-    Part { row: None, id, body, quantity, number: None, time_unused: false }
-}
-
-/// The id that a record has beside its row: that of a sensor without a row of its own.
-fn own_id(whose: &Whose<'_>, name: &str, chunk: &mut Chunk) -> Span {
-    if !whose.row.is_shared() {
-        return Span::default();
-    }
-    chunk.put(whose.id.as_deref().unwrap_or(name).as_bytes())
 }
 
 /// A topic as records and dead letters show it. What is not UTF-8 in it is replaced where it is written.
 fn shown(topic: &[u8]) -> &[u8] {
     topic.get(..TOPIC_SHOWN_BYTES_MAX).unwrap_or(topic)
-}
-
-/// The rows of the sensors that payloads name, and of the entry itself.
-#[derive(Debug)]
-struct Sensors {
-    by_id: Remembered<str>,
-    own: Option<Arc<Row>>,
-}
-
-impl Sensors {
-    fn row(&mut self, id: &str, context: &Context) -> Result<Arc<Row>, Malformed> {
-        if let Some(row) = self.by_id.get(id) {
-            return Ok(Arc::clone(row));
-        }
-        let row = context.row(usable_id(id.as_bytes())?);
-        self.by_id.put(id, &row);
-        Ok(row)
-    }
-
-    /// The row is made when it is needed: an entry whose sensors are all named by their topic takes none of
-    /// `gateway.sensors_max`.
-    fn own(&mut self, name: &str, context: &Context) -> Arc<Row> {
-        let own = self.own.take().filter(|row| !row.is_forgotten());
-        Arc::clone(self.own.insert(own.unwrap_or_else(|| context.row(name))))
-    }
 }

@@ -16,6 +16,11 @@ const CUT: u8 = u8::MAX;
 /// Times that a reader tries.
 const READS_MAX: usize = 16;
 
+/// At most eight bytes, the first one lowest.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
 /// The head of a text.
 #[derive(Debug, Default)]
 pub struct Head {
@@ -27,20 +32,19 @@ pub struct Head {
 impl Head {
     /// Sets it. Of two threads that do so at a time one text may have a part of the other's.
     pub fn set(&self, text: &[u8]) {
-        let mut bytes = [0; WORDS * 8];
-        let (length, head) = bytes.split_first_mut().expect("there are bytes");
-        let count = text.len().min(HEAD_BYTES);
-        if let Some((head, text)) = head.get_mut(..count).zip(text.get(..count)) {
-            head.copy_from_slice(text);
-        }
-        *length = if text.len() > HEAD_BYTES { CUT } else { u8::try_from(count).unwrap_or(CUT) };
-        // Most values have few digits.
-        let words = count / 8 + 1;
+        let head = text.get(..HEAD_BYTES).unwrap_or(text);
+        let length =
+            if text.len() > HEAD_BYTES { CUT } else { u8::try_from(text.len()).unwrap_or(CUT) };
+        // Made of bytes that the processor holds: to write them as bytes and read them as a word would have it wait.
+        let (first, others) = head.split_at(head.len().min(7));
+        let first = u64::from(length) | word(first) << 8;
+        // Most values have few digits: the words behind them stay.
+        let words = std::iter::once(first).chain(others.chunks(8).map(word));
         let version = self.version.load(Ordering::Relaxed) | 1;
         self.version.store(version, Ordering::Relaxed);
         fence(Ordering::Release);
-        for (word, bytes) in self.words.iter().zip(bytes.as_chunks().0).take(words) {
-            word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
+        for (kept, word) in self.words.iter().zip(words) {
+            kept.store(word, Ordering::Relaxed);
         }
         // Not 0: that it never was.
         self.version.store(version.wrapping_add(1).max(2), Ordering::Release);

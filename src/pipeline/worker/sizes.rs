@@ -1,14 +1,12 @@
 //! A reading that cannot travel as one: larger than what the output broker takes in one packet, or nothing that
 //! the output's format writes.
 
-use std::time::Instant;
-
-use super::Worker;
+use super::{Next, Worker};
 use crate::clock::Now;
 use crate::clock::Timestamp;
 use crate::codec::Head;
 use crate::pipeline::content::Content;
-use crate::record::{Body, Chunk, Reason, Record};
+use crate::record::{Body, Reason};
 use crate::sealed::Sealed;
 
 impl Worker {
@@ -47,18 +45,11 @@ impl Worker {
 
     /// Makes a dead letter of a reading that the broker does not take even alone. False where it does not
     /// take that either.
-    pub(super) fn make_oversize_dead_letter(
-        &mut self,
-        since: Instant,
-        chunk: &Chunk,
-        record: &Record,
-        bytes: usize,
-    ) -> bool {
+    pub(super) fn make_oversize_dead_letter(&mut self, next: &Next<'_>, bytes: usize) -> bool {
         let max = self.fitted.and_then(|it| it.0).unwrap_or(usize::MAX);
         let detail =
             format!("{bytes} bytes as a record; the output broker takes packets of {max} bytes");
-        let content = content_of(chunk, record, Reason::Oversize, &detail);
-        let origin = self.origin(record, since);
+        let (origin, content) = (next.origin(), content_of(next, Reason::Oversize, &detail));
         let fits = self.dead_letters.can_take(&origin, content);
         if fits {
             self.dead_letters.take(origin, content);
@@ -68,40 +59,20 @@ impl Worker {
 
     /// Makes a dead letter of a reading that the format refuses, or that has no route: no other broker or batch would
     /// mend that.
-    pub(super) fn make_unwritable_dead_letter(
-        &mut self,
-        since: Instant,
-        chunk: &Chunk,
-        record: &Record,
-        what: &str,
-    ) {
-        let origin = self.origin(record, since);
-        self.dead_letters.take(origin, content_of(chunk, record, Reason::Format, what));
+    pub(super) fn make_unwritable_dead_letter(&mut self, next: &Next<'_>, what: &str) {
+        self.dead_letters.take(next.origin(), content_of(next, Reason::Format, what));
     }
-}
 
-impl Worker {
     /// Makes a dead letter of a reading that waited for longer than its sender says that it is of use.
-    pub(super) fn make_expired_dead_letter(
-        &mut self,
-        since: Instant,
-        chunk: &Chunk,
-        record: &Record,
-        at: Timestamp,
-    ) {
+    pub(super) fn make_expired_dead_letter(&mut self, next: &Next<'_>, at: Timestamp) {
         let detail = format!("it expired at {at}, before a batch took it");
-        let origin = self.origin(record, since);
-        self.dead_letters.take(origin, content_of(chunk, record, Reason::Expired, &detail));
+        self.dead_letters.take(next.origin(), content_of(next, Reason::Expired, &detail));
     }
 }
 
 /// The dead letter of a reading: it shows the value.
-fn content_of<'a>(
-    chunk: &'a Chunk,
-    record: &Record,
-    reason: Reason,
-    detail: &'a str,
-) -> Content<'a> {
+fn content_of<'a>(next: &Next<'a>, reason: Reason, detail: &'a str) -> Content<'a> {
+    let Next { chunk, record, .. } = *next;
     let value = match record.body {
         Body::Reading { value, .. } => value,
         Body::Unreadable { payload, .. } => payload,

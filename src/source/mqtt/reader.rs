@@ -22,8 +22,9 @@ use crate::mqtt::topic::{Filter, LEVELS_MAX};
 use crate::queue::OnFull;
 use crate::record::{Arrival, Chunk, Expiry, Reason};
 use crate::settlement::{Run, Token};
+use crate::source::message::{Message, Whose};
 use crate::source::policed::Policed;
-use crate::source::records::{Message, Records, See, Whose};
+use crate::source::records::{Records, See};
 use crate::source::remembered::Remembered;
 use crate::source::{Context, usable_id};
 use crate::state::listening::Listening;
@@ -61,14 +62,21 @@ pub(super) struct Taken {
     pub(super) without: Option<Run>,
 }
 
-/// What a topic is.
-enum Found<'a> {
-    /// That of a sensor's readings.
-    Sensor(Whose<'a>),
+/// What a topic is that is no sensor's readings.
+#[derive(Debug)]
+enum Other {
     /// That on which this sensor says whether it is there.
     Available(Arc<Row>),
     /// It is left out.
     Ignored,
+    /// It is nobody's.
+    Unusable(Malformed),
+}
+
+impl From<Malformed> for Other {
+    fn from(malformed: Malformed) -> Self {
+        Self::Unusable(malformed)
+    }
 }
 
 impl Reader {
@@ -298,23 +306,12 @@ impl Reader {
             self.context.metrics.messages_skipped.of(Skipped::Retained).one();
             return Some(0);
         }
-        let whose = match self.find(publish.topic) {
-            Ok(Found::Sensor(whose)) => whose,
-            Ok(Found::Ignored) => {
-                self.records.pass(&message);
-                self.context.metrics.messages_skipped.of(Skipped::Ignored).one();
-                return Some(0);
-            }
-            Ok(Found::Available(row)) => {
-                self.records.pass(&message);
-                self.take_availability(publish.payload, &row, now);
-                return Some(0);
-            }
-            Err(malformed) => {
-                self.records.pass(&message);
-                let own = self.records.own();
-                return Some(self.records.refuse(&message, &own, &malformed, chunk));
-            }
+        let whose = match self.by_topic.get(publish.topic) {
+            Some(row) => Whose::known(row),
+            None => match self.find(publish.topic) {
+                Ok(whose) => whose,
+                Err(other) => return Some(self.take_other(&message, other, chunk)),
+            },
         };
         if let Some(malformed) = self.oversize(publish) {
             self.records.pass(&message);
@@ -333,6 +330,21 @@ impl Reader {
         let asks = fresh && *is_in_turns;
         let may_read = asks.then_some(&mut may_read as &mut dyn FnMut(Turn) -> bool);
         records.take(&message, &whose, (*is_named, levels), may_read, chunk, see)
+    }
+
+    /// What is on no topic of a sensor's readings.
+    #[cold]
+    fn take_other(&mut self, message: &Message<'_>, other: Other, chunk: &mut Chunk) -> u32 {
+        self.records.pass(message);
+        match other {
+            Other::Ignored => self.context.metrics.messages_skipped.of(Skipped::Ignored).one(),
+            Other::Available(row) => self.take_availability(message.payload, &row, message.taken),
+            Other::Unusable(malformed) => {
+                let own = self.records.own();
+                return self.records.refuse(message, &own, &malformed, chunk);
+            }
+        }
+        0
     }
 
     /// What a sensor says of itself.
@@ -407,36 +419,35 @@ impl Reader {
         self.online.as_ref().is_some_and(|it| it.is_of(text))
     }
 
-    /// Whose a message on this topic is: the sensor's that the topic names, or the entry's own.
-    #[inline]
-    fn find<'a>(&mut self, topic: &'a [u8]) -> Result<Found<'a>, Malformed> {
-        if let Some(row) = self.by_topic.get(topic) {
-            return Ok(Found::Sensor(Whose { row: Arc::clone(row), id: None }));
-        }
+    /// Whose a message on this topic is, of which no row is remembered: the sensor's that the topic names, or the
+    /// entry's own.
+    fn find<'a>(&mut self, topic: &'a [u8]) -> Result<Whose<'a>, Other> {
         let wrong = |detail: &str| Malformed { reason: Reason::Topic, detail: detail.to_owned() };
         let text = std::str::from_utf8(topic).map_err(|_| wrong("the topic is not UTF-8"))?;
         if topic.len() > TOPIC_SHOWN_BYTES_MAX {
-            return Err(wrong(&format!("the topic has {} bytes; cut here", topic.len())));
+            return Err(wrong(&format!("the topic has {} bytes; cut here", topic.len())).into());
         }
         if self.topics.ignore(text) {
-            return Ok(Found::Ignored);
+            return Err(Other::Ignored);
         }
         if let Some(online) = self.online.as_ref().filter(|it| it.is_of(text)) {
             let (levels, sensor) = (online.levels(text), online.sensor(text));
-            return Ok(Found::Available(self.whose(&levels, sensor)?.row));
+            let row = self.whose(&levels, sensor)?.row.into_owned();
+            return Err(Other::Available(row));
         }
         if !self.topics.match_it(text) {
             return Err(wrong(
                 "not a topic of this entry: an earlier configuration's subscription is still in \
                  the broker's session",
-            ));
+            )
+            .into());
         }
         let (levels, sensor) = (self.topics.levels(text), self.topics.sensor(text));
         let whose = self.whose(&levels, sensor)?;
         if self.is_named && topic.len() <= TOPIC_REMEMBERED_BYTES_MAX {
             self.by_topic.put(topic, &whose.row);
         }
-        Ok(Found::Sensor(whose))
+        Ok(whose)
     }
 
     /// Whose a message is whose topic has these at its named levels, and this as `{sensor}`.

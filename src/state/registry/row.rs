@@ -47,48 +47,55 @@ fn unquoted(json: &str) -> Option<&str> {
 }
 
 /// One sensor.
+///
+/// What the intakes' thread writes for each reading comes first, behind the counts of who has the row, and what the worker's
+/// thread writes for each record stands far from it, with what is seldom written in between: two processors that write
+/// into one cache line wait for one another. So the order is this one.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Row {
+    received: AtomicU64,
+    last_received: AtomicU64,
+    /// The head of its last value.
+    last_value: Head,
+    /// The state of its [`Series`].
+    series: [AtomicU64; 3],
+
+    numbers_missing: AtomicU64,
+    pub(super) times_unused: AtomicU64,
+    first_received: AtomicU64,
+    /// Its [`Rhythm`], its [`Presence`], and since when it has that.
+    rhythm: AtomicU64,
+    since: AtomicU64,
+    presence: AtomicU8,
+    /// [`DUE`], [`KNOWN`], [`CHANGED`], [`FORGOTTEN`].
+    marks: AtomicU8,
+    /// It is of all sensors of an entry that have no row of their own.
+    pub(super) shared: bool,
+    /// It was found in the spool, and its entry has not heard it in this run.
+    pub(super) unheard: AtomicBool,
     pub index: SensorIndex,
     /// Its id as a JSON string.
     json: Box<str>,
     /// Its id, where that is not what stands between the quotes.
     plain: Option<Box<str>>,
-    /// It is of all sensors of an entry that have no row of their own.
-    pub(super) shared: bool,
     /// The entry that it is of; none where only a spool has named it.
     owner: Option<Arc<Owner>>,
-    /// It was found in the spool, and its entry has not heard it in this run.
-    pub(super) unheard: AtomicBool,
-    received: AtomicU64,
-    recovered: AtomicU64,
-    spooled: AtomicU64,
-    delivered: AtomicU64,
-    dead_lettered: AtomicU64,
-    shed: AtomicU64,
-    /// Readings that policies left out before they were records, in the order of [`LEFT_OUT`].
-    left_out: [AtomicU64; 3],
-    abandoned: AtomicU64,
-    first_received: AtomicU64,
-    last_received: AtomicU64,
-    /// Its [`Rhythm`], its [`Presence`], and since when it has that.
-    rhythm: AtomicU64,
-    presence: AtomicU8,
-    since: AtomicU64,
-    /// The state of its [`Series`].
-    series: [AtomicU64; 3],
-    numbers_missing: AtomicU64,
-    pub(super) times_unused: AtomicU64,
-    /// [`DUE`], [`KNOWN`], [`CHANGED`], [`FORGOTTEN`].
-    marks: AtomicU8,
-    /// The head of its last value.
-    last_value: Head,
-    /// When its last dead letter was taken, and why it was one.
-    pub last_letter: LastLetter,
     /// Its [`Rate`].
     rate: [AtomicU32; 3],
     /// The second in which it is looked at ([`crate::state::liveness`]).
     look_at: AtomicU32,
+    /// Readings that policies left out before they were records, in the order of [`LEFT_OUT`].
+    left_out: [AtomicU64; 3],
+    /// When its last dead letter was taken, and why it was one.
+    pub last_letter: LastLetter,
+
+    delivered: AtomicU64,
+    dead_lettered: AtomicU64,
+    shed: AtomicU64,
+    spooled: AtomicU64,
+    recovered: AtomicU64,
+    abandoned: AtomicU64,
 }
 
 impl Row {
