@@ -11,10 +11,11 @@ use std::ops::ControlFlow;
 
 use super::make::nothing_at;
 use super::plan::Kept;
+use super::slots::Slots;
 use super::walk::{Found, Scope, Walk, Wanted};
-use super::{Keys, Look, Mapping, Read, Take, at, malformed, run, set};
+use super::{Keys, Look, Mapping, Read, Take, at, malformed, run};
 use crate::codec::{Malformed, members, strict};
-use crate::record::{Chunk, Reason};
+use crate::record::{Chunk, Reason, Span};
 
 impl Mapping {
     /// Reads the documents of a message.
@@ -56,7 +57,7 @@ impl Mapping {
         let Self { plan, found, taken, around, .. } = self;
         let Look { message, marks, .. } = *look;
         let each = plan.each.as_ref().expect("there are several");
-        set(taken, [each.at]);
+        taken.add([each.at]);
         around.clear();
         let mut walk = Walk { message, marks, found, taken, rest: around };
         run(&mut walk, message, &plan.wanted, Scope::Message)
@@ -77,7 +78,7 @@ impl Mapping {
     ) -> ControlFlow<()> {
         self.plan.wanted.clear(Scope::Document, &mut self.found);
         self.around.clear();
-        self.time.clear();
+        self.time = Span::default();
         self.time_unused = false;
         self.sensor.clear();
         self.miss(malformed, &look, chunk, take)
@@ -92,26 +93,25 @@ impl Mapping {
     ) -> Result<Look<'a>, Malformed> {
         let before = chunk.bytes();
         let rest = self.walk(&look, chunk)?;
-        self.judge(&look);
+        self.judge(&look, chunk);
         let each = self.plan.each.as_ref().expect("there are several");
-        set(&mut self.used, [each.at]);
-        let (used, taken) = (self.used.iter_mut(), &self.taken);
+        self.used.add([each.at]);
         let mut is_left = false;
-        for ((used, taken), of_message) in used.zip(taken).zip(self.plan.wanted.of_message()) {
+        for (slot, of_message) in (0..).zip(self.plan.wanted.of_message()) {
+            let is_taken = self.taken.has(slot);
             if *of_message && !is_first {
-                *used = *taken;
+                self.used.set(slot, is_taken);
             }
-            is_left |= *of_message && used != taken;
+            is_left |= *of_message && self.used.has(slot) != is_taken;
         }
-        if self.used == self.taken {
+        if self.used.is(&self.taken) {
             return Ok(Look { rest, ..look });
         }
         std::mem::swap(&mut self.used, &mut self.taken);
         if is_left {
             self.walk_around(&look)?;
         }
-        chunk.take_back(before);
-        let rest = self.walk(&look, chunk)?;
+        let rest = self.walk_again(&look, before, chunk)?;
         Ok(Look { rest, ..look })
     }
 }
@@ -155,9 +155,9 @@ impl<'a, T: Take> Elements<'_, 'a, T> {
     fn enter(&mut self, element: &'a str, level: usize, keys: &Keys<'a>) -> ControlFlow<()> {
         let others = std::sync::Arc::clone(&self.others);
         let Some(wanted) = others.get(level) else { return self.element(element, keys) };
-        let (mut found, mut rest) = (Found::new(), Vec::new());
+        let (mut found, mut rest, none) = (Found::new(), Vec::new(), Slots::default());
         let Look { message, marks, .. } = self.look;
-        let mut walk = Walk { message, marks, found: &mut found, taken: &[false], rest: &mut rest };
+        let mut walk = Walk { message, marks, found: &mut found, taken: &none, rest: &mut rest };
         let walked = run(&mut walk, element, wanted, Scope::Document);
         walked.expect("a part of a text that was walked over is JSON");
         if let Some(container) = at(0, &found, message) {

@@ -38,6 +38,12 @@ impl Mapping {
         }
         let read = match &self.plan.values {
             Values::One(slots, shown) => match self.plan.seek(slots, &self.found, look.message) {
+                // As most are.
+                Sought::Value(_, raw) if self.is_as_sent(raw) => {
+                    let value = one_line::put(chunk, raw, look.marks);
+                    let one = One { value, name: None, unit: None };
+                    return self.hand_over(&one, look.rest, look, chunk, take);
+                }
                 Sought::Value(_, raw) => self.value(raw, look, chunk).map(Some),
                 Sought::Unlike => Ok(None),
                 Sought::Nothing if self.plan.missing == Missing::DeadLetter => {
@@ -106,6 +112,11 @@ impl Mapping {
         ControlFlow::Continue(())
     }
 
+    /// Whether the record has a value as it was sent.
+    fn is_as_sent(&self, raw: &str) -> bool {
+        self.plan.kind == Type::Any || is_number(raw)
+    }
+
     /// A value as the record has it.
     fn value(
         &self,
@@ -113,7 +124,7 @@ impl Mapping {
         look: &Look<'_>,
         chunk: &mut Chunk,
     ) -> Result<One<'static>, Malformed> {
-        if self.plan.kind == Type::Any || is_number(raw) {
+        if self.is_as_sent(raw) {
             let value = one_line::put(chunk, raw, look.marks);
             return Ok(One { value, name: None, unit: None });
         }
@@ -195,12 +206,11 @@ impl Mapping {
         chunk: &mut Chunk,
         take: &mut impl Take,
     ) -> ControlFlow<()> {
-        let timestamp = chunk.put(&self.time);
         let (labels, quantity) = self.labels(one, look, chunk);
         let number = first(&self.plan.counter, &self.found, look.message);
         let number = number.and_then(|(_, raw)| scalar(raw)?.parse().ok());
         let sensor = (!self.sensor.is_empty()).then_some(&*self.sensor);
-        let (value, time_unused) = (one.value, self.time_unused);
+        let (value, timestamp, time_unused) = (one.value, self.time, self.time_unused);
         take(
             chunk,
             None,

@@ -27,9 +27,10 @@ use self::plan::{Defaults, Identity, Kept, Plan, Values};
 use self::seek::Sought;
 use self::settings::Settings;
 use self::several::Templates;
+use self::slots::{Slot, Slots};
 use self::template::{EACH_MAX, Part};
 use self::time::Times;
-use self::walk::{Found, Scope, Slot, Walk, Wanted};
+use self::walk::{Found, Scope, Walk, Wanted};
 
 mod each;
 mod fill;
@@ -42,6 +43,7 @@ pub mod plan;
 mod seek;
 pub mod settings;
 pub mod several;
+mod slots;
 pub mod template;
 pub mod time;
 pub mod time_keys;
@@ -93,11 +95,12 @@ pub struct Mapping {
     /// Of the document that is read.
     found: Found,
     /// The pointers of which the finds are taken out of the rest: first as in the last document, since most are alike.
-    taken: Vec<bool>,
-    used: Vec<bool>,
+    taken: Slots,
+    used: Slots,
     /// What the message around the documents holds beside what is used of it: members joined by commas.
     around: Vec<u8>,
-    time: Vec<u8>,
+    /// The document's time, in the chunk.
+    time: Span,
     /// The document has a time that is not used.
     time_unused: bool,
     sensor: String,
@@ -121,10 +124,10 @@ impl Mapping {
         Self {
             levels: levels.to_vec(),
             found: Found::new(),
-            taken: vec![true; plan.wanted.slots()],
-            used: vec![false; plan.wanted.slots()],
+            taken: Slots::all(plan.wanted.slots()),
+            used: Slots::none(plan.wanted.slots()),
             around: Vec::new(),
-            time: Vec::new(),
+            time: Span::default(),
             sensor: String::new(),
             quoted: Vec::new(),
             time_unused: false,
@@ -238,23 +241,34 @@ impl Mapping {
         let before = chunk.bytes();
         let rest = self.walk(&look, chunk)?;
         strict::check(look.json, look.marks)?;
-        self.judge(&look);
-        if self.used == self.taken {
+        self.judge(&look, chunk);
+        if self.used.is(&self.taken) {
             return Ok(Look { rest, ..look });
         }
         // Something that was found is not used after all, or the other way round.
         std::mem::swap(&mut self.used, &mut self.taken);
-        chunk.take_back(before);
-        let rest = self.walk(&look, chunk)?;
+        let rest = self.walk_again(&look, before, chunk)?;
         Ok(Look { rest, ..look })
     }
 
     /// Finds out which finds become a part of the record, and reads the time.
-    fn judge(&mut self, look: &Look<'_>) {
-        self.used.fill(false);
-        self.time.clear();
-        self.read_time(look);
+    fn judge(&mut self, look: &Look<'_>, chunk: &mut Chunk) {
+        self.used.clear();
+        self.read_time(look, chunk);
         self.use_found(look);
+    }
+
+    /// Walks over a document of which the chunk had so many bytes before: what was written of it since is of no use.
+    fn walk_again(
+        &mut self,
+        look: &Look<'_>,
+        before: usize,
+        chunk: &mut Chunk,
+    ) -> Result<Span, Malformed> {
+        chunk.take_back(before);
+        let rest = self.walk(look, chunk)?;
+        self.read_time(look, chunk);
+        Ok(rest)
     }
 
     /// Walks over a document. What is left of it, as it becomes `extra`.
@@ -288,17 +302,22 @@ impl Mapping {
         Ok(chunk.since(before))
     }
 
-    /// Reads the first time that is there into `time`.
-    fn read_time(&mut self, look: &Look<'_>) {
+    /// Reads the first time that is there, and writes it.
+    fn read_time(&mut self, look: &Look<'_>, chunk: &mut Chunk) {
+        self.time = Span::default();
         self.time_unused = false;
         let Self { plan, times, found, used, time, time_unused, .. } = self;
         let Look { message: json, origin, .. } = *look;
         let Some((slot, raw)) = first(&plan.timestamp, found, json) else { return };
         let Some(text) = scalar(raw) else { return };
-        if times.read(&text, origin.received, time).is_ok() {
-            set(used, Some(slot));
-        } else {
-            *time_unused = true;
+        let (span, read) = chunk.put_with(|out| times.read(&text, origin.received, out));
+        match read {
+            Ok(()) => {
+                *time = span;
+                used.add([slot]);
+            }
+            // Nothing was written.
+            Err(_) => *time_unused = true,
         }
     }
 
@@ -311,18 +330,18 @@ impl Mapping {
             Sought::Unlike | Sought::Nothing => None,
         };
         match &plan.values {
-            Values::One(slots, _) => set(used, value(slots)),
-            Values::Several { all, .. } => set(used, all.iter().filter_map(|it| value(&it.at))),
+            Values::One(slots, _) => used.add(value(slots)),
+            Values::Several { all, .. } => used.add(all.iter().filter_map(|it| value(&it.at))),
         }
         if let Identity::Default(slots) = &plan.identity
             && let Some((slot, raw)) = first(slots, found, json)
         {
             let is_used = |id: Cow<'_, str>| origin.named.is_none_or(|named| id == named);
-            set(used, scalar(raw).is_some_and(is_used).then_some(slot));
+            used.add(scalar(raw).is_some_and(is_used).then_some(slot));
         }
         if plan.has_templates {
             let is_there = |slot| at(slot, found, json).and_then(scalar).is_some();
-            set(used, plan.filled(is_there));
+            used.add(plan.filled(is_there));
         }
     }
 }
@@ -378,12 +397,6 @@ fn first<'a>(slots: &[Slot], found: &Found, json: &'a str) -> Option<(Slot, &'a 
 /// What a pointer leads to.
 fn at<'a>(slot: Slot, found: &Found, json: &'a str) -> Option<&'a str> {
     json.get(found.get(slot)?.clone()?)
-}
-
-fn set(used: &mut [bool], slots: impl IntoIterator<Item = Slot>) {
-    for slot in slots {
-        *used.get_mut(slot).expect("a pointer's number is below their count") = true;
-    }
 }
 
 /// The text of a string or a number.

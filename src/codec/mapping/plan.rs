@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::keys::{Decimal, Extra, Mismatch, Missing, Type};
 use super::settings::Settings;
 use super::several::Pointers;
+use super::slots::Slot;
 use super::template::{Part, Template};
 use super::time::Times;
 use super::time_keys::Timestamp;
-use super::walk::{Scope, Slot, Wanted};
+use super::walk::{Scope, Wanted};
 use crate::codec::pointer::Pointer;
 use crate::codec::text_json;
 

@@ -3,7 +3,8 @@
 use super::keys::{Mismatch, Type};
 use super::number::number;
 use super::plan::Plan;
-use super::walk::{Found, Slot};
+use super::slots::Slot;
+use super::walk::Found;
 use super::{at, first, is_number, scalar};
 
 /// What is there where a value should be.

@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::plan::Defaults;
 use super::settings::Settings;
 use super::several::Pointers;
+use super::slots::{Slot, Slots};
 use super::time::{Times, Unusable, unit_of};
 use super::time_keys::{Day, Plausible, TimeFormat, Timestamp};
-use super::walk::{Found, Scope, Slot, Walk, Wanted};
+use super::walk::{Found, Scope, Walk, Wanted};
 use super::{Document, at, run, scalar};
 use crate::clock;
 use crate::codec::pointer::Pointer;
@@ -122,7 +123,8 @@ impl TimesTold {
         found: &mut Found,
     ) -> serde_json::Result<()> {
         let marks = Marks::of(message);
-        let mut walk = Walk { message, marks, found, taken: &[], rest: &mut Vec::new() };
+        let mut walk =
+            Walk { message, marks, found, taken: &Slots::default(), rest: &mut Vec::new() };
         run(&mut walk, json, &self.wanted, scope)
     }
 

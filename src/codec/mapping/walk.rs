@@ -14,12 +14,10 @@ use serde::Deserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::slots::{Slot, Slots};
 use crate::codec::pointer::{Name, Pointer};
 use crate::codec::strict::Marks;
 use crate::codec::{one_line, text_json};
-
-/// The number of a pointer among those that are wanted.
-pub(super) type Slot = usize;
 
 /// The pointers that are wanted, as trees.
 #[derive(Debug, Default)]
@@ -139,7 +137,7 @@ pub(super) struct Walk<'w, 'a> {
     /// Where the pointers lead to.
     pub(super) found: &'w mut Found,
     /// Which of them are taken out of the rest.
-    pub(super) taken: &'w [bool],
+    pub(super) taken: &'w Slots,
     /// The rest: members joined by commas.
     pub(super) rest: &'w mut Vec<u8>,
 }
@@ -162,7 +160,7 @@ impl<'a> Walk<'_, 'a> {
         scope: Scope,
     ) -> serde_json::Result<()> {
         let root = wanted.tree(scope);
-        let is_taken = root.slot.is_some_and(|it| self.taken.get(it).copied().unwrap_or_default());
+        let is_taken = root.slot.is_some_and(|it| self.taken.has(it));
         self.walk(json, root, json.starts_with('{') && !is_taken)
     }
 
@@ -183,7 +181,7 @@ impl<'a> Walk<'_, 'a> {
     /// Takes a member of which nothing is looked for inside, and nothing is left. Whether it is one.
     fn takes_whole(&mut self, raw: &str, node: &Node) -> bool {
         let Some(slot) = node.slot.filter(|_| node.children.is_empty()) else { return false };
-        let is_taken = self.taken.get(slot).copied().unwrap_or_default();
+        let is_taken = self.taken.has(slot);
         if is_taken {
             self.find(slot, raw);
         }
@@ -217,7 +215,7 @@ impl<'a> Walk<'_, 'a> {
 
     /// Takes a member or an element that pointers lead to, or through. Whether anything of it was written as rest.
     fn take(&mut self, raw: &'a str, node: &Node, keeps: bool) -> serde_json::Result<bool> {
-        let is_taken = node.slot.is_some_and(|it| self.taken.get(it).copied().unwrap_or_default());
+        let is_taken = node.slot.is_some_and(|it| self.taken.has(it));
         if let Some(slot) = node.slot {
             self.find(slot, raw);
         }
@@ -315,12 +313,12 @@ mod tests {
         let pointer = |text: &str| Pointer::try_from(text.to_owned()).unwrap();
         let add = |wanted: &mut Wanted, text: &str| wanted.add(&pointer(text), Scope::Document);
         let slots: Vec<Slot> = pointers.iter().map(|it| add(&mut wanted, it)).collect();
-        let mut is_taken = vec![false; wanted.slots()];
+        let mut is_taken = Slots::none(wanted.slots());
         for text in taken {
-            is_taken[add(&mut wanted, text)] = true;
+            is_taken.add([add(&mut wanted, text)]);
         }
         let (mut found, mut rest) = (Found::new(), Vec::new());
-        let (found_in, taken, rest_in) = (&mut found, &is_taken[..], &mut rest);
+        let (found_in, taken, rest_in) = (&mut found, &is_taken, &mut rest);
         let marks = Marks::of(json);
         let mut walk = Walk { message: json, marks, found: found_in, taken, rest: rest_in };
         walk.begin(json, &wanted, Scope::Document);
