@@ -268,6 +268,46 @@ fn a_gateway_that_cannot_be_reached_is_said_with_75_and_one_without_a_socket_wit
 
 #[test]
 fn the_log_level_counts_at_once() {
+#[test]
+fn an_entry_that_was_removed_is_shown_no_more_and_its_readings_stay_in_the_totals() {
+    let input = Broker::start();
+    let steady = "sensors.fleet.mqtt.topic = \"sensors/{sensor}/reading\"";
+    let both = config(&input.url(), &[steady, "sensors.old.mqtt.topic = \"old/{sensor}\""]);
+    let mut gateway = started(&both);
+    let http = Http::of(&gateway);
+    input.wait_until("both subscribe", SOON, |log| log.connects("gw-in-old") == 1);
+    input.publish_all([reading("a", 1, 1), message("old/b", "1", 1), message("old/c", "{", 1)]);
+    let settled = || {
+        let balance = http.json("/api/status")["balance"].clone();
+        balance["received"] == 3 && balance["held"] == 0
+    };
+    eventually("all has settled", SOON, settled);
+    let is_shown = |name: &str| {
+        let label = format!("{{entry=\"{name}\"");
+        let named = |list: &serde_json::Value, key: &str| {
+            list.as_array().unwrap().iter().any(|it| it[key] == name)
+        };
+        [
+            named(&http.json("/api/entries")["entries"], "name"),
+            named(&http.json("/api/status")["sensors"], "name"),
+            named(&http.json("/api/sensors")["sensors"], "entry"),
+            http.get("/metrics").body.contains(&label),
+        ]
+    };
+    assert_eq!(["fleet", "old"].map(is_shown), [[true; 4]; 2]);
+    assert_eq!(reload(&gateway, &config(&input.url(), &[steady])).0, 0);
+    assert_eq!(["fleet", "old"].map(is_shown), [[true; 4], [false; 4]]);
+    assert_eq!(http.metric("sluicegate_readings_received_total"), Some(3.0));
+    assert!(settled());
+    // What begins again goes on from what it had.
+    assert_eq!(reload(&gateway, &both).0, 0);
+    assert_eq!(is_shown("old"), [true; 4]);
+    let delivered = http.metric("sluicegate_entry_readings_delivered_total{entry=\"old\"}");
+    assert_eq!(delivered, Some(1.0));
+    let balance = drained(&mut gateway);
+    assert_eq!((balance.received, balance.delivered, balance.dead_lettered), (3, 2, 1));
+}
+
     let input = Broker::start();
     let with = |level: &str| {
         let level = format!("log.level = \"{level}\"");

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::View;
-use super::snapshot::{self, Session};
+use super::snapshot::{self, Listed, Session};
 use crate::clock::Now;
 use crate::source::Kind;
 use crate::text;
@@ -26,7 +26,7 @@ pub(super) struct Entries {
 pub(super) struct Entry {
     #[serde(flatten)]
     sums: snapshot::Entry,
-    /// `mqtt`, `simulated`, …. Absent where it was removed, and for `(others)`: sensors of no entry,
+    /// `mqtt`, `simulated`, …. Absent where it was removed and something of it is still held, and for `(others)`: sensors of no entry,
     /// which a spool has named.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
@@ -46,18 +46,22 @@ pub(super) fn entries(view: &View, now: Now) -> String {
     let sessions: BTreeMap<_, _> = view.sessions().into_iter().collect();
     let (plan, letters) = (view.plan.get(), view.books.tally.by_entry());
     let mut entries = Vec::new();
-    for (place, (name, sum)) in (0..).zip(view.entries()) {
+    for Listed { place, name, sum } in view.entries() {
         let kind = plan.sensors.get(&name);
         let (topics, topics_left_out) = kind.map(topics).unwrap_or_default();
         let session = kind.map(|kind| session_name(&name, kind));
         let session = session.and_then(|name| Some((sessions.get(&name)?.clone(), name)));
-        let reasons = letters.range((place, "")..(place + 1, ""));
+        let reasons = place.map(|place| letters.range((place, "")..(place + 1, "")));
         entries.push(Entry {
             kind: kind.map(Kind::name),
             topics,
             topics_left_out,
             session: session.map(|(seen, name)| Session::new(name, seen, now)),
-            dead_letters: reasons.map(|((_, reason), count)| (*reason, *count)).collect(),
+            dead_letters: reasons
+                .into_iter()
+                .flatten()
+                .map(|((_, reason), count)| (*reason, *count))
+                .collect(),
             sums: snapshot::Entry::new(name, &sum),
         });
     }
@@ -85,6 +89,7 @@ mod tests {
 
     use super::*;
     use crate::ops::tests::view;
+    use crate::settlement::Outcome;
     use crate::state::tally::Cause;
     use crate::state::waiting::Part;
 
@@ -113,5 +118,28 @@ mod tests {
         assert_eq!(made["deadLetters"], serde_json::json!({"oversize": 1}));
         assert_eq!([fleet, made, others].map(|it| it["waiting"].as_u64().unwrap()), [0, 3, 0]);
         assert_eq!((&others["name"], others.get("kind")), (&"(others)".into(), None));
+    }
+
+    #[test]
+    fn an_entry_that_was_removed_is_told_until_nothing_of_it_is_held() {
+        let view = view();
+        let (registry, now) = (&view.books.registry, view.started);
+        let names = || {
+            let told: Value = serde_json::from_str(&entries(&view, now)).unwrap();
+            let all = told["entries"].as_array().unwrap().clone();
+            all.iter().map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let row = registry.row_of("a", 0);
+        row.receive(now.wall);
+        registry.end_entry("fleet");
+        assert_eq!(names(), ["fleet", "made", "(others)"], "one is held");
+        registry.enter(&view.books.metrics, &[row.index], Outcome::Delivered);
+        assert_eq!(names(), ["made", "(others)"]);
+        registry.end_entry("made");
+        assert_eq!(names(), ["(others)"], "nothing ever came of it");
+        // It begins again, and goes on from what it had.
+        registry.add_entry("fleet", None);
+        assert_eq!(names(), ["fleet", "(others)"]);
+        assert_eq!(view.entries()[0].sum.balance.delivered, 1);
     }
 }

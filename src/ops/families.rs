@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::family::{Family, Labels, Values};
 use super::levels::{Level, levels};
+use super::snapshot::Listed;
 use super::{View, process};
 use crate::clock::{Now, Timestamp};
 use crate::record::Reason;
@@ -181,11 +182,11 @@ fn of_entries(view: &View) -> Vec<Family> {
         name: name.into(),
         help: format!("{help}, by configured entry"),
         values: Values::Counters(
-            entries.iter().map(|(name, sum)| (label(name), value(sum))).collect(),
+            entries.iter().map(|it| (label(&it.name), value(&it.sum))).collect(),
         ),
     };
     let gauges = |name: &str, help: &str, value: fn(&Sum) -> f64| {
-        let values = entries.iter().map(|(name, sum)| (label(name), value(sum))).collect();
+        let values = entries.iter().map(|it| (label(&it.name), value(&it.sum))).collect();
         gauges(name, &format!("{help}, by configured entry"), values)
     };
     vec![
@@ -243,9 +244,10 @@ fn of_entries(view: &View) -> Vec<Family> {
 fn of_letters(view: &View) -> Family {
     let letters = view.books.tally.by_entry();
     let mut values = Vec::new();
-    for (place, entry) in (0..).zip(view.books.registry.entries()) {
+    for Listed { place, name, .. } in view.entries() {
+        let Some(place) = place else { continue };
         for reason in Reason::ALL.map(Reason::as_str) {
-            let labels = vec![("entry", entry.clone()), ("reason", reason.to_owned())];
+            let labels = vec![("entry", name.clone()), ("reason", reason.to_owned())];
             values.push((labels, letters.get(&(place, reason)).copied().unwrap_or(0)));
         }
     }

@@ -284,7 +284,8 @@ impl Asked {
     fn is_asked_for(&self, row: &Row, search: Option<&str>) -> bool {
         let is_of = self.entry.as_deref().is_none_or(|it| row.entry_name() == Some(it));
         let is_so = self.state.is_none_or(|it| row.presence() == it);
-        is_of && is_so && search.is_none_or(|it| row.id().to_lowercase().contains(it))
+        let is_found = search.is_none_or(|it| row.id().to_lowercase().contains(it));
+        is_of && is_so && is_found && !row.is_over()
     }
 }
 

@@ -109,6 +109,15 @@ pub(super) struct Entry {
     last_received_at: Option<String>,
 }
 
+/// An entry, as it is listed.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// Its place in the registry; `None`: these sensors belong to no entry.
+    pub(super) place: Option<u32>,
+    pub(super) name: String,
+    pub(super) sum: Sum,
+}
+
 impl Snapshot {
     /// The state at `now`.
     pub(super) fn new(view: &View, now: Now) -> Self {
@@ -167,13 +176,16 @@ impl View {
         std::iter::once(("output".to_owned(), standings.output.seen())).chain(sessions).collect()
     }
 
-    /// The name of each entry with the books of its sensors, and those of the sensors that belong to none.
-    pub(super) fn entries(&self) -> Vec<(String, Sum)> {
+    /// Each entry with the books of its sensors, and those of the sensors that belong to none. One that was removed is left
+    /// out once nothing of it is held: its readings stay in the totals.
+    pub(super) fn entries(&self) -> Vec<Listed> {
         let registry = &self.books.registry;
         // In this order: an entry that is added in between is shown the next time.
         let (names, mut sums) = (registry.entries(), registry.sums());
-        let others = sums.pop().map(|sum| (OVERFLOW.to_owned(), sum));
-        names.into_iter().zip(sums).chain(others).collect()
+        let others = sums.pop().map(|sum| Listed { place: None, name: OVERFLOW.to_owned(), sum });
+        let all = (0..).zip(names).zip(sums);
+        let all = all.map(|((place, name), sum)| Listed { place: Some(place), name, sum });
+        all.filter(|it| !it.sum.is_over()).chain(others).collect()
     }
 }
 
@@ -203,7 +215,7 @@ impl Session {
 }
 
 fn entries(view: &View) -> Vec<Entry> {
-    view.entries().into_iter().map(|(name, sum)| Entry::new(name, &sum)).collect()
+    view.entries().into_iter().map(|it| Entry::new(it.name, &it.sum)).collect()
 }
 
 impl Entry {

@@ -277,14 +277,15 @@ impl Registry {
     /// Sums by entry, and behind them that of the sensors of none: those only known from an earlier run's
     /// spool.
     pub fn sums(&self) -> Vec<Sum> {
-        let (of_forgotten, waiting) = {
+        let (of_forgotten, waiting, are_removed) = {
             let entries = self.lock();
-            (entries.of_forgotten(), entries.waiting())
+            (entries.of_forgotten(), entries.waiting(), entries.are_removed())
         };
         let mut sums = self.rows.sums(of_forgotten.len());
-        for ((sum, of_forgotten), waiting) in sums.iter_mut().zip(of_forgotten).zip(waiting) {
+        let known = of_forgotten.into_iter().zip(waiting).zip(are_removed);
+        for (sum, ((of_forgotten, waiting), is_removed)) in sums.iter_mut().zip(known) {
             sum.without_row = sum.without_row.saturating_sub(of_forgotten);
-            sum.waiting = waiting;
+            (sum.waiting, sum.is_removed) = (waiting, is_removed);
         }
         sums
     }

@@ -183,6 +183,11 @@ impl Entries {
         self.owners().map(|it| it.waiting.get()).collect()
     }
 
+    /// Whether each was removed, by place.
+    pub(super) fn are_removed(&self) -> Vec<bool> {
+        self.all.iter().map(Sensors::is_ended).collect()
+    }
+
     /// Records of forgotten sensors in the shared row of each, by place.
     pub(super) fn of_forgotten(&self) -> Vec<u64> {
         self.all.iter().map(|it| it.of_forgotten).collect()

@@ -84,9 +84,16 @@ pub struct Sum {
     pub silent: u64,
     /// Readings that wait for their turn, and are in no column of the books yet.
     pub waiting: u64,
+    /// Their entry was removed.
+    pub is_removed: bool,
 }
 
 impl Sum {
+    /// Whether nothing comes of them any more: their entry was removed, and nothing of it is held.
+    pub fn is_over(&self) -> bool {
+        self.is_removed && self.balance.held == 0 && self.waiting == 0
+    }
+
     fn add(&mut self, row: &Row) {
         self.sensors += u64::from(!row.shared);
         self.without_row += if row.shared { row.received() } else { 0 };

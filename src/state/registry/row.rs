@@ -282,6 +282,11 @@ impl Row {
         self.owner.as_ref().is_some_and(|it| it.is_ended()) || self.is_forgotten()
     }
 
+    /// Whether nothing comes of it any more: it is of no sensor, and nothing of it is held.
+    pub fn is_over(&self) -> bool {
+        self.is_removed() && self.balance().held == 0
+    }
+
     /// Whether nothing is held of it, and its entry has heard it or was to: so its row may be another one's.
     pub(super) fn may_be_left(&self) -> bool {
         !self.unheard.load(Ordering::Relaxed) && self.balance().held == 0
