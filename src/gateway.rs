@@ -72,11 +72,6 @@ async fn serve(
     };
     let seed = clock::now().wall.millis();
     introduce(file.path, &settings, seed);
-    // It would refuse everyone.
-    if let Some(Err(error)) = settings.plan.http.token() {
-        tracing::error!("http.token_file: {error}");
-        return (Exit::Settings, None);
-    }
     let fate = fate(&settings.plan);
     let pipeline = match Pipeline::build(settings.plan.clone(), pace, seed).await {
         Ok(pipeline) => pipeline,

@@ -249,7 +249,7 @@ fn a_gateway_without_the_token_that_it_is_to_ask_for_does_not_start() {
     let launch = Gateway::with_config(&fleet(&input.url(), &[key]));
     let mut gateway = launch.env("SLUICEGATE__HTTP__LISTEN", "127.0.0.1:0").start();
     assert_eq!(gateway.wait_exit(SOON), 64);
-    assert!(gateway.text().contains("http.token_file: cannot read /nowhere/token"));
+    assert!(gateway.text().contains("http.token_file: /nowhere/token: does not exist: create it"));
 }
 
 #[test]

@@ -346,11 +346,13 @@ fn files_that_cannot_be_used_are_all_in_one_report() {
         "broker.password_file = \"nowhere\"",
         "broker.tls = { ca_file = \".\", cert_file = \"empty\", key_file = \"k\" }",
         "output.broker = { url = \"mqtt://h\", username = \"u\", password_file = \"long\" }",
+        "http.token_file = \"no-token\"",
     ];
     let topic = "sensors.fleet.mqtt.topic = \"a\"\n";
     let config = more.iter().fold(topic.to_owned(), |text, line| text + line + "\n");
     let words = [
-        "5 mistakes",
+        "6 mistakes",
+        "http.token_file: no-token: does not exist: create it",
         "broker.password_file: nowhere: does not exist: create it",
         "broker.tls.ca_file: .: is a folder: name the file in it",
         "broker.tls.cert_file: empty: is empty",
@@ -399,6 +401,9 @@ fn check_prints_what_is_in_effect_the_bound_and_every_client_and_topic() {
         "output.dead_letter_topic = \"bad/ones\"",
         "broker.username = \"u\"",
         "broker.password_file = \"password\"",
+        "sensors.fleet.mqtt.online = { topic = \"sensors/{sensor}/online\" }",
+        "status.topic = \"status/{entry}/{sensor}\"",
+        "status.gateway_topic = \"status/{gateway}\"",
     ];
     let launch = Gateway::command("check", &fleet("mqtt://127.0.0.1:1", &more));
     let mut gateway = launch.file("password", SECRET).start();
@@ -407,7 +412,8 @@ fn check_prints_what_is_in_effect_the_bound_and_every_client_and_topic() {
     for word in [
         "gw-in-fleet",
         "gw-out",
-        "$share/g/sensors/+/reading",
+        "$share/g/sensors/+/reading, and for online to sensors/+/online, at",
+        "gw-status publishes how each sensor does to status/{entry}/{sensor} (status.topic), and how the gateway does to status/gw ",
         "gateway/batches",
         "bad/ones",
         "TEMP_00 to TEMP_02",

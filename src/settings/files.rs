@@ -12,6 +12,7 @@ use std::path::Path;
 use super::{Error, Problem};
 use crate::mqtt::options::{BYTE_ORDER_MARK, CREDENTIAL_BYTES_MAX, open_file};
 use crate::mqtt::{self, tls};
+use crate::plan::token::Token;
 use crate::plan::{Broker, Plan};
 use crate::sink;
 
@@ -80,7 +81,18 @@ pub(super) fn problems(plan: &Plan) -> impl Iterator<Item = Problem> {
         text,
         ..Problem::default()
     });
-    plan.brokers().flat_map(|(key, broker)| of_broker(key, broker)).chain(output)
+    let brokers = plan.brokers().flat_map(|(key, broker)| of_broker(key, broker));
+    brokers.chain(output).chain(of_token(plan))
+}
+
+/// Without its token HTTP would refuse everyone.
+fn of_token(plan: &Plan) -> Option<Problem> {
+    let path = plan.http.token_file.as_deref()?;
+    let text = match head(path, 1) {
+        Ok(_) => Token::read(path).err()?,
+        Err(why) => format!("{}: {why}", path.display()),
+    };
+    Some(Problem { key: "http.token_file".into(), text, ..Problem::default() })
 }
 
 fn of_broker(key: &str, broker: &Broker) -> Vec<Problem> {

@@ -6,7 +6,9 @@ use super::certificates::{self, Named};
 use crate::clock::{self, Timestamp};
 use crate::limits::{SESSIONS_SHOWN_MAX, mebibytes};
 use crate::mqtt::options::BrokerUrl;
+use crate::mqtt::options::Options;
 use crate::mqtt::system::DROPPED;
+use crate::notices::Settings as Notices;
 use crate::plan::{Broker, Plan};
 
 /// The report: the effective configuration, the bound on memory item by item, every client id and topic, until when
@@ -54,6 +56,9 @@ fn describe(out: &mut String, plan: &Plan, warnings: &[(String, String)]) -> fmt
             "#   {client} reads {DROPPED} at {url} (MQTT {version}, QoS 0): broker.watch"
         )?;
     }
+    if let Some(client) = plan.notices_options() {
+        describe_notices(out, &client, plan)?;
+    }
     let destination = plan.output.sink.declared().destination(&plan.surroundings());
     writeln!(out, "#   {destination}")?;
     for (key, broker) in plan.brokers().filter(|(_, broker)| broker.url.hides_query()) {
@@ -91,6 +96,18 @@ fn expires(broker: &str, it: &Named<'_>, now: Timestamp) -> Option<(String, Stri
     Some((format!("{broker}.{}", it.key), it.warning(now)?))
 }
 
+/// The client that gives notice.
+fn describe_notices(out: &mut String, client: &Options, plan: &Plan) -> fmt::Result {
+    let Notices { topic, gateway_topic } = &plan.status;
+    let of_sensors = topic.iter().map(|it| format!("how each sensor does to {it} (status.topic)"));
+    let of_gateway = gateway_topic.iter().map(|it| {
+        format!("how the gateway does to {} (status.gateway_topic)", it.of(&plan.gateway.id))
+    });
+    let told = of_sensors.chain(of_gateway).collect::<Vec<_>>().join(", and ");
+    let Options { client_id, url, version, .. } = client;
+    writeln!(out, "#   {client_id} publishes {told} at {url} (MQTT {version}, QoS 1, retained)")
+}
+
 /// The clients of the MQTT entries: each, or many of them by what they have in common.
 fn describe_intakes(out: &mut String, plan: &Plan) -> fmt::Result {
     let Broker { url, version, .. } = &plan.broker;
@@ -100,11 +117,13 @@ fn describe_intakes(out: &mut String, plan: &Plan) -> fmt::Result {
     }
     for (name, settings) in plan.intakes() {
         let filters = settings.subscriptions().collect::<Vec<_>>().join(", ");
+        let online = settings.online.as_ref().map(|it| it.topic.subscription(None));
+        let online = online.map(|it| format!(", and for online to {it},")).unwrap_or_default();
         let client = plan.intake_options(settings.session_of(name)).client_id;
         let qos = settings.qos.granted();
         writeln!(
             out,
-            "#   {client} subscribes to {filters} at {url} (MQTT {version}, QoS {qos}, window {window})"
+            "#   {client} subscribes to {filters}{online} at {url} (MQTT {version}, QoS {qos}, window {window})"
         )?;
         if settings.qos.is_lowered() {
             writeln!(out, "#     sensors.{name}.mqtt.qos = 2 is granted as 1: at least once")?;
@@ -118,7 +137,7 @@ fn describe_many(out: &mut String, plan: &Plan, broker: &str) -> fmt::Result {
     let client = |session: Option<&&str>| session.map(|it| plan.intake_options(it).client_id);
     let (first, last) = (client(sessions.keys().next()), client(sessions.keys().next_back()));
     let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
-    let topics: usize = plan.intakes().map(|(_, it)| it.filters().count()).sum();
+    let topics: usize = plan.intakes().map(|(_, it)| it.subscribed().count()).sum();
     let (clients, entries) = (sessions.len(), plan.intakes().count());
     writeln!(
         out,
