@@ -39,8 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway until it is told to stop, or every sensor has ended.
     Run(Run),
-    /// Let a running gateway, at its gateway.control, read its configuration again: entries and log.level are changed while
-    /// it runs, and what needs a restart is named.
+    /// Let a running gateway, at its gateway.control, read its configuration again: entries, queue, batch, output and
+    /// log.level are changed while it runs, and what needs a restart is named.
     #[command(after_help = AFTER_RELOAD)]
     Reload(Reload),
     /// Check the configuration: print the effective settings (no secrets), the bound on memory, every client id and topic
@@ -105,7 +105,7 @@ pub struct Run {
     #[command(flatten)]
     pub config: Configuration,
     /// Read the file again whenever it changes, once it has been the same for a second. A file with a mistake is logged,
-    /// and changes nothing.
+    /// changes nothing, and is tried again every five seconds: a file that it names may have been the mistake.
     #[arg(long)]
     pub watch_config: bool,
 }
@@ -119,21 +119,30 @@ pub struct Reload {
     /// Ask at this socket in place of gateway.control.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
-    /// Change nothing: print what would be changed, or why it is refused.
+    /// Change nothing: print what would be changed, and what would need a restart, or why it is refused.
     #[arg(long)]
     pub dry_run: bool,
 }
 
 const AFTER_RELOAD: &str = "\
 The gateway reads the file that it was started with, with the environment of its start, and checks it as
-\"sluicegate check\" does. A file with a mistake changes nothing. Then entries are added, changed and removed, in this
-order; the answer comes when those that end have delivered what they hold, or after gateway.shutdown_grace. No other
-entry notices. SIGHUP does the same, and --watch-config of a run whenever the file changes: the log has the answer.
+\"sluicegate check\" does. A file with a mistake changes nothing.
+
+Changed while it runs: entries, [queue], [batch], [output] (all but its kind, its broker, and standard output),
+log.level, gateway.memory_max and gateway.shutdown_grace. All else needs a restart, and so do an entry that reads
+standard input, and [queue] beside one: each such key is named with both values, at each reload until there was one.
+
+The answer has a line for each change, or says \"nothing has changed\". It comes when all of it is made: mostly at once.
+An entry that is changed or removed, and an output that is changed, first deliver what they hold, for
+gateway.shutdown_grace at most; removals come last, so the longest time is about twice that. No other entry notices.
+With --dry-run the same lines are printed, and nothing is changed.
+
+SIGHUP does the same, and --watch-config of a run whenever the file changes: the log has the answer.
 
 Exit codes:
-  0   applied, or nothing to apply; what needs a restart is named
-  64  refused, and why: nothing has changed; or wrong arguments
-  75  no answer: is the gateway running, with the same gateway.control?";
+  0   applied (with --dry-run: it would be), or nothing to apply; what needs a restart is named
+  64  refused, and why: nothing has changed; or wrong arguments, or gateway.control is not set
+  75  no answer within ten minutes: is the gateway running, with the same gateway.control?";
 
 #[derive(Debug, Clone, Default, Args)]
 pub struct Configuration {
@@ -547,7 +556,7 @@ Exit codes:
 
 #[cfg(test)]
 mod tests {
-    use super::AFTER;
+    use super::{AFTER, AFTER_RELOAD};
     use crate::exit::Exit;
 
     #[test]
@@ -555,6 +564,16 @@ mod tests {
         use Exit::{Drained, Internal, Refused, Settings, Spool, Unsettled};
         for exit in [Drained, Settings, Internal, Spool, Unsettled, Refused] {
             assert!(AFTER.contains(&format!("\n  {:<2}  ", exit as u8)), "{exit:?} is missing");
+        }
+    }
+
+    #[test]
+    fn the_help_of_reload_names_what_it_changes_and_its_exit_codes() {
+        let keys = ["[queue]", "[batch]", "[output]", "log.level", "memory_max", "shutdown_grace"];
+        let codes = [Exit::Drained, Exit::Settings, Exit::Unsettled];
+        let codes = codes.map(|exit| format!("\n  {:<2}  ", exit as u8));
+        for word in keys.into_iter().chain(codes.iter().map(String::as_str)) {
+            assert!(AFTER_RELOAD.contains(word), "{word:?} is missing");
         }
     }
 }

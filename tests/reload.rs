@@ -184,10 +184,12 @@ fn a_bad_file_changes_nothing_and_all_mistakes_are_answered_and_logged() {
             "sensors.more.mqtt.topic: has \"#\"",
         ] {
             assert!(said.contains(mistake), "{said}");
-            if arguments.is_empty() {
-                gateway.wait_for_line(mistake, SOON);
-            }
         }
+        // In one line, and what is only tried is not logged.
+        let line = gateway.wait_for_line("nothing has changed, for 2 reasons: ", SOON);
+        assert!(line.contains(": (1) batch.records_max: 0 is too small"), "{line}");
+        assert!(line.contains(" (2) sensors.more.mqtt.topic: has \"#\""), "{line}");
+        assert_eq!(gateway.count(" ERROR "), 1, "{}", gateway.text());
     }
     let http = Http::of(&gateway);
     assert_eq!(http.metric("sluicegate_reloads_total{result=\"refused\"}"), Some(1.0));
@@ -267,8 +269,6 @@ fn a_gateway_that_cannot_be_reached_is_said_with_75_and_one_without_a_socket_wit
 }
 
 #[test]
-fn the_log_level_counts_at_once() {
-#[test]
 fn an_entry_that_was_removed_is_shown_no_more_and_its_readings_stay_in_the_totals() {
     let input = Broker::start();
     let steady = "sensors.fleet.mqtt.topic = \"sensors/{sensor}/reading\"";
@@ -308,6 +308,8 @@ fn an_entry_that_was_removed_is_shown_no_more_and_its_readings_stay_in_the_total
     assert_eq!((balance.received, balance.delivered, balance.dead_lettered), (3, 2, 1));
 }
 
+#[test]
+fn the_log_level_counts_at_once() {
     let input = Broker::start();
     let with = |level: &str| {
         let level = format!("log.level = \"{level}\"");
@@ -349,6 +351,38 @@ fn a_file_that_is_watched_is_applied_once_it_stays_the_same() {
     gateway.wait_for_line("sensors.more is changed: simulated.count: 2 → 3", SOON);
     assert_eq!(gateway.count("by=\"--watch-config\""), 3, "{}", gateway.text());
     assert_eq!(input.look(|log| log.connects("gw-in")), 1);
+    drained(&mut gateway);
+}
+
+#[test]
+fn a_watched_file_that_was_refused_is_tried_again_until_what_it_names_is_mended() {
+    let input = Broker::start();
+    let with = |count: u32, more: &str| {
+        let lines = [
+            "sensors.fleet.mqtt.topic = \"sensors/{sensor}/reading\"".to_owned(),
+            format!("sensors.more.simulated = {{ count = {count}, readings = 1 }}"),
+            more.to_owned(),
+        ];
+        config(&input.url(), &lines.each_ref().map(String::as_str))
+    };
+    let mut gateway = Gateway::with_config(&with(1, "")).arg("--watch-config").start();
+    gateway.wait_for_line("subscribed", SOON);
+    fs::write(gateway.config_path(), with(2, "http.token_file = \"token\"")).unwrap();
+    let refused = "is refused: nothing has changed, for 1 reason: http.token_file: token";
+    gateway.wait_for_line(&format!("{refused}: does not exist: create it"), SOON);
+    let token = gateway.folder().join("token");
+    fs::write(&token, "").unwrap();
+    gateway.wait_for_line(&format!("{refused} is empty"), SOON);
+    fs::write(&token, "s3cret").unwrap();
+    gateway.wait_for_line("sensors.more is changed: simulated.count: 1 → 2", SOON);
+    gateway.wait_for_line("http.token_file needs a restart", SOON);
+    // Other content is said again, although the reason is the same.
+    fs::remove_file(&token).unwrap();
+    fs::write(gateway.config_path(), with(3, "http.token_file = \"token\"")).unwrap();
+    eventually("it is refused", SOON, || gateway.count(refused) == 3);
+    fs::write(gateway.config_path(), with(4, "")).unwrap();
+    gateway.wait_for_line("sensors.more is changed: simulated.count: 2 → 4", SOON);
+    assert_eq!(gateway.count(refused), 3, "{}", gateway.text());
     drained(&mut gateway);
 }
 

@@ -3,7 +3,7 @@
 //! - Who asks: SIGHUP, `sluicegate reload` over a socket ([`control`]), or a change of the file ([`watching`]). All of
 //!   them wait in one bounded channel ([`Asking`]) and are served one at a time.
 //! - The file is read and checked as at the start, with the environment of the start, by a thread of its own: readings do
-//!   not wait for it. A file with a mistake changes nothing; all mistakes are logged and answered.
+//!   not wait for it. A file with a mistake changes nothing; all mistakes are answered, and logged in one line.
 //! - What differs ([`Difference`]) is checked by the gateway as a whole before anything changes, and applied: entries are
 //!   added, changed and removed, and so are the limits of queue and batches and the output
 //!   ([`crate::assembly::changes`]); `log.level` is set. What needs a restart is named, each
@@ -59,6 +59,8 @@ struct Asked {
     /// Who asks.
     by: &'static str,
     dry_run: bool,
+    /// The last one was refused: if it is for the same reasons, that is neither logged nor counted again.
+    again: bool,
     answer: Option<oneshot::Sender<Answer>>,
 }
 
@@ -70,14 +72,21 @@ impl Asking {
     /// Asks, and waits for no answer: the log has it.
     pub fn ask(&self, by: &'static str) {
         // Without room others wait, and the file is read after them.
-        drop(self.0.try_send(Asked { by, dry_run: false, answer: None }));
+        drop(self.0.try_send(Asked { by, dry_run: false, again: false, answer: None }));
     }
 
     /// Asks, and waits for the answer; `None`: the gateway is ending.
     pub async fn answer(&self, by: &'static str, dry_run: bool) -> Option<Answer> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Asked { by, dry_run, answer: Some(answer) }).await.ok()?;
+        self.0.send(Asked { by, dry_run, again: false, answer: Some(answer) }).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Asks on a thread that may wait, `again` where the last request was refused; `None`: the gateway is ending.
+    pub fn outcome(&self, by: &'static str, again: bool) -> Option<Outcome> {
+        let (answer, answered) = oneshot::channel();
+        self.0.blocking_send(Asked { by, dry_run: false, again, answer: Some(answer) }).ok()?;
+        answered.blocking_recv().ok().map(|it| it.outcome)
     }
 
     /// Whether nobody serves requests any more.
@@ -95,7 +104,51 @@ pub struct Reloader {
     changes: Changes,
     level: Level,
     books: Arc<Books>,
+    refusal: Refusal,
     asked: mpsc::Receiver<Asked>,
+}
+
+/// Why the last request was refused, if it was: what the log has said.
+#[derive(Debug, Default)]
+struct Refusal(Vec<String>);
+
+impl Refusal {
+    /// A request is refused for these reasons: whether that is to be said. `again`: not if it was said last.
+    fn is_due(&mut self, reasons: &[String], again: bool) -> bool {
+        let is_known = again && self.0 == reasons;
+        self.0 = reasons.to_vec();
+        !is_known
+    }
+}
+
+/// Why a request is refused: in the lines of the answer, and each reason in one.
+#[derive(Debug)]
+struct Reasons {
+    lines: Vec<String>,
+    each: Vec<String>,
+}
+
+impl From<Refused> for Reasons {
+    fn from(refused: Refused) -> Self {
+        let each = match refused {
+            Refused::Settings(problems) => problems,
+            other => vec![other.to_string()],
+        };
+        Self { lines: each.clone(), each }
+    }
+}
+
+impl From<settings::Error> for Reasons {
+    fn from(error: settings::Error) -> Self {
+        let lines = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        Self { lines, each: error.reasons() }
+    }
+}
+
+impl From<String> for Reasons {
+    fn from(text: String) -> Self {
+        Self { lines: vec![text.clone()], each: vec![text] }
+    }
 }
 
 impl Reloader {
@@ -107,52 +160,66 @@ impl Reloader {
         level: Level,
     ) -> (Self, Asking) {
         let (ask, asked) = mpsc::channel(ASKED_MAX);
-        (Self { path, running: Arc::new(running), changes, level, books, asked }, Asking(ask))
+        let (running, refusal) = (Arc::new(running), Refusal::default());
+        (Self { path, running, changes, level, books, refusal, asked }, Asking(ask))
     }
 
     /// Serves requests for as long as anybody may ask.
     pub async fn run(mut self) {
-        while let Some(Asked { by, dry_run, answer }) = self.asked.recv().await {
-            let answered = self.reload(by, dry_run).await;
-            self.count(answered.outcome, dry_run);
+        while let Some(Asked { by, dry_run, again, answer }) = self.asked.recv().await {
+            let made = self.reload(by, dry_run).await;
+            if !dry_run {
+                self.conclude(by, &made, again);
+            }
+            let answered = made.unwrap_or_else(|Reasons { lines, .. }| {
+                let outcome = Outcome::Refused;
+                Answer { outcome, lines }
+            });
             // Nobody may wait for it any more.
             drop(answer.map(|it| it.send(answered)));
         }
     }
 
-    async fn reload(&mut self, by: &'static str, dry_run: bool) -> Answer {
-        let difference = match self.read().await {
-            Ok(difference) => difference,
-            Err(lines) => return refuse(by, lines),
-        };
-        let mut lines = difference.lines();
-        if dry_run {
-            return match self.changes.try_these(wanted(&difference.target)).await {
-                Ok(()) if difference.applied.is_empty() => {
-                    Answer { outcome: Outcome::Unchanged, lines }
-                }
-                Ok(()) => Answer { outcome: Outcome::Possible, lines },
-                Err(refused) => Answer { outcome: Outcome::Refused, lines: reasons(refused) },
-            };
+    /// Counts what became of a request, and says why it is refused.
+    fn conclude(&mut self, by: &'static str, made: &Result<Answer, Reasons>, again: bool) {
+        match made {
+            Ok(answer) => {
+                self.refusal = Refusal::default();
+                self.count(answer.outcome);
+            }
+            Err(Reasons { each, .. }) if self.refusal.is_due(each, again) => {
+                say_refused(by, each);
+                self.count(Outcome::Refused);
+            }
+            Err(_) => {}
         }
-        if !difference.applied.is_empty() {
+    }
+
+    async fn reload(&mut self, by: &'static str, dry_run: bool) -> Result<Answer, Reasons> {
+        let difference = self.read().await?;
+        let mut lines = difference.lines();
+        let is_same = difference.applied.is_empty();
+        if dry_run {
+            self.changes.try_these(wanted(&difference.target)).await?;
+            let outcome = if is_same { Outcome::Unchanged } else { Outcome::Possible };
+            return Ok(Answer { outcome, lines });
+        }
+        if !is_same {
             match self.changes.become_these(wanted(&difference.target)).await {
                 Ok(()) => {}
                 Err(stopped @ Refused::Stopped) => lines.push(stopped.to_string()),
-                Err(refused) => return refuse(by, reasons(refused)),
+                Err(refused) => return Err(refused.into()),
             }
         }
         self.level.set(&difference.target.log.level);
         self.say(by, &difference);
-        let outcome =
-            if difference.applied.is_empty() { Outcome::Unchanged } else { Outcome::Applied };
+        let outcome = if is_same { Outcome::Unchanged } else { Outcome::Applied };
         self.running = Arc::new(difference.target);
-        Answer { outcome, lines }
+        Ok(Answer { outcome, lines })
     }
 
-    fn count(&self, outcome: Outcome, dry_run: bool) {
+    fn count(&self, outcome: Outcome) {
         let result = match outcome {
-            _ if dry_run => return,
             Outcome::Applied | Outcome::Possible => Reloaded::Applied,
             Outcome::Unchanged => Reloaded::Unchanged,
             Outcome::Refused => Reloaded::Refused,
@@ -164,17 +231,17 @@ impl Reloader {
     }
 
     /// Reads the file, and compares it with what runs; or what is wrong with it.
-    async fn read(&self) -> Result<Difference, Vec<String>> {
+    async fn read(&self) -> Result<Difference, Reasons> {
         let (path, running) = (self.path.clone(), Arc::clone(&self.running));
         let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
         let read = move || {
             settings::load(&path, environment.into_iter(), Files::Examined)
                 .map(|wanted| Difference::between(&running, &wanted))
-                .map_err(|error| lines_of(&error.to_string()))
+                .map_err(Reasons::from)
         };
         match tasks::thread("reload", read) {
-            Ok(read) => read.await.unwrap_or_else(|_| Err(vec!["internal error".into()])),
-            Err(error) => Err(vec![format!("cannot start a thread: {error}")]),
+            Ok(read) => read.await.unwrap_or_else(|_| Err("internal error".to_owned().into())),
+            Err(error) => Err(format!("cannot start a thread: {error}").into()),
         }
     }
 
@@ -205,21 +272,49 @@ fn wanted(target: &Settings) -> Wanted {
     }
 }
 
-fn reasons(refused: Refused) -> Vec<String> {
-    match refused {
-        Refused::Settings(problems) => problems,
-        other => vec![other.to_string()],
+/// Reasons of a refusal that the log names.
+const REASONS_SHOWN_MAX: usize = 10;
+
+/// Says in one line that a request is refused, how many reasons there are, and what they are.
+fn say_refused(by: &'static str, reasons: &[String]) {
+    let count = match reasons.len() {
+        1 => "1 reason".to_owned(),
+        count => format!("{count} reasons"),
+    };
+    let mut shown = match reasons {
+        [only] => only.clone(),
+        several => {
+            let numbered = (1..).zip(several.iter().take(REASONS_SHOWN_MAX));
+            numbered.map(|(number, it)| format!("({number}) {it}")).collect::<Vec<_>>().join(" ")
+        }
+    };
+    if reasons.len() > REASONS_SHOWN_MAX {
+        shown += " … `sluicegate check` says the others";
     }
+    tracing::error!(
+        by,
+        "the configuration was read again and is refused: nothing has changed, for {count}: {shown}"
+    );
 }
 
-fn lines_of(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.trim().to_owned()).collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn refuse(by: &'static str, lines: Vec<String>) -> Answer {
-    tracing::error!(by, "the configuration was read again and is refused: nothing has changed");
-    for line in &lines {
-        tracing::error!("{line}");
+    #[test]
+    fn a_refusal_is_said_again_only_if_its_reasons_are_others_or_somebody_asks_anew() {
+        let mut refusal = Refusal::default();
+        let [a, b] = ["a", "b"].map(|it| vec![it.to_owned()]);
+        for (reasons, again, is_due) in [
+            (&a, false, true),
+            (&a, true, false),
+            (&a, true, false),
+            (&b, true, true),
+            (&b, true, false),
+            (&b, false, true),
+            (&a, true, true),
+        ] {
+            assert_eq!(refusal.is_due(reasons, again), is_due, "{reasons:?} {again}");
+        }
     }
-    Answer { outcome: Outcome::Refused, lines }
 }

@@ -55,6 +55,19 @@ pub enum Error {
     Problems { path: PathBuf, problems: Vec<Problem> },
 }
 
+impl Error {
+    /// Each reason, in one line.
+    pub fn reasons(&self) -> Vec<String> {
+        let first = |it: &dyn fmt::Display| {
+            it.to_string().lines().next().map(|line| line.trim().to_owned()).unwrap_or_default()
+        };
+        match self {
+            Self::Problems { problems, .. } => problems.iter().map(|it| first(it)).collect(),
+            other => vec![first(other)],
+        }
+    }
+}
+
 fn count(problems: &[Problem]) -> String {
     let from_environment = problems.iter().all(|it| it.variable.is_some());
     let place = if from_environment { "what the environment sets" } else { "the configuration" };
