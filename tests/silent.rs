@@ -82,6 +82,8 @@ fn a_sensor_that_goes_silent_is_told_everywhere_and_its_return_too() {
         .collect();
     assert_eq!((code, ids), (Some(0), vec!["gone".into(), "steady".into()]));
     assert_eq!(listed(http, &gateway, &["--state", "dead"]).0, Some(64));
+    let (code, text) = listed(http, &gateway, &["--sort", "rate"]);
+    assert!(code == Some(0) && text.contains("every      rate") && text.contains("/s "), "{text}");
 
     input.publish_all([reading("gone", 2, 0)]);
     gateway.wait_for_line("a sensor is heard again", SOON);

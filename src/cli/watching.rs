@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Configuration, filter, period, property};
 use crate::mqtt::topic::Filter;
 use crate::ops::Sort;
+use crate::state::metrics::Label;
 use crate::state::presence::Presence;
 use crate::tools::tail;
 
@@ -21,8 +23,8 @@ pub struct Sensors {
     /// Those only of which nothing has come for three of their intervals.
     #[arg(long, conflicts_with = "state")]
     pub silent: bool,
-    /// Those only of this state: online, late or silent.
-    #[arg(long, value_name = "STATE", value_parser = word::<Presence>)]
+    /// Those only of this state.
+    #[arg(long, value_name = "STATE", value_parser = one_of::<Presence>(Presence::ALL.iter().map(|it| it.word())))]
     pub state: Option<Presence>,
     /// Those of this entry only.
     #[arg(long, value_name = "NAME")]
@@ -30,17 +32,19 @@ pub struct Sensors {
     /// Those only whose id has this in it.
     #[arg(long, value_name = "TEXT")]
     pub search: Option<String>,
-    /// Their order: silence (nothing has come for longest), received (most has come) or id.
-    #[arg(long, value_name = "ORDER", default_value = "silence", value_parser = word::<Sort>)]
+    /// Their order: silence (nothing has come for longest), received (most has come), rate (most comes in a second) or id.
+    #[arg(long, value_name = "ORDER", default_value = "silence", value_parser = one_of::<Sort>(Sort::WORDS))]
     pub sort: Sort,
     /// One JSON object for each, as /api/sensors has it, instead of a table.
     #[arg(long)]
     pub json: bool,
 }
 
-/// One of a list of words, as the API has them.
-fn word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    serde_json::from_value(Value::from(text)).map_err(|error| error.to_string())
+/// One of these words, as the API has them.
+fn one_of<T: DeserializeOwned + Clone + Send + Sync + 'static>(
+    words: impl IntoIterator<Item = &'static str>,
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words).try_map(|it| serde_json::from_value(Value::from(it)))
 }
 
 /// `sluicegate tail`.
@@ -122,3 +126,28 @@ Exit codes:
   70  internal error
   74  standard output takes no more
   75  nothing came that was asked for";
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_words_of_a_state_and_of_an_order_are_in_the_help_and_in_the_error() {
+        let asked = |option, word| {
+            let asked = Cli::try_parse_from(["sluicegate", "sensors", option, word]);
+            asked.map(drop).map_err(|error| error.to_string())
+        };
+        let states: Vec<_> = Presence::ALL.iter().map(|it| it.word()).collect();
+        let help = Cli::command().find_subcommand_mut("sensors").unwrap().render_help().to_string();
+        for (option, words) in [("--state", states), ("--sort", Sort::WORDS.to_vec())] {
+            let all = format!("[possible values: {}]", words.join(", "));
+            assert!(help.contains(&all), "{help}");
+            let wrong = asked(option, "none").unwrap_err();
+            assert!(wrong.contains(&all), "{wrong}");
+            assert!(words.into_iter().all(|word| asked(option, word).is_ok()));
+        }
+    }
+}

@@ -47,6 +47,8 @@ struct Shown {
     state: String,
     last_received_at: Option<String>,
     interval_seconds: Option<f64>,
+    #[serde(default)]
+    readings_per_second: f64,
     received: u64,
     missing: u64,
 }
@@ -106,7 +108,7 @@ fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> 
         return all.iter().try_for_each(|it| writeln!(out, "{it}"));
     }
     writeln!(out, "{} sensors", all.len())?;
-    line(out, ["state", "last reading", "every", "readings", "missing", "sensor"])?;
+    line(out, ["state", "last reading", "every", "rate", "readings", "missing", "sensor"])?;
     let now = clock::now().wall;
     for sensor in all {
         let Ok(it) = serde_json::from_value::<Shown>(sensor.clone()) else { continue };
@@ -119,6 +121,7 @@ fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> 
                 &it.state,
                 ago.as_deref().unwrap_or("none yet"),
                 every.as_deref().unwrap_or("-"),
+                &rate(it.readings_per_second),
                 &it.received.to_string(),
                 &it.missing.to_string(),
                 &text::escaped(&format!("{}/{}", it.entry, it.sensor_id)),
@@ -130,9 +133,23 @@ fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> 
 
 fn line(
     out: &mut dyn Write,
-    [state, last, every, received, missing, sensor]: [&str; 6],
+    [state, last, every, rate, received, missing, sensor]: [&str; 7],
 ) -> std::io::Result<()> {
-    writeln!(out, "{state:<7} {last:>16} {every:>9} {received:>12} {missing:>8}  {sensor}")
+    writeln!(
+        out,
+        "{state:<7} {last:>16} {every:>9} {rate:>9} {received:>12} {missing:>8}  {sensor}"
+    )
+}
+
+/// Readings a second, with three digits or so: one in an hour is not none.
+fn rate(value: f64) -> String {
+    let text = match value {
+        _ if value >= 100.0 => format!("{value:.0}"),
+        _ if value >= 1.0 => format!("{value:.1}").trim_end_matches(".0").to_owned(),
+        _ if value <= 0.0 => "0".to_owned(),
+        _ => format!("{value:.4}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    };
+    format!("{text}/s")
 }
 
 fn since(at: Timestamp, now: Timestamp) -> Duration {
@@ -152,7 +169,7 @@ mod tests {
     /// By silence, a sensor that reports between two pages would come again, and there would be no last page.
     #[test]
     fn pages_are_asked_for_in_an_order_that_does_not_move() {
-        for sort in [Sort::Silence, Sort::Received, Sort::Id] {
+        for sort in [Sort::Silence, Sort::Received, Sort::Rate, Sort::Id] {
             let asked = Arguments {
                 state: Some(Presence::Late),
                 entry: None,
@@ -164,5 +181,23 @@ mod tests {
             let all = "sort=id&state=late&search=a+b%2F%C3%BC&after=0%2Fplant%2Fa&limit=1000";
             assert_eq!(path, format!("/api/sensors?{all}"));
         }
+    }
+
+    #[test]
+    fn a_row_says_how_much_comes_in_a_second() {
+        let sensor = |rate: f64| {
+            serde_json::json!({
+                "entry": "fleet", "sensorId": "a", "state": "online", "received": 7, "missing": 0,
+                "readingsPerSecond": rate
+            })
+        };
+        let mut out = Vec::new();
+        let rates = [0.0, 0.0167, 0.1, 2.0, 2.26, 41_250.4];
+        write(&rates.map(sensor), false, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let mut lines = text.lines().skip(1);
+        assert!(lines.next().unwrap().contains(" every      rate "), "{text}");
+        let shown: Vec<_> = lines.map(|line| line.split_whitespace().nth(4).unwrap()).collect();
+        assert_eq!(shown, ["0/s", "0.0167/s", "0.1/s", "2/s", "2.3/s", "41250/s"], "{text}");
     }
 }

@@ -64,6 +64,11 @@ pub enum Sort {
     Id,
 }
 
+impl Sort {
+    /// The words of all of them.
+    pub const WORDS: [&str; 4] = ["silence", "received", "rate", "id"];
+}
+
 /// A page.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
