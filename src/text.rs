@@ -35,6 +35,14 @@ pub const fn is_unsafe(c: char) -> bool {
     )
 }
 
+/// What is wrong with JSON text of so many bytes. A text that was cut is said to be: a parser's own words do not say so.
+pub fn json_error(bytes: usize, error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return format!("the text ends early, at byte {bytes}: {error}");
+    }
+    error.to_string()
+}
+
 /// A text, made safe and cut.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= SHOWN_BYTES_MAX && !text.contains(is_unsafe) {

@@ -28,6 +28,19 @@ fn told(arguments: &[&str], input: &[u8]) -> (String, i32) {
 }
 
 #[test]
+fn a_text_that_was_cut_is_said_to_end_early_and_where() {
+    let (text, code) = told(&["--dead-letter"], b" {\"topic\":\"a\",\"payload\":\"{\\\"va\n");
+    let words =
+        "no line of a recording: the text ends early, at byte 29: EOF while parsing a string";
+    assert!(code == 64 && text.contains(words), "{text}");
+    let (text, code) = told(&["--dead-letter"], b"{\"topic\":\"a\",}");
+    assert!(code == 64 && !text.contains("ends early"), "{text}");
+    let (text, code) = told(&["--entry", "radio"], b"{\"model\":\"N\",\"id\":1");
+    let words = "malformed: the text ends early, at byte 19: EOF while parsing an object";
+    assert!(code == 1 && text.contains(words), "{text}");
+}
+
+#[test]
 fn each_line_is_read_as_the_entry_would_read_it_and_told_by_its_number() {
     let lines =
         b"{\"time\":\"2026-11-03 10:00:00\",\"model\":\"N\",\"id\":1,\"temperature_C\":2}\n\n\
@@ -37,7 +50,7 @@ fn each_line_is_read_as_the_entry_would_read_it_and_told_by_its_number() {
     let parts = [
         "sensors.radio\nline 1, record\n",
         "\n  time of the sensor, from /time; read as local time in Europe/Berlin\nline 3, no reading: ",
-        "\nline 4, dead letter, malformed: EOF",
+        "\nline 4, dead letter, malformed: the text ends early, at byte 13: EOF",
         "\nits settings\n  command = [\"rtl_433\", \"-F\", \"json\"]",
     ];
     let mut rest = &*text;

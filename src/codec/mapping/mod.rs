@@ -21,6 +21,7 @@ use crate::codec::pointer::Name;
 use crate::codec::strict::{self, Marks};
 use crate::codec::{Malformed, Reading, one_line, text_json};
 use crate::record::{Chunk, Reason, Span};
+use crate::text;
 
 use self::objects::Objects;
 use self::plan::{Defaults, Identity, Kept, Plan, Values};
@@ -418,7 +419,7 @@ fn is_number(raw: &str) -> bool {
 fn malformed(json: &str, error: &serde_json::Error) -> Malformed {
     let detail = match strict::not_finite(json) {
         Some(word) => format!("{word} is no number in JSON (null is what says so): {error}"),
-        None => error.to_string(),
+        None => text::json_error(json.len(), error),
     };
     Malformed { reason: Reason::Malformed, detail }
 }

@@ -15,6 +15,7 @@ use crate::record::{Chunk, Reason, Record};
 use crate::sink::dead_letter::DeadLetter;
 use crate::source::Kind;
 use crate::state::registry::Row;
+use crate::text::json_error;
 
 /// A dead letter that comes of it.
 #[derive(Debug, Serialize)]
@@ -49,8 +50,9 @@ impl Asked {
             payload_base64: Option<String>,
         }
         let wrong = |error: &dyn fmt::Display| Error::NoLetter(error.to_string());
+        let text = text.trim_ascii();
         let all: OneOrSeveral<Wire> =
-            serde_json::from_slice(text.trim_ascii()).map_err(|error| wrong(&error))?;
+            serde_json::from_slice(text).map_err(|error| wrong(&json_error(text.len(), &error)))?;
         let it = match all {
             OneOrSeveral::One(it) => *it,
             OneOrSeveral::Several(mut all) if all.len() == 1 => all.remove(0),
