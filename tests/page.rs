@@ -268,6 +268,18 @@ fn a_restart_of_the_gateway_shows_on_the_page() {
     drained(&mut gateway);
     browser.wait_text("#link-word", |it| it.starts_with("reconnecting… last seen "));
     assert_eq!(browser.text("#health-word"), "unreachable");
+    browser.wait_text("#health-reason", |it| it.starts_with("No answer since "));
+    // A page that never had an answer says so, and no time.
+    let never = "const done = arguments[0];
+        Promise.all([import('/assets/link.js'), import('/assets/state.js')]).then(([{ Link }, { nothing }]) => {
+          const link = new Link();
+          link.is('away');
+          link.draw(nothing());
+          done(['link-word', 'health-reason'].map((it) => document.getElementById(it).textContent));
+        });";
+    let said = browser.wait_for(never, Vec::new());
+    assert_eq!(said[0], "reconnecting… no answer yet");
+    assert!(said[1].as_str().unwrap().starts_with("No answer yet. "), "{said}");
     assert_eq!(browser.text("#received"), "15", "what was last seen stays");
     let _gateway = started(&config, port);
     browser.wait_text("#notice", |it| it.contains("The gateway has restarted"));

@@ -104,7 +104,7 @@ fn an_output_that_is_away_and_a_restart_show_and_the_terminal_may_change() {
     top.resize(100, 30);
     drained(&mut gateway);
     top.wait("that it is away", |it| has(it, &["reconnecting… last seen"]));
-    assert!(top.text().contains("unreachable: "));
+    top.wait("since when", |it| it.contains("unreachable: no answer since "));
     let _again = started(&config, port);
     top.wait("the restart", |it| {
         it.contains("the gateway has restarted at ") && has(it, &["live"])
@@ -115,7 +115,11 @@ fn an_output_that_is_away_and_a_restart_show_and_the_terminal_may_change() {
 fn a_signal_gives_the_terminal_back_and_so_does_the_key_of_a_terminal() {
     for end in ["TERM", "INT", "\u{3}"] {
         let mut top = top(free_port(), &[], (80, 24));
-        top.wait("why there is nothing", |it| it.contains("unreachable: cannot ask 127.0.0.1:"));
+        let text = top.wait("why there is nothing", |it| {
+            it.contains("unreachable: no answer yet: cannot ask 127.0.0.1:")
+        });
+        // It needs more than one line, and has no end that is cut off.
+        assert!(text.contains("http.listen?") && !text.contains("last seen"), "{text}");
         assert!(top.is_taken());
         if end.len() > 1 {
             top.signal(end);

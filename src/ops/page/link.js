@@ -19,9 +19,9 @@ export class Link {
     return this.word === "away";
   }
 
-  /** How long ago the gateway was last seen. */
+  /** How long ago the gateway was last seen, if it ever was. */
   seen(state) {
-    return state.seen ? `last seen ${duration(Math.max(1, Math.floor((Date.now() - state.seen) / 1000)))} ago` : "not seen yet";
+    return state.seen ? `last seen ${duration(Math.max(1, Math.floor((Date.now() - state.seen) / 1000)))} ago` : "no answer yet";
   }
 
   draw(state) {
@@ -30,7 +30,7 @@ export class Link {
     put(byId("link-word"), this.isAway ? `${WORDS.away} ${this.seen(state)}` : WORDS[this.word]);
     if (this.isAway && !state.status) {
       put(byId("health-word"), "unreachable");
-      put(byId("health-reason"), "The gateway does not answer. It is asked again every few seconds.");
+      put(byId("health-reason"), "No answer yet. The gateway is asked again every few seconds.");
       mark(byId("verdict"), "data-health", "unreachable");
     }
   }

@@ -47,8 +47,11 @@ pub(super) enum Link {
     #[default]
     Connecting,
     Live,
-    /// It does not answer, and why.
-    Away(String),
+    /// It cannot be followed, and why; whether it answers all the same.
+    Away {
+        why: String,
+        answers: bool,
+    },
 }
 
 /// What is new.
@@ -70,19 +73,25 @@ pub(super) async fn follow(http: &Http, news: &mpsc::Sender<News>) {
     loop {
         let heard = Cell::new(false);
         let why = match streamed(http, news, &heard).await {
-            Ok(true) => "the stream has ended".to_owned(),
+            Ok(true) => Link::Away { why: "the stream has ended".to_owned(), answers: false },
             Ok(false) => match polled(http, news, &heard).await {
                 Ok(()) => continue,
-                Err(error) => error.to_string(),
+                Err(error) => away(&error),
             },
-            Err(error) => error.to_string(),
+            Err(error) => away(&error),
         };
-        if news.send(News::Link(Link::Away(why))).await.is_err() {
+        if news.send(News::Link(why)).await.is_err() {
             return;
         }
         pause = if heard.get() { PAUSES[0] } else { (pause * 3 / 2).min(PAUSES[1]) };
         sleep(pause).await;
     }
+}
+
+fn away(error: &Error) -> Link {
+    let answers =
+        matches!(error, Error::Untrusted { .. } | Error::Strange { .. } | Error::Refused(_));
+    Link::Away { why: error.to_string(), answers }
 }
 
 /// Follows the stream to its end; false where there is none.

@@ -102,6 +102,27 @@ pub(super) fn count(value: u64, one: &str) -> String {
     format!("{} {one}{}", number(value), if value == 1 { "" } else { "s" })
 }
 
+/// The lines of a text in so many columns, broken between words where that can be, and so many at most: one that has no
+/// room ends with `…`.
+pub(super) fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
+    let room = columns.max(2) - 1;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        let fits = |line: &String| line.chars().count() + 1 + letters.len() <= room;
+        match lines.last_mut().filter(|line| fits(line)) {
+            Some(line) => line.extend([" ", word]),
+            None => lines.extend(letters.chunks(room).map(|it| it.iter().collect::<String>())),
+        }
+    }
+    let is_cut = lines.len() > lines_max;
+    lines.truncate(lines_max);
+    if let Some(last) = lines.last_mut().filter(|_| is_cut) {
+        *last = last.chars().take(room - 1).chain(['…']).collect();
+    }
+    lines.into_iter().map(|line| format!(" {line}")).collect()
+}
+
 /// A text of a person at the keys, made safe.
 pub(super) fn safe(text: &str) -> String {
     text::shown(text).into_owned()
@@ -152,5 +173,18 @@ mod tests {
         );
         assert_eq!(time("2026-11-22T07:30:50.601Z"), "07:30:50Z");
         assert_eq!(time("\u{1b}[31m"), "\\u{1b}[31m");
+    }
+
+    #[test]
+    fn a_long_text_is_wrapped_and_only_what_has_no_room_is_cut() {
+        for (text, lines_max, lines) in [
+            ("ready: all is well", 2, &[" ready: all", " is well"][..]),
+            ("ready", 2, &[" ready"]),
+            ("a 0123456789abcdef b", 9, &[" a", " 0123456789a", " bcdef b"]),
+            ("one two three four five six", 2, &[" one two", " three four…"]),
+            ("", 2, &[]),
+        ] {
+            assert_eq!(wrapped(text, 12, lines_max), lines, "{text}");
+        }
     }
 }

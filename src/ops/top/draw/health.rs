@@ -6,9 +6,10 @@ use ratatui::widgets::Paragraph;
 use serde_json::Value;
 
 use super::Scene;
+use crate::clock::Timestamp;
 use crate::ops::top::link::Link;
 use crate::ops::top::theme::Tone;
-use crate::ops::top::words::{duration, number, rate, real, said, time, whole};
+use crate::ops::top::words::{duration, number, rate, real, said, time, whole, wrapped};
 use crate::text;
 
 const ALL_IS_WELL: &str = "readings are taken and batches delivered, or would be";
@@ -25,8 +26,8 @@ pub(super) fn head(scene: &Scene<'_>, width: u16) -> Line<'static> {
     let (word, tone) = match scene.link {
         Link::Connecting => ("connecting…".to_owned(), Tone::Near),
         Link::Live => ("live".to_owned(), Tone::Good),
-        Link::Away(_) if scene.state.seen == 0 => ("reconnecting…".to_owned(), Tone::Bad),
-        Link::Away(_) => {
+        Link::Away { .. } if scene.state.seen == 0 => ("reconnecting…".to_owned(), Tone::Bad),
+        Link::Away { .. } => {
             let seconds = scene.now.saturating_sub(scene.state.seen) / 1000;
             let ago = duration(std::time::Duration::from_secs(seconds.max(1)).as_secs_f64());
             (format!("reconnecting… last seen {ago} ago"), Tone::Bad)
@@ -43,11 +44,20 @@ pub(super) fn head(scene: &Scene<'_>, width: u16) -> Line<'static> {
     .into()
 }
 
-/// The health, and why.
-pub(super) fn verdict(scene: &Scene<'_>) -> Line<'static> {
+/// The health, and why, in as many lines as that takes of so many columns, and so many at most.
+pub(super) fn verdict(scene: &Scene<'_>, columns: u16, lines_max: u16) -> Vec<Line<'static>> {
     let (word, reason, tone) = match (scene.link, &scene.state.status) {
-        (Link::Away(why), _) => {
-            ("unreachable".to_owned(), text::shown(why).into_owned(), Tone::Bad)
+        (Link::Away { why, answers }, _) => {
+            let why = text::shown(why);
+            let why = match scene.state.seen {
+                _ if *answers => why.into_owned(),
+                0 => format!("no answer yet: {why}"),
+                seen => {
+                    let seen = Timestamp::from_millis(seen).to_string();
+                    format!("no answer since {}: {why}", time(&seen))
+                }
+            };
+            ("unreachable".to_owned(), why, Tone::Bad)
         }
         (_, None) => ("waiting".to_owned(), "the gateway is asked".to_owned(), Tone::Near),
         (_, Some(status)) => {
@@ -60,11 +70,17 @@ pub(super) fn verdict(scene: &Scene<'_>) -> Line<'static> {
             (health, reason, tone)
         }
     };
-    vec![
-        Span::styled(format!(" {word}"), scene.theme.style(tone)),
-        Span::raw(format!(": {reason}")),
-    ]
-    .into()
+    let text = format!("{word}: {reason}");
+    let lines = wrapped(&text, usize::from(columns), usize::from(lines_max));
+    let style = scene.theme.style(tone);
+    let line = |line: String| match line.strip_prefix(&format!(" {word}:")) {
+        Some(rest) => {
+            let word = Span::styled(format!(" {word}"), style);
+            vec![word, Span::raw(format!(":{rest}"))].into()
+        }
+        None => Line::raw(line),
+    };
+    lines.into_iter().map(line).collect()
 }
 
 /// received = delivered + dead-lettered + shed + held.

@@ -41,7 +41,7 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     fn is_away(&self) -> bool {
-        matches!(self.link, Link::Away(_))
+        matches!(self.link, Link::Away { .. })
     }
 
     /// Seconds since the last status: what it says has grown older meanwhile.
@@ -66,6 +66,9 @@ impl Scene<'_> {
 /// The smallest screen.
 const LEAST: (u16, u16) = (60, 20);
 
+/// Health with its reason has this part of the screen's height, at most.
+const VERDICT_PART: u16 = 4;
+
 /// Draws a frame. What was scrolled too far is put right.
 pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, chosen: &mut Chosen) {
     let area = frame.area();
@@ -74,18 +77,19 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, chosen: &mut Chosen
         frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
         return;
     }
+    let verdict = health::verdict(scene, area.width, area.height / VERDICT_PART);
     let rows = [
         Constraint::Length(1),
-        Constraint::Length(1),
+        Constraint::Length(u16::try_from(verdict.len()).unwrap_or(1)),
         Constraint::Length(3),
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Min(1),
         Constraint::Length(1),
     ];
-    let [head, verdict, balance, notice, tabs, body, foot] = Layout::vertical(rows).areas(area);
+    let [head, below, balance, notice, tabs, body, foot] = Layout::vertical(rows).areas(area);
     frame.render_widget(health::head(scene, head.width), head);
-    frame.render_widget(health::verdict(scene), verdict);
+    frame.render_widget(Paragraph::new(verdict), below);
     if let Some(status) = &scene.state.status {
         frame.render_widget(health::balance(scene, status, balance.width), balance);
         frame.render_widget(health::notice(scene, status), notice);
