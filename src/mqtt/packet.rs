@@ -64,6 +64,10 @@ pub enum Packet {
     PubRel {
         packet_id: u16,
     },
+    /// A subscription has ended.
+    UnsubAck {
+        packet_id: u16,
+    },
     PingResp,
     /// The broker ends the connection, for this reason.
     Disconnect(String),
@@ -99,7 +103,7 @@ pub fn read(bytes: &[u8], version: Version) -> Result<Packet, Error> {
             };
             Packet::SubAck { packet_id, granted }
         }),
-        0xb0 => unsuback(body, version).map(|()| Packet::Other),
+        0xb0 => unsuback(body, version).map(|packet_id| Packet::UnsubAck { packet_id }),
         0xd0 => body.end().map(|()| Packet::PingResp),
         0xe0 => disconnect(body).map(Packet::Disconnect),
         0xf0 if version == Version::V5 => {
@@ -164,14 +168,15 @@ fn suback(mut body: Wire<'_>, version: Version) -> Result<(u16, u8, Said<'_>), E
     }
 }
 
-fn unsuback(mut body: Wire<'_>, version: Version) -> Result<(), Error> {
-    body.packet_id()?;
-    if version == Version::V3 {
-        return body.end();
+/// The packet id of an UNSUBACK. Whatever its code, there is no such subscription any more.
+fn unsuback(mut body: Wire<'_>, version: Version) -> Result<u16, Error> {
+    let packet_id = body.packet_id()?;
+    if version == Version::V5 {
+        Said::among(body.counted()?, OF_ACKNOWLEDGEMENT)?;
+        body.byte()?;
     }
-    Said::among(body.counted()?, OF_ACKNOWLEDGEMENT)?;
-    body.byte()?;
-    body.end()
+    body.end()?;
+    Ok(packet_id)
 }
 
 /// The reason why the broker ends the connection. 3.1.1 has no DISCONNECT of a server; one that is sent anyway

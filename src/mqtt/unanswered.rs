@@ -20,10 +20,16 @@ impl<T> Default for Unanswered<T> {
 impl<T> Unanswered<T> {
     /// Enters a publication of now; its packet id, which is not in use.
     pub fn enter(&mut self, what: T, now: Instant) -> u16 {
+        let packet_id = self.spare_id();
+        self.waiting.push_back((packet_id, now, what));
+        packet_id
+    }
+
+    /// A packet id that is not in use, for another packet than a publication. It comes again after all others only.
+    pub fn spare_id(&mut self) -> u16 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
             if self.waiting.iter().all(|(id, ..)| *id != self.last_id) {
-                self.waiting.push_back((self.last_id, now, what));
                 return self.last_id;
             }
         }
@@ -70,6 +76,7 @@ mod tests {
         in_flight.waiting.push_back((3, now, 0));
         let ids: Vec<u16> = (0..4).map(|count| in_flight.enter(count, now)).collect();
         assert_eq!(ids, [u16::MAX, 2, 4, 5]);
+        assert_eq!(in_flight.spare_id(), 6);
         assert_eq!(in_flight.strike(2), Some(1));
         assert_eq!(in_flight.strike(2), None, "answered twice");
         assert_eq!(in_flight.into_all().collect::<Vec<_>>(), [0, 0, 0, 2, 3]);

@@ -59,7 +59,7 @@ const KINDS: [(u8, &[u8], &[u8], &str); 12] = [
     (0x70, &[1, 0, 0], &[], "Other"),
     (0x90, &[1, 0], &[1], "SubAck { packet_id: 256, granted: Ok(1) }"),
     (0x90, &[1, 0], &[0x87], "SubAck { packet_id: 256, granted: Err(\"not authorized\") }"),
-    (0xb0, &[1, 0], &[0x11], "Other"),
+    (0xb0, &[1, 0], &[0x11], "UnsubAck { packet_id: 256 }"),
     (0xf0, &[0x18], &[], "Other"),
     (0xe0, &[0x8b], &[], "Disconnect(\"server shutting down\")"),
 ];
@@ -170,7 +170,7 @@ fn a_packet_that_is_not_as_the_standard_has_it_is_an_error() {
     let read_v3 = |bytes: &[u8]| format!("{:?}", read(bytes, Version::V3).unwrap());
     assert_eq!(read_v3(&[0x40, 2, 1, 0]), "PubAck { packet_id: 256, answer: Taken }");
     assert!(read_v3(&[0x90, 3, 0, 1, 0x80]).starts_with("SubAck { packet_id: 1, granted: Err"));
-    assert_eq!(read_v3(&[0xb0, 2, 0, 1]), "Other");
+    assert_eq!(read_v3(&[0xb0, 2, 0, 1]), "UnsubAck { packet_id: 1 }");
 }
 
 fn told(code: u8, said: Option<&str>) -> String {
@@ -299,7 +299,7 @@ proptest! {
             format!("PubAck {{ packet_id: {id}, answer: Taken }}"),
             format!("PubRel {{ packet_id: {id} }}"),
             format!("SubAck {{ packet_id: {id}, granted: Ok({qos}) }}"),
-            "Other".to_owned(),
+            format!("UnsubAck {{ packet_id: {id} }}"),
             "PingResp".to_owned(),
         ];
         for (came, start) in read.iter().zip(&starts) {

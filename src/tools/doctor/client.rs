@@ -294,6 +294,7 @@ impl Client {
                 Packet::ConnAck(_)
                 | Packet::Disconnect(_)
                 | Packet::PubRel { .. }
+                | Packet::UnsubAck { .. }
                 | Packet::Other => {}
             }
         }
