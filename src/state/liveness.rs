@@ -94,7 +94,7 @@ impl Liveness {
 
     fn look_at(&mut self, books: &Books, row: &Arc<Row>, now: Now) {
         row.measure_rate(now.wall);
-        if row.since().is_some() {
+        if row.since().is_some() && !row.is_only_recalled() {
             books.registry.notices.introduce(row);
         }
         let Judged { again, changed } = judge(row, now.wall);

@@ -31,7 +31,7 @@ use self::entries::{Entries, Sensors};
 use self::list::List;
 pub use self::list::Sum;
 pub use self::notices::Notices;
-pub use self::row::Row;
+pub use self::row::{Before, Row};
 use self::rows::ById;
 
 mod entries;
@@ -55,6 +55,18 @@ pub const SENSOR_BYTES: u64 = {
     let ids = 256 + 3 * SENSOR_ID_BYTES_MAX + TOPIC_REMEMBERED_BYTES_MAX;
     (size_of::<Row>() + size_of::<Row>() / 16 + ids) as u64
 };
+
+/// What became of what an earlier run knew of a sensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recalled {
+    TakenUp,
+    /// The sensor was heard in this run, which is newer.
+    Heard,
+    /// No row is left for it (`gateway.sensors_max`).
+    NoRow,
+    /// Its entry is not there any more, or has no such sensor.
+    OfNone,
+}
 
 /// All sensors.
 #[derive(Debug)]
@@ -135,7 +147,7 @@ impl Registry {
     /// All notices that were given are due again.
     pub fn renew_notices(&self) {
         self.with_rows(|rows| {
-            rows.iter().filter(|row| row.was_ever_due()).for_each(|row| self.notices.put(row));
+            rows.iter().filter(|row| row.may_have_notice()).for_each(|row| self.notices.put(row));
         });
     }
 
@@ -188,6 +200,29 @@ impl Registry {
         row
     }
 
+    /// Takes up what an earlier run knew of a sensor of the entry of this name, where nothing has come of it in this one. It
+    /// takes a row that is left, and the place of no other sensor.
+    pub fn recall(&self, entry: &str, id: &str, before: &Before) -> Recalled {
+        let mut entries = self.lock();
+        let Some((place, is_closed)) = entries.present(entry) else { return Recalled::OfNone };
+        // What is known of sensors without a row is no sensor's.
+        if id == OVERFLOW {
+            return Recalled::Heard;
+        }
+        let row = entries.sensors(Some(place)).by_id.get(id).map(|ById(row)| Arc::clone(row));
+        let row = match row {
+            // It has its sensors, and this is none of them.
+            None if is_closed => return Recalled::OfNone,
+            Some(row) if is_closed && row.unheard.load(Ordering::Relaxed) => {
+                return Recalled::OfNone;
+            }
+            Some(row) => row,
+            None if entries.shares.take(Some(place)) => self.add(entries.sensors(Some(place)), id),
+            None => return Recalled::NoRow,
+        };
+        if row.recall(before) { Recalled::TakenUp } else { Recalled::Heard }
+    }
+
     /// Finds a row of an entry, or of none, or makes one of those that are for `taker`; whether one of the
     /// sensor's own was made.
     fn find(
@@ -204,10 +239,7 @@ impl Registry {
         // What an earlier run has counted in a shared row is no sensor's.
         let was_shared = taker.is_none() && id == OVERFLOW;
         if !was_shared && entries.shares.take(taker) {
-            let sensors = entries.sensors(entry);
-            let row = self.rows.add(id, false, sensors.owner.as_ref());
-            sensors.by_id.insert(ById(Arc::clone(&row)));
-            return (row, true);
+            return (self.add(entries.sensors(entry), id), true);
         }
         // Where notices do not go out, those that are to be taken back must not be ever more.
         let may_forget = self.notices.waiting() < self.with_rows(<[_]>::len);
@@ -217,6 +249,13 @@ impl Registry {
             return (self.replace(entries, (from, &gone), (taker, id)), true);
         }
         (Arc::clone(self.shared(entries.sensors(entry))), false)
+    }
+
+    /// A row of its own for a sensor.
+    fn add(&self, sensors: &mut Sensors, id: &str) -> Arc<Row> {
+        let row = self.rows.add(id, false, sensors.owner.as_ref());
+        sensors.by_id.insert(ById(Arc::clone(&row)));
+        row
     }
 
     /// The row that an entry's sensors share.
@@ -236,7 +275,7 @@ impl Registry {
         gone.forget(self.shared(sensors));
         sensors.of_forgotten += gone.received();
         sensors.by_id.remove(gone.id());
-        if gone.was_ever_due() {
+        if gone.may_have_notice() {
             self.notices.put(gone);
         }
         entries.shares.pass(from, to);

@@ -60,6 +60,17 @@ impl Rhythm {
         (is_settled || known >= PAUSES_LEAST && readings >= READINGS_LEAST).then_some(interval)
     }
 
+    /// That of a sensor that is known to report so often.
+    pub fn of(interval: Duration) -> Self {
+        (0..PAUSES_LEAST).fold(Self::default(), |it, _| it.with(interval))
+    }
+
+    /// The time between two reports of a sensor whose rhythm began with [`Rhythm::of`], whatever has come since.
+    pub fn going_on(self) -> Duration {
+        let [.., second, _] = self.steps().map(pause_of);
+        second
+    }
+
     /// The steps of the pauses, the longest last.
     fn steps(self) -> [u8; 8] {
         let mut steps = (self.0 >> 8).to_be_bytes();
@@ -133,6 +144,24 @@ mod tests {
         assert!(is_learned(&days, 600));
         let faster = [[600; 9].as_slice(), &[5; 8 * 6]].concat();
         assert!(is_learned(&faster, 5), "it is much faster now");
+    }
+
+    #[test]
+    fn what_is_known_of_before_stays_as_it_is_and_is_learned_anew_from_then_on() {
+        let seconds = Duration::from_secs;
+        for interval in [seconds(1), Duration::from_millis(1070), seconds(600), seconds(20_000_000)]
+        {
+            let kept = Rhythm::of(interval).going_on();
+            assert!(kept >= interval && kept <= interval.mul_f64(1.07), "{interval:?}: {kept:?}");
+            assert_eq!(Rhythm::of(kept).going_on(), kept, "not longer at each start");
+        }
+        let goes_on = |pauses: &[u64]| {
+            let begin = Rhythm::of(seconds(60));
+            pauses.iter().fold(begin, |it, pause| it.with(seconds(*pause))).going_on().as_secs()
+        };
+        assert_eq!((goes_on(&[61]), goes_on(&[600, 60])), (goes_on(&[]), goes_on(&[])));
+        assert_eq!(goes_on(&[10; 7]), 10, "it is faster now");
+        assert!(goes_on(&[600; 2]) >= 600, "it is slower now");
     }
 
     #[test]

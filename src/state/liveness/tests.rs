@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::clock;
 use crate::state::metrics::Counter;
+use crate::state::registry::{Before, Recalled};
 use crate::units::{ExpectedInterval, Period};
 
 struct Scene {
@@ -68,6 +69,32 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// The gateway has stopped, and starts after so long; it knows what it has told of its sensors.
+    fn restarted(self, after: Duration, expected: Option<ExpectedInterval>) -> Self {
+        let now = self.now.later(after);
+        let scene = Self { now, liveness: Liveness::new(now), ..Self::new(expected) };
+        scene.books.registry.notices.want();
+        scene.listening().end(clock::now().wall);
+        self.books.registry.with_rows(|rows| {
+            for row in rows {
+                let (last_received, interval) = (row.last_received(), row.interval());
+                let (presence, since) = (row.presence(), row.since().unwrap());
+                let before = Before { presence, since, last_received, interval };
+                let recalled = scene.books.registry.recall("fleet", row.id(), &before);
+                assert_eq!(recalled, Recalled::TakenUp);
+            }
+        });
+        scene.books.registry.expect(0, expected).begin(now.wall);
+        scene
+    }
+
+    /// Notices that are due, and are taken.
+    fn notices(&self) -> usize {
+        std::iter::from_fn(|| self.books.registry.notices.take()).count()
+    }
+}
+
 const EVERY: Duration = Duration::from_secs(20);
 const MINUTES: Duration = Duration::from_mins(1);
 
@@ -88,6 +115,49 @@ fn of_a_hundred_sensors_those_that_stop_are_told_and_no_other() {
     assert_eq!(scene.changed(), [3, 3, 3]);
     scene.pass(2 * EVERY + EVERY / 2, 1..100, EVERY);
     assert_eq!(scene.changed(), [3, 4, 3], "and again");
+}
+
+/// Three sensors end while the gateway does not run.
+#[test]
+fn what_does_not_come_back_after_a_restart_is_silent_once_and_nothing_else_is() {
+    let mut scene = Scene::new(None);
+    scene.pass(30 * MINUTES, 0..100, EVERY);
+    scene = scene.restarted(MINUTES, None);
+    scene.pass(EVERY, 3..100, EVERY);
+    assert_eq!(scene.changed(), [0; 3], "within an interval");
+    scene.pass(4 * EVERY, 3..100, EVERY);
+    assert_eq!(scene.changed(), [0, 3, 3]);
+    for _ in 0..3 {
+        let since = scene.books.registry.row("fleet", "s0").unwrap().since();
+        scene = scene.restarted(MINUTES, None);
+        scene.pass(10 * MINUTES, 3..100, EVERY);
+        assert_eq!(scene.changed(), [0; 3]);
+        let row = scene.books.registry.row("fleet", "s0").unwrap();
+        assert_eq!((row.presence(), row.since()), (Presence::Silent, since));
+        assert_eq!(scene.books.registry.sums()[0].silent, 3);
+        assert_eq!(scene.notices(), 97, "of those that were heard");
+    }
+    scene.pass(MINUTES, 0..100, EVERY);
+    assert_eq!(scene.changed(), [3, 0, 0], "they come back");
+}
+
+#[test]
+fn what_is_known_of_before_is_missed_from_the_moment_at_which_its_entry_listens() {
+    let every = Some(ExpectedInterval::Every(Period(EVERY)));
+    let mut scene = Scene::new(every);
+    scene.pass(2 * MINUTES, 0..3, EVERY);
+    scene = scene.restarted(Duration::from_hours(9), every);
+    let listening = Arc::clone(&scene.books.registry.expect(0, every));
+    listening.end(scene.now.wall);
+    scene.pass(10 * MINUTES, 0..0, EVERY);
+    assert_eq!((scene.changed(), scene.notices()), ([0; 3], 0), "it does not listen");
+    listening.begin(scene.now.wall);
+    scene.pass(EVERY + EVERY / 2, 0..0, EVERY);
+    assert_eq!(scene.changed(), [0; 3]);
+    scene.pass(EVERY, 0..0, EVERY);
+    assert_eq!(scene.changed(), [0, 3, 0]);
+    scene.pass(2 * EVERY, 0..0, EVERY);
+    assert_eq!((scene.changed(), scene.notices()), ([0, 3, 3], 3));
 }
 
 /// The broker is away, or the gateway has no room: nothing can come.

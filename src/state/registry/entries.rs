@@ -98,6 +98,13 @@ impl Entries {
         self.owners().find(|owner| &*owner.name == name).map(|owner| owner.place)
     }
 
+    /// The place of the one of this name, unless it was removed, and whether each of its sensors has its row, for good.
+    pub(super) fn present(&self, name: &str) -> Option<(u32, bool)> {
+        let place = self.place_of(name)?;
+        let entry = self.all.get(place as usize).filter(|it| !it.is_ended())?;
+        Some((place, entry.is_closed))
+    }
+
     /// All of them, by place.
     pub(super) fn owners(&self) -> impl Iterator<Item = &Arc<Owner>> {
         self.all.iter().filter_map(|it| it.owner.as_ref())
@@ -112,7 +119,7 @@ impl Entries {
     pub(super) fn set_ended(&self, place: u32, ended: bool, notices: &Notices) {
         let entry = self.all.get(place as usize).expect("the entry was added");
         let changed = entry.owner.as_ref().is_some_and(|it| it.set_ended(ended) != ended);
-        let rows = entry.by_id.iter().filter(|ById(row)| changed && row.was_ever_due());
+        let rows = entry.by_id.iter().filter(|ById(row)| changed && row.may_have_notice());
         rows.for_each(|ById(row)| notices.put(row));
     }
 

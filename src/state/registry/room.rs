@@ -61,7 +61,9 @@ fn quietest(rows: &Rows, now: Timestamp) -> Vec<Arc<Row>> {
 
 /// Whether a sensor may be forgotten.
 fn may_go(row: &Row, now: Timestamp) -> bool {
-    let is_quiet = row.quiet_since().is_some_and(|since| since <= now.earlier(QUIET_MIN));
+    // What an earlier run has left may be of a clock that was ahead.
+    let is_long = |since| since <= now.earlier(QUIET_MIN) || since > now && row.is_only_recalled();
+    let is_quiet = row.quiet_since().is_some_and(is_long);
     let is_missed = row.presence() == Presence::Silent || row.interval().is_none();
     (is_quiet && is_missed || row.is_removed()) && row.may_be_left()
 }

@@ -16,6 +16,10 @@ use crate::state::rhythm::{REPORT_PAUSE, Rhythm};
 use crate::state::series::{Seen, Series};
 use crate::units::ExpectedInterval;
 
+pub use self::recalled::Before;
+
+mod recalled;
+
 /// [`REPORT_PAUSE`] in milliseconds.
 const REPORT_MILLIS: u64 = 1000;
 const _: () = assert!(REPORT_PAUSE.as_millis() == REPORT_MILLIS as u128);
@@ -27,15 +31,18 @@ fn time(at: &AtomicU64) -> Option<Timestamp> {
 }
 
 /// Its notice is due ([`super::notices`]); one ever was; its state has changed, and nobody has looked; it was forgotten
-/// ([`super::room`]), and its place may be another sensor's; the queue has shed a reading of it.
+/// ([`super::room`]), and its place may be another sensor's; the queue has shed a reading of it; an earlier run has left
+/// its state ([`Before`]), and how often it reports.
 const DUE: u8 = 1;
 const KNOWN: u8 = 2;
 const CHANGED: u8 = 4;
 const FORGOTTEN: u8 = 8;
 const SHED: u8 = 16;
+const RECALLED: u8 = 32;
+const LEARNED: u8 = 64;
 
-/// In the time of its last reading: it was told that the sensor is gone, and nothing has come since. So the next reading
-/// is a report, however soon it comes.
+/// In the time of its last reading: it was told that the sensor is gone, or that time is of an earlier run, and nothing has
+/// come since. So the next reading is a report, however soon it comes.
 const GONE: u64 = 1 << 63;
 
 /// The policies that leave readings out before they are records.
@@ -68,7 +75,7 @@ pub struct Row {
     rhythm: AtomicU64,
     since: AtomicU64,
     presence: AtomicU8,
-    /// [`DUE`], [`KNOWN`], [`CHANGED`], [`FORGOTTEN`].
+    /// [`DUE`], [`KNOWN`], [`CHANGED`], [`FORGOTTEN`], [`SHED`], [`RECALLED`], [`LEARNED`].
     marks: AtomicU8,
     /// It is of all sensors of an entry that have no row of their own.
     pub(super) shared: bool,
@@ -176,8 +183,9 @@ impl Row {
         if before == 0 {
             self.since.store(at.millis(), Ordering::Relaxed);
         }
+        let first = self.first_received();
         // The clock may have been set back.
-        if before == 0 || at < Timestamp::from_millis(self.first_received.load(Ordering::Relaxed)) {
+        if first.is_none_or(|first| at < first) {
             self.first_received.store(at.millis(), Ordering::Relaxed);
         }
         let Some(owner) = self.owner.as_ref().filter(|_| !self.shared) else { return };
@@ -257,6 +265,11 @@ impl Row {
         self.marks.load(Ordering::Relaxed) & KNOWN > 0
     }
 
+    /// Whether a broker may keep a notice of it, of this run or of an earlier one.
+    pub(super) fn may_have_notice(&self) -> bool {
+        self.marks.load(Ordering::Relaxed) & (KNOWN | RECALLED) > 0
+    }
+
     /// How often it reports, as it is set or learned; `None`: nobody can say, or not yet.
     pub fn interval(&self) -> Option<Duration> {
         let owner = self.owner.as_ref().filter(|_| !self.shared)?;
@@ -265,16 +278,19 @@ impl Row {
             Some(ExpectedInterval::Every(period)) => Some(period.0),
             None => {
                 let rhythm = Rhythm(self.rhythm.load(Ordering::Relaxed));
+                if self.marks.load(Ordering::Relaxed) & LEARNED > 0 {
+                    return Some(rhythm.going_on());
+                }
                 rhythm.interval(self.observed(), self.received())
             }
         }
     }
 
-    /// How long it has been heard.
+    /// How long it has been heard in this run.
     fn observed(&self) -> Duration {
-        let moments = [&self.first_received, &self.last_received];
-        let [first, last] = moments.map(|it| it.load(Ordering::Relaxed) & !GONE);
-        Duration::from_millis(last.saturating_sub(first))
+        let heard = self.first_received().zip(self.last_received());
+        let millis = heard.map(|(first, last)| last.millis().saturating_sub(first.millis()));
+        Duration::from_millis(millis.unwrap_or_default())
     }
 
     /// Whether it is of no sensor any more: its entry was removed, or it was forgotten.
@@ -475,7 +491,7 @@ impl Row {
         time(&self.first_received)
     }
 
-    /// When a record was last taken, if ever.
+    /// When a record was last taken, if ever: where none was in this run, and that is known, in an earlier one.
     pub fn last_received(&self) -> Option<Timestamp> {
         time(&self.last_received)
     }

@@ -121,6 +121,96 @@ fn a_removed_entrys_rows_are_those_of_others_before_one_of_their_own_is_forgotte
     assert_eq!((names(&["TEMP"]), names(&["TEMP", "fleet"])), (2, 1));
 }
 
+const BEFORE: Before = Before {
+    presence: Presence::Silent,
+    since: Timestamp::from_millis(9000),
+    last_received: Some(Timestamp::from_millis(5000)),
+    interval: Some(Duration::from_secs(1)),
+};
+
+#[test]
+fn what_an_earlier_run_knew_of_a_sensor_is_in_a_row_that_was_left_and_counts_nothing() {
+    let registry = Registry::new(4, ["fleet", "more"].map(|name| (name, None)));
+    registry.row_of("heard", 0).receive(Timestamp::from_millis(7));
+    let recall = |entry: &str, id: &str| registry.recall(entry, id, &BEFORE);
+    assert_eq!(recall("fleet", "heard"), Recalled::Heard);
+    assert_eq!(["a", "b", "c"].map(|id| recall("fleet", id)), {
+        [Recalled::TakenUp, Recalled::TakenUp, Recalled::NoRow]
+    });
+    assert_eq!((recall("more", "a"), recall("gone", "a")), (Recalled::TakenUp, Recalled::OfNone));
+    assert_eq!(registry.forgotten().0.count, 0);
+    let a = registry.row("fleet", "a").unwrap();
+    let heard = (a.presence(), a.since(), a.first_received(), a.last_received());
+    assert_eq!(heard, (BEFORE.presence, Some(BEFORE.since), None, BEFORE.last_received));
+    assert_eq!((a.interval(), a.rate(clock::now().wall).to_bits()), (BEFORE.interval, 0));
+    let sums = registry.sums();
+    let told = sums.iter().map(|it| (it.sensors, it.silent, it.balance.received));
+    assert_eq!(told.collect::<Vec<_>>(), [(3, 2, 1), (1, 1, 0), (0, 0, 0)]);
+    let every = ExpectedInterval::Every(crate::units::Period(Duration::from_secs(7)));
+    registry.expect(0, Some(every));
+    assert_eq!(a.interval(), Some(Duration::from_secs(7)), "what is set goes before it");
+    registry.expect(0, Some(ExpectedInterval::None));
+    assert_eq!(a.interval(), None);
+    registry.end_entry("fleet");
+    assert_eq!(recall("fleet", "a"), Recalled::OfNone);
+}
+
+#[test]
+fn a_sensor_that_comes_back_goes_on_with_its_interval_and_begins_its_books() {
+    let registry = Registry::new(4, [("fleet", None)]);
+    let last_received = Some(Timestamp::from_millis(99_950));
+    let before = Before { presence: Presence::Online, last_received, ..BEFORE };
+    registry.recall("fleet", "a", &before);
+    let (row, at) = (registry.row_of("a", 0), Timestamp::from_millis);
+    registry.expect(0, None).begin(at(99_990));
+    assert!(row.is_only_recalled());
+    // However soon: that is a report of this run.
+    assert_eq!(row.receive(at(100_000)), 1);
+    assert!(!row.is_only_recalled());
+    assert_eq!((row.first_received(), row.since()), (Some(at(100_000)), Some(BEFORE.since)));
+    assert_eq!(row.interval(), BEFORE.interval);
+    for second in 1..9 {
+        row.receive(at(100_000 + second * 60_000));
+    }
+    let minutes = row.interval().unwrap().as_secs();
+    assert!((60..66).contains(&minutes), "it is slower now: {minutes}");
+    let none = Before { interval: None, ..before };
+    registry.recall("fleet", "b", &none);
+    let b = registry.row_of("b", 0);
+    assert_eq!(b.interval(), None, "nobody could say, and it was not heard since");
+    b.receive(at(200_000));
+    b.receive(at(201_500));
+    assert_eq!(b.interval(), None, "not yet");
+}
+
+/// What it may be told by a clock that was ahead, too.
+#[test]
+fn a_sensor_that_reports_takes_the_place_of_one_that_is_only_known_and_silent() {
+    for last in [5000, u64::MAX >> 9] {
+        let registry = Registry::new(1, [("fleet", None)]);
+        let last_received = Some(Timestamp::from_millis(last));
+        assert_eq!(registry.recall("fleet", "old", &Before { last_received, ..BEFORE }), {
+            Recalled::TakenUp
+        });
+        assert!(!registry.row_of("new", 0).is_shared(), "{last}");
+        assert_eq!(registry.recall("fleet", "old", &BEFORE), Recalled::NoRow, "not back again");
+    }
+}
+
+/// It may be one that the entry has no more.
+#[test]
+fn of_an_entry_whose_sensors_are_known_only_those_are_taken_up() {
+    let registry = Registry::new(9, [("TEMP", Some(1))]);
+    registry.row_left("TEMP_09", Some("TEMP"));
+    registry.row_of("TEMP_00", 0);
+    let recalled = ["TEMP_00", "TEMP_01", "TEMP_09"].map(|id| registry.recall("TEMP", id, &BEFORE));
+    assert_eq!(recalled, [Recalled::TakenUp, Recalled::OfNone, Recalled::OfNone]);
+    let registry = Registry::new(9, [("fleet", None)]);
+    registry.row_left("a", Some("fleet")).recover(1);
+    assert_eq!(registry.recall("fleet", "a", &BEFORE), Recalled::TakenUp);
+    assert_eq!(registry.sums()[0].balance.received, 1, "what its spool has");
+}
+
 /// It was taken of none of the entry's rows.
 #[test]
 fn a_row_of_a_spool_that_its_entry_never_heard_is_not_given_on() {
