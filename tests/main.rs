@@ -47,6 +47,7 @@ mod policies;
 mod protocol;
 mod quiet;
 mod readings;
+mod recalled;
 mod record;
 mod reload;
 mod reload_output;

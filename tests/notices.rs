@@ -14,26 +14,31 @@ use crate::support::http::Http;
 use crate::support::mosquitto::{Mosquitto, NO_DROP};
 use crate::support::{SOON, eventually, within};
 
-const STATUS: [&str; 2] = [
+pub(crate) const STATUS: [&str; 2] = [
     "status.topic = \"gateway/status/{entry}/{sensor}\"",
     "status.gateway_topic = \"gateway/status/{gateway}\"",
 ];
 
 /// What the broker keeps below `gateway/status`, by topic. All of it comes at once.
-fn kept(port: u16) -> BTreeMap<String, Value> {
+pub(crate) fn kept(port: u16) -> BTreeMap<String, Value> {
     let mut session = Session::open(&Options::new(port, "reader")).unwrap();
     session.subscribe(&["gateway/status/#"]).unwrap();
     let mut kept = BTreeMap::new();
     while let Some(it) = session.next_publish(Duration::from_millis(200)).unwrap() {
         let topic = String::from_utf8(it.topic.to_vec()).unwrap();
-        kept.insert(topic, serde_json::from_slice(&it.payload).unwrap());
+        if it.payload.is_empty() {
+            // It is taken back just now.
+            kept.remove(&topic);
+        } else {
+            kept.insert(topic, serde_json::from_slice(&it.payload).unwrap());
+        }
     }
     kept
 }
 
 /// Waits until what the broker keeps on this topic has this state.
 #[track_caller]
-fn wait_for(port: u16, topic: &str, state: &str) -> Value {
+pub(crate) fn wait_for(port: u16, topic: &str, state: &str) -> Value {
     let mut last = BTreeMap::new();
     let came = within(SOON, || {
         last = kept(port);

@@ -114,6 +114,11 @@ impl Pattern {
         self.parts.iter().filter_map(|it| if let Part::Tag(it) = it { Some(&**it) } else { None })
     }
 
+    /// Whether it has a place for the entry.
+    pub fn has_entry(&self) -> bool {
+        self.parts.contains(&Part::Entry)
+    }
+
     /// Whether it has a place for the quantity.
     pub fn has_quantity(&self) -> bool {
         self.parts.contains(&Part::Quantity)

@@ -114,6 +114,11 @@ impl Peer {
     }
 
     pub fn publish(&mut self, message: &Message<'_>) {
+        self.wire.put_slice(&Self::written(self.version, message));
+    }
+
+    /// A message as the far end writes it.
+    pub fn written(version: Version, message: &Message<'_>) -> BytesMut {
         let Message { packet_id, qos, dup, retain, topic, payload } = *message;
         let mut body = BytesMut::new();
         body.put_u16(u16::try_from(topic.len()).expect("a topic is short"));
@@ -121,18 +126,20 @@ impl Peer {
         if qos > 0 {
             body.put_u16(packet_id);
         }
-        if self.version == Version::V5 {
+        if version == Version::V5 {
             body.put_u8(0);
         }
         body.put_slice(payload);
-        self.wire.put_u8(0x30 | u8::from(dup) << 3 | qos << 1 | u8::from(retain));
+        let mut wire = BytesMut::new();
+        wire.put_u8(0x30 | u8::from(dup) << 3 | qos << 1 | u8::from(retain));
         let mut left = body.len();
         while left > 0x7f {
-            self.wire.put_u8(u8::try_from(left & 0x7f | 0x80).expect("a byte"));
+            wire.put_u8(u8::try_from(left & 0x7f | 0x80).expect("a byte"));
             left >>= 7;
         }
-        self.wire.put_u8(u8::try_from(left).expect("a byte"));
-        self.wire.put_slice(&body);
+        wire.put_u8(u8::try_from(left).expect("a byte"));
+        wire.put_slice(&body);
+        wire
     }
 
     /// Lets the client look at what is not its connection's, as its driver does. Whether there was anything.

@@ -11,6 +11,7 @@
 //!   (Session Present 0), it may have lost what it retained, and all notices are sent again.
 //! - The last will says that the gateway is offline. A stop says so, too, and before it that the gateway drains.
 //! - What an entry leaves that is removed, or a sensor that is forgotten, is taken back: an empty retained message.
+//! - At the start it reads back what an earlier run has told (`recalled`).
 //! - A notice that is refused is logged and counted, and sent again when it has changed.
 
 use std::sync::Arc;
@@ -19,11 +20,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use serde::Serialize;
 
 use crate::backoff::Backoff;
-use crate::clock::{Now, Timestamp};
-use crate::codec::pattern::Filling;
+use crate::clock::Now;
 use crate::limits::{CLOSE_MAX, TOPIC_MADE_BYTES_MAX};
 use crate::mqtt::Error;
 use crate::mqtt::answer::{Answer, NotTaken};
@@ -36,17 +35,21 @@ use crate::mqtt::options::{Options, Version};
 use crate::mqtt::outbound::Outbound;
 use crate::mqtt::outgoing::{Hello, Outgoing, Will};
 use crate::mqtt::packet::{Greeting, Packet};
+use crate::mqtt::publish::Publish;
 use crate::mqtt::roll_call::RollCall;
 use crate::mqtt::topic::Topic;
 use crate::mqtt::unanswered::Unanswered;
 use crate::phase::{Phase, PhaseReceiver};
 use crate::repeat::Repeated;
-use crate::state::metrics::Metrics;
-use crate::state::presence::Presence;
-use crate::state::registry::{Registry, Row};
+use crate::state::registry::Row;
 
+pub use self::about::About;
+use self::about::State;
+use self::recalled::Recall;
 pub use self::settings::{GatewayTopic, Settings};
 
+mod about;
+mod recalled;
 mod settings;
 
 /// Notices without an answer, at most, and fewer where the broker's Receive Maximum is less. Others wait.
@@ -55,7 +58,7 @@ const IN_FLIGHT_MAX: usize = 64;
 /// First and longest pause before it connects again: nothing waits for it.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
-/// Bytes of its read buffer: only acknowledgements come, and the broker is told.
+/// Bytes of its read buffer, which the broker is told: what comes are acknowledgements, and at the start notices of ours.
 const BUFFER_BYTES: u32 = 8 * 1024;
 
 /// Bytes of a notice with its topic, at most: an id is in both, with each byte escaped.
@@ -70,51 +73,6 @@ pub const DUE_BYTES: u64 = 2 * size_of::<Arc<Row>>() as u64;
 /// What a stopping gateway gives it to say so.
 const FAREWELL_MAX: Duration = CLOSE_MAX;
 
-/// How the gateway does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Online,
-    Draining,
-    Offline,
-}
-
-/// The notice of the gateway.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OfGateway<'a> {
-    gateway: &'a str,
-    state: State,
-    version: &'static str,
-    started_at: String,
-}
-
-/// The notice of a sensor. Members are named as in `/api/sensors`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct OfSensor<'a> {
-    gateway: &'a str,
-    entry: &'a str,
-    sensor_id: &'a str,
-    state: Presence,
-    since: Option<String>,
-    last_received_at: Option<String>,
-    /// How often it reports, as it is set or learned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    interval_seconds: Option<f64>,
-}
-
-/// What the notices are of, and where they go.
-#[derive(Debug, Clone)]
-pub struct About {
-    /// The gateway's id.
-    pub gateway: String,
-    pub started: Timestamp,
-    pub settings: Settings,
-    pub registry: Arc<Registry>,
-    pub metrics: Arc<Metrics>,
-}
-
 /// Gives notice.
 #[derive(Debug)]
 pub struct Notifier {
@@ -127,6 +85,7 @@ pub struct Notifier {
     rng: SmallRng,
     /// While a connection stands.
     current: Option<Current>,
+    recall: Recall,
     refused: Repeated,
     away: Repeated,
 }
@@ -147,45 +106,6 @@ struct Current {
     leaving: Option<Instant>,
 }
 
-impl About {
-    fn of_gateway(&self, state: State) -> Option<(Topic, Vec<u8>)> {
-        let topic = self.settings.gateway_topic.as_ref()?.of(&self.gateway);
-        let notice = OfGateway {
-            gateway: &self.gateway,
-            state,
-            version: env!("CARGO_PKG_VERSION"),
-            started_at: self.started.to_string(),
-        };
-        Some((topic, json(&notice)))
-    }
-
-    /// Nothing where the topic would be too long, or the sensor has no entry.
-    fn of_sensor(&self, row: &Row) -> Option<(Topic, Vec<u8>)> {
-        let entry = row.entry_name()?;
-        let pattern = self.settings.topic.as_ref()?;
-        let topic = pattern.fill(&Filling::of_letter(Some(entry), row.id())).ok()?;
-        let topic = Topic::made(&topic)?;
-        if row.is_removed() {
-            return Some((topic, Vec::new()));
-        }
-        let text = |at: Option<Timestamp>| at.map(|it| it.to_string());
-        let notice = OfSensor {
-            gateway: &self.gateway,
-            entry,
-            sensor_id: row.id(),
-            state: row.presence(),
-            since: text(row.since()),
-            last_received_at: text(row.last_received()),
-            interval_seconds: row.interval().map(|it| it.as_secs_f64()),
-        };
-        Some((topic, json(&notice)))
-    }
-}
-
-fn json(notice: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(notice).expect("numbers and text can be written")
-}
-
 impl Notifier {
     /// A client with these options. It connects only where the broker keeps our own clients apart.
     pub fn new(
@@ -195,6 +115,7 @@ impl Notifier {
         phase: PhaseReceiver,
         seed: u64,
     ) -> Self {
+        let recall = Recall::new(&options.url, about.settings.topic.as_ref());
         if about.settings.topic.is_some() {
             about.registry.notices.want();
         }
@@ -208,6 +129,7 @@ impl Notifier {
             backoff: Backoff::new(first, longest),
             rng: SmallRng::seed_from_u64(seed),
             current: None,
+            recall,
             refused: Repeated::default(),
             away: Repeated::default(),
         }
@@ -245,23 +167,67 @@ impl Notifier {
         Ok(self.backoff.pause(&mut self.rng))
     }
 
-    fn read(&mut self, now: Instant, inbound: &mut Inbound) -> Result<(), Error> {
-        while let Some(incoming) = inbound.packet()? {
-            let Incoming::Other(bytes) = incoming else { continue };
-            let answered = Connection::read(self.options.version, bytes)?;
-            let Packet::PubAck { packet_id, answer } = answered else { continue };
-            let current = self.current.as_mut().expect(STANDS);
-            let Some(row) = current.in_flight.strike(packet_id) else { continue };
-            match answer {
-                Answer::Taken | Answer::NobodyListens => {
-                    self.about.metrics.notices.one();
-                    current.proved = true;
-                    self.backoff.reset();
-                }
-                Answer::Refused(why) => self.say_refused(now, row.as_deref(), &why),
+    /// Whether what it may have to answer has room: what comes at the start can be to be taken back.
+    fn has_room(&self, out: &Outbound) -> bool {
+        self.recall.is_over() || out.backlog() < NOTICE_BYTES
+    }
+
+    /// Reads what has come.
+    fn read(
+        &mut self,
+        now: Instant,
+        inbound: &mut Inbound,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        while self.has_room(out)
+            && let Some(incoming) = inbound.packet()?
+        {
+            match incoming {
+                Incoming::Publish(message) => self.recalled(now, &message, out)?,
+                Incoming::Other(bytes) => self.hear(now, bytes)?,
             }
         }
         Ok(())
+    }
+
+    /// A notice of an earlier run, which may be to be taken back. With QoS 0: what is lost is so at the next start.
+    fn recalled(
+        &mut self,
+        now: Instant,
+        message: &Publish<'_>,
+        out: &mut Outbound,
+    ) -> Result<(), Error> {
+        let Some(topic) = self.recall.take(now, &self.about, message) else { return Ok(()) };
+        self.about.metrics.notices.one();
+        out.publish(0, &retained(topic, Vec::new(), 0))
+    }
+
+    fn hear(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Error> {
+        match Connection::read(self.options.version, bytes)? {
+            Packet::PubAck { packet_id, answer } => self.answered(now, packet_id, &answer),
+            Packet::SubAck { granted, .. } => {
+                self.recall.answered(now, granted);
+            }
+            Packet::UnsubAck { packet_id } => self.recall.unsubscribed(packet_id),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, now: Instant, packet_id: u16, answer: &Answer) {
+        let current = self.current.as_mut().expect(STANDS);
+        let Some(row) = current.in_flight.strike(packet_id) else { return };
+        match answer {
+            Answer::Taken | Answer::NobodyListens => {
+                self.about.metrics.notices.one();
+                current.proved = true;
+                self.backoff.reset();
+                if row.is_some() {
+                    self.recall.told(now);
+                }
+            }
+            Answer::Refused(why) => self.say_refused(now, row.as_deref(), why),
+        }
     }
 
     fn say_refused(&mut self, now: Instant, row: Option<&Row>, why: &NotTaken) {
@@ -321,10 +287,8 @@ impl Notifier {
         out: &mut Outbound,
     ) -> Result<(), Error> {
         let current = self.current.as_mut().expect(STANDS);
-        let (qos, content_type) = (current.qos, "application/json");
-        let (payload, properties) = (Bytes::from(payload), Vec::new());
-        let (retain, expiry) = (true, None);
-        let message = Outgoing { topic, qos, payload, content_type, properties, retain, expiry };
+        let qos = current.qos;
+        let message = retained(topic, payload, qos);
         let bytes = message.packet_bytes(self.options.version);
         if let Some(bytes_max) = current.bytes_max.filter(|max| bytes > *max) {
             let why = NotTaken::too_large(bytes, bytes_max);
@@ -337,6 +301,13 @@ impl Notifier {
         }
         out.publish(current.in_flight.enter(row, now), &message)
     }
+}
+
+/// A message that the broker is to keep; an empty one takes back what it keeps.
+fn retained(topic: Topic, payload: Vec<u8>, qos: u8) -> Outgoing {
+    let (payload, content_type) = (Bytes::from(payload), "application/json");
+    let (properties, retain, expiry) = (Vec::new(), true, None);
+    Outgoing { topic, qos, payload, content_type, properties, retain, expiry }
 }
 
 /// An invariant.
@@ -358,7 +329,7 @@ impl Client for Notifier {
         // A session of 3.1.1 would never end.
         let is_kept = self.options.version == Version::V5;
         let hello = Hello {
-            clean_start: !is_kept,
+            clean_start: !is_kept || !self.recall.is_over(),
             session_expiry: is_kept.then(|| self.options.session_expiry_seconds()),
             receive_max: None,
             packet_bytes_max: Some(BUFFER_BYTES),
@@ -382,12 +353,12 @@ impl Client for Notifier {
 
     fn handle_connected(
         &mut self,
-        _now: Now,
+        now: Now,
         greeting: Greeting,
-        _out: &mut Outbound,
+        out: &mut Outbound,
     ) -> Result<(), Error> {
         let bytes_max = greeting.packet_bytes_max.map(|bytes| bytes as usize);
-        self.current = Some(Current {
+        let current = self.current.insert(Current {
             qos: greeting.qos_max.min(1),
             in_flight_max: IN_FLIGHT_MAX.min(greeting.receive_max.max(1).into()),
             bytes_max,
@@ -403,7 +374,8 @@ impl Client for Notifier {
         if !greeting.session_present {
             self.about.registry.renew_notices();
         }
-        Ok(())
+        let packet_id = current.in_flight.spare_id();
+        self.recall.begin(now.instant, packet_id, out)
     }
 
     fn advance(
@@ -412,11 +384,13 @@ impl Client for Notifier {
         inbound: &mut Inbound,
         out: &mut Outbound,
     ) -> Result<Step, Error> {
-        self.read(now.instant, inbound)?;
+        self.read(now.instant, inbound, out)?;
         self.publish(now.instant, out)?;
         let within = self.options.connect_timeout;
         let is_closing = self.phase.is(Phase::Closing);
         let current = self.current.as_mut().expect(STANDS);
+        let spare_id = || current.in_flight.spare_id();
+        let recalled_by = self.recall.advance(now.instant, spare_id, out)?;
         let leaving = is_closing.then(|| *current.leaving.get_or_insert(now.instant));
         let leaves_by = leaving.map(|since| since + FAREWELL_MAX);
         let is_said = current.said == Some(State::Offline) && current.in_flight.is_empty();
@@ -431,8 +405,8 @@ impl Client for Notifier {
         if answer_by.is_some_and(|by| by <= now.instant) {
             return Err(Error::Unanswered(within));
         }
-        let until = [leaves_by, answer_by].into_iter().flatten().min();
-        Ok(Step::Wait { reads: true, until })
+        let until = [leaves_by, answer_by, recalled_by].into_iter().flatten().min();
+        Ok(Step::Wait { reads: self.has_room(out), until })
     }
 
     fn handle_disconnected(
@@ -446,6 +420,7 @@ impl Client for Notifier {
         let unanswered = current.in_flight.into_all().flatten();
         self.about.registry.notices.put_back(unanswered);
         let Err(error) = ended else { return Ok(None) };
+        self.recall.cut(&error);
         let is_away = is_away && !error.is_permanent();
         self.failed(now.instant, error, is_away).map(Some)
     }

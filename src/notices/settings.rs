@@ -11,8 +11,10 @@ use crate::mqtt::topic_pattern::TopicPattern;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The topic of a retained message about each sensor that was heard: whether it is online, late or silent. It is sent
-    /// at each change, to the output's broker, or to `[broker]` where the output is no topic. It needs the place
-    /// `{sensor}`, and `{entry}` beside several entries. Absent: none are sent.
+    /// at each change, to the output's broker, or to `[broker]` where the output is no topic. At the start the gateway
+    /// reads these messages back, so a sensor that does not come back after a restart is late and silent as any other one:
+    /// its user needs the right to subscribe to this topic and to read it. It needs the place `{sensor}`, and `{entry}`
+    /// beside several entries. Absent: none are sent, and a restart forgets who was silent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<TopicPattern>,
     /// The topic of a retained message about the gateway: online, draining or offline. Its broker sends the last one

@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::clock;
+use crate::clock::Timestamp;
 use crate::mqtt::stepped::{greeting, options};
 use crate::phase::{self, PhaseSender};
+use crate::state::presence::Presence;
+use crate::state::registry::Registry;
+
+mod recalled;
 
 /// A client, the broker's end of its connection, and the phase of its gateway.
 struct Scene {
@@ -19,13 +24,18 @@ struct Scene {
 type Said = (String, String);
 
 fn scene() -> Scene {
+    scene_of("s/{entry}/{sensor}", Registry::new(9, [("fleet", None)]))
+}
+
+/// With this topic of sensors, and this registry.
+fn scene_of(topic: &str, registry: Registry) -> Scene {
     let (lead, phase) = phase::start();
-    let registry = Arc::new(Registry::new(9, [("fleet", None)]));
-    let settings = r#"{"topic":"s/{entry}/{sensor}","gateway_topic":"s/{gateway}"}"#;
+    let registry = Arc::new(registry);
+    let settings = format!(r#"{{"topic":"{topic}","gateway_topic":"s/{{gateway}}"}}"#);
     let about = About {
         gateway: "gw-1".into(),
         started: Timestamp::from_millis(0),
-        settings: serde_json::from_str(settings).unwrap(),
+        settings: serde_json::from_str(&settings).unwrap(),
         registry: Arc::clone(&registry),
         metrics: Arc::default(),
     };
@@ -57,9 +67,7 @@ impl Scene {
         let said = self.published();
         for (packet_id, _) in &said {
             let [high, low] = packet_id.to_be_bytes();
-            let puback = [0x40, 4, high, low, reason, 0];
-            self.inbound.space()[..puback.len()].copy_from_slice(&puback);
-            self.inbound.filled(puback.len());
+            self.hear(&[0x40, 4, high, low, reason, 0]);
         }
         self.step().unwrap();
         said.into_iter().map(|(_, said)| said).collect()
@@ -67,18 +75,34 @@ impl Scene {
 
     /// What was published, with its packet id.
     fn published(&mut self) -> Vec<(u16, Said)> {
+        self.sent().0
+    }
+
+    /// The same, and the other packets.
+    fn sent(&mut self) -> (Vec<(u16, Said)>, Vec<Vec<u8>>) {
         let sent = self.out.take();
         let mut far = Inbound::new(Version::V5, 64 * 1024);
         far.space()[..sent.len()].copy_from_slice(&sent);
         far.filled(sent.len());
-        let mut published = Vec::new();
-        while let Some(Incoming::Publish(it)) = far.packet().unwrap() {
-            assert!(it.retain && it.qos == 1);
-            let [topic, payload] =
-                [it.topic, it.payload].map(|text| String::from_utf8(text.to_vec()).unwrap());
-            published.push((it.packet_id, (topic, payload)));
+        let (mut published, mut others) = (Vec::new(), Vec::new());
+        while let Some(incoming) = far.packet().unwrap() {
+            match incoming {
+                Incoming::Publish(it) => {
+                    assert!(it.retain && it.qos <= 1);
+                    let [topic, payload] = [it.topic, it.payload]
+                        .map(|text| String::from_utf8(text.to_vec()).unwrap());
+                    published.push((it.packet_id, (topic, payload)));
+                }
+                Incoming::Other(bytes) => others.push(bytes.to_vec()),
+            }
         }
-        published
+        (published, others)
+    }
+
+    /// The broker sends this.
+    fn hear(&mut self, bytes: &[u8]) {
+        self.inbound.space()[..bytes.len()].copy_from_slice(bytes);
+        self.inbound.filled(bytes.len());
     }
 
     fn disconnect(&mut self) {
@@ -199,9 +223,8 @@ fn a_stop_is_told_and_the_session_ends_once_it_was_taken() {
     scene.now = asked.later(FAREWELL_MAX);
     assert!(scene.step().is_err(), "the will says it");
     scene.now = asked;
-    // The third notice of this connection.
-    scene.inbound.space()[..4].copy_from_slice(&[0x40, 2, 0, 3]);
-    scene.inbound.filled(4);
+    // Behind SUBSCRIBE the third notice of this connection.
+    scene.hear(&[0x40, 2, 0, 4]);
     assert_eq!(scene.step().unwrap(), Step::CloseForGood);
 }
 
@@ -212,7 +235,7 @@ fn the_last_will_says_that_it_is_offline_and_the_session_is_kept_with_mqtt_5_onl
     let will = hello.will.unwrap();
     assert_eq!((will.topic.as_str(), will.retain), ("s/gw-1", true));
     assert!(String::from_utf8(will.payload).unwrap().contains("\"state\":\"offline\""));
-    assert!(!hello.clean_start && hello.session_expiry.is_some());
+    assert!(hello.session_expiry.is_some());
     notifier.options.version = Version::V3;
     let hello = notifier.attempt().hello;
     assert!(hello.clean_start && hello.session_expiry.is_none());
