@@ -19,8 +19,10 @@ const CLIENTS: usize = 10;
 
 const RATE: u64 = 20_000;
 const ROUNDS: usize = 3;
-const WARM_UP: Duration = Duration::from_secs(1);
-const MEASURED: Duration = Duration::from_secs(4);
+
+/// Seconds' worth of readings that pass before it is measured, and meanwhile.
+const WARM_UP: u64 = 1;
+const MEASURED: u64 = 4;
 
 const MANY: u64 = 100_000;
 const PAGES: usize = 100;
@@ -36,14 +38,13 @@ pub(crate) fn measure(figures: &mut Figures) {
 /// Processor time of a reading, with and without clients of the stream.
 fn stream(figures: &mut Figures) {
     let (mut alone, mut watched) = (Spread::default(), Spread::default());
-    let mut events = 0;
+    let mut bytes = 0.0;
     for _ in 0..ROUNDS {
         alone.add(reading(0).0);
         let (us, seen) = reading(CLIENTS);
         watched.add(us);
-        events = seen;
+        bytes = seen / CLIENTS as f64 / 1e3;
     }
-    let bytes = events as f64 / MEASURED.as_secs_f64() / CLIENTS as f64 / 1e3;
     println!(
         "us a reading at {RATE}/s: {:.2} alone, {:.2} with {CLIENTS} clients of the stream, each {bytes:.1} kB/s",
         alone.median(),
@@ -59,8 +60,8 @@ fn stream(figures: &mut Figures) {
     figures.goal("the same / without clients", ratio, (2, "x"), Target::AtMost(1.25));
 }
 
-/// Processor time of a reading in microseconds, and bytes that the clients were sent meanwhile.
-fn reading(clients: usize) -> (f64, u64) {
+/// Processor time of a reading in microseconds, and bytes a second that the clients were sent meanwhile.
+fn reading(clients: usize) -> (f64, f64) {
     until_calm();
     let broker = Mosquitto::start();
     let flow = Arc::new(Flow::default());
@@ -82,15 +83,15 @@ fn reading(clients: usize) -> (f64, u64) {
     let (port, pace, start) = (broker.port, Pace::Rate(RATE), Instant::now());
     let load = Load { port, qos: 1, pace, readings: u64::MAX, padding: 0, start };
     let publishers = Publishers::start(load, &flow);
-    thread::sleep(WARM_UP);
+    pass(&flow, WARM_UP * RATE);
     let look = || (gateway.process.cpu(), flow.got(), bytes.load(Ordering::Relaxed));
-    let before = look();
-    thread::sleep(MEASURED);
-    let after = look();
+    let (before, began) = (look(), Instant::now());
+    pass(&flow, MEASURED * RATE);
+    let (after, seconds) = (look(), began.elapsed().as_secs_f64());
     publishers.stop();
     let CountOnly = auditor.finish();
     let us = (after.0 - before.0) * 1e6 / (after.1 - before.1) as f64;
-    (us, after.2 - before.2)
+    (us, (after.2 - before.2) as f64 / seconds)
 }
 
 /// Pages of a hundred, out of sensors that all report once a second; and the processor time with and without them.
@@ -107,12 +108,9 @@ fn pages(figures: &mut Figures) {
     let gateway = Gateway::start(&config);
     assert!(until(PATIENCE, || flow.got() >= MANY), "all have reported");
     let port = gateway.http_port();
-    let used = |time: Duration| {
-        let (before, start) = (gateway.process.cpu(), Instant::now());
-        thread::sleep(time);
-        100.0 * (gateway.process.cpu() - before) / start.elapsed().as_secs_f64()
-    };
-    let alone = used(MEASURED);
+    let (before, start) = (gateway.process.cpu(), Instant::now());
+    pass(&flow, MEASURED * MANY);
+    let alone = 100.0 * (gateway.process.cpu() - before) / start.elapsed().as_secs_f64();
     println!("{MANY} sensors at 1 Hz: {alone:.0} % of a processor without a page");
     for query in ["", "&sort=silence", "&sort=rate", "&search=S_0999"] {
         let (before, start) = (gateway.process.cpu(), Instant::now());
@@ -141,6 +139,12 @@ fn pages(figures: &mut Figures) {
         );
     }
     let CountOnly = auditor.finish();
+}
+
+/// Waits until so many readings more have arrived.
+fn pass(flow: &Flow, readings: u64) {
+    let end = flow.got() + readings;
+    assert!(until(PATIENCE, || flow.got() >= end), "{readings} readings have arrived");
 }
 
 /// Asks for a page, and reads nothing yet.
