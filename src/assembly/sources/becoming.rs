@@ -45,6 +45,10 @@ pub(super) struct Becoming {
     reply: Reply,
 }
 
+/// Why settings are refused that would be accepted at a start.
+const COUNT_TOGETHER: &str = ", since the old settings and the new ones count together until what was taken with the old \
+                              ones is delivered";
+
 impl Sources {
     /// The plan with what is wanted, if it can be.
     pub(super) fn judge(&self, wanted: &Wanted) -> Result<Plan, Refused> {
@@ -81,8 +85,7 @@ impl Sources {
         let more = self.units.values().map(|it| share.bytes_below(&it.bounds)).sum();
         let memory = both.above_memory_max_with(more).map(|(key, text)| {
             let is_sum = plan.above_memory_max().is_none();
-            let why = if is_sum { ", since the old settings and the new ones count together until what was taken with the old ones is delivered" } else { "" };
-            (key.to_owned(), format!("{text}{why}"))
+            (key.to_owned(), format!("{text}{}", if is_sum { COUNT_TOGETHER } else { "" }))
         });
         let problems = plan.problems().into_iter().chain(memory).chain(self.too_many(plan));
         let problems: Vec<String> = problems.map(|(key, text)| format!("{key}: {text}")).collect();
@@ -130,22 +133,15 @@ impl Sources {
         }
         let [before, mut after] = [&old, &new].map(|it| units_of(it));
         let gone = before.keys().filter(|unit| !after.contains_key(*unit)).cloned().collect();
-        let same = |entries: &Vec<String>| {
-            entries.iter().all(|name| {
-                let (old, new) = (old.sensors.get(name), new.sensors.get(name));
-                // What is made up is read from nowhere, and asks for no window.
-                let begins = anew && !matches!(new, Some(Kind::Simulated(_)));
-                old == new && !begins
-            })
+        let is_new = |unit: &String, entries: &Vec<String>| {
+            let is_other = |name: &String| old.sensors.get(name) != new.sensors.get(name);
+            before.get(unit) != Some(entries) || entries.iter().any(is_other)
         };
-        after.retain(|unit, entries| before.get(unit) != Some(entries) || !same(entries));
-        // One that has ended by itself, and that nobody has changed, is not made to begin again.
-        let runs = |unit: &String| self.units.contains_key(unit);
-        let as_it_was = |entries: &Vec<String>| {
-            entries.iter().all(|name| old.sensors.get(name) == new.sensors.get(name))
-        };
+        // What nobody has changed begins anew where it runs and asks for a window: what is made up is read from nowhere.
+        let is_read = |name: &String| !matches!(new.sensors.get(name), Some(Kind::Simulated(_)));
         after.retain(|unit, entries| {
-            runs(unit) || before.get(unit) != Some(entries) || !as_it_was(entries)
+            let asks = anew && self.units.contains_key(unit) && entries.iter().any(is_read);
+            is_new(unit, entries) || asks
         });
         let (changed, added): (BTreeMap<_, _>, BTreeMap<_, _>) =
             after.into_iter().partition(|(unit, _)| before.contains_key(unit));
