@@ -1,6 +1,7 @@
 //! The engine stepped: what follows from an answer, and from a connection that ended without one.
 
 use super::*;
+use crate::limits::RECONNECT_PAUSE;
 use crate::units::Period;
 
 fn is_dead_letter(it: &Publication) -> bool {
@@ -83,20 +84,23 @@ fn a_dead_letter_that_cannot_be_made_smaller_is_resent_after_a_pause() {
     assert_eq!(bench.balance().dead_lettered, 1);
 }
 
-/// Refuses the oldest until the gateway fails, each time a second later; how many times.
-fn refuse_until_failed(bench: &mut Bench, mut code: impl FnMut(u32) -> u8) -> u32 {
+/// Refuses the oldest until the gateway fails, with the code for the time that has passed; how many times, and how long
+/// that took. The pauses in between are random.
+fn refuse_until_failed(bench: &mut Bench, mut code: impl FnMut(Duration) -> u8) -> (u32, Duration) {
+    let start = bench.now.instant;
     for times in 1..60 {
-        let (number, answer) = (bench.came[0].number, refusal(code(times)));
+        let passed = bench.now.instant - start;
+        let (number, answer) = (bench.came[0].number, refusal(code(passed)));
         bench.came.clear();
         let answered = sink::Event::Answered { number, answer };
         let answered = std::iter::once(Event::Reported(answered));
         if bench.worker.apply_all(bench.now, answered).is_err() {
-            return times;
+            return (times, passed);
         }
         let pause = bench.worker.want().deadline.unwrap() - bench.now.instant;
         bench.later(pause.max(Duration::from_secs(1)));
     }
-    60
+    panic!("it does not fail");
 }
 
 #[test]
@@ -107,12 +111,18 @@ fn refusals_for_good_end_the_gateway_at_the_end_of_the_grace_and_any_other_begin
         bench.take();
         bench
     };
-    assert_eq!(refuse_until_failed(&mut start(0), |_| 0x87), 1, "without any grace");
+    assert_eq!(refuse_until_failed(&mut start(0), |_| 0x87).0, 1, "without any grace");
     let (good, now) = (0x87, 0x97);
-    let times = refuse_until_failed(&mut start(20_000), |_| good);
-    let later =
-        refuse_until_failed(&mut start(20_000), |n| if n == times - 1 { now } else { good });
-    assert!(times > 3 && later > times, "{times} {later}");
+    let seconds = Duration::from_secs;
+    let (times, took) = refuse_until_failed(&mut start(20_000), |_| good);
+    let is_grace = took >= seconds(20) && took < seconds(20) + RECONNECT_PAUSE.1;
+    assert!(times > 3 && is_grace, "{times} {took:?}");
+    let mut said = false;
+    let (_, later) = refuse_until_failed(&mut start(20_000), |passed| {
+        let other = passed >= seconds(10) && !std::mem::replace(&mut said, true);
+        if other { now } else { good }
+    });
+    assert!(later >= seconds(30) && later > took, "{later:?}");
 }
 
 /// It is away although nothing waits for it.
