@@ -140,7 +140,8 @@ fn a_gateway_that_wants_a_token_gets_it_and_without_a_terminal_there_is_nothing_
     let token = format!("http.token_file = \"{}\"", path.display());
     let _gateway = started(&fleet(&broker.url(), &[&token]), port);
     let without = top(port, &[], (80, 24));
-    without.wait("that it needs one", |it| it.contains("refuses the token"));
+    let text = without.wait("that it needs one", |it| it.contains("refuses the token"));
+    assert!(!text.contains("no answer"), "that is one: {text}");
     let file = path.display().to_string();
     let with = top(port, &[("SLUICEGATE__HTTP__TOKEN_FILE", &file)], (80, 24));
     with.wait("health", |it| it.contains("ready: "));

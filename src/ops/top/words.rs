@@ -102,19 +102,25 @@ pub(super) fn count(value: u64, one: &str) -> String {
     format!("{} {one}{}", number(value), if value == 1 { "" } else { "s" })
 }
 
-/// The lines of a text in so many columns, broken between words where that can be, and so many at most: one that has no
-/// room ends with `…`.
-pub(super) fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
-    let room = columns.max(2) - 1;
+/// A text in lines of so many characters, broken between words, and within one where that has no room in a line.
+pub(super) fn lines(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         let letters: Vec<char> = word.chars().collect();
-        let fits = |line: &String| line.chars().count() + 1 + letters.len() <= room;
+        let fits = |line: &String| line.chars().count() + 1 + letters.len() <= width;
+        let parts = || letters.chunks(width.max(1)).map(|it| it.iter().collect::<String>());
         match lines.last_mut().filter(|line| fits(line)) {
             Some(line) => line.extend([" ", word]),
-            None => lines.extend(letters.chunks(room).map(|it| it.iter().collect::<String>())),
+            None => lines.extend(parts()),
         }
     }
+    lines
+}
+
+/// The same behind a blank each, in so many columns, and so many lines at most: one that has no room ends with `…`.
+pub(super) fn wrapped(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
+    let room = columns.max(2) - 1;
+    let mut lines = lines(text, room);
     let is_cut = lines.len() > lines_max;
     lines.truncate(lines_max);
     if let Some(last) = lines.last_mut().filter(|_| is_cut) {
@@ -173,6 +179,11 @@ mod tests {
         );
         assert_eq!(time("2026-11-22T07:30:50.601Z"), "07:30:50Z");
         assert_eq!(time("\u{1b}[31m"), "\\u{1b}[31m");
+    }
+
+    #[test]
+    fn text_is_cut_between_words() {
+        assert_eq!(lines("aa bb cccc d", 5), ["aa bb", "cccc", "d"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use ratatui::text::{Line, Span};
 use serde_json::Value;
 
 use crate::ops::top::theme::{Theme, Tone};
-use crate::ops::top::words::{bytes, number, rows, said, whole};
+use crate::ops::top::words::{bytes, lines as in_lines, number, rows, said, whole};
 
 /// A limit: its metric, its name, what happens there in few words, and in more.
 struct Known(&'static str, &'static str, &'static str, &'static str);
@@ -197,22 +197,9 @@ pub(super) fn whole_lines(theme: Theme, status: &Value, width: u16) -> Vec<Line<
             .into(),
         );
         let effect = known(limit).map_or("", |it| it.1.3);
-        for text in wrapped(&format!("when full: {effect}"), usize::from(width).saturating_sub(2)) {
+        for text in in_lines(&format!("when full: {effect}"), usize::from(width).saturating_sub(2))
+        {
             lines.push(Line::styled(format!("  {text}"), theme.style(Tone::Dim)));
-        }
-    }
-    lines
-}
-
-/// A text in lines of so many characters, cut between words.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                *line = format!("{line} {word}");
-            }
-            _ => lines.push(word.to_owned()),
         }
     }
     lines
@@ -241,10 +228,5 @@ mod tests {
         assert_eq!(level(&json!({ "name": BATCH, "value": 10, "max": 10 })), Level::Free);
         assert_eq!([bar(&limit(0, 9), 4), bar(&limit(1, 1000), 4)], ["░░░░", "█░░░"]);
         assert_eq!([bar(&limit(5, 10), 4), bar(&limit(12, 10), 4)], ["██░░", "████"]);
-    }
-
-    #[test]
-    fn text_is_cut_between_words() {
-        assert_eq!(wrapped("aa bb cccc d", 5), ["aa bb", "cccc", "d"]);
     }
 }
