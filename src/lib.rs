@@ -85,3 +85,4 @@ pub mod text;
 #[warn(missing_docs)]
 pub mod units;
 pub mod unusable;
+pub mod word;

@@ -44,6 +44,7 @@ mod one_line;
 pub mod pattern;
 mod payload;
 mod places;
+mod plain;
 pub mod pointer;
 pub mod raw;
 #[cfg(test)]

@@ -20,14 +20,31 @@ pub const DEPTH_MAX: usize = 64;
 /// Digits of a number that is in the range of a double (1.8 · 10³⁰⁸) whatever they are.
 pub(super) const DIGITS_MAX: usize = 308;
 
-/// What one pass over JSON text finds.
-#[derive(Debug, Clone, Copy)]
+/// What is known of JSON text, by one pass over it or by having read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Marks(u8);
 
 impl Marks {
     const BREAK: u8 = 1;
     const ESCAPE: u8 = 2;
     const EXPONENT: u8 = 4;
+    const OTHER: u8 = 8;
+
+    /// Of a text that is plain, as far as it was read.
+    pub(super) const PLAIN: Self = Self(0);
+
+    /// Of a text that nobody has looked at: it may have any.
+    pub(super) const UNKNOWN: Self = Self(u8::MAX);
+
+    /// Of this text, which is not plain, whatever else it has.
+    pub(super) fn of_other(json: &str) -> Self {
+        Self(Self::of(json).0 | Self::OTHER)
+    }
+
+    /// Whether the text may be plain.
+    pub(super) const fn may_be_plain(self) -> bool {
+        matches!(self, Self::PLAIN | Self::UNKNOWN)
+    }
 
     /// Of this text.
     pub(super) fn of(json: &str) -> Self {

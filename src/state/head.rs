@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use crate::word::word;
+
 const WORDS: usize = 4;
 
 /// Bytes of the head of a text. One byte says how many there are.
@@ -15,11 +17,6 @@ const CUT: u8 = u8::MAX;
 
 /// Times that a reader tries.
 const READS_MAX: usize = 16;
-
-/// At most eight bytes, the first one lowest.
-fn word(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
 
 /// The head of a text.
 #[derive(Debug, Default)]
@@ -92,6 +89,11 @@ mod tests {
         ] {
             head.set(text.as_bytes());
             assert_eq!(head.get(), Some((expected.0.to_owned(), expected.1)));
+        }
+        for length in 0..HEAD_BYTES {
+            let text: String = ('a'..='z').cycle().take(length).collect();
+            head.set(text.as_bytes());
+            assert_eq!(head.get(), Some((text, false)));
         }
         head.version.store(u32::MAX - 1, Ordering::Relaxed);
         head.set(b"7");

@@ -14,7 +14,8 @@ use super::plan::Kept;
 use super::slots::Slots;
 use super::walk::{Found, Scope, Walk, Wanted};
 use super::{Keys, Look, Mapping, Read, Take, at, malformed, run};
-use crate::codec::{Malformed, members, strict};
+use crate::codec::strict::{self, Marks};
+use crate::codec::{Malformed, members};
 use crate::record::{Chunk, Reason, Span};
 
 impl Mapping {
@@ -25,9 +26,10 @@ impl Mapping {
         chunk: &mut Chunk,
         take: &mut impl Take,
     ) -> ControlFlow<()> {
-        if let Err(malformed) = self.look_around(&look) {
-            return take(chunk, None, Err(malformed));
-        }
+        let look = match self.look_around(&look) {
+            Ok(marks) => Look { marks, ..look },
+            Err(malformed) => return take(chunk, None, Err(malformed)),
+        };
         let each = self.plan.each.as_ref().expect("there are several");
         let Some(container) = at(each.at, &self.found, look.message) else {
             let malformed = nothing_at(&each.shown, "array or object", look.message);
@@ -47,13 +49,14 @@ impl Mapping {
         if elements.count == 0 { self.skip() } else { ControlFlow::Continue(()) }
     }
 
-    /// Finds what is wanted of the message, and writes what is left of it.
-    fn look_around(&mut self, look: &Look<'_>) -> Result<(), Malformed> {
-        self.walk_around(look)?;
-        strict::check(look.message, look.marks)
+    /// Finds what is wanted of the message, and writes what is left of it. Its marks.
+    fn look_around(&mut self, look: &Look<'_>) -> Result<Marks, Malformed> {
+        let marks = self.walk_around(look)?;
+        strict::check(look.message, marks)?;
+        Ok(marks)
     }
 
-    fn walk_around(&mut self, look: &Look<'_>) -> Result<(), Malformed> {
+    fn walk_around(&mut self, look: &Look<'_>) -> Result<Marks, Malformed> {
         let Self { plan, found, taken, around, .. } = self;
         let Look { message, marks, .. } = *look;
         let each = plan.each.as_ref().expect("there are several");
@@ -62,10 +65,11 @@ impl Mapping {
         let mut walk = Walk { message, marks, found, taken, rest: around };
         run(&mut walk, message, &plan.wanted, Scope::Message)
             .map_err(|error| malformed(message, &error))?;
+        let marks = walk.marks;
         if !matches!(plan.kept, Kept::Rest) {
             around.clear();
         }
-        Ok(())
+        Ok(marks)
     }
 
     /// What `missing` says of a message without documents.
@@ -92,7 +96,7 @@ impl Mapping {
         chunk: &mut Chunk,
     ) -> Result<Look<'a>, Malformed> {
         let before = chunk.bytes();
-        let rest = self.walk(&look, chunk)?;
+        let (rest, _) = self.walk(&look, chunk)?;
         self.judge(&look, chunk);
         let each = self.plan.each.as_ref().expect("there are several");
         self.used.add([each.at]);

@@ -211,7 +211,7 @@ impl Mapping {
         let look = Look {
             message: json,
             json,
-            marks: Marks::of(json),
+            marks: Marks::UNKNOWN,
             rest: Span::default(),
             origin,
             keys: &Keys::default(),
@@ -240,11 +240,12 @@ impl Mapping {
     /// Finds what is wanted of a document, reads the time, and writes what is left.
     fn look<'a>(&mut self, look: Look<'a>, chunk: &mut Chunk) -> Result<Look<'a>, Malformed> {
         let before = chunk.bytes();
-        let rest = self.walk(&look, chunk)?;
-        strict::check(look.json, look.marks)?;
+        let (rest, marks) = self.walk(&look, chunk)?;
+        strict::check(look.json, marks)?;
+        let look = Look { marks, rest, ..look };
         self.judge(&look, chunk);
         if self.used.is(&self.taken) {
-            return Ok(Look { rest, ..look });
+            return Ok(look);
         }
         // Something that was found is not used after all, or the other way round.
         std::mem::swap(&mut self.used, &mut self.taken);
@@ -267,27 +268,28 @@ impl Mapping {
         chunk: &mut Chunk,
     ) -> Result<Span, Malformed> {
         chunk.take_back(before);
-        let rest = self.walk(look, chunk)?;
+        let (rest, _) = self.walk(look, chunk)?;
         self.read_time(look, chunk);
         Ok(rest)
     }
 
-    /// Walks over a document. What is left of it, as it becomes `extra`.
-    fn walk(&mut self, look: &Look<'_>, chunk: &mut Chunk) -> Result<Span, Malformed> {
+    /// Walks over a document. What is left of it, as it becomes `extra`, and the message's marks.
+    fn walk(&mut self, look: &Look<'_>, chunk: &mut Chunk) -> Result<(Span, Marks), Malformed> {
         let Self { plan, found, taken, around, .. } = self;
         let Look { message, json, marks, .. } = *look;
         let before = chunk.bytes();
-        let (span, walked) = chunk.put_with(|rest| {
+        let (span, (walked, marks)) = chunk.put_with(|rest| {
             let mut walk = Walk { message, marks, found, taken, rest };
             let walked = run(&mut walk, json, &plan.wanted, Scope::Document);
+            let marks = walk.marks;
             if !around.is_empty() {
                 put_around(rest, before, around);
             }
-            walked
+            (walked, marks)
         });
         walked.map_err(|error| malformed(message, &error))?;
         let kept = match &plan.kept {
-            Kept::Rest => return Ok(span),
+            Kept::Rest => return Ok((span, marks)),
             Kept::Nothing => &[][..],
             Kept::These(all) => all,
         };
@@ -300,7 +302,7 @@ impl Mapping {
             }
             one_line::put(chunk, raw, marks);
         }
-        Ok(chunk.since(before))
+        Ok((chunk.since(before), marks))
     }
 
     /// Reads the first time that is there, and writes it.
@@ -364,7 +366,7 @@ struct Look<'a> {
     message: &'a str,
     /// The document: the message, or a part of it.
     json: &'a str,
-    /// Of the message.
+    /// Of the message, once it was walked over.
     marks: Marks,
     /// What is left of it, for `extra`.
     rest: Span,
@@ -387,6 +389,7 @@ fn run<'a>(
     if json.starts_with('{') || json.starts_with('[') && wanted.enters_arrays(scope) {
         return walk.run(json, wanted, scope);
     }
+    walk.know();
     serde_json::from_str::<&RawValue>(json).map(|_| ())
 }
 

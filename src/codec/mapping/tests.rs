@@ -55,17 +55,16 @@ fn read(
 }
 
 #[test]
-fn a_message_like_the_last_one_costs_no_allocation_but_the_parsers() {
+fn a_message_like_the_last_one_costs_no_allocation() {
     let each = Settings {
         each: Some(Pointers::try_from(serde_json::Value::from("/all")).unwrap()),
         ..Settings::default()
     };
-    // The parser notes which brackets are open in an array that it reads past.
-    for (word, settings, message, parsers) in [
-        ("json", Settings::default(), r#"{"value":21.5,"device":"70b3d57ed005e5a8"}"#, 0),
-        ("json", each, r#"{"all":[{"value":1},{"value":2}],"device":"70b3d57ed005e5a8"}"#, 1),
-        ("text", Settings::default(), "the door is open", 0),
-        ("raw", Settings::default(), "\u{1}\u{2}", 0),
+    for (word, settings, message) in [
+        ("json", Settings::default(), r#"{"value":21.5,"device":"70b3d57ed005e5a8"}"#),
+        ("json", each, r#"{"all":[{"value":1},{"value":2}],"device":"70b3d57ed005e5a8"}"#),
+        ("text", Settings::default(), "the door is open"),
+        ("raw", Settings::default(), "\u{1}\u{2}"),
     ] {
         let codec = Payload::try_from(serde_json::Value::from(word)).unwrap();
         let (mut mapping, mut decoder) = (codec.mapping(&settings, &[]), codec.decoder());
@@ -87,7 +86,7 @@ fn a_message_like_the_last_one_costs_no_allocation_but_the_parsers() {
             assert!(ended.is_continue() && values > 0, "{message}");
         };
         read();
-        assert_eq!(allocation_counter::measure(read).count_total, parsers, "{word}: {message}");
+        assert_eq!(allocation_counter::measure(read).count_total, 0, "{word}: {message}");
     }
 }
 

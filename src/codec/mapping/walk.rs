@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::slots::{Slot, Slots};
 use crate::codec::pointer::{Name, Pointer};
 use crate::codec::strict::Marks;
-use crate::codec::{one_line, text_json};
+use crate::codec::{one_line, plain, text_json};
 
 /// The pointers that are wanted, as trees.
 #[derive(Debug, Default)]
@@ -133,6 +133,7 @@ pub(super) type Found = Vec<Option<Range<usize>>>;
 pub(super) struct Walk<'w, 'a> {
     /// The message: places are places in it.
     pub(super) message: &'a str,
+    /// Of the message. Where they are unknown, the walk finds them out.
     pub(super) marks: Marks,
     /// Where the pointers lead to.
     pub(super) found: &'w mut Found,
@@ -161,14 +162,68 @@ impl<'a> Walk<'_, 'a> {
     ) -> serde_json::Result<()> {
         let root = wanted.tree(scope);
         let is_taken = root.slot.is_some_and(|it| self.taken.has(it));
-        self.walk(json, root, json.starts_with('{') && !is_taken)
+        let is_object = json.starts_with('{');
+        if !is_object {
+            self.know();
+        }
+        self.walk(json, root, is_object && !is_taken)
+    }
+
+    /// Finds out which marks the message has, where nobody has.
+    pub(super) fn know(&mut self) {
+        if self.marks == Marks::UNKNOWN {
+            self.marks = Marks::of(self.message);
+        }
     }
 
     /// Walks over an object or an array; writes the rest of it if it is kept.
     fn walk(&mut self, json: &'a str, node: &Node, keeps: bool) -> serde_json::Result<()> {
+        if json.starts_with('{') && self.marks.may_be_plain() {
+            if self.is_walked(json, node, keeps) {
+                return Ok(());
+            }
+            self.marks = Marks::of_other(self.message);
+        }
         let mut deserializer = serde_json::Deserializer::from_str(json);
         deserializer.deserialize_any(Level { walk: self, node, keeps })?;
         deserializer.end()
+    }
+
+    /// Walks over an object that is plain. Where it is not, nothing is written, and what was found is to be found again.
+    fn is_walked(&mut self, json: &'a str, node: &Node, keeps: bool) -> bool {
+        self.marks = Marks::PLAIN;
+        let begin = self.rest.len();
+        let is_walked =
+            plain::members(json, |name, raw| self.member(name, raw, node, (keeps, begin)).is_ok());
+        if !is_walked {
+            self.rest.truncate(begin);
+        }
+        is_walked
+    }
+
+    /// Takes a member of an object, of which the rest is kept, and begins there.
+    #[inline]
+    fn member(
+        &mut self,
+        name: &str,
+        raw: &'a str,
+        node: &Node,
+        (keeps, begin): (bool, usize),
+    ) -> serde_json::Result<()> {
+        let child = node.children.iter().find(|it| *it.name == *name);
+        if let Some(child) = child
+            && self.takes_whole(raw, &child.node)
+        {
+            return Ok(());
+        }
+        let before = self.rest.len();
+        if keeps {
+            self.name(name, before > begin);
+        }
+        if !self.child(raw, child, keeps)? {
+            self.rest.truncate(before);
+        }
+        Ok(())
     }
 
     fn find(&mut self, slot: Slot, raw: &str) {
@@ -260,20 +315,8 @@ impl<'a> Visitor<'a> for Level<'_, '_, 'a> {
         let begin = walk.rest.len();
         while let Some(Name(name)) = map.next_key()? {
             let raw: &RawValue = map.next_value()?;
-            let child = node.children.iter().find(|it| *it.name == *name);
-            if let Some(child) = child
-                && walk.takes_whole(raw.get(), &child.node)
-            {
-                continue;
-            }
-            let before = walk.rest.len();
-            if keeps {
-                walk.name(&name, before > begin);
-            }
-            let is_left = walk.child(raw.get(), child, keeps).map_err(serde::de::Error::custom)?;
-            if !is_left {
-                walk.rest.truncate(before);
-            }
+            let member = walk.member(&name, raw.get(), node, (keeps, begin));
+            member.map_err(serde::de::Error::custom)?;
         }
         Ok(())
     }
@@ -319,7 +362,7 @@ mod tests {
         }
         let (mut found, mut rest) = (Found::new(), Vec::new());
         let (found_in, taken, rest_in) = (&mut found, &is_taken, &mut rest);
-        let marks = Marks::of(json);
+        let marks = Marks::UNKNOWN;
         let mut walk = Walk { message: json, marks, found: found_in, taken, rest: rest_in };
         walk.begin(json, &wanted, Scope::Document);
         walk.run(json, &wanted, Scope::Document).unwrap();
@@ -371,6 +414,8 @@ mod tests {
             (r#"{"a":"x"}"#, &["/a/b"], r#""a":"x""#),
             (r#"{"a":{"b":{"c":1}}}"#, &["/a", "/a/b/c"], ""),
             (r#"{"a":1,"a":2}"#, &["/a"], ""),
+            (r#"{"c":2,"a":1,"d":1e5}"#, &["/a"], r#""c":2,"d":1e5"#),
+            (r#"{"c":2,"a":{"b":1,"x":3},"d":"\n"}"#, &["/a/b"], r#""c":2,"a":{"x":3},"d":"\n""#),
             ("{\"a\":{\"b\":1,\n\"d\":[1,\n2]}}", &["/a/b"], r#""a":{"d":[1,2]}"#),
         ] {
             assert_eq!(walked(json, pointers, pointers).1, rest, "{json}");
