@@ -148,6 +148,11 @@ fn a_sensor_shows_its_last_dead_letter_and_what_is_left_of_one_that_has_left_the
     (0..100).for_each(|_| broker.publish("sensors/other/reading", "{", 1, false));
     let left = browser.wait_text("#sensor-body", |it| it.contains("no longer among the last"));
     assert!(left.contains("malformed") && !left.contains("explain"), "{left}");
+    // Whose messages become dead letters is found, however many there were.
+    let first = "#sensor-rows tr:first-child";
+    browser.wait_text(first, |it| it.contains("pump"));
+    browser.choose("#ask [name=sort]", "letters");
+    browser.wait_text(first, |it| it.contains("other") && it.contains("100"));
     assert_accessible(&browser);
     assert_quiet(&browser);
 }

@@ -32,7 +32,8 @@ pub struct Sensors {
     /// Those only whose id has this in it.
     #[arg(long, value_name = "TEXT")]
     pub search: Option<String>,
-    /// Their order: silence (nothing has come for longest), received (most has come), rate (most comes in a second) or id.
+    /// Their order: silence (nothing has come for longest), received (most has come), rate (most comes in a second), letters (most has
+    /// become dead letters) or id.
     #[arg(long, value_name = "ORDER", default_value = "silence", value_parser = one_of::<Sort>(Sort::WORDS))]
     pub sort: Sort,
     /// One JSON object for each, as /api/sensors has it, instead of a table.

@@ -50,6 +50,7 @@ struct Shown {
     #[serde(default)]
     readings_per_second: f64,
     received: u64,
+    dead_lettered: u64,
     missing: u64,
 }
 
@@ -78,6 +79,7 @@ pub fn list(http: &Http, asked: &Arguments, out: &mut dyn Write) -> Result<(), E
         }
         Sort::Rate => all.sort_by(|a, b| per_second(b).total_cmp(&per_second(a))),
         Sort::Received => all.sort_by_key(|it| Reverse(it["received"].as_u64())),
+        Sort::Letters => all.sort_by_key(|it| Reverse(it["deadLettered"].as_u64())),
         Sort::Id => {}
     }
     // The reader closed its pipe: not our error.
@@ -108,7 +110,8 @@ fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> 
         return all.iter().try_for_each(|it| writeln!(out, "{it}"));
     }
     writeln!(out, "{} sensors", all.len())?;
-    line(out, ["state", "last reading", "every", "rate", "readings", "missing", "sensor"])?;
+    let head = ["state", "last reading", "every", "rate", "readings", "dead", "missing", "sensor"];
+    line(out, head)?;
     let now = clock::now().wall;
     for sensor in all {
         let Ok(it) = serde_json::from_value::<Shown>(sensor.clone()) else { continue };
@@ -123,6 +126,7 @@ fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> 
                 every.as_deref().unwrap_or("-"),
                 &rate(it.readings_per_second),
                 &it.received.to_string(),
+                &it.dead_lettered.to_string(),
                 &it.missing.to_string(),
                 &text::escaped(&format!("{}/{}", it.entry, it.sensor_id)),
             ],
@@ -133,11 +137,11 @@ fn write(all: &[Value], json: bool, out: &mut dyn Write) -> std::io::Result<()> 
 
 fn line(
     out: &mut dyn Write,
-    [state, last, every, rate, received, missing, sensor]: [&str; 7],
+    [state, last, every, rate, received, dead, missing, sensor]: [&str; 8],
 ) -> std::io::Result<()> {
     writeln!(
         out,
-        "{state:<7} {last:>16} {every:>9} {rate:>9} {received:>12} {missing:>8}  {sensor}"
+        "{state:<7} {last:>16} {every:>9} {rate:>9} {received:>12} {dead:>8} {missing:>8}  {sensor}"
     )
 }
 
@@ -169,7 +173,7 @@ mod tests {
     /// By silence, a sensor that reports between two pages would come again, and there would be no last page.
     #[test]
     fn pages_are_asked_for_in_an_order_that_does_not_move() {
-        for sort in [Sort::Silence, Sort::Received, Sort::Rate, Sort::Id] {
+        for sort in [Sort::Silence, Sort::Received, Sort::Rate, Sort::Letters, Sort::Id] {
             let asked = Arguments {
                 state: Some(Presence::Late),
                 entry: None,
@@ -184,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_how_much_comes_in_a_second() {
+    fn a_row_says_how_much_comes_in_a_second_and_what_became_dead_letters() {
         let sensor = |rate: f64| {
             serde_json::json!({
-                "entry": "fleet", "sensorId": "a", "state": "online", "received": 7, "missing": 0,
-                "readingsPerSecond": rate
+                "entry": "fleet", "sensorId": "a", "state": "online", "received": 7, "deadLettered": 5,
+                "missing": 0, "readingsPerSecond": rate
             })
         };
         let mut out = Vec::new();
@@ -199,5 +203,11 @@ mod tests {
         assert!(lines.next().unwrap().contains(" every      rate "), "{text}");
         let shown: Vec<_> = lines.map(|line| line.split_whitespace().nth(4).unwrap()).collect();
         assert_eq!(shown, ["0/s", "0.0167/s", "0.1/s", "2/s", "2.3/s", "41250/s"], "{text}");
+        assert!(text.contains("    readings     dead  missing  sensor"), "{text}");
+        assert!(
+            text.lines()
+                .all(|it| !it.contains("fleet/a") || it.contains("  7        5        0  ")),
+            "{text}"
+        );
     }
 }

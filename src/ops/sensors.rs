@@ -60,13 +60,15 @@ pub enum Sort {
     Received,
     /// That of which most comes in a second is first.
     Rate,
+    /// That of which most has become dead letters is first.
+    Letters,
     /// By entry and id.
     Id,
 }
 
 impl Sort {
     /// The words of all of them.
-    pub const WORDS: [&str; 4] = ["silence", "received", "rate", "id"];
+    pub const WORDS: [&str; 5] = ["silence", "received", "rate", "letters", "id"];
 }
 
 /// A page.
@@ -317,6 +319,7 @@ impl Sort {
             Self::Received => u64::MAX - row.received(),
             // The bits of numbers that are not negative are in their order.
             Self::Rate => u64::MAX - row.rate(clock::now().wall).to_bits(),
+            Self::Letters => u64::MAX - row.balance().dead_lettered,
             Self::Id => 0,
         }
     }
@@ -332,6 +335,7 @@ fn cursor(text: &str) -> Option<Key<'_>> {
 mod tests {
     use super::*;
     use crate::ops::tests::view;
+    use crate::settlement::Outcome;
 
     fn asked(view: &View, query: &[(&str, Value)]) -> Value {
         let query = query.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
@@ -388,6 +392,19 @@ mod tests {
         }
         view.books.registry.row_of("silent", 0).is_now(Presence::Silent, now);
         assert_eq!(ids(&asked(&view, &[("sort", "rate".into())])), ["fast", "slow", "silent"]);
+    }
+
+    #[test]
+    fn the_sensor_of_which_most_has_become_dead_letters_is_first() {
+        let view = view();
+        let books = &view.books;
+        for (id, letters) in [("good", 0), ("worst", 9), ("bad", 2)] {
+            let row = books.registry.row_of(id, 0);
+            let records = vec![row.index; letters];
+            books.registry.enter(&books.metrics, &records, Outcome::DeadLettered);
+        }
+        let page = asked(&view, &[("sort", "letters".into())]);
+        assert_eq!(ids(&page), ["worst", "bad", "good"]);
     }
 
     #[test]

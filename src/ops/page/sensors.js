@@ -98,7 +98,7 @@ function row({ entry, sensorId }) {
   const is = state("online");
   const name = visible(sensorId);
   const title = element(entry ? "a" : "span", { href: entry ? `#/sensor/${sensorPath(entry, sensorId)}` : undefined }, element("bdi", {}, name));
-  const cells = ["last", "every", "received", "gaps"].map(() => element("td", { class: "number" }));
+  const cells = ["last", "every", "received", "dead-lettered", "gaps"].map(() => element("td", { class: "number" }));
   const who = element("th", { scope: "row" }, title, element("small", {}, entry ? visible(entry) : "of no entry"));
   const node = element("tr", {}, element("td", {}, is.node), who, ...cells);
   return {
@@ -106,7 +106,7 @@ function row({ entry, sensorId }) {
     update(it) {
       is.update(it.state);
       mark(node, "data-state", it.state);
-      const texts = [ago(it.lastReceivedAt, it.now), it.intervalSeconds === undefined ? "–" : duration(it.intervalSeconds), number(it.received), number(it.missing)];
+      const texts = [ago(it.lastReceivedAt, it.now), it.intervalSeconds === undefined ? "–" : duration(it.intervalSeconds), number(it.received), number(it.deadLettered), number(it.missing)];
       texts.forEach((text, at) => put(cells[at], text));
     },
   };
