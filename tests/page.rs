@@ -243,6 +243,24 @@ fn an_output_that_is_away_shows_on_the_page_and_so_does_its_return() {
     assert_eq!(browser.text("#count-connections"), "");
 }
 
+#[test]
+fn what_may_be_lost_where_no_column_shows_it_is_beside_the_balance() {
+    let broker = Broker::start();
+    let counts = "sensors.fleet.mqtt.counter = \"/n\"";
+    let gateway = started(&fleet(&broker.url(), &[counts]), 0);
+    let browser = opened(Http::of(&gateway));
+    broker.publish_all(readings(2, 1..=3, 1));
+    browser.wait_text("#received", |it| it == "6");
+    assert_eq!(browser.text("#losses"), "No sign of loss before the gateway or behind it.");
+    // Of each sensor the numbers 4 to 8 have not come.
+    broker.publish_all(readings(2, 9..=9, 1));
+    let lost = browser.wait_text("#losses", |it| it.starts_with("Possible loss"));
+    assert_eq!(lost, "Possible loss since the start: 10 numbers of sensors have not come.");
+    assert_eq!(browser.text("#closes"), "The books close.", "that is another thing");
+    assert_accessible(&browser);
+    assert_quiet(&browser);
+}
+
 /// With `RENEW=1`: writes the picture that docs/operating.md shows, once there is a line to see.
 fn picture(browser: &Browser, http: Http, scheme: Scheme, name: &str) {
     browser.prefer(scheme);

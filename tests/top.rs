@@ -112,6 +112,19 @@ fn an_output_that_is_away_and_a_restart_show_and_the_terminal_may_change() {
 }
 
 #[test]
+fn what_may_be_lost_where_no_column_shows_it_is_below_the_balance() {
+    let (broker, port) = (Broker::start(), free_port());
+    let counts = "sensors.fleet.mqtt.counter = \"/n\"";
+    let _gateway = started(&fleet(&broker.url(), &[counts]), port);
+    let top = top(port, &[("NO_COLOR", "1")], (80, 24));
+    broker.publish_all(readings(2, 1..=3, 1));
+    let text = top.wait("its balance", |it| has(it, &["6 =", "6 +", "0 +"]));
+    assert!(!text.contains("loss"), "{text}");
+    broker.publish_all(readings(2, 9..=9, 1));
+    top.wait("the loss", |it| has(it, &["possible loss: 10 numbers of sensors missing"]));
+}
+
+#[test]
 fn a_signal_gives_the_terminal_back_and_so_does_the_key_of_a_terminal() {
     for end in ["TERM", "INT", "\u{3}"] {
         let mut top = top(free_port(), &[], (80, 24));

@@ -24,6 +24,7 @@ pub(super) struct Snapshot {
     #[serde(flatten)]
     readiness: Readiness,
     balance: Books,
+    losses: Losses,
     /// Age of the oldest reading that has not settled.
     oldest_reading_seconds: f64,
     /// Since when the spool has held batches.
@@ -46,6 +47,23 @@ pub(super) struct Books {
     held: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     spooled: Option<u64>,
+}
+
+/// What may be lost, or is, and shows in no column of the balance; since the start.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Losses {
+    /// Messages that the readings' broker has dropped by its own count, for any of its clients.
+    broker_dropped: u64,
+    /// Sessions that a broker should have kept and had no longer, with the messages in them.
+    sessions_lost: u64,
+    /// Numbers of sensors that were passed over and have not come since.
+    numbers_missing: u64,
+    /// Batches that the output's broker took while nobody subscribed to their topic. Those that are held for that
+    /// (`output.without_subscriber`) are not lost, and not among them.
+    batches_without_subscriber: u64,
+    /// Readings in the spool that cannot be read again. The balance has them as held.
+    spool_unreadable: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -132,6 +150,7 @@ impl Snapshot {
             uptime_seconds: now.instant.saturating_duration_since(view.started.instant).as_secs(),
             readiness: view.readiness(now.instant),
             balance: Books::total(books.balance()),
+            losses: Losses::new(view),
             oldest_reading_seconds: books.oldest_age(now.instant).unwrap_or_default().as_secs_f64(),
             spooling_seconds: spooling.unwrap_or_default().as_secs_f64(),
             limits: limits
@@ -156,6 +175,7 @@ impl Snapshot {
     pub(super) fn is_as(&self, other: &Self) -> bool {
         self.readiness == other.readiness
             && self.balance == other.balance
+            && self.losses == other.losses
             && self.resting().eq(other.resting())
             && self.sensors == other.sensors
             && self.certificates == other.certificates
@@ -198,6 +218,21 @@ impl Books {
     pub(super) fn of(balance: Balance) -> Self {
         let Balance { received, delivered, dead_lettered, shed, held, spooled: _ } = balance;
         Self { received, delivered, dead_lettered, shed, held, spooled: None }
+    }
+}
+
+impl Losses {
+    fn new(view: &View) -> Self {
+        let metrics = &view.books.metrics;
+        let holds = view.plan.get().output.sink.declared().holds_without_subscriber();
+        let unheard = if holds { 0 } else { metrics.batches_without_subscriber.get() };
+        Self {
+            broker_dropped: metrics.broker_dropped.get(),
+            sessions_lost: metrics.sessions_lost.get(),
+            numbers_missing: metrics.numbers_still_missing(),
+            batches_without_subscriber: unheard,
+            spool_unreadable: metrics.spool_unreadable.get(),
+        }
     }
 }
 
@@ -258,5 +293,25 @@ mod tests {
         let output = &told["sessions"][0];
         assert_eq!((&output["name"], &output["usable"]), (&"output".into(), &false.into()));
         assert_eq!(output["lastTrouble"], trouble.to_string());
+    }
+
+    #[test]
+    fn a_loss_that_no_column_shows_is_in_the_status_and_is_news() {
+        let view = view();
+        let before = Snapshot::new(&view, view.started);
+        let metrics = &view.books.metrics;
+        metrics.broker_dropped.add(12);
+        metrics.sessions_lost.one();
+        metrics.numbers_missing.add(5);
+        metrics.numbers_late.add(2);
+        metrics.batches_without_subscriber.add(7);
+        metrics.spool_unreadable.add(4);
+        let now = Snapshot::new(&view, view.started);
+        assert!(!now.is_as(&before));
+        let expected = serde_json::json!({
+            "brokerDropped": 12, "sessionsLost": 1, "numbersMissing": 3, "batchesWithoutSubscriber": 7,
+            "spoolUnreadable": 4
+        });
+        assert_eq!(serde_json::to_value(now).unwrap()["losses"], expected);
     }
 }

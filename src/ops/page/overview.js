@@ -1,9 +1,18 @@
 // Health with its reason in words, what has changed under the page, and the balance.
 
 import { byId, element, mark, put } from "./dom.js";
-import { duration, number, rate, time } from "./words.js";
+import { count, duration, number, rate, time } from "./words.js";
 
 const COLUMNS = ["received", "delivered", "deadLettered", "shed", "held"];
+
+/** What may be lost where no column shows it, in words. */
+const LOSSES = [
+  ["brokerDropped", (it) => `the broker has dropped ${count(it, "message")} of its clients`],
+  ["sessionsLost", (it) => `a broker has lost ${count(it, "session")} of the gateway`],
+  ["numbersMissing", (it) => `${count(it, "number")} of sensors ${it === 1 ? "has" : "have"} not come`],
+  ["batchesWithoutSubscriber", (it) => `nobody subscribed when ${count(it, "batch", "batches")} went out`],
+  ["spoolUnreadable", (it) => `${count(it, "reading")} in the spool cannot be read again`],
+];
 
 const ALL_IS_WELL = "Readings are taken and batches delivered, or would be.";
 
@@ -49,7 +58,14 @@ export function drawNotice(state) {
 let open = 0;
 let judged;
 
+function drawLosses({ losses = {} }) {
+  const said = LOSSES.filter(([name]) => losses[name] > 0).map(([name, text]) => text(losses[name]));
+  mark(byId("losses"), "data-some", said.length > 0 ? "yes" : undefined);
+  put(byId("losses"), said.length > 0 ? `Possible loss since the start: ${said.join("; ")}.` : "No sign of loss before the gateway or behind it.");
+}
+
 export function drawBalance({ status, rates }) {
+  drawLosses(status);
   const { balance } = status;
   for (const column of COLUMNS) {
     put(byId(column), number(balance[column]));

@@ -116,32 +116,3 @@ pub(super) fn balance(scene: &Scene<'_>, status: &Value, width: u16) -> Paragrap
     ])
     .alignment(Alignment::Left)
 }
-
-/// A restart, books that do not close, and what has waited for long.
-pub(super) fn notice(scene: &Scene<'_>, status: &Value) -> Line<'static> {
-    let theme = scene.theme;
-    let books = &status["balance"];
-    let settled: u64 =
-        ["delivered", "deadLettered", "shed", "held"].map(|it| whole(books, it)).iter().sum();
-    let missing = whole(books, "received").abs_diff(settled);
-    let mut spans = vec![Span::raw(" ")];
-    if missing > 0 {
-        // One may be read while readings settle: it is gone with the next.
-        let text = format!("{} readings are in no column yet  ", number(missing));
-        spans.push(Span::styled(text, theme.style(Tone::Near)));
-    }
-    if let Some(restarted) = &scene.state.restarted {
-        let at = restarted.started_at.as_str().map(time).unwrap_or_default();
-        let text = format!("the gateway has restarted at {at}: the balance counts from then  ");
-        spans.push(Span::styled(text, theme.style(Tone::Near)));
-    }
-    let (oldest, spooling) =
-        (real(status, "oldestReadingSeconds"), real(status, "spoolingSeconds"));
-    if oldest >= 1.0 {
-        spans.push(Span::raw(format!("oldest reading held {}  ", duration(oldest))));
-    }
-    if spooling > 0.0 {
-        spans.push(Span::raw(format!("spooling for {}", duration(spooling))));
-    }
-    spans.into()
-}

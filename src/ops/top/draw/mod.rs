@@ -22,6 +22,7 @@ mod flow;
 mod health;
 mod journal;
 mod limits;
+mod notices;
 mod sensors;
 mod sessions;
 
@@ -78,11 +79,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, chosen: &mut Chosen
         return;
     }
     let verdict = health::verdict(scene, area.width, area.height / VERDICT_PART);
+    let notices = scene.state.status.as_ref();
+    let notices = notices.map(|it| notices::notices(scene, it, area.width)).unwrap_or_default();
+    let height = |lines: &[Line<'_>]| u16::try_from(lines.len()).unwrap_or(1).max(1);
     let rows = [
         Constraint::Length(1),
-        Constraint::Length(u16::try_from(verdict.len()).unwrap_or(1)),
+        Constraint::Length(height(&verdict)),
         Constraint::Length(3),
-        Constraint::Length(1),
+        Constraint::Length(height(&notices)),
         Constraint::Length(1),
         Constraint::Min(1),
         Constraint::Length(1),
@@ -92,7 +96,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, chosen: &mut Chosen
     frame.render_widget(Paragraph::new(verdict), below);
     if let Some(status) = &scene.state.status {
         frame.render_widget(health::balance(scene, status, balance.width), balance);
-        frame.render_widget(health::notice(scene, status), notice);
+        frame.render_widget(Paragraph::new(notices), notice);
         part(frame, scene, status, chosen, body);
     }
     frame.render_widget(parts(scene, chosen), tabs);

@@ -1,0 +1,61 @@
+//! What an operator has to know beside health and balance, in two lines at most: losses first.
+
+use ratatui::text::Line;
+use serde_json::Value;
+
+use super::Scene;
+use crate::ops::top::theme::Tone;
+use crate::ops::top::words::{duration, member, number, real, time, whole, wrapped};
+
+/// Lines of them, at most.
+const LINES_MAX: usize = 2;
+
+/// Books that do not close, losses, a restart, a spool, and what has waited for long. One line at least, which may be empty.
+pub(super) fn notices(scene: &Scene<'_>, status: &Value, columns: u16) -> Vec<Line<'static>> {
+    let marked = [missing(status), losses(status), restart(scene)];
+    let tone = if marked.iter().any(Option::is_some) { Tone::Near } else { Tone::Plain };
+    let all = marked.into_iter().chain([spool(status), oldest(status)]);
+    let text = all.flatten().collect::<Vec<_>>().join(" · ");
+    let mut lines = wrapped(&text, usize::from(columns), LINES_MAX);
+    lines.resize(lines.len().max(1), String::new());
+    lines.into_iter().map(|it| Line::styled(it, scene.theme.style(tone))).collect()
+}
+
+fn missing(status: &Value) -> Option<String> {
+    let books = member(status, "balance");
+    let settled: u64 =
+        ["delivered", "deadLettered", "shed", "held"].map(|it| whole(books, it)).iter().sum();
+    let missing = whole(books, "received").abs_diff(settled);
+    // One may be read while readings settle: it is gone with the next.
+    (missing > 0).then(|| format!("{} readings are in no column yet", number(missing)))
+}
+
+/// What may be lost where no column shows it, in few words.
+fn losses(status: &Value) -> Option<String> {
+    let of = |name| whole(member(status, "losses"), name);
+    let all = [
+        ("brokerDropped", "dropped by the broker"),
+        ("sessionsLost", "sessions lost"),
+        ("numbersMissing", "numbers of sensors missing"),
+        ("batchesWithoutSubscriber", "batches to nobody"),
+        ("spoolUnreadable", "unreadable in the spool"),
+    ];
+    let all = all.into_iter().filter(|it| of(it.0) > 0);
+    let all: Vec<_> = all.map(|(name, what)| format!("{} {what}", number(of(name)))).collect();
+    (!all.is_empty()).then(|| format!("possible loss: {}", all.join(", ")))
+}
+
+fn restart(scene: &Scene<'_>) -> Option<String> {
+    let at = scene.state.restarted.as_ref()?.started_at.as_str().map(time).unwrap_or_default();
+    Some(format!("the gateway has restarted at {at}: the balance counts from then"))
+}
+
+fn spool(status: &Value) -> Option<String> {
+    let spooling = real(status, "spoolingSeconds");
+    (spooling > 0.0).then(|| format!("spooling for {}", duration(spooling)))
+}
+
+fn oldest(status: &Value) -> Option<String> {
+    let oldest = real(status, "oldestReadingSeconds");
+    (oldest >= 1.0).then(|| format!("oldest reading held {}", duration(oldest)))
+}
