@@ -241,6 +241,8 @@ fn an_output_that_is_away_shows_on_the_page_and_so_does_its_return() {
     browser.wait_text("#sessions li:first-child .state", |it| it == "connected");
     browser.wait_text("#health-word", |it| it == "ready");
     assert_eq!(browser.text("#count-connections"), "");
+    let before = browser.wait_text("#health-before", |it| it.contains("It was degraded once"));
+    assert!(before.contains(": the output ") && before.contains(" to "), "{before}");
 }
 
 #[test]

@@ -99,6 +99,7 @@ fn an_output_that_is_away_and_a_restart_show_and_the_terminal_may_change() {
     top.wait("the keys in the last line", |it| it.lines().nth(23).unwrap_or("").contains("q quit"));
     sink.come_back();
     top.wait("its return", |it| has(it, &["connected output"]) && it.contains("ready: "));
+    top.wait("what was", |it| has(it, &["degraded at ", " for "]) && it.contains("the output "));
     top.resize(30, 8);
     top.wait("what it needs", |it| it.contains("60x20"));
     top.resize(100, 30);

@@ -1,12 +1,15 @@
 //! `/api/status`: the state of the gateway as one JSON object. Members are named as in the envelope, durations
 //! are in seconds, times in RFC 3339.
 
+use std::time::Instant;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::levels::{MEMORY, levels};
 use super::{Readiness, View};
 use crate::clock::Now;
+use crate::state::board::Spell;
 use crate::state::certificates;
 use crate::state::metrics::Balance;
 use crate::state::registry::{OVERFLOW, Sum};
@@ -23,6 +26,12 @@ pub(super) struct Snapshot {
     uptime_seconds: u64,
     #[serde(flatten)]
     readiness: Readiness,
+    /// Since when its health is so.
+    #[schema(format = DateTime)]
+    health_since: String,
+    /// Absent: it was not degraded in this run, or is for the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_degraded: Option<Degraded>,
     balance: Books,
     losses: Losses,
     /// Age of the oldest reading that has not settled.
@@ -33,6 +42,20 @@ pub(super) struct Snapshot {
     sessions: Vec<Session>,
     certificates: Vec<Certificate>,
     sensors: Vec<Entry>,
+}
+
+/// The last time that it was degraded, and is no more.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Degraded {
+    /// How often it was, this one with them.
+    times: u64,
+    #[schema(format = DateTime)]
+    from: String,
+    #[schema(format = DateTime)]
+    until: String,
+    /// Why, at its end.
+    reason: String,
 }
 
 /// The columns of a balance.
@@ -143,12 +166,15 @@ impl Snapshot {
         let spooling = books.gauges.moments().spooling;
         let spooling = spooling.map(|since| now.instant.saturating_duration_since(since));
         let limits = levels(view).into_iter();
+        let past = books.board.past();
         Self {
             gateway: view.plan.get().gateway.id.clone(),
             version: env!("CARGO_PKG_VERSION"),
             started_at: view.started.wall.to_string(),
             uptime_seconds: now.instant.saturating_duration_since(view.started.instant).as_secs(),
             readiness: view.readiness(now.instant),
+            health_since: view.at(past.since),
+            last_degraded: past.last.map(|it| Degraded::new(view, past.spells, it)),
             balance: Books::total(books.balance()),
             losses: Losses::new(view),
             oldest_reading_seconds: books.oldest_age(now.instant).unwrap_or_default().as_secs_f64(),
@@ -174,6 +200,7 @@ impl Snapshot {
     /// Whether this says the same as the other one, but for ages, and for the memory, which never rests.
     pub(super) fn is_as(&self, other: &Self) -> bool {
         self.readiness == other.readiness
+            && self.last_degraded == other.last_degraded
             && self.balance == other.balance
             && self.losses == other.losses
             && self.resting().eq(other.resting())
@@ -188,6 +215,12 @@ impl Snapshot {
 }
 
 impl View {
+    /// The time of a moment, by the wall clock of the start.
+    fn at(&self, moment: Instant) -> String {
+        let since = moment.saturating_duration_since(self.started.instant);
+        self.started.later(since).wall.to_string()
+    }
+
     /// Each connection's state, by name: the output first.
     pub(super) fn sessions(&self) -> Vec<(String, Seen)> {
         let standings = &self.books.standings;
@@ -218,6 +251,13 @@ impl Books {
     pub(super) fn of(balance: Balance) -> Self {
         let Balance { received, delivered, dead_lettered, shed, held, spooled: _ } = balance;
         Self { received, delivered, dead_lettered, shed, held, spooled: None }
+    }
+}
+
+impl Degraded {
+    fn new(view: &View, times: u64, spell: Spell) -> Self {
+        let Spell { from, until, reason } = spell;
+        Self { times, from: view.at(from), until: view.at(until), reason }
     }
 }
 
@@ -274,6 +314,7 @@ mod tests {
     use super::*;
     use crate::mqtt::Error;
     use crate::ops::tests::view;
+    use crate::state::board::{Health, Status};
 
     #[test]
     fn the_status_tells_how_long_things_have_waited_and_what_the_trouble_was() {
@@ -293,6 +334,25 @@ mod tests {
         let output = &told["sessions"][0];
         assert_eq!((&output["name"], &output["usable"]), (&"output".into(), &false.into()));
         assert_eq!(output["lastTrouble"], trouble.to_string());
+    }
+
+    #[test]
+    fn the_status_tells_since_when_it_is_ready_and_when_it_was_degraded_last() {
+        let view = view();
+        let told = |seconds, health, reason: Option<&str>| {
+            let now = view.started.later(Duration::from_secs(seconds));
+            let reason = reason.map(str::to_owned);
+            view.books.board.put_up(Status { health, reason, looked: now.instant });
+            (serde_json::to_value(Snapshot::new(&view, now)).unwrap(), now.wall.to_string())
+        };
+        let (away, from) = told(60, Health::Degraded, Some("the output is away"));
+        assert_eq!((&away["healthSince"], away.get("lastDegraded")), (&from.clone().into(), None));
+        let (back, until) = told(90, Health::Ready, None);
+        assert_eq!(back["healthSince"], until);
+        let expected = serde_json::json!({
+            "times": 1, "from": from, "until": until, "reason": "the output is away"
+        });
+        assert_eq!(back["lastDegraded"], expected);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 // Health with its reason in words, what has changed under the page, and the balance.
 
 import { byId, element, mark, put } from "./dom.js";
-import { count, duration, number, rate, time } from "./words.js";
+import { clockOf } from "./sensors.js";
+import { count, duration, number, rate, time, visible } from "./words.js";
 
 const COLUMNS = ["received", "delivered", "deadLettered", "shed", "held"];
+
+/** What is ready within this time, in milliseconds, is ready since its start. */
+const START = 30_000;
 
 /** What may be lost where no column shows it, in words. */
 const LOSSES = [
@@ -16,7 +20,8 @@ const LOSSES = [
 
 const ALL_IS_WELL = "Readings are taken and batches delivered, or would be.";
 
-export function drawHealth({ status, seen }, link, elapsed) {
+export function drawHealth(state, link, elapsed) {
+  const { status, seen } = state;
   const health = link.isAway ? "unreachable" : status.health;
   const reason = link.isAway
     ? `No answer since ${time(seen)}. What is shown is from then.`
@@ -30,9 +35,24 @@ export function drawHealth({ status, seen }, link, elapsed) {
   if (status.oldestReadingSeconds >= 1) facts.push(`oldest reading held ${duration(status.oldestReadingSeconds)}`);
   if (status.spoolingSeconds > 0) facts.push(`spooling for ${duration(status.spoolingSeconds)}`);
   put(byId("health-facts"), facts.join(" · "));
+  drawBefore(status, link.isAway ? undefined : clockOf(state));
   put(byId("gateway"), status.gateway);
   put(byId("version"), status.version);
   document.title = `${health} · ${status.gateway} · Sluicegate`;
+}
+
+/** Since when the health is so, unless it is so since the start, and when it was degraded last. */
+function drawBefore({ health, healthSince, startedAt, lastDegraded }, now) {
+  const said = [];
+  const lasts = (now - Date.parse(healthSince)) / 1000;
+  if (lasts > 0 && Date.parse(healthSince) - Date.parse(startedAt) > START) said.push(`It has been ${health} for ${duration(Math.floor(lasts))}.`);
+  if (lastDegraded) {
+    const { times, from, until, reason } = lastDegraded;
+    const lasted = duration(Math.round((Date.parse(until) - Date.parse(from)) / 1000));
+    const often = times > 1 ? `It was degraded ${count(times, "time")} in this run; the last time` : "It was degraded once in this run,";
+    said.push(`${often} from ${time(from)} to ${time(until)}, for ${lasted}. The last reason: ${visible(reason)}.`);
+  }
+  put(byId("health-before"), said.join(" "));
 }
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");

@@ -4,17 +4,21 @@ use ratatui::text::Line;
 use serde_json::Value;
 
 use super::Scene;
+use crate::clock::Timestamp;
 use crate::ops::top::theme::Tone;
-use crate::ops::top::words::{duration, member, number, real, time, whole, wrapped};
+use crate::ops::top::words::{
+    count, duration, float, member, number, real, said, time, whole, wrapped,
+};
 
 /// Lines of them, at most.
 const LINES_MAX: usize = 2;
 
-/// Books that do not close, losses, a restart, a spool, and what has waited for long. One line at least, which may be empty.
+/// Books that do not close, losses, a spool, a restart, what has waited for long, and when it was degraded last. One line at
+/// least, which may be empty.
 pub(super) fn notices(scene: &Scene<'_>, status: &Value, columns: u16) -> Vec<Line<'static>> {
     let marked = [missing(status), losses(status), restart(scene)];
     let tone = if marked.iter().any(Option::is_some) { Tone::Near } else { Tone::Plain };
-    let all = marked.into_iter().chain([spool(status), oldest(status)]);
+    let all = marked.into_iter().chain([spool(status), oldest(status), degraded(status)]);
     let text = all.flatten().collect::<Vec<_>>().join(" · ");
     let mut lines = wrapped(&text, usize::from(columns), LINES_MAX);
     lines.resize(lines.len().max(1), String::new());
@@ -58,4 +62,18 @@ fn spool(status: &Value) -> Option<String> {
 fn oldest(status: &Value) -> Option<String> {
     let oldest = real(status, "oldestReadingSeconds");
     (oldest >= 1.0).then(|| format!("oldest reading held {}", duration(oldest)))
+}
+
+/// When it was degraded last.
+fn degraded(status: &Value) -> Option<String> {
+    let last = status.get("lastDegraded")?;
+    let moment = |name| last[name].as_str().and_then(Timestamp::parse).map(Timestamp::millis);
+    let (from, until) = moment("from").zip(moment("until"))?;
+    let lasted = duration(float(until.saturating_sub(from) / 1000));
+    let often = match whole(last, "times") {
+        0 | 1 => String::new(),
+        times => format!(" ({} in this run)", count(times, "time")),
+    };
+    let at = time(last["from"].as_str().unwrap_or_default());
+    Some(format!("degraded at {at} for {lasted}{often}: {}", said(last, "reason")))
 }
