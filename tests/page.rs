@@ -263,6 +263,35 @@ fn what_may_be_lost_where_no_column_shows_it_is_beside_the_balance() {
     assert_quiet(&browser);
 }
 
+/// `top` says the same, by its unit test.
+#[test]
+fn when_the_spool_will_be_full_or_empty_is_said() {
+    let broker = Broker::start();
+    let gateway = started(&fleet(&broker.url(), &[]), 0);
+    let browser = opened(Http::of(&gateway));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/outlook.json");
+    let cases: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let script = "
+        const [cases, done] = arguments;
+        Promise.all([import('/assets/overview.js'), import('/assets/outlook.js')]).then(async ([{ drawHealth }, { outlook }]) => {
+          const status = await (await fetch('/api/status')).json();
+          done(cases.map((it) => {
+            const { balance, limits } = it.status;
+            const state = { seen: Date.now(), steps: it.steps, status: { ...status, balance, limits, spoolingSeconds: 9 } };
+            drawHealth(state, { isAway: false }, 0);
+            return [outlook(state), document.getElementById('health-facts').textContent];
+          }));
+        });";
+    let told = browser.wait_for(script, vec![cases.clone()]);
+    for (case, told) in cases.as_array().unwrap().iter().zip(told.as_array().unwrap()) {
+        let (says, facts) = (case["says"].as_str().unwrap(), told[1].as_str().unwrap());
+        assert_eq!(told[0], says, "{}", case["case"]);
+        let is_said = facts.ends_with(&format!(" · the spool is {says}"));
+        assert!(is_said || says.is_empty() && facts.ends_with("spooling for 9 s"), "{facts}");
+    }
+    assert_quiet(&browser);
+}
+
 /// With `RENEW=1`: writes the picture that docs/operating.md shows, once there is a line to see.
 fn picture(browser: &Browser, http: Http, scheme: Scheme, name: &str) {
     browser.prefer(scheme);

@@ -38,7 +38,7 @@ macro_rules! files {
     };
 }
 
-static FILES: [File; 18] = files! {
+static FILES: [File; 19] = files! {
     "index.html"
     "charts.js"
     "connections.js"
@@ -48,6 +48,7 @@ static FILES: [File; 18] = files! {
     "journal.js"
     "limits.js"
     "link.js"
+    "outlook.js"
     "overview.js"
     "page.css"
     "page.js"

@@ -1,6 +1,7 @@
 // Health with its reason in words, what has changed under the page, and the balance.
 
 import { byId, element, mark, put } from "./dom.js";
+import { outlook } from "./outlook.js";
 import { clockOf } from "./sensors.js";
 import { count, duration, number, rate, time, visible } from "./words.js";
 
@@ -34,6 +35,8 @@ export function drawHealth(state, link, elapsed) {
   const facts = [`up ${duration(Math.floor(status.uptimeSeconds + elapsed))}`, `since ${time(status.startedAt)}`];
   if (status.oldestReadingSeconds >= 1) facts.push(`oldest reading held ${duration(status.oldestReadingSeconds)}`);
   if (status.spoolingSeconds > 0) facts.push(`spooling for ${duration(status.spoolingSeconds)}`);
+  const expected = link.isAway ? "" : outlook(state);
+  if (expected) facts.push(`the spool is ${expected}`);
   put(byId("health-facts"), facts.join(" · "));
   drawBefore(status, link.isAway ? undefined : clockOf(state));
   put(byId("gateway"), status.gateway);

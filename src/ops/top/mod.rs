@@ -26,6 +26,7 @@ use crate::plan::http::Http;
 mod draw;
 mod keys;
 mod link;
+mod outlook;
 mod screen;
 mod sse;
 mod state;

@@ -112,7 +112,7 @@ fn listed(mut data: Value, name: &str) -> Vec<Value> {
 }
 
 /// The end of a step, in milliseconds.
-fn moment(step: &Value) -> Option<u64> {
+pub(super) fn moment(step: &Value) -> Option<u64> {
     member(step, "at").as_str().and_then(Timestamp::parse).map(Timestamp::millis)
 }
 

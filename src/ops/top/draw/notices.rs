@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::Scene;
 use crate::clock::Timestamp;
+use crate::ops::top::outlook::outlook;
 use crate::ops::top::theme::Tone;
 use crate::ops::top::words::{
     count, duration, float, member, number, real, said, time, whole, wrapped,
@@ -18,7 +19,7 @@ const LINES_MAX: usize = 2;
 pub(super) fn notices(scene: &Scene<'_>, status: &Value, columns: u16) -> Vec<Line<'static>> {
     let marked = [missing(status), losses(status), restart(scene)];
     let tone = if marked.iter().any(Option::is_some) { Tone::Near } else { Tone::Plain };
-    let all = marked.into_iter().chain([spool(status), oldest(status), degraded(status)]);
+    let all = marked.into_iter().chain([spool(scene, status), oldest(status), degraded(status)]);
     let text = all.flatten().collect::<Vec<_>>().join(" · ");
     let mut lines = wrapped(&text, usize::from(columns), LINES_MAX);
     lines.resize(lines.len().max(1), String::new());
@@ -54,9 +55,11 @@ fn restart(scene: &Scene<'_>) -> Option<String> {
     Some(format!("the gateway has restarted at {at}: the balance counts from then"))
 }
 
-fn spool(status: &Value) -> Option<String> {
+fn spool(scene: &Scene<'_>, status: &Value) -> Option<String> {
     let spooling = real(status, "spoolingSeconds");
-    (spooling > 0.0).then(|| format!("spooling for {}", duration(spooling)))
+    let expected = outlook(status, &scene.state.steps).filter(|_| !scene.is_away());
+    let expected = expected.map(|it| format!(", the spool is {it}")).unwrap_or_default();
+    (spooling > 0.0).then(|| format!("spooling for {}{expected}", duration(spooling)))
 }
 
 fn oldest(status: &Value) -> Option<String> {
