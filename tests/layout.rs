@@ -5,7 +5,18 @@ use std::path::Path;
 
 /// Modules by floor; a module uses only lower floors.
 pub(crate) const FLOORS: [&[&str]; 11] = [
-    &["settlement", "limits", "clock", "backoff", "phase", "units", "text", "fuzz", "tasks"],
+    &[
+        "settlement",
+        "limits",
+        "clock",
+        "backoff",
+        "phase",
+        "units",
+        "text",
+        "word",
+        "fuzz",
+        "tasks",
+    ],
     &["record", "pace", "policies", "repeat", "unusable"],
     &["codec", "queue", "batch", "window", "spool", "mirror"],
     &["sealed", "state"],
