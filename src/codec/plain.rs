@@ -15,8 +15,8 @@ const LEVELS_MAX: usize = 8;
 /// Bytes of a number in a plain text.
 const NUMBER_BYTES_MAX: usize = 64;
 
-/// Hands over the members of an object, in their order: name and value, as they are written. `false`: the text is not
-/// plain, and what was handed over counts for nothing.
+/// Hands over the members of an object, in their order: name and value, as they are written. `false`: `take` has refused
+/// one, or the text is not plain; then what was handed over counts for nothing.
 pub(super) fn members<'a>(json: &'a str, mut take: impl FnMut(&'a str, &'a str) -> bool) -> bool {
     read(json, &mut take).is_some()
 }

@@ -254,10 +254,8 @@ impl Records {
         let topic = if self.parts.is_empty() { Span::default() } else { chunk.put(shown) };
         let first = chunk.records.len() - self.parts.len();
         let (mut count, mut kept) = (0, first);
-        let mut parts = std::mem::take(&mut self.parts);
-        for (part, at) in parts.iter().zip(first..) {
-            let Part { quantity, number, time_unused, .. } = *part;
-            let mut row = part.row.as_ref().unwrap_or(&whose.row);
+        for (Part { row, quantity, number, time_unused }, at) in self.parts.drain(..).zip(first..) {
+            let mut row = row.as_ref().unwrap_or(&whose.row);
             let again;
             if row.is_forgotten() {
                 // Another sensor of this message has its place.
@@ -313,9 +311,7 @@ impl Records {
             count += 1;
         }
         chunk.records.truncate(kept);
-        parts.clear();
-        parts.shrink_to(PARTS_KEPT);
-        self.parts = parts;
+        self.parts.shrink_to(PARTS_KEPT);
         count
     }
 
